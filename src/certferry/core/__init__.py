@@ -1,0 +1,1 @@
+"""Everything clever: values in, values out. No clock, environment, log, network or await."""

@@ -1,0 +1,1 @@
+"""The ELB v3 REST API, one module per resource."""

@@ -1,0 +1,45 @@
+"""The newest value of something, for readers that may be slow.
+
+Publishing between tasks goes through here: ``set()`` of an equal value is silence, a reader that
+was busy sees only the newest. It knows nothing of what it carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """A value and the number of times it changed. Belongs to one event loop."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.sequence = 0
+        self._changed = asyncio.Event()
+
+    def set(self, value: T) -> None:
+        """Publish `value`; an equal one wakes nobody."""
+        if value == self.value:
+            return
+        self.value = value
+        self.sequence += 1
+        # Waiters hold the old event: waking them and starting a new one needs no lock.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def after(self, sequence: int) -> tuple[int, T]:
+        """The newest (sequence, value), as soon as it is newer than `sequence`."""
+        while self.sequence <= sequence:
+            await self._changed.wait()
+        return self.sequence, self.value
+
+    async def values(self) -> AsyncIterator[T]:
+        """The present value, then the newest after each change."""
+        sequence, value = self.sequence, self.value
+        while True:
+            yield value
+            sequence, value = await self.after(sequence)
