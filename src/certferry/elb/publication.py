@@ -1,22 +1,22 @@
-"""What the store hands to the data plane after each committed write.
+"""What the ELB publishes after each committed write, for the data plane.
 
-The store makes it, xDS reads it. The state holds no key; the keys stand beside it by the digest of
-their chain, and only the encoder of secrets joins the two.
+The store makes it and hands it on through ``Latest``; ``elb.xds`` is the reader.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import msgspec
 
 from certferry.core.model import State
 from certferry.core.pem import PrivateKey
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Publication:
-    """One committed state. Compared by identity: each commit is news."""
+class Publication(msgspec.Struct, frozen=True, eq=False):
+    """One state and the keys that it needs. Equal only to itself, so that comparing costs nothing."""
 
-    state: State = field(default_factory=State)
-    keys: Mapping[str, PrivateKey] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    state: State = State()
+    keys: Mapping[str, PrivateKey] = MappingProxyType({})
+    """Private keys by ``Chain.digest``."""
