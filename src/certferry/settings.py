@@ -1,0 +1,79 @@
+"""Settings: one frozen struct per program, read once.
+
+The CLI calls ``read``; everything else is handed the result. A value comes from a flag, else from
+the environment (``CERTFERRY_<PROGRAM>_<FIELD>``), else from the program's section in a YAML or JSON
+file, else it is the default. It knows no program's meaning of its settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Invalid(Exception):
+    """A setting that cannot be used; the text says which one, from where, and why."""
+
+
+def state_default(environ: Mapping[str, str]) -> Path:
+    """Where state lives unless told: the user's own state directory (XDG)."""
+    base = environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(base) / "certferry"
+
+
+class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`certferry up`: the whole system from one directory."""
+
+    state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
+    demo: bool = True
+    """Make the demo page and print how to try things out."""
+    patience: float = 60.0
+    """Seconds to wait for everything to be ready."""
+
+
+def read(
+    kind: type[T],
+    program: str,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    file: Path | None = None,
+) -> T:
+    """The settings of `program`; flags that are None were not given. Raises ``Invalid``."""
+    fields = {field.name for field in msgspec.structs.fields(kind)}
+    values = _from_file(file, program, fields) if file else {}
+    prefix = f"CERTFERRY_{program.upper()}_"
+    values |= {f: environ[prefix + f.upper()] for f in fields if environ.get(prefix + f.upper())}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return msgspec.convert(values, kind, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"A setting of {program} cannot be used: {error}.") from None
+
+
+def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise Invalid(f"The settings file {file} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise Invalid(f"The settings file {file} is neither YAML nor JSON.") from None
+    section = (document or {}).get(program) or {} if isinstance(document, dict | None) else None
+    if not isinstance(section, dict):
+        raise Invalid(f"The settings file {file} needs a mapping, with one mapping per program in it.")
+    unknown = sorted(set(map(str, section)) - fields)
+    if unknown:
+        raise Invalid(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
+    return dict(section)
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    if kind is Path:
+        return Path(value).expanduser() if isinstance(value, str) else value
+    raise NotImplementedError(kind)
