@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import yaml
@@ -18,8 +18,18 @@ import yaml
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Invalid(Exception):
-    """A setting that cannot be used; the text says which one, from where, and why."""
+UNUSABLE: Final = 2
+"""Exit code: what was asked for cannot be done here (flags, ports, directories, a second instance)."""
+NEWER: Final = 3
+"""Exit code: the state was written by a newer Certferry."""
+
+
+class Refused(Exception):
+    """A program cannot start or go on, for a reason that its user can change: one sentence, an exit code."""
+
+    def __init__(self, sentence: str, code: int = UNUSABLE) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 def state_default(environ: Mapping[str, str]) -> Path:
@@ -45,31 +55,41 @@ def read(
     environ: Mapping[str, str],
     file: Path | None = None,
 ) -> T:
-    """The settings of `program`; flags that are None were not given. Raises ``Invalid``."""
+    """The settings of `program`; flags that are None were not given. Raises ``Refused``."""
     fields = {field.name for field in msgspec.structs.fields(kind)}
     values = _from_file(file, program, fields) if file else {}
     prefix = f"CERTFERRY_{program.upper()}_"
-    values |= {f: environ[prefix + f.upper()] for f in fields if environ.get(prefix + f.upper())}
+    values |= {f: _from_text(environ[prefix + f.upper()]) for f in fields if environ.get(prefix + f.upper())}
     values |= {name: value for name, value in flags.items() if value is not None}
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise Invalid(f"A setting of {program} cannot be used: {error}.") from None
+        raise Refused(f"A setting of {program} cannot be used: {error}.") from None
+
+
+def _from_text(text: str) -> Any:
+    # Lists and nested settings are JSON; everything else stands for itself.
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise Invalid(f"The settings file {file} cannot be read: {error.strerror}.") from None
+        raise Refused(f"The settings file {file} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise Invalid(f"The settings file {file} is neither YAML nor JSON.") from None
+        raise Refused(f"The settings file {file} is neither YAML nor JSON.") from None
     section = (document or {}).get(program) or {} if isinstance(document, dict | None) else None
     if not isinstance(section, dict):
-        raise Invalid(f"The settings file {file} needs a mapping, with one mapping per program in it.")
+        raise Refused(f"The settings file {file} needs a mapping, with one mapping per program in it.")
     unknown = sorted(set(map(str, section)) - fields)
     if unknown:
-        raise Invalid(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
+        raise Refused(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
     return dict(section)
 
 

@@ -12,6 +12,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from certferry.demo.ca import HOST, Pair
+from certferry.kube.client import ENDPOINT_SLICE, INGRESS, SERVICE, Kind
+from certferry.kube.client import NAMESPACE as NAMESPACES
+from certferry.kube.client import SECRET as SECRETS
 
 NAMESPACE: Final = "demo"
 NAME: Final = "hello"
@@ -21,22 +24,20 @@ Manifest = dict[str, Any]
 
 
 class Placed(NamedTuple):
-    """A manifest, and the collection that it is posted to."""
+    """A manifest and its kind."""
 
-    collection: str
+    kind: Kind
     manifest: Manifest
 
 
 def placed(pair: Pair, address: str, port: int) -> tuple[Placed, ...]:
     """Everything, for a backend at `address`:`port`."""
-    core, discovery, networking = "/api/v1", "/apis/discovery.k8s.io/v1", "/apis/networking.k8s.io/v1"
-    inside = f"namespaces/{NAMESPACE}"
     return (
-        Placed(f"{core}/namespaces", _namespace()),
-        Placed(f"{core}/{inside}/services", _service()),
-        Placed(f"{discovery}/{inside}/endpointslices", _endpoints(address, port)),
-        Placed(f"{core}/{inside}/secrets", _secret(pair)),
-        Placed(f"{networking}/{inside}/ingresses", _ingress()),
+        Placed(NAMESPACES, _namespace()),
+        Placed(SERVICE, _service()),
+        Placed(ENDPOINT_SLICE, _endpoints(address, port)),
+        Placed(SECRETS, _secret(pair)),
+        Placed(INGRESS, _ingress()),
     )
 
 
