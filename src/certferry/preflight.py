@@ -44,23 +44,27 @@ def python_objection(version: "tuple[int, int]", has_venv: bool) -> str:
         )
     if not has_venv:
         return (
-            "This Python {0}.{1} cannot make virtual environments (its venv or ensurepip module is missing): "
+            "This Python {}.{} cannot make virtual environments (its venv or ensurepip module is missing): "
             "install it (Debian and Ubuntu: `sudo apt install python3-venv`), or name another Python, "
             "as in `make up PYTHON=python3.12`.".format(*version)
         )
     return ""
 
 
-def here() -> str:
-    """The objection to the machine and the Python that run this."""
+def platform_objection() -> str:
+    """The objection to the machine that runs this."""
     libc = ""
     if platform.system() == "Linux":
         try:
             libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
         except (ValueError, OSError):
             libc = ""
-    found = objection(platform.system(), platform.machine(), libc, platform.mac_ver()[0])
-    return found or python_objection(sys.version_info[:2], _has_venv())
+    return objection(platform.system(), platform.machine(), libc, platform.mac_ver()[0])
+
+
+def here() -> str:
+    """The objection to the machine and the Python that run this."""
+    return platform_objection() or python_objection(sys.version_info[:2], _has_venv())
 
 
 def _has_venv() -> bool:

@@ -68,7 +68,9 @@ class Authority:
 
 def open_authority(folder: Path, now: datetime) -> Authority:
     """The CA in `folder` (``ca.crt``, ``ca.key``), made there at the first call. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The folder above holds credentials too: neither may be made readable by others.
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if not certificate_file.exists():
         certificate, key = _make(now)

@@ -93,7 +93,9 @@ def _metadata(name: str, labels: dict[str, str] | None = None) -> Manifest:
 def _applied(manifest: Manifest) -> Manifest:
     """With the annotation that `kubectl apply` leaves, so that the next one does not warn."""
     last = msgspec.json.encode(manifest).decode() + "\n"
-    metadata = manifest["metadata"] | {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}}
+    metadata = manifest["metadata"] | {
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}
+    }
     return manifest | {"metadata": metadata}
 
 

@@ -43,7 +43,7 @@ class Child:
         """Set by the owner once the program was ready: from then on a death is repaired, not reported up."""
         self._arguments, self._say = tuple(arguments), say
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -53,10 +53,10 @@ class Child:
     async def run(self, lifeline: Lifeline, environment: Mapping[str, str]) -> None:
         """Start, and start again after each death, until ``stop``. Raises ``Ended``, OSError."""
         deaths = 0
-        while not self._stopping:
+        while True:
             began = asyncio.get_running_loop().time()
             code = await self._once(lifeline, environment)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if not self.settled.is_set():
                 raise Ended(self.name, code, last_words(self.log))
@@ -64,11 +64,13 @@ class Child:
             deaths = 1 if lived > _SETTLED else deaths + 1
             pause = _PAUSES[min(deaths, len(_PAUSES)) - 1]
             self._say(f"{self.name} {_ended_how(code)}; starting it again (see {self.log})")
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
 
     async def stop(self, patience: float = 10.0) -> None:
         """Ask it to end; after `patience` seconds, make it."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -83,7 +85,7 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, unasked."""
-        self._stopping = True
+        self._stopping.set()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -110,7 +112,7 @@ class Child:
                 pass_fds=(lifeline.reader,),
                 start_new_session=True,
             )
-        if self._stopping:
+        if self._stopping.is_set():
             self.kill()
         return await self._process.wait()
 

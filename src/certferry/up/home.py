@@ -22,6 +22,9 @@ class Home:
         self.endpoints = root / "endpoints.json"
         self.envoy = root / "envoy.json"
         self.kubeconfig = root / "kubeconfig"
+        self.controller_kubeconfig = root / "controller.kubeconfig"
+        self.elb_accounts = root / "elb-credentials.json"
+        self.controller_credentials = root / "elb-controller.json"
         self.demo = root / "demo"
         self.logs = root / "logs"
 

@@ -6,13 +6,16 @@ other, and it starts nothing itself.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Final
 
 from certferry.up import addresses
 from certferry.up.home import Home
 from certferry.up.memory import Memory
 
 Arguments = tuple[str, ...]
+
+CLUSTER: Final = "local"
+"""What the ELB calls the cluster of the embedded API, as in “is owned by the controller of local”."""
 
 
 def kube(home: Home, memory: Memory) -> Arguments:
@@ -25,7 +28,8 @@ def elb(home: Home, memory: Memory) -> Arguments:
     shared = ("--vip-shared-address", addresses.LOOPBACK) if memory.subnet == addresses.SHARED else ()
     where = shared or ("--vip-subnet", memory.subnet)
     shift = ("--privileged-shift", str(memory.privileged_shift))
-    return ("elb", "--state", str(home.root), "--listen", _at(memory.elb_port), *where, *shift)
+    accounts = ("--accounts-for", CLUSTER)
+    return ("elb", "--state", str(home.root), "--listen", _at(memory.elb_port), *where, *shift, *accounts)
 
 
 def controller(home: Home, memory: Memory) -> Arguments:
@@ -33,11 +37,11 @@ def controller(home: Home, memory: Memory) -> Arguments:
     return (
         "controller",
         "--kubeconfig",
-        str(controller_kubeconfig(home)),
+        str(home.controller_kubeconfig),
         "--elb-url",
         elb_url(memory),
         "--elb-credentials",
-        str(home.root / "elb-controller.json"),
+        str(home.controller_credentials),
         "--default-loadbalancer",
         memory.loadbalancer_id,
         "--metrics",
@@ -50,20 +54,21 @@ def backend(memory: Memory) -> Arguments:
     return ("demo", "backend", "--listen", _at(memory.backend_port))
 
 
-def controller_kubeconfig(home: Home) -> Path:
-    """The controller's own credential for the embedded API."""
-    return home.root / "controller.kubeconfig"
-
-
 def elb_url(memory: Memory) -> str:
     """The ELB's origin."""
     return f"http://{_at(memory.elb_port)}"
 
 
-def metrics_url(memory: Memory) -> str:
-    """Where the controller's metrics are."""
-    return f"http://{_at(memory.metrics_port)}/metrics"
+def controller_url(memory: Memory) -> str:
+    """The controller's origin: metrics and health."""
+    return f"http://{_at(memory.metrics_port)}"
 
 
-def _at(port: int) -> str:
-    return f"{addresses.LOOPBACK}:{port}"
+def ports(memory: Memory) -> dict[str, int]:
+    """Every port on 127.0.0.1, by what it is for."""
+    return {
+        "Kubernetes API": memory.kube_port,
+        "ELB API": memory.elb_port,
+        "controller's metrics": memory.metrics_port,
+        "demo backend": memory.backend_port,
+    }

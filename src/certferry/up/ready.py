@@ -7,6 +7,7 @@ caller's. It changes nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,13 +42,13 @@ async def ports_free(ports: Mapping[str, int], file: Path, patience: float) -> N
 async def answers(url: str, tls: ssl.SSLContext | None = None) -> None:
     """Until `url` answers 200."""
     async with aiohttp.ClientSession(timeout=_ONE) as session:
-        while not await _is_ok(session, url, tls):
+        while not await _is_ok(session, url, tls):  # noqa: ASYNC110 - another process's doing
             await asyncio.sleep(_LOOK)
 
 
-async def kubeconfig_written(file: Path) -> None:
+async def written(file: Path) -> None:
     """Until `file` is there."""
-    while not file.exists():
+    while not file.exists():  # noqa: ASYNC110, ASYNC240 - another process's doing; a stat is quick
         await asyncio.sleep(_LOOK)
 
 
@@ -67,7 +68,7 @@ async def page_served(address: str, port: int, patience: float) -> bool:
 
 async def envoy_runs(file: Path) -> None:
     """Until the ELB has noted its Envoy in `file`."""
-    while not envoy_pid(file):
+    while not envoy_pid(file):  # noqa: ASYNC110 - another process's doing
         await asyncio.sleep(_LOOK)
 
 
@@ -76,11 +77,13 @@ class _Envoy(msgspec.Struct):
 
 
 def envoy_pid(file: Path) -> int:
-    """The process that the ELB noted in `file`; 0 when there is none."""
+    """The living process that the ELB noted in `file`; 0 when there is none."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_Envoy).pid
+        pid = msgspec.json.decode(file.read_bytes(), type=_Envoy).pid
+        os.kill(pid, 0)
     except (OSError, msgspec.DecodeError):
         return 0
+    return pid
 
 
 async def _is_ok(

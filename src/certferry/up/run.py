@@ -16,17 +16,22 @@ from typing import Any, Final
 
 import msgspec
 
+from certferry.core.model import LoadBalancer, bind_port
+from certferry.kube import kubeconfig as kubeconfigs
 from certferry.lifeline import Lifeline
-from certferry.settings import UpSettings
-from certferry.up import addresses, endpoints, first, parts, ready, showing
+from certferry.settings import Refused, UpSettings
+from certferry.up import accounts, addresses, endpoints, first, parts, ready, showing
 from certferry.up.children import Child, Ended
-from certferry.up.home import Home, Refused, open_home
+from certferry.up.home import Home, open_home
 from certferry.up.memory import Memory, keep, recall
 
 _TICK: Final = 0.25
 """Seconds between two looks at which processes run."""
 _HAND_OVER: Final = 5.0
 """Seconds that the children of a killed `up` may take to let go of their ports."""
+
+_PAGE: Final = 15.0
+"""Seconds that the demo page may take to be served once all parts are ready."""
 
 Say = Callable[[str], None]
 
@@ -65,16 +70,15 @@ class _System:
         self._lifeline = Lifeline()
         self._children: dict[str, Child] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._published: dict[str, int] = {}
+        self._accounts: accounts.Accounts | None = None
+        self._endpoints: endpoints.Endpoints | None = None
 
     async def live(self) -> None:
-        """Start, be ready, watch; end everything when told to, or when starting fails."""
+        """Start, be ready, watch; end everything when told to, or when starting fails. Raises ``Refused``."""
         asked = _signals(self._kill)
         try:
-            async with asyncio.timeout(_HAND_OVER + 1):
-                await ready.ports_free(self._memory, _HAND_OVER)
-            starting = self._task(self._start())
-            await self._until(asked, starting)
+            await ready.ports_free(parts.ports(self._memory), self._home.memory, _HAND_OVER)
+            await self._until(asked, self._task(self._start()))
             if not asked.is_set():
                 self._task(self._watch())
                 await self._until(asked)
@@ -87,7 +91,7 @@ class _System:
         try:
             while not asked.is_set() and not (goal and goal.done()):
                 done, _ = await asyncio.wait({waiting, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done & self._tasks:
+                for task in [task for task in self._tasks if task in done]:
                     self._tasks.discard(task)
                     _raise(task, self._home)
         finally:
@@ -112,41 +116,78 @@ class _System:
             self._launch("backend", parts.backend(memory))
         if memory.loadbalancer_id:
             self._launch("controller", parts.controller(home, memory))
-        await asyncio.gather(self._equip_elb(), first.equip_kube(home, memory, demo=self._settings.demo))
-        await ready.all_answer(home, self._memory)
+        loadbalancer, _ = await asyncio.gather(self._equip_elb(), self._equip_kube())
+        await ready.answers(f"{parts.controller_url(memory)}/readyz")
         for child in self._children.values():
             child.settled.set()
         if self._settings.demo:
-            await ready.page_served(home, self._memory)
+            await self._see_page(loadbalancer)
+        self._endpoints = self._describe(loadbalancer)
         self._publish()
-        self._show(showing.block(home, self._memory, demo=self._settings.demo))
+        address = loadbalancer.vip_address or addresses.LOOPBACK
+        self._show(showing.block(home.root, self._endpoints, address, demo=self._settings.demo))
 
-    async def _equip_elb(self) -> None:
-        """The first load balancer, which the controller must know of before it starts."""
-        if self._memory.loadbalancer_id:
-            return
-        identity = await first.load_balancer(self._home, self._memory)
-        self._memory = msgspec.structs.replace(self._memory, loadbalancer_id=identity)
-        keep(self._home.memory, self._memory)
-        self._launch("controller", parts.controller(self._home, self._memory))
+    async def _equip_elb(self) -> LoadBalancer:
+        """The first load balancer, which the controller must be told of when it starts."""
+        url, known = parts.elb_url(self._memory), self._memory.loadbalancer_id
+        await ready.answers(f"{url}/healthz")
+        users = self._accounts = accounts.load(self._home.elb_accounts)
+        accounts.hand_over(users, self._home.controller_credentials)
+        loadbalancer = await first.load_balancer(url, users.of(users.admin), known)
+        if loadbalancer.id != known:
+            if known:
+                self._say(f"The load balancer {known} is gone; {loadbalancer.id} takes its place.")
+                await self._children["controller"].stop()
+            self._memory = msgspec.structs.replace(self._memory, loadbalancer_id=loadbalancer.id)
+            keep(self._home.memory, self._memory)
+            self._launch("controller", parts.controller(self._home, self._memory))
+        await ready.envoy_runs(self._home.envoy)
+        return loadbalancer
+
+    async def _equip_kube(self) -> None:
+        kubeconfig = self._home.kubeconfig
+        await ready.written(kubeconfig)
+        access = kubeconfigs.load(kubeconfig)
+        await ready.answers(f"{access.server}/readyz", access.tls)
+        await first.classes(kubeconfig)
+        if self._settings.demo:
+            await first.demo(kubeconfig, self._home.demo, self._memory.backend_port)
+
+    async def _see_page(self, loadbalancer: LoadBalancer) -> None:
+        address = loadbalancer.vip_address or addresses.LOOPBACK
+        if not await ready.page_served(address, bind_port(loadbalancer, 443), _PAGE):
+            self._say(
+                f"The demo page is not served: `kubectl get events -n demo` and {self._home.logs} say more."
+            )
+
+    def _describe(self, loadbalancer: LoadBalancer) -> endpoints.Endpoints:
+        assert self._accounts
+        admin = msgspec.structs.asdict(self._accounts.of(self._accounts.admin))
+        elb = endpoints.Elb(url=parts.elb_url(self._memory), loadbalancer_id=loadbalancer.id, **admin)
+        return endpoints.Endpoints(
+            kubeconfig=str(self._home.kubeconfig),
+            elb=elb,
+            metrics=endpoints.Metrics(url=f"{parts.controller_url(self._memory)}/metrics"),
+            port_map={str(port): bind_port(loadbalancer, port) for port in (80, 443)},
+            pid=os.getpid(),
+            processes={},
+        )
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            if self._processes() != self._published:
+            if self._endpoints and self._processes() != self._endpoints.processes:
                 self._publish()
             for child in self._children.values():
                 child.trim()
 
     def _publish(self) -> None:
-        self._published = self._processes()
-        endpoints.publish(
-            self._home.endpoints,
-            parts.endpoints(self._home, self._memory, self._published),
-        )
+        assert self._endpoints
+        self._endpoints = msgspec.structs.replace(self._endpoints, processes=self._processes())
+        endpoints.publish(self._home.endpoints, self._endpoints)
 
     def _processes(self) -> dict[str, int]:
-        envoy = ready.envoy_pid(self._home)
+        envoy = ready.envoy_pid(self._home.envoy)
         pids = {name: child.pid for name, child in self._children.items()}
         return pids | ({"envoy": envoy} if envoy else {})
 
@@ -174,7 +215,7 @@ class _System:
         self._say("Asked twice: killing everything.")
         for child in self._children.values():
             child.kill()
-        if envoy := ready.envoy_pid(self._home):
+        if envoy := ready.envoy_pid(self._home.envoy):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(envoy, signal.SIGKILL)
 

@@ -10,7 +10,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from certferry.core.model import LoadBalancer, bind_port
 from certferry.demo import objects
 from certferry.demo.ca import HOST
 from certferry.up.endpoints import Endpoints
@@ -49,7 +48,7 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
         f"{made} --days 90 && {apply.format('new')}",
         "# Procedure 2a, ELB server certificate: create one on the ELB and choose it in the Ingress",
         f"{made} --days 200 --out {demo}/elb && TOKEN=$({certferry} demo token --state {_q(state)})",
-        f"ID=$({call.format('elb')} {certificates} | sed -E 's/.*\"id\": ?\"([0-9a-f]{{32}})\".*/\\1/')",
+        f'ID=$({call.format("elb")} {certificates} | sed -E \'s/.*"id": ?"([0-9a-f]{{32}})".*/\\1/\')',
         f"{annotate}=$ID",
         "# Procedure 2b: replace its content on the ELB",
         f"{made} --days 300 --out {demo}/elb && {call.format('elb')} -X PUT {certificates}/$ID -o /dev/null",
@@ -58,11 +57,6 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
         f"{made} --bad expired && {apply.format('expired')}",
         f"{kubectl} get events -n {objects.NAMESPACE} --field-selector type=Warning",
     ]
-
-
-def ports(loadbalancer: LoadBalancer) -> dict[str, int]:
-    """Where the web ports of `loadbalancer` really are, as in endpoints.json."""
-    return {str(port): bind_port(loadbalancer, port) for port in (80, 443)}
 
 
 def _program(name: str) -> Path:
