@@ -72,3 +72,7 @@ def ports(memory: Memory) -> dict[str, int]:
         "controller's metrics": memory.metrics_port,
         "demo backend": memory.backend_port,
     }
+
+
+def _at(port: int) -> str:
+    return f"{addresses.LOOPBACK}:{port}"

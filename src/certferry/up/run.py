@@ -27,7 +27,7 @@ from certferry.up.memory import Memory, keep, recall
 
 _TICK: Final = 0.25
 """Seconds between two looks at which processes run."""
-_HAND_OVER: Final = 5.0
+_HAND_OVER: Final = 3.0
 """Seconds that the children of a killed `up` may take to let go of their ports."""
 
 _PAGE: Final = 15.0
