@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.settings import Refused, UpSettings, read, state_default
+from certferry.settings import Refused, UpSettings, host_port, read, state_default
 
 app = typer.Typer(
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
@@ -116,8 +116,7 @@ def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127
     """The web server behind the demo page; `certferry up` starts it."""
     from certferry.demo.backend import serve
 
-    address, _, port = listen.rpartition(":")
-    _serving(serve, address, int(port), listen=listen)
+    _serving(serve, *host_port(listen), listen=listen)
 
 
 @app.command()

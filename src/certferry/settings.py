@@ -48,6 +48,14 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to wait for everything to be ready."""
 
 
+def host_port(listen: str) -> tuple[str, int]:
+    """The two halves of ``127.0.0.1:8080`` (``[::1]:8080``). Raises ``Refused``."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise Refused(f"“{listen}” is no address to listen on: it must be like 127.0.0.1:8080.")
+    return host.strip("[]"), int(port)
+
+
 def read(
     kind: type[T],
     program: str,
