@@ -6,12 +6,14 @@ demo's names, and starts nothing.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from certferry.demo import objects
 from certferry.demo.ca import HOST
+from certferry.settings import state_default
 from certferry.up.endpoints import Endpoints
 
 SOURCE = "kubernetes.io/elb.tls-certificate-ids"
@@ -31,7 +33,8 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
     port = endpoints.port_map["443"]
     demo = _q(state / "demo")
     kubectl, certferry = _q(_program("kubectl")), _q(_program("certferry"))
-    made = f"{certferry} demo certificate --state {_q(state)}"
+    told = "" if state == state_default(os.environ) else f" --state {_q(state)}"
+    made = f"{certferry} demo certificate{told}"
     page = f"https://{HOST}:{port}/"
     apply = (
         f"{kubectl} create secret tls {objects.SECRET} -n {objects.NAMESPACE} --cert={demo}/{{0}}.crt "
@@ -47,7 +50,7 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
         "# Procedure 1, TLS secret: put a new certificate into the Secret (then look at the page again)",
         f"{made} --days 90 && {apply.format('new')}",
         "# Procedure 2a, ELB server certificate: create one on the ELB and choose it in the Ingress",
-        f"{made} --days 200 --out {demo}/elb && TOKEN=$({certferry} demo token --state {_q(state)})",
+        f"{made} --days 200 --out {demo}/elb && TOKEN=$({certferry} demo token{told})",
         f'ID=$({call.format("elb")} {certificates} | sed -E \'s/.*"id": ?"([0-9a-f]{{32}})".*/\\1/\')',
         f"{annotate}=$ID",
         "# Procedure 2b: replace its content on the ELB",
