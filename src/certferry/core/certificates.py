@@ -87,7 +87,7 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
         )
     if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
         reason: Reason = objection.reason
-        sentence = f"The certificate in it is not taken: {objection.sentence}."
+        sentence = f"The new certificate is not taken: {objection.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
@@ -99,7 +99,13 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
         problems=tuple(
             p
             for w in warnings
-            for p in _both(secret, it, w.reason, f"Attention: {w.sentence}.", " It is served all the same.")
+            for p in _both(
+                secret,
+                it,
+                w.reason,
+                f"The certificate has a defect: {w.sentence}.",
+                " It is served all the same.",
+            )
         ),
     )
 

@@ -89,7 +89,7 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
 def certificate_step(key: str, want: Certificate, have: Certificate | None) -> Step | None:
     """What makes the certificate `have` (None: none yet) what `want` says; None when it is."""
     if have is None:
-        fields = {**_certificate_fields(want), "type": want.type}
+        fields = {**_certificate_fields(want), **_source(want), "type": want.type}
         why = "the Secret has no certificate on the load balancer yet"
         return _step("create", "certificate", key, fields, why, name=want.name, material=_digest(want))
     before = _certificate_fields(have)
@@ -102,7 +102,7 @@ def certificate_step(key: str, want: Certificate, have: Certificate | None) -> S
         "update",
         "certificate",
         key,
-        changed,
+        {**changed, **_source(want)},
         why,
         name=want.name,
         id=have.id,
@@ -286,10 +286,12 @@ def _references(desired: State, observed: State, ids: Mapping[str, str], staying
 
 
 def _certificate_fields(it: Certificate) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": it.name, "description": it.description, "domain": ",".join(it.domain)}
-    if it.source:
-        fields["certferry"] = {"source": msgspec.to_builtins(it.source)}
-    return fields
+    return {"name": it.name, "description": it.description, "domain": ",".join(it.domain)}
+
+
+def _source(it: Certificate) -> dict[str, Any]:
+    """Our ELB keeps it for the lock's sentence; others ignore it, so that it is never compared."""
+    return {"certferry": {"source": msgspec.to_builtins(it.source)}} if it.source else {}
 
 
 def _digest(it: Certificate) -> str | None:
