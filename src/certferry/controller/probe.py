@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import ssl
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -52,12 +53,17 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
 Sight = Served | Wrong | Unreachable
 
 
-async def until_served(target: Target, fingerprint: str, deadline: float) -> Sight:
-    """Look again and again, at most `deadline` seconds, until `target` shows `fingerprint`."""
+async def until_served(
+    target: Target, fingerprint: str, deadline: float, wanted: Callable[[], bool] = lambda: True
+) -> Sight:
+    """Look again and again until `target` shows `fingerprint`.
+
+    At most `deadline` seconds, and only as long as that is what is `wanted` there.
+    """
     end, pause = time.monotonic() + deadline, FIRST_PAUSE
     while True:
         sight = await _look(target, fingerprint, min(ONE_HANDSHAKE, deadline))
-        if isinstance(sight, Served) or time.monotonic() + pause > end:
+        if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
             return sight
         await asyncio.sleep(pause)
         pause = min(pause * 1.6, LONGEST_PAUSE)
