@@ -139,15 +139,15 @@ ANNOTATIONS: Final = (
 
 NOT_YET: Final = (
     *("acl-id", "acl-status", "acl-type", "canary", "canary-by-cookie", "canary-by-cookie-value"),
-    *("canary-by-header", "canary-by-header-value", "canary-weight", "class", "cors-allow-credentials"),
+    *("canary-by-header", "canary-by-header-value", "canary-weight", "cors-allow-credentials"),
     *("cors-allow-headers", "cors-allow-methods", "cors-allow-origin", "cors-expose-headers", "cors-max-age"),
-    *("custom-eip-id", "custom-eip-status", "eip-id", "ingress-order", "redirect-url", "redirect-url-code"),
-    *("rewrite-target", "rule-priority-enabled", "slowstart", "subnet-id", "tags", "x-forwarded-for-port"),
-    *("x-forwarded-host", "x-forwarded-port"),
+    *("ingress-order", "redirect-url", "redirect-url-code", "rewrite-target", "rule-priority-enabled"),
+    *("slowstart", "x-forwarded-for-port", "x-forwarded-host", "x-forwarded-port"),
 )
-"""Keys of the vendor that have no effect here yet. They are no typing mistakes, and are not reported
-as such; ``conditions.<service>`` and the like neither."""
-_NOT_YET_PREFIXES = ("actions.", "conditions.", "headers.")
+"""Keys of the vendor that Certferry does not act on yet: said so, lest somebody rely on them."""
+NOT_YET_PREFIXES: Final = ("actions.", "conditions.", "headers.")
+INERT: Final = ("class", "custom-eip-id", "custom-eip-status", "eip-id", "subnet-id", "tags")
+"""Keys that say nothing a load balancer of ours could do differently; accepted silently."""
 
 
 def read(ingress: Ingress) -> tuple[Values, tuple[Problem, ...]]:
@@ -169,15 +169,15 @@ def read(ingress: Ingress) -> tuple[Values, tuple[Problem, ...]]:
             sentence = f"Annotation {PREFIX}{row.key} is ignored: “{text[:60]}” is not {expected}."
             problems.append(_problem(ingress, "AnnotationInvalid", sentence))
     problems += [
-        _problem(ingress, "AnnotationUnknown", _unknown(key))
-        for key in sorted(given)
-        if key not in NOT_YET and not key.startswith(_NOT_YET_PREFIXES)
+        _problem(ingress, "AnnotationUnknown", _unknown(key)) for key in sorted(given) if key not in INERT
     ]
     return Values(**values), tuple(problems)
 
 
 def _unknown(key: str) -> str:
-    known = [row.key for row in ANNOTATIONS] + list(NOT_YET)
+    if key in NOT_YET or key.startswith(NOT_YET_PREFIXES):
+        return f"Annotation {PREFIX}{key} is not supported yet and has no effect."
+    known = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT]
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
     return f"Annotation {PREFIX}{key} is not known and has no effect.{hint}"

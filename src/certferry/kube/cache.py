@@ -84,6 +84,7 @@ class Informer(Generic[V]):
         self._entries: dict[Name, _Entry[V]] = {}
         self._version: str | None = None
         self._empty_since: float | None = None
+        self._snapshot: Mapping[Name, V] | None = None
         self.synced = False
         self.trouble: str | None = None
         """Why it is not current, for people; None when it is."""
@@ -91,8 +92,10 @@ class Informer(Generic[V]):
 
     @property
     def values(self) -> Mapping[Name, V]:
-        """The objects now (a copy)."""
-        return {name: entry.value for name, entry in self._entries.items()}
+        """The objects now; the same mapping as long as nothing changes."""
+        if self._snapshot is None:
+            self._snapshot = MappingProxyType({name: e.value for name, e in self._entries.items()})
+        return self._snapshot
 
     def get(self, name: Name) -> V | None:
         """The object called `name`, if there is one."""
@@ -140,6 +143,7 @@ class Informer(Generic[V]):
                 await asyncio.sleep(0)
         for name in self._entries.keys() - seen:
             del self._entries[name]
+            self._snapshot = None
         self._version = listing.version
         self.synced = True
         self.trouble = None
@@ -167,6 +171,7 @@ class Informer(Generic[V]):
         if event.type != "BOOKMARK":
             if event.type == "DELETED":
                 self._entries.pop(_name(event.object), None)
+                self._snapshot = None
             else:
                 self._put(event.object)
             self._changed()
@@ -185,6 +190,8 @@ class Informer(Generic[V]):
             return name
         self.malformed.pop(name, None)
         self._entries[name] = _Entry(version, value)
+        if present is None or present.value != value:
+            self._snapshot = None
         return name
 
 
@@ -270,9 +277,9 @@ class Cache:
             ClusterView(
                 cluster_id=self._cluster_id,
                 ingresses=MappingProxyType({n: p[0] for n, p in self._ingresses.values.items()}),
-                services=MappingProxyType(dict(self._services.values)),
+                services=self._services.values,
                 slices=MappingProxyType(_by_service(self._slices.values)),
-                secrets=MappingProxyType(dict(self._secrets.values)),
+                secrets=self._secrets.values,
                 classes=MappingProxyType({c.name: c for c in self._classes.values.values()}),
             )
         )
