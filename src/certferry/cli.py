@@ -7,8 +7,10 @@ never a traceback. Programs are imported when their command runs, so that each s
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +19,16 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.settings import Refused, UpSettings, host_port, read, state_default
+from certferry.settings import (
+    ControllerSettings,
+    ElbSettings,
+    KubeServerSettings,
+    Refused,
+    UpSettings,
+    host_port,
+    read,
+    state_default,
+)
 
 app = typer.Typer(
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
@@ -75,6 +86,84 @@ def up(
     run(settings, say=console.print, show=lambda text: _show(console, text))
 
 
+@app.command()
+def elb(
+    state: State = None,
+    listen: Listen = None,
+    vip_subnet: Annotated[str | None, typer.Option(help="Where load balancers get their addresses.")] = None,
+    vip_shared_address: Annotated[
+        str | None, typer.Option(help="The one address that all of them share.")
+    ] = None,
+    privileged_shift: Annotated[
+        int | None, typer.Option(help="Added to ports under 1024, like 8000.")
+    ] = None,
+    accounts_for: Annotated[
+        str | None, typer.Option(help="Make an admin and a controller of this cluster.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """The load balancer service: ELB v3 API, certificate store, Envoy."""
+    from certferry.elb.service import serve
+
+    flags = {
+        "state": state,
+        "listen": listen,
+        "vip_subnet": vip_subnet,
+        "vip_shared_address": vip_shared_address,
+        "privileged_shift": privileged_shift,
+    }
+    settings = read(
+        ElbSettings, "elb", {"state": state_default(os.environ)} | _given(flags), os.environ, config
+    )
+    _serve("elb", lambda: serve(settings, accounts_for), settings.listen)
+
+
+@app.command()
+def kube(state: State = None, listen: Listen = None, config: Config = None) -> None:
+    """The embedded Kubernetes-compatible API."""
+    from certferry.kube.server import serve
+
+    flags = {"state": state, "listen": listen}
+    settings = read(KubeServerSettings, "kube", flags, os.environ, config)
+    _serve("kube", lambda: serve(settings), settings.listen)
+
+
+@app.command()
+def controller(
+    kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
+    elb_url: Annotated[
+        str | None, typer.Option(help="Origin of the ELB API, like https://elb.example.com.")
+    ] = None,
+    elb_credentials: Annotated[Path | None, typer.Option(help="JSON file (0600) with the ELB user.")] = None,
+    elb_ca: Annotated[
+        Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
+    ] = None,
+    default_loadbalancer: Annotated[str | None, typer.Option(help="For an Ingress that names none.")] = None,
+    listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
+    config: Config = None,
+) -> None:
+    """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    from certferry.controller.serve import serve
+    from certferry.elb.credentials import CredentialsError
+    from certferry.kube.kubeconfig import KubeconfigError
+
+    host, port = host_port(listen) if listen else (None, None)
+    flags = {
+        "kubeconfig": kubeconfig,
+        "context": context,
+        "elb_url": elb_url,
+        "elb_credentials": elb_credentials,
+        "elb_ca": elb_ca,
+        "default_loadbalancer": default_loadbalancer,
+        "listen_host": host,
+        "listen_port": port,
+    }
+    settings = read(ControllerSettings, "controller", flags, os.environ, config)
+    at = f"{settings.listen_host}:{settings.listen_port}"
+    _serve("controller", lambda: serve(settings), at, KubeconfigError, CredentialsError)
+
+
 @demo.command()
 def certificate(
     days: Annotated[float, typer.Option(help="Days until it expires.")] = 90,
@@ -116,7 +205,10 @@ def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127
     """The web server behind the demo page; `certferry up` starts it."""
     from certferry.demo.backend import serve
 
-    _serving(serve, *host_port(listen), listen=listen)
+    try:
+        serve(*host_port(listen))
+    except OSError as error:
+        raise _not_listening(listen, error) from None
 
 
 @app.command()
@@ -136,12 +228,27 @@ def _about(certificate: Path, bad: str | None) -> str:
     return f"for {', '.join(chain.names)},{wrong} expires {chain.not_after:%Y-%m-%d %H:%M} UTC"
 
 
-def _serving(serve: Any, *arguments: Any, listen: str) -> None:
-    """Run a server; what the operating system refuses is one line."""
+def _serve(
+    program: str, work: Callable[[], Coroutine[Any, Any, None]], listen: str, *refusals: type[Exception]
+) -> None:
+    """Run a server until it ends. What the system refuses, and `refusals`, are one line each."""
+    from certferry import logs
+
+    logs.configure(program)
     try:
-        serve(*arguments)
+        asyncio.run(work())
+    except refusals as refusal:
+        raise Refused(str(refusal)) from None
     except OSError as error:
-        raise Refused(f"{listen} cannot be listened on: {error.strerror or error}.") from None
+        raise _not_listening(listen, error) from None
+
+
+def _not_listening(listen: str, error: OSError) -> Refused:
+    return Refused(f"{listen} cannot be listened on: {error.strerror or error}.")
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _show(console: Any, text: str) -> None:

@@ -44,7 +44,7 @@ def controller(home: Home, memory: Memory) -> Arguments:
         str(home.controller_credentials),
         "--default-loadbalancer",
         memory.loadbalancer_id,
-        "--metrics",
+        "--listen",
         _at(memory.metrics_port),
     )
 

@@ -7,7 +7,6 @@ caller's. It changes nothing.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import aiohttp
 import msgspec
 
 from certferry.demo.ca import HOST
+from certferry.elb.process import Identity
 from certferry.settings import Refused
 from certferry.up import addresses
 
@@ -72,18 +72,17 @@ async def envoy_runs(file: Path) -> None:
         await asyncio.sleep(_LOOK)
 
 
-class _Envoy(msgspec.Struct):
-    pid: int
+class _Record(msgspec.Struct):
+    process: Identity
 
 
 def envoy_pid(file: Path) -> int:
     """The living process that the ELB noted in `file`; 0 when there is none."""
     try:
-        pid = msgspec.json.decode(file.read_bytes(), type=_Envoy).pid
-        os.kill(pid, 0)
+        envoy = msgspec.json.decode(file.read_bytes(), type=_Record).process
     except (OSError, msgspec.DecodeError):
         return 0
-    return pid
+    return envoy.pid if envoy.alive() else 0
 
 
 async def _is_ok(
