@@ -12,62 +12,55 @@ import ipaddress
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import uvicorn
 
+from certferry.elb.accounts import bootstrap
 from certferry.elb.api.application import Elb, application
 from certferry.elb.auth import Logins
+from certferry.elb.bootstrap import EnvoyOptions
 from certferry.elb.database import SchemaTooNew, StoreUnusable, open_database
+from certferry.elb.envoy import EnvoySupervisor
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity import Identity
 from certferry.elb.publication import Publication
+from certferry.elb.rundir import run_directory
 from certferry.elb.store import Store
+from certferry.elb.xds import AdsServer
 from certferry.latest import Latest
 from certferry.seal import Seal, SealError
-from certferry.settings import ElbSettings
+from certferry.settings import NEWER, ElbSettings, Refused, host_port
 
-CANNOT_START = 2
-TOO_NEW = 3
-"""Exit codes; the line that says why is on stderr."""
 _GRACE = 5
 """Seconds for requests under way when the service ends."""
 
 
-class CannotStart(Exception):
-    """One line for people, and the exit code."""
+async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
+    """Runs until SIGTERM or SIGINT; makes the accounts for a cluster of that name first, if given.
 
-    def __init__(self, sentence: str, code: int = CANNOT_START) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-async def serve(settings: ElbSettings) -> None:
-    """Runs until SIGTERM or SIGINT. Ends the process with one line and a code when it cannot start."""
-    try:
-        async with running(settings):
-            await _told_to_end()
-    except CannotStart as reason:
-        _give_up(reason)
+    Raises ``Refused`` when it cannot start.
+    """
+    async with running(settings, accounts_for):
+        await _told_to_end()
 
 
 @asynccontextmanager
-async def running(settings: ElbSettings) -> AsyncIterator[str]:
-    """The service, up for the time of the block; its origin. Raises ``CannotStart``."""
+async def running(settings: ElbSettings, accounts_for: str | None = None) -> AsyncIterator[str]:
+    """The service, up for the time of the block; its origin. Raises ``Refused``."""
     async with contextlib.AsyncExitStack() as stack:
         state = _state(settings)
         stack.enter_context(_only_instance(state))
         listening = stack.enter_context(_listening(settings.listen))
-        store, identity = _opened(settings, state, stack)
+        store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
         store.on_commit(lambda publication: _hand_over(loop, latest, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
+        await stack.enter_async_context(_data_plane(settings, state, latest))
         elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
         await stack.enter_async_context(_answering(elb, listening))
         yield origin
@@ -84,19 +77,23 @@ def _state(settings: ElbSettings) -> Path:
     try:
         return prepared(settings)
     except StoreUnusable as reason:
-        raise CannotStart(str(reason)) from None
+        raise Refused(str(reason)) from None
 
 
-def _opened(settings: ElbSettings, state: Path, stack: contextlib.AsyncExitStack) -> tuple[Store, Identity]:
+def _opened(
+    settings: ElbSettings, state: Path, accounts_for: str | None, stack: contextlib.AsyncExitStack
+) -> tuple[Store, Identity]:
     try:
+        if accounts_for:
+            bootstrap(settings, cluster=accounts_for)
         seal = Seal.open_or_create(sealing_key(state))
         engine = open_database(store_file(state))
         stack.callback(engine.dispose)
         return Store(engine, seal, versions=settings.certificate_versions), Identity(engine, seal)
     except SchemaTooNew as reason:
-        raise CannotStart(str(reason), TOO_NEW) from None
+        raise Refused(str(reason), NEWER) from None
     except (StoreUnusable, SealError) as reason:
-        raise CannotStart(str(reason)) from None
+        raise Refused(str(reason)) from None
 
 
 @contextmanager
@@ -104,12 +101,12 @@ def _only_instance(state: Path) -> Iterator[None]:
     try:
         descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise CannotStart(f"The state directory {state} cannot be written: {error.strerror}.") from None
+        raise Refused(f"The state directory {state} cannot be written: {error.strerror}.") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise CannotStart(
+        raise Refused(
             f"Another ELB runs on the state {state}: end it first, or use another --state."
         ) from None
     finally:
@@ -118,14 +115,13 @@ def _only_instance(state: Path) -> Iterator[None]:
 
 @contextmanager
 def _listening(listen: str) -> Iterator[socket.socket]:
-    host, _, port = listen.rpartition(":")
+    host, number = host_port(listen)
     try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        raise CannotStart(f"--listen {listen} is not ADDRESS:PORT.") from None
+        raise Refused(f"“{host}” is no IP address to listen on.") from None
     if not address.is_loopback:
-        raise CannotStart(f"The ELB API has no TLS: it listens on loopback addresses alone, not on {host}.")
+        raise Refused(f"The ELB API has no TLS: it listens on loopback addresses alone, not on {host}.")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # asyncio switches Nagle off only where the protocol is named: 40 ms an answer otherwise
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -135,11 +131,33 @@ def _listening(listen: str) -> Iterator[socket.socket]:
         listening.listen(512)
     except OSError as error:
         listening.close()
-        raise CannotStart(f"The ELB API cannot listen on {listen}: {error.strerror}.") from None
+        raise Refused(f"The ELB API cannot listen on {listen}: {error.strerror}.") from None
     try:
         yield listening
     finally:
         listening.close()
+
+
+@asynccontextmanager
+async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publication]) -> AsyncIterator[None]:
+    """XDS and Envoy. Entered first and left last: traffic flows as long as anything does."""
+    if not settings.envoy:
+        yield
+        return
+    try:
+        directory = run_directory(state)
+    except OSError as error:
+        raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
+    socket_path = directory / "xds.sock"
+    ads = AdsServer(latest)
+    supervisor = EnvoySupervisor(state, directory, socket_path, EnvoyOptions())
+    await ads.start(socket_path)
+    try:
+        await supervisor.start()
+        yield
+    finally:
+        await ads.stop()
+        await supervisor.stop()
 
 
 class _Server(uvicorn.Server):
@@ -175,8 +193,3 @@ async def _told_to_end() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     await told.wait()
-
-
-def _give_up(reason: CannotStart) -> NoReturn:
-    sys.stderr.write(f"certferry elb: {reason}\n")
-    raise SystemExit(reason.code)

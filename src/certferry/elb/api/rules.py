@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from certferry.core.envoy import re2_problem
 from certferry.elb.api.call import Answer, Call, Route, asked, body_of, merged, times
 from certferry.elb.api.fields import Flag
 from certferry.elb.api.listing import Resource, Wire, listing, showing
@@ -25,8 +25,6 @@ _ONCE: Final = ("HOST_NAME", "PATH", "METHOD", "SOURCE_IP")
 """Types of which a policy has at most one rule."""
 _ADVANCED: Final = ("METHOD", "HEADER", "QUERY_STRING", "SOURCE_IP", "COOKIE")
 """Types that need advanced forwarding."""
-_NOT_RE2: Final = re.compile(r"\(\?(?:<?[=!]|P=|>|\()|\\[1-9]|[*+?}]\+")
-"""What Python's regular expressions have and Envoy's (RE2) do not."""
 
 
 class RuleCondition(Struct, frozen=True, kw_only=True):
@@ -104,18 +102,10 @@ def tidied(data: dict[str, Any]) -> dict[str, Any]:
 
 def _check_paths(comparison: str, values: Sequence[str]) -> None:
     for value in values:
-        if comparison != "REGEX":
-            if not value.startswith("/"):
-                raise malformed("A PATH begins with /")
-            continue
-        try:
-            re.compile(value)
-        except (re.error, RecursionError, OverflowError):
-            raise malformed(f"“{value}” is not a regular expression") from None
-        if _NOT_RE2.search(value):
-            raise malformed(
-                f"“{value}” uses look-around, back references or the like, which RE2 does not have"
-            )
+        if comparison != "REGEX" and not value.startswith("/"):
+            raise malformed("A PATH begins with /")
+        if comparison == "REGEX" and (problem := re2_problem(value)):
+            raise malformed(f"PATH “{value}”: {problem}")
 
 
 def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: Call) -> None:

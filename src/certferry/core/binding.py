@@ -1,0 +1,210 @@
+"""Which certificate sits where on one listener.
+
+The third part of ``translate``. Rules: the oldest Ingress governs the default seat; SNI is the
+union over all Ingresses; ids in the annotation beat Secrets; a host belongs to whoever claimed it
+first; nothing bound is replaced by something worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from certferry.core import seats
+from certferry.core.claims import Claim, Options
+from certferry.core.model import Certificate
+from certferry.core.objects import Name
+from certferry.core.pem import covers, listed
+from certferry.core.problems import Problem
+from certferry.core.seats import Held, Seats, kind_of
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that a claim brings to a listener."""
+
+    claim: Claim
+    certificate: Certificate
+    hosts: tuple[str, ...]
+    """Names it is SNI for; for a server certificate those of its domain."""
+    server: bool
+    named: bool = False
+    """Whether a spec.tls entry names the hosts."""
+    fixed: bool = False
+    """Chosen by id: its domain is not ours to change."""
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listener is to have. Without a default: leave what is there (or make no listener)."""
+
+    seats: Seats
+    lost: Mapping[str, frozenset[str]] = {}
+    """Names that a certificate of ours must leave to an older claim, by certificate key."""
+    frozen: frozenset[str] = frozenset()
+    """Certificates whose domain must stay as it is: a new one would move a host to something worse."""
+    problems: tuple[Problem, ...] = ()
+
+
+def offers(
+    group: Sequence[Claim],
+    secrets: Mapping[Name, Certificate],
+    certificates: Mapping[str, Certificate],
+) -> tuple[list[Offer], list[Problem]]:
+    """What the claims of a listener bring, in the order of their age."""
+    found: list[Offer] = []
+    problems: list[Problem] = []
+    for claim in group:
+        if claim.values.tls_certificate_ids:
+            chosen, missing = _chosen(claim, claim.values.tls_certificate_ids, certificates)
+            found += chosen
+            problems += missing
+        else:
+            found += _from_secrets(claim, secrets)
+    return found, problems
+
+
+def bind(
+    group: Sequence[Claim],
+    brought: Sequence[Offer],
+    have: Seats,
+    options: Options,
+    now: datetime,
+) -> Binding:
+    """The seats of the listener of `group`, given what is `brought` and what it has."""
+    server = _server(group[0], brought)
+    sni, lost, problems = _sni(group, brought, server, options)
+    want = Seats(default=server.certificate if server else None, sni=tuple(sni))
+    hosts = {h for o in brought for h in (*o.hosts, *o.claim.ingress.hosts)}
+    kept, held = seats.hold(want, have, hosts, now)
+    problems += [_held(group[0], brought, it) for it in held]
+    frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
+    return Binding(seats=kept, lost=lost, frozen=frozen, problems=tuple(problems))
+
+
+def _held(master: Claim, brought: Sequence[Offer], it: Held) -> Problem:
+    claim = next((o.claim for o in brought if o.certificate.id == it.refused.id), master)
+    text = f"Certificate {_name(it.refused)} is not bound: {it.objection}. Certificate {_name(it.kept)} stays in service."
+    return claim.problem("CertificateHeld", text)
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.name or certificate.id
+
+
+def _chosen(
+    claim: Claim, ids: tuple[str, ...], certificates: Mapping[str, Certificate]
+) -> tuple[list[Offer], list[Problem]]:
+    found: list[Offer] = []
+    problems: list[Problem] = []
+    for number, certificate_id in enumerate(ids):
+        certificate = certificates.get(certificate_id)
+        if certificate is None or certificate.type != "server":
+            what = "is not a server certificate" if certificate else "does not exist on the load balancer"
+            text = (
+                f"Certificate {certificate_id} (annotation elb.tls-certificate-ids) {what}; it is left out."
+            )
+            problems.append(claim.problem("CertificateNotFound", text))
+        elif number and not certificate.domain:
+            text = f"Certificate {certificate.name or certificate_id} has no domain and cannot be an SNI certificate; set its domain on the load balancer."
+            problems.append(claim.problem("CertificateUnusable", text))
+        else:
+            found.append(
+                Offer(
+                    claim=claim,
+                    certificate=certificate,
+                    hosts=certificate.domain,
+                    server=not number,
+                    fixed=True,
+                )
+            )
+    return found, problems
+
+
+def _from_secrets(claim: Claim, secrets: Mapping[Name, Certificate]) -> list[Offer]:
+    found = []
+    for entry in claim.ingress.tls:
+        certificate = secrets.get(Name(claim.ingress.meta.namespace, entry.secret))
+        if certificate:
+            found.append(
+                Offer(
+                    claim=claim,
+                    certificate=certificate,
+                    hosts=entry.hosts or certificate.domain,
+                    server=not entry.hosts,
+                    named=bool(entry.hosts),
+                )
+            )
+    # Entries that all have hosts (as cert-manager writes them): the first is the server certificate too.
+    if found and not any(o.server for o in found):
+        found[0] = msgspec.structs.replace(found[0], server=True)
+    return found
+
+
+def _server(master: Claim, brought: Sequence[Offer]) -> Offer | None:
+    own = [o for o in brought if o.server and o.claim.ingress.meta.key == master.ingress.meta.key]
+    # A governing Ingress without a usable certificate does not close the port to the others.
+    return next(iter(own), None) or next((o for o in brought if o.server), None)
+
+
+def _sni(
+    group: Sequence[Claim], brought: Sequence[Offer], server: Offer | None, options: Options
+) -> tuple[list[Certificate], dict[str, frozenset[str]], list[Problem]]:
+    owners: dict[tuple[str, str], Offer] = {}
+    bound: dict[str, Certificate] = {}
+    lost: dict[str, frozenset[str]] = {}
+    problems: list[Problem] = []
+    if server:
+        owners |= {(kind_of(server.certificate), h): server for h in _answers(server, brought)}
+    for offer in brought:
+        if offer is server or offer.certificate.id in bound:
+            continue
+        if server and offer.certificate.id == server.certificate.id:
+            continue
+        kind = kind_of(offer.certificate)
+        taken = {h for h in offer.hosts if (kind, h) in owners}
+        for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
+            names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
+            text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
+            problems.append(offer.claim.problem("HostConflict", text))
+            problems.append(owners[kind, names[0]].claim.problem("HostConflict", text))
+        free = set(offer.hosts) - taken
+        if not free or (taken and offer.fixed):
+            if not offer.hosts and offer.server:
+                problems.append(_governed(group[0], offer))
+            continue
+        if len(bound) >= options.max_sni:
+            text = f"Port {group[0].port} has {options.max_sni} SNI certificates, the most a listener may have; the one for {listed(offer.hosts)} is left out."
+            problems.append(offer.claim.problem("LimitExceeded", text))
+            continue
+        if taken:
+            lost[offer.certificate.id] = lost.get(offer.certificate.id, frozenset()) | taken
+        owners |= {(kind, h): offer for h in free}
+        remaining = tuple(n for n in offer.certificate.domain if n not in taken)
+        bound[offer.certificate.id] = msgspec.structs.replace(offer.certificate, domain=remaining)
+    if server and server.certificate.domain and _shadowed(_answers(server, brought), bound.values()):
+        bound[server.certificate.id] = server.certificate
+    return [bound[ref] for ref in sorted(bound)], lost, problems
+
+
+def _answers(server: Offer, brought: Sequence[Offer]) -> tuple[str, ...]:
+    """Hosts for which the server certificate is what its Ingress means clients to see."""
+    if server.named:
+        return server.hosts
+    elsewhere = {h for o in brought if o.claim is server.claim and o is not server for h in o.hosts}
+    return tuple(
+        h
+        for h in server.claim.ingress.hosts
+        if h not in elsewhere and server.certificate.chain and covers(server.certificate.chain.names, h)
+    )
+
+
+def _shadowed(hosts: tuple[str, ...], sni: Iterable[Certificate]) -> bool:
+    """Whether a wildcard among `sni` would answer for one of `hosts`."""
+    wildcards = [n for c in sni for n in c.domain if n.startswith("*.")]
+    return any(h.endswith(w[1:]) and h != w for h in hosts for w in wildcards)
+
+
+def _governed(master: Claim, offer: Offer) -> Problem:
+    text = f"Port {master.port} is governed by the older Ingress {master.ingress.meta.key}; certificate {_name(offer.certificate)} is not used, because it has no domain to be an SNI certificate for."
+    return offer.claim.problem("ListenerConflict", text)

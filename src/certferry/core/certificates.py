@@ -1,0 +1,177 @@
+"""From Secrets to certificates: what content each certificate of ours is to have.
+
+The second part of ``translate``, and all of the fast path. It knows Secrets and the invariant;
+where a certificate is bound is ``binding``'s affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from certferry.core import checks, names
+from certferry.core.claims import Claim
+from certferry.core.model import Certificate, Source, State
+from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
+from certferry.core.pem import Chain, listed
+from certferry.core.problems import Problem, Reason
+
+
+class Follow(msgspec.Struct, frozen=True, kw_only=True):
+    """A Secret in use: its certificate's key, and the hosts that depend on it."""
+
+    secret: Name
+    key: str
+    hosts: tuple[str, ...]
+    """The `hosts` of all spec.tls entries that name it; they become the certificate's domain."""
+    depend: tuple[str, ...]
+    """Those, and the rule hosts of Ingresses that have it as server certificate."""
+    users: tuple[ObjectRef, ...]
+    """Ingresses, the oldest first."""
+    wanted: bool
+    """Whether it is to be made when it does not exist (False: an ELB certificate has its place)."""
+
+
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one Secret: the certificate to have (None: none can be), and problems."""
+
+    certificate: Certificate | None
+    problems: tuple[Problem, ...] = ()
+
+
+def key_of(uid: str) -> str:
+    """The key in the desired world of the certificate that follows Secret `uid`."""
+    return f"@certificate/{uid}"
+
+
+def follows(view: ClusterView, claims: Iterable[Claim]) -> Mapping[Name, Follow]:
+    """Every Secret that a claim on an HTTPS port names, with who and what depends on it."""
+    uses: dict[Name, list[tuple[Claim, tuple[str, ...]]]] = {}
+    for claim in claims:
+        if claim.protocol == "HTTPS":
+            for entry in claim.ingress.tls:
+                if entry.secret:
+                    name = Name(claim.ingress.meta.namespace, entry.secret)
+                    uses.setdefault(name, []).append((claim, entry.hosts))
+    result = {}
+    for name, used in sorted(uses.items()):
+        secret = view.secrets.get(name)
+        hosts = {h for _, hosts in used for h in hosts}
+        served = {h for claim, entry in used if not entry for h in claim.ingress.hosts}
+        result[name] = Follow(
+            secret=name,
+            key=key_of(secret.meta.uid) if secret else f"@certificate/{name}",
+            hosts=tuple(sorted(hosts)),
+            depend=tuple(sorted(hosts | served)),
+            users=tuple(dict.fromkeys(claim.ingress.ref for claim, _ in used)),
+            wanted=any(not claim.values.tls_certificate_ids for claim, _ in used),
+        )
+    return result
+
+
+def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now: datetime) -> Followed:
+    """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
+    secret = view.secrets.get(it.secret)
+    have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
+    if secret is None:
+        stays = f" The certificate {have.name} stays as it is." if have else ""
+        text = f"Secret {it.secret} does not exist or cannot be read.{stays}"
+        return Followed(certificate=have, problems=_on(it.users, "SecretNotFound", text))
+    if secret.chain is None:
+        flaw = secret.flaw.sentence if secret.flaw else ""
+        return Followed(
+            certificate=_kept(have, it),
+            problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
+        )
+    if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
+        reason: Reason = objection.reason
+        sentence = f"The new certificate is not taken: {objection.sentence}."
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
+        )
+    if not have and not it.wanted:
+        return Followed(certificate=None)
+    warnings = checks.findings(secret.chain, it.depend, now)
+    return Followed(
+        certificate=content(secret, secret.chain, it, view.cluster_id, cluster_name),
+        problems=tuple(
+            p
+            for w in warnings
+            for p in _both(
+                secret,
+                it,
+                w.reason,
+                f"The certificate has a defect: {w.sentence}.",
+                " It is served all the same.",
+            )
+        ),
+    )
+
+
+def content(secret: Secret, chain: Chain, it: Follow, cluster_id: str, cluster_name: str) -> Certificate:
+    """The certificate that `secret` asks for. Its domain: the hosts it is named for, else its DNS names."""
+    return Certificate(
+        id=key_of(secret.meta.uid),
+        name=names.certificate_name(cluster_id, secret.meta.key, secret.meta.uid),
+        description=names.describe(cluster_id, secret_id=secret.meta.uid),
+        domain=domain(it.hosts or chain.sans),
+        chain=chain,
+        source=Source(cluster=cluster_name, namespace=secret.meta.namespace, secret=secret.meta.name),
+    )
+
+
+def domain(hosts: Iterable[str]) -> tuple[str, ...]:
+    """`hosts` as a ``domain`` may have them: at most 100 names, no IP addresses (ELB v3)."""
+    return tuple(sorted(h for h in set(hosts) if ":" not in h and not h.replace(".", "").isdigit()))[:100]
+
+
+class Ours(msgspec.Struct, frozen=True, kw_only=True):
+    """The observed certificates of this cluster, ready to be looked up."""
+
+    by_uid: Mapping[str, Certificate]
+    """By the uid of the Secret; the one with the smallest id, where an answer was lost and two were made."""
+    by_stem: Mapping[str, Certificate]
+    """By name without the uid: the one that followed a Secret before it was deleted and made anew."""
+
+    def following(self, cluster_id: str, secret: Name, uid: str | None) -> Certificate | None:
+        """The certificate that follows `secret`, or did before it was made anew."""
+        stem = names.certificate_name(cluster_id, secret, "").removesuffix("_")
+        return self.by_uid.get(uid or "") or self.by_stem.get(stem)
+
+
+def ours(observed: State, cluster_id: str) -> Ours:
+    """The certificates on the ELB that are described as this cluster's."""
+    by_uid: dict[str, Certificate] = {}
+    by_stem: dict[str, Certificate] = {}
+    for certificate in sorted(observed.certificates.values(), key=lambda c: c.id):
+        said = names.described(certificate.description)
+        if said.get("cluster_id") == cluster_id and "secret_id" in said:
+            by_uid.setdefault(said["secret_id"], certificate)
+            by_stem.setdefault(certificate.name.rpartition("_")[0], certificate)
+    return Ours(by_uid=by_uid, by_stem=by_stem)
+
+
+def _kept(have: Certificate | None, it: Follow) -> Certificate | None:
+    """The one in place as the desired one: nothing to write."""
+    if have is None or names.described(have.description).get("secret_id") != it.key.removeprefix(
+        "@certificate/"
+    ):
+        return have
+    return msgspec.structs.replace(have, id=it.key)
+
+
+def _stays(have: Certificate | None) -> str:
+    if have is None or have.chain is None:
+        return " There is none to serve in its place."
+    return f" The one in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
+
+
+def _both(secret: Secret, it: Follow, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:
+    on_secret = Problem(object=secret.ref, reason=reason, sentence=sentence + rest)
+    return (on_secret, *_on(it.users, reason, f"Secret {it.secret}: {sentence}{rest}"))
+
+
+def _on(objects: Iterable[ObjectRef], reason: Reason, sentence: str) -> tuple[Problem, ...]:
+    return tuple(Problem(object=o, reason=reason, sentence=sentence) for o in objects)

@@ -1,0 +1,336 @@
+"""The few fields that we read of Kubernetes objects, as slim frozen values.
+
+The cache parses each object once on arrival; ``translate`` reads the values. Two objects that
+differ only in what we do not read (our own annotations and status, managed fields) are equal, so
+that our own writes wake nobody. Key material is parsed to facts and dropped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
+
+TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
+"""Secret types that carry a certificate: the standard one and CCE's own."""
+OWN_ANNOTATIONS: Final = "certferry.io/"
+MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
+ROTATION_ANNOTATION: Final = "certferry.io/rotation"
+_LEGACY_CLASS = "kubernetes.io/ingress.class"
+_READ_PREFIXES = ("kubernetes.io/elb.", "kubernetes.io/ingress.", "ingress.beta.kubernetes.io/")
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Name(NamedTuple):
+    """Namespace and name: how objects of one kind are told apart."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """An object that an Event can be about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """Identity, age and the annotations that steer us."""
+
+    namespace: str
+    name: str
+    uid: str
+    created: datetime
+    annotations: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def key(self) -> Name:
+        """Namespace and name."""
+        return Name(self.namespace, self.name)
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A Service and one of its ports, by number or name."""
+
+    service: str
+    port: int | str
+
+
+class Path(msgspec.Struct, frozen=True, kw_only=True):
+    """One path of a rule. `match_mode` is CCE's: STARTS_WITH, EQUAL_TO, REGEX."""
+
+    path: str
+    path_type: str
+    backend: Backend | None
+    match_mode: str | None = None
+
+
+class IngressRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A host ("" for any) and its paths."""
+
+    host: str
+    paths: tuple[Path, ...]
+
+
+class TlsEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A Secret and the hosts it is for; without hosts it is the server certificate."""
+
+    secret: str
+    hosts: tuple[str, ...] = ()
+
+
+class Ingress(msgspec.Struct, frozen=True, kw_only=True):
+    """What we read of an Ingress."""
+
+    meta: Meta
+    class_name: str | None
+    tls: tuple[TlsEntry, ...] = ()
+    rules: tuple[IngressRule, ...] = ()
+    default_backend: Backend | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        """For problems and Events."""
+        return ObjectRef(
+            kind="Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
+        )
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts of the rules, sorted."""
+        return tuple(sorted({r.host for r in self.rules if r.host}))
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """What we wrote on an Ingress before, so that nothing is written twice."""
+
+    master: str | None
+    rotation: str | None
+    status: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+    """(ip, ((port, protocol) …)) …"""
+
+
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a Service."""
+
+    name: str
+    port: int
+    node_port: int | None = None
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service's ports and the annotations that describe its pool."""
+
+    meta: Meta
+    type: str
+    ports: tuple[ServicePort, ...]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One address behind a Service."""
+
+    address: str
+    ready: bool
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses behind a Service; `ports` maps port names to numbers."""
+
+    meta: Meta
+    service: str
+    ports: Mapping[str, int]
+    endpoints: tuple[Endpoint, ...]
+
+
+class Flaw(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a Secret holds no certificate that can be used."""
+
+    reason: str
+    sentence: str
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """The public side of a TLS Secret: a chain, or why there is none."""
+
+    meta: Meta
+    type: str
+    chain: Chain | None = None
+    flaw: Flaw | None = None
+
+    @property
+    def ref(self) -> ObjectRef:
+        """For problems and Events."""
+        return ObjectRef(kind="Secret", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
+
+
+class IngressClass(msgspec.Struct, frozen=True, kw_only=True):
+    """Which controller a class belongs to."""
+
+    name: str
+    controller: str
+    default: bool
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster at one moment. `slices` is grouped by the Service they belong to."""
+
+    cluster_id: str
+    ingresses: Mapping[Name, Ingress] = MappingProxyType({})
+    services: Mapping[Name, Service] = MappingProxyType({})
+    slices: Mapping[Name, tuple[EndpointSlice, ...]] = MappingProxyType({})
+    secrets: Mapping[Name, Secret] = MappingProxyType({})
+    classes: Mapping[str, IngressClass] = MappingProxyType({})
+
+
+Json = Mapping[str, Any]
+
+
+def parse_ingress(obj: Json) -> Ingress:
+    """A networking.k8s.io/v1 Ingress."""
+    spec = obj.get("spec") or {}
+    meta = parse_meta(obj)
+    return Ingress(
+        meta=meta,
+        class_name=spec.get("ingressClassName") or meta.annotations.get(_LEGACY_CLASS),
+        tls=tuple(
+            TlsEntry(secret=t.get("secretName") or "", hosts=tuple(h.lower() for h in t.get("hosts") or ()))
+            for t in spec.get("tls") or ()
+        ),
+        rules=tuple(_rule(r) for r in spec.get("rules") or ()),
+        default_backend=_backend(spec.get("defaultBackend")),
+    )
+
+
+def parse_reported(obj: Json) -> Reported:
+    """What earlier runs of ours wrote on an Ingress."""
+    annotations = obj["metadata"].get("annotations") or {}
+    balancer = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    return Reported(
+        master=annotations.get(MASTER_ANNOTATION),
+        rotation=annotations.get(ROTATION_ANNOTATION),
+        status=tuple(
+            (i.get("ip") or "", tuple((p["port"], p.get("protocol", "TCP")) for p in i.get("ports") or ()))
+            for i in balancer
+        ),
+    )
+
+
+def parse_service(obj: Json) -> Service:
+    """A v1 Service."""
+    spec = obj.get("spec") or {}
+    return Service(
+        meta=parse_meta(obj),
+        type=spec.get("type") or "ClusterIP",
+        ports=tuple(
+            ServicePort(name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"))
+            for p in spec.get("ports") or ()
+        ),
+    )
+
+
+def parse_slice(obj: Json) -> EndpointSlice:
+    """A discovery.k8s.io/v1 EndpointSlice; an endpoint that says nothing of readiness is ready."""
+    endpoints = [
+        Endpoint(address=address, ready=(e.get("conditions") or {}).get("ready") is not False)
+        for e in obj.get("endpoints") or ()
+        for address in e.get("addresses") or ()
+    ]
+    labels = obj["metadata"].get("labels") or {}
+    return EndpointSlice(
+        meta=parse_meta(obj),
+        service=labels.get("kubernetes.io/service-name") or "",
+        ports={p.get("name") or "": p["port"] for p in obj.get("ports") or () if p.get("port")},
+        endpoints=tuple(sorted(endpoints)),
+    )
+
+
+def parse_class(obj: Json) -> IngressClass:
+    """A networking.k8s.io/v1 IngressClass."""
+    annotations = obj["metadata"].get("annotations") or {}
+    return IngressClass(
+        name=obj["metadata"]["name"],
+        controller=(obj.get("spec") or {}).get("controller") or "",
+        default=annotations.get("ingressclass.kubernetes.io/is-default-class") == "true",
+    )
+
+
+def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
+    """A Secret's public side, and its key pair for a caller that sends it on at once."""
+    meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
+    if kind not in TLS_TYPES:
+        flaw = Flaw(
+            reason="NotTLS",
+            sentence=f"Its type is {kind}; a certificate needs a Secret of type kubernetes.io/tls or IngressTLS.",
+        )
+        return Secret(meta=meta, type=kind, flaw=flaw), None
+    try:
+        data = obj.get("data") or {}
+        pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"))
+    except Defect as defect:
+        return Secret(meta=meta, type=kind, flaw=Flaw(reason=defect.reason, sentence=defect.sentence)), None
+    return Secret(meta=meta, type=kind, chain=pair.chain), pair
+
+
+def parse_meta(obj: Json) -> Meta:
+    """Identity, and of the annotations those that users write for us."""
+    meta = obj["metadata"]
+    annotations = {
+        k: v
+        for k, v in sorted((meta.get("annotations") or {}).items())
+        if k.startswith(_READ_PREFIXES) and k != MASTER_ANNOTATION
+    }
+    return Meta(
+        namespace=meta.get("namespace") or "",
+        name=meta["name"],
+        uid=meta.get("uid") or "",
+        created=_time(meta.get("creationTimestamp")),
+        annotations=annotations,
+    )
+
+
+def _field(data: Json, name: str) -> str:
+    what = "certificate" if name == "tls.crt" else "private key"
+    try:
+        return base64.b64decode(data.get(name) or "", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Defect("NotPEM", f"The {what} ({name}) is not text in PEM form.") from None
+
+
+def _rule(rule: Json) -> IngressRule:
+    paths = (rule.get("http") or {}).get("paths") or ()
+    return IngressRule(
+        host=(rule.get("host") or "").lower(),
+        paths=tuple(
+            Path(
+                path=p.get("path") or "/",
+                path_type=p.get("pathType") or "ImplementationSpecific",
+                backend=_backend(p.get("backend")),
+                match_mode=(p.get("property") or {}).get("ingress.beta.kubernetes.io/url-match-mode"),
+            )
+            for p in paths
+        ),
+    )
+
+
+def _backend(backend: Json | None) -> Backend | None:
+    service = (backend or {}).get("service") or {}
+    port = service.get("port") or {}
+    number = port.get("number") or port.get("name")
+    return Backend(service=service["name"], port=number) if service.get("name") and number else None
+
+
+def _time(text: str | None) -> datetime:
+    return datetime.fromisoformat(text) if text else _EPOCH

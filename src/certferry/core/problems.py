@@ -1,0 +1,41 @@
+"""What went wrong, as values: an object, a reason from one closed list, a sentence.
+
+``translate`` finds them, ``report`` turns them into Warning Events. Each has a heading in
+docs/problems.md.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from certferry.core.objects import ObjectRef
+
+Reason = Literal[
+    "AnnotationInvalid",
+    "AnnotationUnknown",
+    "BackendNotFound",
+    "CertificateExpired",
+    "CertificateHeld",
+    "CertificateNotFound",
+    "CertificateNotYetValid",
+    "CertificateUnusable",
+    "HostConflict",
+    "HostNotCovered",
+    "LimitExceeded",
+    "ListenerConflict",
+    "LoadBalancerNotFound",
+    "NoCertificate",
+    "SecretNotFound",
+]
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One thing that a person should know about one object."""
+
+    object: ObjectRef
+    reason: Reason
+    sentence: str
