@@ -1,0 +1,1 @@
+"""Measurements. Not part of the tests; `make bench` runs them."""
