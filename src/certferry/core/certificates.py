@@ -27,7 +27,8 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     """The `hosts` of all spec.tls entries that name it; they become the certificate's domain."""
     depend: tuple[str, ...]
-    """Those, and the rule hosts of Ingresses that have it as server certificate."""
+    """Those, the rule hosts of Ingresses that have it as server certificate, and the hosts for which
+    it is served now."""
     users: tuple[ObjectRef, ...]
     """Ingresses, the oldest first."""
     wanted: bool
@@ -46,8 +47,13 @@ def key_of(uid: str) -> str:
     return f"@certificate/{uid}"
 
 
-def follows(view: ClusterView, claims: Iterable[Claim]) -> Mapping[Name, Follow]:
-    """Every Secret that a claim on an HTTPS port names, with who and what depends on it."""
+def follows(
+    view: ClusterView, claims: Iterable[Claim], existing: Ours, serving: Mapping[str, frozenset[str]]
+) -> Mapping[Name, Follow]:
+    """Every Secret that a claim on an HTTPS port names, with who and what depends on it.
+
+    `serving`: hosts by the id of the certificate that answers for them now.
+    """
     uses: dict[Name, list[tuple[Claim, tuple[str, ...]]]] = {}
     for claim in claims:
         if claim.protocol == "HTTPS":
@@ -60,6 +66,8 @@ def follows(view: ClusterView, claims: Iterable[Claim]) -> Mapping[Name, Follow]
         secret = view.secrets.get(name)
         hosts = {h for _, hosts in used for h in hosts}
         served = {h for claim, entry in used if not entry for h in claim.ingress.hosts}
+        have = existing.following(view.cluster_id, name, secret.meta.uid if secret else None)
+        served |= serving.get(have.id if have else "", frozenset())
         result[name] = Follow(
             secret=name,
             key=key_of(secret.meta.uid) if secret else f"@certificate/{name}",

@@ -7,6 +7,7 @@ comes. Called by ``binding`` alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
@@ -19,24 +20,33 @@ KINDS = ("EC", "RSA")
 """Certificates of both kinds may share a name; a client is shown the one it understands."""
 
 
-class Seats(msgspec.Struct, frozen=True, kw_only=True):
+class Seats(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The default certificate and those for named hosts."""
 
     default: Certificate | None = None
     sni: tuple[Certificate, ...] = ()
 
+    @functools.cached_property
+    def named(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """The SNI certificates by name."""
+        found: dict[str, tuple[Certificate, ...]] = {}
+        for certificate in self.sni:
+            for name in certificate.domain:
+                found[name] = (*found.get(name, ()), certificate)
+        return found
+
     def answer(self, host: str, kind: str = "EC") -> Certificate | None:
         """What a client asking for `host` ("" for none) is shown: exact, longest wildcard, default."""
-        exact = [c for c in self.sni if host in c.domain]
-        found = exact or self._wildcard(host)
+        found = self.named.get(host) or self._wildcard(host)
         return next((c for c in found if kind_of(c) == kind), found[0] if found else self.default)
 
-    def _wildcard(self, host: str) -> list[Certificate]:
-        matches = [
-            (len(n), c) for c in self.sni for n in c.domain if n.startswith("*.") and host.endswith(n[1:])
-        ]
-        longest = max((size for size, _ in matches), default=0)
-        return [c for size, c in matches if size == longest]
+    def _wildcard(self, host: str) -> tuple[Certificate, ...]:
+        _, _, parent = host.partition(".")
+        while parent:
+            if found := self.named.get(f"*.{parent}"):
+                return found
+            _, _, parent = parent.partition(".")
+        return ()
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
 from certferry.core.problems import Problem
-from certferry.core.seats import present
+from certferry.core.seats import KINDS, present
 
 DEFAULT_TLS_POLICY = "tls-1-2"
 """What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
@@ -65,8 +65,10 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 def translate(view: ClusterView, observed: State, options: Options, now: datetime) -> Translation:
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
-    follows = certificates.follows(view, (c for group in asked.groups.values() for c in group))
     existing = certificates.ours(observed, view.cluster_id)
+    listening = _by_port(observed)
+    everyone = [claim for group in asked.groups.values() for claim in group]
+    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
     followed = {
         name: certificates.follow(view, existing, it, options.cluster_name, now)
         for name, it in follows.items()
@@ -81,7 +83,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     seats: dict[tuple[str, int], Binding] = {}
     held: set[tuple[str, int]] = set()
     for (balancer, port), group in asked.groups.items():
-        have = _listener(observed, balancer, port)
+        have = listening.get((balancer, port))
         if conflict := _conflict(group, have, view.cluster_id):
             problems += conflict
             held.add((balancer, port))
@@ -129,6 +131,22 @@ def listener_key(loadbalancer: str, port: int) -> str:
     return f"@listener/{loadbalancer}/{port}"
 
 
+def _serving(
+    groups: Mapping[tuple[str, int], tuple[Claim, ...]],
+    listening: Mapping[tuple[str, int], Listener],
+    observed: State,
+) -> Mapping[str, frozenset[str]]:
+    """Which of the hosts asked for each certificate answers for now, by its id."""
+    found: dict[str, set[str]] = {}
+    for where, group in groups.items():
+        now = present(listening.get(where), observed.certificates)
+        for host in {h for claim in group for h in claim.ingress.hosts}:
+            for kind in KINDS:
+                if answer := now.answer(host, kind):
+                    found.setdefault(answer.id, set()).add(host)
+    return {ref: frozenset(hosts) for ref, hosts in found.items()}
+
+
 def _keyed(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str, Certificate]:
     """The observed certificates by id; those that follow a Secret carry their key instead of it."""
     keys = {c.id for c in secrets.values()}
@@ -147,13 +165,9 @@ def _wanted(
     return {ref: wanted.get(c.id, c) for ref, c in there.items()}
 
 
-def _listener(observed: State, balancer: str, port: int) -> Listener | None:
-    same = [
-        it
-        for it in observed.listeners.values()
-        if (it.loadbalancer_id, it.protocol_port) == (balancer, port) and it.protocol != "UDP"
-    ]
-    return min(same, key=lambda it: it.id, default=None)
+def _by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
+    listeners = sorted(observed.listeners.values(), key=lambda it: it.id, reverse=True)
+    return {(it.loadbalancer_id, it.protocol_port): it for it in listeners if it.protocol != "UDP"}
 
 
 def _conflict(group: Sequence[Claim], have: Listener | None, cluster_id: str) -> list[Problem]:

@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _http
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _options
 from envoy.service.discovery.v3.discovery_pb2 import Resource
 from google.protobuf.json_format import ParseDict
@@ -85,7 +86,7 @@ def secret(held: Secret, key: PrivateKey | None, retries: int) -> Resource:
     A secret that Envoy refused before and meets again in the same bytes would be acknowledged without
     being used: each of the `retries` makes the bytes new (by a blank line) and leaves the version.
     """
-    message = _tls.Secret(name=held.name)
+    message = SecretMessage(name=held.name)
     if held.trust:
         message.validation_context.trusted_ca.inline_string = held.chain.pem
     else:

@@ -183,7 +183,7 @@ class EnvoySupervisor:
             await self.admin("/quitquitquit", "POST")
         except (aiohttp.ClientError, OSError):
             return
-        while await self._answers():
+        while await self._answers():  # noqa: ASYNC110 (another process's end is no event of ours)
             await asyncio.sleep(_POLL)
 
     async def _answers(self) -> bool:

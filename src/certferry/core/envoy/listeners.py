@@ -115,6 +115,8 @@ def _http_filter(listener_id: str, http2: bool, idle: int, client: int) -> Messa
         "codec_type": "AUTO" if http2 else "HTTP1",
         "rds": {"route_config_name": listener_id, "config_source": ADS},
         "use_remote_address": True,
+        # For clients on this machine Envoy would put in another address; the route table adds theirs.
+        "skip_xff_append": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
         "common_http_protocol_options": {"idle_timeout": f"{idle}s"},

@@ -26,6 +26,10 @@ _INSERTED: Final = {
     "X-Forwarded-TLS-Cipher": "%DOWNSTREAM_TLS_CIPHER%",
 }
 """Headers of ``insert_headers`` that are not there anyway."""
+_CLIENT: Final = {
+    "header": {"key": "X-Forwarded-For", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+    "append_action": "APPEND_IF_EXISTS_OR_ADD",
+}
 
 
 class Ruled(NamedTuple):
@@ -58,9 +62,8 @@ def route_table(
         "name": listener_id,
         "virtual_hosts": virtual,
         "ignore_port_in_host_matching": True,
+        "request_headers_to_add": [_CLIENT, *_inserted(listener, loadbalancer)],
     }
-    if headers := _inserted(listener, loadbalancer):
-        body["request_headers_to_add"] = headers
     if rules := access(listener.ipgroup, groups):
         body["typed_per_filter_config"] = rules
     return Message(body)
