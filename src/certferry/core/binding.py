@@ -12,12 +12,13 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks
+from certferry.core import seats
 from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener
+from certferry.core.model import Certificate
 from certferry.core.objects import Name
 from certferry.core.pem import covers, listed
 from certferry.core.problems import Problem
+from certferry.core.seats import Held, Seats, kind_of
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +36,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """The seats of one listener. `default` None: leave what is there (or make no listener)."""
+    """What a listener is to have. Without a default: leave what is there (or make no listener)."""
 
-    default: Certificate | None
-    sni: tuple[Certificate, ...] = ()
+    seats: Seats
     lost: Mapping[str, frozenset[str]] = {}
     """Names that a certificate of ours must leave to an older claim, by certificate key."""
+    frozen: frozenset[str] = frozenset()
+    """Certificates whose domain must stay as it is: a new one would move a host to something worse."""
     problems: tuple[Problem, ...] = ()
 
 
@@ -65,26 +67,29 @@ def offers(
 def bind(
     group: Sequence[Claim],
     brought: Sequence[Offer],
-    have: Listener | None,
-    certificates: Mapping[str, Certificate],
+    have: Seats,
     options: Options,
     now: datetime,
 ) -> Binding:
     """The seats of the listener of `group`, given what is `brought` and what it has."""
-    master = group[0]
-    server = _server(master, brought)
-    problems: list[Problem] = []
-    default = server.certificate if server else None
-    bound = certificates.get(have.default_tls_container_ref or "") if have else None
-    if default and bound:
-        hosts = _default_hosts(group, brought)
-        if objection := _objection(default, bound, hosts, now):
-            text = f"Certificate {default.name or default.id} is not bound: {objection}. Certificate {bound.name or bound.id} stays in service."
-            problems.append(master.problem("CertificateHeld", text))
-            default, server = bound, None
-    sni, lost, conflicts = _sni(group, brought, server, options)
-    held, holding = _hold_sni(master, sni, have, certificates, now)
-    return Binding(default=default, sni=held, lost=lost, problems=(*problems, *conflicts, *holding))
+    server = _server(group[0], brought)
+    sni, lost, problems = _sni(group, brought, server, options)
+    want = Seats(default=server.certificate if server else None, sni=tuple(sni))
+    hosts = {h for o in brought for h in (*o.hosts, *o.claim.ingress.hosts)}
+    kept, held = seats.hold(want, have, hosts, now)
+    problems += [_held(group[0], brought, it) for it in held]
+    frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
+    return Binding(seats=kept, lost=lost, frozen=frozen, problems=tuple(problems))
+
+
+def _held(master: Claim, brought: Sequence[Offer], it: Held) -> Problem:
+    claim = next((o.claim for o in brought if o.certificate.id == it.refused.id), master)
+    text = f"Certificate {_name(it.refused)} is not bound: {it.objection}. Certificate {_name(it.kept)} stays in service."
+    return claim.problem("CertificateHeld", text)
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.name or certificate.id
 
 
 def _chosen(
@@ -142,14 +147,6 @@ def _server(master: Claim, brought: Sequence[Offer]) -> Offer | None:
     return next(iter(own), None) or next((o for o in brought if o.server), None)
 
 
-def _default_hosts(group: Sequence[Claim], brought: Sequence[Offer]) -> tuple[str, ...]:
-    """Hosts of the listener whose clients meet the default certificate."""
-    named = {h for o in brought if not o.server for h in o.hosts}
-    return tuple(
-        sorted(h for h in {h for c in group for h in c.ingress.hosts} if not covers(tuple(sorted(named)), h))
-    )
-
-
 def _sni(
     group: Sequence[Claim], brought: Sequence[Offer], server: Offer | None, options: Options
 ) -> tuple[list[Certificate], dict[str, frozenset[str]], list[Problem]]:
@@ -158,13 +155,13 @@ def _sni(
     lost: dict[str, frozenset[str]] = {}
     problems: list[Problem] = []
     if server:
-        owners |= {(_kind(server.certificate), h): server for h in _answers(server, brought)}
+        owners |= {(kind_of(server.certificate), h): server for h in _answers(server, brought)}
     for offer in brought:
         if offer is server or offer.certificate.id in bound:
             continue
         if server and offer.certificate.id == server.certificate.id:
             continue
-        kind = _kind(offer.certificate)
+        kind = kind_of(offer.certificate)
         taken = {h for h in offer.hosts if (kind, h) in owners}
         for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
             names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
@@ -183,7 +180,8 @@ def _sni(
         if taken:
             lost[offer.certificate.id] = lost.get(offer.certificate.id, frozenset()) | taken
         owners |= {(kind, h): offer for h in free}
-        bound[offer.certificate.id] = offer.certificate
+        remaining = tuple(n for n in offer.certificate.domain if n not in taken)
+        bound[offer.certificate.id] = msgspec.structs.replace(offer.certificate, domain=remaining)
     if server and server.certificate.domain and _shadowed(_answers(server, brought), bound.values()):
         bound[server.certificate.id] = server.certificate
     return [bound[ref] for ref in sorted(bound)], lost, problems
@@ -208,56 +206,5 @@ def _shadowed(hosts: tuple[str, ...], sni: Iterable[Certificate]) -> bool:
 
 
 def _governed(master: Claim, offer: Offer) -> Problem:
-    text = f"Port {master.port} is governed by the older Ingress {master.ingress.meta.key}; certificate {offer.certificate.name or offer.certificate.id} is not used, because it has no domain to be an SNI certificate for."
+    text = f"Port {master.port} is governed by the older Ingress {master.ingress.meta.key}; certificate {_name(offer.certificate)} is not used, because it has no domain to be an SNI certificate for."
     return offer.claim.problem("ListenerConflict", text)
-
-
-def _hold_sni(
-    master: Claim,
-    sni: Sequence[Certificate],
-    have: Listener | None,
-    certificates: Mapping[str, Certificate],
-    now: datetime,
-) -> tuple[tuple[Certificate, ...], list[Problem]]:
-    """Keep a bound SNI certificate where the one that would take its names is worse."""
-    problems: list[Problem] = []
-    present = [certificates[r] for r in (have.sni_container_refs or ()) if r in certificates] if have else []
-    kept: dict[str, Certificate] = {}
-    for new in sni:
-        worse = None
-        for old in present:
-            shared = tuple(sorted(set(new.domain) & set(old.domain)))
-            if not shared or _kind(new) != _kind(old):
-                continue
-            if objection := _objection(new, old, shared, now):
-                worse = (old, objection)
-                break
-        if worse:
-            old, objection = worse
-            text = f"Certificate {new.name or new.id} is not bound: {objection}. Certificate {old.name or old.id} stays in service."
-            problems.append(master.problem("CertificateHeld", text))
-            kept[old.id] = old
-        else:
-            kept[new.id] = new
-    return tuple(kept[ref] for ref in sorted(kept)), problems
-
-
-def _objection(new: Certificate, old: Certificate, hosts: tuple[str, ...], now: datetime) -> str | None:
-    if new.chain is None:
-        return "it cannot be read" if old.chain else None
-    finding = checks.objection(new.chain, old.chain, hosts, now)
-    return finding.sentence if finding else None
-
-
-def _kind(certificate: Certificate) -> str:
-    """RSA and ECDSA certificates may share a name on one listener."""
-    return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
-
-
-def answering(seat: Binding, host: str) -> Certificate | None:
-    """The certificate that a client asking for `host` is shown: exact, then longest wildcard, then default."""
-    exact = [c for c in seat.sni if host in c.domain]
-    wild = [(len(n), c) for c in seat.sni for n in c.domain if n.startswith("*.") and host.endswith(n[1:])]
-    if exact:
-        return exact[0]
-    return max(wild, key=lambda found: found[0])[1] if wild else seat.default

@@ -27,7 +27,8 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     """The `hosts` of all spec.tls entries that name it; they become the certificate's domain."""
     depend: tuple[str, ...]
-    """Those, and the rule hosts of Ingresses that have it as server certificate."""
+    """Those, the rule hosts of Ingresses that have it as server certificate, and the hosts for which
+    it is served now."""
     users: tuple[ObjectRef, ...]
     """Ingresses, the oldest first."""
     wanted: bool
@@ -46,8 +47,13 @@ def key_of(uid: str) -> str:
     return f"@certificate/{uid}"
 
 
-def follows(view: ClusterView, claims: Iterable[Claim]) -> Mapping[Name, Follow]:
-    """Every Secret that a claim on an HTTPS port names, with who and what depends on it."""
+def follows(
+    view: ClusterView, claims: Iterable[Claim], existing: Ours, serving: Mapping[str, frozenset[str]]
+) -> Mapping[Name, Follow]:
+    """Every Secret that a claim on an HTTPS port names, with who and what depends on it.
+
+    `serving`: hosts by the id of the certificate that answers for them now.
+    """
     uses: dict[Name, list[tuple[Claim, tuple[str, ...]]]] = {}
     for claim in claims:
         if claim.protocol == "HTTPS":
@@ -60,6 +66,8 @@ def follows(view: ClusterView, claims: Iterable[Claim]) -> Mapping[Name, Follow]
         secret = view.secrets.get(name)
         hosts = {h for _, hosts in used for h in hosts}
         served = {h for claim, entry in used if not entry for h in claim.ingress.hosts}
+        have = existing.following(view.cluster_id, name, secret.meta.uid if secret else None)
+        served |= serving.get(have.id if have else "", frozenset())
         result[name] = Follow(
             secret=name,
             key=key_of(secret.meta.uid) if secret else f"@certificate/{name}",
@@ -87,7 +95,7 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
         )
     if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
         reason: Reason = objection.reason
-        sentence = f"The certificate in it is not taken: {objection.sentence}."
+        sentence = f"The new certificate is not taken: {objection.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
@@ -99,7 +107,13 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
         problems=tuple(
             p
             for w in warnings
-            for p in _both(secret, it, w.reason, f"Attention: {w.sentence}.", " It is served all the same.")
+            for p in _both(
+                secret,
+                it,
+                w.reason,
+                f"The certificate has a defect: {w.sentence}.",
+                " It is served all the same.",
+            )
         ),
     )
 

@@ -89,7 +89,7 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
 def certificate_step(key: str, want: Certificate, have: Certificate | None) -> Step | None:
     """What makes the certificate `have` (None: none yet) what `want` says; None when it is."""
     if have is None:
-        fields = {**_certificate_fields(want), "type": want.type}
+        fields = {**_certificate_fields(want), **_source(want), "type": want.type}
         why = "the Secret has no certificate on the load balancer yet"
         return _step("create", "certificate", key, fields, why, name=want.name, material=_digest(want))
     before = _certificate_fields(have)
@@ -102,7 +102,7 @@ def certificate_step(key: str, want: Certificate, have: Certificate | None) -> S
         "update",
         "certificate",
         key,
-        changed,
+        {**changed, **_source(want)},
         why,
         name=want.name,
         id=have.id,
@@ -230,17 +230,16 @@ def _shrink(
         if listener.id not in staying:
             yield _delete("listener", listener.id, listener.name, "no Ingress asks for this port any more")
     yield from _shrink_pools(desired, observed, cluster_id, matched, ids, left)
-    used = _references(desired, observed, ids, staying)
+    used = matched | _references(desired, observed, ids, matched, staying)
     for certificate in _ours(observed.certificates, cluster_id).values():
-        if "secret_id" in names.described(certificate.description) and not {certificate.id} & (
-            matched | used
-        ):
+        follows = "secret_id" in names.described(certificate.description)
+        if follows and certificate.id not in used:
             yield _delete(
                 "certificate", certificate.id, certificate.name, "no Ingress uses its Secret any more"
             )
-    balancers = {it.loadbalancer_id for it in observed.listeners.values() if it.id in staying}
+    balancers = matched | {it.loadbalancer_id for it in observed.listeners.values() if it.id in staying}
     for balancer in _ours(observed.loadbalancers, cluster_id).values():
-        if balancer.id not in matched | balancers:
+        if balancer.id not in balancers:
             yield _delete("loadbalancer", balancer.id, balancer.name, "the Ingress that asked for it is gone")
 
 
@@ -271,13 +270,21 @@ def _shrink_pools(
             yield _delete("pool", pool.id, pool.name, "no path leads to it any more")
 
 
-def _references(desired: State, observed: State, ids: Mapping[str, str], staying: set[str]) -> frozenset[str]:
+def _references(
+    desired: State,
+    observed: State,
+    ids: Mapping[str, str],
+    matched: frozenset[str],
+    staying: set[str],
+) -> frozenset[str]:
     """Ids of certificates that a listener uses, before the plan or after it."""
-    listeners = [it for it in observed.listeners.values() if it.id in staying]
-    kept = [it for it in listeners if it.id not in ids.values()]
     wanted = list(desired.listeners.values())
     managed = {ids.get(it.id) for it in wanted if it.default_tls_container_ref is not None}
-    kept += [it for it in listeners if it.id in ids.values() and it.id not in managed]
+    kept = [
+        it
+        for it in observed.listeners.values()
+        if it.id in staying and (it.id not in matched or it.id not in managed)
+    ]
     found: set[str | None] = set()
     for it in (*kept, *wanted):
         refs = (it.default_tls_container_ref, it.client_ca_tls_container_ref, *(it.sni_container_refs or ()))
@@ -286,10 +293,12 @@ def _references(desired: State, observed: State, ids: Mapping[str, str], staying
 
 
 def _certificate_fields(it: Certificate) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": it.name, "description": it.description, "domain": ",".join(it.domain)}
-    if it.source:
-        fields["certferry"] = {"source": msgspec.to_builtins(it.source)}
-    return fields
+    return {"name": it.name, "description": it.description, "domain": ",".join(it.domain)}
+
+
+def _source(it: Certificate) -> dict[str, Any]:
+    """Our ELB keeps it for the lock's sentence; others ignore it, so that it is never compared."""
+    return {"certferry": {"source": msgspec.to_builtins(it.source)}} if it.source else {}
 
 
 def _digest(it: Certificate) -> str | None:

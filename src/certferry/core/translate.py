@@ -19,6 +19,7 @@ from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
 from certferry.core.problems import Problem
+from certferry.core.seats import KINDS, present
 
 DEFAULT_TLS_POLICY = "tls-1-2"
 """What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
@@ -64,14 +65,17 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 def translate(view: ClusterView, observed: State, options: Options, now: datetime) -> Translation:
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
-    follows = certificates.follows(view, (c for group in asked.groups.values() for c in group))
     existing = certificates.ours(observed, view.cluster_id)
+    listening = _by_port(observed)
+    everyone = [claim for group in asked.groups.values() for claim in group]
+    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
     followed = {
         name: certificates.follow(view, existing, it, options.cluster_name, now)
         for name, it in follows.items()
     }
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
-    world = _world(observed, secrets)
+    there = _keyed(observed, secrets)
+    world = _wanted(there, secrets)
     problems = [*asked.problems, *(p for f in followed.values() for p in f.problems)]
     listeners: dict[str, Listener] = {}
     pools: dict[str, Pool] = {}
@@ -79,16 +83,16 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     seats: dict[tuple[str, int], Binding] = {}
     held: set[tuple[str, int]] = set()
     for (balancer, port), group in asked.groups.items():
-        have = _listener(observed, balancer, port)
+        have = listening.get((balancer, port))
         if conflict := _conflict(group, have, view.cluster_id):
             problems += conflict
             held.add((balancer, port))
             continue
         if group[0].protocol == "HTTPS":
             brought, missing = binding.offers(group, secrets, world)
-            seats[balancer, port] = seat = binding.bind(group, brought, have, world, options, now)
+            seats[balancer, port] = seat = binding.bind(group, brought, present(have, there), options, now)
             problems += [*missing, *seat.problems]
-            if seat.default is None:
+            if seat.seats.default is None:
                 problems.append(_no_certificate(group, have))
                 held.add((balancer, port))
                 if have is None:
@@ -105,7 +109,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
             problems += routed.problems
             default_pool = routed.default_pool
         listeners[key] = _desired_listener(group, key, seats.get((balancer, port)), default_pool, view)
-    kept = _certificates(secrets, seats.values())
+    kept = _certificates(secrets, seats.values(), there)
     return Translation(
         desired=State(
             loadbalancers=_balancers(asked, observed),
@@ -127,22 +131,43 @@ def listener_key(loadbalancer: str, port: int) -> str:
     return f"@listener/{loadbalancer}/{port}"
 
 
-def _world(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str, Certificate]:
+def _serving(
+    groups: Mapping[tuple[str, int], tuple[Claim, ...]],
+    listening: Mapping[tuple[str, int], Listener],
+    observed: State,
+) -> Mapping[str, frozenset[str]]:
+    """Which of the hosts asked for each certificate answers for now, by its id."""
+    found: dict[str, set[str]] = {}
+    for where, group in groups.items():
+        now = present(listening.get(where), observed.certificates)
+        for host in {h for claim in group for h in claim.ingress.hosts}:
+            for kind in KINDS:
+                if answer := now.answer(host, kind):
+                    found.setdefault(answer.id, set()).add(host)
+    return {ref: frozenset(hosts) for ref, hosts in found.items()}
+
+
+def _keyed(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str, Certificate]:
+    """The observed certificates by id; those that follow a Secret carry their key instead of it."""
+    keys = {c.id for c in secrets.values()}
+    result = {}
+    for ref, certificate in observed.certificates.items():
+        key = certificates.key_of(names.described(certificate.description).get("secret_id", ""))
+        result[ref] = msgspec.structs.replace(certificate, id=key) if key in keys else certificate
+    return result
+
+
+def _wanted(
+    there: Mapping[str, Certificate], secrets: Mapping[Name, Certificate]
+) -> Mapping[str, Certificate]:
     """Certificates by observed id, with the content that those that follow a Secret are to have."""
-    wanted = {names.described(c.description).get("secret_id"): c for c in secrets.values()}
-    return {
-        ref: wanted.get(names.described(c.description).get("secret_id", "-"), c)
-        for ref, c in observed.certificates.items()
-    }
+    wanted = {c.id: c for c in secrets.values()}
+    return {ref: wanted.get(c.id, c) for ref, c in there.items()}
 
 
-def _listener(observed: State, balancer: str, port: int) -> Listener | None:
-    same = [
-        it
-        for it in observed.listeners.values()
-        if (it.loadbalancer_id, it.protocol_port) == (balancer, port) and it.protocol != "UDP"
-    ]
-    return min(same, key=lambda it: it.id, default=None)
+def _by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
+    listeners = sorted(observed.listeners.values(), key=lambda it: it.id, reverse=True)
+    return {(it.loadbalancer_id, it.protocol_port): it for it in listeners if it.protocol != "UDP"}
 
 
 def _conflict(group: Sequence[Claim], have: Listener | None, cluster_id: str) -> list[Problem]:
@@ -180,7 +205,7 @@ def _desired_listener(
 ) -> Listener:
     master, values = group[0], group[0].values
     https = master.protocol == "HTTPS"
-    default = seat.default if seat else None
+    default = seat.seats.default if seat else None
     return Listener(
         id=key,
         loadbalancer_id=master.loadbalancer,
@@ -190,7 +215,7 @@ def _desired_listener(
         description=names.describe(view.cluster_id),
         default_pool_id=default_pool or "",
         default_tls_container_ref=default.id if default else None,
-        sni_container_refs=tuple(c.id for c in seat.sni) if seat and default else None,
+        sni_container_refs=tuple(c.id for c in seat.seats.sni) if seat and default else None,
         tls_ciphers_policy=(values.tls_ciphers_policy or DEFAULT_TLS_POLICY) if https else None,
         security_policy_id=values.security_policy_id if https else None,
         http2_enable=bool(values.http2_enable) if https else None,
@@ -200,20 +225,28 @@ def _desired_listener(
     )
 
 
-def _certificates(secrets: Mapping[Name, Certificate], seats: Iterable[Binding]) -> Mapping[str, Certificate]:
+def _certificates(
+    secrets: Mapping[Name, Certificate], bindings: Iterable[Binding], there: Mapping[str, Certificate]
+) -> Mapping[str, Certificate]:
     """Certificates to have: those of Secrets, less the names that they lose, and those held."""
+    domains = {c.id: c.domain for c in there.values()}
     lost: dict[str, frozenset[str]] = {}
-    result: dict[str, Certificate] = {}
-    bindings: list[Binding] = list(seats)
-    for seat in bindings:
-        for ref, gone in seat.lost.items():
+    frozen: set[str] = set()
+    held: dict[str, Certificate] = {}
+    for it in bindings:
+        frozen |= it.frozen & domains.keys()
+        for ref, gone in it.lost.items():
             lost[ref] = lost.get(ref, frozenset()) | gone
+        for certificate in (it.seats.default, *it.seats.sni):
+            if certificate:
+                held[certificate.id] = certificate
+    result = dict(held)
     for certificate in secrets.values():
-        remaining = tuple(n for n in certificate.domain if n not in lost.get(certificate.id, ()))
-        result[certificate.id] = msgspec.structs.replace(certificate, domain=remaining)
-    for seat in bindings:
-        for held in (*([seat.default] if seat.default else []), *seat.sni):
-            result.setdefault(held.id, held)
+        ref = certificate.id
+        names_left = tuple(n for n in certificate.domain if n not in lost.get(ref, ()))
+        # an unbound one keeps its domain: it may still sit on the listener when that is written
+        fixed = ref in domains and (ref in frozen or ref not in held)
+        result[ref] = msgspec.structs.replace(certificate, domain=domains[ref] if fixed else names_left)
     return {key: result[key] for key in sorted(result)}
 
 
@@ -257,5 +290,5 @@ def _served(claim: Claim, seat: Binding) -> tuple[Served, ...]:
             fingerprint=certificate.chain.fingerprint,
         )
         for host in hosts
-        if (certificate := binding.answering(seat, host)) and certificate.chain
+        if (certificate := seat.seats.answer(host)) and certificate.chain
     )

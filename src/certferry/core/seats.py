@@ -1,0 +1,114 @@
+"""The certificates of one listener and who is shown which; and the invariant for them.
+
+``hold`` is where the invariant meets bindings: whatever the reason of a change (another choice, a
+hand-over, a new Secret), a host that is served well keeps its certificate until something no worse
+comes. Called by ``binding`` alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from certferry.core import checks
+from certferry.core.model import Certificate, Listener
+
+KINDS = ("EC", "RSA")
+"""Certificates of both kinds may share a name; a client is shown the one it understands."""
+
+
+class Seats(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The default certificate and those for named hosts."""
+
+    default: Certificate | None = None
+    sni: tuple[Certificate, ...] = ()
+
+    @functools.cached_property
+    def named(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """The SNI certificates by name."""
+        found: dict[str, tuple[Certificate, ...]] = {}
+        for certificate in self.sni:
+            for name in certificate.domain:
+                found[name] = (*found.get(name, ()), certificate)
+        return found
+
+    def answer(self, host: str, kind: str = "EC") -> Certificate | None:
+        """What a client asking for `host` ("" for none) is shown: exact, longest wildcard, default."""
+        found = self.named.get(host) or self._wildcard(host)
+        return next((c for c in found if kind_of(c) == kind), found[0] if found else self.default)
+
+    def _wildcard(self, host: str) -> tuple[Certificate, ...]:
+        _, _, parent = host.partition(".")
+        while parent:
+            if found := self.named.get(f"*.{parent}"):
+                return found
+            _, _, parent = parent.partition(".")
+        return ()
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that was not bound, why, and the one that stays."""
+
+    refused: Certificate
+    kept: Certificate
+    objection: str
+
+
+def kind_of(certificate: Certificate) -> str:
+    """EC or RSA (anything that is not RSA counts as EC)."""
+    return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
+
+
+def present(have: Listener | None, certificates: Mapping[str, Certificate]) -> Seats:
+    """The seats of the listener as it is."""
+    if have is None:
+        return Seats()
+    sni = (certificates.get(ref) for ref in have.sni_container_refs or ())
+    return Seats(
+        default=certificates.get(have.default_tls_container_ref or ""), sni=tuple(c for c in sni if c)
+    )
+
+
+def hold(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> tuple[Seats, tuple[Held, ...]]:
+    """`want`, but for `hosts` never worse than `have`; and what was held back."""
+    held: list[Held] = []
+    wanted = sorted({"", *hosts})
+    # each round takes one certificate of `want` out, or brings one of `have` back
+    for _ in range(2 + len(want.sni) + len(have.sni)):
+        worse = next(_worse(want, have, wanted, now), None)
+        if worse is None:
+            break
+        held.append(worse)
+        want = _kept(want, have, worse)
+    return want, tuple(held)
+
+
+def _worse(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> Iterator[Held]:
+    for host in hosts:
+        for kind in KINDS:
+            new, old = want.answer(host, kind), have.answer(host, kind)
+            if new and old and new.id != old.id and (objection := _objection(new, old, host, now)):
+                yield Held(refused=new, kept=old, objection=objection)
+
+
+def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> str | None:
+    if new.chain is None:
+        return "it cannot be read" if old.chain else None
+    finding = checks.objection(new.chain, old.chain, (host,) if host else (), now)
+    return finding.sentence if finding else None
+
+
+def _kept(want: Seats, have: Seats, worse: Held) -> Seats:
+    refused, kept = worse.refused, worse.kept
+    sni = [c for c in want.sni if c.id != refused.id]
+    if kept in have.sni:
+        taken = set(kept.domain)
+        sni = [c for c in sni if kind_of(c) != kind_of(kept) or not taken & set(c.domain)]
+        sni.append(kept)
+    default = want.default
+    if len(sni) == len(want.sni) and kept == have.default:
+        default = kept
+    return Seats(default=default, sni=tuple(sorted(sni, key=lambda c: c.id)))

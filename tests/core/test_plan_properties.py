@@ -1,0 +1,179 @@
+"""Whatever a cluster goes through, no step of a plan makes what is served worse.
+
+Hypothesis draws a cluster, then another state of its Secrets and annotations; the plan from one to
+the other is abandoned after a drawn number of steps, and taken up again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certferry.core import checks
+from certferry.core.claims import Options
+from certferry.core.model import Certificate, Listener, State
+from certferry.core.objects import ClusterView
+from certferry.core.pem import Chain, covers
+from certferry.core.plan import plan
+from certferry.core.translate import translate
+from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, chain, view
+
+OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+HOSTS = ("a.example.com", "b.example.com", "c.example.com")
+SECRETS = ("one", "two", "three")
+
+contents = st.fixed_dictionaries(
+    {"content": st.integers(0, 9).map(lambda n: f"v{n}")},
+    optional={
+        "names": st.sets(st.sampled_from([*HOSTS, "*.example.com"]), min_size=1).map(sorted),
+        "not_after": st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=9)]),
+        "not_before": st.sampled_from([NOW - timedelta(days=20), NOW + timedelta(days=1)]),
+        "key": st.sampled_from(["P-256", "RSA-2048", "RSA-1024"]),
+        "uid": st.sampled_from(["first", "second"]),
+    },
+)
+flaws = st.just({"flaw": "The private key does not belong to the certificate."})
+some_secrets = st.dictionaries(st.sampled_from(SECRETS), contents | flaws)
+entries = st.lists(
+    st.fixed_dictionaries(
+        {"secretName": st.sampled_from(SECRETS)},
+        optional={"hosts": st.lists(st.sampled_from(HOSTS), min_size=1, max_size=2, unique=True)},
+    ),
+    min_size=1,
+    max_size=3,
+)
+ingresses = st.lists(st.tuples(st.sampled_from(HOSTS), entries), min_size=1, max_size=3)
+choices = st.lists(st.sampled_from([None, "mine", "mine,named", "gone"]), min_size=3, max_size=3)
+
+
+def _cluster(shape: list[Any], secrets: dict[str, Any], ids: list[str | None]) -> ClusterView:
+    objects = [
+        {
+            "kind": "Ingress",
+            "metadata": {
+                "name": f"i{number}",
+                "annotations": {"kubernetes.io/elb.tls-certificate-ids": chosen} if chosen else {},
+            },
+            "spec": {
+                "ingressClassName": "cce",
+                "tls": tls,
+                "rules": [{"host": host, "http": {"paths": [_PATH]}}],
+            },
+        }
+        for number, ((host, tls), chosen) in enumerate(zip(shape, ids, strict=False))
+    ]
+    # the content of a Secret is told by all that it says, lest two contents share a digest
+    told = {name: _told(name, facts) for name, facts in secrets.items()}
+    return view({"objects": objects, "secrets": told})
+
+
+def _told(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """The content's digest is all that is said of it, so that two contents never share one."""
+    if "flaw" in facts:
+        return facts
+    uid = f"{name}-{facts.get('uid', 'first')}"
+    return {**facts, "uid": uid, "content": repr((name, sorted(facts.items(), key=str)))}
+
+
+_PATH = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+
+
+def _elb() -> Elb:
+    mine = Certificate(id="mine", name="mine", chain=chain("mine", names=HOSTS))
+    named = Certificate(id="named", name="named", chain=chain("named", names=HOSTS[1:2]), domain=HOSTS[1:2])
+    return Elb(State(loadbalancers={BALANCER.id: BALANCER}, certificates={"mine": mine, "named": named}))
+
+
+def _steps(cluster: ClusterView, elb: Elb) -> Any:
+    elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
+    made = translate(cluster, elb.state, OPTIONS, NOW)
+    return plan(made.desired, elb.state, CLUSTER, made.held)
+
+
+def _served(state: State) -> dict[str, Chain | None]:
+    return {h: _answer(state, it, h) for it in state.listeners.values() for h in HOSTS}
+
+
+def _answer(state: State, listener: Listener, host: str) -> Chain | None:
+    sni = [state.certificates[r] for r in listener.sni_container_refs or ()]
+    exact = [c for c in sni if host in c.domain]
+    wild = [c for c in sni if any(n.startswith("*.") and host.endswith(n[1:]) for n in c.domain)]
+    default = state.certificates[listener.default_tls_container_ref or ""]
+    return (exact + wild + [default])[0].chain
+
+
+def _good(it: Chain | None, host: str) -> bool:
+    return it is not None and checks.valid(it, NOW) and covers(it.names, host)
+
+
+@settings(max_examples=250, deadline=None)
+@given(ingresses, some_secrets, some_secrets, choices, choices, st.integers(0, 8))
+def test_no_step_makes_worse_what_is_served(
+    shape: list[Any],
+    first: dict[str, Any],
+    then: dict[str, Any],
+    ids_first: list[str | None],
+    ids_then: list[str | None],
+    abandoned_after: int,
+) -> None:
+    elb = _elb()
+    elb.run(_steps(_cluster(shape, first, ids_first), elb))
+    after = _cluster(shape, then, ids_then)
+    before = elb.state
+    wanted = {host for host, _ in shape} | {h for _, tls in shape for t in tls for h in t.get("hosts", ())}
+    steps = _steps(after, elb)
+    for step in steps[:abandoned_after]:
+        elb.apply(step)
+        _nothing_lost(before, elb.state, wanted)
+    for step in _steps(after, elb):
+        elb.apply(step)
+        _nothing_lost(before, elb.state, wanted)
+    assert _steps(after, elb) == ()
+
+
+def _nothing_lost(before: State, now: State, wanted: set[str]) -> None:
+    """Every listener is there, and a valid certificate was not replaced by one that is not valid."""
+    assert set(before.listeners) <= set(now.listeners)
+    old, new = _served(before), _served(now)
+    for host, had in old.items():
+        if host in wanted and had is not None and checks.valid(had, NOW):
+            has = new[host]
+            assert has is not None
+            assert checks.valid(has, NOW), f"{host} was valid"
+
+
+@settings(max_examples=150, deadline=None)
+@given(ingresses, some_secrets, some_secrets)
+def test_new_content_never_loses_a_host(
+    shape: list[Any], first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    """With Ingresses unchanged, a host with a good certificate keeps having one."""
+    elb = _elb()
+    none: list[str | None] = [None] * 3
+    elb.run(_steps(_cluster(shape, first, none), elb))
+    routed = {host for host, _ in shape}
+    old = _served(elb.state)
+    elb.run(_steps(_cluster(shape, then, none), elb))
+    new = _served(elb.state)
+    for host in routed & set(old):
+        if _good(old[host], host):
+            assert _good(new[host], host), host
+
+
+@settings(max_examples=100, deadline=None)
+@given(ingresses, some_secrets, st.randoms())
+def test_the_order_in_which_objects_are_listed_changes_nothing(
+    shape: list[Any], secrets: dict[str, Any], random: Any
+) -> None:
+    cluster = _cluster(shape, secrets, [None] * 3)
+    shuffled = {
+        part: dict(random.sample(sorted(getattr(cluster, part).items()), len(getattr(cluster, part))))
+        for part in ("ingresses", "secrets")
+    }
+    elb = _elb()
+    same = msgspec.structs.replace(cluster, **shuffled)
+    assert _steps(cluster, elb) == _steps(same, elb)
