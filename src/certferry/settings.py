@@ -127,6 +127,23 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a changed certificate may take until a client sees it."""
 
 
+class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`certferry kube`: the embedded Kubernetes API."""
+
+    state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
+    """The kubeconfigs are written here; all else in its folder `kube`."""
+    listen: str = "127.0.0.1:0"
+    """Port 0: one that is free, chosen at the first start and kept."""
+    loopback_endpoints: bool = False
+    """Whether an EndpointSlice may name loopback addresses (a real server forbids them)."""
+    service_cidr: str = "10.96.0.0/16"
+    """Where Services get their cluster addresses from."""
+    history_revisions: int = 10_000
+    """Watches resume from any of the last so many changes,"""
+    history_seconds: float = 600.0
+    """and from any change younger than this; older ones are told 410 Gone."""
+
+
 def host_port(listen: str) -> tuple[str, int]:
     """The two halves of ``127.0.0.1:8080`` (``[::1]:8080``). Raises ``Refused``."""
     host, _, port = listen.rpartition(":")

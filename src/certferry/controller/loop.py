@@ -28,6 +28,7 @@ from certferry.core.model import State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
 from certferry.core.plan import Step, match, plan
+from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
 from certferry.elb.client import ElbClient, ElbError
 from certferry.kube.cache import Arrival, Cache
@@ -40,6 +41,8 @@ PAUSES: Final = (0.1, 2.0)
 """Seconds until the next attempt while the ELB does not answer: the first, the longest."""
 REFUSED_PAUSES: Final = (1.0, 60.0)
 """The same after a refusal, which only a change heals."""
+
+_NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
 _log = structlog.get_logger()
 
@@ -91,7 +94,7 @@ class Controller:
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
-        self._translation: Translation | None = None
+        self._missing: frozenset[Problem] = frozenset()
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
@@ -214,18 +217,29 @@ class Controller:
 
     async def _gather(self) -> tuple[ClusterView, State, Translation]:
         if self._stale or self._world.state is None:
-            begun = self._world.begin()
-            self._world.observed(await self._elb.observe(), begun)
-            self._stale, self._observed_at = False, time.monotonic()
-            self._balancer.set(None)
-        view, state = self._cache.view.value, self._world.state
-        assert view is not None
-        assert state is not None
-        translation = translate(view, state, self._options, datetime.now(UTC))
-        self._translation = translation
+            await self._observe()
+        view, state, translation = self._translate()
+        missing = frozenset(p for p in translation.problems if p.reason in _NOT_FOUND)
+        if missing - self._missing:
+            # what an Ingress names may have been made on the ELB since we last looked
+            await self._observe()
+            view, state, translation = self._translate()
+        self._missing = missing
         self._fast.cluster_id = view.cluster_id
         self._fast.translation = translation
         return view, state, translation
+
+    async def _observe(self) -> None:
+        begun = self._world.begin()
+        self._world.observed(await self._elb.observe(), begun)
+        self._stale, self._observed_at = False, time.monotonic()
+        self._balancer.set(None)
+
+    def _translate(self) -> tuple[ClusterView, State, Translation]:
+        view, state = self._cache.view.value, self._world.state
+        assert view is not None
+        assert state is not None
+        return view, state, translate(view, state, self._options, datetime.now(UTC))
 
     def _settled(self, translation: Translation, state: State, worked: bool, changed: float) -> None:
         expected = seats(translation, state)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -160,25 +160,26 @@ class ElbClient:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
         only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
         of_these = {} if only is None else {"loadbalancer_id": only}
-        async with asyncio.TaskGroup() as tasks:
-            balancers = tasks.create_task(self.find(LOADBALANCERS, **({} if only is None else {"id": only})))
-            listeners = tasks.create_task(self.find(LISTENERS, **of_these))
-            pools = tasks.create_task(self.find(POOLS, **of_these))
-            monitors = tasks.create_task(self.find(HEALTHMONITORS))
-            policies = tasks.create_task(self.find(POLICIES))
-            certificates = tasks.create_task(self.certificates())
-            groups = tasks.create_task(self._ipgroups())
-        by_listener = {one.id: one for one in map(wire.listener, listeners.result())}
-        mine = [p for p in policies.result() if p.get("listener_id") in by_listener]
-        members, rules = await self._leaves(pools.result(), mine)
-        checks = {m["id"]: wire.healthmonitor(m) for m in monitors.result()}
+        balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
+            self.find(LOADBALANCERS, **({} if only is None else {"id": only})),
+            self.find(LISTENERS, **of_these),
+            self.find(POOLS, **of_these),
+            self.find(HEALTHMONITORS),
+            self.find(POLICIES),
+            self.certificates(),
+            self._ipgroups(),
+        )
+        by_listener = {one.id: one for one in map(wire.listener, listeners)}
+        mine = [p for p in policies if p.get("listener_id") in by_listener]
+        members, rules = await self._leaves(pools, mine)
+        checks = {m["id"]: wire.healthmonitor(m) for m in monitors}
         return State(
-            loadbalancers=_by_id(wire.loadbalancer(b) for b in balancers.result()),
+            loadbalancers=_by_id(wire.loadbalancer(b) for b in balancers),
             listeners=_by_id(by_listener.values()),
-            certificates=certificates.result(),
-            pools=_by_id(_pool(p, members, checks, by_listener) for p in pools.result()),
+            certificates=certificates,
+            pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
             policies=_by_id(_policy(p, rules) for p in mine),
-            ipgroups=groups.result(),
+            ipgroups=groups,
         )
 
     async def _leaves(
@@ -187,7 +188,7 @@ class ElbClient:
         """Members by pool and rules by policy: two requests where the ELB has the bulk lists."""
         if self._bulk:
             try:
-                members, rules = await asyncio.gather(self.find(ALL_MEMBERS), self.find(ALL_RULES))
+                members, rules = await _together(self.find(ALL_MEMBERS), self.find(ALL_RULES))
             except ElbError as error:
                 if error.status not in (400, 404, 405):
                     raise
@@ -202,8 +203,8 @@ class ElbClient:
             async with turn:
                 return owner, await self.find(resource)
 
-        by_pool = await asyncio.gather(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
-        by_policy = await asyncio.gather(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
+        by_pool = await _together(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
+        by_policy = await _together(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
         return (
             {owner: [wire.member(m) for m in found] for owner, found in by_pool},
             {owner: [wire.rule(r) for r in found] for owner, found in by_policy},
@@ -262,6 +263,16 @@ class ElbClient:
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None
+
+
+async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The answers in order; the first failure ends the others."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(request) for request in requests]
+    except* ElbError as group:
+        raise next(e for e in group.exceptions if isinstance(e, ElbError)) from None
+    return [task.result() for task in running]
 
 
 class _PageInfo(msgspec.Struct, frozen=True):
