@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 _COMMON: Final = ("id", "project_id", "data", "created_at", "updated_at", "revision")
 _OWN: Final[dict[str, tuple[str, ...]]] = {
-    kind: tuple(c.name for c in table.columns if c.name not in _COMMON)
+    kind: tuple(str(c.name) for c in table.columns if c.name not in _COMMON)
     for kind, table in schema.RESOURCES.items()
 }
-"""Kind → the wire fields that have a column of their own."""
+"""Kind → the wire fields that have a column of their own (plain text: SQLAlchemy has names of its own kind)."""
 
 
 class Stale(Exception):
