@@ -34,6 +34,7 @@ from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
 
 _FIRST_NAMESPACES = ("default", "kube-system")
 _DAY = 86_400.0
+_GRACE = 5.0
 
 
 async def serve(settings: KubeServerSettings) -> None:
@@ -69,7 +70,9 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             asyncio.create_task(sweep(registry, kinds, _now)),
             asyncio.create_task(_renew(files, hosts, context)),
         ]
-        runner = web.ServerRunner(web.Server(front.handle, handler_cancellation=True, access_log=None))
+        runner = web.ServerRunner(
+            web.Server(front.handle, handler_cancellation=True, access_log=None), shutdown_timeout=_GRACE
+        )
         try:
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=context).start()
@@ -80,9 +83,9 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            listener.close()
-            # Watches never end by themselves: they are told to.
+            front.end_streams()
             await runner.cleanup()
+            listener.close()
             await store.close()
 
 
