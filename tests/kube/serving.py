@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,9 +140,22 @@ class Process:
             text=True,
         )
         deadline = time.monotonic() + PATIENCE
-        while self.kubectl("get", "--raw", "/readyz").stdout != "ok":
+        while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start: {self.end()}")
+            time.sleep(0.02)
+
+    def _ready(self) -> bool:
+        kubeconfig = self.state / "kubeconfig"
+        if not kubeconfig.exists():
+            return False
+        url = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        context = ssl.create_default_context(cafile=str(self.state / "kube" / "ca.crt"))
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=PATIENCE) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def kill(self) -> None:
         """SIGKILL: no goodbye."""
