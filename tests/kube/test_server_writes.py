@@ -366,6 +366,14 @@ async def test_what_is_not_served_says_so(api: Client) -> None:
     assert (await api.get("/version/")).body["major"] == "1"
 
 
+async def test_a_secret_may_be_a_mebibyte_and_no_more(api: Client) -> None:
+    assert (await api.post(SECRETS, secret("a", x="y" * 1_000_000))).code == 201
+    more = await api.post(SECRETS, secret("b", x="y" * 1_100_000))
+    assert more.body["message"] == 'Secret "b" is invalid: data: Too long: may not be more than 1048576 bytes'
+    flood = await api.post(SECRETS, secret("c", x="y" * 4_000_000))
+    assert (flood.code, flood.body["reason"]) == (413, "RequestEntityTooLarge")
+
+
 async def test_deleting_a_collection_respects_its_selector(api: Client) -> None:
     for name, label in (("a", "x"), ("b", "x"), ("c", "y")):
         body = secret(name)

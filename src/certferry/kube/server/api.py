@@ -338,10 +338,10 @@ class Api:
         for _ in range(8):
             if generated:
                 meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            prepared = writes.prepare(kind, found, target.namespace, self._clock(), self._finish(kind))
+            prepared = writes.prepare(kind, found, target.namespace, self._clock())
             try:
                 body = await self._carry_out(
-                    request, kind, prepared["metadata"], writes.create(kind, prepared)
+                    request, kind, prepared["metadata"], writes.create(kind, prepared, self._finish(kind))
                 )
             except Refused as taken:
                 if not generated or taken.reason != "AlreadyExists":
@@ -367,7 +367,7 @@ class Api:
     def _finish(self, kind: Kind) -> writes.Finish:
         if kind.name == "Service":
             return lambda service: self._addresses.give(service, self._registry.all(kind.plural))
-        return lambda _: None
+        return writes.nothing_more
 
     async def _change(self, request: Request, target: Target) -> Answer:
         kind, warnings = target.kind, bodies.Warnings()

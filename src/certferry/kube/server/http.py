@@ -34,6 +34,17 @@ class Front:
         self._api, self._tokens, self._ready = api, tokens, ready
         self._streams: set[asyncio.Task[Any]] = set()
 
+    def server(self) -> web.Server:
+        """What a listening socket is given to."""
+        return web.Server(
+            self.handle,
+            request_factory=_request,
+            handler_cancellation=True,
+            # Longer than Go keeps idle connections: else a client writes into one that we just closed.
+            keepalive_timeout=600,
+            access_log=None,
+        )
+
     def end_streams(self) -> None:
         """End every watch: none would end by itself when the server does."""
         for task in self._streams:
@@ -70,8 +81,6 @@ class Front:
             if path == "/version":
                 return Answer(msgspec.json.encode(VERSION))
             raise unauthorized()
-        if (request.content_length or 0) > MAX_BODY:
-            raise Refused(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
         return await self._api.handle(
             Request(
                 method=request.method,
@@ -102,10 +111,16 @@ class Front:
 async def _body(request: BaseRequest) -> bytes:
     if not request.body_exists:
         return b""
-    body = await request.read()
-    if len(body) > MAX_BODY:
-        raise Refused(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
-    return body
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refused(
+            413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}"
+        ) from None
+
+
+def _request(*parts: Any) -> BaseRequest:
+    return BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=MAX_BODY)
 
 
 def _response(answer: Answer, *, head: bool) -> web.Response:

@@ -69,9 +69,7 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             asyncio.create_task(sweep(registry, kinds, _now)),
             asyncio.create_task(_renew(files, hosts, context)),
         ]
-        runner = web.ServerRunner(
-            web.Server(front.handle, handler_cancellation=True, access_log=None), shutdown_timeout=_GRACE
-        )
+        runner = web.ServerRunner(front.server(), shutdown_timeout=_GRACE)
         try:
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=context).start()
@@ -155,8 +153,8 @@ async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
     for name in _FIRST_NAMESPACES:
         if registry.get(kind, "", name) is None:
-            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now(), lambda _: None)
-            await registry.write(kind, "", name, writes.create(kind, prepared))
+            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now())
+            await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
 
 
 def _context(files: tls.Files) -> ssl.SSLContext:

@@ -48,17 +48,23 @@ async def _empty(
     registry: Registry, kinds: tuple[Kind, ...], namespace: Kind, name: str, clock: Clock
 ) -> bool:
     """Whether the namespace is gone: deletes what is in it first."""
-    for kind in kinds:
-        if kind.namespaced:
-            for stored in [s for s in registry.all(kind.plural) if s.namespace == name]:
-                await _delete(registry, kind, name, stored.name, Preconditions(), clock())
+    await _clear(registry, kinds, name, clock)
     if any(s.namespace == name for k in kinds if k.namespaced for s in registry.all(k.plural)):
         return False
     try:
         await registry.write(namespace, "", name, writes.release_namespace(namespace, name))
     except Refused:
         return False
+    # What was on its way while the namespace was marked has arrived by now; nothing new is let in.
+    await _clear(registry, kinds, name, clock)
     return True
+
+
+async def _clear(registry: Registry, kinds: tuple[Kind, ...], name: str, clock: Clock) -> None:
+    for kind in kinds:
+        if kind.namespaced:
+            for stored in [s for s in registry.all(kind.plural) if s.namespace == name]:
+                await _delete(registry, kind, name, stored.name, Preconditions(), clock())
 
 
 async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
