@@ -18,8 +18,10 @@ from aiohttp import ClientConnectionResetError, web
 from aiohttp.web_request import BaseRequest
 
 from certferry.kube.server import auth
-from certferry.kube.server.api import VERSION, Answer, Api, Request
+from certferry.kube.server.api import Api
 from certferry.kube.server.auth import Tokens, User
+from certferry.kube.server.documents import VERSION
+from certferry.kube.server.request import Answer, Request
 from certferry.kube.server.status import Refused, internal, unauthorized
 
 log = structlog.get_logger("certferry.kube")
@@ -119,8 +121,9 @@ async def _body(request: BaseRequest) -> bytes:
         ) from None
 
 
-def _request(*parts: Any) -> BaseRequest:
-    return BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=MAX_BODY)
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+    loop = asyncio.get_running_loop()
+    return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
 def _response(answer: Answer, *, head: bool) -> web.Response:
