@@ -115,17 +115,15 @@ class Site:
     def uid(self, name: str = SECRET) -> str:
         return str(self.get("api/v1", "secrets", name)["metadata"]["uid"])
 
-    def shows(self, pair: Pair, seconds: float = 20) -> None:
-        """Wait until a new connection is shown `pair`."""
+    def shows(self, pair: Pair, host: str | None = None, seconds: float = 20) -> None:
+        """Wait until a new connection for `host` (the site's own) is shown `pair`."""
+        name = host or self.host
         wanted = tls.fingerprint(pair.certificate)
-        until(
-            lambda: tls.handshake(self.address, self.host) == wanted,
-            f"{self.host} shows its new certificate",
-            seconds=seconds,
-        )
+        until(lambda: self.shown(name) == wanted, f"{name} shows what it should", seconds=seconds)
 
-    def shown(self) -> str:
-        return tls.handshake(self.address, self.host)
+    def shown(self, host: str | None = None) -> str:
+        """The fingerprint that a new connection is shown."""
+        return tls.handshake(self.address, host or self.host)
 
     def listener(self) -> dict[str, Any]:
         found = self.elb.want(200, "GET", self.system.elb_path(f"listeners?protocol_port={self.port}"))
