@@ -119,11 +119,18 @@ def elb(
 
 
 @app.command()
-def kube(state: State = None, listen: Listen = None, config: Config = None) -> None:
+def kube(
+    state: State = None,
+    listen: Listen = None,
+    loopback_endpoints: Annotated[
+        bool | None, typer.Option("--loopback-endpoints", help="Allow loopback addresses in EndpointSlices.")
+    ] = None,
+    config: Config = None,
+) -> None:
     """The embedded Kubernetes-compatible API."""
     from certferry.kube.server import serve
 
-    flags = {"state": state, "listen": listen}
+    flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
     settings = read(KubeServerSettings, "kube", flags, os.environ, config)
     _serve("kube", lambda: serve(settings), settings.listen)
 
@@ -150,11 +157,11 @@ def controller(
 
     host, port = host_port(listen) if listen else (None, None)
     flags = {
-        "kubeconfig": kubeconfig,
+        "kubeconfig": _text(kubeconfig),
         "context": context,
         "elb_url": elb_url,
-        "elb_credentials": elb_credentials,
-        "elb_ca": elb_ca,
+        "elb_credentials": _text(elb_credentials),
+        "elb_ca": _text(elb_ca),
         "default_loadbalancer": default_loadbalancer,
         "listen_host": host,
         "listen_port": port,
@@ -245,6 +252,10 @@ def _serve(
 
 def _not_listening(listen: str, error: OSError) -> Refused:
     return Refused(f"{listen} cannot be listened on: {error.strerror or error}.")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser())
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Home:
         self.endpoints = root / "endpoints.json"
         self.envoy = root / "envoy.json"
         self.kubeconfig = root / "kubeconfig"
-        self.controller_kubeconfig = root / "controller.kubeconfig"
+        self.controller_kubeconfig = root / "kubeconfig-controller"
         self.elb_accounts = root / "elb-credentials.json"
         self.controller_credentials = root / "elb-controller.json"
         self.demo = root / "demo"

@@ -20,7 +20,7 @@ CLUSTER: Final = "local"
 
 def kube(home: Home, memory: Memory) -> Arguments:
     """The embedded Kubernetes API."""
-    return ("kube", "--state", str(home.root), "--listen", _at(memory.kube_port))
+    return ("kube", "--state", str(home.root), "--listen", _at(memory.kube_port), "--loopback-endpoints")
 
 
 def elb(home: Home, memory: Memory) -> Arguments:

@@ -70,6 +70,7 @@ class _System:
         self._lifeline = Lifeline()
         self._children: dict[str, Child] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         self._accounts: accounts.Accounts | None = None
         self._endpoints: endpoints.Endpoints | None = None
 
@@ -87,15 +88,19 @@ class _System:
 
     async def _until(self, asked: asyncio.Event, goal: asyncio.Task[None] | None = None) -> None:
         """Until `goal` is done or the end was asked for; a failed task ends it all."""
-        waiting = asyncio.ensure_future(asked.wait())
+        stopping = asyncio.ensure_future(asked.wait())
         try:
-            while not asked.is_set() and not (goal and goal.done()):
-                done, _ = await asyncio.wait({waiting, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in self._tasks if task in done]:
-                    self._tasks.discard(task)
+            while not asked.is_set():
+                finishing = asyncio.ensure_future(self._finished.get())
+                await asyncio.wait({stopping, finishing}, return_when=asyncio.FIRST_COMPLETED)
+                finishing.cancel()
+                if finishing.done() and not finishing.cancelled():
+                    task = finishing.result()
                     _raise(task, self._home)
+                    if task is goal:
+                        return
         finally:
-            waiting.cancel()
+            stopping.cancel()
 
     async def _start(self) -> None:
         try:
@@ -199,6 +204,7 @@ class _System:
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
+        task.add_done_callback(self._finished.put_nowait)
         return task
 
     async def _end(self) -> None:

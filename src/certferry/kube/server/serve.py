@@ -80,7 +80,6 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            listener.close()
             # Watches never end by themselves: they are told to.
             await runner.cleanup()
             await store.close()
