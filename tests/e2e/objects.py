@@ -82,11 +82,6 @@ def ingress(
     }
 
 
-def all_of(*objects: Object) -> Object:
-    """One thing to apply."""
-    return {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-
-
 def pair_secret(namespace: str, name: str, pair: Pair) -> Object:
     return secret(namespace, name, pair.certificate, pair.key)
 

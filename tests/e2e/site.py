@@ -42,13 +42,11 @@ class Site:
         """All of it, with `kubectl apply`; without `pair` there is no Secret and no `tls`."""
         secrets = [] if pair is None else [objects.pair_secret(self.name, SECRET, pair)]
         self.system.apply(
-            objects.all_of(
-                objects.namespace(self.name),
-                objects.service(self.name, SERVICE),
-                objects.endpoints(self.name, SERVICE, self.backend),
-                *secrets,
-                self.ingress(annotations, tls=pair is not None),
-            )
+            objects.namespace(self.name),
+            objects.service(self.name, SERVICE),
+            objects.endpoints(self.name, SERVICE, self.backend),
+            *secrets,
+            self.ingress(annotations, tls=pair is not None),
         )
 
     def ingress(self, annotations: Mapping[str, str] | None = None, *, tls: bool = True) -> objects.Object:

@@ -13,7 +13,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,13 +136,12 @@ class System:
         return self._written()
 
     def kubectl(
-        self, *arguments: str, give: Any = None, check: bool = True
+        self, *arguments: str, give: Sequence[Any] = (), check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Real kubectl; `give` (an object) is its standard input."""
+        """Real kubectl; the objects in `give` are its standard input."""
         done = subprocess.run(
             [str(KUBECTL), "--kubeconfig", self.endpoints.kubeconfig, *arguments],
-            input=None if give is None else json.dumps(give),
-            stdin=subprocess.DEVNULL if give is None else None,
+            input="\n---\n".join(map(json.dumps, give)),
             capture_output=True,
             text=True,
             timeout=60,
@@ -152,7 +151,7 @@ class System:
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
-    def apply(self, given: Any) -> None:
+    def apply(self, *given: Any) -> None:
         self.kubectl("apply", "-f", "-", give=given)
 
     def kube(self) -> JsonApi:
