@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -73,6 +72,7 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def dry(self) -> bool:
+        """Whether nothing shall be stored (``dryRun=All``). Raises ``Refused`` for other values."""
         asked = self.query.get("dryRun", "")
         if asked not in ("", "All"):
             fault = invalid("dryRun", [asked], "")
@@ -82,6 +82,7 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def validation(self) -> str:
+        """What happens to unknown fields; Warn unless told. Raises ``Refused`` for other values."""
         asked = self.query.get("fieldValidation") or "Warn"
         if asked not in bodies.VALIDATIONS:
             raise bad_request(
@@ -239,7 +240,7 @@ class Api:
         kind = self._by_path.get((*version, rest[0]))
         if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
             raise unknown_path()
-        name, subresource = (rest[1:] + ["", ""])[:2]
+        name, subresource = ([*rest[1:], "", ""])[:2]
         if subresource and not (subresource == "status" and kind.status):
             raise unknown_path()
         if name and kind.namespaced and not namespace:
@@ -307,7 +308,7 @@ class Api:
             view=view,
             since=revision if revision and not initial else None,
             # Spread, so that clients do not all come back at once.
-            seconds=float(seconds or random.uniform(1800, 3600)),
+            seconds=float(seconds or 1800 + secrets.randbelow(1800)),
             bookmarks=request.flag("allowWatchBookmarks"),
             initial_end=initial and request.flag("allowWatchBookmarks"),
         )
@@ -371,14 +372,7 @@ class Api:
     async def _change(self, request: Request, target: Target) -> Answer:
         kind, warnings = target.kind, bodies.Warnings()
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        if request.method == "PUT":
-            found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
-
-            def change(_: Object) -> Object:
-                return found
-
-        else:
-            change = bodies.patcher(request.body, request.media, kind, request.validation, warnings)
+        change = self._replacement(request, kind, warnings)
         if target.subresource:
             decide = writes.update_status(kind, target.name, change)
         else:
@@ -387,6 +381,12 @@ class Api:
             request, kind, {"namespace": target.namespace, "name": target.name}, decide
         )
         return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+
+    def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
+        if request.method == "PATCH":
+            return bodies.patcher(request.body, request.media, kind, request.validation, warnings)
+        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
+        return lambda _: found
 
     async def _carry_out(
         self, request: Request, kind: Kind, meta: Mapping[str, Any], decide: Decision

@@ -7,7 +7,9 @@ does not, and each ``write`` of a stream is one HTTP chunk, which watchers need.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -30,6 +32,12 @@ class Front:
 
     def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool]) -> None:
         self._api, self._tokens, self._ready = api, tokens, ready
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def end_streams(self) -> None:
+        """End every watch: none would end by itself when the server does."""
+        for task in self._streams:
+            task.cancel()
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
@@ -45,7 +53,13 @@ class Front:
             # Without the request's body: it may hold a key.
             log.exception("request failed", method=request.method, path=request.path)
             return _refusal(internal("the request failed; the server's log says more"))
-        return await _stream(request, answer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            return await _stream(request, answer)
+        finally:
+            self._streams.discard(task)
 
     async def _answer(self, request: BaseRequest) -> Answer | AsyncIterator[bytes]:
         path = "/" + request.path.strip("/")

@@ -7,6 +7,7 @@ would, and starts from what is stored, so nothing is forgotten over a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -73,7 +74,5 @@ async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
 async def _delete(
     registry: Registry, kind: Kind, namespace: str, name: str, conditions: Preconditions, now: datetime
 ) -> None:
-    try:
+    with contextlib.suppress(Refused):  # gone or changed meanwhile; the next round looks again
         await registry.write(kind, namespace, name, writes.delete(kind, name, conditions, now))
-    except Refused:
-        pass  # gone or changed meanwhile; the next round looks again
