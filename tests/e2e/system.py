@@ -122,6 +122,13 @@ class System:
 
         return until(replaced, f"`up` starts {name} again", seconds=seconds)
 
+    def answers(self) -> bool:
+        """Whether every part runs and answers now."""
+        kube = self.kube().call("GET", "/readyz").status
+        elb = JsonApi(self.endpoints.elb.url, {}).call("GET", "/healthz").status
+        controller = JsonApi(self.endpoints.metrics.url, {}).call("GET", "/readyz").status
+        return (kube, elb, controller) == (200, 200, 200) and alive(self.pid("envoy"))
+
     # -- doors
 
     def _written(self) -> Endpoints:

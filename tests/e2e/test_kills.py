@@ -23,9 +23,10 @@ from tests.e2e.waiting import until
 
 @pytest.fixture(autouse=True)
 def _running(system: System) -> None:
-    """Each test finds the system up, whatever the one before did to it."""
+    """Each test finds the system up and every part answering, whatever the one before did to it."""
     if system.process is None or system.process.poll() is not None:
         system.start()
+    until(system.answers, "every part answers")
 
 
 @pytest.mark.parametrize("part", ["controller", "elb", "kube"])
