@@ -91,15 +91,15 @@ class World:
         pair = parse_pair(*authority().issue(*(domain or (name,))))
         self.put(name, pair.chain, pair.key)
         changed = msgspec.structs.replace(self.state.certificates[name], domain=domain)
-        self._set("certificates", name, changed)
+        self.add("certificates", name, changed)
         return pair.chain
 
     def put(self, name: str, chain: Chain, key: PrivateKey) -> None:
         self.pairs[name] = KeyPair(chain=chain, key=key)
-        self._set("certificates", name, msgspec.structs.replace(self.state.certificates[name], chain=chain))
+        self.add("certificates", name, msgspec.structs.replace(self.state.certificates[name], chain=chain))
 
     def change(self, kind: str, name: str, **fields: Any) -> None:
-        self._set(kind, name, msgspec.structs.replace(getattr(self.state, kind)[name], **fields))
+        self.add(kind, name, msgspec.structs.replace(getattr(self.state, kind)[name], **fields))
 
     def drop(self, kind: str, name: str) -> None:
         rest = {n: o for n, o in getattr(self.state, kind).items() if n != name}
@@ -111,7 +111,7 @@ class World:
     def digest(self, name: str) -> str:
         return self.pairs[name].chain.digest
 
-    def _set(self, kind: str, name: str, value: Any) -> None:
+    def add(self, kind: str, name: str, value: Any) -> None:
         self.state = msgspec.structs.replace(self.state, **{kind: {**getattr(self.state, kind), name: value}})
 
     def _issue(self, name: str, body: Mapping[str, Any]) -> Chain | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from certferry.core.masking import masked
+
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -28,15 +30,16 @@ class Refused(Exception):
 
     def body(self) -> dict[str, Any]:
         """The Status object."""
+        details = _masked(self.details)
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": masked(self.message),
             "reason": self.reason,
         }
-        return body | ({"details": self.details} if self.details else {}) | {"code": self.code}
+        return body | ({"details": details} if details else {}) | {"code": self.code}
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -193,6 +196,19 @@ def too_large_revision(asked: int, current: int) -> Refused:
 def internal(message: str) -> Refused:
     """500: our fault, not the client's."""
     return Refused(500, "InternalError", f"Internal error occurred: {message}")
+
+
+def _masked(value: Any) -> Any:
+    """The same, its texts without key material."""
+    match value:
+        case str():
+            return masked(value)
+        case dict():
+            return {key: _masked(inner) for key, inner in value.items()}
+        case list():
+            return [_masked(inner) for inner in value]
+        case _:
+            return value
 
 
 def _joined(head: str, detail: str) -> str:
