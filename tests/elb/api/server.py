@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from certferry.elb.accounts import Account, Credentials, bootstrap
 from certferry.elb.database import open_database
@@ -56,8 +56,8 @@ class Api:
     ) -> dict[str, str]:
         at = at or datetime.now(UTC)
         headers = {"host": urlsplit(self.origin).netloc, "x-sdk-date": at.strftime(DATE_FORMAT)}
-        pairs = [tuple(part.split("=", 1)) for part in query.split("&") if part]
-        canonical = canonical_request(method, path, pairs, headers, body)  # type: ignore[arg-type]
+        pairs = parse_qsl(query, keep_blank_values=True)
+        canonical = canonical_request(method, path, pairs, headers, body)
         secret = self.account.secret_key
         return headers | {
             "authorization": authorization(self.account.access_key, secret, canonical, headers, at)
@@ -92,7 +92,8 @@ def send(
         connection.request(method, path + (f"?{query}" if query else ""), body, dict(headers or {}))
         answer = connection.getresponse()
         text = answer.read()
-        return Reply(answer.status, json.loads(text) if text else {}, dict(answer.getheaders()))
+        named = {name.lower(): value for name, value in answer.getheaders()}
+        return Reply(answer.status, json.loads(text) if text else {}, named)
     finally:
         connection.close()
 
@@ -108,7 +109,8 @@ class Elb(NamedTuple):
 
 
 def settings_in(directory: Path, **fields: Any) -> ElbSettings:
-    return ElbSettings(state=directory / "elb", **({"envoy": False, "limits": UNLIMITED} | fields))
+    chosen: dict[str, Any] = {"envoy": False, "limits": UNLIMITED}
+    return ElbSettings(state=directory / "elb", **(chosen | fields))
 
 
 @contextmanager
@@ -158,7 +160,5 @@ def another(elb: Elb, name: str, role: str, **fields: Any) -> Api:
         project = identity.ensure_project(elb.credentials.project)
         user_id = identity.ensure_user(name, role=role, project=project, **fields)
         keys = identity.ensure_access_key(user_id)
-    account = Account(
-        username=name, password="", access_key=keys.access_key, secret_key=keys.secret_key
-    )
+    account = Account(username=name, password="", access_key=keys.access_key, secret_key=keys.secret_key)
     return Api(elb.origin, project.id, account)

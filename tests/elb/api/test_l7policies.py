@@ -43,9 +43,7 @@ def path(value: str, comparison: str = "STARTS_WITH") -> dict[str, str]:
 
 def test_a_policy_lives_from_create_to_delete(api: Api, site: Site) -> None:
     fields: dict[str, Any] = {"listener_id": site.listener, "action": "REDIRECT_TO_POOL"}
-    made = api.make(
-        "l7policy", redirect_pool_id=site.pool, rules=[host("a.example"), path("/x")], **fields
-    )
+    made = api.make("l7policy", redirect_pool_id=site.pool, rules=[host("a.example"), path("/x")], **fields)
     assert (made["priority"], made["provisioning_status"], len(made["rules"])) == (1, "ACTIVE", 2)
     one = f"/l7policies/{made['id']}"
     kept = made["rules"][0]

@@ -44,7 +44,7 @@ def test_a_listener_lives_from_create_to_delete(api: Api, lb: str) -> None:
 
 
 def test_a_port_is_taken_once(api: Api, lb: str) -> None:
-    fields = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80}
+    fields: dict[str, Any] = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80}
     api.make("listener", **fields)
     reply = api("POST", "/listeners", {"listener": fields})
     assert (reply.status, reply.code) == (409, "ELB.8907")

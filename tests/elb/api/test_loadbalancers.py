@@ -84,9 +84,7 @@ def test_the_status_tree_has_everything(api: Api) -> None:
     )
     pool = api.make("pool", listener_id=listener["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
     member = api.make("member", f"/pools/{pool['id']}/members", address="127.0.0.1", protocol_port=1)
-    monitor = api.make(
-        "healthmonitor", pool_id=pool["id"], type="TCP", delay=5, timeout=3, max_retries=3
-    )
+    monitor = api.make("healthmonitor", pool_id=pool["id"], type="TCP", delay=5, timeout=3, max_retries=3)
     rules = [{"type": "HOST_NAME", "compare_type": "EQUAL_TO", "value": "a.example"}]
     for _ in range(2):
         policy = api.make(
