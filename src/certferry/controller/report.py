@@ -116,8 +116,10 @@ class Reporter:
         """Write until cancelled."""
         sequence = 0
         while True:
+            # not wait_for: before Python 3.12 it can swallow a cancellation
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._latest.after(sequence), AGAIN)
+                async with asyncio.timeout(AGAIN):
+                    await self._latest.after(sequence)
             await asyncio.sleep(GATHER)
             while True:
                 sequence, report = self._latest.sequence, self._latest.value
