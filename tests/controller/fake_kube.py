@@ -195,8 +195,10 @@ class FakeKube:
         response = web.StreamResponse()
         response.enable_chunked_encoding()
         await response.prepare(request)
+        position = 0
         while True:
-            for version, kind, of, item in list(self.history):
+            news, position = self.history[position:], len(self.history)
+            for version, kind, of, item in news:
                 if version > since:
                     since = version
                     if of == plural:
