@@ -71,7 +71,6 @@ class _System:
         self._children: dict[str, Child] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
-        self._watching: asyncio.Task[None] | None = None
         self._accounts: accounts.Accounts | None = None
         self._endpoints: endpoints.Endpoints | None = None
 
@@ -82,7 +81,7 @@ class _System:
             await ready.ports_free(parts.ports(self._memory), self._home.memory, _HAND_OVER)
             await self._until(asked, self._task(self._start()))
             if not asked.is_set():
-                self._watching = self._task(self._watch())
+                self._task(self._watch())
                 await self._until(asked)
         finally:
             await self._end()
@@ -210,8 +209,7 @@ class _System:
 
     async def _end(self) -> None:
         """Controller first, the ELB last: it ends Envoy, so traffic flows as long as anything does."""
-        if self._watching:
-            self._watching.cancel()
+        self._endpoints = None  # else the watch would publish it again, with fewer and fewer processes
         self._home.endpoints.unlink(missing_ok=True)
         for name in ("controller", "kube", "elb", "backend"):
             if name in self._children:
