@@ -1,0 +1,28 @@
+"""What the controller shows over HTTP: /metrics, /healthz, /readyz. No secrets, no writes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from certferry.controller.loop import Controller
+from certferry.metrics import CONTENT_TYPE
+
+
+def application(controller: Controller) -> web.Application:
+    """The three pages of `controller`."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=controller.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        why = controller.not_ready
+        return web.Response(text=f"{why}\n", status=503) if why else web.Response(text="ok\n")
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app

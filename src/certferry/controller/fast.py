@@ -1,0 +1,121 @@
+"""The fast path: a Secret in use has new content, and its certificate gets it with one PUT.
+
+The cache hands it each Secret as it arrives. It writes only where a full reconcile would write the
+same and nothing else; everything beside that it leaves to the reconcile: first use, refusal, a
+change of names. Contents of one Secret are written in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from certferry.controller.apply import Hands, content
+from certferry.core import checks
+from certferry.core.certificates import domain
+from certferry.core.model import Certificate
+from certferry.core.pem import Chain
+from certferry.core.plan import Step, certificate_step
+from certferry.core.translate import Translation
+from certferry.elb.client import ElbError
+from certferry.kube.cache import Arrival
+
+
+class Ends(Protocol):
+    """Who is told how it ended; one of the three for every Secret that was taken on."""
+
+    def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
+        """The ELB took the content for certificate `key`; both instants are wall-clock seconds."""
+
+    def declined(self) -> None:
+        """Nothing was written: it is the reconcile's."""
+
+    def failed(self, error: ElbError) -> None:
+        """The ELB refused, or did not answer."""
+
+
+class FastPath:
+    """Set ``translation`` after each reconcile; until then every change is the reconcile's."""
+
+    def __init__(self, hands: Hands, ends: Ends) -> None:
+        self._hands = hands
+        self._ends = ends
+        self._pending: dict[str, Arrival] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.translation: Translation | None = None
+        self.cluster_id = ""
+
+    def offer(self, arrival: Arrival) -> None:
+        """A Secret as it came in. Returns at once."""
+        uid = arrival.secret.meta.uid
+        if arrival.pair is None or not self.takes(uid):
+            # what is being written is overtaken, whoever deals with the newer content
+            self._pending.pop(uid, None)
+            return
+        self._pending[uid] = arrival
+        if uid not in self._tasks:
+            self._tasks[uid] = asyncio.get_running_loop().create_task(self._run(uid))
+
+    def takes(self, uid: str) -> bool:
+        """Whether a new content of this Secret is this path's to answer for."""
+        return self.translation is not None and uid in self.translation.follows
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, uid: str) -> None:
+        try:
+            while uid in self._pending:
+                async with self._hands.world.turn(uid):
+                    arrival = self._pending.pop(uid, None)
+                    if arrival is None:
+                        return
+                    try:
+                        await self._renew(uid, arrival)
+                    except ElbError as error:
+                        self._ends.failed(error)
+        finally:
+            # no await between the last look at what is pending and this
+            self._tasks.pop(uid, None)
+
+    async def _renew(self, uid: str, arrival: Arrival) -> None:
+        chain, pair = arrival.secret.chain, arrival.pair
+        step = self._step(uid, chain) if chain else None
+        if step is None or pair is None or chain is None or step.id is None:
+            self._ends.declined()
+            return
+        metrics = self._hands.metrics
+        metrics.decision.observe(max(0.0, time.time() - arrival.at))
+        metrics.elb_writes.labels("update", "certificate").inc()
+        written = await self._hands.elb.update_certificate(step.id, content(step.fields, pair))
+        accepted = time.time()
+        self._hands.world.wrote(written if written.chain else replace(written, chain=chain))
+        self._ends.accepted(step.key, chain, arrival.at, accepted)
+
+    def _step(self, uid: str, chain: Chain) -> Step | None:
+        """The one write that is due, if it is one that changes content alone."""
+        translation = self.translation
+        follow = translation.follows.get(uid) if translation else None
+        have = self._hands.world.ours(self.cluster_id).by_uid.get(uid)
+        if translation is None or follow is None or have is None or have.chain is None:
+            return None
+        if checks.objection(chain, have.chain, follow.depend, datetime.now(UTC)):
+            return None
+        before = translation.desired.certificates.get(follow.key)
+        if before is None or not (follow.hosts or _same_names(before, chain)):
+            return None
+        step = certificate_step(follow.key, replace(before, chain=chain), have)
+        return step if step and step.material and step.verb == "update" else None
+
+
+def _same_names(before: Certificate, chain: Chain) -> bool:
+    """Whether the domain, which comes from the names, stays as it is."""
+    return before.chain is not None and domain(before.chain.sans) == domain(chain.sans)

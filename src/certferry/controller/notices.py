@@ -1,0 +1,94 @@
+"""From what happened to what is told: texts for people, for ``report`` to write.
+
+Called by the loop. It chooses words and whom they concern, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from certferry.controller.apply import Failure
+from certferry.controller.proof import Rotation
+from certferry.controller.report import Entry, Notice
+from certferry.core.model import State, bind_port
+from certferry.core.objects import ObjectRef
+from certferry.core.translate import IngressStatus, Translation
+
+
+def warnings(translation: Translation) -> list[Notice]:
+    """What is wrong with the objects of the cluster."""
+    return [
+        Notice(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
+        for p in translation.problems
+    ]
+
+
+def told(rotation: Rotation) -> list[Notice]:
+    """How a rotation ended, for each Ingress that shows the certificate."""
+    kind: Literal["Normal", "Warning"] = "Normal"
+    if rotation.trouble:
+        kind, reason = "Warning", "CertificateNotServed"
+        sentence = f"The load balancer took the new certificate, but {rotation.trouble}."
+    else:
+        where = ", ".join(sorted({f"{s.target.address}:{s.target.port}" for s in rotation.seats}))
+        reason, sentence = "CertificateServed", f"Clients of {where} are shown the new certificate."
+    ingresses = sorted({seat.ingress for seat in rotation.seats})
+    return [Notice(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
+
+
+def annotation(rotation: Rotation) -> str:
+    """The text of ``certferry.io/rotation``: the fingerprint and the three instants (null: not yet)."""
+    return msgspec.json.encode(
+        {
+            "fingerprint": rotation.fingerprint,
+            "changed": _instant(rotation.changed),
+            "accepted": _instant(rotation.accepted),
+            "served": _instant(rotation.served) if rotation.served is not None else None,
+        }
+    ).decode()
+
+
+def entry(status: IngressStatus, translation: Translation, state: State) -> Entry:
+    """What is to stand on an Ingress: where it is really reached, and who governs its listener."""
+    asked = translation.desired.loadbalancers.get(status.loadbalancer)
+    names = {b.name: b for b in state.loadbalancers.values()}
+    balancer = state.loadbalancers.get(status.loadbalancer) or (names.get(asked.name) if asked else None)
+    if balancer is None or not balancer.vip_address:
+        return Entry(master=str(status.master))
+    ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)
+    return Entry(status=((balancer.vip_address, ports),), master=str(status.master))
+
+
+def blamed(failure: Failure, translation: Translation) -> list[Notice]:
+    """Who is told of a refused step: the Secret and its Ingresses, or the Ingresses of the listener."""
+    step = failure.step
+    follow = translation.follows.get(step.key.removeprefix("@certificate/"))
+    objects: list[ObjectRef]
+    if follow:
+        secret = ObjectRef(
+            kind="Secret",
+            namespace=follow.secret.namespace,
+            name=follow.secret.name,
+            uid=step.key.removeprefix("@certificate/"),
+        )
+        objects = [secret, *follow.users]
+    else:
+        objects = [
+            status.ref
+            for status in translation.status.values()
+            if any(
+                f"@listener/{status.loadbalancer}/{port}" in f"{step.key}/{step.parent}"
+                for port, _ in status.ports
+            )
+        ]
+    sentence = f"The load balancer refused to {step.verb} {step.kind} {step.name}: {failure.sentence}"
+    return [
+        Notice(object=o, type="Warning", reason="LoadBalancerRefused", sentence=sentence) for o in objects
+    ]
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,66 @@
+"""When to act on changes: after a short quiet, yet never later than a ceiling.
+
+The loop waits on it. A change that was dealt with already (by the fast path) is only worth a later
+look: it must not hold up the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+LATER: Final = 25
+"""How many times longer both waits are for what can wait."""
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds."""
+
+    hold_off: float
+    ceiling: float
+    resync: float
+
+
+class Pace:
+    """Collects pokes; ``turn`` returns when it is time."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self._poked = asyncio.Event()
+        self._soon = False
+
+    def poke(self) -> None:
+        """Something changed."""
+        self._soon = True
+        self._poked.set()
+
+    def poke_later(self) -> None:
+        """Something changed that is dealt with; look at the whole when it is quiet."""
+        self._poked.set()
+
+    async def turn(self, longest: float | None = None) -> None:
+        """Wait for pokes and then for quiet; at most until the resync (or `longest`) is due."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + (self._waits.resync if longest is None else longest)
+        if not await self._poke_before(due):
+            return
+        first = clock()
+        while True:
+            factor = 1 if self._soon else LATER
+            quiet = clock() + self._waits.hold_off * factor
+            end = min(first + self._waits.ceiling * factor, due)
+            self._poked.clear()
+            if not await self._poke_before(min(quiet, end)):
+                break
+        self._soon = False
+        self._poked.clear()
+
+    async def _poke_before(self, instant: float) -> bool:
+        try:
+            async with asyncio.timeout_at(instant):
+                await self._poked.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,239 @@
+"""What people are told in Kubernetes: Events, the Ingress status and two annotations.
+
+The loop sets what ought to stand there; ``run`` writes what differs, each thing once per change and
+never per resync. It is the only writer to Kubernetes and has no opinion of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+
+from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
+from certferry.kube.cache import Cache
+from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
+from certferry.latest import Latest
+
+REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused")
+"""Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
+GATHER: Final = 0.05
+"""Seconds in which reports are collected, so that a burst of rotations is written once."""
+RETRY: Final = 2.0
+ECHO: Final = 5.0
+"""Seconds in which the watch may take to bring back what we wrote."""
+AGAIN: Final = 60.0
+"""Seconds after which what stands is compared again, for others may have changed it."""
+MAX_MESSAGE: Final = 1024
+
+_log = structlog.get_logger()
+
+Ports = tuple[tuple[int, str], ...]
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """An Event to be."""
+
+    object: ObjectRef
+    type: Literal["Normal", "Warning"]
+    reason: str
+    sentence: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to stand on an Ingress; None is left as it is."""
+
+    status: tuple[tuple[str, Ports], ...] | None = None
+    master: str | None = None
+    rotation: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is to be told: `standing` as long as it is so, `news` once."""
+
+    standing: frozenset[Notice] = frozenset()
+    news: tuple[tuple[int, Notice], ...] = ()
+    """Numbered, so that the same sentence can be told twice."""
+    ingresses: Mapping[Name, Entry] = MappingProxyType({})
+
+
+class Reporter:
+    """Writes the newest report; ``run`` is a task of its own, so that no write waits for a report."""
+
+    def __init__(self, kube: KubeClient, cache: Cache) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._latest: Latest[Report] = Latest(Report())
+        self._told: frozenset[Notice] = frozenset()
+        self._told_news = 0
+        self._count = 0
+        self._written: dict[Name, tuple[float, Entry]] = {}
+
+    def standing(self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry]) -> None:
+        """What is so now: after each reconcile. A rotation that was told before stays."""
+        before = self._latest.value
+        kept = {
+            name: entry
+            if entry.rotation
+            else msgspec.structs.replace(entry, rotation=_rotation(before, name))
+            for name, entry in ingresses.items()
+        }
+        self._latest.set(
+            msgspec.structs.replace(before, standing=frozenset(notices), ingresses=MappingProxyType(kept))
+        )
+
+    def rotated(self, notices: Iterable[Notice], ingresses: Iterable[Name], rotation: str) -> None:
+        """A rotation ended: `rotation` is the annotation's text."""
+        before = self._latest.value
+        entries = dict(before.ingresses)
+        for name in ingresses:
+            entries[name] = msgspec.structs.replace(entries.get(name, Entry()), rotation=rotation)
+        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
+        self._latest.set(
+            msgspec.structs.replace(
+                before,
+                news=(*unsaid, *((self._number(), n) for n in notices)),
+                ingresses=MappingProxyType(entries),
+            )
+        )
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        sequence = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._latest.after(sequence), AGAIN)
+            await asyncio.sleep(GATHER)
+            while True:
+                sequence, report = self._latest.sequence, self._latest.value
+                try:
+                    await self._write(report)
+                    break
+                except KubeError as error:
+                    _log.debug("report delayed", error=str(error))
+                    await asyncio.sleep(RETRY)
+
+    async def _write(self, report: Report) -> None:
+        for name, entry in report.ingresses.items():
+            await self._ingress(name, entry)
+        for number, notice in report.news:
+            if number > self._told_news:
+                await self._tell(notice)
+                self._told_news = number
+        for notice in sorted(report.standing - self._told):
+            await self._tell(notice)
+            self._told |= {notice}
+        self._told &= report.standing
+
+    async def _ingress(self, name: Name, entry: Entry) -> None:
+        stands = self._cache.reported(name)
+        if stands is None or self._on_its_way(name, entry):
+            return
+        annotations = _differing(entry, stands)
+        restated = entry.status is not None and entry.status != stands.status
+        if not annotations and not restated:
+            return
+        self._written[name] = (time.monotonic(), entry)
+        try:
+            if annotations:
+                patch: Object = {"metadata": {"annotations": annotations}}
+                await self._kube.merge(INGRESS, name.name, patch, name.namespace)
+            if restated and entry.status is not None:
+                patch = {"status": _status(entry.status)}
+                await self._kube.merge(INGRESS, name.name, patch, name.namespace, "status")
+        except KubeError as error:
+            if error.retryable:
+                del self._written[name]
+                raise
+            _log.warning("ingress not annotated", ingress=str(name), error=str(error))
+
+    def _on_its_way(self, name: Name, entry: Entry) -> bool:
+        """Whether just this was written and the watch has not brought it back yet."""
+        at, written = self._written.get(name, (0.0, None))
+        return written == entry and time.monotonic() - at < ECHO
+
+    async def _tell(self, notice: Notice) -> None:
+        body = _event(notice, datetime.now(UTC))
+        name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
+        try:
+            await self._kube.create(EVENT, body, namespace)
+        except KubeError as error:
+            if error.status == 409:
+                await self._tell_again(name, namespace, body)
+            elif error.retryable:
+                raise
+            else:  # the namespace is going away, or we may not: nobody is there to read it
+                _log.warning("event not written", object=str(notice.object.name), error=str(error))
+
+    async def _tell_again(self, name: str, namespace: str, body: Object) -> None:
+        try:
+            present = await self._kube.get(EVENT, name, namespace)
+            patch = {"count": int(present.get("count") or 1) + 1, "lastTimestamp": body["lastTimestamp"]}
+            await self._kube.merge(EVENT, name, patch, namespace)
+        except KubeError as error:
+            if error.retryable:
+                raise
+
+
+def _rotation(report: Report, name: Name) -> str | None:
+    entry = report.ingresses.get(name)
+    return entry.rotation if entry else None
+
+
+def _differing(entry: Entry, stands: Reported) -> dict[str, str]:
+    wanted = (
+        (MASTER_ANNOTATION, entry.master, stands.master),
+        (ROTATION_ANNOTATION, entry.rotation, stands.rotation),
+    )
+    return {key: want for key, want, have in wanted if want is not None and want != have}
+
+
+def _status(status: tuple[tuple[str, Ports], ...]) -> dict[str, Any]:
+    return {
+        "loadBalancer": {
+            "ingress": [
+                {"ip": ip, "ports": [{"port": port, "protocol": protocol} for port, protocol in ports]}
+                for ip, ports in status
+            ]
+        }
+    }
+
+
+def _event(notice: Notice, now: datetime) -> Object:
+    about = notice.object
+    mark = hashlib.sha256("\0".join((about.uid, notice.reason, notice.sentence)).encode()).hexdigest()[:16]
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{about.name[:230]}.{mark}", "namespace": about.namespace},
+        "involvedObject": {
+            "apiVersion": "networking.k8s.io/v1" if about.kind == "Ingress" else "v1",
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+        "type": notice.type,
+        "reason": notice.reason,
+        "message": notice.sentence[:MAX_MESSAGE],
+        "source": {"component": "certferry"},
+        "reportingComponent": "certferry.io/controller",
+        "reportingInstance": socket.gethostname()[:128],
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }

@@ -1,0 +1,70 @@
+"""``certferry controller``: puts the parts together and runs them until SIGTERM.
+
+It survives that the Kubernetes API or the ELB is down at start or later; only settings that can
+never work end it, with a sentence (``KubeconfigError``, ``CredentialsError``, ``OSError`` of a taken port).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from pathlib import Path
+
+from aiohttp import web
+
+from certferry.controller.endpoint import application
+from certferry.controller.loop import Controller
+from certferry.controller.pace import Waits
+from certferry.core.claims import Options
+from certferry.elb import credentials
+from certferry.elb.client import ElbClient
+from certferry.kube import kubeconfig
+from certferry.kube.client import KubeClient
+from certferry.settings import ControllerSettings
+
+
+async def serve(settings: ControllerSettings) -> None:
+    """Run the controller until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if settings.kubeconfig:
+        access = kubeconfig.load(Path(settings.kubeconfig), settings.context)
+    else:
+        access = kubeconfig.in_cluster()
+    who = credentials.load(Path(settings.elb_credentials))
+    tls = ssl.create_default_context(cafile=settings.elb_ca) if settings.elb_ca else None
+    async with KubeClient(access) as kube, ElbClient(settings.elb_url, who, tls) as elb:
+        controller = Controller(kube, elb, _options(settings), _waits(settings), settings.probe_deadline)
+        runner = web.AppRunner(application(controller), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.listen_host, settings.listen_port).start()
+            await _until(stop, controller)
+        finally:
+            await runner.cleanup()
+
+
+async def _until(stop: asyncio.Event, controller: Controller) -> None:
+    running = asyncio.create_task(controller.run())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if running.done():
+        running.result()  # a defect: let it be seen
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def _options(settings: ControllerSettings) -> Options:
+    return Options(
+        class_name=settings.class_name,
+        cluster_name=settings.cluster_name,
+        default_loadbalancer=settings.default_loadbalancer,
+    )
+
+
+def _waits(settings: ControllerSettings) -> Waits:
+    return Waits(hold_off=settings.hold_off, ceiling=settings.ceiling, resync=settings.resync)

@@ -1,0 +1,354 @@
+"""An asynchronous client of the ELB v3 API: the controller's, the console's and the CLI's only way in.
+
+One method per verb; ``observe`` reads a whole world for ``core.plan``. It signs or logs in, pages,
+and tells errors that may pass from those that stay. It does not retry (the caller's loop does), and
+it never decodes ``private_key`` from an answer nor quotes a request in an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from certferry.core.model import Certificate, HealthMonitor, Listener, Member, Policy, Pool, Rule, State
+from certferry.elb import wire
+from certferry.elb.credentials import Credentials, CredentialsError, SignedRequests, TokenRequests, load
+from certferry.elb.sign import query_string
+from certferry.elb.wire import CertificateWire, Wire
+
+T = TypeVar("T")
+
+PAGE: Final = 2000
+TIMEOUT: Final = 10.0
+"""Seconds for one request."""
+PARALLEL: Final = 8
+BREATH: Final = 50
+"""Certificates parsed in a row before others get their turn."""
+
+_PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
+
+
+class Resource(NamedTuple):
+    """A collection: its path below ``/elb`` and the names of its envelope."""
+
+    path: str
+    one: str
+    many: str
+
+
+CERTIFICATES: Final = Resource("certificates", "certificate", "certificates")
+LOADBALANCERS: Final = Resource("loadbalancers", "loadbalancer", "loadbalancers")
+LISTENERS: Final = Resource("listeners", "listener", "listeners")
+POOLS: Final = Resource("pools", "pool", "pools")
+HEALTHMONITORS: Final = Resource("healthmonitors", "healthmonitor", "healthmonitors")
+POLICIES: Final = Resource("l7policies", "l7policy", "l7policies")
+IPGROUPS: Final = Resource("ipgroups", "ipgroup", "ipgroups")
+ALL_MEMBERS: Final = Resource("members", "member", "members")
+ALL_RULES: Final = Resource("l7policies/rules", "rule", "rules")
+
+
+def members_of(pool: str) -> Resource:
+    """The members of one pool."""
+    return Resource(f"pools/{pool}/members", "member", "members")
+
+
+def rules_of(policy: str) -> Resource:
+    """The rules of one policy."""
+    return Resource(f"l7policies/{policy}/rules", "rule", "rules")
+
+
+class ElbError(Exception):
+    """What the ELB answered (`status` from 400), or that it did not (`status` 0)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        # a second net: whatever a server puts into its text, no PEM goes into a log
+        message = _PEM.sub("[PEM]", message)[:500]
+        super().__init__(f"ELB: {message}" + (f" ({status} {code})" if status else ""))
+        self.status = status
+        self.code = code
+        self.message = message
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later without a change by anybody."""
+        return self.status in (0, 401, 408, 429) or self.status >= 500
+
+
+class ElbClient:
+    """One ELB. Use as an asynchronous context manager. `url`: its origin, without a path."""
+
+    def __init__(self, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._project = f"{self._url}/v3/{credentials.project_id}/elb"
+        self._tls = tls
+        self._proof = (
+            SignedRequests(credentials) if credentials.access_key else TokenRequests(credentials, self._login)
+        )
+        self._session: aiohttp.ClientSession | None = None
+        self._bulk = True
+
+    async def __aenter__(self) -> ElbClient:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=32, ssl=self._tls or True, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=3),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
+        """All objects that match; a sequence means “one of these”."""
+        found: list[dict[str, Any]] = []
+        async for data in self._pages(resource, query):
+            found += _part(data, resource.many, list[dict[str, Any]])
+        return found
+
+    async def get(self, resource: Resource, identity: str) -> dict[str, Any]:
+        """One object; ``ElbError`` 404 when there is none."""
+        return _part(await self._call("GET", f"{resource.path}/{identity}"), resource.one, dict[str, Any])
+
+    async def create(self, resource: Resource, fields: Wire) -> dict[str, Any]:
+        """The object made of `fields`."""
+        body = msgspec.json.encode({resource.one: fields})
+        return _part(await self._call("POST", resource.path, body=body), resource.one, dict[str, Any])
+
+    async def update(self, resource: Resource, identity: str, fields: Wire) -> dict[str, Any]:
+        """The object after `fields` were set; others keep their values."""
+        body = msgspec.json.encode({resource.one: fields})
+        data = await self._call("PUT", f"{resource.path}/{identity}", body=body)
+        return _part(data, resource.one, dict[str, Any])
+
+    async def delete(self, resource: Resource, identity: str) -> None:
+        """Delete it; one that is not there is no error."""
+        try:
+            await self._call("DELETE", f"{resource.path}/{identity}")
+        except ElbError as error:
+            if error.status != 404:
+                raise
+
+    async def create_certificate(self, fields: Wire) -> Certificate:
+        """A new certificate, its key never read back."""
+        data = await self._call("POST", "certificates", body=msgspec.json.encode({"certificate": fields}))
+        return wire.certificate(_part(data, "certificate", CertificateWire))
+
+    async def update_certificate(self, identity: str, fields: Wire) -> Certificate:
+        """The certificate after `fields` were set: content and key go in one PUT."""
+        body = msgspec.json.encode({"certificate": fields})
+        data = await self._call("PUT", f"certificates/{identity}", body=body)
+        return wire.certificate(_part(data, "certificate", CertificateWire))
+
+    async def certificates(self) -> dict[str, Certificate]:
+        """Every certificate of the project, by id."""
+        found: dict[str, Certificate] = {}
+        async for data in self._pages(CERTIFICATES, {}):
+            for number, item in enumerate(_part(data, "certificates", list[CertificateWire]), start=1):
+                found[item.id] = wire.certificate(item)
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)
+        return dict(sorted(found.items()))
+
+    async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
+        """The world as it is now: all of the project, or these load balancers and all certificates."""
+        only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
+        of_these = {} if only is None else {"loadbalancer_id": only}
+        balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
+            self.find(LOADBALANCERS, **({} if only is None else {"id": only})),
+            self.find(LISTENERS, **of_these),
+            self.find(POOLS, **of_these),
+            self.find(HEALTHMONITORS),
+            self.find(POLICIES),
+            self.certificates(),
+            self._ipgroups(),
+        )
+        by_listener = {one.id: one for one in map(wire.listener, listeners)}
+        mine = [p for p in policies if p.get("listener_id") in by_listener]
+        members, rules = await self._leaves(pools, mine)
+        checks = {m["id"]: wire.healthmonitor(m) for m in monitors}
+        return State(
+            loadbalancers=_by_id(wire.loadbalancer(b) for b in balancers),
+            listeners=_by_id(by_listener.values()),
+            certificates=certificates,
+            pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
+            policies=_by_id(_policy(p, rules) for p in mine),
+            ipgroups=groups,
+        )
+
+    async def _leaves(
+        self, pools: list[dict[str, Any]], policies: list[dict[str, Any]]
+    ) -> tuple[dict[str, list[Member]], dict[str, list[Rule]]]:
+        """Members by pool and rules by policy: two requests where the ELB has the bulk lists."""
+        if self._bulk:
+            try:
+                members, rules = await _together(self.find(ALL_MEMBERS), self.find(ALL_RULES))
+            except ElbError as error:
+                if error.status not in (400, 404, 405):
+                    raise
+                self._bulk = False
+            else:
+                return _joined(pools, "members", members, wire.member), _joined(
+                    policies, "rules", rules, wire.rule
+                )
+        turn = asyncio.Semaphore(PARALLEL)
+
+        async def leaves(resource: Resource, owner: str) -> tuple[str, list[dict[str, Any]]]:
+            async with turn:
+                return owner, await self.find(resource)
+
+        by_pool = await _together(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
+        by_policy = await _together(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
+        return (
+            {owner: [wire.member(m) for m in found] for owner, found in by_pool},
+            {owner: [wire.rule(r) for r in found] for owner, found in by_policy},
+        )
+
+    async def _ipgroups(self) -> dict[str, tuple[str, ...]]:
+        try:
+            found = await self.find(IPGROUPS)
+        except ElbError as error:
+            if error.status != 404:
+                raise
+            return {}
+        return {group["id"]: wire.ipgroup(group) for group in found}
+
+    async def _pages(self, resource: Resource, query: Mapping[str, str | Sequence[str]]) -> Any:
+        pairs = [(k, v) for k, vs in query.items() for v in ([vs] if isinstance(vs, str) else vs)]
+        marker: list[tuple[str, str]] = []
+        while True:
+            data = await self._call("GET", resource.path, [*pairs, ("limit", str(PAGE)), *marker])
+            yield data
+            following = _part(data, "page_info", _PageInfo, _PageInfo()).next_marker
+            if not following or marker == [("marker", following)]:
+                return
+            marker = [("marker", following)]
+
+    async def _call(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> bytes:
+        url = f"{self._project}/{path}"
+        for last in (False, True):
+            headers = await self._proof.headers(method, url, query, body)
+            status, data, _ = await self._exchange(method, url, query, body, headers)
+            if status == 401 and not last and self._proof.forget():
+                continue
+            if status >= 400:
+                raise _refused(status, data)
+            return data
+        raise AssertionError("unreachable")
+
+    async def _login(self, body: bytes) -> str:
+        url = f"{self._url}/v3/auth/tokens"
+        status, _, headers = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
+        if status != 201 or "X-Subject-Token" not in headers:
+            raise ElbError(status, "SYS.0401", "the ELB refused the user name or the password")
+        return headers["X-Subject-Token"]
+
+    async def _exchange(
+        self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes, headers: dict[str, str]
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        assert self._session is not None, "use ElbClient with “async with”"
+        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        try:
+            async with self._session.request(
+                method, target, data=body or None, headers=headers, allow_redirects=False
+            ) as response:
+                return response.status, await response.read(), response.headers
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
+
+
+async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The answers in order; the first failure ends the others."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(request) for request in requests]
+    except* ElbError as group:
+        raise next(e for e in group.exceptions if isinstance(e, ElbError)) from None
+    return [task.result() for task in running]
+
+
+class _PageInfo(msgspec.Struct, frozen=True):
+    next_marker: str | None = None
+
+
+def _part(data: bytes, field: str, kind: type[T], default: T | None = None) -> T:
+    try:
+        envelope = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        if field not in envelope and default is not None:
+            return default
+        return msgspec.json.decode(envelope[field], type=kind)
+    except (msgspec.DecodeError, KeyError):
+        # from None: the cause may point into key material
+        raise ElbError(0, "BadAnswer", f"the answer holds no readable “{field}”") from None
+
+
+def _refused(status: int, data: bytes) -> ElbError:
+    try:
+        body = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        body = {}
+    return ElbError(
+        status, str(body.get("error_code") or ""), str(body.get("error_msg") or "no explanation given")
+    )
+
+
+def _unreachable(error: BaseException) -> ElbError:
+    if isinstance(error, TimeoutError):
+        return ElbError(0, "Timeout", "no answer in time")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return ElbError(0, "Untrusted", "its certificate is not trusted")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ElbError(0, "Unreachable", f"not reachable: {error.os_error.strerror or error.os_error}")
+    return ElbError(0, "Cut", f"the connection was cut ({type(error).__name__})")
+
+
+def _by_id(objects: Iterable[Any]) -> dict[str, Any]:
+    return dict(sorted((one.id, one) for one in objects))
+
+
+def _joined(
+    owners: list[dict[str, Any]], field: str, found: list[dict[str, Any]], read: Any
+) -> dict[str, Any]:
+    by_id = {one["id"]: read(one) for one in found}
+    return {owner["id"]: [by_id[ref] for ref in wire.refs(owner, field) if ref in by_id] for owner in owners}
+
+
+def _pool(
+    pool: dict[str, Any],
+    members: Mapping[str, list[Member]],
+    checks: Mapping[str, HealthMonitor],
+    listeners: Mapping[str, Listener],
+) -> Pool:
+    through = next((listeners[i].loadbalancer_id for i in wire.refs(pool, "listeners") if i in listeners), "")
+    monitor = checks.get(str(pool.get("healthmonitor_id") or ""))
+    return wire.pool(pool, members.get(pool["id"], []), monitor, through)
+
+
+def _policy(policy: dict[str, Any], rules: Mapping[str, list[Rule]]) -> Policy:
+    return wire.policy(policy, rules.get(policy["id"], []))
+
+
+__all__ = [
+    "CERTIFICATES",
+    "HEALTHMONITORS",
+    "LISTENERS",
+    "LOADBALANCERS",
+    "POLICIES",
+    "POOLS",
+    "Credentials",
+    "CredentialsError",
+    "ElbClient",
+    "ElbError",
+    "Resource",
+    "load",
+    "members_of",
+    "rules_of",
+]

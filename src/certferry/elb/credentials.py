@@ -1,0 +1,125 @@
+"""Who we are to an ELB: an access key that signs each request, or a name and password for a token.
+
+``elb.client`` asks for the headers of each request. The file format is the ``elb`` object of
+``endpoints.json``. Nothing here prints a secret.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from certferry.elb.sign import DATE_FORMAT, Query, authorization, canonical_request
+
+
+class CredentialsError(ValueError):
+    """A credentials file that cannot be used; the text names the file and the remedy."""
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """An access key, or a user with a password, and the project they work in."""
+
+    project_id: str
+    access_key: str = ""
+    secret_key: str = ""
+    username: str = ""
+    password: str = ""
+    domain: str = "Default"
+
+    def __repr__(self) -> str:
+        return f"Credentials(project_id={self.project_id!r}, {self.access_key or self.username})"
+
+    __str__ = __repr__
+
+
+def load(path: Path) -> Credentials:
+    """The credentials in the JSON file at `path`, which nobody else may read."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise CredentialsError(f"Others can read the credentials file {path}; run: chmod 600 {path}")
+        credentials = msgspec.json.decode(path.read_bytes(), type=Credentials)
+    except OSError as error:
+        raise CredentialsError(f"The credentials file {path} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError:
+        raise CredentialsError(
+            f"The credentials file {path} must be a JSON object with project_id, and either access_key and "
+            "secret_key, or username, password and domain."
+        ) from None
+    if not (credentials.access_key and credentials.secret_key) and not credentials.username:
+        raise CredentialsError(f"The credentials file {path} holds neither an access key nor a user name.")
+    return credentials
+
+
+class Proof(Protocol):
+    """What proves to the ELB who asks."""
+
+    async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
+        """Headers for one request to `url` (without its query)."""
+
+    def forget(self) -> bool:
+        """The ELB answered 401. Whether there is something fresh to try once more."""
+
+
+class SignedRequests:
+    """AK/SK: every request is signed on its own."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
+        """Headers for one request."""
+        now = datetime.now(UTC)
+        parts = urlsplit(url)
+        headers = {
+            "host": parts.netloc,
+            "x-project-id": self._credentials.project_id,
+            "x-sdk-date": now.strftime(DATE_FORMAT),
+        }
+        if body:
+            headers["content-type"] = "application/json"
+        canonical = canonical_request(method, parts.path, query, headers, body)
+        signature = authorization(
+            self._credentials.access_key, self._credentials.secret_key, canonical, headers, now
+        )
+        return headers | {"authorization": signature}
+
+    def forget(self) -> bool:
+        """Whether there is something fresh to try."""
+        return False
+
+
+class TokenRequests:
+    """Keystone password login; `login` posts its argument and returns the token."""
+
+    def __init__(self, credentials: Credentials, login: Callable[[bytes], Awaitable[str]]) -> None:
+        self._credentials = credentials
+        self._login = login
+        self._token: str | None = None
+
+    async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
+        """Headers for one request."""
+        if self._token is None:
+            self._token = await self._login(_login_body(self._credentials))
+        return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
+
+    def forget(self) -> bool:
+        """Whether there is something fresh to try."""
+        had, self._token = self._token is not None, None
+        return had
+
+
+def _login_body(credentials: Credentials) -> bytes:
+    user = {
+        "name": credentials.username,
+        "password": credentials.password,
+        "domain": {"name": credentials.domain},
+    }
+    identity = {"methods": ["password"], "password": {"user": user}}
+    scope = {"project": {"id": credentials.project_id}}
+    return msgspec.json.encode({"auth": {"identity": identity, "scope": scope}})

@@ -1,0 +1,273 @@
+"""A thin asynchronous client of the Kubernetes API: get, list, watch, create, patch, delete.
+
+Called by ``kube.cache`` and by the controller's report. It moves JSON and knows nothing of what is
+in it; it does not retry, does not cache, and never puts an object's content into an error.
+Source: the Kubernetes API conventions (verbs, chunked lists, watch).
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import msgspec
+
+from certferry.kube.kubeconfig import Access, KubeconfigError
+
+Object = dict[str, Any]
+
+PAGE: Final = 500
+TIMEOUT: Final = 15.0
+"""Seconds for one request, a watch excepted."""
+SILENCE: Final = 75.0
+"""Seconds without a byte after which a watch is taken for dead (servers send bookmarks each minute)."""
+FIELD_MANAGER: Final = "certferry"
+
+_ONE_REQUEST = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=5)
+_WATCH = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE)
+
+
+class Kind(NamedTuple):
+    """A kind as the API's paths name it."""
+
+    group_version: str
+    plural: str
+    name: str
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        """The path of the collection, or of one object in it."""
+        root = "/api/" if "/" not in self.group_version else "/apis/"
+        parts = [root + self.group_version]
+        parts += ["namespaces", namespace] if namespace else []
+        parts += [self.plural]
+        return "/".join([*parts, name] if name else parts)
+
+
+INGRESS: Final = Kind("networking.k8s.io/v1", "ingresses", "Ingress")
+INGRESS_CLASS: Final = Kind("networking.k8s.io/v1", "ingressclasses", "IngressClass")
+SERVICE: Final = Kind("v1", "services", "Service")
+ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+SECRET: Final = Kind("v1", "secrets", "Secret")
+NAMESPACE: Final = Kind("v1", "namespaces", "Namespace")
+EVENT: Final = Kind("v1", "events", "Event")
+
+
+class KubeError(Exception):
+    """What the Kubernetes API answered (`status` from 400), or that it did not (`status` 0)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"Kubernetes API: {message}" + (f" ({status} {reason})" if status else ""))
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later without a change by anybody."""
+        return self.status in (0, 401, 408, 429) or self.status >= 500
+
+    @property
+    def gone(self) -> bool:
+        """410: the resourceVersion is too old; list again."""
+        return self.status == 410
+
+
+class Listing(NamedTuple):
+    """All objects of a kind at one resourceVersion."""
+
+    items: list[Object]
+    version: str
+
+
+class Event(NamedTuple):
+    """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Object
+
+
+class KubeClient:
+    """One cluster. Use as an asynchronous context manager."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> KubeClient:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=64, ssl=self._access.tls or False),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """The object; ``KubeError`` 404 when there is none."""
+        return await self._call("GET", kind.path(namespace, name))
+
+    async def listing(self, kind: Kind, namespace: str | None = None, fields: str = "") -> Listing:
+        """All objects, asked for page by page. `fields`: a field selector."""
+        items: list[Object] = []
+        query = {"limit": str(PAGE)} | ({"fieldSelector": fields} if fields else {})
+        while True:
+            page = await self._call("GET", kind.path(namespace), query=query)
+            meta = page.get("metadata") or {}
+            items += page.get("items") or ()
+            if not meta.get("continue"):
+                return Listing(items, str(meta.get("resourceVersion", "")))
+            query["continue"] = meta["continue"]
+
+    async def watch(
+        self, kind: Kind, version: str, seconds: int, namespace: str | None = None, fields: str = ""
+    ) -> AsyncIterator[Event]:
+        """Changes after `version` for at most `seconds`; ends when the server ends it.
+
+        An ERROR event raises the ``KubeError`` that it carries, so that 410 has one form.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        } | ({"fieldSelector": fields} if fields else {})
+        try:
+            async with await self._request("GET", kind.path(namespace), query, limits=_WATCH) as response:
+                async for line in _lines(response.content):
+                    yield _event(line)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
+
+    async def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Create `body`; ``KubeError`` 409 when the name is taken."""
+        return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def merge(
+        self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
+    ) -> Object:
+        """Apply a JSON merge patch (RFC 7396) to the object or to its `subresource`."""
+        path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, patch)
+
+    async def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
+        """Delete the object; one that is not there is no error."""
+        try:
+            await self._call("DELETE", kind.path(namespace, name))
+        except KubeError as error:
+            if error.status != 404:
+                raise
+
+    async def _call(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None
+    ) -> Object:
+        try:
+            async with await self._request(method, path, query or {}, body) as response:
+                answer = _decoded(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
+        if not isinstance(answer, dict):
+            raise KubeError(0, "BadAnswer", "the answer is not a JSON object")
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Object | None = None,
+        limits: aiohttp.ClientTimeout = _ONE_REQUEST,
+    ) -> aiohttp.ClientResponse:
+        """The response, once its status is good. A 401 is asked once more with a fresh token."""
+        for last in (False, True):
+            response = await self._send(method, path, query, body, limits)
+            if response.status < 400:
+                return response
+            async with response:
+                if response.status == 401 and not last:
+                    self._access.token.forget()
+                    continue
+                raise _refused(response.status, await response.read())
+        raise AssertionError("unreachable")
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Object | None,
+        limits: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        assert self._session is not None, "use KubeClient with “async with”"
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            patch = method == "PATCH"
+            headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"
+        try:
+            token = await self._access.token.current(time.monotonic())
+        except KubeconfigError as error:
+            raise KubeError(0, "NoToken", str(error)) from None
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return await self._session.request(
+            method,
+            self._access.server + path,
+            params=dict(query),
+            data=msgspec.json.encode(body) if body is not None else None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=limits,
+        )
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length, each byte looked at once (the stream's own readline has a limit)."""
+    pending: list[bytes] = []
+    async for chunk in stream.iter_any():
+        *complete, rest = chunk.split(b"\n")
+        for part in complete:
+            line = b"".join([*pending, part])
+            pending.clear()
+            if line.strip():
+                yield line
+        if rest:
+            pending.append(rest)
+
+
+def _event(line: bytes) -> Event:
+    event = _decoded(line)
+    kind, body = event.get("type"), event.get("object")
+    if kind == "ERROR" and isinstance(body, dict):
+        raise KubeError(int(body.get("code") or 500), str(body.get("reason")), str(body.get("message")))
+    if not isinstance(kind, str) or not isinstance(body, dict):
+        raise KubeError(0, "BadAnswer", "a watch event has no object")
+    return Event(kind, body)
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        # from None: the cause points into an answer that may hold a key
+        raise KubeError(0, "BadAnswer", "the answer is not JSON") from None
+
+
+def _refused(status: int, data: bytes) -> KubeError:
+    try:
+        body = msgspec.json.decode(data)
+        return KubeError(status, str(body.get("reason") or ""), str(body.get("message") or ""))
+    except (msgspec.DecodeError, AttributeError):
+        return KubeError(status, "", "the answer has no Status")
+
+
+def _unreachable(error: BaseException) -> KubeError:
+    if isinstance(error, TimeoutError):
+        return KubeError(0, "Timeout", "no answer in time")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return KubeError(0, "Untrusted", "the server's certificate is not trusted; check the kubeconfig")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return KubeError(0, "Unreachable", f"not reachable: {error.os_error.strerror or error.os_error}")
+    return KubeError(0, "Cut", f"the connection was cut ({type(error).__name__})")

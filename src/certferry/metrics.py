@@ -1,0 +1,71 @@
+"""Every metric, in one place.
+
+Each program makes one ``Metrics`` and hands it down; a scrape reads it with ``text()``. Names follow
+Prometheus: seconds, ``_total`` for what only grows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_FAST = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The controller's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.rotation = Histogram(
+            "certferry_rotation_seconds",
+            "From the receipt of a changed certificate to each later instant",
+            ["instant"],
+            buckets=_FAST,
+            registry=self._registry,
+        )
+        self.decision = Histogram(
+            "certferry_rotation_decision_seconds",
+            "From the receipt of a changed Secret until its write to the ELB is sent",
+            buckets=_FAST,
+            registry=self._registry,
+        )
+        self.rotations = Counter(
+            "certferry_rotations_total",
+            "Rotations by how they ended: served, wrong, unreachable",
+            ["end"],
+            registry=self._registry,
+        )
+        self.elb_writes = Counter(
+            "certferry_elb_writes_total", "Writes sent to the ELB", ["verb", "kind"], registry=self._registry
+        )
+        self.elb_errors = Counter(
+            "certferry_elb_errors_total", "ELB requests that failed", ["code"], registry=self._registry
+        )
+        self.reconcile = Histogram(
+            "certferry_reconcile_seconds", "One full reconcile", buckets=_FAST, registry=self._registry
+        )
+        self.steps = Counter(
+            "certferry_steps_total", "Planned steps by their end", ["kind", "end"], registry=self._registry
+        )
+        self.problems = Gauge(
+            "certferry_problems", "Problems now, by reason", ["reason"], registry=self._registry
+        )
+        self.connected = Gauge(
+            "certferry_connected",
+            "1 while the remote answers: kubernetes, elb",
+            ["remote"],
+            registry=self._registry,
+        )
+        self.expiry = Gauge(
+            "certferry_certificate_not_after_seconds",
+            "End of validity of each certificate that we own, as seconds since 1970",
+            ["namespace", "secret", "certificate_id"],
+            registry=self._registry,
+        )
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
