@@ -152,7 +152,7 @@ class EnvoySupervisor:
         clock = asyncio.get_running_loop().time
         delay, since = _FIRST_DELAY, clock()
         while True:
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(self._pause())
             if self._lives():
                 continue
             delay = _FIRST_DELAY if clock() - since > _STEADY else min(2 * delay, _LONGEST_DELAY)
@@ -171,6 +171,11 @@ class EnvoySupervisor:
                 self._status = msgspec.structs.replace(
                     self._status, sentence=f"Envoy does not start: {error}."
                 )
+
+    def _pause(self) -> float:
+        if self._child is None and self._process is not None and not self._process.cheap:
+            return 10 * _POLL
+        return _POLL
 
     def _lives(self) -> bool:
         if self._child is not None:

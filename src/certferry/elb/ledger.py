@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -35,6 +37,11 @@ class Ledger:
         accepted = before.accepted if before else None
         error = before.error if before and before.digest == digest else ""
         self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+
+    def reported(self, versions: Mapping[str, str]) -> None:
+        """What Envoy says it has, when it meets us for the first time."""
+        for seat, digest in versions.items():
+            self.seats.setdefault(seat, SeatStatus(digest=digest, accepted=digest))
 
     def accepted(self, seat: str, digest: str) -> None:
         """Envoy took it."""
