@@ -142,6 +142,20 @@ async def test_a_control_plane_that_comes_back_sends_nothing_again() -> None:
         }
 
 
+async def test_a_refusal_is_known_again_after_the_control_plane_comes_back() -> None:
+    port = free_port()
+    async with running(World(**https(port, _names("a"), "a"))) as plane:
+        good = plane.world.pairs["a"]
+        await plane.accepted("web/a.example.com/0", good.chain.digest)
+        plane.world.put("a", msgspec.structs.replace(good.chain, pem="nonsense", digest="torn"), good.key)
+        plane.publish()
+        await until(lambda: bool(plane.ads.status()["web/a.example.com/0"].error))
+        await plane.restart_ads()
+        await until(lambda: bool((s := plane.ads.status().get("web/a.example.com/0")) and s.error))
+        status = plane.ads.status()["web/a.example.com/0"]
+        assert (status.digest, status.accepted) == ("torn", good.chain.digest)
+
+
 async def test_what_was_removed_meanwhile_is_gone_after_the_control_plane_comes_back() -> None:
     port, other = free_port(), free_port()
     written = https(port, {})

@@ -8,7 +8,9 @@ serves is none of this module's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -133,6 +135,7 @@ class EnvoySupervisor:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.1"))
         with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+            _raise_file_limit()
             self._child = subprocess.Popen(
                 command(find_binary(), self._bootstrap, self._options),
                 stdin=subprocess.DEVNULL,
@@ -214,6 +217,19 @@ async def _end(process: Identity, child: subprocess.Popen[bytes] | None = None) 
             if not process.alive():
                 return
             await asyncio.sleep(_POLL / 4)
+
+
+def _raise_file_limit() -> None:
+    """Two files for each connection: as many as the system lets us, for Envoy inherits our limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (131_072, 10_240):
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft >= wanted:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
 def _write(path: Path, data: bytes) -> None:

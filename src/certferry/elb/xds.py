@@ -25,6 +25,7 @@ from certferry.elb.stream import Stream, World
 from certferry.latest import Latest
 
 _log = structlog.get_logger(__name__)
+_GENERATIONS: Final = 61
 _OPTIONS: Final = (
     # A subscription names every seat of an Envoy.
     ("grpc.max_receive_message_length", 64 << 20),
@@ -43,7 +44,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
-        self._ledger = Ledger()
+        self._ledger = Ledger(generation=2 + os.getpid() % _GENERATIONS)
         self._server: Any = None
         self._follower: asyncio.Task[None] | None = None
         self._worlds = Latest(self._world(publications.value))
