@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import msgspec
-from tests.certs import authority
 
 from bench.prober import Prober
 from certferry.core.model import Certificate, Listener, LoadBalancer, State
@@ -26,6 +25,7 @@ from certferry.elb.envoy import EnvoySupervisor
 from certferry.elb.publication import Publication
 from certferry.elb.xds import AdsServer
 from certferry.latest import Latest
+from tests.certs import authority
 
 _ROTATED = "c0.bench.example"
 
@@ -101,7 +101,7 @@ def main() -> None:
     rotations = int(sys.argv[2]) if len(sys.argv) > 2 else 200
     spent = sorted(asyncio.run(floor(certificates, rotations)))
     p99 = spent[min(len(spent) - 1, int(0.99 * len(spent)))]
-    print(  # noqa: T201
+    print(
         f"{certificates} certificates, {rotations} rotations:"
         f" median {statistics.median(spent):.1f} ms, p99 {p99:.1f} ms, max {spent[-1]:.1f} ms"
     )

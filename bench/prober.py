@@ -61,7 +61,7 @@ def _probe(host: str, port: int, name: str) -> None:
         except OSError:
             shown = "failed"
         if shown != last:
-            print(f"{time.monotonic():.6f} {shown}", flush=True)  # noqa: T201
+            print(f"{time.monotonic():.6f} {shown}", flush=True)
             last = shown
 
 

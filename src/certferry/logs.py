@@ -1,7 +1,7 @@
 """What the server programs log: one JSON object a line on standard error, nothing on standard output.
 
-The CLI calls ``configure`` before it starts a program. As a last net, no PEM block gets through,
-whoever logged it.
+The CLI calls ``configure`` before it starts a program. As a last net, no PEM block and nothing that
+looks like key material gets through, whoever logged it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
+
+from certferry.core.masking import masked
 
 _PEM: Final = re.compile(r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)", re.DOTALL)
 
@@ -51,5 +53,11 @@ _stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 def _without_pem(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {
-        key: _PEM.sub("[PEM]", value) if isinstance(value, str) else value for key, value in event.items()
+        key: _plain(key, _PEM.sub("[PEM]", value)) if isinstance(value, str) else value
+        for key, value in event.items()
     }
+
+
+def _plain(key: str, text: str) -> str:
+    # A traceback is full of long paths, which look like base64.
+    return text if key == "exception" else masked(text)

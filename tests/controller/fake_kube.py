@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import copy
 import itertools
 import uuid
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from aiohttp import web
 from tests.certs import Pair
 
 Object = dict[str, Any]
-_CREATED = "2026-01-01T00:00:{:02d}Z"
+_CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeKube:
@@ -38,6 +39,7 @@ class FakeKube:
         self._changed = asyncio.Condition()
         self._cuts = 0
         self._errors = 0
+        self._waking: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
         self.put("namespaces", "", "kube-system", {}, uid="c1057e20-0000-4000-8000-000000000000")
@@ -54,7 +56,7 @@ class FakeKube:
             "uid": uid or (known["metadata"]["uid"] if known else str(uuid.uuid4())),
             "creationTimestamp": known["metadata"]["creationTimestamp"]
             if known
-            else _CREATED.format(next(self._created)),
+            else (_CREATED + timedelta(seconds=next(self._created))).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "resourceVersion": str(self.version),
             "annotations": (known or {}).get("metadata", {}).get("annotations", {}),
         } | body.get("metadata", {})
@@ -143,10 +145,8 @@ class FakeKube:
             async with self._changed:
                 self._changed.notify_all()
 
-        try:
-            asyncio.get_running_loop().create_task(wake())
-        except RuntimeError:
-            pass
+        with contextlib.suppress(RuntimeError):  # before the test's loop runs nobody watches
+            self._waking = asyncio.get_running_loop().create_task(wake())
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path = request.path
@@ -157,7 +157,7 @@ class FakeKube:
             if failure[0] == request.method and failure[1] in path:
                 self.failures.remove(failure)
                 return _status(failure[2], "InternalError", "told to fail")
-        plural, namespace, name, sub = _parse(path)
+        plural, namespace, name = _parse(path)
         if request.method == "GET" and not name:
             watching = request.query.get("watch") == "true"
             return await self._watch(request, plural) if watching else self._list(request, plural)
@@ -172,9 +172,7 @@ class FakeKube:
             return _status(404, "NotFound", f"{plural} {name} not found")
         if request.method == "PATCH":
             patch = msgspec.json.decode(await request.read())
-            merged = _merge(
-                copy.deepcopy(self.objects[key]), patch if sub or "status" not in patch else patch
-            )
+            merged = _merge(copy.deepcopy(self.objects[key]), patch)
             if merged != self.objects[key]:
                 self.put(*key, merged)
         return web.json_response(self.objects[key])
@@ -197,8 +195,10 @@ class FakeKube:
         response = web.StreamResponse()
         response.enable_chunked_encoding()
         await response.prepare(request)
+        position = 0
         while True:
-            for version, kind, of, item in list(self.history):
+            news, position = self.history[position:], len(self.history)
+            for version, kind, of, item in news:
                 if version > since:
                     since = version
                     if of == plural:
@@ -212,23 +212,22 @@ class FakeKube:
                     request.transport.abort()
                 return response
             async with self._changed:
-                await self._changed.wait_for(
-                    lambda: self.version > since or self._cuts != cuts or self._errors != errors
-                )
+                while self.version <= since and (self._cuts, self._errors) == (cuts, errors):
+                    await self._changed.wait()
 
 
 async def _send(response: web.StreamResponse, kind: str, item: Object) -> None:
     await response.write(msgspec.json.encode({"type": kind, "object": item}) + b"\n")
 
 
-def _parse(path: str) -> tuple[str, str, str, str]:
+def _parse(path: str) -> tuple[str, str, str]:
     parts = path.strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
     namespace = ""
     if parts[0] == "namespaces" and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
-    plural, name, sub = [*parts, "", ""][:3]
-    return plural, namespace, name, sub
+    plural, name = [*parts, ""][:2]
+    return plural, namespace, name
 
 
 def _merge(target: Any, patch: Any) -> Any:
@@ -259,7 +258,3 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         if asyncio.get_running_loop().time() > end:
             raise AssertionError("the condition did not come true in time")
         await asyncio.sleep(0.002)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

@@ -104,7 +104,7 @@ class FastPath:
         """The one write that is due, if it is one that changes content alone."""
         translation = self.translation
         follow = translation.follows.get(uid) if translation else None
-        have = self._hands.world.ours(self.cluster_id).by_uid.get(uid)
+        have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
             return None
         if checks.objection(chain, have.chain, follow.depend, datetime.now(UTC)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -201,8 +201,7 @@ class Controller:
             started, worked = time.time(), False
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
-                ids = match(translation.desired, state, view.cluster_id)
-                steps = plan(translation.desired, state, view.cluster_id, translation.held)
+                ids, steps = await asyncio.to_thread(_planned, translation, state, view.cluster_id)
                 if not steps:
                     self._settled(translation, state, worked, min(started, self._changed))
                     return True
@@ -210,7 +209,7 @@ class Controller:
                 worked = True
                 outcome = await apply(steps, ids, translation.material, self._hands)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
-                if outcome.failures or outcome.overtaken:
+                if outcome.failures:
                     self._refused(outcome, translation, state)
                     return False
             return False
@@ -218,12 +217,12 @@ class Controller:
     async def _gather(self) -> tuple[ClusterView, State, Translation]:
         if self._stale or self._world.state is None:
             await self._observe()
-        view, state, translation = self._translate()
+        view, state, translation = await self._translate()
         missing = frozenset(p for p in translation.problems if p.reason in _NOT_FOUND)
         if missing - self._missing:
             # what an Ingress names may have been made on the ELB since we last looked
             await self._observe()
-            view, state, translation = self._translate()
+            view, state, translation = await self._translate()
         self._missing = missing
         self._fast.cluster_id = view.cluster_id
         self._fast.translation = translation
@@ -235,11 +234,14 @@ class Controller:
         self._stale, self._observed_at = False, time.monotonic()
         self._balancer.set(None)
 
-    def _translate(self) -> tuple[ClusterView, State, Translation]:
+    async def _translate(self) -> tuple[ClusterView, State, Translation]:
         view, state = self._cache.view.value, self._world.state
         assert view is not None
         assert state is not None
-        return view, state, translate(view, state, self._options, datetime.now(UTC))
+        # In a thread, on values that nobody changes: a rotation need not wait until a thousand Ingresses
+        # are translated. What it writes meanwhile is seen by ``apply``, which then steps back.
+        translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
+        return view, state, translation
 
     def _settled(self, translation: Translation, state: State, worked: bool, changed: float) -> None:
         expected = seats(translation, state)
@@ -284,6 +286,13 @@ class Controller:
         self._reporter.rotated(
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
+
+
+def _planned(
+    translation: Translation, state: State, cluster_id: str
+) -> tuple[Mapping[str, str], tuple[Step, ...]]:
+    desired = translation.desired
+    return match(desired, state, cluster_id), plan(desired, state, cluster_id, translation.held)
 
 
 def _explain(steps: tuple[Step, ...]) -> None:

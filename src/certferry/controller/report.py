@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 
+from certferry.core.masking import masked
 from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
@@ -77,6 +78,7 @@ class Reporter:
         self._told_news = 0
         self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
+        self._urgent: list[Name] = []
 
     def standing(self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry]) -> None:
         """What is so now: after each reconcile. A rotation that was told before stays."""
@@ -97,6 +99,7 @@ class Reporter:
         entries = dict(before.ingresses)
         for name in ingresses:
             entries[name] = msgspec.structs.replace(entries.get(name, Entry()), rotation=rotation)
+            self._urgent.append(name)
         unsaid = tuple(n for n in before.news if n[0] > self._told_news)
         self._latest.set(
             msgspec.structs.replace(
@@ -114,21 +117,30 @@ class Reporter:
         """Write until cancelled."""
         sequence = 0
         while True:
+            # not wait_for: before Python 3.12 it can swallow a cancellation
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._latest.after(sequence), AGAIN)
+                async with asyncio.timeout(AGAIN):
+                    await self._latest.after(sequence)
             await asyncio.sleep(GATHER)
             while True:
                 sequence, report = self._latest.sequence, self._latest.value
                 try:
                     await self._write(report)
-                    break
                 except KubeError as error:
                     _log.debug("report delayed", error=str(error))
                     await asyncio.sleep(RETRY)
+                    continue
+                if sequence == self._latest.sequence:
+                    break
 
     async def _write(self, report: Report) -> None:
-        for name, entry in report.ingresses.items():
-            await self._ingress(name, entry)
+        """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
+        urgent = [name for name in reversed(self._urgent) if name in report.ingresses]
+        self._urgent.clear()
+        for name in dict.fromkeys((*urgent, *report.ingresses)):
+            await self._ingress(name, report.ingresses[name])
+            if self._urgent:
+                return
         for number, notice in report.news:
             if number > self._told_news:
                 await self._tell(notice)
@@ -136,6 +148,8 @@ class Reporter:
         for notice in sorted(report.standing - self._told):
             await self._tell(notice)
             self._told |= {notice}
+            if self._urgent:
+                return
         self._told &= report.standing
 
     async def _ingress(self, name: Name, entry: Entry) -> None:
@@ -229,7 +243,7 @@ def _event(notice: Notice, now: datetime) -> Object:
         },
         "type": notice.type,
         "reason": notice.reason,
-        "message": notice.sentence[:MAX_MESSAGE],
+        "message": masked(notice.sentence)[:MAX_MESSAGE],
         "source": {"component": "certferry"},
         "reportingComponent": "certferry.io/controller",
         "reportingInstance": socket.gethostname()[:128],

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import sys
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
@@ -23,9 +25,14 @@ from certferry.kube import kubeconfig
 from certferry.kube.client import KubeClient
 from certferry.settings import ControllerSettings
 
+SWITCH: Final = 0.001
+"""Seconds that a thread keeps the interpreter while another one waits."""
+
 
 async def serve(settings: ControllerSettings) -> None:
     """Run the controller until SIGTERM or SIGINT."""
+    # a rotation takes its turns between those of a long translation (see ``loop``)
+    sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,11 +7,10 @@ undo it, or the write would be made again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from certferry.core.certificates import Ours, ours
+from certferry.core.certificates import ours
 from certferry.core.model import Certificate, State
 
 
@@ -22,7 +21,7 @@ class World:
         self.state: State | None = None
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
-        self._ours: tuple[State, str, Ours] | None = None
+        self._following: dict[str, dict[str, Certificate]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
 
     def turn(self, secret_uid: str) -> asyncio.Lock:
@@ -38,24 +37,28 @@ class World:
         newer = {ref: c for ref, (at, c) in self._written.items() if at > begun}
         self._written = {ref: w for ref, w in self._written.items() if w[0] > begun}
         if newer:
-            state = replace(state, certificates=_sorted({**state.certificates, **newer}))
+            certificates = {**state.certificates, **newer}
+            state = replace(state, certificates={ref: certificates[ref] for ref in sorted(certificates)})
         self.state = state
+        self._following.clear()
 
     def wrote(self, certificate: Certificate) -> None:
         """The ELB answered a write of ours with `certificate`."""
         self._writes += 1
         self._written[certificate.id] = (self._writes, certificate)
-        if self.state is not None:
-            certificates = {**self.state.certificates, certificate.id: certificate}
-            self.state = replace(self.state, certificates=_sorted(certificates))
+        if self.state is None:
+            return
+        known = certificate.id in self.state.certificates
+        self.state = replace(
+            self.state, certificates={**self.state.certificates, certificate.id: certificate}
+        )
+        if not known:
+            self._following.clear()
+        for index in self._following.values():
+            index |= {uid: certificate for uid, c in index.items() if c.id == certificate.id}
 
-    def ours(self, cluster_id: str) -> Ours:
-        """Our certificates, looked up once per state."""
-        state = self.state or State()
-        if self._ours is None or self._ours[0] is not state or self._ours[1] != cluster_id:
-            self._ours = (state, cluster_id, ours(state, cluster_id))
-        return self._ours[2]
-
-
-def _sorted(certificates: Mapping[str, Certificate]) -> Mapping[str, Certificate]:
-    return {ref: certificates[ref] for ref in sorted(certificates)}
+    def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
+        """The certificate of ours that follows a Secret; the index is made once per observation."""
+        if cluster_id not in self._following:
+            self._following[cluster_id] = dict(ours(self.state or State(), cluster_id).by_uid)
+        return self._following[cluster_id].get(secret_uid)

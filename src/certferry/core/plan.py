@@ -307,7 +307,8 @@ def _digest(it: Certificate) -> str | None:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     # The API wants these two in every rule; the model leaves out what has its default.
-    return {"compare_type": rule.compare_type, "value": rule.value} | msgspec.to_builtins(rule)
+    given: dict[str, Any] = msgspec.to_builtins(rule)
+    return {"compare_type": rule.compare_type, "value": rule.value} | given
 
 
 def _rule_set(policy: Policy) -> list[tuple[str, str, str, tuple[Any, ...]]]:

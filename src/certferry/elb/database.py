@@ -21,7 +21,13 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 HEAD: Final = "0001"
 """The newest schema; a test keeps it equal to the newest migration."""
 
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "wal_autocheckpoint=0",  # by ``checkpoint``: no request waits for it
+)
 
 
 class StoreUnusable(Exception):
@@ -59,6 +65,12 @@ def open_database(path: Path) -> Engine:
 def reading(engine: Engine) -> Engine:
     """The same database for single statements that only read: they never wait for a writer."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def checkpoint(engine: Engine) -> None:
+    """Carries the write-ahead log over into the database file, beside readers and writers."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ state before. It decides nothing: fields are carried over as they stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +29,7 @@ _HOME: Final[dict[str, tuple[str, str]]] = {
 """Kind → the map of ``State`` it appears in, and the field with the id of what it is part of."""
 
 
-def published(world: World, before: Publication, touched: Iterable[Row]) -> Publication:
+def published(world: World, before: Publication, touched: Sequence[Row]) -> Publication:
     """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
     changed: dict[str, set[str]] = {}
     for row in touched:
@@ -45,13 +45,27 @@ def published(world: World, before: Publication, touched: Iterable[Row]) -> Publ
             else:
                 objects[identifier] = made
         maps[home] = objects
-    keys = _keys(world) if "certificates" in changed else before.keys
-    return Publication(msgspec.structs.replace(before.state, **maps), keys)
+    return Publication(msgspec.structs.replace(before.state, **maps), _keys(world, before.keys, touched))
 
 
-def _keys(world: World) -> Mapping[str, PrivateKey]:
-    contents = (row.content for row in world.table("certificate").rows.values())
-    return {c.chain.digest: c.key for c in contents if c is not None and c.key is not None}
+def _keys(world: World, before: Mapping[str, PrivateKey], touched: Iterable[Row]) -> Mapping[str, PrivateKey]:
+    """`before`, with the keys that the touched certificates have now, less those that none has."""
+    certificates = [row for row in touched if row.kind == "certificate"]
+    if not certificates:
+        return before
+    keys = dict(before)
+    gone = set()
+    for row in certificates:
+        if row.content is not None and row.content.key is not None:
+            keys[row.content.chain.digest] = row.content.key
+            if world.get("certificate", row.id) is not row:
+                gone.add(row.content.chain.digest)
+    if gone:
+        rows = world.table("certificate").rows.values()
+        gone -= {row.content.chain.digest for row in rows if row.content is not None}
+        for digest in gone:
+            del keys[digest]
+    return keys
 
 
 def _loadbalancer(world: World, identifier: str) -> model.LoadBalancer | None:

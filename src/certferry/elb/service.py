@@ -8,21 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import ipaddress
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import structlog
 import uvicorn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.accounts import bootstrap
 from certferry.elb.api.application import Elb, application
 from certferry.elb.auth import Logins
 from certferry.elb.bootstrap import EnvoyOptions
-from certferry.elb.database import SchemaTooNew, StoreUnusable, open_database
+from certferry.elb.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.envoy import EnvoySupervisor
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity import Identity
@@ -34,8 +39,13 @@ from certferry.latest import Latest
 from certferry.seal import Seal, SealError
 from certferry.settings import NEWER, ElbSettings, Refused, host_port
 
+_log = structlog.get_logger("certferry.elb")
 _GRACE = 5
 """Seconds for requests under way when the service ends."""
+_GIVE_WAY = 0.0001
+"""Seconds until a running thread gives way to another."""
+_CHECKPOINT = 2.0
+"""Seconds between looks at the write-ahead log."""
 
 
 async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
@@ -43,7 +53,12 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
 
     Raises ``Refused`` when it cannot start.
     """
+    # The loop and the API's threads hand over to each other several times per rotation: Python's
+    # default of 5 ms until a thread gives way would be most of what a client waits.
+    sys.setswitchinterval(_GIVE_WAY)
     async with running(settings, accounts_for):
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again and again costs 10 ms a time
         await _told_to_end()
 
 
@@ -54,12 +69,13 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         state = _state(settings)
         stack.enter_context(_only_instance(state))
         listening = stack.enter_context(_listening(settings.listen))
-        store, identity = _opened(settings, state, accounts_for, stack)
+        engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
         store.on_commit(lambda publication: _hand_over(loop, latest, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
+        await stack.enter_async_context(_checkpointing(engine, latest))
         await stack.enter_async_context(_data_plane(settings, state, latest))
         elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
         await stack.enter_async_context(_answering(elb, listening))
@@ -82,14 +98,14 @@ def _state(settings: ElbSettings) -> Path:
 
 def _opened(
     settings: ElbSettings, state: Path, accounts_for: str | None, stack: contextlib.AsyncExitStack
-) -> tuple[Store, Identity]:
+) -> tuple[Engine, Store, Identity]:
     try:
         if accounts_for:
             bootstrap(settings, cluster=accounts_for)
         seal = Seal.open_or_create(sealing_key(state))
         engine = open_database(store_file(state))
         stack.callback(engine.dispose)
-        return Store(engine, seal, versions=settings.certificate_versions), Identity(engine, seal)
+        return engine, Store(engine, seal, versions=settings.certificate_versions), Identity(engine, seal)
     except SchemaTooNew as reason:
         raise Refused(str(reason), NEWER) from None
     except (StoreUnusable, SealError) as reason:
@@ -158,6 +174,27 @@ async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publica
     finally:
         await ads.stop()
         await supervisor.stop()
+
+
+@asynccontextmanager
+async def _checkpointing(engine: Engine, latest: Latest[Publication]) -> AsyncIterator[None]:
+    async def work() -> None:
+        sequence = 0
+        while True:
+            sequence, _ = await latest.after(sequence)
+            await asyncio.sleep(_CHECKPOINT)
+            try:
+                await asyncio.to_thread(checkpoint, engine)
+            except SQLAlchemyError as error:
+                _log.error("checkpoint failed", reason=str(getattr(error, "orig", error)))
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class _Server(uvicorn.Server):

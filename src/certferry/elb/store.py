@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _COMMON: Final = ("id", "project_id", "data", "created_at", "updated_at", "revision")
 _OWN: Final[dict[str, tuple[str, ...]]] = {
-    kind: tuple(c.name for c in table.columns if c.name not in _COMMON)
+    kind: tuple(str(c.name) for c in table.columns if c.name not in _COMMON)
     for kind, table in schema.RESOURCES.items()
 }
 """Kind → the wire fields that have a column of their own."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, TypeVar
 
+import structlog
+
 from certferry.core.objects import (
     ClusterView,
     EndpointSlice,
@@ -36,6 +38,8 @@ from certferry.core.pem import KeyPair
 from certferry.kube import client as kinds
 from certferry.kube.client import Event, Kind, KubeClient, KubeError, Object
 from certferry.latest import Latest
+
+_log = structlog.get_logger()
 
 V = TypeVar("V")
 Parsed = tuple[Ingress, Reported]
@@ -88,7 +92,6 @@ class Informer(Generic[V]):
         self.synced = False
         self.trouble: str | None = None
         """Why it is not current, for people; None when it is."""
-        self.malformed: dict[Name, str] = {}
 
     @property
     def values(self) -> Mapping[Name, V]:
@@ -186,9 +189,10 @@ class Informer(Generic[V]):
             value = self._parse(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # one object that no server should have let in loses only itself; the last good one stays
-            self.malformed[name] = type(error).__name__
+            _log.warning(
+                "object not understood", kind=self._kind.name, object=str(name), error=type(error).__name__
+            )
             return name
-        self.malformed.pop(name, None)
         self._entries[name] = _Entry(version, value)
         if present is None or present.value != value:
             self._snapshot = None

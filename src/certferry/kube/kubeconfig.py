@@ -115,7 +115,8 @@ class ExecToken:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )
-            output, _ = await asyncio.wait_for(process.communicate(), 60)
+            async with asyncio.timeout(60):
+                output, _ = await process.communicate()
             status = msgspec.json.decode(output)["status"] if process.returncode == 0 else {}
             token = status.get("token")
         except (OSError, TimeoutError, msgspec.DecodeError, KeyError, TypeError):

@@ -209,6 +209,7 @@ class _System:
 
     async def _end(self) -> None:
         """Controller first, the ELB last: it ends Envoy, so traffic flows as long as anything does."""
+        self._endpoints = None  # else the watch would publish it again, with fewer and fewer processes
         self._home.endpoints.unlink(missing_ok=True)
         for name in ("controller", "kube", "elb", "backend"):
             if name in self._children:

@@ -16,6 +16,7 @@ from certferry.kube.server.status import Fault, internal, invalid, unprocessable
 from certferry.kube.server.store import Stored
 
 _NODE_PORTS = range(30_000, 32_768)
+_ON_THEIR_WAY = 500
 
 
 class Addresses:
@@ -23,7 +24,8 @@ class Addresses:
 
     def __init__(self, cidr: str) -> None:
         self._network = ipaddress.ip_network(cidr)
-        self._handed: set[str | int] = set()
+        # On their way into the store; in order, so that the oldest can be forgotten.
+        self._handed: dict[str | int, None] = {}
         self._last = 9
 
     def give(self, service: dict[str, Any], services: Iterable[Stored]) -> None:
@@ -42,7 +44,7 @@ class Addresses:
         asked = spec.get("clusterIP") or (spec.get("clusterIPs") or [""])[0]
         if not asked:
             asked = next(self._free(taken))
-            self._handed.add(asked)
+            self._hand(asked)
         elif asked != "None" and asked in taken:
             detail = f"failed to allocate IP {asked}: provided IP is already allocated"
             raise _refused(name, invalid("spec.clusterIPs", [asked], detail))
@@ -59,8 +61,14 @@ class Addresses:
                 raise _refused(name, invalid(f"spec.ports[{number}].nodePort", asked, detail))
             if not asked:
                 port["nodePort"] = next(n for n in _NODE_PORTS if n not in taken)
-            self._handed.add(port["nodePort"])
+            self._hand(port["nodePort"])
             taken.add(port["nodePort"])
+
+    def _hand(self, number: str | int) -> None:
+        self._handed[number] = None
+        # What never arrived (a dry run, a full disk) is free again in time.
+        if len(self._handed) > _ON_THEIR_WAY:
+            del self._handed[next(iter(self._handed))]
 
     def _contains(self, address: str) -> bool:
         try:
@@ -87,10 +95,11 @@ class Addresses:
                 *(p["nodePort"] for p in spec.get("ports", []) if p.get("nodePort")),
             }
             # What is stored is known from there; only what is on its way must be remembered.
-            self._handed -= found
+            for number in found & self._handed.keys():
+                del self._handed[number]
             if (other.name, other.namespace) != (name, namespace):
                 stored |= found
-        return stored | self._handed
+        return stored | self._handed.keys()
 
 
 def _refused(name: str, fault: Fault) -> Exception:

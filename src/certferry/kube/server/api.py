@@ -6,9 +6,6 @@ events back. Every refusal is a ``Refused`` that travels up to there.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
@@ -16,15 +13,16 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server import auth, bodies, discovery, openapi, reviews, selectors, tables, watch, writes
+from certferry.kube.server import auth, bodies, discovery, reviews, selectors, tables, watch, writes
 from certferry.kube.server.addresses import Addresses
-from certferry.kube.server.auth import Action, User
+from certferry.kube.server.auth import Action
+from certferry.kube.server.documents import Documents
 from certferry.kube.server.kinds import Kind, Object
 from certferry.kube.server.registry import Decision, Registry, Step
+from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
 from certferry.kube.server.status import (
     Refused,
     Resource,
-    bad_request,
     exists,
     expired,
     forbidden,
@@ -39,73 +37,6 @@ from certferry.kube.server.store import Stored
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
-VERSION = {
-    "major": "1",
-    "minor": "36",
-    "gitVersion": "v1.36.0+certferry",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "1970-01-01T00:00:00Z",
-    "goVersion": "",
-    "compiler": "",
-    "platform": "",
-}
-"""The Kubernetes version whose behaviour this server follows."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One request, as far as an answer depends on it."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    user: User
-    accept: str = ""
-    media: str = ""
-    """Content-Type without parameters."""
-    body: bytes = b""
-    host: str = ""
-
-    def flag(self, name: str) -> bool:
-        """A boolean as Go and as Python write it."""
-        value = self.query.get(name, "")
-        return value.lower() in ("1", "t", "true") or (value == "" and name in self.query)
-
-    @property
-    def dry(self) -> bool:
-        asked = self.query.get("dryRun", "")
-        if asked not in ("", "All"):
-            fault = invalid("dryRun", [asked], "")
-            text = f'Unsupported value: "{asked}": supported values: "All"'
-            raise unprocessable("", "", "", [msgspec.structs.replace(fault, body=text)])
-        return bool(asked)
-
-    @property
-    def validation(self) -> str:
-        asked = self.query.get("fieldValidation") or "Warn"
-        if asked not in bodies.VALIDATIONS:
-            raise bad_request(
-                f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
-            )
-        return asked
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer."""
-
-    body: bytes
-    code: int = 200
-    media: str = "application/json"
-    warnings: tuple[str, ...] = ()
-
-
-class Target(msgspec.Struct, frozen=True):
-    """What a path of a resource names."""
-
-    kind: Kind
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
 
 
 class Api:
@@ -116,7 +47,7 @@ class Api:
     ) -> None:
         self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
         self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
-        self._documents: dict[str, bytes] = {}
+        self._documents = Documents(kinds)
 
     async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
         """The answer to `request`. Raises ``Refused``."""
@@ -130,76 +61,8 @@ class Api:
                 return await self._resource(request, (group, version), [plural, *rest])
             case _ if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
-            case ["openapi", *rest]:
-                return self._openapi(request, rest)
             case _:
-                return Answer(
-                    msgspec.json.encode(self._discovery(parts, request)), media=self._media(parts, request)
-                )
-
-    def _media(self, parts: list[str], request: Request) -> str:
-        aggregated = parts in (["api"], ["apis"]) and discovery.wants_aggregated(request.accept)
-        return discovery.AGGREGATED if aggregated else "application/json"
-
-    def _discovery(self, parts: list[str], request: Request) -> Any:
-        aggregated = discovery.wants_aggregated(request.accept)
-        groups = discovery.groups(self._kinds)
-        match parts:
-            case []:
-                return {
-                    "paths": [
-                        "/api",
-                        "/api/v1",
-                        "/apis",
-                        "/healthz",
-                        "/livez",
-                        "/openapi/v2",
-                        "/openapi/v3",
-                        "/readyz",
-                        "/version",
-                    ]
-                }
-            case ["version"]:
-                return VERSION
-            case ["api"]:
-                return (
-                    discovery.aggregated(self._kinds, {"": "v1"})
-                    if aggregated
-                    else discovery.api_versions(request.host)
-                )
-            case ["apis"]:
-                return (
-                    discovery.aggregated(self._kinds, groups)
-                    if aggregated
-                    else discovery.group_list(self._kinds)
-                )
-            case ["api", "v1"]:
-                return discovery.resource_list(self._kinds, "", "v1")
-            case ["apis", group] if group in groups:
-                return discovery.group(group, groups[group])
-            case ["apis", group, version] if groups.get(group) == version:
-                return discovery.resource_list(self._kinds, group, version)
-        raise unknown_path()
-
-    def _openapi(self, request: Request, rest: list[str]) -> Answer:
-        if "json" not in request.accept and "*/*" not in request.accept and request.accept:
-            raise Refused(
-                406, "NotAcceptable", "only the following media types are accepted: application/json"
-            )
-        path = "/".join(rest)
-        if path not in self._documents:
-            groups = openapi.groups(self._kinds)
-            match path:
-                case "v2":
-                    found = openapi.document_v2(self._kinds)
-                case "v3":
-                    found = openapi.index(self._kinds)
-                case _ if path.removeprefix("v3/") in groups:
-                    found = openapi.document(groups[path.removeprefix("v3/")])
-                case _:
-                    raise unknown_path()
-            self._documents[path] = msgspec.json.encode(found)
-        return Answer(self._documents[path])
+                return self._documents.answer(request, parts)
 
     def _review(self, request: Request, plural: str) -> Answer:
         if request.method != "POST":
@@ -239,7 +102,7 @@ class Api:
         kind = self._by_path.get((*version, rest[0]))
         if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
             raise unknown_path()
-        name, subresource = (rest[1:] + ["", ""])[:2]
+        name, subresource = ([*rest[1:], "", ""])[:2]
         if subresource and not (subresource == "status" and kind.status):
             raise unknown_path()
         if name and kind.namespaced and not namespace:
@@ -275,10 +138,10 @@ class Api:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
         self._revision(request)
         found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
-        limit = _number(request.query.get("limit", ""), "limit")
+        limit = number(request.query.get("limit", ""), "limit")
         meta: dict[str, Any] = {"resourceVersion": str(self._registry.revision)}
-        if token := request.query.get("continue", ""):
-            revision, start = _read_token(token)
+        if page := request.query.get("continue", ""):
+            revision, start = read_token(page)
             # The pages show what is there now, under the revision of the first: a watch from that
             # revision tells again what moved between them, so a client ends with the truth.
             self._registry.check_kept(revision)
@@ -287,7 +150,7 @@ class Api:
         if limit and len(found) > limit:
             rest = len(found) - limit
             found = found[:limit]
-            meta["continue"] = _token(int(meta["resourceVersion"]), found[-1])
+            meta["continue"] = token(int(meta["resourceVersion"]), found[-1])
             if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
                 meta["remainingItemCount"] = rest
         return Answer(tables.many(view, target.kind, found, meta, self._clock()))
@@ -295,7 +158,7 @@ class Api:
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
         revision = self._revision(request)
-        seconds = _number(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
+        seconds = number(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
         initial = request.flag("sendInitialEvents")
         if initial and request.query.get("resourceVersionMatch") != "NotOlderThan":
             fault = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
@@ -307,7 +170,7 @@ class Api:
             view=view,
             since=revision if revision and not initial else None,
             # Spread, so that clients do not all come back at once.
-            seconds=float(seconds or random.uniform(1800, 3600)),
+            seconds=float(seconds or 1800 + secrets.randbelow(1800)),
             bookmarks=request.flag("allowWatchBookmarks"),
             initial_end=initial and request.flag("allowWatchBookmarks"),
         )
@@ -315,7 +178,7 @@ class Api:
 
     def _revision(self, request: Request) -> int:
         text = request.query.get("resourceVersion", "")
-        revision = _number(text, "resourceVersion")
+        revision = number(text, "resourceVersion")
         if revision > self._registry.revision:
             raise too_large_revision(revision, self._registry.revision)
         if request.query.get("resourceVersionMatch") == "Exact" and revision != self._registry.revision:
@@ -337,10 +200,10 @@ class Api:
         for _ in range(8):
             if generated:
                 meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            prepared = writes.prepare(kind, found, target.namespace, self._clock(), self._finish(kind))
+            prepared = writes.prepare(kind, found, target.namespace, self._clock())
             try:
                 body = await self._carry_out(
-                    request, kind, prepared["metadata"], writes.create(kind, prepared)
+                    request, kind, prepared["metadata"], writes.create(kind, prepared, self._finish(kind))
                 )
             except Refused as taken:
                 if not generated or taken.reason != "AlreadyExists":
@@ -366,19 +229,12 @@ class Api:
     def _finish(self, kind: Kind) -> writes.Finish:
         if kind.name == "Service":
             return lambda service: self._addresses.give(service, self._registry.all(kind.plural))
-        return lambda _: None
+        return writes.nothing_more
 
     async def _change(self, request: Request, target: Target) -> Answer:
         kind, warnings = target.kind, bodies.Warnings()
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        if request.method == "PUT":
-            found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
-
-            def change(_: Object) -> Object:
-                return found
-
-        else:
-            change = bodies.patcher(request.body, request.media, kind, request.validation, warnings)
+        change = self._replacement(request, kind, warnings)
         if target.subresource:
             decide = writes.update_status(kind, target.name, change)
         else:
@@ -387,6 +243,12 @@ class Api:
             request, kind, {"namespace": target.namespace, "name": target.name}, decide
         )
         return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+
+    def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
+        if request.method == "PATCH":
+            return bodies.patcher(request.body, request.media, kind, request.validation, warnings)
+        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
+        return lambda _: found
 
     async def _carry_out(
         self, request: Request, kind: Kind, meta: Mapping[str, Any], decide: Decision
@@ -445,25 +307,3 @@ def _deleted(kind: Kind, found: Object) -> dict[str, Any]:
     meta = found["metadata"]
     details = kind.resource.details(meta["name"]) | {"uid": meta["uid"]}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def _number(text: str, name: str) -> int:
-    if not text:
-        return 0
-    if not text.isdigit():
-        raise bad_request(f'{name}: Invalid value: "{text}": must be a number')
-    return int(text)
-
-
-def _token(revision: int, last: Stored) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([revision, last.namespace, last.name])).decode()
-
-
-def _read_token(token: str) -> tuple[int, tuple[str, str]]:
-    try:
-        revision, namespace, name = msgspec.json.decode(
-            base64.urlsafe_b64decode(token), type=tuple[int, str, str]
-        )
-    except (msgspec.DecodeError, binascii.Error, ValueError):
-        raise bad_request("continue key is not valid: it is no token of this server") from None
-    return revision, (namespace, name)

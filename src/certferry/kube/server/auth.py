@@ -27,6 +27,7 @@ class User(msgspec.Struct, frozen=True):
 
     @property
     def groups(self) -> tuple[str, ...]:
+        """As `kubectl auth whoami` shows them."""
         own = "system:masters" if self.role == "admin" else f"certferry:{self.role}"
         return own, "system:authenticated"
 
@@ -48,6 +49,7 @@ class Rule(msgspec.Struct, frozen=True):
     resources: frozenset[str]
 
     def allows(self, verb: str, resource: str) -> bool:
+        """Whether this rule gives `verb` on `resource` (``plural`` or ``plural/subresource``)."""
         return bool({"*", verb} & self.verbs and {"*", resource} & self.resources)
 
 
@@ -87,6 +89,7 @@ class Tokens:
         self._users = {_hash(token): user for token, user in users.items()}
 
     def identify(self, token: str) -> User | None:
+        """Whose token it is; None for nobody's."""
         return self._users.get(_hash(token))
 
     def __repr__(self) -> str:
@@ -104,6 +107,7 @@ def from_certificate(subject: object) -> User | None:
 
 
 def allowed(user: User, action: Action) -> bool:
+    """Whether the role of `user` gives it the right to `action`."""
     full = action.resource.plural + (f"/{action.subresource}" if action.subresource else "")
     return any(rule.allows(action.verb, full) for rule in ROLES[user.role])
 

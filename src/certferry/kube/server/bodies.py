@@ -154,7 +154,7 @@ def _check_kind(value: Any, kind: Kind) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
         )
     if name not in ("", kind.name):
-        group, _, short = version.rpartition("/")
+        short = version.rpartition("/")[2]
         raise bad_request(
             f'{name} in version "{short or version}" cannot be handled as a {kind.name}: '
             f'no kind "{name}" is registered for {kind.api_version} here'

@@ -62,18 +62,22 @@ LEASE = (NAME, Column("Holder"), AGE)
 
 
 def namespace(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, phase, age."""
     return [_name(o), o.get("status", {}).get("phase", ""), age(o, now)]
 
 
 def secret(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, type, number of keys, age."""
     return [_name(o), o["type"], len(o.get("data", {})), age(o, now)]
 
 
 def config_map(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, number of keys, age."""
     return [_name(o), len(o.get("data", {})) + len(o.get("binaryData", {})), age(o, now)]
 
 
 def service(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, type, addresses, ports, age, selector."""
     spec = o["spec"]
     selector = ",".join(f"{k}={v}" for k, v in sorted(spec.get("selector", {}).items())) or "<none>"
     address = (spec.get("clusterIPs") or ["<none>"])[0]
@@ -82,12 +86,14 @@ def service(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def endpoint_slice(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, address type, ports, addresses, age."""
     ports = [str(p["port"]) if "port" in p else p["name"] for p in o.get("ports", [])]
     addresses = [a for e in o.get("endpoints", []) for a in e["addresses"]]
     return [_name(o), o["addressType"], _some(ports), _some(addresses), age(o, now)]
 
 
 def event(o: dict[str, Any], now: datetime) -> list[Any]:
+    """When, what and about whom; the times fall back as in the real printer."""
     first = since(o.get("firstTimestamp") or o.get("eventTime"), now)
     last = since(o["lastTimestamp"], now) if o.get("lastTimestamp") else first
     count = o.get("count") or 1
@@ -115,6 +121,7 @@ def event(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def ingress(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, class, hosts, address, ports, age."""
     spec = o["spec"]
     rules = spec.get("rules", [])
     hosts = [r["host"] for r in rules if r.get("host")]
@@ -126,6 +133,7 @@ def ingress(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def ingress_class(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, controller, parameters, age."""
     spec = o["spec"]
     shown = "<none>"
     if (found := spec.get("parameters")) is not None:
@@ -135,10 +143,12 @@ def ingress_class(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def lease(o: dict[str, Any], now: datetime) -> list[Any]:
+    """Name, holder, age."""
     return [_name(o), o.get("spec", {}).get("holderIdentity", ""), age(o, now)]
 
 
 def age(o: dict[str, Any], now: datetime) -> str:
+    """How long ago the object was created."""
     return since(o["metadata"].get("creationTimestamp"), now)
 
 

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 
 def wants_aggregated(accept: str) -> bool:
+    """Whether `accept` takes the aggregated form, version 2."""
     parts = accept.replace(" ", "").split(",")
     return any("g=apidiscovery.k8s.io" in p and "v=v2;" in p + ";" for p in parts)
 
@@ -30,24 +31,24 @@ def groups(kinds: tuple[Kind, ...]) -> dict[str, str]:
 
 
 def api_versions(host: str) -> Json:
-    """/api"""
+    """What /api answers."""
     addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
 
 def group_list(kinds: tuple[Kind, ...]) -> Json:
-    """/apis"""
+    """What /apis answers."""
     found = [_group(name, version) for name, version in groups(kinds).items()]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
 
 
 def group(name: str, version: str) -> Json:
-    """/apis/{name}"""
+    """What /apis/{name} answers."""
     return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, version)
 
 
 def resource_list(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
-    """/api/v1 and /apis/{name}/{version}"""
+    """What /api/v1 and /apis/{name}/{version} answer."""
     found: list[Json] = []
     for kind in (k for k in kinds if (k.group, k.version) == (name, version)):
         row: Json = {
@@ -78,6 +79,7 @@ def resource_list(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
 
 
 def row_of_status(kind: Kind) -> Json:
+    """The status subresource of `kind` in a plain list."""
     return {
         "name": f"{kind.plural}/status",
         "singularName": "",

@@ -7,7 +7,9 @@ does not, and each ``write`` of a stream is one HTTP chunk, which watchers need.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -16,8 +18,10 @@ from aiohttp import ClientConnectionResetError, web
 from aiohttp.web_request import BaseRequest
 
 from certferry.kube.server import auth
-from certferry.kube.server.api import VERSION, Answer, Api, Request
+from certferry.kube.server.api import Api
 from certferry.kube.server.auth import Tokens, User
+from certferry.kube.server.documents import VERSION
+from certferry.kube.server.request import Answer, Request
 from certferry.kube.server.status import Refused, internal, unauthorized
 
 log = structlog.get_logger("certferry.kube")
@@ -30,6 +34,23 @@ class Front:
 
     def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool]) -> None:
         self._api, self._tokens, self._ready = api, tokens, ready
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def server(self) -> web.Server:
+        """What a listening socket is given to."""
+        return web.Server(
+            self.handle,
+            request_factory=_request,
+            handler_cancellation=True,
+            # Longer than Go keeps idle connections: else a client writes into one that we just closed.
+            keepalive_timeout=600,
+            access_log=None,
+        )
+
+    def end_streams(self) -> None:
+        """End every watch: none would end by itself when the server does."""
+        for task in self._streams:
+            task.cancel()
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
@@ -45,7 +66,13 @@ class Front:
             # Without the request's body: it may hold a key.
             log.exception("request failed", method=request.method, path=request.path)
             return _refusal(internal("the request failed; the server's log says more"))
-        return await _stream(request, answer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            return await _stream(request, answer)
+        finally:
+            self._streams.discard(task)
 
     async def _answer(self, request: BaseRequest) -> Answer | AsyncIterator[bytes]:
         path = "/" + request.path.strip("/")
@@ -56,8 +83,6 @@ class Front:
             if path == "/version":
                 return Answer(msgspec.json.encode(VERSION))
             raise unauthorized()
-        if (request.content_length or 0) > MAX_BODY:
-            raise Refused(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
         return await self._api.handle(
             Request(
                 method=request.method,
@@ -88,10 +113,17 @@ class Front:
 async def _body(request: BaseRequest) -> bytes:
     if not request.body_exists:
         return b""
-    body = await request.read()
-    if len(body) > MAX_BODY:
-        raise Refused(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
-    return body
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refused(
+            413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}"
+        ) from None
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+    loop = asyncio.get_running_loop()
+    return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
 def _response(answer: Answer, *, head: bool) -> web.Response:

@@ -61,10 +61,12 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def api_version(self) -> str:
+        """Group and version as objects write them."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> Resource:
+        """How error texts name the kind."""
         return Resource(self.group, self.plural)
 
     @property

@@ -93,6 +93,7 @@ def qualified(value: str) -> list[str]:
 
 
 def label_value(value: str) -> list[str]:
+    """The value of a label."""
     return _checked(value, 63, _VALUE, _VALUE_TEXT, "MyValue", "my_value", "12345")
 
 
@@ -107,6 +108,7 @@ def data_key(value: str) -> list[str]:
 
 
 def port_number(value: int) -> list[str]:
+    """A port, from 1 to 65535."""
     return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 

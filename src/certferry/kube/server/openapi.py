@@ -46,7 +46,7 @@ def groups(kinds: tuple[Kind, ...]) -> dict[str, list[Kind]]:
 
 
 def index(kinds: tuple[Kind, ...]) -> Json:
-    """/openapi/v3"""
+    """What /openapi/v3 answers."""
     return {
         "paths": {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(document(rows))}"}
@@ -56,7 +56,7 @@ def index(kinds: tuple[Kind, ...]) -> Json:
 
 
 def document(kinds: Iterable[Kind]) -> Json:
-    """/openapi/v3/{group}"""
+    """What /openapi/v3/{group} answers."""
     rows = list(kinds)
     paths: Json = {}
     for kind in rows:
@@ -70,7 +70,7 @@ def document(kinds: Iterable[Kind]) -> Json:
 
 
 def document_v2(kinds: Iterable[Kind]) -> Json:
-    """/openapi/v2"""
+    """What /openapi/v2 answers."""
     rows = list(kinds)
     paths: Json = {}
     for kind in rows:

@@ -1,8 +1,8 @@
-"""Kubernetes protobuf bodies to plain JSON values.
+r"""Kubernetes protobuf bodies to plain JSON values.
 
 kubectl's typed commands (`create secret`, `create ingress`, …) and Go clients send protobuf and do
 not fall back to JSON. `bodies` calls this. It knows the wire format and the envelope
-(``k8s\\0`` + runtime.Unknown), and takes every field from the table in `fields`; answers are JSON.
+(``k8s\0`` + runtime.Unknown), and takes every field from the table in `fields`; answers are JSON.
 """
 
 from __future__ import annotations

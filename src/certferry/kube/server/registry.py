@@ -62,6 +62,7 @@ class Registry:
         self._store.start(self._committed)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Stored | None:
+        """The committed object, if it is there; an empty namespace for kinds without one."""
         return self._objects[kind.plural].get((namespace, name))
 
     def all(self, plural: str) -> Iterator[Stored]:

@@ -25,6 +25,7 @@ _NEEDED = {
 
 
 def default_secret(secret: dict[str, Any]) -> None:
+    """`stringData` goes into `data`; a Secret without a type is Opaque."""
     texts = secret.pop("stringData", None)
     if texts:
         data = secret.setdefault("data", {})
@@ -33,6 +34,7 @@ def default_secret(secret: dict[str, Any]) -> None:
 
 
 def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with a Secret, new or in the place of `old`."""
     if old is not None:
         if secret["type"] != old["type"]:
             yield immutable("type", secret["type"])
@@ -45,6 +47,7 @@ def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator
 
 
 def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with a ConfigMap, new or in the place of `old`."""
     if old is not None:
         yield from _frozen(config, old, ("data", "binaryData"))
     data, binary = config.get("data", {}), config.get("binaryData", {})

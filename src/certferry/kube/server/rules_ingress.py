@@ -23,11 +23,13 @@ _CLASS = "kubernetes.io/ingress.class"
 
 
 def default_ingress(ingress: dict[str, Any]) -> None:
+    """A status that clients may read at once."""
     ingress.setdefault("spec", {})
     ingress.setdefault("status", {}).setdefault("loadBalancer", {})
 
 
 def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with an Ingress, new or in the place of `old`."""
     spec = ingress["spec"]
     if not spec.get("rules") and "defaultBackend" not in spec:
         yield invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified")
@@ -49,6 +51,7 @@ def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterat
 
 
 def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with an IngressClass, new or in the place of `old`."""
     spec = ingress_class.get("spec", {})
     controller = spec.get("controller", "")
     if old is not None and controller != old.get("spec", {}).get("controller", ""):
@@ -70,6 +73,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
 
 
 def default_class(ingress_class: dict[str, Any]) -> None:
+    """Parameters are cluster-wide unless they say otherwise."""
     parameters = ingress_class.setdefault("spec", {}).get("parameters")
     if parameters is not None:
         parameters.setdefault("scope", "Cluster")

@@ -5,7 +5,6 @@ Cluster addresses are given out by `registry`, which knows which are taken; here
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
 def default_service(service: dict[str, Any]) -> None:
+    """Type, affinity, families, policies, and of each port the protocol and the target."""
     spec = service.setdefault("spec", {})
     kind = spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
@@ -74,6 +74,7 @@ def _drop_by_type(spec: dict[str, Any]) -> None:
 
 
 def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with a Service, new or in the place of `old`."""
     spec = service["spec"]
     headless = spec.get("clusterIP") == "None"
     ports = spec.get("ports", [])
@@ -149,6 +150,7 @@ def _port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterato
 
 
 def default_slice(found: dict[str, Any]) -> None:
+    """Names and protocols of ports."""
     for port in found.get("ports", []):
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
@@ -203,8 +205,7 @@ def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> 
 
 def _family(address: str, kind: str, path: str) -> Iterator[Fault]:
     found = names.address(address)
-    wanted = {"IPv4": ipaddress.IPv4Address, "IPv6": ipaddress.IPv6Address}.get(kind)
-    if found is not None and wanted is not None and not isinstance(found, wanted):
+    if found is not None and kind in ("IPv4", "IPv6") and found.version != int(kind[3]):
         yield invalid(path, address, f"must be an {kind} address")
 
 
@@ -222,6 +223,7 @@ def _endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fa
 
 
 def default_event(event: dict[str, Any]) -> None:
+    """The fields that Go writes even when they are unset."""
     event.setdefault("involvedObject", {})
     for key, value in (("source", {}), ("reportingComponent", ""), ("reportingInstance", "")):
         event.setdefault(key, value)
@@ -230,6 +232,7 @@ def default_event(event: dict[str, Any]) -> None:
 
 
 def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """An Event stands in the namespace of what it is about."""
     involved, space = event["involvedObject"].get("namespace", ""), event["metadata"].get("namespace", "")
     # An Event on an object without a namespace stands in `default`; one with an eventTime also in
     # kube-system (events.go, legacyValidateEvent).
@@ -239,6 +242,7 @@ def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """Durations are positive, transitions not negative."""
     spec = lease.get("spec", {})
     seconds, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if seconds is not None and seconds <= 0:
@@ -248,6 +252,7 @@ def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def default_namespace(namespace: dict[str, Any]) -> None:
+    """The label with its name, the finalizer that holds its contents, the phase."""
     name = namespace["metadata"].get("name")
     if name:
         namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name

@@ -30,6 +30,7 @@ class Requirement(msgspec.Struct, frozen=True):
     values: frozenset[str] = frozenset()
 
     def met(self, found: Mapping[str, str]) -> bool:
+        """Whether `found` meets this condition."""
         value = found.get(self.key)
         match self.operator:
             case "in":
@@ -54,10 +55,12 @@ class Selection(msgspec.Struct, frozen=True):
     fields: tuple[Requirement, ...] = ()
 
     def takes(self, labels: Mapping[str, str], fields: Mapping[str, str]) -> bool:
+        """Whether an object with these labels and fields is selected."""
         return all(r.met(labels) for r in self.labels) and all(r.met(fields) for r in self.fields)
 
     @property
     def everything(self) -> bool:
+        """Whether nothing is left out."""
         return not self.labels and not self.fields
 
 
@@ -67,6 +70,7 @@ def selection(labels: str, fields: str, kind: Kind) -> Selection:
 
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
+    """The conditions of a label selector. Raises ``Refused`` (400)."""
     found: list[Requirement] = []
     at = 0
     while at < len(text) and text.strip():
@@ -108,6 +112,7 @@ def _valid(requirement: Requirement) -> Requirement:
 
 
 def parse_fields(text: str, kind: Kind) -> tuple[Requirement, ...]:
+    """The conditions of a field selector on `kind`. Raises ``Refused`` (400)."""
     found: list[Requirement] = []
     for term in filter(None, (t.strip() for t in text.split(","))):
         match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", term)

@@ -34,6 +34,7 @@ from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
 
 _FIRST_NAMESPACES = ("default", "kube-system")
 _DAY = 86_400.0
+_GRACE = 5.0
 
 
 async def serve(settings: KubeServerSettings) -> None:
@@ -58,8 +59,7 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
         tls.ensure(files, hosts, now)
         by_role = access.tokens(folder / "tokens.json")
         kinds = with_loopback_endpoints(KINDS) if settings.loopback_endpoints else KINDS
-        store = _open(folder, kinds, History(settings.history_revisions, settings.history_seconds))
-        registry = Registry(store, kinds)
+        store, registry = _open(folder, kinds, History(settings.history_revisions, settings.history_seconds))
         registry.start()
         await _first_objects(registry, kinds)
         api = Api(registry, kinds, Addresses(settings.service_cidr), _now)
@@ -69,7 +69,7 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             asyncio.create_task(sweep(registry, kinds, _now)),
             asyncio.create_task(_renew(files, hosts, context)),
         ]
-        runner = web.ServerRunner(web.Server(front.handle, handler_cancellation=True, access_log=None))
+        runner = web.ServerRunner(front.server(), shutdown_timeout=_GRACE)
         try:
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=context).start()
@@ -80,8 +80,9 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # Watches never end by themselves: they are told to.
+            front.end_streams()
             await runner.cleanup()
+            listener.close()
             await store.close()
 
 
@@ -133,12 +134,13 @@ def _listen(listen: str, folder: Path) -> socket.socket:
     return found
 
 
-def _open(folder: Path, kinds: tuple[Kind, ...], history: History) -> Store:
+def _open(folder: Path, kinds: tuple[Kind, ...], history: History) -> tuple[Store, Registry]:
     path = folder / "store.db"
     sealed = frozenset(k.plural for k in kinds if k.sealed)
     try:
         path.touch(mode=0o600)
-        return Store(path, Seal.open_or_create(folder / "seal.key"), sealed, history)
+        store = Store(path, Seal.open_or_create(folder / "seal.key"), sealed, history)
+        return store, Registry(store, kinds)
     except StoreTooNew as error:
         raise Refused(f"The store {path} {error}.", NEWER) from None
     except SealError as error:
@@ -151,8 +153,8 @@ async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
     for name in _FIRST_NAMESPACES:
         if registry.get(kind, "", name) is None:
-            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now(), lambda _: None)
-            await registry.write(kind, "", name, writes.create(kind, prepared))
+            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now())
+            await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
 
 
 def _context(files: tls.Files) -> ssl.SSLContext:

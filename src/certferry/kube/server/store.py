@@ -79,6 +79,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """What identifies it: kind, namespace, name."""
         return self.kind, self.namespace, self.name
 
 

@@ -7,6 +7,7 @@ would, and starts from what is stored, so nothing is forgotten over a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -47,17 +48,23 @@ async def _empty(
     registry: Registry, kinds: tuple[Kind, ...], namespace: Kind, name: str, clock: Clock
 ) -> bool:
     """Whether the namespace is gone: deletes what is in it first."""
-    for kind in kinds:
-        if kind.namespaced:
-            for stored in [s for s in registry.all(kind.plural) if s.namespace == name]:
-                await _delete(registry, kind, name, stored.name, Preconditions(), clock())
+    await _clear(registry, kinds, name, clock)
     if any(s.namespace == name for k in kinds if k.namespaced for s in registry.all(k.plural)):
         return False
     try:
         await registry.write(namespace, "", name, writes.release_namespace(namespace, name))
     except Refused:
         return False
+    # What was on its way while the namespace was marked has arrived by now; nothing new is let in.
+    await _clear(registry, kinds, name, clock)
     return True
+
+
+async def _clear(registry: Registry, kinds: tuple[Kind, ...], name: str, clock: Clock) -> None:
+    for kind in kinds:
+        if kind.namespaced:
+            for stored in [s for s in registry.all(kind.plural) if s.namespace == name]:
+                await _delete(registry, kind, name, stored.name, Preconditions(), clock())
 
 
 async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
@@ -73,7 +80,5 @@ async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
 async def _delete(
     registry: Registry, kind: Kind, namespace: str, name: str, conditions: Preconditions, now: datetime
 ) -> None:
-    try:
+    with contextlib.suppress(Refused):  # gone or changed meanwhile; the next round looks again
         await registry.write(kind, namespace, name, writes.delete(kind, name, conditions, now))
-    except Refused:
-        pass  # gone or changed meanwhile; the next round looks again

@@ -33,18 +33,22 @@ class Files(msgspec.Struct, frozen=True):
 
     @property
     def ca(self) -> Path:
+        """What clients trust."""
         return self.folder / "ca.crt"
 
     @property
     def ca_key(self) -> Path:
+        """What signs."""
         return self.folder / "ca.key"
 
     @property
     def certificate(self) -> Path:
+        """What is served."""
         return self.folder / "server.crt"
 
     @property
     def key(self) -> Path:
+        """The key of what is served."""
         return self.folder / "server.key"
 
 

@@ -37,6 +37,10 @@ _IMMORTAL = ("default", "kube-system", "kube-public")
 _SERVERS_OWN = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
+def nothing_more(_: Object) -> None:
+    """The ``Finish`` of most kinds."""
+
+
 class Preconditions(msgspec.Struct, frozen=True):
     """What a deletion asks of the object that it is to delete; empty asks nothing."""
 
@@ -44,7 +48,7 @@ class Preconditions(msgspec.Struct, frozen=True):
     revision: str = ""
 
 
-def prepare(kind: Kind, found: Object, namespace: str, now: datetime, finish: Finish) -> Object:
+def prepare(kind: Kind, found: Object, namespace: str, now: datetime) -> Object:
     """A new object with all that the server sets, checked. Raises ``Refused``."""
     meta = found.setdefault("metadata", {})
     if meta.get("resourceVersion"):
@@ -65,16 +69,16 @@ def prepare(kind: Kind, found: Object, namespace: str, now: datetime, finish: Fi
     faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.check(found, None))
     if faults:
         raise unprocessable(kind.group, kind.name, meta.get("name", ""), faults)
-    finish(found)
     return found
 
 
-def create(kind: Kind, found: Object) -> Decision:
+def create(kind: Kind, found: Object, finish: Finish) -> Decision:
     """Add the prepared object `found`, unless its name is taken."""
 
     def decide(old: Stored | None) -> Step:
         if old is not None:
             raise exists(kind.resource, old.name)
+        finish(found)
         return Step("ADDED", found)
 
     return decide
@@ -90,9 +94,8 @@ def update(kind: Kind, name: str, change: Change, finish: Finish) -> Decision:
                 new["status"] = old["status"]
         if kind.keep is not None:
             kind.keep(new, old)
-        finish(new)
 
-    return _update(kind, name, change, merge)
+    return _update(kind, name, change, merge, finish)
 
 
 def update_status(kind: Kind, name: str, change: Change) -> Decision:
@@ -104,10 +107,12 @@ def update_status(kind: Kind, name: str, change: Change) -> Decision:
             if key in old:
                 new[key] = old[key]
 
-    return _update(kind, name, change, merge)
+    return _update(kind, name, change, merge, nothing_more)
 
 
-def _update(kind: Kind, name: str, change: Change, merge: Callable[[Object, Object], None]) -> Decision:
+def _update(
+    kind: Kind, name: str, change: Change, merge: Callable[[Object, Object], None], finish: Finish
+) -> Decision:
     def decide(stored: Stored | None) -> Step | Stored:
         if stored is None:
             raise not_found(kind.resource, name)
@@ -121,6 +126,7 @@ def _update(kind: Kind, name: str, change: Change, merge: Callable[[Object, Obje
         faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.check(new, old))
         if faults:
             raise unprocessable(kind.group, kind.name, name, faults)
+        finish(new)
         if new == old:
             return stored
         if _finished(kind, new):
