@@ -52,7 +52,10 @@ class Authority:
         valid = (now - timedelta(days=max(started, -days + 1)), now + timedelta(days=days))
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                False,
+            ),
             (x509.BasicConstraints(ca=False, path_length=None), True),
         ]
         leaf = _sign(_name(names[0]), self.name, key, self.key, valid, extensions)

@@ -145,6 +145,7 @@ class Crowd:
         self.port, self.name = port, name
         self.seen: list[str] = []
         self.failures: list[str] = []
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Crowd:
@@ -155,9 +156,8 @@ class Crowd:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task is not None
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        self._leaving = True
+        await self._task
 
     async def sees(self, fingerprint: str) -> None:
         async def wait() -> None:
@@ -167,7 +167,7 @@ class Crowd:
         await asyncio.wait_for(wait(), DEADLINE)
 
     async def _come(self) -> None:
-        while True:
+        while not self._leaving:
             try:
                 shown = await handshake(self.port, self.name)
             except (OSError, ssl.SSLError) as error:

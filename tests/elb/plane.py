@@ -204,14 +204,12 @@ def trusting(*alpn: str) -> ssl.SSLContext:
 async def handshake(port: int, name: str | None = None) -> str:
     """The fingerprint that a client which asks for `name` is shown; raises OSError."""
     context = trusting()
-    reader, writer = await asyncio.wait_for(
-        asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name or ""), DEADLINE
-    )
+    async with asyncio.timeout(DEADLINE):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name or "")
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     with contextlib.suppress(OSError, ssl.SSLError):
         await writer.wait_closed()
-    del reader
     return hashlib.sha256(shown).hexdigest()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+import msgspec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -21,7 +22,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _options
 from envoy.service.discovery.v3.discovery_pb2 import Resource
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import Parse
 from google.protobuf.message_factory import GetMessageClass
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
@@ -67,7 +68,8 @@ class Encoder:
             return
         parts = {name: value for name, value in message.body.items() if _is_parts(value)}
         own = {name: value for name, value in message.body.items() if name not in parts}
-        encoded = [ParseDict(own, cls()).SerializeToString(deterministic=True)]
+        # By way of text, for ParseDict would reorder the dictionaries that others share.
+        encoded = [Parse(msgspec.json.encode(own), cls()).SerializeToString(deterministic=True)]
         for name, children in parts.items():
             field = cls.DESCRIPTOR.fields_by_name[name]
             tag = _varint(field.number << 3 | _LENGTH_DELIMITED)

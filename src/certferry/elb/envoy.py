@@ -8,7 +8,9 @@ serves is none of this module's business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -133,6 +135,7 @@ class EnvoySupervisor:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.1"))
         with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+            _raise_file_limit()
             self._child = subprocess.Popen(
                 command(find_binary(), self._bootstrap, self._options),
                 stdin=subprocess.DEVNULL,
@@ -152,7 +155,7 @@ class EnvoySupervisor:
         clock = asyncio.get_running_loop().time
         delay, since = _FIRST_DELAY, clock()
         while True:
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(self._pause())
             if self._lives():
                 continue
             delay = _FIRST_DELAY if clock() - since > _STEADY else min(2 * delay, _LONGEST_DELAY)
@@ -171,6 +174,11 @@ class EnvoySupervisor:
                 self._status = msgspec.structs.replace(
                     self._status, sentence=f"Envoy does not start: {error}."
                 )
+
+    def _pause(self) -> float:
+        if self._child is None and self._process is not None and not self._process.cheap:
+            return 10 * _POLL
+        return _POLL
 
     def _lives(self) -> bool:
         if self._child is not None:
@@ -209,6 +217,19 @@ async def _end(process: Identity, child: subprocess.Popen[bytes] | None = None) 
             if not process.alive():
                 return
             await asyncio.sleep(_POLL / 4)
+
+
+def _raise_file_limit() -> None:
+    """Two files for each connection: as many as the system lets us, for Envoy inherits our limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (131_072, 10_240):
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft >= wanted:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
 def _write(path: Path, data: bytes) -> None:

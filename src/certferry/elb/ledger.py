@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -19,13 +21,23 @@ class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger:
     """Statuses by seat, and refusals of other resources by (type URL, name)."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int = 0) -> None:
+        self._generation = generation
+        self._met: dict[str, str] = {}
         self.seats: dict[str, SeatStatus] = {}
         self.refusals: dict[tuple[str, str], str] = {}
         self._refused: dict[str, tuple[str, int]] = {}
 
     def retries(self, seat: str, digest: str) -> int:
-        """How often Envoy refused exactly this on `seat`."""
+        """A number that differs whenever Envoy may have refused exactly this on `seat` before.
+
+        On a seat that Envoy had from a server before us we cannot know, so the number starts elsewhere.
+        """
+        first = self._generation if self._met.get(seat, digest) != digest else 0
+        return first + self.refusals_of(seat, digest)
+
+    def refusals_of(self, seat: str, digest: str) -> int:
+        """How often Envoy refused exactly this on `seat`, as far as we know."""
         refused, times = self._refused.get(seat, ("", 0))
         return times if refused == digest else 0
 
@@ -35,6 +47,12 @@ class Ledger:
         accepted = before.accepted if before else None
         error = before.error if before and before.digest == digest else ""
         self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+
+    def reported(self, versions: Mapping[str, str]) -> None:
+        """What Envoy says it has, when it meets us for the first time."""
+        self._met.update(versions)
+        for seat, digest in versions.items():
+            self.seats.setdefault(seat, SeatStatus(digest=digest, accepted=digest))
 
     def accepted(self, seat: str, digest: str) -> None:
         """Envoy took it."""
@@ -47,14 +65,14 @@ class Ledger:
     def refused(self, seat: str, digest: str, error: str) -> None:
         """Envoy, or we before it, would not have it."""
         before = self.seats.get(seat)
-        self._refused[seat] = (digest, self.retries(seat, digest) + 1)
+        self._refused[seat] = (digest, self.refusals_of(seat, digest) + 1)
         accepted = before.accepted if before else None
         if before is None or before.digest == digest:
             self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
 
     def spoiled(self, seat: str, digest: str) -> None:
         """It was in a response that was refused, by its own fault or another's."""
-        self._refused[seat] = (digest, self.retries(seat, digest) + 1)
+        self._refused[seat] = (digest, self.refusals_of(seat, digest) + 1)
 
     def removed(self, seat: str) -> None:
         """The seat is no more."""

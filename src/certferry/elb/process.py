@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 _PROC = Path("/proc")
+_HAS_PROC = _PROC.joinpath("self").exists()
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -23,6 +24,11 @@ class Identity(msgspec.Struct, frozen=True):
         """Whether this very process still runs."""
         return identify(self.pid) == self
 
+    @property
+    def cheap(self) -> bool:
+        """Whether asking costs next to nothing (where there is no /proc it takes a process of its own)."""
+        return _HAS_PROC
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, if it still runs."""
         if self.alive():
@@ -32,7 +38,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 def identify(pid: int) -> Identity | None:
     """Who has `pid` now; None if nobody has, or only a zombie."""
-    started = _from_proc(pid) if _PROC.joinpath("self").exists() else _from_ps(pid)
+    started = _from_proc(pid) if _HAS_PROC else _from_ps(pid)
     return Identity(pid, started) if started else None
 
 

@@ -52,11 +52,14 @@ class Stream:
         self._wake = asyncio.Event()
         self._nonces = count(1)
         self._alone: set[str] = set()
+        self._ended = False
         self._preparing: asyncio.Task[None] | None = None
 
     async def receive(self, requests: AsyncIterator[Any]) -> None:
         """Takes requests and answers until the stream ends."""
         async for request in requests:
+            if request.type_url == SECRETS:
+                self._ledger.reported(request.initial_resource_versions)
             subscription = self._subscriptions.setdefault(request.type_url, Subscription())
             if (answer := subscription.request(request)) is not None:
                 self._take(request.type_url, answer)
@@ -67,14 +70,20 @@ class Stream:
         async for _ in self._worlds.values():
             self._wake.set()
 
+    def end(self, _: object = None) -> None:
+        """Nothing comes any more, so nothing goes."""
+        self._ended = True
+        self._wake.set()
+
     async def responses(self) -> AsyncIterator[Any]:
-        """What is due, as it comes due, for ever."""
+        """What is due, as it comes due, until the other side ends."""
         try:
-            while True:
+            while not self._ended:
                 self._wake.clear()
-                while (response := self._next(self._worlds.value)) is not None:
+                while not self._ended and (response := self._next(self._worlds.value)) is not None:
                     yield response
-                await self._wake.wait()
+                if not self._ended:
+                    await self._wake.wait()
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()

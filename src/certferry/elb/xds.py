@@ -20,10 +20,12 @@ from certferry.core.envoy import Options, snapshot
 from certferry.elb.encode import Encoder
 from certferry.elb.ledger import Ledger, SeatStatus
 from certferry.elb.publication import Publication
+from certferry.elb.rundir import private_directory
 from certferry.elb.stream import Stream, World
 from certferry.latest import Latest
 
 _log = structlog.get_logger(__name__)
+_GENERATIONS: Final = 61
 _OPTIONS: Final = (
     # A subscription names every seat of an Envoy.
     ("grpc.max_receive_message_length", 64 << 20),
@@ -42,7 +44,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
-        self._ledger = Ledger()
+        self._ledger = Ledger(generation=2 + os.getpid() % _GENERATIONS)
         self._server: Any = None
         self._follower: asyncio.Task[None] | None = None
         self._worlds = Latest(self._world(publications.value))
@@ -50,9 +52,11 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         """Envoys connected now."""
 
     async def start(self, socket: Path) -> None:
-        """Listens on the Unix socket `socket`, whose directory must be private (see ``rundir``)."""
+        """Listens on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""
         self._server = grpc.aio.server(options=_OPTIONS)
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
+        private_directory(socket.parent)
+        socket.unlink(missing_ok=True)  # noqa: ASYNC240 (as below)
         self._server.add_insecure_port(f"unix:{socket}")
         await self._server.start()
         os.chmod(socket, 0o600)  # noqa: PTH101 (one call to the kernel; the rule is about waiting)
@@ -80,10 +84,12 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         stream = Stream(self._worlds, self._encoder, self._ledger)
         follower = asyncio.create_task(stream.follow())
         receiver = asyncio.create_task(stream.receive(requests))
+        receiver.add_done_callback(stream.end)
         self.streams += 1
         try:
             async for response in stream.responses():
                 yield response
+            await receiver
         finally:
             self.streams -= 1
             follower.cancel()

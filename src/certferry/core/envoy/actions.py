@@ -17,6 +17,7 @@ _CODES: Final = {
     "307": "TEMPORARY_REDIRECT",
     "308": "PERMANENT_REDIRECT",
 }
+_STATUS: Final = re.compile("[2-5][0-9]{2}")
 _UNAVAILABLE: Final = {"direct_response": {"status": 503}}
 
 
@@ -42,8 +43,9 @@ def action(policy: Policy, listener: Listener, targets: Mapping[str, Target]) ->
             return {"redirect": _to_https(target.port)} if target else _UNAVAILABLE
         case "REDIRECT_TO_URL" if policy.redirect_url_config:
             return {"redirect": _to_url(policy.redirect_url_config)}
-        case "FIXED_RESPONSE" if policy.fixed_response_config:
-            fixed = policy.fixed_response_config
+        case "FIXED_RESPONSE" if (fixed := policy.fixed_response_config) and _STATUS.fullmatch(
+            fixed.status_code
+        ):
             response: dict[str, Any] = {"status": int(fixed.status_code)}
             if fixed.message_body:
                 response["body"] = {"inline_string": fixed.message_body}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any, Final
 
@@ -48,11 +49,11 @@ def cluster(pool_id: str, pool: Pool) -> Message:
 
 @remembered
 def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | None) -> Message:
-    """Members that take traffic; weight 0 takes none."""
+    """Members that take traffic: not those of weight 0, nor what is no address (it would spoil the others)."""
     hosts = [
         _endpoint(m, monitor_port)
         for m in sorted(members, key=lambda m: (m.address, m.protocol_port))
-        if m.weight > 0
+        if m.weight > 0 and _is_address(m.address)
     ]
     body: dict[str, Any] = {"cluster_name": pool_id}
     return Message(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
@@ -93,6 +94,14 @@ def _endpoint(member: Member, monitor_port: int | None) -> dict[str, Any]:
     if monitor_port:
         endpoint["health_check_config"] = {"port_value": monitor_port}
     return {"endpoint": endpoint, "load_balancing_weight": member.weight}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _health(monitor: HealthMonitor) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def re2_problem(pattern: str) -> str:
 
 def hosts(policy: Policy) -> tuple[str, ...]:
     """The host names that `policy` is for, lower case; () = every one."""
-    return tuple(v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v != "*")
+    return tuple(
+        v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v not in ("", "*")
+    )
 
 
 def matches(policy: Policy) -> list[Match]:
@@ -54,6 +56,8 @@ def matches(policy: Policy) -> list[Match]:
             case "METHOD":
                 text = {"safe_regex": {"regex": "|".join(map(re.escape, _values(rule)))}}
                 conditions.setdefault("headers", []).append({"name": ":method", "string_match": text})
+            case "HEADER" | "QUERY_STRING" if not _key(rule):
+                return []
             case "HEADER":
                 conditions.setdefault("headers", []).append(_keyed(rule))
             case "QUERY_STRING":
@@ -83,9 +87,12 @@ def _path(compare: str, value: str) -> Match:
 
 def _keyed(rule: Rule) -> dict[str, Any]:
     """A header or a query parameter with one of some values, in which * and ? stand for anything."""
-    key = next((c.key for c in rule.conditions if c.key), "")
     text = "|".join(_wild(value) for value in _values(rule))
-    return {"name": key, "string_match": {"safe_regex": {"regex": text}}}
+    return {"name": _key(rule), "string_match": {"safe_regex": {"regex": text}}}
+
+
+def _key(rule: Rule) -> str:
+    return next((c.key for c in rule.conditions if c.key), "")
 
 
 def _wild(value: str) -> str:

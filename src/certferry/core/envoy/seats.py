@@ -7,6 +7,7 @@ certificates on them: choosing another certificate changes what a seat holds, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -15,6 +16,8 @@ from certferry.core.model import Certificate, Listener
 
 DEFAULT: Final = "default"
 CLIENT_CA: Final = "client-ca"
+_NAME: Final = re.compile(r"(\*\.)?[^*]+")
+"""What Envoy takes as a server name; any other fails the whole listener."""
 
 
 class Bound(NamedTuple):
@@ -80,7 +83,7 @@ def _holders(bound: Iterable[Bound]) -> dict[str, tuple[str, ...]]:
     """Certificate ids by name: ECDSA before RSA (preferred by clients that know both); the first wins."""
     kinds: dict[str, dict[bool, str]] = {}
     for certificate in bound:
-        for name in certificate.names:
+        for name in filter(_NAME.fullmatch, certificate.names):
             kinds.setdefault(name.lower(), {}).setdefault(certificate.rsa, certificate.id)
     return {name: tuple(by[rsa] for rsa in sorted(by)) for name, by in kinds.items()}
 
