@@ -71,19 +71,16 @@ def up(
     config: Config = None,
 ) -> None:
     """Everything at once, from one directory: Kubernetes API, ELB, Envoy, controller, demo."""
-    from rich.console import Console
-
     from certferry import preflight
     from certferry.up import run
 
     if trouble := preflight.platform_objection():
         raise Refused(trouble)
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     settings = read(
         UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
     )
-    console.print(f"Certferry {__version__}, state in {settings.state}", style="dim")
-    run(settings, say=console.print, show=lambda text: _show(console, text))
+    typer.secho(f"Certferry {__version__}, state in {settings.state}", dim=True)
+    run(settings, say=typer.echo, show=_show)
 
 
 @app.command()
@@ -262,11 +259,9 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _show(console: Any, text: str) -> None:
+def _show(text: str) -> None:
     for line in text.splitlines():
-        console.print(
-            line, style="bold" if line.startswith("Certferry") else "dim" if line.startswith("#") else None
-        )
+        typer.secho(line, bold=line.startswith("Certferry"), dim=line.startswith("#"))
 
 
 def _leave(sentence: str, code: int) -> None:

@@ -6,7 +6,6 @@ nobody who was not told to (`curl --cacert`). It knows no ELB and no Kubernetes.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -24,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certferry.files import write
 
 HOST: Final = "hello.certferry.test"
 """The host of the demo page; ``.test`` is nobody's (RFC 6761)."""
@@ -134,15 +135,6 @@ def save(pair: Pair, prefix: Path, name: str, domain: str) -> Files:
     write(files.key, pair.key)
     write(files.body, msgspec.json.encode({"certificate": fields}).decode())
     return files
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all. Raises OSError."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    scratch.replace(path)
 
 
 def _make(now: datetime) -> tuple[x509.Certificate, Key]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.demo.ca import write
 from certferry.elb.credentials import Credentials
+from certferry.files import write
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import itertools
 import random
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
+
+from certferry.settings import Refused
 
 LOOPBACK: Final = "127.0.0.1"
 SHARED: Final = "127.0.0.1/32"
@@ -20,6 +25,8 @@ _BELOW_EPHEMERAL: Final = range(20_000, 32_000)
 """Where no kernel picks ports for clients, so that a port of ours is still free after a restart."""
 _SHIFTS: Final = (0, 8_000, 18_000, 28_000)
 _TRIES: Final = 20
+_LOOK: Final = 0.03
+"""Seconds between two looks."""
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -60,6 +67,20 @@ def first_address(subnet: str) -> str:
 def bindable(address: str, port: int) -> bool:
     """Whether a server could listen there now."""
     return _error(address, port) is None
+
+
+async def all_let_go(ports: Mapping[str, int], file: Path, patience: float) -> None:
+    """Until each of `ports` (by what it is for) can be listened on. Raises ``Refused`` after `patience`."""
+    deadline = asyncio.get_running_loop().time() + patience
+    for purpose, port in ports.items():
+        while not bindable(LOOPBACK, port):
+            # The children of an `up` that was killed need a moment to notice.
+            if asyncio.get_running_loop().time() > deadline:
+                raise Refused(
+                    f"Port {LOOPBACK}:{port} ({purpose}) is taken by another program: "
+                    f"end that program, or delete {file} so that new ports are chosen."
+                )
+            await asyncio.sleep(_LOOK)
 
 
 def _error(address: str, port: int) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.demo.ca import write
+from certferry.files import write
 
 
 class Elb(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
-"""Waiting for what others do: ports let go of, programs that answer, the demo page served.
+"""Waiting for what others do: programs that answer, files that appear, the demo page served.
 
-``run`` calls these. Each looks again until it sees what it waits for; the deadline is the
+``starting`` calls these. Each looks again until it sees what it waits for; the deadline is the
 caller's. It changes nothing.
 """
 
@@ -8,35 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-import msgspec
 
 from certferry.demo.ca import HOST
-from certferry.elb.process import Identity
-from certferry.settings import Refused
-from certferry.up import addresses
+from certferry.up.envoy import envoy_pid
 
 _LOOK: Final = 0.03
 """Seconds between two looks."""
 _ONE = aiohttp.ClientTimeout(total=2)
-
-
-async def ports_free(ports: Mapping[str, int], file: Path, patience: float) -> None:
-    """Until each of `ports` (by what it is for) can be listened on. Raises ``Refused`` after `patience`."""
-    deadline = asyncio.get_running_loop().time() + patience
-    for purpose, port in ports.items():
-        while not addresses.bindable(addresses.LOOPBACK, port):
-            # The children of an `up` that was killed need a moment to notice.
-            if asyncio.get_running_loop().time() > deadline:
-                raise Refused(
-                    f"Port {addresses.LOOPBACK}:{port} ({purpose}) is taken by another program: "
-                    f"end that program, or delete {file} so that new ports are chosen."
-                )
-            await asyncio.sleep(_LOOK)
 
 
 async def answers(url: str, tls: ssl.SSLContext | None = None) -> None:
@@ -70,19 +52,6 @@ async def envoy_runs(file: Path) -> None:
     """Until the ELB has noted its Envoy in `file`."""
     while not envoy_pid(file):  # noqa: ASYNC110 - another process's doing
         await asyncio.sleep(_LOOK)
-
-
-class _Record(msgspec.Struct):
-    process: Identity
-
-
-def envoy_pid(file: Path) -> int:
-    """The living process that the ELB noted in `file`; 0 when there is none."""
-    try:
-        envoy = msgspec.json.decode(file.read_bytes(), type=_Record).process
-    except (OSError, msgspec.DecodeError):
-        return 0
-    return envoy.pid if envoy.alive() else 0
 
 
 async def _is_ok(

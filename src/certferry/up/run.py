@@ -16,12 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model import LoadBalancer, bind_port
-from certferry.kube import kubeconfig as kubeconfigs
 from certferry.lifeline import Lifeline
 from certferry.settings import Refused, UpSettings
-from certferry.up import accounts, addresses, endpoints, first, parts, ready, showing
+from certferry.up import addresses, endpoints, parts
 from certferry.up.children import Child, Ended
+from certferry.up.envoy import envoy_pid
 from certferry.up.home import Home, open_home
 from certferry.up.memory import Memory, keep, recall
 
@@ -29,9 +28,6 @@ _TICK: Final = 0.25
 """Seconds between two looks at which processes run."""
 _HAND_OVER: Final = 3.0
 """Seconds that the children of a killed `up` may take to let go of their ports."""
-
-_PAGE: Final = 15.0
-"""Seconds that the demo page may take to be served once all parts are ready."""
 
 Say = Callable[[str], None]
 
@@ -71,14 +67,13 @@ class _System:
         self._children: dict[str, Child] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
-        self._accounts: accounts.Accounts | None = None
         self._endpoints: endpoints.Endpoints | None = None
 
     async def live(self) -> None:
         """Start, be ready, watch; end everything when told to, or when starting fails. Raises ``Refused``."""
         asked = _signals(self._kill)
         try:
-            await ready.ports_free(parts.ports(self._memory), self._home.memory, _HAND_OVER)
+            await addresses.all_let_go(parts.ports(self._memory), self._home.memory, _HAND_OVER)
             await self._until(asked, self._task(self._start()))
             if not asked.is_set():
                 self._task(self._watch())
@@ -114,69 +109,36 @@ class _System:
             ) from None
 
     async def _bring_up(self) -> None:
-        home, memory = self._home, self._memory
-        self._launch("kube", parts.kube(home, memory))
-        self._launch("elb", parts.elb(home, memory))
+        self._launch("kube", parts.kube(self._home, self._memory))
+        self._launch("elb", parts.elb(self._home, self._memory))
         if self._settings.demo:
-            self._launch("backend", parts.backend(memory))
-        if memory.loadbalancer_id:
-            self._launch("controller", parts.controller(home, memory))
-        loadbalancer, _ = await asyncio.gather(self._equip_elb(), self._equip_kube())
-        await ready.answers(f"{parts.controller_url(memory)}/readyz")
+            self._launch("backend", parts.backend(self._memory))
+        if self._memory.loadbalancer_id:
+            self._launch("controller", parts.controller(self._home, self._memory))
+        # Let them be started first: what follows takes a while to import, and they need longer.
+        await asyncio.sleep(0)
+        from certferry.up import starting
+
+        found = await starting.equip(self._home, self._memory, self._use, demo=self._settings.demo)
+        await starting.all_ready(self._memory)
         for child in self._children.values():
             child.settled.set()
-        if self._settings.demo:
-            await self._see_page(loadbalancer)
-        self._endpoints = self._describe(loadbalancer)
+        if self._settings.demo and (trouble := await starting.page_trouble(self._home, found)):
+            self._say(trouble)
+        self._endpoints = starting.endpoints_of(self._home, self._memory, found)
         self._publish()
-        address = loadbalancer.vip_address or addresses.LOOPBACK
-        self._show(showing.block(home.root, self._endpoints, address, demo=self._settings.demo))
+        self._show(starting.block(self._home, self._endpoints, found, demo=self._settings.demo))
 
-    async def _equip_elb(self) -> LoadBalancer:
-        """The first load balancer, which the controller must be told of when it starts."""
-        url, known = parts.elb_url(self._memory), self._memory.loadbalancer_id
-        await ready.answers(f"{url}/healthz")
-        users = self._accounts = accounts.load(self._home.elb_accounts)
-        accounts.hand_over(users, self._home.controller_credentials)
-        loadbalancer = await first.load_balancer(url, users.of(users.admin), known)
-        if loadbalancer.id != known:
-            if known:
-                self._say(f"The load balancer {known} is gone; {loadbalancer.id} takes its place.")
-                await self._children["controller"].stop()
-            self._memory = msgspec.structs.replace(self._memory, loadbalancer_id=loadbalancer.id)
-            keep(self._home.memory, self._memory)
-            self._launch("controller", parts.controller(self._home, self._memory))
-        await ready.envoy_runs(self._home.envoy)
-        return loadbalancer
-
-    async def _equip_kube(self) -> None:
-        kubeconfig = self._home.kubeconfig
-        await ready.written(kubeconfig)
-        access = kubeconfigs.load(kubeconfig)
-        await ready.answers(f"{access.server}/readyz", access.tls)
-        await first.classes(kubeconfig)
-        if self._settings.demo:
-            await first.demo(kubeconfig, self._home.demo, self._memory.backend_port)
-
-    async def _see_page(self, loadbalancer: LoadBalancer) -> None:
-        address = loadbalancer.vip_address or addresses.LOOPBACK
-        if not await ready.page_served(address, bind_port(loadbalancer, 443), _PAGE):
+    async def _use(self, loadbalancer_id: str) -> None:
+        """Tell the controller of another load balancer than the one that was remembered, if any."""
+        if controller := self._children.get("controller"):
             self._say(
-                f"The demo page is not served: `kubectl get events -n demo` and {self._home.logs} say more."
+                f"The load balancer {self._memory.loadbalancer_id} is gone; {loadbalancer_id} takes its place."
             )
-
-    def _describe(self, loadbalancer: LoadBalancer) -> endpoints.Endpoints:
-        assert self._accounts
-        admin = msgspec.structs.asdict(self._accounts.of(self._accounts.admin))
-        elb = endpoints.Elb(url=parts.elb_url(self._memory), loadbalancer_id=loadbalancer.id, **admin)
-        return endpoints.Endpoints(
-            kubeconfig=str(self._home.kubeconfig),
-            elb=elb,
-            metrics=endpoints.Metrics(url=f"{parts.controller_url(self._memory)}/metrics"),
-            port_map={str(port): bind_port(loadbalancer, port) for port in (80, 443)},
-            pid=os.getpid(),
-            processes={},
-        )
+            await controller.stop()
+        self._memory = msgspec.structs.replace(self._memory, loadbalancer_id=loadbalancer_id)
+        keep(self._home.memory, self._memory)
+        self._launch("controller", parts.controller(self._home, self._memory))
 
     async def _watch(self) -> None:
         while True:
@@ -192,7 +154,7 @@ class _System:
         endpoints.publish(self._home.endpoints, self._endpoints)
 
     def _processes(self) -> dict[str, int]:
-        envoy = ready.envoy_pid(self._home.envoy)
+        envoy = envoy_pid(self._home.envoy)
         pids = {name: child.pid for name, child in self._children.items()}
         return pids | ({"envoy": envoy} if envoy else {})
 
@@ -222,7 +184,7 @@ class _System:
         self._say("Asked twice: killing everything.")
         for child in self._children.values():
             child.kill()
-        if envoy := ready.envoy_pid(self._home.envoy):
+        if envoy := envoy_pid(self._home.envoy):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(envoy, signal.SIGKILL)
 
