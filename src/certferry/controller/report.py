@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 
+from certferry.core.masking import masked
 from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
@@ -242,7 +243,7 @@ def _event(notice: Notice, now: datetime) -> Object:
         },
         "type": notice.type,
         "reason": notice.reason,
-        "message": notice.sentence[:MAX_MESSAGE],
+        "message": masked(notice.sentence)[:MAX_MESSAGE],
         "source": {"component": "certferry"},
         "reportingComponent": "certferry.io/controller",
         "reportingInstance": socket.gethostname()[:128],

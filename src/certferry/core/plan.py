@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from certferry.core import names
-from certferry.core.model import Certificate, Listener, Member, Policy, Pool, State
+from certferry.core.model import Certificate, Listener, Member, Policy, Pool, Rule, State
 
 Verb = Literal["create", "update", "delete"]
 Kind = Literal["loadbalancer", "certificate", "pool", "member", "listener", "policy"]
@@ -190,7 +190,7 @@ def _grow_listener(key: str, want: Listener, have: Listener | None, ids: Mapping
 def _grow_policy(key: str, want: Policy, have: Policy | None, ids: Mapping[str, str]) -> Iterator[Step]:
     fields = {f: v for f in _POLICY if (v := getattr(want, f)) is not None}
     name = want.name or key
-    rules = [msgspec.to_builtins(r) for r in want.rules]
+    rules = [_rule(r) for r in want.rules]
     if have is None:
         fields |= {"listener_id": want.listener_id, "action": want.action}
         if rules:
@@ -303,6 +303,12 @@ def _source(it: Certificate) -> dict[str, Any]:
 
 def _digest(it: Certificate) -> str | None:
     return it.chain.digest if it.chain else None
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    # The API wants these two in every rule; the model leaves out what has its default.
+    given: dict[str, Any] = msgspec.to_builtins(rule)
+    return {"compare_type": rule.compare_type, "value": rule.value} | given
 
 
 def _rule_set(policy: Policy) -> list[tuple[str, str, str, tuple[Any, ...]]]:

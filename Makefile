@@ -1,0 +1,67 @@
+# Everything a user or developer does from a clone; `make` alone lists it.
+# A lock file says exactly what is installed, with hashes; where from is pip's own configuration.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check bench lock wheel clean preflight
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Another Python:   make up PYTHON=python3.12'
+	@echo '  More flags:       make up ARGS="--no-demo", make test ARGS="-k kubectl"'
+
+up: $(VENV)/run.stamp ## install what is needed, start everything, and say how to try it
+	@$(BIN)/certferry up $(ARGS)
+
+install: $(VENV)/dev.stamp ## make .venv with all that the tests and linters need
+
+test: $(VENV)/dev.stamp ## the whole test suite, with real Envoy and real kubectl
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/dev.stamp ## measure how fast a new certificate is served
+	$(BIN)/python -m bench $(ARGS)
+
+lock: ## compile requirements/*.lock anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml --group build -o requirements/run.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml --group dev -c requirements/run.lock -o requirements/dev.lock
+
+wheel: $(VENV)/dev.stamp ## build dist/*.whl
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## remove .venv, caches and built files (state directories stay)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+preflight:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name one, as in 'make up PYTHON=python3.12'."; exit 1; }
+	@$(PYTHON) -I src/certferry/preflight.py
+
+# The stamps are newer than the lock that they were installed from. Whoever has the developers'
+# set has the runtime's too.
+$(VENV)/bin/python: | preflight
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements/run.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run.stamp

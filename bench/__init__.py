@@ -1,0 +1,1 @@
+"""How fast a rotation is, end to end, beside the least that it can take. `python -m bench` runs it."""

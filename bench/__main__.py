@@ -1,0 +1,81 @@
+"""`python -m bench`: the numbers of docs/benchmarks.md, measured and written, met or not."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.floor import floor
+from bench.rotation import measure
+from bench.rows import Row, table
+
+REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+LIMITS: Final[dict[str, str]] = {}
+"""Settings that let a thousand certificates stand on one listener."""
+
+INTRODUCTION: Final = """\
+# Benchmarks
+
+How long a rotation takes: from the write of the Secret to the Kubernetes API until the first client has
+completed a TLS handshake that shows the new certificate. `make bench` measures it and writes this page,
+whatever the numbers are.
+
+- The clock starts right before a merge patch of the Secret is sent over a kept HTTPS connection, and stops
+  after a handshake on a new connection. One client looks, again and again without a pause, so each time
+  includes up to two handshakes of that client (1 to 3 ms each).
+- Kubernetes API, controller, ELB and Envoy are processes of their own, started by `certferry up`; all of
+  them and the client share the machine.
+- *Floor*: the same content handed straight to the xDS server in the same run: what Envoy and the client need.
+- One listener holds all certificates. Each rotation is seen before the next one is written.
+- ELB writes are counted in the ELB's audit log.
+"""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rotations", type=int, default=200)
+    parser.add_argument("--certificates", type=int, nargs="+", default=[1, 1000])
+    parser.add_argument("--report", type=Path, default=REPORT)
+    asked = parser.parse_args()
+    print(
+        "settings:", " ".join(f"{name}={value}" for name, value in LIMITS.items()) or "defaults", flush=True
+    )
+    rows = [_row(certificates, asked.rotations) for certificates in asked.certificates]
+    asked.report.parent.mkdir(exist_ok=True)
+    asked.report.write_text(_page(rows))
+    print(table(rows))
+
+
+def _row(certificates: int, rotations: int) -> Row:
+    print(f"{certificates:,} certificates: the floor", file=sys.stderr, flush=True)
+    least = asyncio.run(floor(certificates, rotations))
+    print(f"{certificates:,} certificates: {rotations} rotations", file=sys.stderr, flush=True)
+    place = Path(tempfile.mkdtemp(prefix="cfb-"))
+    try:
+        return measure(certificates, rotations, place / "s", LIMITS, least)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _page(rows: list[Row]) -> str:
+    where = (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}, `python -m bench`"
+    )
+    limits = ", ".join(f"`{name}={value}`" for name, value in LIMITS.items())
+    raised = f"Limits raised for the run: {limits}.\n\n" if limits else ""
+    return f"{INTRODUCTION}\n## Results\n\n{where}.\n\n{raised}{table(rows)}\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Envoy clusters and their endpoints, from pools and members. Called by ``snapshot``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from certferry.core.envoy.message import ADS, TYPE, Message, remembered
+from certferry.core.model import HealthMonitor, Member, Pool
+
+SERVED: Final = frozenset({"HTTP", "HTTPS", "GRPC"})
+"""Pool protocols that the data plane serves."""
+COOKIE: Final = "CERTFERRY_MEMBER"
+_MANY: Final = 100_000
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@remembered
+def cluster(pool_id: str, pool: Pool) -> Message:
+    """How requests are shared out; who gets them comes by ``endpoints``."""
+    body: dict[str, Any] = {
+        "name": pool_id,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": ADS},
+        "connect_timeout": "5s",
+        "lb_policy": _algorithm(pool),
+        "ignore_health_on_host_removal": True,
+        # The vendor has no such limits; Envoy's own (1024) would be met as unexplained 503s.
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY}]
+        },
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: _protocol(pool.protocol)},
+    }
+    if pool.slow_start is not None and pool.slow_start.enable:
+        window = {"slow_start_config": {"slow_start_window": f"{pool.slow_start.duration}s"}}
+        if body["lb_policy"] == "ROUND_ROBIN":
+            body["round_robin_lb_config"] = window
+        elif body["lb_policy"] == "LEAST_REQUEST":
+            body["least_request_lb_config"] = window
+    if pool.healthmonitor is not None:
+        body["health_checks"] = [_health(pool.healthmonitor)]
+    if pool.protocol == "HTTPS":
+        # As the vendor does: traffic to members is encrypted, their certificates are not verified.
+        context = {"@type": f"{TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
+        body["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+    return Message(body)
+
+
+@remembered
+def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | None) -> Message:
+    """Members that take traffic; weight 0 takes none."""
+    hosts = [
+        _endpoint(m, monitor_port)
+        for m in sorted(members, key=lambda m: (m.address, m.protocol_port))
+        if m.weight > 0
+    ]
+    body: dict[str, Any] = {"cluster_name": pool_id}
+    return Message(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
+
+
+def stickiness(pool: Pool) -> list[dict[str, Any]]:
+    """The hash policy of routes to `pool`: what makes the same client meet the same member."""
+    kept = pool.session_persistence
+    if kept is not None and kept.type in {"HTTP_COOKIE", "APP_COOKIE"}:
+        cookie: dict[str, Any] = {"name": kept.cookie_name or COOKIE}
+        if kept.type == "HTTP_COOKIE":
+            cookie |= {"ttl": f"{60 * (kept.persistence_timeout or 1440)}s", "path": "/"}
+        return [{"cookie": cookie}]
+    if kept is not None or pool.lb_algorithm == "SOURCE_IP":
+        return [{"connection_properties": {"source_ip": True}}]
+    return []
+
+
+def _algorithm(pool: Pool) -> str:
+    if stickiness(pool):
+        return "MAGLEV"
+    return "LEAST_REQUEST" if pool.lb_algorithm == "LEAST_CONNECTIONS" else "ROUND_ROBIN"
+
+
+def _protocol(protocol: str) -> dict[str, Any]:
+    version = "http2_protocol_options" if protocol == "GRPC" else "http_protocol_options"
+    return {
+        "@type": TYPE + _HTTP_OPTIONS,
+        # Under the 5 s after which common backends close an idle connection: the race is theirs to lose.
+        "common_http_protocol_options": {"idle_timeout": "4s"},
+        "explicit_http_config": {version: {}},
+    }
+
+
+def _endpoint(member: Member, monitor_port: int | None) -> dict[str, Any]:
+    address = {"socket_address": {"address": member.address, "port_value": member.protocol_port}}
+    endpoint: dict[str, Any] = {"address": address}
+    if monitor_port:
+        endpoint["health_check_config"] = {"port_value": monitor_port}
+    return {"endpoint": endpoint, "load_balancing_weight": member.weight}
+
+
+def _health(monitor: HealthMonitor) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "timeout": f"{monitor.timeout}s",
+        "interval": f"{monitor.delay}s",
+        "no_traffic_interval": f"{monitor.delay}s",
+        "unhealthy_threshold": monitor.max_retries_down,
+        "healthy_threshold": monitor.max_retries,
+    }
+    if monitor.type not in {"HTTP", "HTTPS"}:
+        return body | {"tcp_health_check": {}}
+    check: dict[str, Any] = {
+        "path": monitor.url_path or "/",
+        "expected_statuses": _statuses(monitor.expected_codes),
+    }
+    if monitor.domain_name:
+        check["host"] = monitor.domain_name
+    if monitor.http_method and monitor.http_method != "GET":
+        check["method"] = monitor.http_method
+    return body | {"http_health_check": check}
+
+
+def _statuses(codes: str | None) -> list[dict[str, int]]:
+    """``200``, ``200,202`` or ``200-204`` as half-open ranges."""
+    ranges = re.findall(r"(\d{3})(?:\s*-\s*(\d{3}))?", codes or "200")
+    return [{"start": int(first), "end": int(last or first) + 1} for first, last in ranges]

@@ -1,0 +1,92 @@
+"""One policy's conditions as Envoy route matches. Called by ``routes``; the ELB's API asks ``re2_problem``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from certferry.core.model import Policy, Rule
+
+_FOREIGN: Final = re.compile(
+    r"\(\?(?:[=!>(]|<[=!]|P=|P>)|\\[1-9]|\\[gkZGuU]|(?:[*+?]|\{\d+(?:,\d*)?\})\+|\{\d{4,}|\{\d*,\d{4,}"
+)
+"""What Perl's and Python's expressions have and RE2 has not."""
+_RANKS: Final = {"EQUAL_TO": 0, "STARTS_WITH": 1, "REGEX": 2}
+
+
+class Match(NamedTuple):
+    """One way to fulfil a policy: a RouteMatch, and how particular its path is (kind, length)."""
+
+    rank: int
+    length: int
+    route: dict[str, Any]
+
+
+def re2_problem(pattern: str) -> str:
+    """Why Envoy would refuse `pattern` ("" if it takes it): it knows RE2 only, and fails a whole table."""
+    if found := _FOREIGN.search(pattern.replace("\\\\", "")):
+        return f"“{found[0]}” is not supported: expressions are RE2."
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"It is not a regular expression: {error}."
+    return ""
+
+
+def hosts(policy: Policy) -> tuple[str, ...]:
+    """The host names that `policy` is for, lower case; () = every one."""
+    return tuple(v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v != "*")
+
+
+def matches(policy: Policy) -> list[Match]:
+    """The ways to fulfil all rules of `policy`, hosts apart; [] if one of them cannot be honoured.
+
+    Sharing out requests by a rule that we cannot evaluate would send strangers to the pool.
+    """
+    conditions: dict[str, Any] = {}
+    paths = [Match(_RANKS["STARTS_WITH"], 1, {"prefix": "/"})]
+    for rule in policy.rules:
+        match rule.type:
+            case "HOST_NAME":
+                continue
+            case "PATH":
+                paths = [_path(rule.compare_type, value) for value in _values(rule)]
+            case "METHOD":
+                text = {"safe_regex": {"regex": "|".join(map(re.escape, _values(rule)))}}
+                conditions.setdefault("headers", []).append({"name": ":method", "string_match": text})
+            case "HEADER":
+                conditions.setdefault("headers", []).append(_keyed(rule))
+            case "QUERY_STRING":
+                conditions.setdefault("query_parameters", []).append(_keyed(rule))
+            case _:
+                return []
+    return [m._replace(route=m.route | conditions) for m in paths if m.route]
+
+
+def _values(rule: Rule) -> list[str]:
+    return [c.value for c in rule.conditions] or [rule.value]
+
+
+def _path(compare: str, value: str) -> Match:
+    match compare:
+        case "EQUAL_TO":
+            route: dict[str, Any] = {"path": value}
+        case "REGEX" if re2_problem(value):
+            route = {}
+        case "REGEX":
+            # The vendor looks for the expression anywhere in the path, Envoy wants all of the path.
+            route = {"safe_regex": {"regex": f".*(?:{value}).*"}}
+        case _:
+            route = {"prefix": value}
+    return Match(_RANKS.get(compare, 1), len(value), route)
+
+
+def _keyed(rule: Rule) -> dict[str, Any]:
+    """A header or a query parameter with one of some values, in which * and ? stand for anything."""
+    key = next((c.key for c in rule.conditions if c.key), "")
+    text = "|".join(_wild(value) for value in _values(rule))
+    return {"name": key, "string_match": {"safe_regex": {"regex": text}}}
+
+
+def _wild(value: str) -> str:
+    return "".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in value)

@@ -1,0 +1,100 @@
+"""Protobuf messages as plain data that knows its own version, and memory for what did not change.
+
+The builders beside this file make them, ``elb.encode`` turns them into bytes. Nothing in here knows
+protobuf: field names are those of Envoy's API, values are JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+import msgspec
+
+from certferry.core.pem import Chain
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TYPE: Final = "type.googleapis.com/"
+ADS: Final = {"ads": {}, "resource_api_version": "V3"}
+"""Where a resource comes from: the one stream."""
+_REMEMBERED: Final = 65_536
+"""Results kept by each builder: more than the seats of any load balancer that Envoy can bear."""
+
+
+class Message:
+    """A message in JSON shape. A field may hold a tuple of messages, which other messages may share.
+
+    Equal only to itself: whoever remembers things by message compares nothing.
+    """
+
+    __slots__ = ("__weakref__", "body", "version")
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+        self.version = hashlib.blake2b(_CANONICAL.encode(body), digest_size=12).hexdigest()
+        """Hash of the content: equal content has an equal version in every process."""
+
+
+def _version(part: Message) -> str:
+    return part.version
+
+
+_CANONICAL = msgspec.json.Encoder(enc_hook=_version, order="sorted")
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """What sits on a seat. The key is joined by the chain's digest where it is encoded, and never here."""
+
+    name: str
+    chain: Chain
+    trust: bool = False
+    """Whether these are the authorities that sign clients' certificates, and not what we show."""
+
+    @property
+    def version(self) -> str:
+        """The chain's digest."""
+        return self.chain.digest
+
+
+def plain(value: Any) -> Any:
+    """`value` with its messages written out: for golden files and people."""
+    match value:
+        case Message():
+            return plain(value.body)
+        case Secret():
+            kind = "validation_context" if value.trust else "tls_certificate"
+            return {"name": value.name, kind: {"digest": value.chain.digest}}
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case tuple() | list():
+            return [plain(item) for item in value]
+        case _:
+            return value
+
+
+def remembered(build: Callable[P, T]) -> Callable[P, T]:
+    """`build` with memory: the last result for each first argument, while all arguments stay equal.
+
+    Unchanged objects of a state are the same objects, and comparing those costs nothing; hashing
+    them, as ``functools.lru_cache`` would, costs more than building again.
+    """
+    slots: dict[Any, tuple[tuple[Any, ...], T]] = {}
+
+    @functools.wraps(build)
+    def recall(*args: P.args, **kwargs: P.kwargs) -> T:
+        key = args[0]
+        slot = slots.get(key)
+        if slot is not None and slot[0] == args:
+            return slot[1]
+        value = build(*args, **kwargs)
+        slots.pop(key, None)  # what is used moves to the young end
+        if len(slots) >= _REMEMBERED:
+            del slots[next(iter(slots))]
+        slots[key] = (args, value)
+        return value
+
+    return recall

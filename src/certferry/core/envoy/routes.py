@@ -1,0 +1,129 @@
+"""The route table of a listener: which request goes where. Called by ``snapshot``.
+
+Envoy picks the virtual host with the most particular name and never looks at another, so each holds
+every policy that may concern it, in the ELB's order of precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from certferry.core.envoy.access import access
+from certferry.core.envoy.actions import Target, action
+from certferry.core.envoy.match import Match, hosts, matches
+from certferry.core.envoy.message import Message, remembered
+from certferry.core.model import Listener, LoadBalancer, Policy
+
+_REDIRECT: Final = "REDIRECT_TO_LISTENER"
+_INSERTED: Final = {
+    "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
+    "X-Forwarded-For-Port": "%DOWNSTREAM_REMOTE_PORT%",
+    "X-Forwarded-Host": "%REQ(:AUTHORITY)%",
+    "X-Real-IP": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "X-Forwarded-ELB-IP": "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
+    "X-Forwarded-TLS-Protocol": "%DOWNSTREAM_TLS_VERSION%",
+    "X-Forwarded-TLS-Cipher": "%DOWNSTREAM_TLS_CIPHER%",
+}
+"""Headers of ``insert_headers`` that are not there anyway."""
+_CLIENT: Final = {
+    "header": {"key": "X-Forwarded-For", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+    "append_action": "APPEND_IF_EXISTS_OR_ADD",
+}
+
+
+class Ruled(NamedTuple):
+    """A policy with all that its routes need."""
+
+    policy: Policy
+    hosts: tuple[str, ...]
+    matches: tuple[Match, ...]
+    action: dict[str, Any]
+
+
+@remembered
+def route_table(
+    listener_id: str,
+    listener: Listener,
+    loadbalancer: LoadBalancer,
+    policies: tuple[Policy, ...],
+    targets: Mapping[str, Target],
+    groups: Mapping[str, tuple[str, ...]],
+) -> Message:
+    """Every policy of the listener; last its default pool; no route (404) without one."""
+    ruled = [_ruled(policy, listener, targets) for policy in policies]
+    fallback = targets.get(listener.default_pool_id or "")
+    names = sorted({h for r in ruled for h in r.hosts})
+    virtual = tuple(
+        _virtual_host(f"{listener_id}/{n}", n, _concerning(n, ruled), listener, fallback) for n in names
+    )
+    virtual += (_virtual_host(f"{listener_id}/*", "*", _concerning("*", ruled), listener, fallback),)
+    body: dict[str, Any] = {
+        "name": listener_id,
+        "virtual_hosts": virtual,
+        "ignore_port_in_host_matching": True,
+        "request_headers_to_add": [_CLIENT, *_inserted(listener, loadbalancer)],
+    }
+    if rules := access(listener.ipgroup, groups):
+        body["typed_per_filter_config"] = rules
+    return Message(body)
+
+
+def _ruled(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> Ruled:
+    return Ruled(policy, hosts(policy), tuple(matches(policy)), action(policy, listener, targets))
+
+
+def _concerning(name: str, ruled: Iterable[Ruled]) -> tuple[tuple[Ruled, str | None], ...]:
+    """Policies that a request for `name` may meet, each with the host of it that fits best (None = any)."""
+    found = []
+    for one in ruled:
+        fitting = [h for h in one.hosts if _fits(h, name)]
+        if fitting or not one.hosts:
+            found.append((one, max(fitting, key=_particular, default=None)))
+    return tuple(found)
+
+
+def _fits(host: str, name: str) -> bool:
+    return host == name or (host.startswith("*.") and name.endswith(host[1:]))
+
+
+def _particular(host: str | None) -> tuple[bool, int]:
+    """Greater for the more particular: any < ``*.com`` < ``*.b.com`` < ``a.b.com``."""
+    return (bool(host) and not (host or "").startswith("*"), len(host or ""))
+
+
+@remembered
+def _virtual_host(
+    key: str,
+    name: str,
+    concerning: tuple[tuple[Ruled, str | None], ...],
+    listener: Listener,
+    fallback: Target | None,
+) -> Message:
+    ways = [(one, host, way) for one, host in concerning for way in one.matches]
+    ways.sort(key=lambda w: _precedence(listener, w[0].policy, w[1], w[2]))
+    routes = [{"name": one.policy.id, "match": way.route} | one.action for one, _, way in ways]
+    if fallback is not None:
+        routes.append({"name": "default", "match": {"prefix": "/"}} | fallback.route(listener))
+    return Message({"name": name, "domains": [name], "routes": routes})
+
+
+def _precedence(listener: Listener, policy: Policy, host: str | None, way: Match) -> tuple[Any, ...]:
+    """Redirects of a whole listener first. Then by number, or (without advanced forwarding) by what is
+    more particular: the host, then exact before prefix before expression, then the longer path.
+    """
+    first = policy.action != _REDIRECT
+    number = policy.priority if policy.priority is not None else 10_001
+    if listener.enhance_l7policy_enable:
+        return (first, number, policy.id)
+    exact, length = _particular(host)
+    return (first, not exact, -length, way.rank, -way.length, number, policy.id)
+
+
+def _inserted(listener: Listener, loadbalancer: LoadBalancer) -> list[dict[str, Any]]:
+    values = _INSERTED | {"X-Forwarded-ELB-ID": loadbalancer.id}
+    wanted = sorted(n for n, on in (listener.insert_headers or {}).items() if on is True and n in values)
+    return [
+        {"header": {"key": n, "value": values[n]}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for n in wanted
+    ]

@@ -1,0 +1,100 @@
+"""Which certificate sits where on an HTTPS listener. Called by ``listeners`` and ``snapshot``.
+
+A *seat* is the name under which Envoy gets a secret: the listener, the place (a host name, or the
+default) and a number, for a name may have an RSA and an ECDSA certificate. Seats outlive the
+certificates on them: choosing another certificate changes what a seat holds, and no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from certferry.core.envoy.message import remembered
+from certferry.core.model import Certificate, Listener
+
+DEFAULT: Final = "default"
+CLIENT_CA: Final = "client-ca"
+
+
+class Bound(NamedTuple):
+    """The few facts of a bound certificate that decide where it sits."""
+
+    id: str
+    names: tuple[str, ...]
+    rsa: bool
+
+
+class Place(NamedTuple):
+    """A host name of a listener (None: every other one), its seats and the certificates on them."""
+
+    name: str | None
+    seats: tuple[str, ...]
+    certificates: tuple[str, ...]
+
+
+def usable(certificate: Certificate | None) -> bool:
+    """Whether Envoy can load it at all. What it cannot is kept from it: one bad chain fails a listener."""
+    return certificate is not None and certificate.chain is not None and certificate.chain.loadable
+
+
+def seat(listener_id: str, place: str, number: int = 0) -> str:
+    """The name of a seat. Places without a dot are ours, so a host without one gets a final dot."""
+    return f"{listener_id}/{place}/{number}"
+
+
+def places(
+    listener: Listener, certificates: Mapping[str, Certificate], hosts: Collection[str]
+) -> tuple[Place, ...]:
+    """The places of `listener`, sorted by name, the default first if it has a usable certificate.
+
+    `hosts` are the names that its rules mention: a past name keeps its place while one does.
+    """
+    default = listener.default_tls_container_ref or ""
+    bound = tuple(
+        [_bound(c) for ref in listener.sni_container_refs or () if usable(c := certificates.get(ref)) and c]
+    )
+    past = tuple(n for n in listener.past_names if _mentioned(n, hosts))
+    return _places(listener.id, default if usable(certificates.get(default)) else "", bound, past)
+
+
+def _bound(certificate: Certificate) -> Bound:
+    assert certificate.chain is not None
+    return Bound(certificate.id, certificate.domain, certificate.chain.key[:3] == "RSA")
+
+
+@remembered
+def _places(
+    listener_id: str, default: str, bound: tuple[Bound, ...], past: tuple[str, ...]
+) -> tuple[Place, ...]:
+    holders = _holders(bound)
+    found = [Place(None, (seat(listener_id, DEFAULT),), (default,))] if default else []
+    for name in sorted({*holders, *past}):
+        if ids := _holder(name, holders) or ((default,) if default else ()):
+            label = name if "." in name else f"{name}."
+            found.append(Place(name, tuple(seat(listener_id, label, n) for n in range(len(ids))), ids))
+    return tuple(found)
+
+
+def _holders(bound: Iterable[Bound]) -> dict[str, tuple[str, ...]]:
+    """Certificate ids by name: ECDSA before RSA (preferred by clients that know both); the first wins."""
+    kinds: dict[str, dict[bool, str]] = {}
+    for certificate in bound:
+        for name in certificate.names:
+            kinds.setdefault(name.lower(), {}).setdefault(certificate.rsa, certificate.id)
+    return {name: tuple(by[rsa] for rsa in sorted(by)) for name, by in kinds.items()}
+
+
+def _holder(name: str, holders: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The certificates for exactly `name`, else those of the longest wildcard over it."""
+    if name in holders:
+        return holders[name]
+    parts = name.removeprefix("*.").split(".")
+    over = (holders.get("*." + ".".join(parts[n:])) for n in range(1, len(parts)))
+    return next((ids for ids in over if ids), ())
+
+
+def _mentioned(name: str, hosts: Collection[str]) -> bool:
+    """Whether a rule speaks of `name`, by itself or by a wildcard over it."""
+    parts = name.split(".")
+    return name in hosts or any("*." + ".".join(parts[n:]) in hosts for n in range(1, len(parts)))

@@ -1,0 +1,179 @@
+"""All that Envoy shall have for a state, each resource with a version that is its content.
+
+``elb.xds`` calls it after each committed write. It knows neither keys nor protobuf nor Envoys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core.envoy.actions import Target
+from certferry.core.envoy.clusters import SERVED, cluster, endpoints, stickiness
+from certferry.core.envoy.listeners import http_listener, https_listener
+from certferry.core.envoy.match import hosts
+from certferry.core.envoy.message import TYPE, Message, Secret, plain, remembered
+from certferry.core.envoy.routes import route_table
+from certferry.core.envoy.seats import CLIENT_CA, Place, places, seat
+from certferry.core.envoy.tls import suite
+from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
+from certferry.core.pem import Chain
+
+CLUSTERS: Final = f"{TYPE}envoy.config.cluster.v3.Cluster"
+ENDPOINTS: Final = f"{TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENERS: Final = f"{TYPE}envoy.config.listener.v3.Listener"
+ROUTES: Final = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
+SECRETS: Final = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for all load balancers of an ELB."""
+
+    default_tls_policy: str = "tls-1-2"
+    """For an HTTPS listener that names none."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, eq=False):
+    """Resources by type URL and name."""
+
+    messages: Mapping[str, Mapping[str, Message]]
+    secrets: Mapping[str, Secret]
+
+    def plain(self) -> dict[str, Any]:
+        """For golden files and people: no PEM, no key; secrets by the digest of their chain."""
+        kinds: dict[str, Mapping[str, Any]] = {**self.messages, SECRETS: self.secrets}
+        return {kind: [plain(some[name]) for name in sorted(some)] for kind, some in sorted(kinds.items())}
+
+
+def snapshot(state: State, options: Options) -> Snapshot:
+    """What Envoy shall have. Parts of `state` that are the objects of the last call cost next to nothing."""
+    policies = _policies("", state.policies)
+    targets = _targets("", state.pools, state.listeners, state.loadbalancers)
+    messages: dict[str, dict[str, Message]] = {LISTENERS: {}, ROUTES: {}}
+    secrets: dict[str, Secret] = {}
+    for listener in state.listeners.values():
+        loadbalancer = state.loadbalancers.get(listener.loadbalancer_id)
+        if loadbalancer is None or not loadbalancer.vip_address or listener.admin_state_up is False:
+            continue
+        own = policies.get(listener.id, ())
+        built = _listener(state, options, loadbalancer, listener, own, secrets)
+        if built is not None:
+            messages[LISTENERS][listener.id] = built
+            messages[ROUTES][listener.id] = route_table(
+                listener.id, _untied(listener.id, listener), loadbalancer, own, targets, state.ipgroups
+            )
+    messages[CLUSTERS], messages[ENDPOINTS] = _backends("", state.pools)
+    return Snapshot(messages, secrets)
+
+
+def _listener(
+    state: State,
+    options: Options,
+    loadbalancer: LoadBalancer,
+    listener: Listener,
+    policies: tuple[Policy, ...],
+    secrets: dict[str, Secret],
+) -> Message | None:
+    """The listener, if it can be served; its secrets go to `secrets`."""
+    if listener.protocol == "HTTP":
+        return http_listener(listener.id, loadbalancer, listener)
+    if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
+        return None
+    sitting = places(listener, state.certificates, _hosts(listener.id, policies))
+    if not sitting or not _trust(listener, state.certificates, secrets):
+        return None
+    _seated(sitting, state.certificates, secrets)
+    if listener.tls_ciphers_policy is None:
+        listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
+    return https_listener(
+        listener.id, loadbalancer, listener, sitting, suite(listener, state.security_policies)
+    )
+
+
+def _seated(
+    sitting: tuple[Place, ...], certificates: Mapping[str, Certificate], secrets: dict[str, Secret]
+) -> None:
+    for place in sitting:
+        for name, ref in zip(place.seats, place.certificates, strict=True):
+            chain = certificates[ref].chain
+            assert chain is not None
+            secrets[name] = _secret(name, chain)
+
+
+@remembered
+def _secret(name: str, chain: Chain) -> Secret:
+    return Secret(name=name, chain=chain)
+
+
+def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, Secret]) -> bool:
+    """Seats the authority for client certificates. False if it is asked for and cannot be had:
+    then nobody is let in, rather than everybody.
+    """
+    if not listener.client_ca_tls_container_ref:
+        return True
+    found = certificates.get(listener.client_ca_tls_container_ref)
+    if found is None or found.chain is None:
+        return False
+    name = seat(listener.id, CLIENT_CA)
+    secrets[name] = Secret(name=name, chain=found.chain, trust=True)
+    return True
+
+
+# The empty first argument of the following: one slot each, for there is one world.
+
+
+@remembered
+def _policies(_: str, policies: Mapping[str, Policy]) -> Mapping[str, tuple[Policy, ...]]:
+    found: dict[str, list[Policy]] = {}
+    for policy in sorted(policies.values(), key=lambda p: p.id):
+        found.setdefault(policy.listener_id, []).append(policy)
+    return {listener: tuple(some) for listener, some in found.items()}
+
+
+@remembered
+def _hosts(_: str, policies: tuple[Policy, ...]) -> frozenset[str]:
+    return frozenset(host for policy in policies for host in hosts(policy))
+
+
+@remembered
+def _targets(
+    _: str,
+    pools: Mapping[str, Pool],
+    listeners: Mapping[str, Listener],
+    loadbalancers: Mapping[str, LoadBalancer],
+) -> Mapping[str, Target]:
+    """Where policies can lead, by the id of a pool or a listener."""
+    found = {
+        pool.id: Target(pool_id=pool.id, hash_policy=tuple(stickiness(pool)))
+        for pool in pools.values()
+        if pool.protocol in SERVED
+    }
+    for listener in listeners.values():
+        if (loadbalancer := loadbalancers.get(listener.loadbalancer_id)) is not None:
+            found[listener.id] = Target(port=bind_port(loadbalancer, listener.protocol_port))
+    return found
+
+
+@remembered
+def _backends(_: str, pools: Mapping[str, Pool]) -> tuple[dict[str, Message], dict[str, Message]]:
+    served = [pool for pool in pools.values() if pool.protocol in SERVED]
+    ports = {pool.id: pool.healthmonitor.monitor_port if pool.healthmonitor else None for pool in served}
+    return (
+        {pool.id: cluster(pool.id, _without_members(pool.id, pool)) for pool in served},
+        {pool.id: endpoints(pool.id, pool.members, ports[pool.id]) for pool in served},
+    )
+
+
+@remembered
+def _without_members(_: str, pool: Pool) -> Pool:
+    return msgspec.structs.replace(pool, members=())
+
+
+@remembered
+def _untied(_: str, listener: Listener) -> Listener:
+    """Without certificates: binding another one is no news to routes."""
+    return msgspec.structs.replace(
+        listener, default_tls_container_ref=None, sni_container_refs=None, past_names=()
+    )

@@ -1,0 +1,100 @@
+"""The users of a new system: an admin, and a controller for one cluster.
+
+``certferry up`` calls it before it starts the ELB, each time: what is there stays as it is. The
+credentials are kept in one file (0600) beside the store, for the store itself does not know the
+admin's password.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from certferry.elb.database import open_database
+from certferry.elb.home import prepared, sealing_key, store_file
+from certferry.elb.identity import AccessKey, Identity
+from certferry.seal import Seal
+from certferry.settings import ElbSettings
+
+FILE: Final = "elb-credentials.json"
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One user, and how it shows who it is."""
+
+    username: str
+    password: str
+    """Empty: this user only signs."""
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.username}, ***)"
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of a new system need."""
+
+    project_id: str
+    project: str
+    domain: str
+    admin: Account
+    controller: Account
+
+
+def bootstrap(
+    settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin"
+) -> Credentials:
+    """The project, the admin and the controller of `cluster`, made if they are not there.
+
+    Raises ``StoreUnusable`` or ``SealError``. May run while the ELB does.
+    """
+    state = prepared(settings)
+    engine = open_database(store_file(state))
+    try:
+        identity = Identity(engine, Seal.open_or_create(sealing_key(state)))
+        home = identity.ensure_project(project)
+        password = _kept_password(state, admin) or secrets.token_urlsafe(18)
+        admin_id = identity.ensure_user(admin, role="admin", project=home, password=password)
+        name = f"controller-{cluster}"[:64]
+        controller_id = identity.ensure_user(name, role="controller", project=home, cluster=cluster)
+        credentials = Credentials(
+            project_id=home.id,
+            project=home.name,
+            domain=home.domain,
+            admin=_account(admin, password, identity.ensure_access_key(admin_id)),
+            controller=_account(name, "", identity.ensure_access_key(controller_id)),
+        )
+    finally:
+        engine.dispose()
+    _keep(state / FILE, credentials)
+    return credentials
+
+
+def _account(name: str, password: str, keys: AccessKey) -> Account:
+    return Account(username=name, password=password, access_key=keys.access_key, secret_key=keys.secret_key)
+
+
+def _kept_password(state: Path, admin: str) -> str | None:
+    try:
+        kept = msgspec.json.decode((state / FILE).read_bytes(), type=Credentials)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return kept.admin.password if kept.admin.username == admin else None
+
+
+def _keep(path: Path, credentials: Credentials) -> None:
+    text = msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n"
+    if path.exists() and path.read_bytes() == text:
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,220 @@
+"""The REST API as one ASGI application.
+
+``service`` makes and serves it. FastAPI routes and describes (``/openapi.json``); each request is
+read here, then authenticated and answered in a worker thread (the store's writes sync to disk), and
+every failure becomes the vendor's error body here. Bodies are checked by msgspec, not pydantic: it
+is on the path of every rotation.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from certferry import __version__
+from certferry.elb.api import (
+    catalog,
+    certificates,
+    healthmonitors,
+    l7policies,
+    listeners,
+    loadbalancers,
+    members,
+    pools,
+    rules,
+)
+from certferry.elb.api.call import Answer, Call, Route
+from certferry.elb.api.openapi import described, operation
+from certferry.elb.auth import Logins, authenticated
+from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
+from certferry.elb.identity import Identity
+from certferry.elb.signature import Presented
+from certferry.elb.store import Stale, Store
+from certferry.settings import ElbSettings
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *certificates.ROUTES,
+    *loadbalancers.ROUTES,
+    *listeners.ROUTES,
+    *pools.ROUTES,
+    *members.ROUTES,
+    *healthmonitors.ROUTES,
+    *rules.ROUTES,  # before the policies: /l7policies/rules is no policy's id
+    *l7policies.ROUTES,
+    *catalog.ROUTES,
+)
+_MOST: Final = 1 << 20
+"""Bytes of a request's body."""
+_log = structlog.get_logger("certferry.elb")
+
+
+@dataclass(frozen=True, slots=True)
+class Elb:
+    """What the API is in front of."""
+
+    settings: ElbSettings
+    store: Store
+    identity: Identity
+    logins: Logins
+    origin: str
+    """Under which URL clients reach it."""
+
+
+def application(elb: Elb) -> FastAPI:
+    """The API of `elb`."""
+    from certferry.elb import keystone
+
+    app = FastAPI(
+        title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.add_api_route("/healthz", _healthz, methods=["GET"], summary="Whether the service answers")
+    app.add_api_route("/versions", _versions, methods=["GET"], summary="List API versions")
+    app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
+    for path, method, endpoint, summary in keystone.endpoints(elb):
+        app.add_api_route(path, endpoint, methods=[method], summary=summary)
+    for route in ROUTES:
+        app.add_api_route(
+            "/v3/{project_id}/elb" + route.path,
+            _endpoint(elb, route),
+            methods=[route.method],
+            status_code=route.status,
+            summary=route.summary,
+            openapi_extra=operation(route),
+        )
+    described(app, ROUTES)
+    app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(Exception, _broken)
+    return app
+
+
+def _endpoint(elb: Elb, route: Route) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        request_id = uuid.uuid4().hex
+        try:
+            presented = await read(request)
+            answered = await run_in_threadpool(_answered, elb, route, request, presented, request_id)
+        except Refused as refused:
+            return failure(refused, request_id)
+        except Stale:
+            return failure(
+                conflict("The object was changed by somebody else just now: try again"), request_id
+            )
+        except SQLAlchemyError as error:
+            return failure(_unstored(error, request_id), request_id)
+        return success(answered, request_id)
+
+    return answer
+
+
+def _answered(elb: Elb, route: Route, request: Request, presented: Presented, request_id: str) -> Answer:
+    """Runs in a worker thread; raises ``Refused``."""
+    actor = authenticated(elb.identity, presented, datetime.now(UTC))
+    if request.path_params["project_id"] != actor.project_id:
+        raise forbidden("This project is not the one you are logged in to")
+    if actor.role == "reader" and route.method != "GET":
+        raise forbidden("The role reader does not change anything")
+    call = Call(
+        store=elb.store,
+        settings=elb.settings,
+        actor=actor,
+        request_id=request_id,
+        path=request.path_params,
+        query=tuple(parse_qsl(presented.query, keep_blank_values=True)),
+        body=presented.body,
+    )
+    answer = route.handler(call)
+    if route.method != "GET":
+        _log.info("written", method=route.method, path=presented.path, user=actor.name, request_id=request_id)
+    return answer
+
+
+async def read(request: Request) -> Presented:
+    """All of a request; raises ``Refused`` when it is too long."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST:
+            raise Refused(413, "ELB.8902", f"The body is longer than {_MOST} bytes")
+    scope = request.scope
+    try:
+        path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")
+    except UnicodeDecodeError:
+        raise malformed("The URI is not ASCII") from None
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return Presented(method=request.method, path=path, query=query, headers=headers, body=bytes(body))
+
+
+def success(answer: Answer, request_id: str) -> Response:
+    """The answer in the vendor's envelope."""
+    if answer.body is None:
+        return Response(status_code=answer.status, headers={"X-Request-Id": request_id})
+    return _json(answer.status, {**answer.body, "request_id": str(uuid.UUID(request_id))}, request_id)
+
+
+def failure(refused: Refused, request_id: str) -> Response:
+    """The vendor's error body."""
+    body = {"error_msg": refused.sentence, "error_code": refused.code, "request_id": request_id}
+    return _json(refused.status, body, request_id)
+
+
+def _json(status: int, body: Any, request_id: str) -> Response:
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type="application/json",
+        headers={"X-Request-Id": request_id},
+    )
+
+
+def _unstored(error: SQLAlchemyError, request_id: str) -> Refused:
+    if isinstance(error, IntegrityError):
+        return conflict("The change does not go with another that was made at the same time: try again")
+    _log.error("not stored", reason=str(getattr(error, "orig", error)), request_id=request_id)
+    return Refused(
+        500, "ELB.8906", "The store could not be written; nothing was changed. See the service's log"
+    )
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    refused = unknown_uri(request.url.path)
+    if status == 405:
+        refused = Refused(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
+    return failure(refused, secrets.token_hex(16))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    request_id = secrets.token_hex(16)
+    _log.error("internal error", kind=type(error).__name__, path=request.url.path, request_id=request_id)
+    return failure(Refused(500, "ELB.8906", "Internal error; see the service's log"), request_id)
+
+
+async def _healthz(request: Request) -> Response:
+    return _json(200, {"status": "ok"}, secrets.token_hex(16))
+
+
+async def _versions(request: Request) -> Response:
+    versions = [
+        {"id": "v3", "status": "CURRENT"},
+        {"id": "v2", "status": "STABLE"},
+        {"id": "v2.0", "status": "STABLE"},
+    ]
+    return success(Answer(200, {"versions": versions}), secrets.token_hex(16))
+
+
+async def _extensions(request: Request) -> Response:
+    return _json(200, {"version": __version__, "extensions": ["certferry-object"]}, secrets.token_hex(16))

@@ -1,0 +1,163 @@
+"""One authenticated request, and what every handler does with it.
+
+The application makes a ``Call`` and gives it to a handler in a worker thread; the resources' files
+are handlers. It knows the wire's conventions (elb-v3-api.md 1) and no resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from certferry.elb.actor import Actor
+from certferry.elb.errors import Refused, malformed, missing, over_quota
+from certferry.elb.store import Store, Transaction
+from certferry.elb.world import Row, World
+from certferry.settings import ElbSettings
+
+T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks for what."""
+
+    store: Store
+    settings: ElbSettings
+    actor: Actor
+    request_id: str
+    path: Mapping[str, str]
+    """The variables of the path."""
+    query: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def world(self) -> World:
+        """The newest committed world; take it once per answer."""
+        return self.store.world
+
+    def write(self, decide: Callable[[Transaction], T]) -> tuple[T, World]:
+        """Decides and commits: what was decided, and the world after it. See ``Store.transact``."""
+        return self.store.transact(self.actor, self.request_id, decide)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and body (None: empty)."""
+
+    status: int
+    body: Mapping[str, Any] | None = None
+
+
+Handler = Callable[[Call], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: where, what it takes and gives (for OpenAPI), and who does it."""
+
+    method: str
+    path: str
+    """After ``/v3/{project_id}/elb``."""
+    handler: Handler
+    summary: str
+    takes: tuple[str, type[msgspec.Struct]] | None = None
+    """The body: the name of its envelope, and what is in it."""
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Body(Generic[Struct]):
+    """The object in a request's envelope: checked, as plain given fields, and as it came."""
+
+    value: Struct
+    given: dict[str, Any]
+    raw: Mapping[str, Any]
+
+
+def body_of(call: Call, envelope: str, kind: type[Struct]) -> Body[Struct]:
+    """What the request carries; unknown fields are ignored. Raises ``Refused`` (400)."""
+    try:
+        document = msgspec.json.decode(call.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise malformed("The body is not JSON") from None
+    raw = document.get(envelope) if isinstance(document, dict) else None
+    if not isinstance(raw, dict):
+        raise malformed(f"The body needs an object named {envelope}")
+    try:
+        value = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise malformed(f"{envelope}: {error}") from None
+    return Body(value, msgspec.to_builtins(value), raw)
+
+
+def merged(
+    before: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`before` with the given fields; null gives a field its default."""
+    fresh = {
+        field: defaults.get(field) if value is None else value
+        for field, value in given.items()
+        if field in defaults
+    }
+    return {**before, **fresh}
+
+
+def unchanged(body: Body[Any], row: Row, *fields: str) -> None:
+    """Raises ``Refused`` (400) when the request changes a field that cannot be changed."""
+    for field in fields:
+        if field in body.raw and body.raw[field] != row.data.get(field):
+            raise malformed(f"{field} of a {row.kind} cannot be changed")
+
+
+def required(world: World, kind: str, identifier: str, project_id: str) -> Row:
+    """The object of this project; raises ``Refused`` (404)."""
+    row = world.get(kind, identifier)
+    if row is None or row.project_id != project_id:
+        raise missing(kind, identifier)
+    return row
+
+
+def asked(call: Call, world: World, kind: str, variable: str = "id") -> Row:
+    """The object that the path names; raises ``Refused`` (404)."""
+    return required(world, kind, call.path[variable], call.actor.project_id)
+
+
+def within_quota(world: World, call: Call, kind: str) -> None:
+    """Raises ``Refused`` (409) when one more of `kind` is too many for the project."""
+    limit = int(getattr(call.settings.limits, kind))
+    if limit >= 0 and len(world.of_project(kind, call.actor.project_id)) >= limit:
+        raise over_quota(kind, limit)
+
+
+def references(rows: Iterable[Row]) -> list[dict[str, str]]:
+    """The wire's list of references."""
+    return [{"id": row.id} for row in rows]
+
+
+def times(row: Row) -> dict[str, str]:
+    """When it was made and last changed, as on the wire: UTC, whole seconds."""
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return {"created_at": row.created_at.strftime(form), "updated_at": row.updated_at.strftime(form)}
+
+
+__all__ = [
+    "Answer",
+    "Body",
+    "Call",
+    "Handler",
+    "Refused",
+    "Route",
+    "asked",
+    "body_of",
+    "merged",
+    "references",
+    "required",
+    "times",
+    "unchanged",
+    "within_quota",
+]

@@ -1,0 +1,123 @@
+"""What the service offers: TLS policies, flavors, zones, quotas (elb-v3-api.md 7). Nothing here is stored."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from certferry.elb.api.call import Answer, Call, Route
+from certferry.elb.api.listing import Resource, Wire, filtered, paged
+from certferry.elb.api.tls import TLS_POLICIES
+from certferry.elb.errors import missing
+from certferry.elb.schema import RESOURCES
+from certferry.elb.world import Row, World
+
+_SIZES: Final = (("s1.small", 10), ("s1.medium", 20), ("s1.large", 40), ("s2.small", 50), ("s2.medium", 100))
+
+
+def system_security_policies(call: Call) -> Answer:
+    """GET: the named TLS policies; protocols and ciphers as strings."""
+    return Answer(
+        200,
+        {
+            "system_security_policies": [
+                {
+                    "name": name,
+                    "protocols": " ".join(protocols),
+                    "ciphers": ":".join(ciphers),
+                    "project_id": call.actor.project_id,
+                }
+                for name, (protocols, ciphers) in TLS_POLICIES.items()
+            ]
+        },
+    )
+
+
+def flavors(call: Call) -> Answer:
+    """GET: sizes that clients may name; none of them limits anything here."""
+    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call)))
+    return Answer(200, {"flavors": page, "page_info": info})
+
+
+def flavor(call: Call) -> Answer:
+    """GET of one."""
+    for one in _flavors(call):
+        if one["id"] == call.path["id"]:
+            return Answer(200, {"flavor": one})
+    raise missing("flavor", call.path["id"])
+
+
+def _flavors(call: Call) -> list[Wire]:
+    return [
+        {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{layer}.{size}.certferry")),
+            "name": f"{layer}_flavor.elb.{size}",
+            "type": layer,
+            "shared": True,
+            "project_id": call.actor.project_id,
+            "flavor_sold_out": False,
+            "public_border_group": "center",
+            "category": 0,
+            "info": {"connection": n * 10_000, "cps": n * 100, "bandwidth": n * 1000, "qps": n * 200},
+        }
+        for layer in ("L4", "L7")
+        for size, n in _SIZES
+    ]
+
+
+def availability_zones(call: Call) -> Answer:
+    """GET: a list of sets of zones; ours are one set."""
+    zones = [
+        {
+            "code": code,
+            "state": "ACTIVE",
+            "protocol": ["L4", "L7"],
+            "public_border_group": "center",
+            "category": 0,
+        }
+        for code in call.settings.availability_zones
+    ]
+    return Answer(200, {"availability_zones": [zones]})
+
+
+def quotas(call: Call) -> Answer:
+    """GET: the limits; -1 is none."""
+    return Answer(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
+
+
+def quota_details(call: Call) -> Answer:
+    """GET: the limits of what is counted, and how much of each is used."""
+    world, project = call.world, call.actor.project_id
+    wanted = {value for key, value in call.query if key == "quota_key"}
+    details = [
+        {"quota_key": key, "quota_limit": limit, "used": len(world.of_project(key, project)), "unit": "count"}
+        for key, limit in _quota(call).items()
+        if key in RESOURCES and (not wanted or key in wanted)
+    ]
+    return Answer(200, {"quotas": details})
+
+
+def _quota(call: Call) -> dict[str, Any]:
+    limits = msgspec.structs.asdict(call.settings.limits)
+    ours = ("sni_certificates", "sni_names", "certificate_names")
+    none_yet = ("ipgroup", "security_policy")
+    known = {key: value for key, value in limits.items() if key not in ours}
+    return known | dict.fromkeys(none_yet, 0) | {"listeners_per_pool": -1}
+
+
+def _unrendered(call: Call, world: World, row: Row) -> Wire:
+    raise AssertionError("flavors are no rows")
+
+
+_FLAVORS: Final = Resource(kind="flavor", plural="flavors", render=_unrendered)
+
+ROUTES: Final = (
+    Route("GET", "/system-security-policies", system_security_policies, "List system security policies"),
+    Route("GET", "/flavors", flavors, "List flavors"),
+    Route("GET", "/flavors/{id}", flavor, "Show a flavor"),
+    Route("GET", "/availability-zones", availability_zones, "List availability zones"),
+    Route("GET", "/quotas", quotas, "Show quotas"),
+    Route("GET", "/quotas/details", quota_details, "Show quotas and their use"),
+)

@@ -1,0 +1,288 @@
+"""Certificates (elb-v3-api.md 2): the resource that everything here is about.
+
+A PUT of content keeps the id, and every listener follows at once. Private keys come in here, go into
+``Content``, and do not come out unless the setting says so.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from certferry.core.model import domain_names
+from certferry.core.pem import Chain, Defect, PrivateKey, parse_chain, parse_key, parse_pair
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    times,
+    unchanged,
+    within_quota,
+)
+from certferry.elb.api.fields import PROTECTION, Flag, Protected, Text
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.bindings import bound_names, check_certificate, past_names, users
+from certferry.elb.errors import conflict, malformed, unusable
+from certferry.elb.locks import check_own_marks, check_writable
+from certferry.elb.projection import source
+from certferry.elb.store import Transaction
+from certferry.elb.world import Content, Row, World
+
+_HIDDEN: Final = "******"
+_ASTERISKS: Final = re.compile(r"\*+")
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+class CertificateSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The Secret that a controller's certificate follows."""
+
+    cluster: Annotated[str, Meta(max_length=255)] = ""
+    namespace: Annotated[str, Meta(max_length=255)] = ""
+    secret: Annotated[str, Meta(max_length=255)] = ""
+
+
+class CertificateExtension(msgspec.Struct, frozen=True, kw_only=True):
+    """What only Certferry knows of; taken from controllers alone."""
+
+    source: CertificateSource | UnsetType | None = UNSET
+
+
+class CertificateUpdate(Protected, frozen=True, kw_only=True):
+    """What may be changed."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    certificate: str | UnsetType = UNSET
+    private_key: str | UnsetType | None = UNSET
+    domain: Annotated[str, Meta(max_length=10000)] | UnsetType | None = UNSET
+    scm_certificate_id: Text = UNSET
+    source: Text = UNSET
+    certferry: CertificateExtension | UnsetType | None = UNSET
+
+
+class CertificateCreate(CertificateUpdate, frozen=True, kw_only=True):
+    """A new certificate; `private_key` is required for a server certificate."""
+
+    certificate: str
+    type: Annotated[str, Meta(max_length=16)] | UnsetType | None = UNSET
+    admin_state_up: Flag = UNSET
+    enterprise_project_id: Text = UNSET
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "description": "",
+    "type": "server",
+    "domain": "",
+    "scm_certificate_id": None,
+    "source": None,
+    "enterprise_project_id": "0",
+    **PROTECTION,
+}
+_NEW: Final = {
+    **_DEFAULTS,
+    "owner": None,
+    "source_cluster": None,
+    "source_namespace": None,
+    "source_secret": None,
+    "version": 1,
+}
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A certificate as answers show it."""
+    data, content = row.data, row.content
+    assert content is not None
+    chain = content.chain
+    shown = content.key.reveal() if content.key and call.settings.private_key_echo else None
+    origin = source(data)
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **{field: data[field] for field in _DEFAULTS},
+        "admin_state_up": True,
+        "certificate": chain.pem,
+        "private_key": (shown or _HIDDEN) if content.key else None,
+        "enc_certificate": None,
+        "enc_private_key": None,
+        "common_name": chain.common_name,
+        "fingerprint": chain.fingerprint,
+        "subject_alternative_names": list(chain.sans),
+        "expire_time": _instant(chain.not_after),
+        **times(row),
+        "certferry": {
+            "owner": data["owner"],
+            "source": msgspec.to_builtins(origin) if origin else None,
+            "digest": chain.digest,
+            "not_before": _instant(chain.not_before),
+            "findings": [],
+        },
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: a new certificate of this project, locked if a controller makes it."""
+    body = body_of(call, "certificate", CertificateCreate)
+    data = merged(_NEW, body.given, _DEFAULTS) | _origin(call, body.value)
+    _check_domain(data["domain"], call)
+    content = Content(version=1, chain=(pair := _first(body.value, data["type"]))[0], key=pair[1])
+
+    def decide(transaction: Transaction) -> Row:
+        within_quota(transaction.world, call, "certificate")
+        check_own_marks(data, call.actor)
+        return transaction.create(
+            "certificate", uuid.uuid4().hex, data | {"owner": call.actor.owner}, content
+        )
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields; certificate and key together are one change, and the same content is none."""
+    body = body_of(call, "certificate", CertificateUpdate)
+    chain, key = _given(body.value)
+
+    def decide(transaction: Transaction) -> Row:
+        before = asked(call, transaction.world, "certificate")
+        check_writable(before, call.actor)
+        unchanged(body, before, "type")
+        data = merged(before.data, body.given, _DEFAULTS) | _origin(call, body.value)
+        if {"name", "description"} & body.given.keys():
+            check_own_marks(data, call.actor)
+        if data["domain"] != before.data["domain"]:
+            _check_domain(data["domain"], call)
+        content = _replaced(before, chain, key)
+        names = {
+            row.id: bound_names(transaction.world, row.data) for row in _seats(transaction, before, data)
+        }
+        after = transaction.update(before, data | {"version": content.version}, content)
+        check_certificate(transaction.world, before, after, call.settings.limits)
+        for listener in _seats(transaction, before, data):
+            kept = past_names(transaction.world, listener, names[listener.id])
+            transaction.update(listener, {**listener.data, "past_names": kept})
+        return after
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE, unless a listener uses it."""
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "certificate")
+        check_writable(row, call.actor)
+        if used := users(transaction.world, row.id):
+            raise conflict(
+                f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}"
+            )
+        transaction.delete(row)
+
+    call.write(decide)
+    return Answer(204)
+
+
+def _seats(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The listeners whose names change when the certificate's domain becomes that of `data`."""
+    if domain_names(data["domain"]) == domain_names(before.data["domain"]):
+        return ()
+    return users(transaction.world, before.id, "sni_container_refs")
+
+
+def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | None]:
+    """The content of a new certificate; raises ``Refused`` (400)."""
+    try:
+        match kind:
+            case "server":
+                if not isinstance(value.private_key, str):
+                    raise malformed("A server certificate needs private_key")
+                pair = parse_pair(value.certificate, value.private_key)
+                return pair.chain, pair.key
+            case "client":
+                if isinstance(value.private_key, str) and value.private_key.strip():
+                    parse_key(value.private_key)
+                return parse_chain(value.certificate), None
+            case _:
+                raise malformed("type is server or client")
+    except Defect as defect:
+        raise unusable(defect.sentence) from None
+
+
+def _given(value: CertificateUpdate) -> tuple[Chain | None, PrivateKey | None]:
+    """The halves that a PUT carries; a key of asterisks is none. Raises ``Refused`` (400)."""
+    text = value.private_key if isinstance(value.private_key, str) else ""
+    try:
+        chain = parse_chain(value.certificate) if isinstance(value.certificate, str) else None
+        return chain, None if not text or _ASTERISKS.fullmatch(text) else parse_key(text)
+    except Defect as defect:
+        raise unusable(defect.sentence) from None
+
+
+def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Content:
+    """The content after a PUT: the one before where nothing differs. Raises ``Refused`` (400)."""
+    old = before.content
+    assert old is not None
+    if old.key is None and key is not None:
+        raise malformed("A certificate of type client has no private key")
+    new_chain, new_key = chain or old.chain, key or old.key
+    if new_key is not None and new_key.spki != new_chain.spki:
+        missing_half = "" if chain and key else "; send certificate and private_key together"
+        raise unusable(f"The private key does not belong to the certificate{missing_half}")
+    if new_chain.digest == old.chain.digest:  # and so the key: both have the leaf's public half
+        return old
+    return Content(version=old.version + 1, chain=new_chain, key=new_key)
+
+
+def _origin(call: Call, value: CertificateUpdate) -> dict[str, Any]:
+    """The source columns, where a controller says them."""
+    extension = value.certferry
+    if (
+        call.actor.owner is None
+        or not isinstance(extension, CertificateExtension)
+        or extension.source is UNSET
+    ):
+        return {}
+    said = extension.source or CertificateSource()
+    return {
+        "source_cluster": said.cluster or None,
+        "source_namespace": said.namespace or None,
+        "source_secret": said.secret or None,
+    }
+
+
+def _check_domain(domain: str, call: Call) -> None:
+    names = domain_names(domain)
+    most = call.settings.limits.certificate_names
+    if 0 <= most < len(names):
+        raise malformed(f"domain has {len(names)} names; at most {most} are allowed")
+    for name in names:
+        plain = name.removeprefix("*.")
+        if len(name) > 100 or not all(_LABEL.fullmatch(label) for label in plain.split(".")):
+            raise malformed(
+                f"domain: “{name[:100]}” is not a host name (letters, digits and hyphens, at most 100 "
+                "characters; a wildcard only as a leading *.)"
+            )
+
+
+def _instant(value: Any) -> str:
+    return str(value.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+RESOURCE: Final = Resource(kind="certificate", plural="certificates", render=render)
+
+ROUTES: Final = (
+    Route("GET", "/certificates", listing(RESOURCE), "List certificates"),
+    Route("POST", "/certificates", create, "Create a certificate", ("certificate", CertificateCreate), 201),
+    Route("GET", "/certificates/{id}", showing(RESOURCE), "Show a certificate"),
+    Route("PUT", "/certificates/{id}", update, "Update a certificate", ("certificate", CertificateUpdate)),
+    Route("DELETE", "/certificates/{id}", remove, "Delete a certificate", status=204),
+)

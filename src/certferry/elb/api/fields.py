@@ -1,0 +1,39 @@
+"""Types of wire fields that several resources share. UNSET is absent; None is null."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Text: TypeAlias = Annotated[str, Meta(max_length=255)] | UnsetType | None
+"""Up to 255 characters; null empties it."""
+Identifier: TypeAlias = Annotated[str, Meta(max_length=64)]
+Reference: TypeAlias = Identifier | UnsetType | None
+"""The id of another object; null and "" are none."""
+Flag: TypeAlias = bool | UnsetType | None
+Port: TypeAlias = Annotated[int, Meta(ge=1, le=65535)]
+Words: TypeAlias = list[Annotated[str, Meta(max_length=255)]] | UnsetType | None
+
+
+class Tag(Struct, frozen=True):
+    """A label of the user's."""
+
+    key: Annotated[str, Meta(max_length=128)]
+    value: Annotated[str, Meta(max_length=255)] = ""
+
+
+Tags: TypeAlias = list[Tag] | UnsetType | None
+
+
+class Protected(Struct, frozen=True, kw_only=True):
+    """The mark that tells consoles not to edit; the API takes changes all the same."""
+
+    protection_status: (
+        Annotated[str, Meta(pattern="^(nonProtection|consoleProtection)$")] | UnsetType | None
+    ) = UNSET
+    protection_reason: Annotated[str, Meta(max_length=255, pattern="^[^<>]*$")] | UnsetType | None = UNSET
+
+
+PROTECTION: dict[str, Any] = {"protection_status": "nonProtection", "protection_reason": ""}
+"""Defaults of ``Protected``."""

@@ -1,0 +1,168 @@
+"""Health monitors (elb-v3-api.md 5): how the members of a pool are checked; at most one a pool."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    required,
+    times,
+    unchanged,
+    within_quota,
+)
+from certferry.elb.api.fields import Flag, Identifier, Port, Text
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.errors import conflict, malformed
+from certferry.elb.store import Transaction
+from certferry.elb.world import Row, World
+
+Kind = Annotated[str, Meta(pattern="^(TCP|UDP_CONNECT|HTTP|HTTPS|TLS|GRPC)$")]
+Seconds = Annotated[int, Meta(ge=1, le=50)]
+Tries = Annotated[int, Meta(ge=1, le=10)]
+
+
+class HealthMonitorUpdate(Struct, frozen=True, kw_only=True):
+    """What may be changed."""
+
+    name: Text = UNSET
+    admin_state_up: Flag = UNSET
+    type: Kind | UnsetType = UNSET
+    delay: Seconds | UnsetType = UNSET
+    timeout: Seconds | UnsetType = UNSET
+    max_retries: Tries | UnsetType = UNSET
+    max_retries_down: Tries | UnsetType | None = UNSET
+    http_method: Annotated[str, Meta(pattern="^(GET|HEAD|POST)$")] | UnsetType | None = UNSET
+    url_path: Annotated[str, Meta(pattern="^/", max_length=255)] | UnsetType | None = UNSET
+    expected_codes: Annotated[str, Meta(pattern=r"^\d{1,3}([-,]\d{1,3})*$")] | UnsetType | None = UNSET
+    domain_name: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
+    monitor_port: Port | UnsetType | None = UNSET
+
+
+class HealthMonitorCreate(HealthMonitorUpdate, frozen=True, kw_only=True):
+    """A new health monitor."""
+
+    pool_id: Identifier
+    type: Kind
+    delay: Seconds
+    timeout: Seconds
+    max_retries: Tries
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "admin_state_up": True,
+    "type": None,
+    "delay": None,
+    "timeout": None,
+    "max_retries": None,
+    "max_retries_down": 3,
+    "http_method": None,
+    "url_path": None,
+    "expected_codes": None,
+    "domain_name": None,
+    "monitor_port": None,
+}
+_HTTP: Final = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A health monitor as answers show it."""
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **{field: row.data[field] for field in _DEFAULTS},
+        "pools": [{"id": row.data["pool_id"]}],
+        **times(row),
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: the health monitor of a pool."""
+    body = body_of(call, "healthmonitor", HealthMonitorCreate)
+    pool_id = body.value.pool_id
+    data = _filled(merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": pool_id}
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        within_quota(world, call, "healthmonitor")
+        pool = required(world, "pool", pool_id, call.actor.project_id)
+        if world.find("healthmonitor", "pool_id", pool_id):
+            raise conflict(f"Pool {pool_id} has a health monitor already")
+        _fits(data, pool)
+        return transaction.create("healthmonitor", str(uuid.uuid4()), data)
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields."""
+    body = body_of(call, "healthmonitor", HealthMonitorUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        before = asked(call, world, "healthmonitor")
+        unchanged(body, before, "pool_id")
+        data = _filled(merged(before.data, body.given, _DEFAULTS))
+        _fits(data, required(world, "pool", data["pool_id"], call.actor.project_id))
+        return transaction.update(before, data)
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE: members count as healthy again."""
+    call.write(lambda transaction: transaction.delete(asked(call, transaction.world, "healthmonitor")))
+    return Answer(204)
+
+
+def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """With the defaults that depend on the type."""
+    if data["type"] in ("HTTP", "HTTPS"):
+        return {**data, **{field: data[field] or value for field, value in _HTTP.items()}}
+    if data["type"] == "GRPC":
+        return {**data, "expected_codes": data["expected_codes"] or "0", "url_path": data["url_path"] or "/"}
+    return dict(data)
+
+
+def _fits(data: Mapping[str, Any], pool: Row) -> None:
+    datagrams = pool.data["protocol"] in ("UDP", "QUIC")
+    if datagrams != (data["type"] == "UDP_CONNECT"):
+        raise malformed(f"A pool of protocol {pool.data['protocol']} cannot be checked by {data['type']}")
+
+
+RESOURCE: Final = Resource(
+    kind="healthmonitor", plural="healthmonitors", render=render, nested={"pool_id": "pools"}
+)
+
+ROUTES: Final = (
+    Route("GET", "/healthmonitors", listing(RESOURCE), "List health monitors"),
+    Route(
+        "POST",
+        "/healthmonitors",
+        create,
+        "Create a health monitor",
+        ("healthmonitor", HealthMonitorCreate),
+        201,
+    ),
+    Route("GET", "/healthmonitors/{id}", showing(RESOURCE), "Show a health monitor"),
+    Route(
+        "PUT",
+        "/healthmonitors/{id}",
+        update,
+        "Update a health monitor",
+        ("healthmonitor", HealthMonitorUpdate),
+    ),
+    Route("DELETE", "/healthmonitors/{id}", remove, "Delete a health monitor", status=204),
+)

@@ -1,0 +1,284 @@
+"""Forwarding policies (elb-v3-api.md 6): what a listener does with requests that match all rules."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    references,
+    required,
+    times,
+    unchanged,
+    within_quota,
+)
+from certferry.elb.api.fields import Flag, Identifier, Reference, Text
+from certferry.elb.api.health import policy_status
+from certferry.elb.api.listeners import check_pool
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.rules import RuleCreate, check_rules, forget_names, rule_data
+from certferry.elb.errors import conflict, malformed, over_quota
+from certferry.elb.store import Transaction
+from certferry.elb.world import Row, World
+
+Part = Annotated[str, Meta(max_length=255)]
+Action = Annotated[
+    str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")
+]
+
+
+class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
+    """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
+
+    status_code: Annotated[str, Meta(pattern="^30[12378]$")]
+    protocol: Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")] = "${protocol}"
+    host: Part = "${host}"
+    port: Annotated[str, Meta(max_length=16)] = "${port}"
+    path: Part = "${path}"
+    query: Part = "${query}"
+
+
+class FixedResponseConfig(Struct, frozen=True, kw_only=True):
+    """The answer of FIXED_RESPONSE."""
+
+    status_code: Annotated[str, Meta(pattern=r"^[245]\d\d$")]
+    content_type: Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")] = (
+        "text/plain"
+    )
+    message_body: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class RedirectPool(Struct, frozen=True, kw_only=True):
+    """A pool and its weight."""
+
+    pool_id: Identifier
+    weight: Annotated[int, Meta(ge=0, le=100)] = 1
+
+
+class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
+    """What may be changed; rules replace all that were there."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    admin_state_up: Flag = UNSET
+    priority: Annotated[int, Meta(ge=0, le=10000)] | UnsetType | None = UNSET
+    redirect_pool_id: Reference = UNSET
+    redirect_pools_config: list[RedirectPool] | UnsetType | None = UNSET
+    redirect_listener_id: Reference = UNSET
+    redirect_url_config: RedirectUrlConfig | UnsetType | None = UNSET
+    fixed_response_config: FixedResponseConfig | UnsetType | None = UNSET
+    rules: list[RuleCreate] | UnsetType | None = UNSET
+
+
+class L7PolicyCreate(L7PolicyUpdate, frozen=True, kw_only=True):
+    """A new policy."""
+
+    listener_id: Identifier
+    action: Action
+    enterprise_project_id: Text = UNSET
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "description": "",
+    "admin_state_up": True,
+    "priority": None,
+    "redirect_pool_id": None,
+    "redirect_pools_config": None,
+    "redirect_listener_id": None,
+    "redirect_url_config": None,
+    "fixed_response_config": None,
+    "enterprise_project_id": "0",
+}
+_TARGETS: Final = {
+    "REDIRECT_TO_POOL": ("redirect_pool_id", "redirect_pools_config"),
+    "REDIRECT_TO_LISTENER": ("redirect_listener_id",),
+    "REDIRECT_TO_URL": ("redirect_url_config",),
+    "FIXED_RESPONSE": ("fixed_response_config",),
+}
+"""Action → the fields of which it needs one; those of the others it must not have."""
+_FIXED: Final[dict[str, Any]] = {
+    "position": 100,
+    "redirect_url": None,
+    "redirect_pools_sticky_session_config": None,
+    "redirect_pools_extend_config": None,
+}
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A policy as answers show it."""
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **_FIXED,
+        **{field: row.data[field] for field in _DEFAULTS},
+        "action": row.data["action"],
+        "listener_id": row.data["listener_id"],
+        "provisioning_status": policy_status(world, row),
+        "rules": references(world.find("rule", "l7policy_id", row.id)),
+        **times(row),
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: a new policy, with its rules."""
+    body = body_of(call, "l7policy", L7PolicyCreate)
+    value, rules = body.value, _rules(body.given)
+    own = {"action": value.action, "listener_id": value.listener_id}
+    data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own)
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        within_quota(world, call, "l7policy")
+        listener = required(world, "listener", value.listener_id, call.actor.project_id)
+        siblings = world.find("l7policy", "listener_id", listener.id)
+        limit = call.settings.limits.l7policies_per_listener
+        if 0 <= limit <= len(siblings):
+            raise over_quota("l7policies_per_listener", limit)
+        data["priority"] = _priority(data, listener, siblings)
+        _check(call, world, data, listener)
+        check_rules(rules, listener.data["enhance_l7policy_enable"], call)
+        row = transaction.create("l7policy", str(uuid.uuid4()), data)
+        _add(transaction, row, rules)
+        return row
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields; given rules replace all rules."""
+    body = body_of(call, "l7policy", L7PolicyUpdate)
+    rules = _rules(body.given)
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        before = asked(call, world, "l7policy")
+        unchanged(body, before, "action", "listener_id")
+        listener = required(world, "listener", before.data["listener_id"], call.actor.project_id)
+        data = _tidied(merged(before.data, body.given, _DEFAULTS))
+        siblings = world.find("l7policy", "listener_id", listener.id)
+        data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
+        _check(call, world, data, listener)
+        row = transaction.update(before, data)
+        if "rules" in body.given:
+            check_rules(rules, listener.data["enhance_l7policy_enable"], call)
+            _replace(transaction, row, rules)
+            forget_names(transaction, listener)
+        return row
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE, with its rules."""
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "l7policy")
+        listener = required(transaction.world, "listener", row.data["listener_id"], row.project_id)
+        _replace(transaction, row, ())
+        transaction.delete(row)
+        forget_names(transaction, listener)
+
+    call.write(decide)
+    return Answer(204)
+
+
+def _rules(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [rule_data(rule) for rule in given.get("rules") or ()]
+
+
+def _add(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any]]) -> None:
+    for rule in rules:
+        transaction.create("rule", str(uuid.uuid4()), {**rule, "l7policy_id": policy.id})
+
+
+def _replace(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any]]) -> None:
+    """All rules of `policy`; those that stay the same keep their ids."""
+    wanted = [{**rule, "l7policy_id": policy.id} for rule in rules]
+    for row in transaction.world.find("rule", "l7policy_id", policy.id):
+        if row.data in wanted:
+            wanted.remove(dict(row.data))
+        else:
+            transaction.delete(row)
+    _add(transaction, policy, wanted)
+
+
+def _tidied(data: dict[str, Any]) -> dict[str, Any]:
+    references = ("redirect_pool_id", "redirect_listener_id", "redirect_pools_config")
+    return {**data, **{field: data[field] or None for field in references}}
+
+
+def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -> int | None:
+    """The priority that a policy gets; raises ``Refused``."""
+    priority = data["priority"]
+    if data["action"] == "REDIRECT_TO_LISTENER":
+        return priority or 0
+    if not listener.data["enhance_l7policy_enable"]:
+        if priority is not None:
+            raise malformed("priority needs advanced forwarding: set enhance_l7policy_enable of the listener")
+        return None
+    taken = {row.data["priority"] for row in siblings} - {None}
+    if priority is None:
+        return min(max(taken, default=0) + 1, 10_000)
+    if priority == 0:
+        raise malformed("priority 0 is for policies of action REDIRECT_TO_LISTENER")
+    if priority in taken:
+        raise conflict(f"Another policy of listener {listener.id} has priority {priority}")
+    return int(priority)
+
+
+def _check(call: Call, world: World, data: Mapping[str, Any], listener: Row) -> None:
+    """Raises ``Refused`` unless the policy has what its action needs, and no more."""
+    action = data["action"]
+    for other, fields in _TARGETS.items():
+        given = [field for field in fields if data[field] is not None]
+        if other == action and not given:
+            raise malformed(f"Action {action} needs {' or '.join(fields)}")
+        if other != action and given:
+            raise malformed(f"{given[0]} does not go with action {action}")
+    if action in ("REDIRECT_TO_URL", "FIXED_RESPONSE") and not listener.data["enhance_l7policy_enable"]:
+        raise malformed(f"{action} needs advanced forwarding: set enhance_l7policy_enable of the listener")
+    if action == "REDIRECT_TO_LISTENER":
+        _check_listener(call, world, data["redirect_listener_id"], listener)
+    if (url := data["redirect_url_config"]) and all(
+        url[part] == f"${{{part}}}" for part in ("protocol", "host", "port", "path")
+    ):
+        raise malformed(
+            "redirect_url_config needs one of protocol, host, port, path: it would lead to itself"
+        )
+    shares = data["redirect_pools_config"] or ()
+    limit = call.settings.limits.pools_per_l7policy
+    if 0 <= limit < len(shares):
+        raise over_quota("pools_per_l7policy", limit)
+    for pool_id in filter(None, (data["redirect_pool_id"], *(share["pool_id"] for share in shares))):
+        check_pool(call, world, pool_id, listener.data["protocol"], listener.data["loadbalancer_id"])
+
+
+def _check_listener(call: Call, world: World, target_id: str, listener: Row) -> None:
+    target = required(world, "listener", target_id, call.actor.project_id)
+    if listener.data["protocol"] != "HTTP" or target.data["protocol"] != "HTTPS":
+        raise malformed("REDIRECT_TO_LISTENER leads from an HTTP listener to an HTTPS listener")
+    if target.data["loadbalancer_id"] != listener.data["loadbalancer_id"]:
+        raise malformed("redirect_listener_id is a listener of another load balancer")
+
+
+RESOURCE: Final = Resource(kind="l7policy", plural="l7policies", render=render)
+
+ROUTES: Final = (
+    Route("GET", "/l7policies", listing(RESOURCE), "List policies"),
+    Route("POST", "/l7policies", create, "Create a policy", ("l7policy", L7PolicyCreate), 201),
+    Route("GET", "/l7policies/{id}", showing(RESOURCE), "Show a policy"),
+    Route("PUT", "/l7policies/{id}", update, "Update a policy", ("l7policy", L7PolicyUpdate)),
+    Route("DELETE", "/l7policies/{id}", remove, "Delete a policy", status=204),
+)

@@ -1,0 +1,259 @@
+"""Listeners (elb-v3-api.md 3): a port, a protocol, and the certificates for it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    required,
+    times,
+    unchanged,
+    within_quota,
+)
+from certferry.elb.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.tls import TLS_POLICIES
+from certferry.elb.bindings import bound_names, check_listener, past_names
+from certferry.elb.errors import conflict, malformed, missing, over_quota
+from certferry.elb.store import Transaction
+from certferry.elb.vips import bind_of, check_port
+from certferry.elb.world import Row, World
+
+Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
+PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
+POOL_PROTOCOLS: Final = {"HTTP": ("HTTP",), "HTTPS": ("HTTP", "HTTPS", "GRPC")}
+"""Listener protocol → the protocols of pools it may send to."""
+
+
+class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may connect."""
+
+    ipgroup_id: Identifier
+    enable_ipgroup: bool = True
+    type: Annotated[str, Meta(pattern="^(white|black)$")] = "white"
+
+
+class ListenerUpdate(Protected, frozen=True, kw_only=True):
+    """What may be changed."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    admin_state_up: Flag = UNSET
+    default_pool_id: Reference = UNSET
+    default_tls_container_ref: Reference = UNSET
+    client_ca_tls_container_ref: Reference = UNSET
+    sni_container_refs: list[Identifier] | UnsetType | None = UNSET
+    sni_match_algo: Annotated[str, Meta(pattern="^(wildcard|longest_suffix)$")] | UnsetType | None = UNSET
+    tls_ciphers_policy: Text = UNSET
+    security_policy_id: Reference = UNSET
+    http2_enable: Flag = UNSET
+    keepalive_timeout: Annotated[int, Meta(ge=0, le=4000)] | UnsetType | None = UNSET
+    client_timeout: Seconds = UNSET
+    member_timeout: Seconds = UNSET
+    insert_headers: dict[str, bool | str | None] | UnsetType | None = UNSET
+    ipgroup: ListenerIpGroup | UnsetType | None = UNSET
+    enhance_l7policy_enable: Flag = UNSET
+    enable_member_retry: Flag = UNSET
+    transparent_client_ip_enable: Flag = UNSET
+    gzip_enable: Flag = UNSET
+
+
+class ListenerCreate(ListenerUpdate, frozen=True, kw_only=True):
+    """A new listener."""
+
+    loadbalancer_id: Identifier
+    protocol: Annotated[str, Meta(max_length=32)]
+    protocol_port: Port
+    tags: Tags = UNSET
+    enterprise_project_id: Text = UNSET
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "description": "",
+    "admin_state_up": True,
+    "default_pool_id": None,
+    "default_tls_container_ref": None,
+    "client_ca_tls_container_ref": None,
+    "sni_container_refs": [],
+    "sni_match_algo": "wildcard",
+    "tls_ciphers_policy": None,
+    "security_policy_id": None,
+    "http2_enable": False,
+    "keepalive_timeout": 60,
+    "client_timeout": 60,
+    "member_timeout": 60,
+    "insert_headers": {},
+    "ipgroup": None,
+    "enhance_l7policy_enable": False,
+    "enable_member_retry": True,
+    "transparent_client_ip_enable": True,
+    "gzip_enable": False,
+    "tags": [],
+    "enterprise_project_id": "0",
+    **PROTECTION,
+}
+_OWN: Final = {"loadbalancer_id", "past_names", "transport"}
+_FIXED: Final[dict[str, Any]] = {
+    "connection_limit": -1,
+    "proxy_protocol_enable": False,
+    "quic_config": None,
+    "port_ranges": None,
+    "ssl_early_data_enable": False,
+    "cps": None,
+    "connection": None,
+    "nat64_enable": False,
+}
+_REFERENCES: Final = (
+    "default_pool_id",
+    "default_tls_container_ref",
+    "client_ca_tls_container_ref",
+    "security_policy_id",
+)
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A listener as answers show it."""
+    loadbalancer = world.get("loadbalancer", row.data["loadbalancer_id"])
+    assert loadbalancer is not None
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **_FIXED,
+        **{field: value for field, value in row.data.items() if field not in _OWN},
+        "loadbalancers": [{"id": loadbalancer.id}],
+        **times(row),
+        "certferry": {
+            "bind_address": loadbalancer.data["vip_address"],
+            "bind_port": bind_of(loadbalancer, row.data["protocol_port"]),
+        },
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: a new listener on a free port."""
+    body = body_of(call, "listener", ListenerCreate)
+    value = body.value
+    if value.protocol not in PROTOCOLS:
+        raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
+    place = {
+        "protocol": PROTOCOLS[value.protocol],
+        "protocol_port": value.protocol_port,
+        "loadbalancer_id": value.loadbalancer_id,
+        "transport": "tcp",
+        "past_names": [],
+    }
+    data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | place)
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        within_quota(world, call, "listener")
+        loadbalancer = required(world, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
+        limit = call.settings.limits.listeners_per_loadbalancer
+        if 0 <= limit <= len(world.find("listener", "loadbalancer_id", loadbalancer.id)):
+            raise over_quota("listeners_per_loadbalancer", limit)
+        check_port(world, loadbalancer, value.protocol_port)
+        _check(call, world, data)
+        return transaction.create("listener", str(uuid.uuid4()), data)
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields; names that lose their certificate are remembered while they are routed."""
+    body = body_of(call, "listener", ListenerUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        world = transaction.world
+        before = asked(call, world, "listener")
+        unchanged(body, before, "protocol_port", "loadbalancer_id")
+        if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
+            raise malformed("protocol of a listener cannot be changed")
+        data = _tidied(merged(before.data, body.given, _DEFAULTS))
+        if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
+            raise malformed("enhance_l7policy_enable cannot be switched off again")
+        if data != before.data:
+            _check(call, world, data)
+        draft = msgspec.structs.replace(before, data=data)
+        data["past_names"] = past_names(world, draft, bound_names(world, before.data))
+        return transaction.update(before, data)
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE, unless policies or members of its default pool depend on it."""
+
+    def decide(transaction: Transaction) -> None:
+        world = transaction.world
+        row = asked(call, world, "listener")
+        for field in ("listener_id", "redirect_listener_id"):
+            if found := world.find("l7policy", field, row.id):
+                raise conflict(f"Listener {row.id} is used by l7policy {found[0].id}")
+        pool = row.data["default_pool_id"]
+        if pool and world.find("member", "pool_id", pool):
+            raise conflict(
+                f"Listener {row.id} has a default pool with members: take the pool {pool} away first"
+            )
+        transaction.delete(row)
+
+    call.write(decide)
+    return Answer(204)
+
+
+def _tidied(data: dict[str, Any]) -> dict[str, Any]:
+    """Empty references as none, and the default TLS policy where there is TLS."""
+    tidy = {**data, **{field: data[field] or None for field in _REFERENCES}}
+    if tidy["protocol"] == "HTTPS" and not tidy["tls_ciphers_policy"]:
+        tidy["tls_ciphers_policy"] = "tls-1-2"
+    if tidy["protocol"] == "HTTP":
+        tidy["tls_ciphers_policy"] = None
+    return tidy
+
+
+def _check(call: Call, world: World, data: dict[str, Any]) -> None:
+    check_listener(world, data, call.actor.project_id, call.settings.limits)
+    if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
+        raise malformed(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
+    if data["security_policy_id"]:
+        raise missing("security_policy", data["security_policy_id"])
+    if data["ipgroup"]:
+        raise missing("ipgroup", data["ipgroup"]["ipgroup_id"])
+    if not data["admin_state_up"]:
+        raise malformed("admin_state_up of a listener can only be true")
+    if data["default_pool_id"]:
+        check_pool(call, world, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
+
+
+def check_pool(call: Call, world: World, pool_id: str, protocol: str, loadbalancer_id: str) -> None:
+    """Raises ``Refused`` unless a listener of `protocol` on the load balancer can send to the pool."""
+    pool = required(world, "pool", pool_id, call.actor.project_id)
+    if pool.data["loadbalancer_id"] not in (None, loadbalancer_id):
+        raise malformed(f"Pool {pool_id} belongs to another load balancer")
+    if pool.data["protocol"] not in POOL_PROTOCOLS[protocol]:
+        raise malformed(f"A {protocol} listener cannot send to a pool of protocol {pool.data['protocol']}")
+
+
+RESOURCE: Final = Resource(
+    kind="listener", plural="listeners", render=render, nested={"loadbalancer_id": "loadbalancers"}
+)
+
+ROUTES: Final = (
+    Route("GET", "/listeners", listing(RESOURCE), "List listeners"),
+    Route("POST", "/listeners", create, "Create a listener", ("listener", ListenerCreate), 201),
+    Route("GET", "/listeners/{id}", showing(RESOURCE), "Show a listener"),
+    Route("PUT", "/listeners/{id}", update, "Update a listener", ("listener", ListenerUpdate)),
+    Route("DELETE", "/listeners/{id}", remove, "Delete a listener", status=204),
+)

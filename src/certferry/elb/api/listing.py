@@ -1,0 +1,143 @@
+"""Showing one and listing many, the same for every resource (elb-v3-api.md 1.2).
+
+Pages satisfy all three ways in which clients walk: by ``next_marker`` until it is absent, by the
+last id until a page is empty, and not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from certferry.elb.api.call import Answer, Call, Handler, asked
+from certferry.elb.errors import malformed, missing
+from certferry.elb.world import Row, World
+
+Wire = dict[str, Any]
+MOST: Final = 2000
+_PAGING: Final = ("limit", "marker", "page_reverse")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How one kind looks on the wire."""
+
+    kind: str
+    """The singular on the wire, and the kind of its rows."""
+    plural: str
+    render: Callable[[Call, World, Row], Wire]
+    nested: Mapping[str, str] = field(default_factory=dict)
+    """Filters on references: query key → the wire field whose ``id`` it compares."""
+    within: tuple[str, str] | None = None
+    """The kind it is part of, and the field (and path variable) that says of which."""
+
+    def one(self, call: Call, world: World, row: Row) -> Wire:
+        """A single object in its envelope."""
+        return {self.kind: self.render(call, world, row)}
+
+    def rows(self, call: Call, world: World) -> Sequence[Row]:
+        """All of the project, or of what the path names."""
+        if self.within is None:
+            return world.of_project(self.kind, call.actor.project_id)
+        kind, variable = self.within
+        return world.find(self.kind, variable, asked(call, world, kind, variable).id)
+
+    def row(self, call: Call, world: World) -> Row:
+        """The one that the path names, within what the path names."""
+        row = asked(call, world, self.kind)
+        if self.within is not None:
+            kind, variable = self.within
+            parent = asked(call, world, kind, variable)
+            if row.data[variable] != parent.id:
+                raise missing(self.kind, row.id)
+        return row
+
+
+def showing(resource: Resource) -> Handler:
+    """GET of one."""
+
+    def show(call: Call) -> Answer:
+        world = call.world
+        return Answer(200, resource.one(call, world, resource.row(call, world)))
+
+    return show
+
+
+def listing(resource: Resource) -> Handler:
+    """GET of many: filters, then one page."""
+
+    def index(call: Call) -> Answer:
+        world = call.world
+        wires = [resource.render(call, world, row) for row in resource.rows(call, world)]
+        page, info = paged(call.query, filtered(resource, call.query, wires))
+        return Answer(200, {resource.plural: page, "page_info": info})
+
+    return index
+
+
+def filtered(resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire]) -> list[Wire]:
+    """Those that match: one of the values of each key; keys that no object has are ignored."""
+    wanted: dict[str, set[str]] = {}
+    for key, value in query:
+        if key not in _PAGING:
+            wanted.setdefault(key, set()).add(value)
+    for key, values in wanted.items():
+        wires = [wire for wire in wires if not values.isdisjoint(_values(resource, wire, key, values))]
+    return wires
+
+
+def _values(resource: Resource, wire: Wire, key: str, otherwise: set[str]) -> set[str]:
+    """The values of one filter, as they are written in a query; `otherwise` for an unknown key."""
+    name = resource.nested.get(key, key)
+    if name not in wire:
+        return otherwise
+    value = wire[name]
+    return {_written(one) for one in (value if isinstance(value, list) else [value])}
+
+
+def _written(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return str(value.get("id", ""))
+        case None:
+            return ""
+        case _:
+            return str(value)
+
+
+def paged(query: Sequence[tuple[str, str]], wires: list[Wire]) -> tuple[list[Wire], Wire]:
+    """One page and its ``page_info``; raises ``Refused`` (400)."""
+    asked_for = dict(query)
+    limit = _limit(asked_for.get("limit"))
+    backwards = _flag(asked_for.get("page_reverse"))
+    start, end = 0, len(wires)
+    if (marker := asked_for.get("marker")) is not None:
+        at = next((n for n, wire in enumerate(wires) if wire["id"] == marker), None)
+        if at is None:
+            raise malformed("marker is not the id of an object in this list")
+        start, end = (start, at) if backwards else (at + 1, end)
+    start, end = (max(start, end - limit), end) if backwards else (start, min(end, start + limit))
+    page = wires[start:end]
+    info: Wire = {"current_count": len(page)}
+    if page:
+        info["previous_marker"] = page[0]["id"]
+        if end < len(wires):
+            info["next_marker"] = page[-1]["id"]
+    return page, info
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return MOST
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > MOST:
+        raise malformed(f"limit is a number from 0 to {MOST}")
+    return int(text)
+
+
+def _flag(text: str | None) -> bool:
+    if text is not None and text.lower() not in ("true", "false"):
+        raise malformed("page_reverse is true or false")
+    return text is not None and text.lower() == "true"

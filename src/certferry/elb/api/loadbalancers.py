@@ -1,0 +1,202 @@
+"""Load balancers (elb-v3-api.md 4): an address with listeners. Networks and zones are taken as they come."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    references,
+    times,
+    unchanged,
+    within_quota,
+)
+from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.statuses import statuses
+from certferry.elb.errors import conflict, malformed
+from certferry.elb.store import Transaction
+from certferry.elb.vips import placed
+from certferry.elb.world import Row, World
+
+
+class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):
+    """What may be changed."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    admin_state_up: Flag = UNSET
+    l4_flavor_id: Reference = UNSET
+    l7_flavor_id: Reference = UNSET
+    ip_target_enable: Flag = UNSET
+    elb_virsubnet_ids: Words = UNSET
+    deletion_protection_enable: Flag = UNSET
+    waf_failure_action: Text = UNSET
+
+
+class PublicIp(msgspec.Struct, frozen=True, kw_only=True):
+    """A public address to be made; which one it becomes is ours to say."""
+
+    ip_version: int | UnsetType | None = UNSET
+    network_type: Text = UNSET
+
+
+class LoadBalancerCreate(LoadBalancerUpdate, frozen=True, kw_only=True):
+    """A new load balancer; ``guaranteed`` can only be true."""
+
+    vip_address: Annotated[str, Meta(max_length=45)] | UnsetType | None = UNSET
+    vip_subnet_cidr_id: Reference = UNSET
+    ipv6_vip_virsubnet_id: Reference = UNSET
+    vpc_id: Reference = UNSET
+    provider: Text = UNSET
+    guaranteed: Flag = UNSET
+    availability_zone_list: Words = UNSET
+    publicip: PublicIp | UnsetType | None = UNSET
+    publicip_ids: Words = UNSET
+    tags: Tags = UNSET
+    enterprise_project_id: Text = UNSET
+    charge_mode: Text = UNSET
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "description": "",
+    "admin_state_up": True,
+    "l4_flavor_id": None,
+    "l7_flavor_id": None,
+    "ip_target_enable": True,
+    "elb_virsubnet_ids": [],
+    "deletion_protection_enable": False,
+    "waf_failure_action": "",
+    "vip_subnet_cidr_id": None,
+    "ipv6_vip_virsubnet_id": None,
+    "vpc_id": None,
+    "availability_zone_list": [],
+    "tags": [],
+    "enterprise_project_id": "0",
+    "charge_mode": "flavor",
+    **PROTECTION,
+}
+_FIXED: Final[dict[str, Any]] = {
+    "provider": "vlb",
+    "guaranteed": True,
+    "provisioning_status": "ACTIVE",
+    "operating_status": "ONLINE",
+    "ipv6_vip_address": None,
+    "ipv6_vip_port_id": None,
+    "billing_info": None,
+    "l4_scale_flavor_id": None,
+    "l7_scale_flavor_id": None,
+    "gw_flavor_id": None,
+    "loadbalancer_type": None,
+    "global_eips": [],
+    "elb_virsubnet_type": "ipv4",
+    "frozen_scene": None,
+    "autoscaling": {"enable": False, "min_l7_flavor_id": None},
+    "public_border_group": "center",
+    "service_lb_mode": None,
+    "log_group_id": None,
+    "log_topic_id": None,
+}
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A load balancer as answers show it."""
+    data = row.data
+    public = data["publicip_id"]
+    address = {"ip_version": 4} if public else None
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **_FIXED,
+        **{field: data[field] for field in _DEFAULTS},
+        "vip_address": data["vip_address"],
+        "vip_port_id": data["vip_port_id"],
+        "listeners": references(world.find("listener", "loadbalancer_id", row.id)),
+        "pools": references(world.find("pool", "loadbalancer_id", row.id)),
+        "publicips": [address | {"publicip_id": public, "publicip_address": data["vip_address"]}]
+        if address
+        else [],
+        "eips": [address | {"eip_id": public, "eip_address": data["vip_address"]}] if address else [],
+        **times(row),
+        "certferry": {field: data[field] for field in ("privileged_shift", "port_shift")},
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: a new load balancer with an address of ours."""
+    body = body_of(call, "loadbalancer", LoadBalancerCreate)
+    value = body.value
+    if value.guaranteed is False:
+        raise malformed("guaranteed can only be true: every load balancer here is dedicated")
+    wanted = value.vip_address if isinstance(value.vip_address, str) else None
+    bound = value.publicip_ids if isinstance(value.publicip_ids, list) else []
+    public = bound[0] if bound else str(uuid.uuid4()) if isinstance(value.publicip, PublicIp) else None
+    data = merged(_DEFAULTS, body.given, _DEFAULTS)
+    if not data["availability_zone_list"]:
+        data["availability_zone_list"] = list(call.settings.availability_zones[:1])
+
+    def decide(transaction: Transaction) -> Row:
+        within_quota(transaction.world, call, "loadbalancer")
+        own = {"vip_port_id": str(uuid.uuid4()), "publicip_id": public}
+        place = placed(transaction.world, call.settings, wanted)
+        return transaction.create("loadbalancer", str(uuid.uuid4()), data | own | place)
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields."""
+    body = body_of(call, "loadbalancer", LoadBalancerUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        before = asked(call, transaction.world, "loadbalancer")
+        unchanged(body, before, "vip_address", "vpc_id", "availability_zone_list")
+        return transaction.update(before, merged(before.data, body.given, _DEFAULTS))
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE, unless it has listeners or pools, or is protected."""
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "loadbalancer")
+        if row.data["deletion_protection_enable"]:
+            raise conflict(
+                f"Load balancer {row.id} is protected: set deletion_protection_enable to false first"
+            )
+        for kind in ("listener", "pool"):
+            if found := transaction.world.find(kind, "loadbalancer_id", row.id):
+                raise conflict(f"Load balancer {row.id} still has {kind} {found[0].id}")
+        transaction.delete(row)
+
+    call.write(decide)
+    return Answer(204)
+
+
+RESOURCE: Final = Resource(kind="loadbalancer", plural="loadbalancers", render=render)
+
+ROUTES: Final = (
+    Route("GET", "/loadbalancers", listing(RESOURCE), "List load balancers"),
+    Route(
+        "POST", "/loadbalancers", create, "Create a load balancer", ("loadbalancer", LoadBalancerCreate), 201
+    ),
+    Route("GET", "/loadbalancers/{id}", showing(RESOURCE), "Show a load balancer"),
+    Route(
+        "PUT", "/loadbalancers/{id}", update, "Update a load balancer", ("loadbalancer", LoadBalancerUpdate)
+    ),
+    Route("DELETE", "/loadbalancers/{id}", remove, "Delete a load balancer", status=204),
+    Route("GET", "/loadbalancers/{id}/statuses", statuses, "Show the status tree of a load balancer"),
+)

@@ -1,0 +1,200 @@
+"""Rules of a policy (elb-v3-api.md 6): each one condition; a policy takes what all of its rules match."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.core.envoy import re2_problem
+from certferry.elb.api.call import Answer, Call, Route, asked, body_of, merged, times
+from certferry.elb.api.fields import Flag
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.bindings import past_names
+from certferry.elb.errors import malformed, over_quota
+from certferry.elb.store import Transaction
+from certferry.elb.world import Row, World
+
+Kind = Annotated[str, Meta(pattern="^(HOST_NAME|PATH|METHOD|HEADER|QUERY_STRING|SOURCE_IP|COOKIE)$")]
+Comparison = Annotated[str, Meta(pattern="^(EQUAL_TO|STARTS_WITH|REGEX)$")]
+Value = Annotated[str, Meta(max_length=128)] | UnsetType | None
+
+_ONCE: Final = ("HOST_NAME", "PATH", "METHOD", "SOURCE_IP")
+"""Types of which a policy has at most one rule."""
+_ADVANCED: Final = ("METHOD", "HEADER", "QUERY_STRING", "SOURCE_IP", "COOKIE")
+"""Types that need advanced forwarding."""
+
+
+class RuleCondition(Struct, frozen=True, kw_only=True):
+    """One alternative of a rule."""
+
+    key: Annotated[str, Meta(max_length=128)] | None = None
+    value: Annotated[str, Meta(max_length=128)]
+
+
+class RuleUpdate(Struct, frozen=True, kw_only=True):
+    """What may be changed."""
+
+    compare_type: Comparison | UnsetType = UNSET
+    value: Value = UNSET
+    key: Value = UNSET
+    conditions: list[RuleCondition] | UnsetType | None = UNSET
+    invert: Flag = UNSET
+    admin_state_up: Flag = UNSET
+
+
+class RuleCreate(RuleUpdate, frozen=True, kw_only=True):
+    """A new rule: a value, or alternatives in conditions."""
+
+    type: Kind
+    compare_type: Comparison
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "type": None,
+    "compare_type": "EQUAL_TO",
+    "value": "",
+    "key": None,
+    "conditions": [],
+    "invert": False,
+    "admin_state_up": True,
+}
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A rule as answers show it."""
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **{field: row.data[field] for field in _DEFAULTS},
+        "provisioning_status": "ACTIVE",
+        **times(row),
+    }
+
+
+def rule_data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new rule from those given."""
+    return tidied(merged(_DEFAULTS, given, _DEFAULTS))
+
+
+def tidied(data: dict[str, Any]) -> dict[str, Any]:
+    """With conditions in one form, checked one by one. Raises ``Refused`` (400)."""
+    conditions = [{"key": one.get("key") or "", "value": one["value"]} for one in data["conditions"]]
+    data = {**data, "conditions": conditions, "value": data["value"] or ""}
+    kind, values = (
+        data["type"],
+        [value for value in (data["value"], *(c["value"] for c in conditions)) if value],
+    )
+    if not values:
+        raise malformed(f"A rule of type {kind} needs a value or conditions")
+    if data["compare_type"] != "EQUAL_TO" and kind != "PATH":
+        raise malformed(f"compare_type {data['compare_type']} is for rules of type PATH")
+    if kind in ("HEADER", "QUERY_STRING", "COOKIE") and not all(c["key"] for c in conditions):
+        raise malformed(f"Each condition of a rule of type {kind} needs a key")
+    if kind == "PATH":
+        _check_paths(data["compare_type"], values)
+    if kind == "HOST_NAME" and any("*" in value.removeprefix("*.") for value in values):
+        raise malformed("A HOST_NAME has * only as its first label")
+    return data
+
+
+def _check_paths(comparison: str, values: Sequence[str]) -> None:
+    for value in values:
+        if comparison != "REGEX" and not value.startswith("/"):
+            raise malformed("A PATH begins with /")
+        if comparison == "REGEX" and (problem := re2_problem(value)):
+            raise malformed(f"PATH “{value}”: {problem}")
+
+
+def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: Call) -> None:
+    """Raises ``Refused`` unless `rules` can stand together in one policy."""
+    for kind in _ONCE:
+        if sum(rule["type"] == kind for rule in rules) > 1:
+            raise malformed(f"A policy has at most one rule of type {kind}; use its conditions")
+    count = sum(max(1, len(rule["conditions"])) for rule in rules)
+    limit = call.settings.limits.condition_per_policy
+    if 0 <= limit < count:
+        raise over_quota("condition_per_policy", limit)
+    if advanced:
+        return
+    for rule in rules:
+        wild = rule["type"] == "HOST_NAME" and "*" in rule["value"]
+        if rule["type"] in _ADVANCED or rule["conditions"] or wild:
+            raise malformed(
+                f"This rule of type {rule['type']} needs advanced forwarding: "
+                "set enhance_l7policy_enable of the listener"
+            )
+
+
+def settle(transaction: Transaction, call: Call, policy: Row) -> None:
+    """After rules of `policy` changed: checks them together, and forgets past names without a rule."""
+    world = transaction.world
+    listener = world.get("listener", policy.data["listener_id"])
+    assert listener is not None
+    rules = [row.data for row in world.find("rule", "l7policy_id", policy.id)]
+    check_rules(rules, listener.data["enhance_l7policy_enable"], call)
+    forget_names(transaction, listener)
+
+
+def forget_names(transaction: Transaction, listener: Row) -> None:
+    """Drops the past names of `listener` that no rule mentions any more."""
+    kept = past_names(transaction.world, listener, ())
+    if kept != listener.data["past_names"]:
+        transaction.update(listener, {**listener.data, "past_names": kept})
+
+
+def create(call: Call) -> Answer:
+    """POST: one more condition of the policy."""
+    body = body_of(call, "rule", RuleCreate)
+    data = rule_data(body.given)
+
+    def decide(transaction: Transaction) -> Row:
+        policy = asked(call, transaction.world, "l7policy", "l7policy_id")
+        row = transaction.create("rule", str(uuid.uuid4()), data | {"l7policy_id": policy.id})
+        settle(transaction, call, policy)
+        return row
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields."""
+    body = body_of(call, "rule", RuleUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        before = RESOURCE.row(call, transaction.world)
+        if body.raw.get("type", before.data["type"]) != before.data["type"]:
+            raise malformed("type of a rule cannot be changed")
+        row = transaction.update(before, tidied(merged(before.data, body.given, _DEFAULTS)))
+        settle(transaction, call, asked(call, transaction.world, "l7policy", "l7policy_id"))
+        return row
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE."""
+
+    def decide(transaction: Transaction) -> None:
+        transaction.delete(RESOURCE.row(call, transaction.world))
+        settle(transaction, call, asked(call, transaction.world, "l7policy", "l7policy_id"))
+
+    call.write(decide)
+    return Answer(204)
+
+
+RESOURCE: Final = Resource(kind="rule", plural="rules", render=render, within=("l7policy", "l7policy_id"))
+_EVERY: Final = Resource(kind="rule", plural="rules", render=render)
+
+ROUTES: Final = (
+    Route("GET", "/l7policies/rules", listing(_EVERY), "List the rules of all policies"),
+    Route("GET", "/l7policies/{l7policy_id}/rules", listing(RESOURCE), "List the rules of a policy"),
+    Route("POST", "/l7policies/{l7policy_id}/rules", create, "Create a rule", ("rule", RuleCreate), 201),
+    Route("GET", "/l7policies/{l7policy_id}/rules/{id}", showing(RESOURCE), "Show a rule"),
+    Route("PUT", "/l7policies/{l7policy_id}/rules/{id}", update, "Update a rule", ("rule", RuleUpdate)),
+    Route("DELETE", "/l7policies/{l7policy_id}/rules/{id}", remove, "Delete a rule", status=204),
+)

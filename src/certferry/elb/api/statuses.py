@@ -1,0 +1,98 @@
+"""The status tree of a load balancer (elb-v3-api.md 4): everything under it, and how it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certferry.elb.api.call import Answer, Call, asked
+from certferry.elb.api.health import member_status, policy_status
+from certferry.elb.world import Row, World
+
+Wire = dict[str, Any]
+
+
+def statuses(call: Call) -> Answer:
+    """GET …/statuses."""
+    world = call.world
+    row = asked(call, world, "loadbalancer")
+    listeners = world.find("listener", "loadbalancer_id", row.id)
+    pools = world.find("pool", "loadbalancer_id", row.id)
+    tree = {
+        **_state(row, "ONLINE"),
+        "listeners": [_listener(world, one) for one in listeners],
+        "pools": [_pool(world, one) for one in pools],
+    }
+    tree["operating_status"] = _operating(row, tree["listeners"] + tree["pools"])
+    return Answer(200, {"statuses": {"loadbalancer": tree}})
+
+
+def _listener(world: World, row: Row) -> Wire:
+    policies = world.find("l7policy", "listener_id", row.id)
+    used = {
+        row.data["default_pool_id"],
+        *(policy.data["redirect_pool_id"] for policy in policies),
+        *(share["pool_id"] for policy in policies for share in policy.data["redirect_pools_config"] or ()),
+    }
+    pools = [_pool(world, pool) for one in sorted(filter(None, used)) if (pool := world.get("pool", one))]
+    shown = [_policy(world, policy) for policy in policies]
+    broken = any(policy["provisioning_status"] == "ERROR" for policy in shown)
+    return {
+        **_state(row, "DEGRADED" if broken else _operating(row, pools)),
+        "pools": pools,
+        "l7policies": shown,
+    }
+
+
+def _policy(world: World, row: Row) -> Wire:
+    rules = world.find("rule", "l7policy_id", row.id)
+    return {
+        "id": row.id,
+        "name": row.data["name"],
+        "action": row.data["action"],
+        "provisioning_status": policy_status(world, row),
+        "rules": [{"id": r.id, "type": r.data["type"], "provisioning_status": "ACTIVE"} for r in rules],
+    }
+
+
+def _pool(world: World, row: Row) -> Wire:
+    monitors = world.find("healthmonitor", "pool_id", row.id)
+    members = [
+        {
+            "id": member.id,
+            "address": member.data["address"],
+            "protocol_port": member.data["protocol_port"],
+            "provisioning_status": "ACTIVE",
+            "operating_status": member_status(world, member),
+        }
+        for member in world.find("member", "pool_id", row.id)
+    ]
+    return {
+        **_state(row, _operating(row, members)),
+        "healthmonitor": _monitor(monitors[0]) if monitors else {},
+        "members": members,
+    }
+
+
+def _monitor(row: Row) -> Wire:
+    return {
+        "id": row.id,
+        "name": row.data["name"],
+        "type": row.data["type"],
+        "provisioning_status": "ACTIVE",
+    }
+
+
+def _state(row: Row, operating: str) -> Wire:
+    return {
+        "id": row.id,
+        "name": row.data["name"],
+        "provisioning_status": "ACTIVE",
+        "operating_status": operating,
+    }
+
+
+def _operating(row: Row, parts: list[Wire]) -> str:
+    if not row.data["admin_state_up"]:
+        return "DISABLED"
+    degraded = any(part["operating_status"] in ("OFFLINE", "DEGRADED") for part in parts)
+    return "DEGRADED" if degraded else "ONLINE"

@@ -1,0 +1,153 @@
+"""The rules about certificates on listeners; every write that touches either comes through here.
+
+Pure: from a world that has the change in it to nothing, or to ``Refused``. Sources: elb-v3-api.md
+parts 2 and 3, ingress-and-certificates.md part 2.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from certferry.core.model import domain_names
+from certferry.core.pem import listed
+from certferry.elb.errors import Refused, conflict, malformed, missing, over_quota, unusable
+from certferry.elb.world import Row, World
+from certferry.settings import ElbLimits
+
+_SEATS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
+
+
+def users(world: World, certificate_id: str, *seats: str) -> tuple[Row, ...]:
+    """The listeners that use the certificate (on one of `seats`, if given)."""
+    found = {
+        row.id: row for seat in (seats or _SEATS) for row in world.find("listener", seat, certificate_id)
+    }
+    return tuple(found.values())
+
+
+def bound_names(world: World, listener: Mapping[str, Any]) -> set[str]:
+    """The names for which this listener has an SNI certificate."""
+    rows = (world.get("certificate", ref) for ref in listener["sni_container_refs"])
+    return {name for row in rows if row is not None for name in domain_names(row.data["domain"])}
+
+
+def check_listener(world: World, listener: Mapping[str, Any], project_id: str, limits: ElbLimits) -> None:
+    """Raises ``Refused`` unless the certificates of `listener` exist, fit, and can be served."""
+    default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
+    sni = listener["sni_container_refs"]
+    if listener["protocol"] != "HTTPS":
+        if default or authority or sni:
+            raise malformed("Only a listener of protocol HTTPS has certificates")
+        return
+    if not default:
+        raise malformed("A listener of protocol HTTPS needs default_tls_container_ref")
+    _server(world, default, project_id)
+    if authority:
+        _of_type(world, authority, project_id, "client")
+    if len(set(sni)) != len(sni):
+        raise malformed("sni_container_refs names a certificate twice")
+    if 0 <= limits.sni_certificates < len(sni):
+        raise over_quota("sni_container_refs", limits.sni_certificates)
+    check_sni(world, [_server(world, ref, project_id) for ref in sni], limits)
+
+
+def check_sni(world: World, certificates: Iterable[Row], limits: ElbLimits) -> None:
+    """Raises ``Refused`` unless each name belongs to one certificate, or to an RSA and an EC one."""
+    taken: dict[tuple[str, str], Row] = {}
+    for row in certificates:
+        names = domain_names(row.data["domain"])
+        if not names:
+            raise malformed(f"Certificate {row.id} has no domain; an SNI certificate needs one")
+        for name in names:
+            other = taken.setdefault((name, _family(row)), row)
+            if other is not row:
+                raise conflict(
+                    f"Two SNI certificates of one listener have the domain {name}: {other.id} and {row.id}"
+                )
+    names_in_all = {name for name, _ in taken}
+    if 0 <= limits.sni_names < len(names_in_all):
+        raise over_quota("SNI domain names of a listener", limits.sni_names)
+
+
+def check_certificate(world: World, before: Row, after: Row, limits: ElbLimits) -> None:
+    """Raises ``Refused`` unless `after` (already in `world`) can take the place of `before` in use."""
+    used = users(world, after.id, "default_tls_container_ref", "sni_container_refs")
+    if used and after.content is not before.content:
+        _loadable(after)
+    if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and _family(
+        before
+    ) == _family(after):
+        return
+    for listener in users(world, after.id, "sni_container_refs"):
+        if not domain_names(after.data["domain"]):
+            raise conflict(
+                f"The domain of certificate {after.id} cannot be emptied: "
+                f"listener {listener.id} uses it as SNI certificate"
+            )
+        rows = (world.get("certificate", ref) for ref in listener.data["sni_container_refs"])
+        check_sni(world, [row for row in rows if row is not None], limits)
+
+
+def past_names(world: World, listener: Row, before: Iterable[str]) -> list[str]:
+    """The names that had an SNI certificate on `listener` before, that still have a rule, sorted.
+
+    `before`: the names bound until now. `world` has the new state of everything else.
+    """
+    once = {*listener.data["past_names"], *before} - bound_names(world, listener.data)
+    return sorted(once & _ruled_names(world, listener.id)) if once else []
+
+
+def _ruled_names(world: World, listener_id: str) -> set[str]:
+    rules = (
+        rule
+        for policy in world.find("l7policy", "listener_id", listener_id)
+        for rule in world.find("rule", "l7policy_id", policy.id)
+        if rule.data["type"] == "HOST_NAME"
+    )
+    names = (
+        value
+        for rule in rules
+        for value in (rule.data["value"], *(c["value"] for c in rule.data["conditions"]))
+    )
+    return {name.lower() for name in names if name}
+
+
+def _server(world: World, identifier: str, project_id: str) -> Row:
+    row = _of_type(world, identifier, project_id, "server")
+    _loadable(row)
+    return row
+
+
+def _of_type(world: World, identifier: str, project_id: str, wanted: str) -> Row:
+    row = world.get("certificate", identifier)
+    if row is None or row.project_id != project_id:
+        raise missing("certificate", identifier)
+    if row.data["type"] != wanted:
+        raise malformed(f"Certificate {identifier} is of type {row.data['type']}; {wanted} is needed here")
+    return row
+
+
+def _loadable(row: Row) -> None:
+    if row.content is not None and not row.content.chain.loadable:
+        names = listed(row.content.chain.names) or row.content.chain.subject
+        raise unusable(
+            f"The certificate for {names} has a key of type {row.content.chain.key}, which cannot be served: "
+            "use RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519"
+        )
+
+
+def _family(row: Row) -> str:
+    assert row.content is not None
+    return "RSA" if row.content.chain.key.startswith("RSA") else "EC"
+
+
+__all__ = [
+    "Refused",
+    "bound_names",
+    "check_certificate",
+    "check_listener",
+    "check_sni",
+    "past_names",
+    "users",
+]

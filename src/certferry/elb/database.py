@@ -1,0 +1,126 @@
+"""The database file: how it is opened, and brought to the schema this program knows.
+
+The store and the identity service share what this opens. SQLite runs with a write-ahead log, a sync
+to disk per commit (an answered write survives a power cut) and deleted content overwritten. Another
+database may take its place: what is SQLite's alone stays in this file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+HEAD: Final = "0001"
+"""The newest schema; a test keeps it equal to the newest migration."""
+
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "wal_autocheckpoint=0",  # by ``checkpoint``: no request waits for it
+)
+
+
+class StoreUnusable(Exception):
+    """The store cannot be opened; the text says why and what to do."""
+
+
+class SchemaTooNew(StoreUnusable):
+    """A newer program has written this store."""
+
+
+def open_database(path: Path) -> Engine:
+    """The database at `path`, made and migrated as needed. Raises ``StoreUnusable``."""
+    engine = create_engine(
+        f"sqlite:///{path}",
+        hide_parameters=True,  # an error text would quote rows
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        connect_args={"timeout": 30},
+    )
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    try:
+        with _alone(path):
+            _migrate(engine, path)
+    except (OSError, OperationalError, DatabaseError) as error:
+        engine.dispose()
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        raise StoreUnusable(f"The store {path} cannot be opened: {reason}.") from None
+    except StoreUnusable:
+        engine.dispose()
+        raise
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same database for single statements that only read: they never wait for a writer."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def checkpoint(engine: Engine) -> None:
+    """Carries the write-ahead log over into the database file, beside readers and writers."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process migrates at a time; the file is made private before anything is in it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(path.with_name(path.name + ".migrating"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+        os.close(descriptor)
+
+
+def _configure(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _migrate(engine: Engine, path: Path) -> None:
+    with reading(engine).connect() as connection:
+        found = _schema(connection)
+    if found == HEAD:
+        return  # the usual start: Alembic's import alone would take longer than the rest
+
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "certferry.elb:migrations")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaTooNew(
+            f"The store {path} was written by a newer Certferry (schema {found}; this program knows "
+            f"{HEAD}). Start the newer program, or restore a backup made with this one."
+        )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _schema(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

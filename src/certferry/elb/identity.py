@@ -1,0 +1,239 @@
+"""Projects, users, their access keys and tokens.
+
+Authentication asks it on each request, straight from the database: what is revoked is revoked at
+once, by whatever process. ``certferry up`` calls ``bootstrap`` for the users of a new system.
+Passwords are kept as argon2 hashes, tokens as SHA-256, secret keys sealed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Engine, Row, Select, bindparam, delete, insert, select, update
+
+from certferry.elb import schema
+from certferry.elb.actor import ROLES, Actor
+from certferry.elb.database import reading
+from certferry.seal import Seal
+
+DOMAIN: Final = "Default"
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose resources these are."""
+
+    id: str
+    name: str
+    domain: str
+
+
+class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair for signed requests."""
+
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"AccessKey({self.access_key}, ***)"
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A token's user, project and time."""
+
+    actor: Actor
+    project: Project
+    issued_at: datetime
+    expires_at: datetime
+
+
+class Identity:
+    """The users of one store."""
+
+    def __init__(
+        self, engine: Engine, seal: Seal, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._engine = engine
+        self._reading = reading(engine)
+        self._seal = seal
+        self._clock = clock
+        self._hasher = PasswordHasher()
+        self._decoy = self._hasher.hash(secrets.token_hex())
+
+    def ensure_project(self, name: str, domain: str = DOMAIN) -> Project:
+        """The project of that name, made if there is none."""
+        with self._engine.begin() as connection:
+            table = schema.projects
+            found = connection.execute(select(table).where(table.c.name == name)).first()
+            if found is not None:
+                return Project(id=found.id, name=found.name, domain=found.domain)
+            project = Project(id=uuid.uuid4().hex, name=name, domain=domain)
+            connection.execute(
+                insert(table), {**msgspec.structs.asdict(project), "created_at": self._clock()}
+            )
+            return project
+
+    def ensure_user(
+        self,
+        name: str,
+        *,
+        role: str,
+        project: Project,
+        password: str | None = None,
+        cluster: str | None = None,
+    ) -> str:
+        """The id of the user, made or changed to be so; its password stays where none is given."""
+        assert role in ROLES
+        table, now = schema.users, self._clock()
+        wanted: dict[str, Any] = {"role": role, "project_id": project.id, "cluster": cluster}
+        with self._engine.begin() as connection:
+            found = connection.execute(select(table).where(table.c.name == name)).first()
+            known = (
+                found is not None and password is not None and self._matches(found.password_hash, password)
+            )
+            if password is not None and not known:
+                wanted["password_hash"] = self._hasher.hash(password)
+            if found is None:
+                new = {"id": uuid.uuid4().hex, "name": name, "created_at": now, "updated_at": now}
+                connection.execute(insert(table), {"password_hash": None} | wanted | new)
+                return new["id"]  # type: ignore[return-value]
+            if any(getattr(found, field) != value for field, value in wanted.items()):
+                connection.execute(update(table).where(table.c.id == found.id), {**wanted, "updated_at": now})
+            return str(found.id)
+
+    def ensure_access_key(self, user_id: str) -> AccessKey:
+        """The user's oldest access key, made if there is none."""
+        table = schema.credentials
+        with self._engine.begin() as connection:
+            found = connection.execute(
+                select(table).where(table.c.user_id == user_id).order_by(table.c.created_at)
+            ).first()
+            if found is not None:
+                return AccessKey(access_key=found.access_key, secret_key=self._secret(found))
+            pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
+            sealed = self._seal.seal(pair.secret_key.encode(), _purpose(pair.access_key))
+            connection.execute(
+                insert(table),
+                {
+                    "access_key": pair.access_key,
+                    "user_id": user_id,
+                    "sealed_secret": sealed,
+                    "created_at": self._clock(),
+                },
+            )
+            return pair
+
+    def by_access_key(self, access_key: str) -> tuple[Actor, str] | None:
+        """The user with this key and its secret key."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_BY_KEY, {"key": access_key}).first()
+        return (_actor(found), self._secret(found)) if found is not None else None
+
+    def by_password(self, name: str, password: str) -> Actor | None:
+        """The user, if that is its password. Takes as long for a user who does not exist."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_USERS.where(schema.users.c.name == name)).first()
+        usable = found is not None and found.password_hash is not None
+        matches = self._matches(
+            found.password_hash if found is not None and usable else self._decoy, password
+        )
+        return _actor(found) if found is not None and usable and matches else None
+
+    def name_of(self, user_id: str) -> str | None:
+        """The name of the user with this id."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_USERS.where(schema.users.c.id == user_id)).first()
+        return None if found is None else str(found.name)
+
+    def issue(self, actor: Actor, lifetime: timedelta) -> tuple[str, Session]:
+        """A new token, and what it stands for; tokens that have expired are forgotten."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(delete(schema.tokens).where(schema.tokens.c.expires_at < now))
+            connection.execute(
+                insert(schema.tokens),
+                {
+                    "hash": _hash(token),
+                    "user_id": actor.user_id,
+                    "issued_at": now,
+                    "expires_at": now + lifetime,
+                },
+            )
+        session = Session(actor=actor, project=self.project(actor), issued_at=now, expires_at=now + lifetime)
+        return token, session
+
+    def by_token(self, token: str) -> Session | None:
+        """What a token stands for, unless it is unknown or has expired."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_BY_TOKEN, {"hash": _hash(token)}).first()
+        if found is None or found.expires_at <= self._clock():
+            return None
+        project = Project(id=found.project_id, name=found.project_name, domain=found.domain)
+        return Session(
+            actor=_actor(found), project=project, issued_at=found.issued_at, expires_at=found.expires_at
+        )
+
+    def project(self, actor: Actor) -> Project:
+        """The project of `actor`."""
+        with self._reading.connect() as connection:
+            table = schema.projects
+            found = connection.execute(select(table).where(table.c.id == actor.project_id)).one()
+        return Project(id=found.id, name=found.name, domain=found.domain)
+
+    def _matches(self, stored: str | None, password: str) -> bool:
+        try:
+            return stored is not None and self._hasher.verify(stored, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _secret(self, found: Row[Any]) -> str:
+        return self._seal.unseal(found.sealed_secret, _purpose(found.access_key)).decode()
+
+
+def _purpose(access_key: str) -> str:
+    return f"credential:{access_key}"
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _actor(found: Row[Any]) -> Actor:
+    return Actor(
+        user_id=found.id,
+        name=found.name,
+        role=found.role,
+        project_id=found.project_id,
+        cluster=found.cluster,
+    )
+
+
+def _of_users(*more: Any) -> Select[Any]:
+    users = schema.users
+    return select(users.c.id, users.c.name, users.c.role, users.c.project_id, users.c.cluster, *more)
+
+
+_USERS: Final = _of_users(schema.users.c.password_hash)
+_BY_KEY: Final = (
+    _of_users(schema.credentials.c.access_key, schema.credentials.c.sealed_secret)
+    .join(schema.credentials, schema.credentials.c.user_id == schema.users.c.id)
+    .where(schema.credentials.c.access_key == bindparam("key"))
+)
+_BY_TOKEN: Final = (
+    _of_users(
+        schema.tokens.c.issued_at,
+        schema.tokens.c.expires_at,
+        schema.projects.c.name.label("project_name"),
+        schema.projects.c.domain,
+    )
+    .join(schema.tokens, schema.tokens.c.user_id == schema.users.c.id)
+    .join(schema.projects, schema.projects.c.id == schema.users.c.project_id)
+    .where(schema.tokens.c.hash == bindparam("hash"))
+)

@@ -1,0 +1,238 @@
+"""As much of Keystone as the clients of the ELB use (elb-v3-api.md 9.1): log in, and find the service.
+
+The application adds these endpoints. Errors have Keystone's body here, not the ELB's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from certferry.elb.actor import Actor
+from certferry.elb.auth import authenticated
+from certferry.elb.errors import Refused
+from certferry.elb.identity import Project, Session
+
+if TYPE_CHECKING:
+    from certferry.elb.api.application import Elb
+
+_TITLES: Final = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    429: "Too Many Requests",
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Something by id or by name."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: Named | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Named({self.id}, {self.name})"
+
+
+class _Password(msgspec.Struct, frozen=True):
+    user: Named
+
+
+class _Method(msgspec.Struct, frozen=True):
+    methods: list[str]
+    password: _Password | None = None
+
+
+class _Scope(msgspec.Struct, frozen=True):
+    project: Named | None = None
+
+
+class _Auth(msgspec.Struct, frozen=True):
+    identity: _Method
+    scope: _Scope | None = None
+
+
+class Login(msgspec.Struct, frozen=True):
+    """The body of POST /v3/auth/tokens."""
+
+    auth: _Auth
+
+
+def endpoints(elb: Elb) -> list[tuple[str, str, Endpoint, str]]:
+    """(path, method, endpoint, summary) of each."""
+    return [
+        ("/v3", "GET", _public(lambda request: _version(elb)), "Show the identity API"),
+        ("/v3/", "GET", _public(lambda request: _version(elb)), "Show the identity API"),
+        ("/v3/auth/tokens", "POST", _login(elb), "Log in"),
+        ("/v3/auth/tokens", "GET", _authenticated(elb, _show_token), "Show a token"),
+        ("/v3/auth/catalog", "GET", _authenticated(elb, _show_catalog), "Show the service catalog"),
+        ("/v3/projects", "GET", _authenticated(elb, _list_projects), "List projects"),
+        ("/v3/auth/projects", "GET", _authenticated(elb, _list_projects), "List projects"),
+    ]
+
+
+def _public(make: Callable[[Request], Any]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        return _json(200, make(request))
+
+    return answer
+
+
+def _login(elb: Elb) -> Endpoint:
+    from certferry.elb.api.application import read
+
+    async def answer(request: Request) -> Response:
+        address = request.client.host if request.client else ""
+        try:
+            presented = await read(request)
+            token, session = await run_in_threadpool(_logged_in, elb, presented.body, address)
+        except Refused as refused:
+            return _failure(refused)
+        body = {"token": _token(elb, session)}
+        return _json(201, body, {"X-Subject-Token": token})
+
+    return answer
+
+
+def _authenticated(elb: Elb, make: Callable[[Elb, Request, Actor], Any]) -> Endpoint:
+    from certferry.elb.api.application import read
+
+    async def answer(request: Request) -> Response:
+        def work() -> Any:
+            return make(elb, request, authenticated(elb.identity, presented, datetime.now(UTC)))
+
+        try:
+            presented = await read(request)
+            return _json(200, await run_in_threadpool(work))
+        except Refused as refused:
+            return _failure(refused)
+
+    return answer
+
+
+def _logged_in(elb: Elb, body: bytes, address: str) -> tuple[str, Session]:
+    """A new token; raises ``Refused``."""
+    try:
+        login = msgspec.json.decode(body, type=Login).auth
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Refused(400, "", "The body is not a password login") from None
+    user = login.identity.password.user if login.identity.password else None
+    if user is None or "password" not in login.identity.methods or user.password is None:
+        raise Refused(400, "", "Log in by password")
+    name = user.name or elb.identity.name_of(user.id or "") or ""
+    elb.logins.check(name, address)
+    actor = elb.identity.by_password(name, user.password)
+    if actor is None:
+        elb.logins.failed(name, address)
+        raise Refused(401, "", "The user or the password is wrong")
+    wanted = login.scope.project if login.scope else None
+    project = elb.identity.project(actor)
+    if wanted and not (wanted.id == project.id or (wanted.id is None and wanted.name == project.name)):
+        raise Refused(401, "", "The user has no role in this project")
+    return elb.identity.issue(actor, timedelta(hours=elb.settings.token_hours))
+
+
+def _show_token(elb: Elb, request: Request, actor: Actor) -> Any:
+    session = elb.identity.by_token(request.headers.get("x-subject-token", ""))
+    if session is None or session.actor.user_id != actor.user_id:
+        raise Refused(404, "", "The token is unknown or has expired")
+    return {"token": _token(elb, session)}
+
+
+def _show_catalog(elb: Elb, request: Request, actor: Actor) -> Any:
+    return {"catalog": _catalog(elb, actor.project_id)}
+
+
+def _list_projects(elb: Elb, request: Request, actor: Actor) -> Any:
+    """The user's project, if it has the name asked for; any name of our region is the project's."""
+    project = elb.identity.project(actor)
+    wanted = request.query_params.get("name")
+    shown = wanted in (None, project.name, elb.settings.region)
+    found = [
+        {
+            "id": project.id,
+            "name": wanted or project.name,
+            "domain_id": _domain(project)["id"],
+            "enabled": True,
+        }
+    ]
+    return {"projects": found if shown else [], "links": {}}
+
+
+def _version(elb: Elb) -> Any:
+    link = {"rel": "self", "href": f"{elb.origin}/v3/"}
+    return {"version": {"id": "v3.14", "status": "stable", "links": [link], "media-types": []}}
+
+
+def _token(elb: Elb, session: Session) -> Mapping[str, Any]:
+    actor, project = session.actor, session.project
+    return {
+        "methods": ["password"],
+        "issued_at": _instant(session.issued_at),
+        "expires_at": _instant(session.expires_at),
+        "user": {"id": actor.user_id, "name": actor.name, "domain": _domain(project)},
+        "project": {"id": project.id, "name": project.name, "domain": _domain(project)},
+        "roles": [{"id": actor.role, "name": actor.role}],
+        "catalog": _catalog(elb, project.id),
+    }
+
+
+def _catalog(elb: Elb, project_id: str) -> list[Mapping[str, Any]]:
+    places = (("identity", f"{elb.origin}/v3"), ("elbv3", f"{elb.origin}/v3/{project_id}"))
+    region = elb.settings.region
+    return [
+        {
+            "type": kind,
+            "id": _uid(kind),
+            "name": kind,
+            "endpoints": [
+                {
+                    "interface": "public",
+                    "region": region,
+                    "region_id": region,
+                    "url": url,
+                    "id": _uid(kind + url),
+                }
+            ],
+        }
+        for kind, url in places
+    ]
+
+
+def _domain(project: Project) -> Mapping[str, str]:
+    return {"id": "default" if project.domain == "Default" else _uid(project.domain), "name": project.domain}
+
+
+def _uid(text: str) -> str:
+    return uuid.uuid5(uuid.NAMESPACE_URL, text).hex
+
+
+def _instant(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _failure(refused: Refused) -> Response:
+    title = _TITLES.get(refused.status, "Error")
+    return _json(
+        refused.status, {"error": {"code": refused.status, "title": title, "message": refused.sentence}}
+    )
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type="application/json",
+        headers=dict(headers or {}),
+    )

@@ -1,0 +1,62 @@
+"""What Envoy said about what it was sent: per seat, and for everything else. Written by ``elb.stream``."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The last word on a seat. Accepted is not yet served: only a handshake shows that."""
+
+    digest: str
+    """Of the chain that was sent last (``Chain.digest``)."""
+    accepted: str | None = None
+    """Of the chain that Envoy accepted last."""
+    error: str = ""
+    """Why `digest` is not accepted, in Envoy's words or ours."""
+
+
+class Ledger:
+    """Statuses by seat, and refusals of other resources by (type URL, name)."""
+
+    def __init__(self) -> None:
+        self.seats: dict[str, SeatStatus] = {}
+        self.refusals: dict[tuple[str, str], str] = {}
+        self._refused: dict[str, tuple[str, int]] = {}
+
+    def retries(self, seat: str, digest: str) -> int:
+        """How often Envoy refused exactly this on `seat`."""
+        refused, times = self._refused.get(seat, ("", 0))
+        return times if refused == digest else 0
+
+    def sent(self, seat: str, digest: str) -> None:
+        """`digest` is on its way to `seat`."""
+        before = self.seats.get(seat)
+        accepted = before.accepted if before else None
+        error = before.error if before and before.digest == digest else ""
+        self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+
+    def accepted(self, seat: str, digest: str) -> None:
+        """Envoy took it."""
+        before = self.seats.get(seat)
+        if before is not None:
+            newest = before.digest == digest
+            error = "" if newest else before.error
+            self.seats[seat] = SeatStatus(digest=before.digest, accepted=digest, error=error)
+
+    def refused(self, seat: str, digest: str, error: str) -> None:
+        """Envoy, or we before it, would not have it."""
+        before = self.seats.get(seat)
+        self._refused[seat] = (digest, self.retries(seat, digest) + 1)
+        accepted = before.accepted if before else None
+        if before is None or before.digest == digest:
+            self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+
+    def spoiled(self, seat: str, digest: str) -> None:
+        """It was in a response that was refused, by its own fault or another's."""
+        self._refused[seat] = (digest, self.retries(seat, digest) + 1)
+
+    def removed(self, seat: str) -> None:
+        """The seat is no more."""
+        self.seats.pop(seat, None)
+        self._refused.pop(seat, None)

@@ -1,0 +1,61 @@
+"""Processes that may outlive us, told apart from others that get their pid later. Used by ``elb.envoy``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+_PROC = Path("/proc")
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A process for all time: its pid, and when it was started as the system says it."""
+
+    pid: int
+    started: str
+
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return identify(self.pid) == self
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal, if it still runs."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def identify(pid: int) -> Identity | None:
+    """Who has `pid` now; None if nobody has, or only a zombie."""
+    started = _from_proc(pid) if _PROC.joinpath("self").exists() else _from_ps(pid)
+    return Identity(pid, started) if started else None
+
+
+def _from_proc(pid: int) -> str:
+    try:
+        # The command's name stands in parentheses and may hold anything.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    if fields[0] in "ZX":
+        return ""
+    return f"{fields[19]}@{_boot()}"
+
+
+def _boot() -> str:
+    """Start times count from the boot, so they are told apart by it."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _from_ps(pid: int) -> str:
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return "" if text.startswith("Z") else text.partition(" ")[2].strip()

@@ -1,0 +1,142 @@
+"""From rows to the model that the data plane is computed from.
+
+The store calls this after each commit with what was touched; everything else is shared with the
+state before. It decides nothing: fields are carried over as they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core import model
+from certferry.core.pem import PrivateKey
+from certferry.elb.publication import Publication
+from certferry.elb.world import Row, World
+
+_HOME: Final[dict[str, tuple[str, str]]] = {
+    "loadbalancer": ("loadbalancers", ""),
+    "listener": ("listeners", ""),
+    "certificate": ("certificates", ""),
+    "pool": ("pools", ""),
+    "member": ("pools", "pool_id"),
+    "healthmonitor": ("pools", "pool_id"),
+    "l7policy": ("policies", ""),
+    "rule": ("policies", "l7policy_id"),
+}
+"""Kind → the map of ``State`` it appears in, and the field with the id of what it is part of."""
+
+
+def published(world: World, before: Publication, touched: Sequence[Row]) -> Publication:
+    """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
+    changed: dict[str, set[str]] = {}
+    for row in touched:
+        home, part_of = _HOME[row.kind]
+        changed.setdefault(home, set()).add(str(row.data[part_of]) if part_of else row.id)
+    maps: dict[str, Mapping[str, Any]] = {}
+    for home, identifiers in changed.items():
+        objects = dict(getattr(before.state, home))
+        for identifier in sorted(identifiers):
+            made = _MAKERS[home](world, identifier)
+            if made is None:
+                objects.pop(identifier, None)
+            else:
+                objects[identifier] = made
+        maps[home] = objects
+    return Publication(msgspec.structs.replace(before.state, **maps), _keys(world, before.keys, touched))
+
+
+def _keys(world: World, before: Mapping[str, PrivateKey], touched: Iterable[Row]) -> Mapping[str, PrivateKey]:
+    """`before`, with the keys that the touched certificates have now, less those that none has."""
+    certificates = [row for row in touched if row.kind == "certificate"]
+    if not certificates:
+        return before
+    keys = dict(before)
+    gone = set()
+    for row in certificates:
+        if row.content is not None and row.content.key is not None:
+            keys[row.content.chain.digest] = row.content.key
+            if world.get("certificate", row.id) is not row:
+                gone.add(row.content.chain.digest)
+    if gone:
+        rows = world.table("certificate").rows.values()
+        gone -= {row.content.chain.digest for row in rows if row.content is not None}
+        for digest in gone:
+            del keys[digest]
+    return keys
+
+
+def _loadbalancer(world: World, identifier: str) -> model.LoadBalancer | None:
+    row = world.get("loadbalancer", identifier)
+    return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.LoadBalancer)
+
+
+def _listener(world: World, identifier: str) -> model.Listener | None:
+    row = world.get("listener", identifier)
+    return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.Listener)
+
+
+def _certificate(world: World, identifier: str) -> model.Certificate | None:
+    row = world.get("certificate", identifier)
+    if row is None:
+        return None
+    data = row.data
+    return model.Certificate(
+        id=row.id,
+        chain=row.content.chain if row.content else None,
+        name=data["name"],
+        description=data["description"],
+        type=data["type"],
+        domain=model.domain_names(data["domain"]),
+        owner=data["owner"],
+        source=source(data),
+        protection_status=data["protection_status"],
+        protection_reason=data["protection_reason"],
+    )
+
+
+def source(data: Mapping[str, Any]) -> model.Source | None:
+    """The Secret that the certificate with these fields follows."""
+    if not data["source_secret"]:
+        return None
+    return model.Source(
+        cluster=data["source_cluster"] or "",
+        namespace=data["source_namespace"] or "",
+        secret=data["source_secret"],
+    )
+
+
+def _pool(world: World, identifier: str) -> model.Pool | None:
+    row = world.get("pool", identifier)
+    if row is None:
+        return None
+    monitors = world.find("healthmonitor", "pool_id", identifier)
+    return msgspec.convert(
+        {
+            **row.data,
+            "id": row.id,
+            "loadbalancer_id": row.data["loadbalancer_id"] or "",
+            "members": [{**m.data, "id": m.id} for m in world.find("member", "pool_id", identifier)],
+            "healthmonitor": {**monitors[0].data, "id": monitors[0].id} if monitors else None,
+        },
+        model.Pool,
+    )
+
+
+def _policy(world: World, identifier: str) -> model.Policy | None:
+    row = world.get("l7policy", identifier)
+    if row is None:
+        return None
+    rules = [{**rule.data, "id": rule.id} for rule in world.find("rule", "l7policy_id", identifier)]
+    return msgspec.convert({**row.data, "id": row.id, "rules": rules}, model.Policy)
+
+
+_MAKERS: Final = {
+    "loadbalancers": _loadbalancer,
+    "listeners": _listener,
+    "certificates": _certificate,
+    "pools": _pool,
+    "policies": _policy,
+}

@@ -1,0 +1,211 @@
+"""The tables of the ELB's store.
+
+The store and the identity service write them, the migrations make them. One table per resource:
+typed columns for what identifies, refers or is constrained, and ``data`` (JSON) for the other wire
+fields, so that a further field costs no migration. Nothing here is SQLite's alone.
+
+No column holds a private key or a secret key in clear: they are in ``sealed_*`` columns.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeDecorator
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, also in a database that forgets zones."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _resource(name: str, *columns: Any) -> Table:
+    """A resource table; `columns` are the wire fields that have a column of their own."""
+    return Table(
+        name,
+        metadata,
+        Column("id", String(36), primary_key=True),
+        Column("project_id", String(36), ForeignKey("projects.id"), nullable=False, index=True),
+        *columns,
+        Column("data", JSON, nullable=False),
+        Column("created_at", Instant, nullable=False),
+        Column("updated_at", Instant, nullable=False),
+        Column("revision", Integer, nullable=False),
+    )
+
+
+def _reference(name: str, target: str, *, required: bool = False, unique: bool = False) -> Column[Any]:
+    return Column(
+        name, String(36), ForeignKey(f"{target}.id"), nullable=not required, index=not unique, unique=unique
+    )
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("domain", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("password_hash", Text, nullable=True),
+    Column("role", String(16), nullable=False),
+    Column("project_id", String(36), ForeignKey("projects.id"), nullable=False),
+    Column("cluster", String(255), nullable=True),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("access_key", String(32), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("actor", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("request_id", String(36), nullable=False),
+    Column("project_id", String(36), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("object_id", String(36), nullable=False, index=True),
+    Column("fields", JSON, nullable=False),
+    Column("fingerprint", String(64), nullable=True),
+)
+"""Append-only: nothing updates or deletes its rows."""
+
+loadbalancers = _resource(
+    "loadbalancers",
+    Column("vip_address", String(45), nullable=False),
+    Column("port_shift", Integer, nullable=False),
+    UniqueConstraint("vip_address", "port_shift"),
+)
+
+certificates = _resource(
+    "certificates",
+    Column("type", String(16), nullable=False),
+    Column("owner", String(255), nullable=True, index=True),
+    Column("source_cluster", String(255), nullable=True),
+    Column("source_namespace", String(255), nullable=True),
+    Column("source_secret", String(255), nullable=True),
+    Column("version", Integer, nullable=False),
+)
+"""The content is in ``certificate_versions`` under ``version``."""
+
+certificate_versions = Table(
+    "certificate_versions",
+    metadata,
+    Column("certificate_id", String(36), ForeignKey("certificates.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("certificate", Text, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=True),
+    Column("actor", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+pools = _resource("pools", _reference("loadbalancer_id", "loadbalancers"))
+
+listeners = _resource(
+    "listeners",
+    _reference("loadbalancer_id", "loadbalancers", required=True),
+    Column("transport", String(3), nullable=False),
+    Column("protocol_port", Integer, nullable=False),
+    _reference("default_pool_id", "pools"),
+    _reference("default_tls_container_ref", "certificates"),
+    _reference("client_ca_tls_container_ref", "certificates"),
+    UniqueConstraint("loadbalancer_id", "transport", "protocol_port"),
+)
+
+members = _resource(
+    "members",
+    _reference("pool_id", "pools", required=True),
+    Column("address", String(45), nullable=False),
+    Column("protocol_port", Integer, nullable=False),
+    UniqueConstraint("pool_id", "address", "protocol_port"),
+)
+
+healthmonitors = _resource("healthmonitors", _reference("pool_id", "pools", required=True, unique=True))
+
+l7policies = _resource(
+    "l7policies",
+    _reference("listener_id", "listeners", required=True),
+    _reference("redirect_pool_id", "pools"),
+    _reference("redirect_listener_id", "listeners"),
+)
+
+rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
+
+RESOURCES: Final[dict[str, Table]] = {
+    "loadbalancer": loadbalancers,
+    "certificate": certificates,
+    "pool": pools,
+    "listener": listeners,
+    "member": members,
+    "healthmonitor": healthmonitors,
+    "l7policy": l7policies,
+    "rule": rules,
+}
+"""By kind (the wire's singular), referred-to before referring."""

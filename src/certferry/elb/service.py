@@ -1,0 +1,232 @@
+"""The ELB as one process: store, REST API, xDS and Envoy, started and ended in order.
+
+``certferry elb`` runs ``serve``. It constructs everything; nothing else of the ELB does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from certferry.elb.accounts import bootstrap
+from certferry.elb.api.application import Elb, application
+from certferry.elb.auth import Logins
+from certferry.elb.bootstrap import EnvoyOptions
+from certferry.elb.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
+from certferry.elb.envoy import EnvoySupervisor
+from certferry.elb.home import lock_file, prepared, sealing_key, store_file
+from certferry.elb.identity import Identity
+from certferry.elb.publication import Publication
+from certferry.elb.rundir import run_directory
+from certferry.elb.store import Store
+from certferry.elb.xds import AdsServer
+from certferry.latest import Latest
+from certferry.seal import Seal, SealError
+from certferry.settings import NEWER, ElbSettings, Refused, host_port
+
+_log = structlog.get_logger("certferry.elb")
+_GRACE = 5
+"""Seconds for requests under way when the service ends."""
+_GIVE_WAY = 0.0001
+"""Seconds until a running thread gives way to another."""
+_CHECKPOINT = 2.0
+"""Seconds between looks at the write-ahead log."""
+
+
+async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
+    """Runs until SIGTERM or SIGINT; makes the accounts for a cluster of that name first, if given.
+
+    Raises ``Refused`` when it cannot start.
+    """
+    # The loop and the API's threads hand over to each other several times per rotation: Python's
+    # default of 5 ms until a thread gives way would be most of what a client waits.
+    sys.setswitchinterval(_GIVE_WAY)
+    async with running(settings, accounts_for):
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again and again costs 10 ms a time
+        await _told_to_end()
+
+
+@asynccontextmanager
+async def running(settings: ElbSettings, accounts_for: str | None = None) -> AsyncIterator[str]:
+    """The service, up for the time of the block; its origin. Raises ``Refused``."""
+    async with contextlib.AsyncExitStack() as stack:
+        state = _state(settings)
+        stack.enter_context(_only_instance(state))
+        listening = stack.enter_context(_listening(settings.listen))
+        engine, store, identity = _opened(settings, state, accounts_for, stack)
+        latest = Latest(store.publication)
+        loop = asyncio.get_running_loop()
+        store.on_commit(lambda publication: _hand_over(loop, latest, publication))
+        host, port = listening.getsockname()[:2]
+        origin = settings.origin or f"http://{host}:{port}"
+        await stack.enter_async_context(_checkpointing(engine, latest))
+        await stack.enter_async_context(_data_plane(settings, state, latest))
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
+        await stack.enter_async_context(_answering(elb, listening))
+        yield origin
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, latest: Latest[Publication], publication: Publication
+) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+        loop.call_soon_threadsafe(latest.set, publication)
+
+
+def _state(settings: ElbSettings) -> Path:
+    try:
+        return prepared(settings)
+    except StoreUnusable as reason:
+        raise Refused(str(reason)) from None
+
+
+def _opened(
+    settings: ElbSettings, state: Path, accounts_for: str | None, stack: contextlib.AsyncExitStack
+) -> tuple[Engine, Store, Identity]:
+    try:
+        if accounts_for:
+            bootstrap(settings, cluster=accounts_for)
+        seal = Seal.open_or_create(sealing_key(state))
+        engine = open_database(store_file(state))
+        stack.callback(engine.dispose)
+        return engine, Store(engine, seal, versions=settings.certificate_versions), Identity(engine, seal)
+    except SchemaTooNew as reason:
+        raise Refused(str(reason), NEWER) from None
+    except (StoreUnusable, SealError) as reason:
+        raise Refused(str(reason)) from None
+
+
+@contextmanager
+def _only_instance(state: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Refused(f"The state directory {state} cannot be written: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Refused(
+            f"Another ELB runs on the state {state}: end it first, or use another --state."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _listening(listen: str) -> Iterator[socket.socket]:
+    host, number = host_port(listen)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise Refused(f"“{host}” is no IP address to listen on.") from None
+    if not address.is_loopback:
+        raise Refused(f"The ELB API has no TLS: it listens on loopback addresses alone, not on {host}.")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    # asyncio switches Nagle off only where the protocol is named: 40 ms an answer otherwise
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((str(address), number))
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        raise Refused(f"The ELB API cannot listen on {listen}: {error.strerror}.") from None
+    try:
+        yield listening
+    finally:
+        listening.close()
+
+
+@asynccontextmanager
+async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publication]) -> AsyncIterator[None]:
+    """XDS and Envoy. Entered first and left last: traffic flows as long as anything does."""
+    if not settings.envoy:
+        yield
+        return
+    try:
+        directory = run_directory(state)
+    except OSError as error:
+        raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
+    socket_path = directory / "xds.sock"
+    ads = AdsServer(latest)
+    supervisor = EnvoySupervisor(state, directory, socket_path, EnvoyOptions())
+    await ads.start(socket_path)
+    try:
+        await supervisor.start()
+        yield
+    finally:
+        await ads.stop()
+        await supervisor.stop()
+
+
+@asynccontextmanager
+async def _checkpointing(engine: Engine, latest: Latest[Publication]) -> AsyncIterator[None]:
+    async def work() -> None:
+        sequence = 0
+        while True:
+            sequence, _ = await latest.after(sequence)
+            await asyncio.sleep(_CHECKPOINT)
+            try:
+                await asyncio.to_thread(checkpoint, engine)
+            except SQLAlchemyError as error:
+                _log.error("checkpoint failed", reason=str(getattr(error, "orig", error)))
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without signal handlers of its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _answering(elb: Elb, listening: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        application(elb),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _told_to_end() -> None:
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()

@@ -1,0 +1,248 @@
+"""One Envoy's ADS stream: what to send next. Used by ``elb.xds``.
+
+Secrets go first and at once, so that a rotation never waits for a large listener. The rest goes in
+the order in which nothing is used before it is there: clusters, endpoints, listeners, routes, and
+the removal of clusters at the very end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
+
+from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret, Snapshot
+from certferry.core.pem import PrivateKey
+from certferry.elb.encode import Encoder, secret
+from certferry.elb.ledger import Ledger
+from certferry.elb.subscription import Answer, Subscription
+from certferry.latest import Latest
+
+_SLICE: Final = 0.004
+"""Seconds of encoding between two looks at what else there is to do."""
+_BATCH: Final = {CLUSTERS: 100, ENDPOINTS: 100, LISTENERS: 1, ROUTES: 1, SECRETS: 50}
+"""Resources in one response. One bad listener or table spoils its response, so each has its own."""
+_RETRY: Final = 5.0
+"""Seconds until a refused listener is tried again: its port may have become free."""
+
+
+class World(msgspec.Struct, frozen=True, eq=False):
+    """What Envoy shall have, and the keys to it."""
+
+    snapshot: Snapshot
+    keys: Mapping[str, PrivateKey]
+
+    def of(self, kind: str) -> Mapping[str, Message]:
+        """Resources of a type other than secrets, by name."""
+        return self.snapshot.messages[kind]
+
+
+class Stream:
+    """The state of one stream. `receive` takes what comes, `responses` says what goes."""
+
+    def __init__(self, worlds: Latest[World], encoder: Encoder, ledger: Ledger) -> None:
+        self._worlds = worlds
+        self._encoder = encoder
+        self._ledger = ledger
+        self._subscriptions: dict[str, Subscription] = {}
+        self._wake = asyncio.Event()
+        self._nonces = count(1)
+        self._alone: set[str] = set()
+        self._preparing: asyncio.Task[None] | None = None
+
+    async def receive(self, requests: AsyncIterator[Any]) -> None:
+        """Takes requests and answers until the stream ends."""
+        async for request in requests:
+            subscription = self._subscriptions.setdefault(request.type_url, Subscription())
+            if (answer := subscription.request(request)) is not None:
+                self._take(request.type_url, answer)
+            self._wake.set()
+
+    async def follow(self) -> None:
+        """Wakes at every new world, for ever."""
+        async for _ in self._worlds.values():
+            self._wake.set()
+
+    async def responses(self) -> AsyncIterator[Any]:
+        """What is due, as it comes due, for ever."""
+        try:
+            while True:
+                self._wake.clear()
+                while (response := self._next(self._worlds.value)) is not None:
+                    yield response
+                await self._wake.wait()
+        finally:
+            if self._preparing is not None:
+                self._preparing.cancel()
+
+    def _next(self, world: World) -> Any | None:
+        return self._secrets(world) or self._ordered(world)
+
+    # Secrets
+
+    def _secrets(self, world: World) -> Any | None:
+        subscription = self._subscriptions.get(SECRETS)
+        if subscription is None:
+            return None
+        resources: list[Resource] = []
+        gone = subscription.gone(world.snapshot.secrets)
+        for name in subscription.changed(world.snapshot.secrets):
+            held = world.snapshot.secrets[name]
+            key = world.keys.get(held.chain.digest)
+            if not held.trust and (problem := _mismatch(held, key)):
+                self._withhold(name, held, problem)
+                # Envoy keeps what it has on this seat; if it has nothing it is told not to wait.
+                gone += [name] if name in subscription.unanswered else []
+                continue
+            alone = name in self._alone
+            if alone and resources:
+                continue
+            self._alone.discard(name)
+            self._ledger.sent(name, held.version)
+            resources.append(secret(held, key, self._ledger.retries(name, held.version)))
+            if alone or len(resources) == _BATCH[SECRETS]:
+                break
+        for name in gone:
+            if name not in world.snapshot.secrets:
+                self._ledger.removed(name)
+        return self._respond(SECRETS, resources, gone)
+
+    def _withhold(self, name: str, held: Secret, problem: str) -> None:
+        status = self._ledger.seats.get(name)
+        if status is None or (status.digest, status.error) != (held.version, problem):
+            self._ledger.sent(name, held.version)
+            self._ledger.refused(name, held.version, problem)
+
+    # Everything else
+
+    def _ordered(self, world: World) -> Any | None:
+        for kind in (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES):
+            subscription = self._subscriptions.get(kind)
+            if subscription is None:
+                continue
+            if kind in (LISTENERS, ROUTES) and self._backends_pending(world):
+                return None
+            resources = world.of(kind)
+            changed = [n for n in subscription.changed(resources) if n not in set(subscription.under_way())]
+            # Clusters go last of all; Envoy lets go of endpoints and tables with what used them.
+            gone = subscription.gone(resources) if kind == LISTENERS else []
+            if not (changed or gone or subscription.owes_greeting()):
+                continue
+            batch = changed[: _BATCH[kind]]
+            if not self._prepared(kind, [resources[n] for n in batch]):
+                return None
+            return self._reply(kind, resources, batch, gone)
+        return self._unused_clusters(world)
+
+    def _reply(
+        self, kind: str, resources: Mapping[str, Message], names: Sequence[str], gone: Sequence[str]
+    ) -> Any | None:
+        if kind == CLUSTERS and (assigned := self._subscriptions.get(ENDPOINTS)) is not None:
+            # A changed cluster waits for its endpoints, and Envoy does not ask for those again.
+            assigned.again(names)
+        encoded = [self._encoder.resource(kind, name, resources[name]) for name in names]
+        for name in gone:
+            self._ledger.refusals.pop((kind, name), None)
+        return self._respond(kind, encoded, gone, greeting=True)
+
+    def _backends_pending(self, world: World) -> bool:
+        """Whether clusters or endpoints are under way: routes to them would answer 503 meanwhile."""
+        clusters, assigned = self._subscriptions.get(CLUSTERS), self._subscriptions.get(ENDPOINTS)
+        if clusters is None:
+            return False
+        if clusters.flight or clusters.changed(world.of(CLUSTERS)):
+            return True
+        accepted = [n for n in clusters.known if (CLUSTERS, n) not in self._ledger.refusals]
+        if assigned is None:
+            return bool(accepted)
+        return bool(
+            assigned.flight
+            or assigned.changed(world.of(ENDPOINTS))
+            or any(n not in assigned.names for n in accepted if n in world.of(CLUSTERS))
+        )
+
+    def _unused_clusters(self, world: World) -> Any | None:
+        clusters = self._subscriptions.get(CLUSTERS)
+        if clusters is None or any(
+            s.flight for k in (LISTENERS, ROUTES) if (s := self._subscriptions.get(k)) is not None
+        ):
+            return None
+        gone = clusters.gone(world.of(CLUSTERS))
+        for name in gone:
+            self._ledger.refusals.pop((CLUSTERS, name), None)
+        return self._respond(CLUSTERS, [], gone)
+
+    def _prepared(self, kind: str, messages: Iterable[Message]) -> bool:
+        """Whether all are encoded; if not, that is begun, in slices, while secrets flow."""
+        missing = [m for m in messages if not self._encoder.ready(m)]
+        if missing and (self._preparing is None or self._preparing.done()):
+            self._preparing = asyncio.create_task(self._prepare(kind, missing))
+        return not missing
+
+    async def _prepare(self, kind: str, messages: Sequence[Message]) -> None:
+        clock = asyncio.get_running_loop().time
+        pause = clock() + _SLICE
+        for message in messages:
+            for _ in self._encoder.prepare(kind, message):
+                if clock() > pause:
+                    await asyncio.sleep(0)
+                    pause = clock() + _SLICE
+        self._preparing = None
+        self._wake.set()
+
+    # Both
+
+    def _respond(
+        self, kind: str, resources: Sequence[Resource], gone: Sequence[str], greeting: bool = False
+    ) -> Any | None:
+        if not (resources or gone or greeting):
+            return None
+        nonce = f"{next(self._nonces)}"
+        self._subscriptions[kind].send(nonce, [(r.name, r.version) for r in resources], gone)
+        return DeltaDiscoveryResponse(type_url=kind, nonce=nonce, resources=resources, removed_resources=gone)
+
+    def _take(self, kind: str, answer: Answer) -> None:
+        if kind == SECRETS:
+            self._take_secrets(answer)
+            return
+        for name, _ in answer.sent:
+            if answer.error:
+                self._ledger.refusals[kind, name] = answer.error
+            else:
+                self._ledger.refusals.pop((kind, name), None)
+        if answer.error and kind == LISTENERS:
+            self._later(lambda: self._subscriptions[LISTENERS].again(n for n, _ in answer.sent))
+
+    def _take_secrets(self, answer: Answer) -> None:
+        if not answer.error:
+            for name, digest in answer.sent:
+                self._ledger.accepted(name, digest)
+        elif len(answer.sent) == 1:
+            name, digest = answer.sent[0]
+            self._ledger.refused(name, digest, answer.error)
+        else:
+            # One bad secret spoils its response, and Envoy does not say which: each again, alone.
+            subscription = self._subscriptions[SECRETS]
+            for name, digest in answer.sent:
+                if subscription.known.get(name) == digest:
+                    self._ledger.spoiled(name, digest)
+                    self._alone.add(name)
+                    subscription.again([name])
+
+    def _later(self, act: Callable[[], None]) -> None:
+        def once_more() -> None:
+            act()
+            self._wake.set()
+
+        asyncio.get_running_loop().call_later(_RETRY, once_more)
+
+
+def _mismatch(held: Secret, key: PrivateKey | None) -> str:
+    """Why a chain is kept from Envoy ("" = it is not)."""
+    if key is None:
+        return "The private key of this certificate is not at hand."
+    return "" if key.spki == held.chain.spki else "The private key does not belong to the certificate."

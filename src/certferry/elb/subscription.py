@@ -1,0 +1,109 @@
+"""What one Envoy wants of one type of resource, and what it has. Used by ``elb.stream``; no I/O.
+
+Source: the incremental variant of the xDS protocol (envoyproxy.io, "xDS REST and gRPC protocol").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Versioned(Protocol):
+    """A resource, as far as this module looks."""
+
+    @property
+    def version(self) -> str:
+        """Its content, in a word."""
+
+
+class Answer(NamedTuple):
+    """Envoy's word on a response: what it was about, and why it was refused ("" = accepted)."""
+
+    sent: tuple[tuple[str, str], ...]
+    error: str
+
+
+class Subscription:
+    """The names asked for, the versions that Envoy has or is being sent, and the responses under way."""
+
+    def __init__(self) -> None:
+        self.wildcard = False
+        self.names: set[str] = set()
+        self.known: dict[str, str] = {}
+        self.flight: dict[str, tuple[tuple[str, str], ...]] = {}
+        """Names and versions by nonce, of responses without an answer yet."""
+        self.unanswered: set[str] = set()
+        """Names asked for and not heard of since."""
+        self._greeted = False
+        self._blank = False
+
+    def request(self, request: Any) -> Answer | None:
+        """Takes a DeltaDiscoveryRequest; an answer if it is one to a response of ours."""
+        self._subscribe(request)
+        for name in request.resource_names_unsubscribe:
+            self._forget(name)
+        if not request.response_nonce:
+            return None
+        sent = self.flight.pop(request.response_nonce, None)
+        if sent is None:
+            return None
+        return Answer(sent, request.error_detail.message if request.HasField("error_detail") else "")
+
+    def _subscribe(self, request: Any) -> None:
+        names = set(request.resource_names_subscribe)
+        if not self._greeted:
+            self._greeted = True
+            self.wildcard = not names  # the old way to say "all"
+            self._blank = not request.initial_resource_versions
+        if "*" in names:
+            self.wildcard = True
+            names.discard("*")
+        self.names |= names
+        self.unanswered |= names
+        for name in names:
+            # Asked for again: whoever asks has forgotten it.
+            self.known.pop(name, None)
+        self.known.update(request.initial_resource_versions)
+        self.unanswered -= self.known.keys()
+
+    def _forget(self, name: str) -> None:
+        if name == "*":
+            self.wildcard = False
+        self.names.discard(name)
+        self.unanswered.discard(name)
+        self.known.pop(name, None)
+
+    def changed(self, resources: Mapping[str, Versioned]) -> list[str]:
+        """What Envoy wants and has not, or not in this version; sorted."""
+        known, wanted = self.known, (resources if self.wildcard else self.names)
+        return sorted(
+            name for name in wanted if (r := resources.get(name)) is not None and known.get(name) != r.version
+        )
+
+    def gone(self, resources: Mapping[str, Any]) -> list[str]:
+        """What Envoy has, or has just asked for, and is no more; sorted."""
+        return sorted({n for n in self.known if n not in resources} | (self.unanswered - resources.keys()))
+
+    def owes_greeting(self) -> bool:
+        """Whether Envoy waits for a first response even if nothing is in it."""
+        return self.wildcard and self._blank
+
+    def send(self, nonce: str, items: Iterable[tuple[str, str]], gone: Sequence[str] = ()) -> None:
+        """Notes a response under way."""
+        self.flight[nonce] = sent = tuple(items)
+        self.known.update(sent)
+        self.unanswered.difference_update(name for name, _ in sent)
+        self._blank = False
+        for name in gone:
+            self.known.pop(name, None)
+            self.unanswered.discard(name)
+
+    def again(self, names: Iterable[str]) -> None:
+        """`names` shall be sent once more, whatever Envoy has."""
+        for name in names:
+            self.known.pop(name, None)
+
+    def under_way(self) -> Iterator[str]:
+        """Names in responses without an answer."""
+        return (name for sent in self.flight.values() for name, _ in sent)

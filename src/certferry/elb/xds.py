@@ -1,0 +1,100 @@
+"""The xDS server: carries every new state, with its keys, to Envoy. Started by the ELB's program.
+
+It listens on a Unix socket in a directory that only its owner may enter, for whoever opens a stream
+gets the private keys. It never waits for Envoy: each stream finds out for itself what is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import grpc.aio
+import structlog
+from envoy.service.discovery.v3 import ads_pb2_grpc
+
+from certferry.core.envoy import Options, snapshot
+from certferry.elb.encode import Encoder
+from certferry.elb.ledger import Ledger, SeatStatus
+from certferry.elb.publication import Publication
+from certferry.elb.stream import Stream, World
+from certferry.latest import Latest
+
+_log = structlog.get_logger(__name__)
+_OPTIONS: Final = (
+    # A subscription names every seat of an Envoy.
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 60_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
+    """Serves the newest of `publications` over incremental ADS."""
+
+    def __init__(self, publications: Latest[Publication], options: Options | None = None) -> None:
+        self._publications = publications
+        self._options = options or Options()
+        self._encoder = Encoder()
+        self._ledger = Ledger()
+        self._server: Any = None
+        self._follower: asyncio.Task[None] | None = None
+        self._worlds = Latest(self._world(publications.value))
+        self.streams = 0
+        """Envoys connected now."""
+
+    async def start(self, socket: Path) -> None:
+        """Listens on the Unix socket `socket`, whose directory must be private (see ``rundir``)."""
+        self._server = grpc.aio.server(options=_OPTIONS)
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
+        self._server.add_insecure_port(f"unix:{socket}")
+        await self._server.start()
+        os.chmod(socket, 0o600)  # noqa: PTH101 (one call to the kernel; the rule is about waiting)
+        self._follower = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Closes every stream. Envoy goes on with what it has."""
+        if self._follower is not None:
+            self._follower.cancel()
+        if self._server is not None:
+            await self._server.stop(grace=None)
+
+    def status(self) -> Mapping[str, SeatStatus]:
+        """What Envoy said about the certificate on each seat."""
+        return dict(self._ledger.seats)
+
+    def refusals(self) -> Mapping[tuple[str, str], str]:
+        """Why Envoy refused other resources, by (type URL, name): a listener's port is taken, say."""
+        return dict(self._ledger.refusals)
+
+    async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
+        self, requests: AsyncIterator[Any], _context: Any
+    ) -> AsyncIterator[Any]:
+        """One stream, for as long as the Envoy at its other end lives."""
+        stream = Stream(self._worlds, self._encoder, self._ledger)
+        follower = asyncio.create_task(stream.follow())
+        receiver = asyncio.create_task(stream.receive(requests))
+        self.streams += 1
+        try:
+            async for response in stream.responses():
+                yield response
+        finally:
+            self.streams -= 1
+            follower.cancel()
+            receiver.cancel()
+
+    async def _follow(self) -> None:
+        async for publication in self._publications.values():
+            try:
+                self._worlds.set(self._world(publication))
+            except Exception:  # noqa: BLE001 (the loop: Envoy keeps the last good world, loudly)
+                _log.exception("envoy_snapshot_failed")
+
+    def _world(self, publication: Publication) -> World:
+        return World(snapshot(publication.state, self._options), publication.keys)

@@ -1,0 +1,25 @@
+"""``python -m certferry.kube.server '{"state": "…"}'``: the server alone, with its settings as JSON."""
+
+import asyncio
+import sys
+
+import msgspec
+
+from certferry.kube.server.serve import serve
+from certferry.settings import KubeServerSettings, Refused
+
+
+def main() -> int:
+    """Serve; the exit code says why not."""
+    values = msgspec.json.decode(sys.argv[1])
+    settings = msgspec.convert(values, KubeServerSettings, dec_hook=lambda kind, value: kind(value))
+    try:
+        asyncio.run(serve(settings))
+    except Refused as refused:
+        sys.stderr.write(f"{refused}\n")
+        return refused.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

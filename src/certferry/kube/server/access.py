@@ -1,0 +1,57 @@
+"""Tokens and the kubeconfigs that carry them: one for each role, made once, the same after a restart.
+
+`serve` calls ``tokens`` and ``write_kubeconfigs``. Both kinds of file are for their owner alone (0600).
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import yaml
+
+from certferry.kube.server.auth import ROLES, User
+from certferry.kube.server.tls import Files, write_private
+
+KUBECONFIGS: Final = {"admin": "kubeconfig", "controller": "kubeconfig-controller", "view": "kubeconfig-view"}
+"""File names in the state directory, by role."""
+
+
+def tokens(path: Path) -> dict[str, str]:
+    """The token of each role, from the file at `path`, where missing ones are added."""
+    found: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    complete = {role: found.get(role) or secrets.token_urlsafe(32) for role in ROLES}
+    if complete != found:
+        write_private(path, msgspec.json.encode(complete))
+    return complete
+
+
+def user(role: str) -> User:
+    """Whom the token of `role` stands for."""
+    return User(f"certferry:{role}", role)
+
+
+def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str, str]) -> None:
+    """The kubeconfigs for `server` (its URL), rewritten only when something in them changed."""
+    ca = base64.b64encode(files.ca.read_bytes()).decode()
+    for role, name in KUBECONFIGS.items():
+        content = yaml.safe_dump(_kubeconfig(server, ca, role, by_role[role]), sort_keys=False).encode()
+        path = state / name
+        if not path.exists() or path.read_bytes() != content:
+            write_private(path, content)
+
+
+def _kubeconfig(server: str, ca: str, role: str, token: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "certferry", "cluster": {"server": server, "certificate-authority-data": ca}}],
+        "users": [{"name": role, "user": {"token": token}}],
+        "contexts": [
+            {"name": "certferry", "context": {"cluster": "certferry", "user": role, "namespace": "default"}}
+        ],
+        "current-context": "certferry",
+    }

@@ -1,0 +1,309 @@
+"""From a request to an answer: which verb on which resource, who may, and what is told.
+
+`http` hands in a ``Request`` that knows nothing of sockets and sends the ``Answer`` or the stream of
+events back. Every refusal is a ``Refused`` that travels up to there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from certferry.kube.server import auth, bodies, discovery, reviews, selectors, tables, watch, writes
+from certferry.kube.server.addresses import Addresses
+from certferry.kube.server.auth import Action
+from certferry.kube.server.documents import Documents
+from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.registry import Decision, Registry, Step
+from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
+from certferry.kube.server.status import (
+    Refused,
+    Resource,
+    exists,
+    expired,
+    forbidden,
+    invalid,
+    method_not_allowed,
+    not_found,
+    too_large_revision,
+    unknown_path,
+    unprocessable,
+)
+from certferry.kube.server.store import Stored
+
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+
+
+class Api:
+    """The API over one registry."""
+
+    def __init__(
+        self, registry: Registry, kinds: tuple[Kind, ...], addresses: Addresses, clock: Callable[[], datetime]
+    ) -> None:
+        self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
+        self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
+        self._documents = Documents(kinds)
+
+    async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
+        """The answer to `request`. Raises ``Refused``."""
+        parts = [p for p in request.path.split("/") if p]
+        match parts:
+            case ["api", version, plural, *rest]:
+                return await self._resource(request, ("", version), [plural, *rest])
+            case ["apis", group, version, plural, *rest]:
+                if any((group, version, plural) == r[:3] for r in discovery.REVIEWS) and not rest:
+                    return self._review(request, plural)
+                return await self._resource(request, (group, version), [plural, *rest])
+            case _ if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
+            case _:
+                return self._documents.answer(request, parts)
+
+    def _review(self, request: Request, plural: str) -> Answer:
+        if request.method != "POST":
+            raise method_not_allowed()
+        kind = next(r[3] for r in discovery.REVIEWS if r[2] == plural)
+        asked = bodies.options(request.body, request.media, kind)
+        return Answer(msgspec.json.encode(reviews.answer(kind, asked, request.user, self._kinds)), code=201)
+
+    async def _resource(
+        self, request: Request, version: tuple[str, str], rest: list[str]
+    ) -> Answer | AsyncIterator[bytes]:
+        target = self._target(version, rest)
+        verb = self._verb(request, target)
+        resource = Resource(target.kind.group, target.kind.plural)
+        # A namespace itself is asked for in itself, as the real authoriser sees it.
+        space = target.name if target.kind.name == "Namespace" else target.namespace
+        auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
+        match verb:
+            case "get":
+                return self._get(request, target)
+            case "list":
+                return self._list(request, target)
+            case "watch":
+                return self._watch(request, target)
+            case "create":
+                return await self._create(request, target)
+            case "update" | "patch":
+                return await self._change(request, target)
+            case "delete":
+                return await self._delete(request, target)
+        return await self._delete_all(request, target)
+
+    def _target(self, version: tuple[str, str], rest: list[str]) -> Target:
+        namespace = ""
+        if len(rest) >= 3 and rest[0] == "namespaces" and (*version, rest[2]) in self._by_path:
+            namespace, rest = rest[1], rest[2:]
+        kind = self._by_path.get((*version, rest[0]))
+        if kind is None or len(rest) > 3 or (namespace and not kind.namespaced):
+            raise unknown_path()
+        name, subresource = ([*rest[1:], "", ""])[:2]
+        if subresource and not (subresource == "status" and kind.status):
+            raise unknown_path()
+        if name and kind.namespaced and not namespace:
+            raise unknown_path()
+        return Target(kind, namespace, name, subresource)
+
+    def _verb(self, request: Request, target: Target) -> str:
+        match request.method, bool(target.name):
+            case "GET" | "HEAD", named:
+                return "watch" if request.flag("watch") else "get" if named else "list"
+            case "POST", False:
+                return "create"
+            case "PUT" | "PATCH" as method, True:
+                return _VERBS[method]
+            case "DELETE", named if not target.subresource:
+                return "delete" if named else "deletecollection"
+        raise method_not_allowed()
+
+    def _get(self, request: Request, target: Target) -> Answer:
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        stored = self._registry.get(target.kind, target.namespace, target.name)
+        if stored is None:
+            raise not_found(target.kind.resource, target.name)
+        return Answer(tables.one(view, target.kind, stored.body, self._clock()))
+
+    def _wanted(self, request: Request, target: Target) -> selectors.Selection:
+        fields = request.query.get("fieldSelector", "")
+        if target.name:
+            fields = ",".join(filter(None, [fields, f"metadata.name={target.name}"]))
+        return selectors.selection(request.query.get("labelSelector", ""), fields, target.kind)
+
+    def _list(self, request: Request, target: Target) -> Answer:
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        self._revision(request)
+        found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
+        limit = number(request.query.get("limit", ""), "limit")
+        meta: dict[str, Any] = {"resourceVersion": str(self._registry.revision)}
+        if page := request.query.get("continue", ""):
+            revision, start = read_token(page)
+            # The pages show what is there now, under the revision of the first: a watch from that
+            # revision tells again what moved between them, so a client ends with the truth.
+            self._registry.check_kept(revision)
+            meta["resourceVersion"] = str(revision)
+            found = [s for s in found if (s.namespace, s.name) > start]
+        if limit and len(found) > limit:
+            rest = len(found) - limit
+            found = found[:limit]
+            meta["continue"] = token(int(meta["resourceVersion"]), found[-1])
+            if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
+                meta["remainingItemCount"] = rest
+        return Answer(tables.many(view, target.kind, found, meta, self._clock()))
+
+    def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        revision = self._revision(request)
+        seconds = number(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
+        initial = request.flag("sendInitialEvents")
+        if initial and request.query.get("resourceVersionMatch") != "NotOlderThan":
+            fault = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            raise unprocessable("", "ListOptions", "", [invalid("resourceVersionMatch", "", fault)])
+        asked = watch.Watch(
+            kind=target.kind,
+            namespace=target.namespace,
+            wanted=self._wanted(request, target),
+            view=view,
+            since=revision if revision and not initial else None,
+            # Spread, so that clients do not all come back at once.
+            seconds=float(seconds or 1800 + secrets.randbelow(1800)),
+            bookmarks=request.flag("allowWatchBookmarks"),
+            initial_end=initial and request.flag("allowWatchBookmarks"),
+        )
+        return watch.events(self._registry, asked, self._clock)
+
+    def _revision(self, request: Request) -> int:
+        text = request.query.get("resourceVersion", "")
+        revision = number(text, "resourceVersion")
+        if revision > self._registry.revision:
+            raise too_large_revision(revision, self._registry.revision)
+        if request.query.get("resourceVersionMatch") == "Exact" and revision != self._registry.revision:
+            raise expired(
+                f"The resourceVersion for the provided list is too old: {revision} is not kept as a whole."
+            )
+        return revision
+
+    async def _create(self, request: Request, target: Target) -> Answer:
+        kind, warnings = target.kind, bodies.Warnings()
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
+        if kind.namespaced and not target.namespace:
+            raise method_not_allowed()
+        meta = found.setdefault("metadata", {})
+        if target.namespace:
+            self._check_namespace(kind, target.namespace, str(meta.get("name", "")))
+        generated = bool(meta.get("generateName")) and not meta.get("name")
+        for _ in range(8):
+            if generated:
+                meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+            prepared = writes.prepare(kind, found, target.namespace, self._clock())
+            try:
+                body = await self._carry_out(
+                    request, kind, prepared["metadata"], writes.create(kind, prepared, self._finish(kind))
+                )
+            except Refused as taken:
+                if not generated or taken.reason != "AlreadyExists":
+                    raise
+                continue
+            return Answer(tables.one(view, kind, body, self._clock()), 201, warnings=tuple(warnings))
+        raise exists(kind.resource, meta["name"])
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        stored = self._registry.get(self._by_path["", "v1", "namespaces"], "", namespace)
+        if stored is None:
+            raise not_found(Resource("", "namespaces"), namespace)
+        if stored.facts.fields["status.phase"] == "Terminating":
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            refused = forbidden(kind.resource, name, why)
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            raise Refused(403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]})
+
+    def _finish(self, kind: Kind) -> writes.Finish:
+        if kind.name == "Service":
+            return lambda service: self._addresses.give(service, self._registry.all(kind.plural))
+        return writes.nothing_more
+
+    async def _change(self, request: Request, target: Target) -> Answer:
+        kind, warnings = target.kind, bodies.Warnings()
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        change = self._replacement(request, kind, warnings)
+        if target.subresource:
+            decide = writes.update_status(kind, target.name, change)
+        else:
+            decide = writes.update(kind, target.name, change, self._finish(kind))
+        body = await self._carry_out(
+            request, kind, {"namespace": target.namespace, "name": target.name}, decide
+        )
+        return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+
+    def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
+        if request.method == "PATCH":
+            return bodies.patcher(request.body, request.media, kind, request.validation, warnings)
+        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
+        return lambda _: found
+
+    async def _carry_out(
+        self, request: Request, kind: Kind, meta: Mapping[str, Any], decide: Decision
+    ) -> bytes:
+        """The body of the object after `decide`; a dry run only decides."""
+        namespace, name = meta.get("namespace", ""), meta["name"]
+        if request.dry:
+            outcome = decide(self._registry.get(kind, namespace, name))
+            head = {"kind": kind.name, "apiVersion": kind.api_version}
+            return msgspec.json.encode(head | outcome.object) if isinstance(outcome, Step) else outcome.body
+        return (await self._registry.write(kind, namespace, name, decide)).body
+
+    async def _delete(self, request: Request, target: Target) -> Answer:
+        kind = target.kind
+        asked = bodies.options(request.body, request.media)
+        conditions = asked.get("preconditions", {})
+        wanted = writes.Preconditions(conditions.get("uid", ""), conditions.get("resourceVersion", ""))
+        decide = writes.delete(kind, target.name, wanted, self._clock())
+        dry = request.dry or bool(asked.get("dryRun"))
+        if dry:
+            stored = self._registry.get(kind, target.namespace, target.name)
+            decide(stored)
+            assert stored is not None  # or decide has refused
+        else:
+            stored = await self._registry.write(kind, target.namespace, target.name, decide)
+        if self._registry.get(kind, target.namespace, target.name) is not None and not dry:
+            return Answer(stored.body)  # marked, and held by finalizers
+        return Answer(msgspec.json.encode(_deleted(kind, self._registry.object_of(stored))))
+
+    async def _delete_all(self, request: Request, target: Target) -> Answer:
+        if target.kind.namespaced and not target.namespace:
+            raise method_not_allowed()
+        found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
+        body = tables.many(
+            tables.View(),
+            target.kind,
+            found,
+            {"resourceVersion": str(self._registry.revision)},
+            self._clock(),
+        )
+        if not request.dry:
+            for stored in found:
+                await self._remove(target.kind, stored)
+        return Answer(body)
+
+    async def _remove(self, kind: Kind, stored: Stored) -> None:
+        decide = writes.delete(kind, stored.name, writes.Preconditions(), self._clock())
+        try:
+            await self._registry.write(kind, stored.namespace, stored.name, decide)
+        except Refused as refused:
+            if refused.code != 404:  # gone meanwhile is what was asked for
+                raise
+
+
+def _deleted(kind: Kind, found: Object) -> dict[str, Any]:
+    meta = found["metadata"]
+    details = kind.resource.details(meta["name"]) | {"uid": meta["uid"]}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -1,0 +1,126 @@
+"""Who asks, and whether they may: bearer tokens and client certificates, three roles.
+
+`http` identifies, `api` authorises, the reviews (`kubectl auth can-i`, `whoami`) ask the same
+question. Tokens are kept as the kubeconfigs hold them, in one file (0600); they are compared by
+their hash, so an answer's time tells nothing about them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from certferry.kube.server.status import Resource, forbidden
+
+READ: Final = frozenset({"get", "list", "watch"})
+ALL: Final = frozenset({"*"})
+
+
+class User(msgspec.Struct, frozen=True):
+    """Somebody who was identified."""
+
+    name: str
+    role: str
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """As `kubectl auth whoami` shows them."""
+        own = "system:masters" if self.role == "admin" else f"certferry:{self.role}"
+        return own, "system:authenticated"
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What a request does to a resource, in the words of RBAC."""
+
+    verb: str
+    resource: Resource
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """These verbs on these resources (``*``: all; ``plural/subresource``)."""
+
+    verbs: frozenset[str]
+    resources: frozenset[str]
+
+    def allows(self, verb: str, resource: str) -> bool:
+        """Whether this rule gives `verb` on `resource` (``plural`` or ``plural/subresource``)."""
+        return bool({"*", verb} & self.verbs and {"*", resource} & self.resources)
+
+
+_OPEN: Final = frozenset(
+    {
+        "configmaps",
+        "endpointslices",
+        "events",
+        "ingressclasses",
+        "ingresses",
+        "leases",
+        "namespaces",
+        "services",
+    }
+)
+_REVIEWS: Final = Rule(
+    frozenset({"create"}),
+    frozenset({"selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews"}),
+)
+ROLES: Final[dict[str, tuple[Rule, ...]]] = {
+    "admin": (Rule(ALL, ALL),),
+    "controller": (
+        Rule(READ, _OPEN | {"secrets"}),
+        Rule(frozenset({"create", "patch", "update"}), frozenset({"events", "leases"})),
+        Rule(frozenset({"patch", "update"}), frozenset({"ingresses", "ingresses/status", "services/status"})),
+        _REVIEWS,
+    ),
+    "view": (Rule(READ, _OPEN | {"ingresses/status", "namespaces/status", "services/status"}), _REVIEWS),
+}
+"""What each role may do. The controller reads Secrets and never writes one."""
+
+
+class Tokens:
+    """Users by bearer token."""
+
+    def __init__(self, users: Mapping[str, User]) -> None:
+        self._users = {_hash(token): user for token, user in users.items()}
+
+    def identify(self, token: str) -> User | None:
+        """Whose token it is; None for nobody's."""
+        return self._users.get(_hash(token))
+
+    def __repr__(self) -> str:
+        return f"Tokens({len(self._users)})"
+
+
+def from_certificate(subject: object) -> User | None:
+    """The user of a verified client certificate (``getpeercert()['subject']``): CN is the name, O the role."""
+    if not isinstance(subject, tuple):
+        return None
+    parts = {key: value for row in subject for key, value in row}
+    role = str(parts.get("organizationName", "")).removeprefix("certferry:")
+    name = str(parts.get("commonName", ""))
+    return User(name, role) if role in ROLES and name else None
+
+
+def allowed(user: User, action: Action) -> bool:
+    """Whether the role of `user` gives it the right to `action`."""
+    full = action.resource.plural + (f"/{action.subresource}" if action.subresource else "")
+    return any(rule.allows(action.verb, full) for rule in ROLES[user.role])
+
+
+def check(user: User, action: Action) -> None:
+    """Raises ``Refused`` (403) with the sentence that the real server prints."""
+    if allowed(user, action):
+        return
+    full = action.resource.plural + (f"/{action.subresource}" if action.subresource else "")
+    where = f'in the namespace "{action.namespace}"' if action.namespace else "at the cluster scope"
+    why = f'User "{user.name}" cannot {action.verb} resource "{full}" in API group "{action.resource.group}" {where}'
+    raise forbidden(action.resource, action.name, why)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

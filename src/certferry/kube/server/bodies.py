@@ -1,0 +1,165 @@
+"""Request bodies: JSON, YAML or protobuf to a checked object; patches applied and checked.
+
+`api` calls these. Unknown fields are treated as the client asked (``fieldValidation``): Strict
+refuses, Warn (the default) answers with Warning headers, Ignore is silent. What is stored never has
+them. Texts are the real server's, but a Secret's content is never quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from certferry.kube.server import decode, patch, protobuf
+from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.status import (
+    Refused,
+    bad_request,
+    invalid,
+    not_implemented,
+    unprocessable,
+    unsupported_media,
+)
+
+PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
+_REDACTED: Final = "<contents redacted>"
+
+
+class Warnings(list[str]):
+    """Sentences for the client, sent as Warning headers."""
+
+
+def read(body: bytes, media: str, expected: str) -> Any:
+    """The plain value in `body`; `expected` is the type of a protobuf body. Raises ``Refused``."""
+    try:
+        match media:
+            case "" | "application/json" | "*/*":
+                return msgspec.json.decode(body) if body else None
+            case protobuf_media if protobuf_media == PROTOBUF:
+                return protobuf.decode(body, expected)
+            case "application/yaml":
+                return yaml.safe_load(body)
+    except msgspec.DecodeError as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected}): {error}"
+        ) from None
+    except protobuf.NotProtobuf as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected}): {error}"
+        ) from None
+    except yaml.YAMLError:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected}): not YAML"
+        ) from None
+    raise unsupported_media(
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"application/json, application/yaml, {PROTOBUF}"
+    )
+
+
+def parse(body: bytes, media: str, kind: Kind, validation: str, warnings: Warnings) -> Object:
+    """The object of `kind` in `body`. Raises ``Refused``."""
+    value = read(body, media, kind.name)
+    _check_kind(value, kind)
+    return checked(value, kind, validation, warnings)
+
+
+def checked(value: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
+    """`value` as a canonical object of `kind`. Raises ``Refused``."""
+    head = f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: '
+    try:
+        found, unknown = decode.canonical(kind.name, value)
+    except decode.Mismatch as error:
+        raise bad_request(head + str(error)) from None
+    if unknown and validation == "Strict":
+        raise bad_request(head + _strict(unknown))
+    if validation == "Warn":
+        warnings += [f'unknown field "{path}"' for path in unknown]
+    return found
+
+
+def options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
+    """The options that came as a body; empty for none. Raises ``Refused``."""
+    value = read(body, media, kind) if body else None
+    if not value:
+        return {}
+    try:
+        found, _ = decode.canonical(kind, value)
+    except decode.Mismatch as error:
+        raise bad_request(str(error)) from None
+    return found
+
+
+def patcher(
+    body: bytes, media: str, kind: Kind, validation: str, warnings: Warnings
+) -> Callable[[Object], Object]:
+    """What the patch in `body` makes of an object. Raises ``Refused``, now or when it is applied."""
+    if media == "application/apply-patch+yaml":
+        raise not_implemented(
+            "Server-side apply is not supported by this server: use `kubectl apply` without --server-side, "
+            "or a JSON, merge or strategic merge patch."
+        )
+    appliers: dict[str, Callable[[Object, Any], Any]] = {
+        "application/json-patch+json": patch.json_patch,
+        "application/merge-patch+json": patch.merge_patch,
+        "application/strategic-merge-patch+json": lambda old, asked: patch.strategic_merge(
+            old, asked, kind.name
+        ),
+    }
+    if media not in appliers:
+        raise unsupported_media(
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(appliers)}"
+        )
+    apply = appliers[media]
+    try:
+        asked = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from None
+
+    def patched(old: Object) -> Object:
+        try:
+            value = apply(old, asked)
+        except patch.BadPatch as error:
+            raise bad_request(str(error)) from None
+        except patch.PatchFailed as error:
+            raise Refused(422, "Invalid", str(error), {}) from None
+        return _checked_patch(value, asked, kind, validation, warnings)
+
+    return patched
+
+
+def _checked_patch(value: Any, asked: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
+    shown = _REDACTED if kind.sealed else msgspec.json.encode(asked).decode()
+    try:
+        found, unknown = decode.canonical(kind.name, value)
+    except decode.Mismatch as error:
+        raise unprocessable("", "", "", [invalid("patch", shown, str(error))]) from None
+    if unknown and validation == "Strict":
+        raise unprocessable("", "", "", [invalid("patch", shown, _strict(unknown))])
+    if validation == "Warn":
+        warnings += [f'unknown field "{path}"' for path in unknown]
+    return found
+
+
+def _check_kind(value: Any, kind: Kind) -> None:
+    if not isinstance(value, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.name})")
+    version, name = value.get("apiVersion", ""), value.get("kind", "")
+    if version not in ("", kind.api_version):
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    if name not in ("", kind.name):
+        short = version.rpartition("/")[2]
+        raise bad_request(
+            f'{name} in version "{short or version}" cannot be handled as a {kind.name}: '
+            f'no kind "{name}" is registered for {kind.api_version} here'
+        )
+
+
+def _strict(unknown: list[str]) -> str:
+    return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)

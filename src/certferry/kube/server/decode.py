@@ -1,0 +1,165 @@
+"""A client's object made canonical: types checked, unknown fields found, empty ones left out.
+
+Every write passes here, as it passes Go's typed decoder in the real server; what comes out is what
+is stored, so an object that says the same thing twice compares equal. Unknown fields are returned,
+not judged: `bodies` makes them an error, a warning or nothing, as the client asked.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from certferry.kube.server.fields import INLINED, TYPES
+from certferry.kube.server.schema import Field, Type
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_MICRO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+class Mismatch(ValueError):
+    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret."""
+
+
+def canonical(kind: str, value: Any) -> tuple[dict[str, Any], list[str]]:
+    """The object of type `kind` in `value`, and the paths of the fields that type does not have."""
+    if not isinstance(value, dict):
+        raise Mismatch(f"json: cannot unmarshal {_json_type(value)} into Go value of type {kind}")
+    unknown: list[str] = []
+    heads = {k: v for k, v in value.items() if k in ("apiVersion", "kind")}
+    rest = {k: v for k, v in value.items() if k not in ("apiVersion", "kind")}
+    return heads | _struct(rest, TYPES[kind], "", unknown), unknown
+
+
+def _struct(value: dict[str, Any], owner: Type, path: str, unknown: list[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, item in value.items():
+        field = owner.fields.get(name)
+        here = f"{path}.{name}" if path else name
+        if field is None or name in INLINED:
+            unknown.append(here)
+            continue
+        if item is None:
+            continue
+        plain = _shaped(item, field, owner, here, unknown)
+        if _kept(plain, field):
+            result[name] = plain
+    return result
+
+
+def _kept(plain: Any, field: Field) -> bool:
+    if field.pointer:
+        return plain is not None
+    if field.shape == "one" and isinstance(plain, dict):
+        return True  # an empty object is a set pointer: `emptyDir: {}`
+    return plain not in _EMPTY and not (plain is False or (plain == 0 and field.type != "IntOrString"))
+
+
+def _shaped(item: Any, field: Field, owner: Type, path: str, unknown: list[str]) -> Any:
+    if field.shape == "list":
+        if not isinstance(item, list):
+            raise _mismatch(item, owner, path, f"[]{field.type}")
+        return [_value(v, field, owner, f"{path}[{i}]", unknown) for i, v in enumerate(item)]
+    if field.shape == "map":
+        if not isinstance(item, dict):
+            raise _mismatch(item, owner, path, f"map[string]{field.type}")
+        return {k: _value("" if v is None else v, field, owner, path, unknown) for k, v in item.items()}
+    return _value(item, field, owner, path, unknown)
+
+
+def _value(item: Any, field: Field, owner: Type, path: str, unknown: list[str]) -> Any:
+    match field.type:
+        case "string":
+            if not isinstance(item, str):
+                raise _mismatch(item, owner, path, "string")
+            return item
+        case "bool":
+            if not isinstance(item, bool):
+                raise _mismatch(item, owner, path, "bool")
+            return item
+        case "int32" | "int64":
+            return _integer(item, field, owner, path)
+        case "bytes":
+            return _base64(item, owner, path)
+        case "IntOrString":
+            if isinstance(item, bool) or not isinstance(item, int | str):
+                raise _mismatch(item, owner, path, "intstr.IntOrString")
+            return item
+        case "Time" | "MicroTime":
+            return _instant(item, owner, path, field.type)
+        case "any":
+            return item
+        case name:
+            if not isinstance(item, dict):
+                raise _mismatch(item, owner, path, name)
+            return _struct(item, TYPES[name], path, unknown)
+
+
+def _integer(item: Any, field: Field, owner: Type, path: str) -> int:
+    if isinstance(item, float) and item.is_integer():
+        item = int(item)
+    bits = 31 if field.type == "int32" else 63
+    if isinstance(item, bool) or not isinstance(item, int):
+        raise _mismatch(item, owner, path, field.type)
+    if not -(1 << bits) <= item < 1 << bits:
+        raise _mismatch(item, owner, path, field.type, f"number {item}")
+    return item
+
+
+def _base64(item: Any, owner: Type, path: str) -> str:
+    if not isinstance(item, str):
+        raise _mismatch(item, owner, path, "[]uint8")
+    text = item.replace("\r", "").replace("\n", "")
+    good = _BASE64.match(text)
+    assert good is not None  # it matches the empty text
+    if good.end() != len(text) or len(text) % 4:
+        raise Mismatch(
+            f"illegal base64 data at input byte {good.end() if good.end() != len(text) else len(text) // 4 * 4}"
+        )
+    try:
+        binascii.a2b_base64(text)
+    except binascii.Error:
+        raise Mismatch(f"illegal base64 data at input byte {max(len(text) - 4, 0)}") from None
+    return text
+
+
+def _instant(item: Any, owner: Type, path: str, form: str) -> str:
+    if not isinstance(item, str):
+        raise _mismatch(item, owner, path, f"v1.{form}")
+    if (_TIME if form == "Time" else _MICRO).fullmatch(item):
+        return item
+    try:
+        when = datetime.fromisoformat(item)
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        layout = "2006-01-02T15:04:05Z07:00" if form == "Time" else "2006-01-02T15:04:05.000000Z07:00"
+        raise Mismatch(f'parsing time "{item}" as "{layout}": cannot parse "{item}" as "2006"')
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ" if form == "Time" else "%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _mismatch(item: Any, owner: Type, path: str, go: str, shown: str = "") -> Mismatch:
+    place = re.sub(r"\[\d+\]", "", path)
+    return Mismatch(
+        f"json: cannot unmarshal {shown or _json_type(item)} into Go struct field {owner.name}.{place} of type {go}"
+    )
+
+
+def _json_type(item: Any) -> str:
+    match item:
+        case bool():
+            return "bool"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case dict():
+            return "object"
+        case _:
+            return "null"

@@ -1,0 +1,138 @@
+"""Discovery: which groups, versions and resources there are, in the plain and the aggregated form."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from certferry.kube.server.kinds import VERBS, Kind
+
+AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_STATUS_VERBS = ("get", "patch", "update")
+REVIEWS: Final[tuple[tuple[str, str, str, str], ...]] = (
+    ("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+    ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+    ("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview"),
+)
+"""Questions that are asked by creating an object that is not stored: group, version, plural, kind."""
+
+Json = dict[str, Any]
+
+
+def wants_aggregated(accept: str) -> bool:
+    """Whether `accept` takes the aggregated form, version 2."""
+    parts = accept.replace(" ", "").split(",")
+    return any("g=apidiscovery.k8s.io" in p and "v=v2;" in p + ";" for p in parts)
+
+
+def groups(kinds: tuple[Kind, ...]) -> dict[str, str]:
+    """Named groups and their version, sorted; the core group is not among them."""
+    found = {k.group: k.version for k in kinds if k.group} | {g: v for g, v, _, _ in REVIEWS}
+    return dict(sorted(found.items()))
+
+
+def api_versions(host: str) -> Json:
+    """What /api answers."""
+    addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
+    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
+
+
+def group_list(kinds: tuple[Kind, ...]) -> Json:
+    """What /apis answers."""
+    found = [_group(name, version) for name, version in groups(kinds).items()]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+
+
+def group(name: str, version: str) -> Json:
+    """What /apis/{name} answers."""
+    return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, version)
+
+
+def resource_list(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
+    """What /api/v1 and /apis/{name}/{version} answer."""
+    found: list[Json] = []
+    for kind in (k for k in kinds if (k.group, k.version) == (name, version)):
+        row: Json = {
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.name,
+            "verbs": list(VERBS),
+        }
+        row |= {"shortNames": list(kind.short)} if kind.short else {}
+        row |= {"categories": list(kind.categories)} if kind.categories else {}
+        found.append(row)
+        if kind.status:
+            found.append(row_of_status(kind))
+    found += [
+        {
+            "name": plural,
+            "singularName": kind_name.lower(),
+            "namespaced": False,
+            "kind": kind_name,
+            "verbs": ["create"],
+        }
+        for g, v, plural, kind_name in REVIEWS
+        if (g, v) == (name, version)
+    ]
+    full = f"{name}/{version}" if name else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": full, "resources": found}
+
+
+def row_of_status(kind: Kind) -> Json:
+    """The status subresource of `kind` in a plain list."""
+    return {
+        "name": f"{kind.plural}/status",
+        "singularName": "",
+        "namespaced": kind.namespaced,
+        "kind": kind.name,
+        "verbs": list(_STATUS_VERBS),
+    }
+
+
+def aggregated(kinds: tuple[Kind, ...], names: dict[str, str]) -> Json:
+    """/api or /apis in one document, for the groups in `names` (the core group has the name "")."""
+    items = [_aggregated_group(kinds, name, version) for name, version in names.items()]
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    }
+
+
+def _group(name: str, version: str) -> Json:
+    preferred = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [preferred], "preferredVersion": preferred}
+
+
+def _aggregated_group(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
+    resources = [_aggregated(k) for k in kinds if (k.group, k.version) == (name, version)]
+    resources += [
+        _resource(plural, kind_name.lower(), (g, v, kind_name), namespaced=False) | {"verbs": ["create"]}
+        for g, v, plural, kind_name in REVIEWS
+        if (g, v) == (name, version)
+    ]
+    meta = {"name": name} if name else {}
+    versions = [{"version": version, "freshness": "Current", "resources": resources}]
+    return {"metadata": meta | {"creationTimestamp": None}, "versions": versions}
+
+
+def _aggregated(kind: Kind) -> Json:
+    known = (kind.group, kind.version, kind.name)
+    row = _resource(kind.plural, kind.singular, known, namespaced=kind.namespaced) | {"verbs": list(VERBS)}
+    row |= {"shortNames": list(kind.short)} if kind.short else {}
+    row |= {"categories": list(kind.categories)} if kind.categories else {}
+    if kind.status:
+        status = {"subresource": "status", "responseKind": row["responseKind"], "verbs": list(_STATUS_VERBS)}
+        row["subresources"] = [status]
+    return row
+
+
+def _resource(plural: str, singular: str, known: tuple[str, str, str], *, namespaced: bool) -> Json:
+    group_name, version, kind_name = known
+    return {
+        "resource": plural,
+        "responseKind": {"group": group_name, "version": version, "kind": kind_name},
+        "scope": "Namespaced" if namespaced else "Cluster",
+        "singularResource": singular,
+    }

@@ -1,0 +1,104 @@
+"""What the server tells about itself: discovery, OpenAPI, version. It knows the kinds and no object."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from certferry.kube.server import discovery, openapi
+from certferry.kube.server.kinds import Kind
+from certferry.kube.server.request import Answer, Request
+from certferry.kube.server.status import Refused, unknown_path
+
+VERSION: Final = {
+    "major": "1",
+    "minor": "36",
+    "gitVersion": "v1.36.0+certferry",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "",
+    "platform": "",
+}
+"""The Kubernetes version whose behaviour this server follows."""
+
+
+class Documents:
+    """Everything that depends on the kinds alone; made once, when first asked for."""
+
+    def __init__(self, kinds: tuple[Kind, ...]) -> None:
+        self._kinds = kinds
+        self._documents: dict[str, bytes] = {}
+
+    def answer(self, request: Request, parts: list[str]) -> Answer:
+        """The document at the path `parts`. Raises ``Refused``."""
+        if parts[:1] == ["openapi"]:
+            return self._openapi(request, parts[1:])
+        found = msgspec.json.encode(self._discovery(parts, request))
+        return Answer(found, media=self._media(parts, request))
+
+    def _media(self, parts: list[str], request: Request) -> str:
+        aggregated = parts in (["api"], ["apis"]) and discovery.wants_aggregated(request.accept)
+        return discovery.AGGREGATED if aggregated else "application/json"
+
+    def _discovery(self, parts: list[str], request: Request) -> Any:
+        aggregated = discovery.wants_aggregated(request.accept)
+        groups = discovery.groups(self._kinds)
+        match parts:
+            case []:
+                return {
+                    "paths": [
+                        "/api",
+                        "/api/v1",
+                        "/apis",
+                        "/healthz",
+                        "/livez",
+                        "/openapi/v2",
+                        "/openapi/v3",
+                        "/readyz",
+                        "/version",
+                    ]
+                }
+            case ["version"]:
+                return VERSION
+            case ["api"]:
+                return (
+                    discovery.aggregated(self._kinds, {"": "v1"})
+                    if aggregated
+                    else discovery.api_versions(request.host)
+                )
+            case ["apis"]:
+                return (
+                    discovery.aggregated(self._kinds, groups)
+                    if aggregated
+                    else discovery.group_list(self._kinds)
+                )
+            case ["api", "v1"]:
+                return discovery.resource_list(self._kinds, "", "v1")
+            case ["apis", group] if group in groups:
+                return discovery.group(group, groups[group])
+            case ["apis", group, version] if groups.get(group) == version:
+                return discovery.resource_list(self._kinds, group, version)
+        raise unknown_path()
+
+    def _openapi(self, request: Request, rest: list[str]) -> Answer:
+        if "json" not in request.accept and "*/*" not in request.accept and request.accept:
+            raise Refused(
+                406, "NotAcceptable", "only the following media types are accepted: application/json"
+            )
+        path = "/".join(rest)
+        if path not in self._documents:
+            groups = openapi.groups(self._kinds)
+            match path:
+                case "v2":
+                    found = openapi.document_v2(self._kinds)
+                case "v3":
+                    found = openapi.index(self._kinds)
+                case _ if path.removeprefix("v3/") in groups:
+                    found = openapi.document(groups[path.removeprefix("v3/")])
+                case _:
+                    raise unknown_path()
+            self._documents[path] = msgspec.json.encode(found)
+        return Answer(self._documents[path])

@@ -1,0 +1,207 @@
+"""The kinds that this server keeps, one row each.
+
+A new kind is one row here and its types in `fields`: discovery, OpenAPI, tables, selectors, storage
+and authorisation all read the rows. Rules of a kind stand in the ``rules_*`` modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from certferry.kube.server import columns, names, rules_data, rules_ingress, rules_network
+from certferry.kube.server.columns import Cells, Column
+from certferry.kube.server.metadata import Namer
+from certferry.kube.server.status import Fault, Resource
+
+Object = dict[str, Any]
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+def _no_default(_: Object) -> None:
+    pass
+
+
+def _no_check(_: Object, __: Object | None) -> Iterable[Fault]:
+    return ()
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that sets one kind apart."""
+
+    name: str
+    plural: str
+    singular: str
+    columns: tuple[Column, ...]
+    cells: Cells
+    group: str = ""
+    version: str = "v1"
+    short: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    namespaced: bool = True
+    status: bool = False
+    """Whether `status` is a subresource of its own."""
+    generation: bool = False
+    """Whether metadata.generation counts the changes of the spec."""
+    unconditional: bool = True
+    """Whether a PUT without a resourceVersion is taken."""
+    sealed: bool = False
+    """Whether the stored body is encrypted."""
+    lifetime: float | None = None
+    """Seconds after which an object goes by itself (Events)."""
+    namer: Namer = names.subdomain
+    default: Callable[[Object], None] = _no_default
+    keep: Callable[[Object, Object], None] | None = None
+    """What an update takes over from the old object when it leaves it out."""
+    check: Callable[[Object, Object | None], Iterable[Fault]] = _no_check
+    selectable: tuple[str, ...] = ()
+    """Fields for field selectors, beside metadata.name and metadata.namespace."""
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as objects write them."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> Resource:
+        """How error texts name the kind."""
+        return Resource(self.group, self.plural)
+
+    @property
+    def base(self) -> str:
+        """Where its group begins in the API."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        name="ConfigMap",
+        plural="configmaps",
+        singular="configmap",
+        short=("cm",),
+        columns=columns.CONFIG_MAP,
+        cells=columns.config_map,
+        check=rules_data.check_config_map,
+    ),
+    Kind(
+        name="Event",
+        plural="events",
+        singular="event",
+        short=("ev",),
+        columns=columns.EVENT,
+        cells=columns.event,
+        default=rules_network.default_event,
+        check=rules_network.check_event,
+        lifetime=3600,
+        selectable=(
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ),
+    ),
+    Kind(
+        name="Namespace",
+        plural="namespaces",
+        singular="namespace",
+        short=("ns",),
+        namespaced=False,
+        status=True,
+        columns=columns.NAMESPACE,
+        cells=columns.namespace,
+        namer=names.label,
+        default=rules_network.default_namespace,
+        selectable=("status.phase",),
+    ),
+    Kind(
+        name="Secret",
+        plural="secrets",
+        singular="secret",
+        sealed=True,
+        columns=columns.SECRET,
+        cells=columns.secret,
+        default=rules_data.default_secret,
+        check=rules_data.check_secret,
+        selectable=("type",),
+    ),
+    Kind(
+        name="Service",
+        plural="services",
+        singular="service",
+        short=("svc",),
+        categories=("all",),
+        status=True,
+        columns=columns.SERVICE,
+        cells=columns.service,
+        namer=names.label_1035,
+        default=rules_network.default_service,
+        keep=rules_network.keep_service,
+        check=rules_network.check_service,
+        selectable=("spec.clusterIP", "spec.type"),
+    ),
+    Kind(
+        group="coordination.k8s.io",
+        name="Lease",
+        plural="leases",
+        singular="lease",
+        unconditional=False,
+        columns=columns.LEASE,
+        cells=columns.lease,
+        check=rules_network.check_lease,
+    ),
+    Kind(
+        group="discovery.k8s.io",
+        name="EndpointSlice",
+        plural="endpointslices",
+        singular="endpointslice",
+        generation=True,
+        columns=columns.ENDPOINT_SLICE,
+        cells=columns.endpoint_slice,
+        default=rules_network.default_slice,
+        check=rules_network.check_slice,
+    ),
+    Kind(
+        group="networking.k8s.io",
+        name="IngressClass",
+        plural="ingressclasses",
+        singular="ingressclass",
+        namespaced=False,
+        generation=True,
+        columns=columns.INGRESS_CLASS,
+        cells=columns.ingress_class,
+        default=rules_ingress.default_class,
+        check=rules_ingress.check_class,
+    ),
+    Kind(
+        group="networking.k8s.io",
+        name="Ingress",
+        plural="ingresses",
+        singular="ingress",
+        short=("ing",),
+        status=True,
+        generation=True,
+        columns=columns.INGRESS,
+        cells=columns.ingress,
+        default=rules_ingress.default_ingress,
+        check=rules_ingress.check_ingress,
+    ),
+)
+
+
+def with_loopback_endpoints(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """The same kinds, but an EndpointSlice may name loopback addresses (a real server forbids them)."""
+    return tuple(
+        msgspec.structs.replace(k, check=rules_network.check_slice_loopback)
+        if k.name == "EndpointSlice"
+        else k
+        for k in kinds
+    )

@@ -1,0 +1,92 @@
+"""The rules of metadata, the same for every kind: names, labels, annotations, owners, finalizers.
+
+`registry` calls `on_create` and `on_update`; texts are those of apimachinery (api/validation).
+It knows no kind but by its `Kind` row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from certferry.kube.server import names
+from certferry.kube.server.status import Fault, forbidden_field, immutable, invalid, required, too_long
+
+MAX_ANNOTATIONS = 256 * 1024
+Namer = Callable[[str], list[str]]
+
+
+def on_create(meta: dict[str, Any], namer: Namer, namespaced: bool) -> list[Fault]:
+    """What is wrong with the metadata of a new object."""
+    return list(_identity(meta, namer, namespaced)) + list(_common(meta))
+
+
+def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[Fault]:
+    """What is wrong with the metadata `new` in the place of `old`."""
+    faults = list(_common(new))
+    if old.get("deletionTimestamp"):
+        extra = sorted(set(new.get("finalizers", [])) - set(old.get("finalizers", [])))
+        if extra:
+            listed = ", ".join(f'"{e}"' for e in extra)
+            faults.append(
+                forbidden_field(
+                    "metadata.finalizers",
+                    "no new finalizers can be added if the object is being deleted, "
+                    f"found new finalizers []string{{{listed}}}",
+                )
+            )
+    faults += [
+        immutable(f"metadata.{key}", new.get(key))
+        for key in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+        if new.get(key) != old.get(key)
+    ]
+    return faults
+
+
+def _identity(meta: dict[str, Any], namer: Namer, namespaced: bool) -> Iterator[Fault]:
+    prefix, name = meta.get("generateName", ""), meta.get("name", "")
+    if prefix:
+        for text in namer(prefix.rstrip("-") if prefix.endswith("-") else prefix):
+            yield invalid("metadata.generateName", prefix, text)
+    if not name:
+        yield required("metadata.name", "name or generateName is required")
+    else:
+        for text in namer(name):
+            yield invalid("metadata.name", name, text)
+    space = meta.get("namespace", "")
+    if namespaced and not space:
+        yield required("metadata.namespace")
+    if namespaced and space:
+        for text in names.label(space):
+            yield invalid("metadata.namespace", space, text)
+    if not namespaced and space:
+        yield forbidden_field("metadata.namespace", "not allowed on this type")
+
+
+def _common(meta: dict[str, Any]) -> Iterator[Fault]:
+    yield from labels(meta.get("labels", {}), "metadata.labels")
+    annotations = meta.get("annotations", {})
+    for key in annotations:
+        for text in names.qualified(key.lower()):
+            yield invalid("metadata.annotations", key, text)
+    if sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) > MAX_ANNOTATIONS:
+        yield too_long("metadata.annotations", MAX_ANNOTATIONS)
+    for number, owner in enumerate(meta.get("ownerReferences", [])):
+        path = "metadata.ownerReferences"
+        if not owner.get("apiVersion"):
+            yield invalid(f"{path}[{number}].apiVersion", "", "version must not be empty")
+        for key in ("kind", "name", "uid"):
+            if not owner.get(key):
+                yield invalid(f"{path}[{number}].{key}", "", "must not be empty")
+    for finalizer in meta.get("finalizers", []):
+        for text in names.qualified(finalizer):
+            yield invalid("metadata.finalizers", finalizer, text)
+
+
+def labels(found: dict[str, str], path: str) -> Iterator[Fault]:
+    """What is wrong with a map of labels (also a Service's selector)."""
+    for key, value in found.items():
+        for text in names.qualified(key):
+            yield invalid(path, key, text)
+        for text in names.label_value(value):
+            yield invalid(path, value, text)

@@ -1,0 +1,207 @@
+"""The three patches: JSON (RFC 6902), merge (RFC 7386) and Kubernetes' strategic merge.
+
+`writes` applies them to the stored object; nothing here changes its arguments. List merge keys come
+from the table in `fields`. Server-side apply is not among them.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from certferry.kube.server.fields import TYPES
+from certferry.kube.server.schema import Type
+
+
+class BadPatch(ValueError):
+    """The patch itself is malformed (400)."""
+
+
+class PatchFailed(ValueError):
+    """The patch does not fit the object (422)."""
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patch(result.get(key), value)
+    return result
+
+
+def json_patch(target: Any, patch: Any) -> Any:
+    """RFC 6902."""
+    if not isinstance(patch, list):
+        raise BadPatch(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+        )
+    document = copy.deepcopy(target)
+    for operation in patch:
+        if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
+            raise BadPatch("error decoding patch: an operation needs an object with op and path")
+        document = _operate(document, operation)
+    return document
+
+
+def _operate(document: Any, operation: dict[str, Any]) -> Any:
+    path = _pointer(operation["path"])
+    match operation.get("op"):
+        case "add":
+            return _add(document, path, copy.deepcopy(operation.get("value")))
+        case "remove":
+            return _remove(document, path)[0]
+        case "replace":
+            rest, _ = _remove(document, path)
+            return _add(rest, path, copy.deepcopy(operation.get("value")))
+        case "move":
+            rest, value = _remove(document, _pointer(str(operation.get("from", ""))))
+            return _add(rest, path, value)
+        case "copy":
+            return _add(
+                document, path, copy.deepcopy(_find(document, _pointer(str(operation.get("from", "")))))
+            )
+        case "test":
+            if _find(document, path, missing=None) != operation.get("value"):
+                raise PatchFailed(f"testing value {operation['path']} failed: test failed")
+            return document
+        case other:
+            raise BadPatch(f"Unexpected kind: {other}")
+
+
+def _pointer(text: str) -> list[str]:
+    if text and not text.startswith("/"):
+        raise BadPatch(f"error decoding patch: the path {text!r} must start with /")
+    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
+
+
+_NOTHING = object()
+
+
+def _find(document: Any, path: list[str], missing: Any = _NOTHING) -> Any:
+    for part in path:
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part.isdigit() and int(part) < len(document):
+            document = document[int(part)]
+        elif missing is not _NOTHING:
+            return missing
+        else:
+            raise PatchFailed(f"doc is missing path: /{'/'.join(path)}: missing value")
+    return document
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent, last = _find(document, path[:-1]), path[-1]
+    if isinstance(parent, dict):
+        parent[last] = value
+    elif isinstance(parent, list) and (last == "-" or (last.isdigit() and int(last) <= len(parent))):
+        parent.insert(len(parent) if last == "-" else int(last), value)
+    else:
+        raise PatchFailed(
+            f"add operation does not apply: doc is missing path: /{'/'.join(path)}: missing value"
+        )
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> tuple[Any, Any]:
+    if not path:
+        return None, document
+    value = _find(document, path)
+    parent = _find(document, path[:-1])
+    parent.pop(int(path[-1]) if isinstance(parent, list) else path[-1])
+    return document, value
+
+
+def strategic_merge(target: Any, patch: Any, kind: str) -> Any:
+    """Kubernetes' own: lists of objects merge by key, ``$patch`` and the other directives steer it."""
+    if not isinstance(patch, dict):
+        raise BadPatch("error decoding patch: the patch must be an object")
+    return _merge_struct(dict(target), patch, TYPES[kind])
+
+
+def _merge_struct(target: dict[str, Any], patch: dict[str, Any], owner: Type | None) -> dict[str, Any]:
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {k: v for k, v in patch.items() if k != "$patch"}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise BadPatch(f"unknown patch type: {directive}")
+    result = dict(target)
+    for key, value in patch.items():
+        if key.startswith("$deleteFromPrimitiveList/"):
+            name = key.partition("/")[2]
+            result[name] = [v for v in result.get(name, []) if v not in value]
+        elif key == "$retainKeys":
+            result = {k: v for k, v in result.items() if k in value}
+        elif not key.startswith("$"):
+            _merge_field(result, key, value, owner)
+    for key, order in patch.items():
+        if key.startswith("$setElementOrder/"):
+            name = key.partition("/")[2]
+            if isinstance(result.get(name), list):
+                result[name] = _ordered(result[name], order, _merge_key(owner, name))
+    return result
+
+
+def _merge_field(result: dict[str, Any], key: str, value: Any, owner: Type | None) -> None:
+    field = owner.fields.get(key) if owner else None
+    inner = TYPES.get(field.type) if field else None
+    if value is None:
+        result.pop(key, None)
+    elif isinstance(value, dict):
+        before = result.get(key)
+        result[key] = _merge_struct(before if isinstance(before, dict) else {}, value, inner)
+    elif isinstance(value, list) and field and field.merge is not None:
+        result[key] = _merge_list(result.get(key) or [], value, field.merge, inner)
+    else:
+        result[key] = copy.deepcopy(value)
+
+
+def _merge_list(target: list[Any], patch: list[Any], merge: str, inner: Type | None) -> list[Any]:
+    if not merge:
+        return target + [v for v in patch if v not in target]
+    if any(isinstance(v, dict) and v.get("$patch") == "replace" and merge not in v for v in patch):
+        return [v for v in patch if not (isinstance(v, dict) and "$patch" in v)]
+    result = list(target)
+    for item in patch:
+        if not isinstance(item, dict) or merge not in item:
+            raise BadPatch(f"map: {item} does not contain declared merge key: {merge}")
+        at = next((i for i, old in enumerate(result) if old.get(merge) == item[merge]), None)
+        if item.get("$patch") == "delete":
+            result = [old for old in result if old.get(merge) != item[merge]]
+        elif at is None:
+            result.append(_merge_struct({}, item, inner))
+        else:
+            result[at] = _merge_struct(result[at], item, inner)
+    return result
+
+
+def _merge_key(owner: Type | None, name: str) -> str:
+    field = owner.fields.get(name) if owner else None
+    return (field.merge or "") if field else ""
+
+
+def _ordered(found: list[Any], order: list[Any], merge: str) -> list[Any]:
+    """`found` in the order asked for; what the order does not name keeps its place after those before it."""
+
+    def key(item: Any) -> Any:
+        return item.get(merge) if merge and isinstance(item, dict) else item
+
+    wanted = [key(o) for o in order]
+    rank: dict[int, float] = {}
+    last = -1.0
+    for index, item in enumerate(found):
+        if key(item) in wanted:
+            last = float(wanted.index(key(item)))
+            rank[index] = last
+        else:
+            rank[index] = last + 0.5
+    return [found[i] for i in sorted(range(len(found)), key=lambda i: rank[i])]

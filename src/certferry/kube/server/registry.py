@@ -1,0 +1,159 @@
+"""What is there and what happened: every object in memory, and the recent changes of every kind.
+
+One loop owns it. Reads see what is committed; a write to an object waits for the one before it, so
+each decision is made on committed state and writes to different objects share a commit. Watchers keep
+a position and read on from it (`after`): a slow one costs nothing, and reads from the store what
+memory no longer holds. It knows no rules: `writes` decides, `watch` and `api` tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.selectors import Selection, selectable
+from certferry.kube.server.status import Refused, expired, internal
+from certferry.kube.server.store import Change, Facts, Store, Stored, Verb
+from certferry.latest import Latest
+
+_IN_MEMORY = 4_000
+"""Changes of one kind that memory holds; older ones come from the store."""
+_PAGE = 500
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A decision: make `object` so, or delete it (then `object` is its last state)."""
+
+    verb: Verb
+    object: Object
+
+
+Decision = Callable[[Stored | None], "Step | Stored"]
+"""From what is there to what shall be; an unchanged `Stored` means: nothing to do."""
+
+
+class Registry:
+    """All objects of `kinds`, kept by `store`."""
+
+    def __init__(self, store: Store, kinds: tuple[Kind, ...]) -> None:
+        self._store = store
+        self._kinds = {k.plural: k for k in kinds}
+        self._objects: dict[str, dict[tuple[str, str], Stored]] = {k.plural: {} for k in kinds}
+        self._recent: dict[str, list[Change]] = {k.plural: [] for k in kinds}
+        self._forgotten = dict.fromkeys(self._objects, store.revision)
+        self._pending: dict[tuple[str, str, str], asyncio.Future[Stored]] = {}
+        self._given = store.revision
+        self.revision = store.revision
+        """Of the newest committed change."""
+        self.moved: dict[str, Latest[int]] = {k.plural: Latest(store.revision) for k in kinds}
+        """By kind: the revision of its newest change."""
+        for stored in store.objects():
+            if stored.kind in self._objects:
+                self._objects[stored.kind][stored.namespace, stored.name] = stored
+
+    def start(self) -> None:
+        """Take writes from now on, in the running loop."""
+        self._store.start(self._committed)
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Stored | None:
+        """The committed object, if it is there; an empty namespace for kinds without one."""
+        return self._objects[kind.plural].get((namespace, name))
+
+    def all(self, plural: str) -> Iterator[Stored]:
+        """Every object of a kind, in no order; not across an await."""
+        return iter(self._objects[plural].values())
+
+    def select(self, kind: Kind, namespace: str, wanted: Selection) -> list[Stored]:
+        """The objects of a kind that are wanted, by namespace and name; an empty namespace is all."""
+        found = self._objects[kind.plural]
+        keys = sorted(k for k in found if k[0] == namespace) if namespace else sorted(found)
+        if wanted.everything:
+            return [found[k] for k in keys]
+        return [s for s in map(found.__getitem__, keys) if wanted.takes(s.facts.labels, s.facts.fields)]
+
+    def object_of(self, stored: Stored) -> Object:
+        """A fresh copy of the object, to change at will."""
+        found: Object = msgspec.json.decode(stored.body)
+        return found
+
+    async def write(self, kind: Kind, namespace: str, name: str, decide: Decision) -> Stored:
+        """What `decide` makes of an object, committed. Raises what `decide` raises."""
+        key = (kind.plural, namespace, name)
+        while (before := self._pending.get(key)) is not None:
+            await asyncio.wait([before])
+        old = self.get(kind, namespace, name)
+        outcome = decide(old)
+        if isinstance(outcome, Stored):
+            return outcome
+        self._given += 1
+        stored = encode(kind, outcome.object, self._given)
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._pending[key] = future
+        self._store.append(Change(outcome.verb, stored, old.facts if old else None))
+        # The client may go away; the write does not.
+        return await asyncio.shield(future)
+
+    async def after(self, kind: Kind, revision: int) -> list[Change]:
+        """Changes of `kind` beyond `revision`, oldest first; perhaps not all. Raises ``Refused`` (410)."""
+        if revision >= self._forgotten[kind.plural]:
+            recent = self._recent[kind.plural]
+            start = bisect.bisect_right(recent, revision, key=lambda c: c.stored.revision)
+            return recent[start : start + _PAGE]
+        found = await self._store.after(kind.plural, revision, _PAGE)
+        self.check_kept(revision)
+        return [c for c in found if c.stored.revision <= self.revision]
+
+    def check_kept(self, revision: int) -> None:
+        """Raises ``Refused`` (410) when the changes after `revision` are compacted."""
+        if revision < self._store.compacted:
+            raise expired(f"too old resource version: {revision} ({self._store.compacted})")
+
+    def _committed(self, batch: list[Change], error: Exception | None) -> None:
+        for change in batch:
+            future = self._pending.pop(change.stored.key)
+            if error is None:
+                self._apply(change)
+                future.set_result(change.stored)
+            else:
+                future.set_exception(_failure(error))
+                future.exception()  # its client may have gone
+        if error is None:
+            self.revision = batch[-1].stored.revision
+            for plural in {c.stored.kind for c in batch}:
+                self.moved[plural].set(self.revision)
+
+    def _apply(self, change: Change) -> None:
+        stored = change.stored
+        objects = self._objects[stored.kind]
+        if change.verb == "DELETED":
+            objects.pop((stored.namespace, stored.name), None)
+        else:
+            objects[stored.namespace, stored.name] = stored
+        recent = self._recent[stored.kind]
+        recent.append(change)
+        if len(recent) > 2 * _IN_MEMORY:
+            self._forgotten[stored.kind] = recent[_IN_MEMORY - 1].stored.revision
+            del recent[:_IN_MEMORY]
+
+
+def encode(kind: Kind, found: Object, revision: int) -> Stored:
+    """`found` as it is kept, with its new resourceVersion."""
+    meta = found["metadata"]
+    meta["resourceVersion"] = str(revision)
+    body: dict[str, Any] = {"kind": kind.name, "apiVersion": kind.api_version}
+    body |= {k: v for k, v in found.items() if k not in body}
+    facts = Facts(meta.get("labels", {}), selectable(kind, found))
+    encoded = msgspec.json.encode(body)
+    return Stored(kind.plural, meta.get("namespace", ""), meta["name"], revision, encoded, facts)
+
+
+def _failure(error: Exception) -> Refused:
+    full = isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL"
+    why = "the disk is full" if full else str(error)
+    return internal(f"the change could not be stored: {why}")

@@ -1,0 +1,96 @@
+"""A request and its answer, without sockets: what `http` hands to `api` and gets back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+
+import msgspec
+
+from certferry.kube.server.auth import User
+from certferry.kube.server.bodies import VALIDATIONS
+from certferry.kube.server.kinds import Kind
+from certferry.kube.server.status import Fault, bad_request, unprocessable
+from certferry.kube.server.store import Stored
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, as far as an answer depends on it."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    user: User
+    accept: str = ""
+    media: str = ""
+    """Content-Type without parameters."""
+    body: bytes = b""
+    host: str = ""
+
+    def flag(self, name: str) -> bool:
+        """A boolean as Go and as Python write it."""
+        value = self.query.get(name, "")
+        return value.lower() in ("1", "t", "true") or (value == "" and name in self.query)
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing shall be stored (``dryRun=All``). Raises ``Refused`` for other values."""
+        asked = self.query.get("dryRun", "")
+        if asked not in ("", "All"):
+            text = f'Unsupported value: "{asked}": supported values: "All"'
+            raise unprocessable("", "", "", [Fault("dryRun", "FieldValueNotSupported", text)])
+        return bool(asked)
+
+    @property
+    def validation(self) -> str:
+        """What happens to unknown fields; Warn unless told. Raises ``Refused`` for other values."""
+        asked = self.query.get("fieldValidation") or "Warn"
+        if asked not in VALIDATIONS:
+            raise bad_request(
+                f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
+            )
+        return asked
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer."""
+
+    body: bytes
+    code: int = 200
+    media: str = "application/json"
+    warnings: tuple[str, ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a path of a resource names."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+def number(text: str, name: str) -> int:
+    """A count in the query; 0 if it is not there. Raises ``Refused``."""
+    if not text:
+        return 0
+    if not text.isdigit():
+        raise bad_request(f'{name}: Invalid value: "{text}": must be a number')
+    return int(text)
+
+
+def token(revision: int, last: Stored) -> str:
+    """Where the next page of a list begins."""
+    return base64.urlsafe_b64encode(msgspec.json.encode([revision, last.namespace, last.name])).decode()
+
+
+def read_token(token: str) -> tuple[int, tuple[str, str]]:
+    """The revision of the first page, and the last object told. Raises ``Refused``."""
+    try:
+        revision, namespace, name = msgspec.json.decode(
+            base64.urlsafe_b64decode(token), type=tuple[int, str, str]
+        )
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        raise bad_request("continue key is not valid: it is no token of this server") from None
+    return revision, (namespace, name)

@@ -1,0 +1,52 @@
+"""Answers to `kubectl auth can-i` and `kubectl auth whoami`: questions asked by creating an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certferry.kube.server import auth
+from certferry.kube.server.auth import Action, User
+from certferry.kube.server.kinds import Kind
+from certferry.kube.server.status import Resource, bad_request
+
+Json = dict[str, Any]
+
+
+def answer(kind: str, asked: Json, user: User, kinds: tuple[Kind, ...]) -> Json:
+    """The review `asked`, with its status. Raises ``Refused`` when it asks nothing."""
+    group = "authentication" if kind == "SelfSubjectReview" else "authorization"
+    head: Json = {"kind": kind, "apiVersion": f"{group}.k8s.io/v1", "metadata": {"creationTimestamp": None}}
+    spec = asked.get("spec", {})
+    match kind:
+        case "SelfSubjectReview":
+            return head | {"status": {"userInfo": {"username": user.name, "groups": list(user.groups)}}}
+        case "SelfSubjectRulesReview":
+            return head | {"spec": {}, "status": _rules(user, kinds)}
+    return head | {"spec": spec, "status": _access(spec, user)}
+
+
+def _access(spec: Json, user: User) -> Json:
+    if path := spec.get("nonResourceAttributes"):
+        free = path.get("verb") in ("get", "head") or user.role == "admin"
+        return {"allowed": free}
+    attributes = spec.get("resourceAttributes")
+    if attributes is None:
+        raise bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+    resource = Resource(attributes.get("group", ""), attributes.get("resource", ""))
+    action = Action(attributes.get("verb", ""), resource, attributes.get("subresource", ""))
+    yes = auth.allowed(user, action)
+    return {"allowed": yes} | ({} if yes else {"reason": f"the role {user.role} does not allow it"})
+
+
+def _rules(user: User, kinds: tuple[Kind, ...]) -> Json:
+    groups = {k.plural: k.group for k in kinds}
+    rules = [
+        {
+            "verbs": sorted(rule.verbs),
+            "apiGroups": sorted({groups.get(r.partition("/")[0], "*") for r in rule.resources}),
+            "resources": sorted(rule.resources),
+        }
+        for rule in auth.ROLES[user.role]
+    ]
+    paths = [{"verbs": ["get"], "nonResourceURLs": ["*"]}]
+    return {"resourceRules": rules, "nonResourceRules": paths, "incomplete": False}

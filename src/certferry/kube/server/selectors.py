@@ -1,0 +1,145 @@
+"""Label and field selectors: text to a condition on what is stored of an object.
+
+`api` parses them, `registry` lists by them, `watch` turns a change that leaves the selection into
+DELETED. Syntax and texts are those of k8s.io/apimachinery (labels, fields).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from certferry.kube.server import names
+from certferry.kube.server.kinds import Kind
+from certferry.kube.server.status import bad_request
+
+Operator = Literal["in", "notin", "exists", "absent", "gt", "lt"]
+_SET = re.compile(r"\s*([^\s!=,()<>]+)\s+(in|notin)\s*\(([^()]*)\)\s*")
+_EQUAL = re.compile(r"\s*([^\s!=,()<>]+)\s*(==|=|!=|<|>)\s*([^\s!=,()<>]*)\s*")
+_EXISTS = re.compile(r"\s*(!?)\s*([^\s!=,()<>]+)\s*")
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """One condition on one key."""
+
+    key: str
+    operator: Operator
+    values: frozenset[str] = frozenset()
+
+    def met(self, found: Mapping[str, str]) -> bool:
+        """Whether `found` meets this condition."""
+        value = found.get(self.key)
+        match self.operator:
+            case "in":
+                return value is not None and value in self.values
+            case "notin":
+                return value is None or value not in self.values
+            case "exists":
+                return value is not None
+            case "absent":
+                return value is None
+        try:
+            number, limit = int(value or ""), int(next(iter(self.values)))
+        except ValueError:
+            return False
+        return number > limit if self.operator == "gt" else number < limit
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What a list or a watch wants; empty selects all."""
+
+    labels: tuple[Requirement, ...] = ()
+    fields: tuple[Requirement, ...] = ()
+
+    def takes(self, labels: Mapping[str, str], fields: Mapping[str, str]) -> bool:
+        """Whether an object with these labels and fields is selected."""
+        return all(r.met(labels) for r in self.labels) and all(r.met(fields) for r in self.fields)
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.labels and not self.fields
+
+
+def selection(labels: str, fields: str, kind: Kind) -> Selection:
+    """Both selectors of a request; raises ``Refused`` (400) when one cannot be read."""
+    return Selection(parse_labels(labels), parse_fields(fields, kind))
+
+
+def parse_labels(text: str) -> tuple[Requirement, ...]:
+    """The conditions of a label selector. Raises ``Refused`` (400)."""
+    found: list[Requirement] = []
+    at = 0
+    while at < len(text) and text.strip():
+        requirement, at = _label(text, at)
+        found.append(requirement)
+        if at < len(text):
+            if text[at] != ",":
+                raise bad_request(
+                    f"unable to parse requirement: found '{text[at:]}', expected: ',' or 'end of string'"
+                )
+            at += 1
+    return tuple(found)
+
+
+def _label(text: str, at: int) -> tuple[Requirement, int]:
+    if match := _SET.match(text, at):
+        key, operator, listed = match.groups()
+        values = frozenset(v.strip() for v in listed.split(","))
+        return _valid(Requirement(key, "in" if operator == "in" else "notin", values)), match.end()
+    if match := _EQUAL.match(text, at):
+        key, operator, value = match.groups()
+        names_of: dict[str, Operator] = {"!=": "notin", ">": "gt", "<": "lt"}
+        return _valid(Requirement(key, names_of.get(operator, "in"), frozenset({value}))), match.end()
+    if match := _EXISTS.match(text, at):
+        absent, key = match.groups()
+        return _valid(Requirement(key, "absent" if absent else "exists")), match.end()
+    raise bad_request(f"unable to parse requirement: found '{text[at:]}', expected: identifier")
+
+
+def _valid(requirement: Requirement) -> Requirement:
+    for wrong in names.qualified(requirement.key):
+        raise bad_request(f'unable to parse requirement: key: Invalid value: "{requirement.key}": {wrong}')
+    for value in sorted(requirement.values):
+        for wrong in names.label_value(value):
+            raise bad_request(
+                f'unable to parse requirement: values[0][{requirement.key}]: Invalid value: "{value}": {wrong}'
+            )
+    return requirement
+
+
+def parse_fields(text: str, kind: Kind) -> tuple[Requirement, ...]:
+    """The conditions of a field selector on `kind`. Raises ``Refused`` (400)."""
+    found: list[Requirement] = []
+    for term in filter(None, (t.strip() for t in text.split(","))):
+        match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", term)
+        if match is None:
+            raise bad_request(f"invalid field selector: {term!r}; can't understand {term!r}")
+        key, operator, value = match.groups()
+        if key not in ("metadata.name", "metadata.namespace", *kind.selectable):
+            raise bad_request(_unsupported(key, kind))
+        found.append(Requirement(key, "notin" if operator == "!=" else "in", frozenset({value})))
+    return tuple(found)
+
+
+def _unsupported(key: str, kind: Kind) -> str:
+    if kind.selectable:
+        return f"field label not supported: {key}"
+    return f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+
+
+def selectable(kind: Kind, found: dict[str, object]) -> dict[str, str]:
+    """The fields of an object that a field selector may ask for."""
+    paths = ("metadata.name", "metadata.namespace", *kind.selectable)
+    return {path: _at(found, path) for path in paths}
+
+
+def _at(found: object, path: str) -> str:
+    if path == "source":
+        path = "source.component"
+    for part in path.split("."):
+        found = found.get(part, "") if isinstance(found, dict) else ""
+    return str(found)

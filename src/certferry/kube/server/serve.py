@@ -1,0 +1,181 @@
+"""The server as a process: folder, lock, keys, store, socket; from start to a clean end.
+
+`certferry kube` calls ``serve``. What a user can change about a failed start is one sentence and an
+exit code (``settings.Refused``); everything else about requests is below, in `api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from certferry.kube.server import access, tls, writes
+from certferry.kube.server.addresses import Addresses
+from certferry.kube.server.api import Api
+from certferry.kube.server.auth import Tokens
+from certferry.kube.server.http import Front
+from certferry.kube.server.kinds import KINDS, Kind, with_loopback_endpoints
+from certferry.kube.server.registry import Registry
+from certferry.kube.server.store import History, Store, StoreTooNew
+from certferry.kube.server.sweeper import sweep
+from certferry.seal import Seal, SealError
+from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
+
+_FIRST_NAMESPACES = ("default", "kube-system")
+_DAY = 86_400.0
+_GRACE = 5.0
+
+
+async def serve(settings: KubeServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``settings.Refused`` when that cannot be."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running(settings):
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
+    """A server that answers, as its URL; it ends with the block. Raises ``settings.Refused``."""
+    folder = _folder(settings.state)
+    with _only_instance(folder):
+        listener = _listen(settings.listen, folder)
+        host, port = listener.getsockname()[:2]
+        files, now = tls.Files(folder), datetime.now(UTC)
+        hosts = tuple(dict.fromkeys(("localhost", "127.0.0.1", host)))
+        tls.ensure(files, hosts, now)
+        by_role = access.tokens(folder / "tokens.json")
+        kinds = with_loopback_endpoints(KINDS) if settings.loopback_endpoints else KINDS
+        store, registry = _open(folder, kinds, History(settings.history_revisions, settings.history_seconds))
+        registry.start()
+        await _first_objects(registry, kinds)
+        api = Api(registry, kinds, Addresses(settings.service_cidr), _now)
+        front = Front(api, Tokens({t: access.user(r) for r, t in by_role.items()}), lambda: True)
+        context = _context(files)
+        tasks = [
+            asyncio.create_task(sweep(registry, kinds, _now)),
+            asyncio.create_task(_renew(files, hosts, context)),
+        ]
+        runner = web.ServerRunner(front.server(), shutdown_timeout=_GRACE)
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener, ssl_context=context).start()
+            url = f"https://{_bracketed(host)}:{port}"
+            access.write_kubeconfigs(settings.state, url, files, by_role)
+            yield url
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            front.end_streams()
+            await runner.cleanup()
+            listener.close()
+            await store.close()
+
+
+def _folder(state: Path) -> Path:
+    folder = state / "kube"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"The state directory {folder} cannot be made: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Refused(
+            f"The state directory {folder} cannot be written to: give it to this user or name another."
+        )
+    return folder
+
+
+@contextmanager
+def _only_instance(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                f"Another Kubernetes API server uses {folder}: end it first, or name another state."
+            ) from None
+        yield
+
+
+def _listen(listen: str, folder: Path) -> socket.socket:
+    """The listening socket; for port 0 the port of the last time, so that kubeconfigs stay valid."""
+    host, port = host_port(listen)
+    memory = folder / "port"
+    if port == 0 and memory.exists():
+        port = int(memory.read_text())
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(1024)
+    except OSError as error:
+        found.close()
+        raise Refused(
+            f"The Kubernetes API cannot listen on {_bracketed(host)}:{port}: {os.strerror(error.errno or 0)}. "
+            "End what uses the port, or choose another with --listen."
+        ) from None
+    memory.write_text(str(found.getsockname()[1]))
+    return found
+
+
+def _open(folder: Path, kinds: tuple[Kind, ...], history: History) -> tuple[Store, Registry]:
+    path = folder / "store.db"
+    sealed = frozenset(k.plural for k in kinds if k.sealed)
+    try:
+        path.touch(mode=0o600)
+        store = Store(path, Seal.open_or_create(folder / "seal.key"), sealed, history)
+        return store, Registry(store, kinds)
+    except StoreTooNew as error:
+        raise Refused(f"The store {path} {error}.", NEWER) from None
+    except SealError as error:
+        raise Refused(str(error)) from None
+    except sqlite3.Error as error:
+        raise Refused(f"The store {path} cannot be opened: {error}.") from None
+
+
+async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
+    kind = next(k for k in kinds if k.name == "Namespace")
+    for name in _FIRST_NAMESPACES:
+        if registry.get(kind, "", name) is None:
+            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now())
+            await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
+
+
+def _context(files: tls.Files) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_cert_chain(files.certificate, files.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def _renew(files: tls.Files, hosts: tuple[str, ...], context: ssl.SSLContext) -> None:
+    while True:
+        await asyncio.sleep(_DAY)
+        with suppress(OSError):  # a full disk today; tomorrow is soon enough, there are thirty
+            if tls.ensure(files, hosts, _now()):
+                context.load_cert_chain(files.certificate, files.key)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

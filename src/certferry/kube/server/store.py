@@ -1,0 +1,279 @@
+"""The durable log of changes: one SQLite file, one writing thread, commits shared by what arrives together.
+
+Every change of an object is one row; the newest row of an object is its present state, so a write is
+stored once, and what watchers may still ask for is simply the rows that are kept. `registry` is the
+only caller. The store knows rows and revisions, no rules; bodies of sealed kinds are encrypted here.
+
+WAL with synchronous=FULL: a change is reported only after its commit reached the disk, so an
+answered write survives a power cut. A failed commit fails the writes in it and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from certferry.seal import Seal
+
+Verb = Literal["ADDED", "MODIFIED", "DELETED"]
+T = TypeVar("T")
+
+SCHEMA = (
+    """
+    CREATE TABLE change (
+        revision INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        verb TEXT NOT NULL,
+        facts BLOB NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE TABLE current (
+        kind TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        PRIMARY KEY (kind, namespace, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO setting VALUES ('revision', 0), ('compacted', 0);
+    """,
+)
+"""Migrations: the n-th takes a store of schema version n to n + 1 (PRAGMA user_version)."""
+
+_BATCH = 256
+_COMPACT_EVERY = 1_000
+
+
+class StoreTooNew(Exception):
+    """The file was written by a newer program."""
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What selectors ask of an object."""
+
+    labels: dict[str, str]
+    fields: dict[str, str]
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """An object as it is kept: its JSON, and what is asked of it without reading that."""
+
+    kind: str
+    namespace: str
+    name: str
+    revision: int
+    body: bytes
+    facts: Facts
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies it: kind, namespace, name."""
+        return self.kind, self.namespace, self.name
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One step in the life of an object; a deletion carries its last state."""
+
+    verb: Verb
+    stored: Stored
+    before: Facts | None
+
+
+class _Row(msgspec.Struct, frozen=True):
+    now: Facts
+    before: Facts | None
+
+
+class History(msgspec.Struct, frozen=True):
+    """How much of the past is kept: at least this many revisions, and at least this many seconds."""
+
+    revisions: int = 10_000
+    seconds: float = 600
+
+
+Report = Callable[[list[Change], Exception | None], None]
+
+
+class Store:
+    """An open log. Made by ``Store.open``; ``start`` begins to take changes, ``close`` finishes them."""
+
+    def __init__(self, path: Path, seal: Seal, sealed: frozenset[str], history: History) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._seal, self._sealed, self._history = seal, sealed, history
+        self._queue: queue.SimpleQueue[Change | Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._since_compaction = 0
+        self._report: Callable[[list[Change], Exception | None], None]
+        self._prepare()
+        settings = dict(self._database.execute("SELECT name, value FROM setting"))
+        newest = self._database.execute("SELECT max(revision) FROM change").fetchone()[0] or 0
+        self.revision = max(settings["revision"], newest)
+        self.compacted = settings["compacted"]
+
+    def _prepare(self) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(SCHEMA):
+            raise StoreTooNew(
+                f"has schema version {version}, and this program knows versions up to {len(SCHEMA)}: "
+                "start it with the newer Certferry that wrote it"
+            )
+        for number in range(version, len(SCHEMA)):
+            self._database.executescript(
+                f"BEGIN; {SCHEMA[number]} PRAGMA user_version = {number + 1}; COMMIT;"
+            )
+
+    def objects(self) -> Iterable[Stored]:
+        """Every object that is there; before ``start``."""
+        rows = self._database.execute(
+            "SELECT c.revision, c.kind, c.namespace, c.name, c.verb, c.facts, c.body"
+            " FROM current JOIN change AS c USING (revision) ORDER BY c.revision"
+        )
+        return (self._change(row).stored for row in rows)
+
+    def start(self, report: Report) -> None:
+        """Take changes from now on; `report` is called in the running loop, in the order of revisions."""
+        loop = asyncio.get_running_loop()
+
+        def threadsafe(batch: list[Change], error: Exception | None) -> None:
+            loop.call_soon_threadsafe(report, batch, error)
+
+        self._report = threadsafe
+        self._thread.start()
+
+    def append(self, change: Change) -> None:
+        """Store `change`; its end is reported."""
+        self._queue.put(change)
+
+    async def after(self, kind: str, revision: int, most: int) -> list[Change]:
+        """The kept changes of `kind` beyond `revision`, oldest first, at most `most`."""
+
+        def read() -> list[Change]:
+            rows = self._database.execute(
+                "SELECT revision, kind, namespace, name, verb, facts, body FROM change"
+                " WHERE revision > ? AND kind = ? ORDER BY revision LIMIT ?",
+                (revision, kind, most),
+            )
+            return [self._change(row) for row in rows]
+
+        return await self._call(read)
+
+    async def close(self) -> None:
+        """Finish what was appended and close the file."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+        self._database.close()
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except sqlite3.Error as error:
+                future.set_exception(error)
+
+        self._queue.put(run)
+        return await asyncio.wrap_future(future)
+
+    def _run(self) -> None:
+        while True:
+            batch: list[Change] = []
+            item = self._queue.get()
+            while isinstance(item, Change):
+                batch.append(item)
+                if len(batch) == _BATCH or self._queue.empty():
+                    break
+                item = self._queue.get()
+            if batch:
+                self._commit(batch)
+            if item is None:
+                return
+            if not isinstance(item, Change):
+                item()
+
+    def _commit(self, batch: list[Change]) -> None:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            for change in batch:
+                self._write(change)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            self._report(batch, error)
+            return
+        self._report(batch, None)
+        self._since_compaction += len(batch)
+        if self._since_compaction >= min(_COMPACT_EVERY, self._history.revisions):
+            self._since_compaction = 0
+            self._compact()
+
+    def _write(self, change: Change) -> None:
+        found = change.stored
+        facts = msgspec.json.encode(_Row(found.facts, change.before))
+        body = self._seal.seal(found.body, _purpose(found)) if found.kind in self._sealed else found.body
+        self._database.execute(
+            "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (found.revision, time.time(), *found.key, change.verb, facts, body),
+        )
+        if change.verb == "DELETED":
+            self._database.execute("DELETE FROM current WHERE (kind, namespace, name) = (?, ?, ?)", found.key)
+        else:
+            self._database.execute(
+                "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?)", (*found.key, found.revision)
+            )
+
+    def _compact(self) -> None:
+        """Drop superseded rows that are older than the history; a failure is tried again with the next ones."""
+        try:
+            newest = self._database.execute("SELECT max(revision) FROM change").fetchone()[0]
+            young = self._database.execute(
+                "SELECT min(revision) FROM change WHERE revision > ? AND at >= ?",
+                (self.compacted, time.time() - self._history.seconds),
+            ).fetchone()[0]
+            horizon = min(newest - self._history.revisions, (young or newest) - 1)
+            if horizon <= self.compacted:
+                return
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute(
+                "DELETE FROM change WHERE revision <= ? AND revision NOT IN (SELECT revision FROM current)",
+                (horizon,),
+            )
+            self._database.executemany(
+                "UPDATE setting SET value = ? WHERE name = ?", [(horizon, "compacted"), (newest, "revision")]
+            )
+            self._database.execute("COMMIT")
+            self.compacted = horizon
+        except sqlite3.Error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    def _change(self, row: tuple[Any, ...]) -> Change:
+        revision, kind, namespace, name, verb, facts, body = row
+        found = msgspec.json.decode(facts, type=_Row)
+        stored = Stored(kind, namespace, name, revision, body, found.now)
+        if kind in self._sealed:
+            stored = msgspec.structs.replace(stored, body=self._seal.unseal(body, _purpose(stored)))
+        return Change(verb, stored, found.before)
+
+
+def _purpose(stored: Stored) -> str:
+    return f"kube/{stored.kind}/{stored.namespace}/{stored.name}/{stored.revision}"
+
+
+Objects = Mapping[tuple[str, str], Stored]

@@ -1,0 +1,136 @@
+"""The shape a client asked an answer in: the object itself, a Table for people, or its metadata alone.
+
+`api` and `watch` choose a ``View`` from the Accept header and hand it stored objects. Objects and
+lists of objects are put together from the stored bytes, without reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.status import Refused
+from certferry.kube.server.store import Stored
+
+Form = Literal["object", "table", "metadata"]
+_META = "meta.k8s.io/v1"
+
+
+class View(msgspec.Struct, frozen=True):
+    """A form, and what the rows of a table carry: Metadata, Object or None."""
+
+    form: Form = "object"
+    rows: str = "Metadata"
+
+
+def negotiate(accept: str, include: str) -> View:
+    """The first form of `accept` that this server can give. Raises ``Refused`` (406)."""
+    for part in accept.split(",") if accept else ["application/json"]:
+        media, *parameters = (p.strip() for p in part.split(";"))
+        options = dict(p.partition("=")[::2] for p in parameters)
+        if media not in ("application/json", "application/*", "*/*"):
+            continue
+        match options.get("as"):
+            case "Table" if options.get("v", "v1") == "v1":
+                return View("table", include or "Metadata")
+            case "PartialObjectMetadata" | "PartialObjectMetadataList" if options.get("v", "v1") == "v1":
+                return View("metadata")
+            case None:
+                return View()
+    raise Refused(
+        406,
+        "NotAcceptable",
+        "only the following media types are accepted: application/json, "
+        "application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+    )
+
+
+def one(view: View, kind: Kind, body: bytes, now: datetime) -> bytes:
+    """The answer that carries one object."""
+    if view.form == "object":
+        return body
+    found = msgspec.json.decode(body)
+    if view.form == "metadata":
+        return msgspec.json.encode(_partial(found))
+    return _table(view, kind, [found], {"resourceVersion": found["metadata"]["resourceVersion"]}, now)
+
+
+def many(view: View, kind: Kind, stored: Sequence[Stored], meta: dict[str, Any], now: datetime) -> bytes:
+    """The answer that carries a list; `meta` is the list's metadata."""
+    if view.form == "table":
+        return _table(view, kind, [msgspec.json.decode(s.body) for s in stored], meta, now)
+    if view.form == "metadata":
+        items = [msgspec.json.encode(_partial(msgspec.json.decode(s.body))) for s in stored]
+        return _list("PartialObjectMetadataList", _META, meta, items)
+    return _list(f"{kind.name}List", kind.api_version, meta, [s.body for s in stored])
+
+
+def event(view: View, kind: Kind, body: bytes, now: datetime, *, first: bool) -> bytes:
+    """The object of a watch event; only the first table of a stream names its columns."""
+    if view.form != "table":
+        return one(view, kind, body, now)
+    found = msgspec.json.decode(body)
+    meta = {"resourceVersion": found["metadata"]["resourceVersion"]}
+    return _table(view, kind, [found], meta, now, headed=first)
+
+
+def bookmark(view: View, kind: Kind, revision: int, annotations: dict[str, str]) -> bytes:
+    """The object of a BOOKMARK event."""
+    meta: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if annotations:
+        meta["annotations"] = annotations
+    if view.form == "table":
+        return msgspec.json.encode(
+            {"kind": "Table", "apiVersion": _META, "metadata": meta, "columnDefinitions": [], "rows": []}
+        )
+    name, version = (
+        ("PartialObjectMetadata", _META) if view.form == "metadata" else (kind.name, kind.api_version)
+    )
+    return msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
+
+
+def _list(name: str, version: str, meta: dict[str, Any], items: Sequence[bytes]) -> bytes:
+    head = msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
+    return head[:-1] + b',"items":[' + b",".join(items) + b"]}\n"
+
+
+def _table(
+    view: View,
+    kind: Kind,
+    found: Sequence[Object],
+    meta: dict[str, Any],
+    now: datetime,
+    *,
+    headed: bool = True,
+) -> bytes:
+    columns = [
+        {
+            "name": c.name,
+            "type": c.type,
+            "format": c.format,
+            "description": c.description,
+            "priority": c.priority,
+        }
+        for c in kind.columns
+    ]
+    rows = [{"cells": kind.cells(o, now), "object": _row_object(view, o)} for o in found]
+    body = {"kind": "Table", "apiVersion": _META, "metadata": meta}
+    return msgspec.json.encode(body | {"columnDefinitions": columns if headed else [], "rows": rows})
+
+
+def _row_object(view: View, found: Object) -> Any:
+    match view.rows:
+        case "None":
+            return None
+        case "Object":
+            return found
+        case _:
+            return _partial(found)
+
+
+def _partial(found: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": found["metadata"]}

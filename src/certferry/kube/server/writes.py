@@ -1,0 +1,247 @@
+"""Create, update, patch, delete: from a request and what is there to a decision.
+
+`api` calls these; the result of each is a decision that `registry` carries out. Everything about
+metadata happens here: uid, generation, timestamps, finalizers, preconditions, /status, no-ops. The
+rules of a kind are in its row. The clock is an argument.
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from certferry.kube.server import metadata
+from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.registry import Decision, Step
+from certferry.kube.server.status import (
+    Fault,
+    bad_request,
+    conflict,
+    exists,
+    forbidden,
+    not_found,
+    unprocessable,
+)
+from certferry.kube.server.store import Stored
+
+Change = Callable[[Object], Object]
+"""What a request makes of the object that is there."""
+Finish = Callable[[Object], None]
+"""What only the whole server can add: addresses that are free."""
+
+_IMMORTAL = ("default", "kube-system", "kube-public")
+_SERVERS_OWN = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+def nothing_more(_: Object) -> None:
+    """The ``Finish`` of most kinds."""
+
+
+class Preconditions(msgspec.Struct, frozen=True):
+    """What a deletion asks of the object that it is to delete; empty asks nothing."""
+
+    uid: str = ""
+    revision: str = ""
+
+
+def prepare(kind: Kind, found: Object, namespace: str, now: datetime) -> Object:
+    """A new object with all that the server sets, checked. Raises ``Refused``."""
+    meta = found.setdefault("metadata", {})
+    if meta.get("resourceVersion"):
+        raise bad_request("resourceVersion should not be set on objects to be created")
+    if namespace and meta.setdefault("namespace", namespace) != namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    for key in (*_SERVERS_OWN, "managedFields", "selfLink"):
+        meta.pop(key, None)
+    if kind.status:
+        found.pop("status", None)
+    meta["uid"] = str(uuid.uuid4())
+    meta["creationTimestamp"] = stamp(now)
+    if kind.generation:
+        meta["generation"] = 1
+    kind.default(found)
+    faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.check(found, None))
+    if faults:
+        raise unprocessable(kind.group, kind.name, meta.get("name", ""), faults)
+    return found
+
+
+def create(kind: Kind, found: Object, finish: Finish) -> Decision:
+    """Add the prepared object `found`, unless its name is taken."""
+
+    def decide(old: Stored | None) -> Step:
+        if old is not None:
+            raise exists(kind.resource, old.name)
+        finish(found)
+        return Step("ADDED", found)
+
+    return decide
+
+
+def update(kind: Kind, name: str, change: Change, finish: Finish) -> Decision:
+    """Make of the object what `change` makes of it, its status aside where that is a subresource."""
+
+    def merge(new: Object, old: Object) -> None:
+        if kind.status:
+            new.pop("status", None)
+            if "status" in old:
+                new["status"] = old["status"]
+        if kind.keep is not None:
+            kind.keep(new, old)
+
+    return _update(kind, name, change, merge, finish)
+
+
+def update_status(kind: Kind, name: str, change: Change) -> Decision:
+    """The same through /status: what is not metadata or status stays."""
+
+    def merge(new: Object, old: Object) -> None:
+        for key in (new.keys() | old.keys()) - {"metadata", "status"}:
+            new.pop(key, None)
+            if key in old:
+                new[key] = old[key]
+
+    return _update(kind, name, change, merge, nothing_more)
+
+
+def _update(
+    kind: Kind, name: str, change: Change, merge: Callable[[Object, Object], None], finish: Finish
+) -> Decision:
+    def decide(stored: Stored | None) -> Step | Stored:
+        if stored is None:
+            raise not_found(kind.resource, name)
+        old: Object = msgspec.json.decode(stored.body)
+        new = change(copy.deepcopy(old))
+        _settle_metadata(kind, new, old)
+        kind.default(new)
+        merge(new, old)
+        new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
+        _count_generation(kind, new, old)
+        faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.check(new, old))
+        if faults:
+            raise unprocessable(kind.group, kind.name, name, faults)
+        finish(new)
+        if new == old:
+            return stored
+        if _finished(kind, new):
+            return Step("DELETED", new)
+        return Step("MODIFIED", new)
+
+    return decide
+
+
+def _settle_metadata(kind: Kind, new: Object, old: Object) -> None:
+    """What only the server sets stays; what identifies the object must agree."""
+    meta, before = new.setdefault("metadata", {}), old["metadata"]
+    name = before["name"]
+    if meta.setdefault("name", name) != name:
+        raise bad_request(
+            f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+        )
+    if "namespace" in before and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if meta.get("uid", before["uid"]) != before["uid"]:
+        raise conflict(kind.resource, name, _uid_differs(meta["uid"], before["uid"]))
+    asked = meta.get("resourceVersion", "")
+    if not asked and not kind.unconditional:
+        # Go prints the unset version as 0x0, and names the resource, not the kind.
+        unset = Fault(
+            "metadata.resourceVersion",
+            "FieldValueInvalid",
+            "Invalid value: 0x0: must be specified for an update",
+        )
+        raise unprocessable(kind.group, kind.plural, name, [unset])
+    if asked not in ("", "0", before["resourceVersion"]):
+        raise conflict(kind.resource, name)
+    for key in ("managedFields", "selfLink"):
+        meta.pop(key, None)
+    for key in (*_SERVERS_OWN, "resourceVersion"):
+        meta.pop(key, None)
+        if key in before:
+            meta[key] = before[key]
+
+
+def _count_generation(kind: Kind, new: Object, old: Object) -> None:
+    aside = ("metadata", "status")
+    if kind.generation and any(new.get(k) != old.get(k) for k in new.keys() | old.keys() if k not in aside):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
+def delete(kind: Kind, name: str, conditions: Preconditions, now: datetime) -> Decision:
+    """Delete the object, or mark it when finalizers hold it."""
+
+    def decide(stored: Stored | None) -> Step | Stored:
+        if stored is None:
+            raise not_found(kind.resource, name)
+        found: Object = msgspec.json.decode(stored.body)
+        meta = found["metadata"]
+        _check_conditions(kind, found, conditions)
+        if kind.name == "Namespace" and name in _IMMORTAL:
+            raise forbidden(kind.resource, name, "this namespace may not be deleted")
+        if _unheld(kind, found):
+            return Step("DELETED", found)
+        if meta.get("deletionTimestamp"):
+            return stored
+        meta["deletionTimestamp"] = stamp(now)
+        meta["deletionGracePeriodSeconds"] = 0
+        if "generation" in meta:
+            meta["generation"] += 1
+        if kind.name == "Namespace":
+            del meta["deletionGracePeriodSeconds"]
+            found.setdefault("status", {})["phase"] = "Terminating"
+        return Step("MODIFIED", found)
+
+    return decide
+
+
+def release_namespace(kind: Kind, name: str) -> Decision:
+    """Take away what holds an emptied namespace that is to go."""
+
+    def decide(stored: Stored | None) -> Step | Stored:
+        if stored is None:
+            raise not_found(kind.resource, name)
+        found: Object = msgspec.json.decode(stored.body)
+        found["spec"].pop("finalizers", None)
+        return Step("DELETED" if _unheld(kind, found) else "MODIFIED", found)
+
+    return decide
+
+
+def stamp(now: datetime) -> str:
+    """metav1.Time: UTC, whole seconds."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_conditions(kind: Kind, found: Object, conditions: Preconditions) -> None:
+    meta = found["metadata"]
+    if conditions.uid and conditions.uid != meta["uid"]:
+        raise conflict(kind.resource, meta["name"], _uid_differs(conditions.uid, meta["uid"]))
+    if conditions.revision and conditions.revision != meta["resourceVersion"]:
+        why = (
+            f"Precondition failed: ResourceVersion in precondition: {conditions.revision}, "
+            f"ResourceVersion in object meta: {meta['resourceVersion']}"
+        )
+        raise conflict(kind.resource, meta["name"], why)
+
+
+def _uid_differs(asked: str, there: str) -> str:
+    return f"Precondition failed: UID in precondition: {asked}, UID in object meta: {there}"
+
+
+def _unheld(kind: Kind, found: Object) -> bool:
+    held = found["metadata"].get("finalizers") or (
+        kind.name == "Namespace" and found["spec"].get("finalizers")
+    )
+    return not held
+
+
+def _finished(kind: Kind, found: Object) -> bool:
+    return bool(found["metadata"].get("deletionTimestamp")) and _unheld(kind, found)

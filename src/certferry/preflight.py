@@ -1,0 +1,92 @@
+"""Can Certferry run here? Asked before anything is downloaded, so this file stands alone.
+
+``make`` runs it with whatever Python 3 there is (nothing newer than Python 3.6 is used below), and
+`certferry up` asks it again, for those who installed a wheel. It knows which platforms Envoy's and
+kubectl's wheels exist for, and nothing else of the project.
+"""
+
+import os
+import platform
+import sys
+
+SUPPORTED = "Linux on x86_64 or aarch64 with glibc 2.31 or newer, or macOS 15 or newer on Apple silicon"
+
+
+def objection(system: str, machine: str, libc: str, release: str) -> str:
+    """Why this platform cannot be used and what to do, in one sentence; empty when it can.
+
+    `system` and `machine` are as in ``platform``, `libc` is like ``glibc 2.36``, `release` the macOS version.
+    """
+    if system == "Linux":
+        if machine not in ("x86_64", "aarch64"):
+            return _unsupported("Linux on " + machine)
+        name, _, version = libc.partition(" ")
+        if name != "glibc":
+            return _unsupported("a Linux without glibc (" + (libc.strip() or "musl?") + ")")
+        if _numbers(version) < (2, 31):
+            return _unsupported("glibc " + version)
+        return ""
+    if system == "Darwin":
+        if machine != "arm64":
+            return _unsupported("macOS on " + machine)
+        if _numbers(release) < (15,):
+            return _unsupported("macOS " + release)
+        return ""
+    return _unsupported(system)
+
+
+def python_objection(version: "tuple[int, int]", has_venv: bool) -> str:
+    """The same for a Python: too old, or without what makes virtual environments."""
+    if version < (3, 11):
+        return (
+            "Certferry needs Python 3.11 or newer, and this is Python {}.{}: install a newer one "
+            "and name it, as in `make up PYTHON=python3.12`.".format(*version)
+        )
+    if not has_venv:
+        return (
+            "This Python {}.{} cannot make virtual environments (its venv or ensurepip module is missing): "
+            "install it (Debian and Ubuntu: `sudo apt install python3-venv`), or name another Python, "
+            "as in `make up PYTHON=python3.12`.".format(*version)
+        )
+    return ""
+
+
+def platform_objection() -> str:
+    """The objection to the machine that runs this."""
+    libc = ""
+    if platform.system() == "Linux":
+        try:
+            libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+        except (ValueError, OSError):
+            libc = ""
+    return objection(platform.system(), platform.machine(), libc, platform.mac_ver()[0])
+
+
+def here() -> str:
+    """The objection to the machine and the Python that run this."""
+    return platform_objection() or python_objection(sys.version_info[:2], _has_venv())
+
+
+def _has_venv() -> bool:
+    try:
+        import ensurepip
+        import venv
+    except ImportError:
+        return False
+    return bool(ensurepip and venv)
+
+
+def _numbers(version: str) -> "tuple[int, ...]":
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _unsupported(what: str) -> str:
+    return "Certferry does not run on {}: it needs {}; use such a machine, or a container or VM of that kind.".format(
+        what, SUPPORTED
+    )
+
+
+if __name__ == "__main__":
+    trouble = here()
+    if trouble:
+        sys.exit(trouble)

@@ -1,0 +1,113 @@
+"""Secrets at rest: AES-256-GCM under a key that lives in a file, or comes from the environment.
+
+The ELB's store and the embedded Kubernetes API call this. It knows neither what it seals nor where
+that is kept. What is sealed is bound to a purpose (which table, which row): a blob that is moved to
+another row does not open. The envelope names its key, so that keys can be rotated: the file holds
+one key a line, the first one seals, every one opens.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+VARIABLE: Final = "CERTFERRY_SEAL_KEY"
+_MAGIC: Final = b"CF1"
+_ID, _NONCE, _KEY = 8, 12, 32
+
+
+class SealError(Exception):
+    """A sealing key that cannot be used, or a blob that it does not open; the text is for people."""
+
+
+class Seal:
+    """Seals under the first of `keys`, opens under any of them (32 bytes each)."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        assert keys
+        assert all(len(key) == _KEY for key in keys)
+        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._current = _key_id(keys[0])
+
+    @classmethod
+    def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Seal:
+        """The seal of `environ`, else of the file at `path`, which is made (0600) if there is none.
+
+        Raises ``SealError`` when the key cannot be read or is no key.
+        """
+        if text := environ.get(VARIABLE):
+            return cls(_keys(text, f"The environment variable {VARIABLE}"))
+        try:
+            _create(path)
+            return cls(_keys(path.read_text(), f"The sealing key file {path}"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SealError(f"The sealing key file {path} cannot be read or made: {error}.") from None
+
+    def seal(self, data: bytes, purpose: str) -> bytes:
+        """`data`, encrypted for `purpose` (for example ``certificate:<id>:<version>``)."""
+        nonce = os.urandom(_NONCE)
+        sealed = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
+        return _MAGIC + self._current + nonce + sealed
+
+    def unseal(self, blob: bytes, purpose: str) -> bytes:
+        """What was sealed for `purpose`; raises ``SealError``."""
+        head = len(_MAGIC)
+        cipher = self._ciphers.get(blob[head : head + _ID])
+        if not blob.startswith(_MAGIC) or cipher is None:
+            raise SealError(
+                "Stored secrets were sealed with another key: put the key file that belongs to this "
+                f"store back, or set {VARIABLE} to its key."
+            )
+        nonce, sealed = blob[head + _ID : head + _ID + _NONCE], blob[head + _ID + _NONCE :]
+        try:
+            return cipher.decrypt(nonce, sealed, purpose.encode())
+        except InvalidTag:
+            raise SealError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
+
+    def __repr__(self) -> str:
+        return f"Seal(key {self._current.hex()})"
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"certferry key id" + key).digest()[:_ID]
+
+
+def _keys(text: str, where: str) -> list[bytes]:
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in text.split()]
+    except binascii.Error:
+        keys = []
+    if not keys or any(len(key) != _KEY for key in keys):
+        raise SealError(f"{where} holds no key: 32 bytes in base64 are expected (openssl rand -base64 32).")
+    return keys
+
+
+def _create(path: Path) -> None:
+    """A new key at `path`, whole or not at all, unless there is one."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(base64.b64encode(os.urandom(_KEY)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # fails where another process was first: its key is the key
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # a key that a power cut takes away would take every sealed secret along
+    finally:
+        os.close(directory)

@@ -1,0 +1,78 @@
+"""Free ports and addresses on this machine's loopback, found by really binding them.
+
+`up` asks once, at first start, and remembers. It knows nothing of what will listen there.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import itertools
+import random
+import socket
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+SHARED: Final = "127.0.0.1/32"
+"""The "subnet" of a machine with a single loopback address (macOS)."""
+
+_BELOW_EPHEMERAL: Final = range(20_000, 32_000)
+"""Where no kernel picks ports for clients, so that a port of ours is still free after a restart."""
+_SHIFTS: Final = (0, 8_000, 18_000, 28_000)
+_TRIES: Final = 20
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """`count` different ports on 127.0.0.1 that nobody listens on."""
+    candidates = iter(random.sample(_BELOW_EPHEMERAL, k=len(_BELOW_EPHEMERAL)))
+    return tuple(itertools.islice((port for port in candidates if bindable(LOOPBACK, port)), count))
+
+
+def free_subnet() -> str:
+    """A loopback /24 in which nobody listens on a web port, or ``SHARED``."""
+    if _error("127.0.0.2", 0) is not None:
+        return SHARED
+    subnet = ""
+    for _ in range(_TRIES):
+        # 127.0.x and 127.1.x are used by resolvers and old habits.
+        subnet = f"127.{random.randint(16, 250)}.{random.randint(0, 255)}.0/24"  # noqa: S311 - no secret
+        ports = [port + shift for shift in _SHIFTS for port in (80, 443)]
+        if not any(_listening(first_address(subnet), port) for port in ports):
+            return subnet
+    # Something listens on every address, on a web port: privileged_shift finds the way round it.
+    return subnet
+
+
+def privileged_shift(subnet: str) -> int:
+    """What must be added to 80 and 443 to make them bindable in `subnet`."""
+    first = first_address(subnet)
+    for shift in _SHIFTS:
+        if all(bindable(first, port + shift) for port in (80, 443)):
+            return shift
+    return _SHIFTS[-1]
+
+
+def first_address(subnet: str) -> str:
+    """The first host address: ``127.44.5.1`` of ``127.44.5.0/24``."""
+    return str(next(iter(ipaddress.ip_network(subnet).hosts())))
+
+
+def bindable(address: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    return _error(address, port) is None
+
+
+def _error(address: str, port: int) -> int | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except OSError as error:
+            return error.errno or errno.EIO
+    return None
+
+
+def _listening(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex((address, port)) == 0

@@ -1,0 +1,132 @@
+"""Processes that are kept alive: started, watched, started again, ended.
+
+`up` has one ``Child`` per program. Each leads a session of its own (Ctrl-C in the terminal is for
+`up` alone), holds a lifeline, and writes to its own log file. It knows no program's purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from certferry.lifeline import Lifeline
+
+_PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before the first, second, … start again in a row."""
+_SETTLED: Final = 30.0
+"""Seconds of life after which a death counts as the first in a row again."""
+_LOG_LIMIT: Final = 10_000_000
+"""Bytes of a log file; then it becomes ``.1``, and the ``.1`` before goes away."""
+
+
+class Ended(Exception):
+    """A child ended before it was ever ready. `sentence` is the last that it wrote."""
+
+    def __init__(self, name: str, code: int, sentence: str) -> None:
+        super().__init__(sentence or f"{name} ended with exit code {code} and said nothing")
+        self.name, self.code = name, code
+
+
+class Child:
+    """One program, kept running until ``stop``."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, say: Callable[[str], None]) -> None:
+        self.name, self.log = name, log
+        self.settled = asyncio.Event()
+        """Set by the owner once the program was ready: from then on a death is repaired, not reported up."""
+        self._arguments, self._say = tuple(arguments), say
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now, or ran last; 0 before the first."""
+        return self._process.pid if self._process else 0
+
+    async def run(self, lifeline: Lifeline, environment: Mapping[str, str]) -> None:
+        """Start, and start again after each death, until ``stop``. Raises ``Ended``, OSError."""
+        deaths = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            code = await self._once(lifeline, environment)
+            if self._stopping.is_set():
+                return
+            if not self.settled.is_set():
+                raise Ended(self.name, code, last_words(self.log))
+            lived = asyncio.get_running_loop().time() - began
+            deaths = 1 if lived > _SETTLED else deaths + 1
+            pause = _PAUSES[min(deaths, len(_PAUSES)) - 1]
+            self._say(f"{self.name} {_ended_how(code)}; starting it again (see {self.log})")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+
+    async def stop(self, patience: float = 10.0) -> None:
+        """Ask it to end; after `patience` seconds, make it."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), patience)
+        except TimeoutError:
+            self._say(f"{self.name} did not end within {patience:.0f} s and was killed")
+            self.kill()
+            await process.wait()
+
+    def kill(self) -> None:
+        """End it at once, unasked."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def trim(self) -> None:
+        """Begin the log file anew when it has grown too long. Raises OSError."""
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            shutil.copyfile(self.log, self.log.with_name(self.log.name + ".1"))
+            # The child holds it open for appending: cutting is seen by it, renaming is not.
+            os.truncate(self.log, 0)
+
+    async def _once(self, lifeline: Lifeline, environment: Mapping[str, str]) -> int:
+        self.trim()
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "certferry",
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**environment, **lifeline.environment},
+                pass_fds=(lifeline.reader,),
+                start_new_session=True,
+            )
+        if self._stopping.is_set():
+            self.kill()
+        return await self._process.wait()
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log file, without what marks it as an error."""
+    try:
+        lines = log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].removeprefix("certferry: ").strip() if lines else ""
+
+
+def _ended_how(code: int) -> str:
+    if code >= 0:
+        return f"ended (exit code {code})"
+    return f"was ended by {signal.Signals(-code).name}"

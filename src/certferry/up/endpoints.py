@@ -1,0 +1,53 @@
+"""``endpoints.json``: how a script finds and enters a running system.
+
+`up` writes it, whole or not at all, when all is ready, again when a process was replaced, and
+removes it when it starts or ends. Readable by its owner alone: it holds a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from certferry.demo.ca import write
+
+
+class Elb(msgspec.Struct, frozen=True, kw_only=True):
+    """The ELB and an admin of it. Keystone is at ``{url}/v3``, resources at ``{url}/v3/{project_id}/elb``."""
+
+    url: str
+    project_id: str
+    username: str
+    password: str
+    domain: str
+    access_key: str
+    secret_key: str
+    loadbalancer_id: str
+
+    def __repr__(self) -> str:
+        return f"Elb({self.url!r}, …)"
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The controller's metrics, in Prometheus' text form."""
+
+    url: str
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    kubeconfig: str
+    elb: Elb
+    metrics: Metrics
+    port_map: Mapping[str, int]
+    """Where ports of the first load balancer really are: {"80": 8080, "443": 8443}."""
+    pid: int
+    processes: Mapping[str, int]
+
+
+def publish(file: Path, endpoints: Endpoints) -> None:
+    """Write the file. Raises OSError."""
+    write(file, msgspec.json.format(msgspec.json.encode(endpoints)).decode() + "\n")

@@ -1,0 +1,81 @@
+"""What the parts need before they are of use, made where it is absent and never written over.
+
+``run`` calls these while everything starts: the class, the load balancer that is used when an
+Ingress names none, the demo. It goes through the public APIs, like anybody.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from certferry.core.model import LoadBalancer, convert
+from certferry.demo import ca, objects
+from certferry.elb.client import LOADBALANCERS, ElbClient, ElbError
+from certferry.elb.credentials import Credentials
+from certferry.kube.client import INGRESS_CLASS, NAMESPACE, Kind, KubeClient, KubeError
+from certferry.kube.kubeconfig import load
+from certferry.up.addresses import LOOPBACK
+
+DEMO_DAYS: Final = 5
+"""Until the demo's certificate expires: soon enough to be worth renewing."""
+
+
+async def load_balancer(url: str, credentials: Credentials, known: str) -> LoadBalancer:
+    """The load balancer with the id `known`, or a new one when there is none. Raises ``ElbError``."""
+    async with ElbClient(url, credentials) as client:
+        wire = await _get(client, known) if known else None
+        if wire is None:
+            wire = await client.create(LOADBALANCERS, {"name": "certferry", "guaranteed": True})
+    return _loadbalancer(wire)
+
+
+async def classes(kubeconfig: Path) -> None:
+    """The IngressClass ``cce``, as the default class, and the namespaces that every cluster has."""
+    async with KubeClient(load(kubeconfig)) as client:
+        for name in ("default", "kube-system"):
+            await _absent(client, NAMESPACE, _named("v1", "Namespace", name))
+        ingress_class = _named("networking.k8s.io/v1", "IngressClass", "cce")
+        ingress_class["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
+        ingress_class["spec"] = {"controller": "certferry.io/controller"}
+        await _absent(client, INGRESS_CLASS, ingress_class)
+
+
+async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
+    """The demo's objects; its CA and first pair lie in `folder`."""
+    now = datetime.now(UTC)
+    authority = ca.open_authority(folder, now)
+    pair = ca.good(authority, ca.HOST, now, DEMO_DAYS)
+    async with KubeClient(load(kubeconfig)) as client:
+        for kind, manifest in objects.placed(pair, LOOPBACK, backend_port):
+            await _absent(client, kind, manifest)
+
+
+async def _absent(client: KubeClient, kind: Kind, manifest: dict[str, Any]) -> None:
+    """Create an object unless it is there."""
+    try:
+        await client.create(kind, manifest, manifest["metadata"].get("namespace"))
+    except KubeError as error:
+        if error.status != 409:
+            raise
+
+
+async def _get(client: ElbClient, identity: str) -> dict[str, Any] | None:
+    try:
+        return await client.get(LOADBALANCERS, identity)
+    except ElbError as error:
+        if error.status != 404:
+            raise
+    return None
+
+
+def _loadbalancer(wire: dict[str, Any]) -> LoadBalancer:
+    shifts = wire.get("certferry") or {}
+    fields = {"id": wire["id"], "vip_address": wire["vip_address"], "name": wire.get("name") or ""}
+    loadbalancer: LoadBalancer = convert(LoadBalancer, {**fields, **shifts})
+    return loadbalancer
+
+
+def _named(version: str, kind: str, name: str) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}}

@@ -1,0 +1,55 @@
+"""The state directory: whose it is, and what lies where.
+
+`up` opens it before anything else. One instance at a time (a lock that the kernel takes back when
+its holder dies), readable by its owner alone. It knows no process and no port.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from certferry.settings import Refused
+
+
+class Home:
+    """An open state directory; the lock is held until this process ends."""
+
+    def __init__(self, root: Path, lock: int) -> None:
+        self.root, self._lock = root, lock
+        self.memory = root / "up.json"
+        self.endpoints = root / "endpoints.json"
+        self.envoy = root / "envoy.json"
+        self.kubeconfig = root / "kubeconfig"
+        self.controller_kubeconfig = root / "kubeconfig-controller"
+        self.elb_accounts = root / "elb-credentials.json"
+        self.controller_credentials = root / "elb-controller.json"
+        self.demo = root / "demo"
+        self.logs = root / "logs"
+
+
+def open_home(root: Path) -> Home:
+    """Make `root` if it is absent, and lock it. Raises ``Refused``."""
+    root = root.expanduser().absolute()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.chmod(0o700)
+        lock = os.open(root / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        (root / "logs").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"The state directory {root} cannot be written ({error.strerror}): "
+            "make it writable, or name another one with --state."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode(errors="replace").strip()
+        raise Refused(
+            f"Certferry is running on {root} already{f' (process {holder})' if holder else ''}: "
+            "use that one, end it with Ctrl-C, or start a second one with another --state."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return Home(root, lock)

@@ -1,0 +1,62 @@
+"""What `up` chose at its first start and keeps for ever: ports, addresses, the load balancer.
+
+Kubeconfigs and commands that somebody copied stay valid because of it. It lies in ``up.json`` in
+the state directory. It knows no process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from certferry.demo.ca import write
+from certferry.settings import NEWER, Refused
+
+FORMAT: Final = 1
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Choices of the first start. Ports are on 127.0.0.1."""
+
+    format: int = FORMAT
+    kube_port: int
+    elb_port: int
+    metrics_port: int
+    backend_port: int
+    subnet: str
+    """Where load balancers get their addresses, like ``127.44.5.0/24``; 127.0.0.1/32: they share one."""
+    privileged_shift: int
+    """Added to ports under 1024 (443 → 8443); 0 where they can be bound."""
+    loadbalancer_id: str = ""
+
+
+class _Format(msgspec.Struct):
+    format: int = FORMAT
+
+
+def recall(file: Path) -> Memory | None:
+    """What `file` holds, None when there is none. Raises ``Refused``."""
+    try:
+        text = file.read_bytes()
+        if msgspec.json.decode(text, type=_Format).format > FORMAT:
+            raise Refused(
+                f"{file} was written by a newer Certferry than this one: start that one, "
+                "or name another directory with --state.",
+                NEWER,
+            )
+        return msgspec.json.decode(text, type=Memory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Refused(f"{file} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError:
+        raise Refused(
+            f"{file} is damaged: restore it, or delete it and let `certferry up` choose new ports."
+        ) from None
+
+
+def keep(file: Path, memory: Memory) -> None:
+    """Remember. Raises OSError."""
+    write(file, msgspec.json.format(msgspec.json.encode(memory)).decode() + "\n")

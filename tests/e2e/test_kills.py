@@ -1,0 +1,182 @@
+"""SIGKILL, part by part and all at once: traffic comes back without a hand, and nothing stored is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.certs import Pair
+from tests.e2e.clients import KeepAlive, Newcomer, Order, WebSocket, running
+from tests.e2e.conftest import MakeSite
+from tests.e2e.objects import CERTIFICATE_IDS
+from tests.e2e.site import SECRET, Site
+from tests.e2e.system import PARTS, System, alive
+from tests.e2e.tls import fingerprint, get
+from tests.e2e.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def _running(system: System) -> None:
+    """Each test finds the system up and every part answering, whatever the one before did to it."""
+    if system.process is None or system.process.poll() is not None:
+        system.start()
+    until(system.answers, "every part answers")
+
+
+@pytest.mark.parametrize("part", ["controller", "elb", "kube"])
+async def test_traffic_never_stops_while_a_control_plane_part_is_dead(
+    part: str, system: System, site: MakeSite
+) -> None:
+    shop = site(f"killed-{part}")
+    first, second = shop.pair(), shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    order = _order(first, second)
+    former = system.pid(part)
+
+    async with running(*_traffic(shop, order)):
+        system.kill(part)
+        await asyncio.to_thread(system.revived, part, former)
+        await asyncio.to_thread(_eventually, lambda: shop.put_secret(second))
+        await asyncio.to_thread(shop.shows, second)
+    assert get(shop.address, shop.host) == 200
+
+
+@pytest.mark.parametrize("part", ["controller", "elb"])
+def test_a_change_made_while_a_part_is_dead_is_caught_up(part: str, system: System, site: MakeSite) -> None:
+    shop = site(f"meanwhile-{part}")
+    first, second = shop.pair(), shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    system.kill(part)
+    shop.put_secret(second)
+    shop.shows(second)
+
+
+def test_the_elb_takes_new_content_while_the_kubernetes_api_is_dead(system: System, site: MakeSite) -> None:
+    shop = site("no-kube")
+    first, second = shop.pair(), shop.pair()
+    identity = shop.post_certificate(first)
+    shop.publish(None, {CERTIFICATE_IDS: identity})
+    shop.shows(first)
+    system.kill("kube")
+    shop.put_certificate(identity, second)
+    shop.shows(second)
+
+
+def test_envoy_is_started_again_and_serves_what_it_served(system: System, site: MakeSite) -> None:
+    shop = site("killed-envoy")
+    first = shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    former = system.pid("envoy")
+    system.kill("envoy")
+    shop.shows(first)
+    assert system.revived("envoy", former)
+    until(lambda: get(shop.address, shop.host) == 200, "requests are answered again")
+    renewed = shop.pair()
+    shop.put_secret(renewed)
+    shop.shows(renewed)
+
+
+async def test_traffic_never_stops_while_up_is_dead_and_starts_again(system: System, site: MakeSite) -> None:
+    shop = site("killed-up")
+    first, second = shop.pair(), shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    before = _doors(system)
+    children = system.endpoints.processes
+    order = _order(first, second)
+
+    async with running(*_traffic(shop, order)):
+        system.kill("up")
+        gone = [pid for name, pid in children.items() if name != "envoy"]
+        await asyncio.to_thread(until, lambda: not any(map(alive, gone)), "the children of `up` end with it")
+        assert alive(children["envoy"])
+        await asyncio.to_thread(system.start)
+        await asyncio.to_thread(_eventually, lambda: shop.put_secret(second))
+        await asyncio.to_thread(shop.shows, second)
+
+    assert _doors(system) == before
+
+
+def test_after_a_kill_of_everything_the_same_command_serves_again(system: System, site: MakeSite) -> None:
+    shop = site("killed-all")
+    first, second = shop.pair(), shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    stored = shop.post_certificate(shop.pair(), name="kept")
+    before = _doors(system)
+    # the answer to a write is the promise that is tested: the kill comes right after it
+    shop.put_secret(second)
+    secret = shop.get("api/v1", "secrets", SECRET)
+
+    system.kill("up", *PARTS)
+    system.start()
+
+    shop.shows(second)
+    until(lambda: get(shop.address, shop.host) == 200, "requests are answered again")
+    assert _doors(system) == before
+    assert _found(lambda: shop.get("api/v1", "secrets", SECRET)) == secret
+    kept = _found(lambda: shop.elb.want(200, "GET", system.elb_path("certificates", stored)))
+    assert kept["certificate"]["name"] == "kept"
+    third = shop.pair()
+    shop.put_secret(third)
+    shop.shows(third)
+
+
+def test_parts_that_hang_do_not_stop_traffic(system: System, site: MakeSite) -> None:
+    """A stopped process holds its sockets open: worse than a dead one."""
+    shop = site("frozen")
+    first, second = shop.pair(), shop.pair()
+    shop.publish(first)
+    shop.shows(first)
+    frozen = [system.pid(name) for name in ("controller", "elb")]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert get(shop.address, shop.host) == 200
+        shop.put_secret(second)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    shop.shows(second)
+
+
+def _traffic(shop: Site, order: Order) -> list[Any]:
+    held = [KeepAlive(shop.address, shop.host), WebSocket(shop.address, shop.host)]
+    return [*held, Newcomer(shop.address, shop.host, order)]
+
+
+def _order(*pairs: Pair) -> Order:
+    order = Order()
+    for pair in pairs:
+        order.add(fingerprint(pair.certificate))
+    return order
+
+
+def _doors(system: System) -> Any:
+    """Where everything is, without the pids."""
+    found = system.endpoints
+    return found.elb, found.metrics, found.port_map, Path(found.kubeconfig).read_text()
+
+
+def _eventually(act: Callable[[], None]) -> None:
+    """Do `act` as soon as the API that it needs answers again."""
+
+    def done() -> bool:
+        act()
+        return True
+
+    until(done, "the API answers again")
+
+
+def _found(look: Callable[[], Any]) -> Any:
+    """What `look` finds once the API that it needs answers again."""
+    return until(look, "the API answers again")

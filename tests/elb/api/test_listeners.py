@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.certs import authority
+from tests.elb.api.server import Api, Elb, stored
+
+
+@pytest.fixture
+def lb(api: Api) -> str:
+    return str(api.make("loadbalancer")["id"])
+
+
+def certificate(api: Api, name: str, domain: str = "") -> str:
+    pair = authority().issue(name)
+    fields = {"certificate": pair.certificate, "private_key": pair.key, "domain": domain}
+    return str(api.make("certificate", **fields)["id"])
+
+
+def test_a_listener_lives_from_create_to_delete(api: Api, lb: str) -> None:
+    default = certificate(api, "a.example")
+    made = api.make(
+        "listener",
+        loadbalancer_id=lb,
+        protocol="TERMINATED_HTTPS",
+        protocol_port=443,
+        default_tls_container_ref=default,
+        insert_headers={"X-Forwarded-Host": True},
+    )
+    assert (made["protocol"], made["tls_ciphers_policy"]) == ("HTTPS", "tls-1-2")
+    assert made["loadbalancers"] == [{"id": lb}]
+    assert "loadbalancer_id" not in made
+    assert (made["keepalive_timeout"], made["connection_limit"]) == (60, -1)
+    path = f"/listeners/{made['id']}"
+    body = {"listener": {"http2_enable": True, "insert_headers": None, "keepalive_timeout": 10}}
+    changed = api("PUT", path, body).body["listener"]
+    assert (changed["http2_enable"], changed["insert_headers"]) == (True, {})
+    assert changed["default_tls_container_ref"] == default
+    assert api.show("listener", made["id"]) == changed
+    assert api("DELETE", path).status == 204
+    assert api("GET", path).status == 404
+
+
+def test_a_port_is_taken_once(api: Api, lb: str) -> None:
+    fields: dict[str, Any] = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80}
+    api.make("listener", **fields)
+    reply = api("POST", "/listeners", {"listener": fields})
+    assert (reply.status, reply.code) == (409, "ELB.8907")
+
+
+def test_what_is_wrong_is_said(api: Api, lb: str) -> None:
+    default, bare = certificate(api, "a.example"), certificate(api, "b.example")
+    authority_id = api.make("certificate", type="client", certificate=authority().certificate)["id"]
+    base = {"loadbalancer_id": lb, "protocol": "HTTPS", "protocol_port": 443}
+    full = base | {"default_tls_container_ref": default}
+    cases: list[tuple[dict[str, Any], int, str]] = [
+        (base, 400, "default_tls_container_ref"),
+        (base | {"default_tls_container_ref": "0" * 32}, 404, "could not be found"),
+        (base | {"default_tls_container_ref": authority_id}, 400, "server"),
+        (full | {"sni_container_refs": [bare]}, 400, "no domain"),
+        (full | {"client_ca_tls_container_ref": default}, 400, "client"),
+        (full | {"tls_ciphers_policy": "tls-9"}, 400, "tls-1-2"),
+        (full | {"protocol": "UDP"}, 400, "protocol"),
+        (full | {"protocol": "HTTP"}, 400, "HTTPS"),
+        (full | {"protocol_port": 0}, 400, "protocol_port"),
+        (full | {"loadbalancer_id": "x"}, 404, "could not be found"),
+        (full | {"default_pool_id": "x"}, 404, "could not be found"),
+        (full | {"client_timeout": 301}, 400, "300"),
+    ]
+    for fields, status, words in cases:
+        reply = api("POST", "/listeners", {"listener": fields})
+        assert reply.status == status, reply.body
+        assert words in reply.sentence
+    assert api("GET", "/listeners", query=f"loadbalancer_id={lb}").body["listeners"] == []
+
+
+def test_some_things_stay_as_they_are(api: Api, lb: str) -> None:
+    made = api.make(
+        "listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True
+    )
+    path = f"/listeners/{made['id']}"
+    for change in ({"protocol": "HTTPS"}, {"protocol_port": 81}, {"enhance_l7policy_enable": False}):
+        assert api("PUT", path, {"listener": change}).code == "ELB.8902"
+    same = {"protocol": "HTTP", "protocol_port": 80}
+    assert api("PUT", path, {"listener": same}).status == 200
+
+
+def test_a_listener_with_policies_or_members_stays(api: Api, lb: str) -> None:
+    made = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)
+    pool = api.make("pool", listener_id=made["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
+    assert api.show("listener", made["id"])["default_pool_id"] == pool["id"]
+    member = api.make("member", f"/pools/{pool['id']}/members", address="127.0.0.1", protocol_port=1)
+    path = f"/listeners/{made['id']}"
+    assert api("DELETE", path).status == 409
+    api("DELETE", f"/pools/{pool['id']}/members/{member['id']}")
+    policy = api.make(
+        "l7policy", listener_id=made["id"], action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"]
+    )
+    assert api("DELETE", path).status == 409
+    api("DELETE", f"/l7policies/{policy['id']}")
+    assert api("DELETE", path).status == 204
+
+
+def past_names(elb: Elb, listener: str) -> tuple[str, ...]:
+    with stored(elb.settings) as (store, _):
+        return store.publication.state.listeners[listener].past_names
+
+
+def test_a_routed_name_that_loses_its_certificate_is_remembered(elb: Elb, api: Api, lb: str) -> None:
+    default = certificate(api, "a.example")
+    sni = certificate(api, "b.example", "b.example,c.example")
+    other = certificate(api, "d.example", "d.example")
+    made = api.make(
+        "listener",
+        loadbalancer_id=lb,
+        protocol="HTTPS",
+        protocol_port=443,
+        default_tls_container_ref=default,
+        sni_container_refs=[sni, other],
+    )
+    pool = api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")
+    policies = [
+        api.make(
+            "l7policy",
+            listener_id=made["id"],
+            action="REDIRECT_TO_POOL",
+            redirect_pool_id=pool["id"],
+            rules=[{"type": "HOST_NAME", "compare_type": "EQUAL_TO", "value": host}],
+        )
+        for host in ("b.example", "d.example")
+    ]
+    path = f"/listeners/{made['id']}"
+    api("PUT", path, {"listener": {"sni_container_refs": [sni]}})
+    assert past_names(elb, made["id"]) == ("d.example",)
+    api("PUT", f"/certificates/{sni}", {"certificate": {"domain": "c.example"}})
+    assert past_names(elb, made["id"]) == ("b.example", "d.example")
+    api("DELETE", f"/l7policies/{policies[1]['id']}")
+    assert past_names(elb, made["id"]) == ("b.example",), "no rule mentions the other any more"
+    api("PUT", f"/certificates/{sni}", {"certificate": {"domain": "b.example"}})
+    assert past_names(elb, made["id"]) == (), "it is bound again"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.certs import Pair, authority
+from tests.elb.api.server import Elb, another
+
+SOURCE = {"cluster": "blue", "namespace": "shop", "secret": "shop-tls"}
+
+
+def content(pair: Pair) -> dict[str, str]:
+    return {"certificate": pair.certificate, "private_key": pair.key}
+
+
+@pytest.fixture
+def owned(elb: Elb) -> dict[str, Any]:
+    return elb.controller.make(
+        "certificate",
+        name="k8s_plb_default_blue_shop_tls",
+        description='{"secret_id":"3c1f"}',
+        certferry={"source": SOURCE},
+        **content(authority().issue("shop.example")),
+    )
+
+
+def test_a_controllers_certificate_is_its_own(elb: Elb, owned: dict[str, Any]) -> None:
+    assert owned["certferry"]["owner"] == "blue"
+    assert owned["certferry"]["source"] == SOURCE
+    path = f"/certificates/{owned['id']}"
+    for reply in (
+        elb.admin("PUT", path, {"certificate": content(authority().issue("shop.example"))}),
+        elb.admin("PUT", path, {"certificate": {"name": "mine"}}),
+        elb.admin("DELETE", path),
+    ):
+        assert (reply.status, reply.code) == (409, "ELB.8907")
+        assert "cluster blue" in reply.sentence
+        assert "shop/shop-tls" in reply.sentence
+        assert "change that Secret" in reply.sentence
+    assert elb.admin.show("certificate", owned["id"]) == owned, "anybody may read it"
+
+
+def test_its_controller_changes_and_deletes_it(elb: Elb, owned: dict[str, Any]) -> None:
+    renewed = authority().issue("shop.example")
+    moved = SOURCE | {"secret": "renamed"}
+    body = {"certificate": {**content(renewed), "certferry": {"source": moved}}}
+    reply = elb.controller("PUT", f"/certificates/{owned['id']}", body)
+    assert reply.status == 200
+    assert reply.body["certificate"]["certificate"] == renewed.certificate
+    assert reply.body["certificate"]["certferry"]["source"] == moved
+    assert elb.controller("DELETE", f"/certificates/{owned['id']}").status == 204
+
+
+def test_another_clusters_controller_is_a_stranger(elb: Elb, owned: dict[str, Any]) -> None:
+    green = another(elb, "controller-green", "controller", cluster="green")
+    assert green("DELETE", f"/certificates/{owned['id']}").status == 409
+    mine = elb.admin.make("certificate", **content(authority().issue("a.example")))
+    assert green("DELETE", f"/certificates/{mine['id']}").status == 403, "nor does it touch an admin's"
+
+
+def test_nobody_else_makes_what_looks_like_a_controllers(elb: Elb) -> None:
+    pair = content(authority().issue("a.example"))
+    for marks in ({"name": "k8s_plb_default_x"}, {"description": '{"secret_id":"1"}'}):
+        reply = elb.admin("POST", "/certificates", {"certificate": {**pair, **marks}})
+        assert (reply.status, reply.code) == (409, "ELB.8907")
+        made = elb.admin.make("certificate", **pair)
+        assert elb.admin("PUT", f"/certificates/{made['id']}", {"certificate": marks}).status == 409
+
+
+def test_only_a_controller_says_where_a_certificate_comes_from(elb: Elb) -> None:
+    pair = content(authority().issue("a.example"))
+    made = elb.admin.make("certificate", certferry={"source": SOURCE, "owner": "blue"}, **pair)
+    assert made["certferry"]["owner"] is None
+    assert made["certferry"]["source"] is None

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.elb.api.server import Api
+
+
+@pytest.fixture
+def lb(api: Api) -> str:
+    return str(api.make("loadbalancer")["id"])
+
+
+@pytest.fixture
+def pool(api: Api, lb: str) -> str:
+    return str(api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"])
+
+
+def test_a_pool_lives_from_create_to_delete(api: Api, lb: str) -> None:
+    sticky = {"type": "HTTP_COOKIE", "persistence_timeout": 5}
+    made = api.make(
+        "pool",
+        loadbalancer_id=lb,
+        protocol="HTTP",
+        lb_algorithm="LEAST_CONNECTIONS",
+        session_persistence=sticky,
+        slow_start={"enable": True, "duration": 60},
+    )
+    assert made["session_persistence"] == sticky | {"cookie_name": None}
+    assert (made["loadbalancers"], made["listeners"], made["members"]) == ([{"id": lb}], [], [])
+    path = f"/pools/{made['id']}"
+    changed = api("PUT", path, {"pool": {"session_persistence": None, "name": "p"}}).body["pool"]
+    assert (changed["session_persistence"], changed["name"]) == (None, "p")
+    assert changed["slow_start"] == {"enable": True, "duration": 60}
+    assert api("PUT", path, {"pool": {"protocol": "HTTPS"}}).status == 400
+    assert api("DELETE", path).status == 204
+
+
+def test_a_pool_needs_a_home_or_a_type(api: Api) -> None:
+    fields = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    assert api("POST", "/pools", {"pool": fields}).code == "ELB.8902"
+    assert api.make("pool", type="instance", **fields)["loadbalancers"] == []
+
+
+def test_what_is_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
+    listener = api.make(
+        "listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool
+    )
+    path = f"/pools/{pool}"
+    reply = api("DELETE", path)
+    assert (reply.status, listener["id"] in reply.sentence) == (409, True)
+    assert api("PUT", f"/listeners/{listener['id']}", {"listener": {"default_pool_id": None}}).status == 200
+    member = api.make("member", f"{path}/members", address="127.0.0.1", protocol_port=1)
+    assert api("DELETE", path).status == 409
+    api("DELETE", f"{path}/members/{member['id']}")
+    monitor = api.make("healthmonitor", pool_id=pool, type="TCP", delay=5, timeout=3, max_retries=3)
+    assert api("DELETE", path).status == 409
+    api("DELETE", f"/healthmonitors/{monitor['id']}")
+    assert api("DELETE", path).status == 204
+
+
+def test_a_listener_takes_pools_of_its_kind_and_load_balancer(api: Api, lb: str) -> None:
+    away = api.make("loadbalancer")["id"]
+    pools = [
+        api.make("pool", loadbalancer_id=where, protocol=protocol, lb_algorithm="ROUND_ROBIN")["id"]
+        for where, protocol in ((lb, "HTTPS"), (away, "HTTP"))
+    ]
+    for one in pools:
+        fields = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80, "default_pool_id": one}
+        assert api("POST", "/listeners", {"listener": fields}).code == "ELB.8902"
+
+
+def test_a_member_lives_from_create_to_delete(api: Api, pool: str) -> None:
+    path = f"/pools/{pool}/members"
+    made = api.make("member", path, address="127.0.0.1", protocol_port=8080, weight=5)
+    assert (made["operating_status"], made["member_type"], made["ip_version"]) == ("NO_MONITOR", "ip", "v4")
+    twin = {"member": {"address": "127.0.0.1", "protocol_port": 8080}}
+    assert api("POST", path, twin).status == 409
+    one = f"{path}/{made['id']}"
+    changed = api("PUT", one, {"member": {"weight": 0, "protocol_port": 8081}}).body["member"]
+    assert (changed["weight"], changed["protocol_port"]) == (0, 8081)
+    assert api("PUT", one, {"member": {"address": "127.0.0.2"}}).status == 400
+    assert api("PUT", one, {"member": {"weight": 101}}).status == 400
+    assert api("POST", path, {"member": {"address": "nowhere", "protocol_port": 1}}).status == 400
+    elsewhere = api.make("pool", type="ip", protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"]
+    assert api("GET", f"/pools/{elsewhere}/members/{made['id']}").status == 404
+    assert made["id"] in [member["id"] for member in api("GET", "/members").body["members"]]
+    assert api("DELETE", one).status == 204
+    assert api("GET", path).body["members"] == []
+
+
+def test_a_health_monitor_lives_from_create_to_delete(api: Api, pool: str) -> None:
+    fields: dict[str, Any] = {"pool_id": pool, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3}
+    made = api.make("healthmonitor", **fields)
+    assert (made["url_path"], made["expected_codes"], made["max_retries_down"]) == ("/", "200", 3)
+    assert made["pools"] == [{"id": pool}]
+    assert api.show("pool", pool)["healthmonitor_id"] == made["id"]
+    assert api("POST", "/healthmonitors", {"healthmonitor": fields}).status == 409, "one a pool"
+    path = f"/healthmonitors/{made['id']}"
+    changed = api("PUT", path, {"healthmonitor": {"url_path": "/ready", "monitor_port": 99}})
+    assert changed.body["healthmonitor"]["url_path"] == "/ready"
+    assert api("PUT", path, {"healthmonitor": {"type": "UDP_CONNECT"}}).status == 400
+    assert api("PUT", path, {"healthmonitor": {"delay": 51}}).status == 400
+    assert api("DELETE", path).status == 204
+    assert api.show("pool", pool)["healthmonitor_id"] is None

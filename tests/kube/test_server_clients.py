@@ -1,0 +1,86 @@
+"""The Kubernetes libraries that our users have, against the embedded API."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightkube
+import pytest
+from lightkube.models.coordination_v1 import LeaseSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Secret
+from lightkube.types import PatchType
+
+from tests.kube.serving import Process
+
+# The library is typed in part, and the parts that it is not are those that are called here.
+kubernetes: Any = importlib.import_module("kubernetes")
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    found = Process(tmp_path_factory.mktemp("state"))
+    found.start()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def config(process: Process) -> Path:
+    return process.state / "kubeconfig"
+
+
+def test_the_official_library_lists_watches_and_sees_conflicts(config: Path) -> None:
+    core = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(config)))
+    body = kubernetes.client.V1Secret(metadata={"name": "official"}, string_data={"a": "1"}, type="Opaque")
+    made = core.create_namespaced_secret("default", body)
+    listed = core.list_namespaced_secret("default")
+    assert "official" in [s.metadata.name for s in listed.items]
+
+    def change() -> None:
+        core.patch_namespaced_secret("official", "default", {"metadata": {"labels": {"x": "y"}}})
+        core.delete_namespaced_secret("official", "default")
+
+    thread = threading.Thread(target=change)
+    watch, seen = kubernetes.watch.Watch(), []
+    thread.start()
+    version = listed.metadata.resource_version
+    for event in watch.stream(
+        core.list_namespaced_secret, "default", resource_version=version, timeout_seconds=10
+    ):
+        seen.append((event["type"], event["object"].metadata.name))
+        if event["type"] == "DELETED":
+            watch.stop()
+    thread.join()
+    assert seen == [("MODIFIED", "official"), ("DELETED", "official")]
+    core.create_namespaced_secret("default", body)
+    with pytest.raises(kubernetes.client.ApiException) as refused:
+        core.replace_namespaced_secret("official", "default", made)
+    assert refused.value.status == 409
+
+
+def test_lightkube_reads_writes_and_watches(config: Path) -> None:
+    client = lightkube.Client(lightkube.KubeConfig.from_file(config))
+    made = client.create(
+        Lease(metadata=ObjectMeta(name="l", namespace="default"), spec=LeaseSpec(holderIdentity="a"))
+    )
+    assert made.metadata
+    assert made.spec
+    made.spec.holderIdentity = "b"
+    replaced = client.replace(made)
+    assert replaced.spec
+    assert replaced.spec.holderIdentity == "b"
+    client.create(Secret(metadata=ObjectMeta(name="light", namespace="default"), stringData={"a": "1"}))
+    client.patch(
+        Secret, "light", {"metadata": {"labels": {"k": "v"}}}, patch_type=PatchType.MERGE, namespace="default"
+    )
+    found = client.list(Secret, namespace="default", labels={"k": "v"})
+    assert [s.metadata.name for s in found if s.metadata] == ["light"]
+    for kind, secret in client.watch(Secret, namespace="default", fields={"metadata.name": "light"}):
+        assert (kind, secret.type) == ("ADDED", "Opaque")
+        break

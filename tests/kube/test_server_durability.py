@@ -1,0 +1,140 @@
+"""The server killed and started again; and what keeps it from starting."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.kube.server import store as stores
+from certferry.settings import NEWER, UNUSABLE
+from tests.kube.serving import PATIENCE, Process, client, secret, server
+
+SECRETS = "/api/v1/namespaces/default/secrets"
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    found = Process(tmp_path)
+    found.start()
+    yield found
+    found.end()
+
+
+async def test_what_was_answered_survives_a_kill(process: Process, tmp_path: Path) -> None:
+    async with client(tmp_path) as api:
+        start = (await api.get(SECRETS)).body["metadata"]["resourceVersion"]
+        writes = [api.post(SECRETS, secret(f"s{n}", x=str(n))) for n in range(40)]
+        made = [r.body for r in await asyncio.gather(*writes)]
+        last = (await api.patch(f"{SECRETS}/s0", {"data": {"x": "OTk="}})).body
+        await api.delete(f"{SECRETS}/s1")
+    process.kill()
+    process.start()
+    async with client(tmp_path) as api:
+        found = {i["metadata"]["name"]: i for i in (await api.get(SECRETS)).body["items"]}
+        wanted = {m["metadata"]["name"]: m for m in made} | {"s0": last}
+        del wanted["s1"]
+        assert found == wanted
+        newest = int((await api.get(SECRETS)).body["metadata"]["resourceVersion"])
+        after = (await api.post(SECRETS, secret("later"))).body["metadata"]["resourceVersion"]
+        assert int(after) > newest > int(last["metadata"]["resourceVersion"])
+        async with api.watch(SECRETS, resourceVersion=start) as events:
+            types = await events.types(43)
+    assert types == ["ADDED"] * 40 + ["MODIFIED", "DELETED", "ADDED"]
+
+
+async def test_a_namespace_that_was_going_still_goes_after_a_restart(
+    process: Process, tmp_path: Path
+) -> None:
+    body = secret("held")
+    body["metadata"]["finalizers"] = ["certferry.io/hold"]
+    async with client(tmp_path) as api:
+        await api.post("/api/v1/namespaces", {"metadata": {"name": "n"}})
+        await api.post("/api/v1/namespaces/n/secrets", body)
+        await api.delete("/api/v1/namespaces/n")
+    process.kill()
+    process.start()
+    async with (
+        client(tmp_path) as api,
+        api.watch("/api/v1/namespaces", fieldSelector="metadata.name=n") as events,
+    ):
+        assert (await events.next())["object"]["status"]["phase"] == "Terminating"
+        await api.patch("/api/v1/namespaces/n/secrets/held", {"metadata": {"finalizers": None}})
+        assert (await events.next())["type"] == "DELETED"
+
+
+def test_a_second_instance_is_told_so(process: Process, tmp_path: Path) -> None:
+    refused = _start(tmp_path)
+    assert refused.returncode == UNUSABLE
+    assert refused.stderr.startswith("Another Kubernetes API server uses ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        refused = _start(tmp_path, f'"listen": "127.0.0.1:{port}"')
+    assert refused.returncode == UNUSABLE
+    assert refused.stderr.startswith(f"The Kubernetes API cannot listen on 127.0.0.1:{port}: ")
+    assert refused.stderr.count("\n") == 1
+
+
+async def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
+    async with server(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "kube" / "store.db")) as database:
+        database.execute(f"PRAGMA user_version = {len(stores.SCHEMA) + 1}")
+    refused = _start(tmp_path)
+    assert refused.returncode == NEWER
+    assert "the newer Certferry that wrote it" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
+    async with server(tmp_path) as api:
+        await api.post(SECRETS, secret("a"))
+    (tmp_path / "kube" / "seal.key").unlink()
+    refused = _start(tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (UNUSABLE, 1)
+    assert "key" in refused.stderr
+
+
+async def test_a_full_disk_is_an_answer_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with server(tmp_path) as api:
+        made = (await api.post(SECRETS, secret("a", x="1"))).body
+    database = tmp_path / "kube" / "store.db"
+    pages = database.stat().st_size // 4096
+
+    def cramped(self: stores.Store) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores.Store, "_prepare", cramped)
+        async with server(tmp_path) as api:
+            refused = await api.post(SECRETS, secret("b", x="y" * 200_000))
+            assert (refused.code, refused.body["reason"]) == (500, "InternalError")
+            assert "the disk is full" in refused.body["message"]
+            assert (await api.get(f"{SECRETS}/b")).code == 404
+            assert (await api.get(f"{SECRETS}/a")).body == made
+    async with server(tmp_path) as api:
+        assert (await api.post(SECRETS, secret("b", x="y" * 200_000))).code == 201
+
+
+def _start(state: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+    """A server that is not expected to start."""
+    values = ", ".join([f'"state": "{state}"', *settings])
+    return subprocess.run(
+        [sys.executable, "-m", "certferry.kube.server", f"{{{values}}}"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )

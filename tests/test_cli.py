@@ -1,0 +1,180 @@
+"""What the command line says when it cannot do what was asked: one line, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from certferry import __version__
+from certferry.core.pem import Defect, covers, parse_chain, parse_pair
+from certferry.up.memory import Memory
+
+
+def certferry(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "certferry", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        check=False,
+    )
+
+
+def refusal(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """The one line that a refused command wrote."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("certferry: ")
+    return lines[0]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def memory(**changes: int | str) -> bytes:
+    """A remembered choice of ports."""
+    ports = {"kube_port": 20001, "elb_port": 20002, "metrics_port": 20003, "backend_port": 20004}
+    rest = {"subnet": "127.44.5.0/24", "privileged_shift": 8000, "loadbalancer_id": ""}
+    return msgspec.json.encode(msgspec.convert(ports | rest | changes, Memory))
+
+
+def test_version() -> None:
+    assert certferry("version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("up", "--nonsense"),
+        ("up", "--patience", "soon"),
+        ("upp",),
+        ("demo", "certificate", "--days", "many"),
+        ("demo", "certificate", "--bad", "smell"),
+        ("demo", "backend", "--listen", "nowhere"),
+    ],
+)
+def test_bad_flags_are_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    refusal(certferry(*arguments, XDG_STATE_HOME=str(tmp_path)))
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    state = tmp_path / "file" / "state"
+    assert str(state) in refusal(certferry("up", "--state", state))
+
+
+def test_a_second_instance_on_one_state_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711")
+        lock.flush()
+        line = refusal(certferry("up", "--state", tmp_path))
+    assert "4711" in line
+    assert "--state" in line
+
+
+def test_a_taken_port_is_named_with_what_it_is_for(tmp_path: Path, taken: int) -> None:
+    (tmp_path / "up.json").write_bytes(memory(elb_port=taken))
+    line = refusal(certferry("up", "--state", tmp_path))
+    assert f"127.0.0.1:{taken} (ELB API)" in line
+    assert not (tmp_path / "endpoints.json").exists()
+
+
+def test_a_taken_port_of_the_backend_is_one_line(taken: int) -> None:
+    assert str(taken) in refusal(certferry("demo", "backend", "--listen", f"127.0.0.1:{taken}"))
+
+
+def test_a_state_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    newer = json.dumps({"format": 99, "something": "new"})
+    (tmp_path / "up.json").write_text(newer)
+    assert "newer" in refusal(certferry("up", "--state", tmp_path), code=3)
+    assert (tmp_path / "up.json").read_text() == newer
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "up.json").write_text("{")
+    assert "damaged" in refusal(certferry("up", "--state", tmp_path))
+
+
+def test_a_settings_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("up: {sate: /tmp}")
+    assert "up.sate" in refusal(certferry("up", "--config", file))
+    file.write_text(": : :")
+    assert str(file) in refusal(certferry("up", "--config", file))
+    (tmp_path / "file").touch()
+    file.write_text(f"up: {{state: {tmp_path}/file/of-the-file}}")
+    assert "of-the-file" in refusal(certferry("up", "--config", file))
+    assert "of-the-environment" in refusal(
+        certferry("up", "--config", file, CERTFERRY_UP_STATE=f"{tmp_path}/file/of-the-environment")
+    )
+
+
+def test_no_token_without_a_running_system(tmp_path: Path) -> None:
+    assert str(tmp_path) in refusal(certferry("demo", "token", "--state", tmp_path))
+
+
+def made(tmp_path: Path, *arguments: str) -> tuple[Path, Path, Path]:
+    state = tmp_path / "state"
+    done = certferry("demo", "certificate", "--state", state, "--out", tmp_path / "made", *arguments)
+    assert done.returncode == 0, done.stderr
+    files = tuple(tmp_path / f"made.{end}" for end in ("crt", "key", "json"))
+    assert {stat.S_IMODE(f.stat().st_mode) for f in (*files, state / "demo" / "ca.key")} == {0o600}
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    return files[0], files[1], files[2]
+
+
+def test_a_demo_certificate_is_good_and_of_the_one_demo_ca(tmp_path: Path) -> None:
+    certificate, key, body = made(tmp_path, "--days", "7", "--host", "shop.example.test")
+    pair = parse_pair(certificate.read_text(), key.read_text())
+    assert pair.chain.names == ("shop.example.test",)
+    assert timedelta(days=6.9) < pair.chain.not_after - datetime.now(UTC) < timedelta(days=7.1)
+    wire = json.loads(body.read_text())["certificate"]
+    assert wire["certificate"] == certificate.read_text()
+    assert wire["private_key"] == key.read_text()
+    authority = (tmp_path / "state" / "demo" / "ca.crt").read_text()
+    made(tmp_path)
+    assert (tmp_path / "state" / "demo" / "ca.crt").read_text() == authority
+
+
+def test_bad_demo_certificates_are_bad_in_the_way_that_was_asked_for(tmp_path: Path) -> None:
+    def read(bad: str) -> tuple[str, str]:
+        certificate, key, _ = made(tmp_path, "--bad", bad)
+        return certificate.read_text(), key.read_text()
+
+    with pytest.raises(Defect):
+        parse_pair(*read("mismatch"))
+    parse_chain(read("mismatch")[0])
+    with pytest.raises(Defect):
+        parse_chain(read("garbage")[0])
+    assert parse_pair(*read("expired")).chain.not_after < datetime.now(UTC)
+    elsewhere = parse_pair(*read("wrong-host")).chain
+    assert not covers(elsewhere.names, "hello.certferry.test")
+
+
+def test_no_command_prints_a_key(tmp_path: Path) -> None:
+    for bad in (None, "mismatch", "garbage", "expired", "wrong-host"):
+        state = tmp_path / "state"
+        done = certferry("demo", "certificate", "--state", state, *(["--bad", bad] if bad else []))
+        key = (state / "demo" / f"{bad or 'new'}.key").read_text()
+        secret = key.splitlines()[1]
+        assert secret not in done.stdout + done.stderr

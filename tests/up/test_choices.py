@@ -1,0 +1,113 @@
+"""What `up` chooses at its first start, remembers, and tells."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import msgspec
+
+from certferry.settings import UpSettings, read, state_default
+from certferry.up import addresses, endpoints, showing
+from certferry.up.memory import Memory, keep, recall
+
+MEMORY = Memory(
+    kube_port=20001,
+    elb_port=20002,
+    metrics_port=20003,
+    backend_port=20004,
+    subnet="127.44.5.0/24",
+    privileged_shift=8000,
+    loadbalancer_id="7b4f",
+)
+
+ENDPOINTS = endpoints.Endpoints(
+    kubeconfig="/var/my state/kubeconfig",
+    elb=endpoints.Elb(
+        url="http://127.0.0.1:20002",
+        project_id="p",
+        username="admin",
+        password="hush-password",
+        domain="Default",
+        access_key="AK",
+        secret_key="hush-secret",
+        loadbalancer_id="7b4f",
+    ),
+    metrics=endpoints.Metrics(url="http://127.0.0.1:20003/metrics"),
+    port_map={"80": 8080, "443": 8443},
+    pid=1,
+    processes={"kube": 2},
+)
+
+
+def test_ports_are_free_different_and_out_of_the_kernels_way() -> None:
+    ports = addresses.free_ports(4)
+    assert len(set(ports)) == 4
+    assert all(addresses.bindable("127.0.0.1", port) and 20_000 <= port < 32_000 for port in ports)
+
+
+def test_a_port_with_a_listener_is_not_bindable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not addresses.bindable("127.0.0.1", server.getsockname()[1])
+
+
+def test_the_shift_is_one_that_works() -> None:
+    subnet = addresses.free_subnet()
+    shift = addresses.privileged_shift(subnet)
+    assert all(addresses.bindable(addresses.first_address(subnet), port + shift) for port in (80, 443))
+
+
+def test_where_the_privileged_ports_are_taken_they_are_shifted() -> None:
+    subnet = addresses.free_subnet()
+    shift = addresses.privileged_shift(subnet)
+    with socket.create_server((addresses.first_address(subnet), 443 + shift)):
+        assert addresses.privileged_shift(subnet) > shift
+
+
+def test_choices_are_remembered(tmp_path: Path) -> None:
+    assert recall(tmp_path / "up.json") is None
+    keep(tmp_path / "up.json", MEMORY)
+    assert recall(tmp_path / "up.json") == MEMORY
+
+
+def test_endpoints_are_for_their_owner_and_are_not_printed(tmp_path: Path) -> None:
+    file = tmp_path / "endpoints.json"
+    endpoints.publish(file, ENDPOINTS)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert msgspec.json.decode(file.read_bytes(), type=endpoints.Endpoints) == ENDPOINTS
+    assert "hush" not in repr(ENDPOINTS)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_closing_block_is_short_and_verifies_what_it_shows() -> None:
+    text = showing.block(Path("/var/my state"), ENDPOINTS, "127.44.5.10", demo=True)
+    assert len(text.splitlines()) <= 20
+    curls = [line for line in text.splitlines() if "https://" in line]
+    assert curls
+    for line in curls:
+        assert "--cacert '/var/my state/demo'/ca.crt" in line
+        assert "--resolve hello.certferry.test:8443:127.44.5.10" in line
+    assert " -k" not in text
+    assert "insecure" not in text
+    assert "hush" not in text
+    assert "/kubectl create secret tls" in text
+
+
+def test_without_a_demo_the_block_says_where_things_are() -> None:
+    text = showing.block(Path("/var/state"), ENDPOINTS, "127.44.5.10", demo=False)
+    assert "http://127.0.0.1:20002" in text
+    assert len(text.splitlines()) <= 5
+
+
+def test_settings_come_from_flags_then_environment_then_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("up: {demo: false, patience: 1, state: /from/file}")
+    environment = {"CERTFERRY_UP_PATIENCE": "2", "CERTFERRY_UP_STATE": "/from/environment"}
+    settings = read(UpSettings, "up", {"state": Path("/from/flag"), "demo": None}, environment, file)
+    assert settings == UpSettings(state=Path("/from/flag"), demo=False, patience=2)
+
+
+def test_state_is_where_the_user_keeps_state() -> None:
+    assert state_default({"XDG_STATE_HOME": "/x"}) == Path("/x/certferry")
+    assert state_default({}) == Path.home() / ".local/state/certferry"
