@@ -37,8 +37,10 @@ from certferry.metrics import Metrics
 
 ROUNDS: Final = 5
 """Plans in a row; one that still finds work then waits like one that failed."""
-PAUSES: Final = (0.1, 2.0)
-"""Seconds until the next attempt while the ELB does not answer: the first, the longest."""
+PAUSES: Final = (0.1, 0.5)
+"""Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
+FAILED_PAUSES: Final = (0.1, 5.0)
+"""The same after a time-out or a 5xx: asking again costs the ELB something."""
 REFUSED_PAUSES: Final = (1.0, 60.0)
 """The same after a refusal, which only a change heals."""
 
@@ -98,6 +100,7 @@ class Controller:
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
+        self.in_step = asyncio.Event()
         self.reconciled = 0
         """Reconciles that found nothing left to do."""
 
@@ -148,6 +151,7 @@ class Controller:
         before: ClusterView | None = None
         async for view in self._cache.view.values():
             if view is not None:
+                self._kubernetes.set(self._cache.trouble.value)
                 if before is None or self._matters(before, view):
                     self._changed = time.time()
                     self._pace.poke()
@@ -187,7 +191,7 @@ class Controller:
             except ElbError as error:
                 self._balancer.set(str(error))
                 self._stale, failing = True, failing + 1
-                pause = _pause(PAUSES, failing)
+                pause = _pause(PAUSES if error.code == "Unreachable" else FAILED_PAUSES, failing)
                 continue
             except KubeError as error:
                 _log.debug("a Secret could not be read", error=str(error))
@@ -250,6 +254,7 @@ class Controller:
         else:
             self._proof.believe(expected)
         self.reconciled += 1
+        self.in_step.set()
         self._tell(translation, state, ())
 
     def _refused(self, outcome: Outcome, translation: Translation, state: State) -> None:
