@@ -34,6 +34,7 @@ class FakeKube:
         self.down = False
         self.pages = 500
         self.token = "token-1"
+        self.watching: set[str] = set()
         self.url = ""
         self._created = itertools.count()
         self._changed = asyncio.Condition()
@@ -99,11 +100,13 @@ class FakeKube:
     def cut(self) -> None:
         """End every watch in the middle."""
         self._cuts += 1
+        self.watching.clear()
         self._wake()
 
     def error_event(self) -> None:
         """Every watch gets ERROR 410 as an event."""
         self._errors += 1
+        self.watching.clear()
         self._wake()
 
     def events(self, kind: str = "", reason: str = "") -> list[Object]:
@@ -195,6 +198,7 @@ class FakeKube:
         response = web.StreamResponse()
         response.enable_chunked_encoding()
         await response.prepare(request)
+        self.watching.add(plural)
         position = 0
         while True:
             news, position = self.history[position:], len(self.history)

@@ -36,6 +36,10 @@ async def test_an_elb_that_is_down_at_start_is_waited_for(system: System, logs: 
     await system.in_step()
     lines = [e["log_level"] for e in logs if e.get("remote") == "elb"]
     assert lines == ["warning", "info"]
+    assert system.controller is not None
+    metrics = system.controller.metrics.text().decode()
+    assert 'certferry_connected{remote="elb"} 1.0' in metrics
+    assert 'certferry_connected{remote="kubernetes"} 1.0' in metrics
 
 
 async def test_a_change_while_the_elb_is_down_is_caught_up(

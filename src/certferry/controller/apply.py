@@ -95,6 +95,11 @@ async def apply(
                 raise
             known.pop(step.key, None)
             failures.append(Failure(step=step, sentence=error.message))
+        except KubeError as error:
+            if error.retryable:
+                raise
+            sentence = f"its Secret cannot be read: {error.message}"
+            failures.append(Failure(step=step, sentence=sentence))
     for end, many in (("done", done), ("failed", [f.step for f in failures]), ("lost", lost)):
         for step in many:
             hands.metrics.steps.labels(step.kind, end).inc()
@@ -159,7 +164,7 @@ async def _pair(name: Name, digest: str, kube: KubeClient) -> KeyPair:
     try:
         item = await kube.get(SECRET, name.name, name.namespace)
     except KubeError as error:
-        if error.status in (403, 404):
+        if error.status == 404:
             raise Overtaken from None
         raise
     _, pair = parse_secret(item)

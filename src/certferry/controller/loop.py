@@ -98,6 +98,7 @@ class Controller:
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
+        self.in_step = asyncio.Event()
         self.reconciled = 0
         """Reconciles that found nothing left to do."""
 
@@ -148,6 +149,7 @@ class Controller:
         before: ClusterView | None = None
         async for view in self._cache.view.values():
             if view is not None:
+                self._kubernetes.set(self._cache.trouble.value)
                 if before is None or self._matters(before, view):
                     self._changed = time.time()
                     self._pace.poke()
@@ -250,6 +252,7 @@ class Controller:
         else:
             self._proof.believe(expected)
         self.reconciled += 1
+        self.in_step.set()
         self._tell(translation, state, ())
 
     def _refused(self, outcome: Outcome, translation: Translation, state: State) -> None:

@@ -84,7 +84,7 @@ def blamed(failure: Failure, translation: Translation) -> list[Notice]:
                 for port, _ in status.ports
             )
         ]
-    sentence = f"The load balancer refused to {step.verb} {step.kind} {step.name}: {failure.sentence}"
+    sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}"
     return [
         Notice(object=o, type="Warning", reason="LoadBalancerRefused", sentence=sentence) for o in objects
     ]

@@ -7,6 +7,7 @@ never work end it, with a sentence (``KubeconfigError``, ``CredentialsError``, `
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import ssl
 import sys
@@ -56,13 +57,22 @@ async def serve(settings: ControllerSettings) -> None:
 
 async def _until(stop: asyncio.Event, controller: Controller) -> None:
     running = asyncio.create_task(controller.run())
+    settling = asyncio.create_task(_settle(controller))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    settling.cancel()
     if running.done():
         running.result()  # a defect: let it be seen
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def _settle(controller: Controller) -> None:
+    """What was read at start stays: looking through it at each collection would hold up a rotation."""
+    await controller.in_step.wait()
+    gc.collect()
+    gc.freeze()
 
 
 def _options(settings: ControllerSettings) -> Options:
