@@ -19,7 +19,10 @@ from bench.rows import Row, table
 
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
-LIMITS: Final[dict[str, str]] = {}
+LIMITS: Final = {
+    "CERTFERRY_ELB_LIMITS": '{"certificate":2000,"sni_certificates":2000,"sni_names":2000}',
+    "CERTFERRY_CONTROLLER_MAX_SNI": "2000",
+}
 """Settings that let a thousand certificates stand on one listener."""
 
 INTRODUCTION: Final = """\

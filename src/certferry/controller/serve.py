@@ -80,6 +80,7 @@ def _options(settings: ControllerSettings) -> Options:
         class_name=settings.class_name,
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
+        max_sni=settings.max_sni,
     )
 
 
