@@ -52,6 +52,11 @@ class _Server(ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        # A client that goes away is no news; anything else is a defect, and is shown.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 def serve(address: str, port: int) -> NoReturn:
     """Answer until SIGTERM. Raises OSError when the port is taken."""

@@ -58,7 +58,7 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
         "# Back to the Secret; then one that goes wrong: an expired certificate is refused, the good one stays",
         f"{annotate.replace(' --overwrite', '')}-",
         f"{made} --bad expired && {apply.format('expired')}",
-        f"{kubectl} get events -n {objects.NAMESPACE} --field-selector type=Warning",
+        f"sleep 1; {kubectl} get events -n {objects.NAMESPACE} --field-selector type=Warning",
     ]
 
 

@@ -1,0 +1,84 @@
+"""However `certferry up` is told to end, nothing that it started is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from certferry.up.endpoints import Endpoints
+from tests.e2e.waiting import until
+
+Start = Callable[[], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        with (tmp_path / "output").open("ab") as output:
+            command = [sys.executable, "-m", "certferry", "up", "--state", str(tmp_path / "state")]
+            started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+    for pid in left(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+
+
+def left(tmp_path: Path) -> dict[int, str]:
+    """The living processes whose command lines name the state directory."""
+    done = subprocess.run(["ps", "-wweo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    state = str(tmp_path / "state")
+    return {int(pid): args for pid, stat, args in rows if state in args and not stat.startswith("Z")}
+
+
+def test_ctrl_c_while_everything_starts_ends_everything(start: Start, tmp_path: Path) -> None:
+    up = start()
+    until(lambda: len(left(tmp_path)) >= 3, "the first parts are started")
+    up.send_signal(signal.SIGINT)
+    assert up.wait(20) == 0
+    assert left(tmp_path) == {}
+    assert "Traceback" not in (tmp_path / "output").read_text()
+
+
+def test_a_second_ctrl_c_kills_what_hangs(start: Start, tmp_path: Path) -> None:
+    up = start()
+    file = tmp_path / "state" / "endpoints.json"
+    until(file.exists, "all is ready", seconds=60)
+    processes = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes
+    assert set(processes) == {"kube", "elb", "envoy", "controller", "backend"}
+    os.kill(processes["controller"], signal.SIGSTOP)
+    up.send_signal(signal.SIGINT)
+    until(lambda: not file.exists(), "up has begun to end")
+    up.send_signal(signal.SIGINT)
+    assert up.wait(5) == 0
+    assert left(tmp_path) == {}
+    assert not file.exists()
+
+
+def test_what_a_killed_up_leaves_behind_is_taken_over_and_ended(start: Start, tmp_path: Path) -> None:
+    former = start()
+    file = tmp_path / "state" / "endpoints.json"
+    until(file.exists, "all is ready", seconds=60)
+    processes = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes
+    former.kill()
+    former.wait()
+    until(lambda: len(left(tmp_path)) == 1, "only Envoy is left")
+    up = start()
+    until(lambda: msgspec.json.decode(file.read_bytes(), type=Endpoints).pid == up.pid, "all is ready")
+    assert msgspec.json.decode(file.read_bytes(), type=Endpoints).processes["envoy"] == processes["envoy"]
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(20) == 0
+    assert left(tmp_path) == {}
