@@ -129,6 +129,14 @@ def test_a_settings_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> N
     )
 
 
+def test_what_a_part_refuses_ends_up_with_its_words(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("elb: {speed: fast}")
+    line = refusal(certferry("up", "--state", tmp_path / "state", "--config", file))
+    assert "elb: " in line
+    assert "elb.speed" in line
+
+
 def test_no_token_without_a_running_system(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(certferry("demo", "token", "--state", tmp_path))
 

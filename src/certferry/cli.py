@@ -79,6 +79,9 @@ def up(
     settings = read(
         UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
     )
+    if config:
+        # The programs that are started read their sections of the same file.
+        os.environ["CERTFERRY_CONFIG"] = str(config.expanduser().absolute())
     typer.secho(f"Certferry {__version__}, state in {settings.state}", dim=True)
     run(settings, say=typer.echo, show=_show)
 

@@ -33,6 +33,7 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
     port = endpoints.port_map["443"]
     demo = _q(state / "demo")
     kubectl, certferry = _q(_program("kubectl")), _q(_program("certferry"))
+    enter = "" if _program("kubectl").is_absolute() else f"cd {_q(Path.cwd())} && "
     told = "" if state == state_default(os.environ) else f" --state {_q(state)}"
     made = f"{certferry} demo certificate{told}"
     page = f"https://{HOST}:{port}/"
@@ -45,7 +46,7 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
     annotate = f"{kubectl} annotate ingress {objects.NAME} -n {objects.NAMESPACE} --overwrite {SOURCE}"
     return [
         "# In another terminal. The page, and when its certificate expires:",
-        f"cd {_q(Path.cwd())} && export KUBECONFIG={_q(Path(endpoints.kubeconfig))}",
+        f"{enter}export KUBECONFIG={_q(Path(endpoints.kubeconfig))}",
         f"curl -sv --cacert {demo}/ca.crt --resolve {HOST}:{port}:{address} {page} 2>&1 | grep -E 'Hello|expire date'",
         "# Procedure 1, TLS secret: put a new certificate into the Secret (then look at the page again)",
         f"{made} --days 90 && {apply.format('new')}",
@@ -63,9 +64,9 @@ def _tour(state: Path, endpoints: Endpoints, address: str) -> list[str]:
 
 
 def _program(name: str) -> Path:
-    """A program beside our own Python; relative where the user stands in the clone."""
+    """A program beside our own Python; relative for who stands in the clone with its ``.venv``."""
     path = Path(sys.executable).parent / name
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return path.relative_to(Path.cwd()) if path.parent.parent.parent == Path.cwd() else path
 
 
 def _q(path: Path) -> str:
