@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -142,10 +143,12 @@ class Reporter:
             await self._ingress(name, report.ingresses[name])
             if self._urgent:
                 return
-        for number, notice in report.news:
-            if number > self._told_news:
-                await self._tell(notice)
-                self._told_news = number
+        untold = [news for news in report.news if news[0] > self._told_news]
+        # A burst of rotations is one Event that counts them, not as many requests.
+        for notice, times in Counter(notice for _, notice in untold).items():
+            await self._tell(notice, times)
+        if untold:
+            self._told_news = untold[-1][0]
         for notice in sorted(report.standing - self._told):
             await self._tell(notice)
             self._told |= {notice}
@@ -180,8 +183,8 @@ class Reporter:
         at, written = self._written.get(name, (0.0, None))
         return written == entry and time.monotonic() - at < ECHO
 
-    async def _tell(self, notice: Notice) -> None:
-        body = _event(notice, datetime.now(UTC))
+    async def _tell(self, notice: Notice, times: int = 1) -> None:
+        body = _event(notice, datetime.now(UTC), times)
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
         try:
             await self._kube.create(EVENT, body, namespace)
@@ -196,7 +199,8 @@ class Reporter:
     async def _tell_again(self, name: str, namespace: str, body: Object) -> None:
         try:
             present = await self._kube.get(EVENT, name, namespace)
-            patch = {"count": int(present.get("count") or 1) + 1, "lastTimestamp": body["lastTimestamp"]}
+            count = int(present.get("count") or 1) + int(body["count"])
+            patch = {"count": count, "lastTimestamp": body["lastTimestamp"]}
             await self._kube.merge(EVENT, name, patch, namespace)
         except KubeError as error:
             if error.retryable:
@@ -227,7 +231,7 @@ def _status(status: tuple[tuple[str, Ports], ...]) -> dict[str, Any]:
     }
 
 
-def _event(notice: Notice, now: datetime) -> Object:
+def _event(notice: Notice, now: datetime, times: int) -> Object:
     about = notice.object
     mark = hashlib.sha256("\0".join((about.uid, notice.reason, notice.sentence)).encode()).hexdigest()[:16]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -250,5 +254,5 @@ def _event(notice: Notice, now: datetime) -> Object:
         "reportingInstance": socket.gethostname()[:128],
         "firstTimestamp": at,
         "lastTimestamp": at,
-        "count": 1,
+        "count": times,
     }
