@@ -7,6 +7,7 @@ that come; it verifies nothing, for the question is what is served and not wheth
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import ssl
 import time
@@ -62,10 +63,11 @@ async def until_served(
     """
     end, pause = time.monotonic() + deadline, FIRST_PAUSE
     while True:
+        # The first look waits too: the ELB says yes a little before clients can see it.
+        await asyncio.sleep(pause)
         sight = await _look(target, fingerprint, min(ONE_HANDSHAKE, deadline))
         if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
             return sight
-        await asyncio.sleep(pause)
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
@@ -99,6 +101,7 @@ async def _look(target: Target, fingerprint: str, seconds: float) -> Sight:
     return Served(at=time.time()) if seen == fingerprint else Wrong(fingerprint=seen)
 
 
+@functools.cache
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -27,7 +27,7 @@ from certferry.latest import Latest
 
 REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused")
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
-GATHER: Final = 0.05
+GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
 RETRY: Final = 2.0
 ECHO: Final = 5.0
@@ -115,23 +115,24 @@ class Reporter:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        sequence = 0
+        told = 0
         while True:
             # not wait_for: before Python 3.12 it can swallow a cancellation
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN):
-                    await self._latest.after(sequence)
+                    await self._latest.after(told)
+            # Before every round, not only the first: while rotations follow one another, telling of
+            # one would hold up the next.
             await asyncio.sleep(GATHER)
-            while True:
-                sequence, report = self._latest.sequence, self._latest.value
-                try:
-                    await self._write(report)
-                except KubeError as error:
-                    _log.debug("report delayed", error=str(error))
-                    await asyncio.sleep(RETRY)
-                    continue
-                if sequence == self._latest.sequence:
-                    break
+            sequence, report = self._latest.sequence, self._latest.value
+            try:
+                await self._write(report)
+            except KubeError as error:
+                _log.debug("report delayed", error=str(error))
+                await asyncio.sleep(RETRY)
+                told = -1
+            else:
+                told = sequence
 
     async def _write(self, report: Report) -> None:
         """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
