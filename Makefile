@@ -54,14 +54,16 @@ preflight:
 # The stamps are newer than the lock that they were installed from. Whoever has the developers'
 # set has the runtime's too.
 $(VENV)/bin/python: | preflight
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: requirements/run.lock pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements/run.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@echo 'Installing from requirements/run.lock (about a minute, once) ...'
+	@$(PIP) install --quiet --require-hashes -r requirements/run.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.lock requirements/run.lock pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements/dev.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@echo 'Installing from requirements/dev.lock (a minute or two, once) ...'
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run.stamp

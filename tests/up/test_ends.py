@@ -44,10 +44,13 @@ def left(tmp_path: Path) -> dict[int, str]:
     return {int(pid): args for pid, stat, args in rows if state in args and not stat.startswith("Z")}
 
 
-def test_ctrl_c_while_everything_starts_ends_everything(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal-closed"])
+def test_an_end_while_everything_starts_ends_everything(
+    number: signal.Signals, start: Start, tmp_path: Path
+) -> None:
     up = start()
     until(lambda: len(left(tmp_path)) >= 3, "the first parts are started")
-    up.send_signal(signal.SIGINT)
+    up.send_signal(number)
     assert up.wait(20) == 0
     assert left(tmp_path) == {}
     assert "Traceback" not in (tmp_path / "output").read_text()

@@ -201,6 +201,8 @@ def _signals(again: Callable[[], None]) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, heard)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup: the terminal was closed
+        loop.add_signal_handler(signal.SIGHUP, heard)
     return asked
 
 
