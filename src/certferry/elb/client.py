@@ -270,8 +270,12 @@ async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(request) for request in requests]
-    except* ElbError as group:
-        raise next(e for e in group.exceptions if isinstance(e, ElbError)) from None
+    except ExceptionGroup as group:
+        # not except*: until Python 3.11.4 that wraps what is raised in it into a group again
+        first = next((e for e in group.exceptions if isinstance(e, ElbError)), None)
+        if first is None:
+            raise
+        raise first from None
     return [task.result() for task in running]
 
 
