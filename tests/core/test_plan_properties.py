@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,19 @@ def _cluster(shape: list[Any], secrets: dict[str, Any], ids: list[str | None]) -
     return view({"objects": objects, "secrets": told})
 
 
+def _routes(backend: str) -> ClusterView:
+    """An Ingress whose whole traffic (`rules`, `default`) goes to a Service; none of it for ``none``."""
+    where = {"service": {"name": "web", "port": {"number": 80}}}
+    spec: dict[str, Any] = {"ingressClassName": "cce", "tls": [{"secretName": SECRETS[0]}]}
+    if "rules" in backend:
+        spec["rules"] = [{"host": HOSTS[0], "http": {"paths": [_PATH]}}]
+    if "default" in backend:
+        spec["defaultBackend"] = where
+    ingress = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": spec}
+    objects = [] if backend == "none" else [*_BACKENDS, ingress]
+    return view({"objects": objects, "secrets": {SECRETS[0]: {}}})
+
+
 def _told(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """The content's digest is all that is said of it, so that two contents never share one."""
     if "flaw" in facts:
@@ -79,6 +93,15 @@ def _told(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "uid": uid, "content": repr((name, sorted(facts.items(), key=str)))}
 
 
+_BACKENDS = [
+    {"kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}]}},
+    {
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "ports": [{"name": "http", "port": 9000}],
+        "endpoints": [{"addresses": ["10.0.0.1"]}],
+    },
+]
 _PATH = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
 
 
@@ -133,6 +156,22 @@ def test_no_step_makes_worse_what_is_served(
         elb.apply(step)
         _nothing_lost(before, elb.state, wanted)
     assert _steps(after, elb) == ()
+
+
+_BACKED = ("none", "rules", "default", "rules and default")
+
+
+@pytest.mark.parametrize("then", _BACKED)
+@pytest.mark.parametrize("first", _BACKED)
+def test_an_elb_takes_every_step_between_backends(first: str, then: str) -> None:
+    """The simulated ELB refuses what a real one refuses: what is in use is not deleted."""
+    elb = _elb()
+    for backend in (first, then):
+        elb.run(_steps(_routes(backend), elb))
+        assert _steps(_routes(backend), elb) == ()
+    if then == "none":
+        assert not elb.state.listeners
+        assert not elb.state.pools
 
 
 def _nothing_lost(before: State, now: State, wanted: set[str]) -> None:

@@ -237,6 +237,8 @@ class Elb:
             assert ref is None or ref in self.state.certificates, f"no certificate {ref}"
         if step.verb == "delete":
             assert not any(p.listener_id == step.id for p in self.state.policies.values()), "policies first"
+            pool = self.state.pools.get(self.state.listeners[step.id or ""].default_pool_id or "")
+            assert not (pool and pool.members), "its default pool has members"
             self._put("listeners", step.id or "", None)
         elif step.verb == "create":
             if fields["protocol"] == "HTTPS":

@@ -228,6 +228,13 @@ def _shrink(
             yield _delete("policy", policy.id, policy.name, "no Ingress has this rule any more")
     for listener in observed.listeners.values():
         if listener.id not in staying:
+            if _holds_members(listener, observed):
+                # an ELB deletes no listener whose default pool has members
+                fields = {"default_pool_id": None}
+                why = "a listener goes without its default pool"
+                yield _step(
+                    "update", "listener", listener.id, fields, why, name=listener.name or "", id=listener.id
+                )
             yield _delete("listener", listener.id, listener.name, "no Ingress asks for this port any more")
     yield from _shrink_pools(desired, observed, cluster_id, matched, ids, left)
     used = matched | _references(desired, observed, ids, matched, staying)
@@ -241,6 +248,11 @@ def _shrink(
     for balancer in _ours(observed.loadbalancers, cluster_id).values():
         if balancer.id not in balancers:
             yield _delete("loadbalancer", balancer.id, balancer.name, "the Ingress that asked for it is gone")
+
+
+def _holds_members(listener: Listener, observed: State) -> bool:
+    pool = observed.pools.get(listener.default_pool_id or "")
+    return pool is not None and bool(pool.members)
 
 
 def _shrink_pools(

@@ -39,7 +39,8 @@ async def sweep(registry: Registry, kinds: tuple[Kind, ...], clock: Clock) -> No
         # What finalizers hold is looked at again soon; else only a namespace's change or the time matters.
         pause = 0.2 if held else _PAUSE
         try:
-            await asyncio.wait_for(registry.moved[namespace.plural].after(sequence), pause)
+            async with asyncio.timeout(pause):
+                await registry.moved[namespace.plural].after(sequence)
         except TimeoutError:
             continue
 

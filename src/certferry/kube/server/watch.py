@@ -83,7 +83,8 @@ async def events(registry: Registry, watch: Watch, clock: Callable[[], datetime]
         if latest.sequence == sequence:
             pause = min(deadline - now, _BOOKMARK_EVERY)
             try:
-                await asyncio.wait_for(latest.after(sequence), pause)
+                async with asyncio.timeout(pause):
+                    await latest.after(sequence)
             except TimeoutError:
                 continue
         sequence = latest.sequence
