@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certferry.core import checks
@@ -135,6 +135,14 @@ def _good(it: Chain | None, host: str) -> bool:
 
 @settings(max_examples=250, deadline=None)
 @given(ingresses, some_secrets, some_secrets, choices, choices, st.integers(0, 8))
+@example(  # the second Ingress lets its chosen certificates go, and its Secret is not there
+    [(HOSTS[0], [{"secretName": "two"}]), (HOSTS[0], [{"secretName": "one", "hosts": [*HOSTS[:2]]}])],
+    {"two": {"content": "v0", "not_after": NOW - timedelta(days=1)}},
+    {},
+    [None, "mine,named", None],
+    [None, None, None],
+    0,
+)
 def test_no_step_makes_worse_what_is_served(
     shape: list[Any],
     first: dict[str, Any],

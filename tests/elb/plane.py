@@ -21,10 +21,10 @@ from aiohttp import web
 
 from certferry.core.envoy import Options
 from certferry.core.pem import Chain, KeyPair, PrivateKey, parse_pair
-from certferry.elb.bootstrap import EnvoyOptions
-from certferry.elb.envoy import EnvoySupervisor
-from certferry.elb.publication import Publication
-from certferry.elb.xds import AdsServer
+from certferry.elb.plane.bootstrap import EnvoyOptions
+from certferry.elb.plane.envoy import EnvoySupervisor
+from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.xds import AdsServer
 from certferry.latest import Latest
 from tests.certs import authority, rsa_key
 from tests.elb.worlds import state

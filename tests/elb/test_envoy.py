@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from certferry.elb import bootstrap
-from certferry.elb.bootstrap import EnvoyMissingError
-from certferry.elb.envoy import Record
-from certferry.elb.process import Identity, identify
-from certferry.elb.rundir import MAX_SOCKET_PATH, NotPrivateError, private_directory, run_directory
+from certferry.elb.plane import bootstrap
+from certferry.elb.plane.bootstrap import EnvoyMissingError
+from certferry.elb.plane.envoy import Record
+from certferry.elb.plane.process import Identity, identify
+from certferry.elb.plane.rundir import MAX_SOCKET_PATH, NotPrivateError, private_directory, run_directory
 from tests.elb.plane import OPTIONS, Plane, World, free_port, handshake, https, running, until, until_true
 
 

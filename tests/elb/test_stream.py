@@ -13,7 +13,7 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
-from certferry.elb.xds import AdsServer
+from certferry.elb.plane.xds import AdsServer
 from certferry.latest import Latest
 from tests.elb.plane import DEADLINE, World, https, pool
 

@@ -75,7 +75,10 @@ def bind(
     server = _server(group[0], brought)
     sni, lost, problems = _sni(group, brought, server, options)
     want = Seats(default=server.certificate if server else None, sni=tuple(sni))
-    hosts = {h for o in brought for h in (*o.hosts, *o.claim.ingress.hosts)}
+    # of every claim, also of one that brings nothing now: what its hosts are shown is not lost
+    hosts = {h for o in brought for h in o.hosts}
+    for claim in group:
+        hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
     kept, held = seats.hold(want, have, hosts, now)
     problems += [_held(group[0], brought, it) for it in held]
     frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))

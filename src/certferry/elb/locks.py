@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from certferry.core.model import OWN_PREFIX
-from certferry.elb.actor import Actor
 from certferry.elb.errors import conflict, forbidden
-from certferry.elb.world import Row
+from certferry.elb.identity.actor import Actor
+from certferry.elb.store.world import Row
 
 
 def check_writable(row: Row, actor: Actor) -> None:

@@ -23,18 +23,18 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.accounts import bootstrap
 from certferry.elb.api.application import Elb, application
-from certferry.elb.auth import Logins
-from certferry.elb.bootstrap import EnvoyOptions
-from certferry.elb.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
-from certferry.elb.envoy import EnvoySupervisor
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
-from certferry.elb.identity import Identity
-from certferry.elb.publication import Publication
-from certferry.elb.rundir import run_directory
-from certferry.elb.store import Store
-from certferry.elb.xds import AdsServer
+from certferry.elb.identity.accounts import bootstrap
+from certferry.elb.identity.auth import Logins
+from certferry.elb.identity.users import Identity
+from certferry.elb.plane.bootstrap import EnvoyOptions
+from certferry.elb.plane.envoy import EnvoySupervisor
+from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.rundir import run_directory
+from certferry.elb.plane.xds import AdsServer
+from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
+from certferry.elb.store.store import Store
 from certferry.latest import Latest
 from certferry.seal import Seal, SealError
 from certferry.settings import NEWER, ElbSettings, Refused, host_port

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from certferry.core.model import LoadBalancer, bind_port
 from certferry.elb.errors import Refused, conflict, malformed
-from certferry.elb.world import Row, World
+from certferry.elb.store.world import Row, World
 from certferry.settings import ElbSettings
 
 _FIRST: Final = 10

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from certferry.elb.accounts import Account, Credentials, bootstrap
-from certferry.elb.database import open_database
 from certferry.elb.home import sealing_key, store_file
-from certferry.elb.identity import Identity
+from certferry.elb.identity.accounts import Account, Credentials, bootstrap
+from certferry.elb.identity.users import Identity
 from certferry.elb.service import running
 from certferry.elb.sign import DATE_FORMAT, authorization, canonical_request
-from certferry.elb.store import Store
+from certferry.elb.store.database import open_database
+from certferry.elb.store.store import Store
 from certferry.seal import Seal
 from certferry.settings import ElbLimits, ElbSettings
 

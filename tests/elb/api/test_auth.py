@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from certferry.elb.accounts import bootstrap
+from certferry.elb.identity.accounts import bootstrap
 from tests.elb.api.server import Api, Elb, Reply, another, send, serving, settings_in
 
 

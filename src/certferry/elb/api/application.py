@@ -37,11 +37,11 @@ from certferry.elb.api import (
 )
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.openapi import described, operation
-from certferry.elb.auth import Logins, authenticated
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
-from certferry.elb.identity import Identity
-from certferry.elb.signature import Presented
-from certferry.elb.store import Stale, Store
+from certferry.elb.identity.auth import Logins, authenticated
+from certferry.elb.identity.signature import Presented
+from certferry.elb.identity.users import Identity
+from certferry.elb.store.store import Stale, Store
 from certferry.settings import ElbSettings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -76,7 +76,7 @@ class Elb:
 
 def application(elb: Elb) -> FastAPI:
     """The API of `elb`."""
-    from certferry.elb import keystone
+    from certferry.elb.identity import keystone
 
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False

@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from certferry.elb.actor import Actor
 from certferry.elb.errors import Refused, malformed, missing, over_quota
-from certferry.elb.store import Store, Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.identity.actor import Actor
+from certferry.elb.store.store import Store, Transaction
+from certferry.elb.store.world import Row, World
 from certferry.settings import ElbSettings
 
 T = TypeVar("T")

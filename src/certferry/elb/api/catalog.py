@@ -11,8 +11,8 @@ from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.listing import Resource, Wire, filtered, paged
 from certferry.elb.api.tls import TLS_POLICIES
 from certferry.elb.errors import missing
-from certferry.elb.schema import RESOURCES
-from certferry.elb.world import Row, World
+from certferry.elb.store.schema import RESOURCES
+from certferry.elb.store.world import Row, World
 
 _SIZES: Final = (("s1.small", 10), ("s1.medium", 20), ("s1.large", 40), ("s2.small", 50), ("s2.medium", 100))
 

@@ -32,9 +32,9 @@ from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.bindings import bound_names, check_certificate, past_names, users
 from certferry.elb.errors import conflict, malformed, unusable
 from certferry.elb.locks import check_own_marks, check_writable
-from certferry.elb.projection import source
-from certferry.elb.store import Transaction
-from certferry.elb.world import Content, Row, World
+from certferry.elb.plane.projection import source
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Content, Row, World
 
 _HIDDEN: Final = "******"
 _ASTERISKS: Final = re.compile(r"\*+")

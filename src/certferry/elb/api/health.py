@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certferry.elb.world import Row, World
+from certferry.elb.store.world import Row, World
 
 
 def member_status(world: World, member: Row) -> str:

@@ -23,8 +23,8 @@ from certferry.elb.api.call import (
 from certferry.elb.api.fields import Flag, Identifier, Port, Text
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.errors import conflict, malformed
-from certferry.elb.store import Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 
 Kind = Annotated[str, Meta(pattern="^(TCP|UDP_CONNECT|HTTP|HTTPS|TLS|GRPC)$")]
 Seconds = Annotated[int, Meta(ge=1, le=50)]

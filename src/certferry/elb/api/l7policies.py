@@ -27,8 +27,8 @@ from certferry.elb.api.listeners import check_pool
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.api.rules import RuleCreate, check_rules, forget_names, rule_data
 from certferry.elb.errors import conflict, malformed, over_quota
-from certferry.elb.store import Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 
 Part = Annotated[str, Meta(max_length=255)]
 Action = Annotated[

@@ -25,9 +25,9 @@ from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.api.tls import TLS_POLICIES
 from certferry.elb.bindings import bound_names, check_listener, past_names
 from certferry.elb.errors import conflict, malformed, missing, over_quota
-from certferry.elb.store import Transaction
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 from certferry.elb.vips import bind_of, check_port
-from certferry.elb.world import Row, World
 
 Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}

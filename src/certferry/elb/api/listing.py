@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from certferry.elb.api.call import Answer, Call, Handler, asked
 from certferry.elb.errors import malformed, missing
-from certferry.elb.world import Row, World
+from certferry.elb.store.world import Row, World
 
 Wire = dict[str, Any]
 MOST: Final = 2000

@@ -24,9 +24,9 @@ from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Tag
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.api.statuses import statuses
 from certferry.elb.errors import conflict, malformed
-from certferry.elb.store import Transaction
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 from certferry.elb.vips import placed
-from certferry.elb.world import Row, World
 
 
 class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):

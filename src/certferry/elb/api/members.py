@@ -24,8 +24,8 @@ from certferry.elb.api.fields import Flag, Port, Reference, Text
 from certferry.elb.api.health import member_status
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.errors import conflict, malformed, over_quota
-from certferry.elb.store import Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 
 Weight = Annotated[int, Meta(ge=0, le=100)]
 

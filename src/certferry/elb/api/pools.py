@@ -25,8 +25,8 @@ from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Tex
 from certferry.elb.api.listeners import check_pool
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.errors import conflict, malformed
-from certferry.elb.store import Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
 Algorithm = Annotated[str, Meta(pattern="^(ROUND_ROBIN|LEAST_CONNECTIONS|SOURCE_IP|QUIC_CID)$")]

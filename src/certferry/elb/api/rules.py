@@ -14,8 +14,8 @@ from certferry.elb.api.fields import Flag
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.bindings import past_names
 from certferry.elb.errors import malformed, over_quota
-from certferry.elb.store import Transaction
-from certferry.elb.world import Row, World
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
 
 Kind = Annotated[str, Meta(pattern="^(HOST_NAME|PATH|METHOD|HEADER|QUERY_STRING|SOURCE_IP|COOKIE)$")]
 Comparison = Annotated[str, Meta(pattern="^(EQUAL_TO|STARTS_WITH|REGEX)$")]

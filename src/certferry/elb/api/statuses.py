@@ -6,7 +6,7 @@ from typing import Any
 
 from certferry.elb.api.call import Answer, Call, asked
 from certferry.elb.api.health import member_status, policy_status
-from certferry.elb.world import Row, World
+from certferry.elb.store.world import Row, World
 
 Wire = dict[str, Any]
 

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from certferry.elb.database import open_database
 from certferry.elb.home import prepared, sealing_key, store_file
-from certferry.elb.identity import AccessKey, Identity
+from certferry.elb.identity.users import AccessKey, Identity
+from certferry.elb.store.database import open_database
 from certferry.seal import Seal
 from certferry.settings import ElbSettings
 

@@ -19,9 +19,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Engine, Row, Select, bindparam, delete, insert, select, update
 
-from certferry.elb import schema
-from certferry.elb.actor import ROLES, Actor
-from certferry.elb.database import reading
+from certferry.elb.identity.actor import ROLES, Actor
+from certferry.elb.store import schema
+from certferry.elb.store.database import reading
 from certferry.seal import Seal
 
 DOMAIN: Final = "Default"

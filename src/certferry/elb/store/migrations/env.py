@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from certferry.elb.schema import metadata
+from certferry.elb.store.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True

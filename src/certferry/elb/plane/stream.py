@@ -17,9 +17,9 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Res
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret, Snapshot
 from certferry.core.pem import PrivateKey
-from certferry.elb.encode import Encoder, secret
-from certferry.elb.ledger import Ledger
-from certferry.elb.subscription import Answer, Subscription
+from certferry.elb.plane.encode import Encoder, secret
+from certferry.elb.plane.ledger import Ledger
+from certferry.elb.plane.subscription import Answer, Subscription
 from certferry.latest import Latest
 
 _SLICE: Final = 0.004

@@ -13,8 +13,8 @@ import msgspec
 
 from certferry.core import model
 from certferry.core.pem import PrivateKey
-from certferry.elb.publication import Publication
-from certferry.elb.world import Row, World
+from certferry.elb.plane.publication import Publication
+from certferry.elb.store.world import Row, World
 
 _HOME: Final[dict[str, tuple[str, str]]] = {
     "loadbalancer": ("loadbalancers", ""),

@@ -14,10 +14,10 @@ import msgspec
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from certferry.elb.actor import Actor
-from certferry.elb.auth import authenticated
 from certferry.elb.errors import Refused
-from certferry.elb.identity import Project, Session
+from certferry.elb.identity.actor import Actor
+from certferry.elb.identity.auth import authenticated
+from certferry.elb.identity.users import Project, Session
 
 if TYPE_CHECKING:
     from certferry.elb.api.application import Elb

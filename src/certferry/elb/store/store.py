@@ -16,12 +16,12 @@ import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
 
 from certferry.core.pem import PrivateKey, parse_chain
-from certferry.elb import schema
-from certferry.elb.actor import Actor
-from certferry.elb.database import StoreUnusable, reading
-from certferry.elb.projection import published
-from certferry.elb.publication import Publication
-from certferry.elb.world import Content, Row, World, world_of
+from certferry.elb.identity.actor import Actor
+from certferry.elb.plane.projection import published
+from certferry.elb.plane.publication import Publication
+from certferry.elb.store import schema
+from certferry.elb.store.database import StoreUnusable, reading
+from certferry.elb.store.world import Content, Row, World, world_of
 from certferry.seal import Seal
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from certferry.elb.bootstrap import (
+from certferry.elb.plane.bootstrap import (
     EnvoyMissingError,
     EnvoyOptions,
     Sockets,
@@ -29,8 +29,8 @@ from certferry.elb.bootstrap import (
     digest,
     find_binary,
 )
-from certferry.elb.process import Identity, identify
-from certferry.elb.rundir import private_directory
+from certferry.elb.plane.process import Identity, identify
+from certferry.elb.plane.rundir import private_directory
 
 _log = structlog.get_logger(__name__)
 _POLL: Final = 0.1

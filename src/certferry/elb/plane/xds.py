@@ -17,11 +17,11 @@ import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy import Options, snapshot
-from certferry.elb.encode import Encoder
-from certferry.elb.ledger import Ledger, SeatStatus
-from certferry.elb.publication import Publication
-from certferry.elb.rundir import private_directory
-from certferry.elb.stream import Stream, World
+from certferry.elb.plane.encode import Encoder
+from certferry.elb.plane.ledger import Ledger, SeatStatus
+from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.rundir import private_directory
+from certferry.elb.plane.stream import Stream, World
 from certferry.latest import Latest
 
 _log = structlog.get_logger(__name__)

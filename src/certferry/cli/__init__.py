@@ -1,0 +1,51 @@
+"""The command line: one command per program, and a few for trying things out.
+
+``main`` is the console script. What a user can put right is one line and an exit code (2: cannot be
+done like this; 3: a newer state; 1: it went wrong), never a traceback. One module per subject.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from certferry import __version__, lifeline
+from certferry.cli import demo, programs
+from certferry.settings import Refused
+
+app = typer.Typer(
+    help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for program in (programs.up, programs.elb, programs.kube, programs.controller):
+    app.command()(program)
+app.add_typer(demo.app, name="demo")
+
+
+def main() -> None:
+    """Run the command in ``sys.argv``."""
+    lifeline.watch()
+    try:
+        code = app(standalone_mode=False)
+    except Refused as refused:
+        _leave(str(refused), refused.code)
+    except TyperException as misuse:
+        _leave(f"{misuse.format_message()} See `certferry --help`.", misuse.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _leave(sentence: str, code: int) -> None:
+    print(f"certferry: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201 - the one place for it
+    sys.exit(code)

@@ -1,0 +1,73 @@
+"""``certferry demo``: certificates and tokens for trying things out with ``certferry up``."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certferry.cli.options import State, not_listening
+from certferry.settings import Refused, host_port, state_default
+
+app = typer.Typer(help="For trying things out with `certferry up`.", no_args_is_help=True)
+
+
+@app.command()
+def certificate(
+    days: Annotated[float, typer.Option(help="Days until it expires.")] = 90,
+    bad: Annotated[
+        str | None, typer.Option(help="What is wrong with it: mismatch, garbage, expired, wrong-host.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The name it is for.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Files to write, without .crt, .key, .json. Default: demo/new in the state."),
+    ] = None,
+    state: State = None,
+) -> None:
+    """Make a certificate and key of the demo CA: .crt and .key for a Secret, .json to POST to an ELB."""
+    from certferry.demo import ca
+
+    if bad is not None and bad not in ca.BAD:
+        raise Refused(f"There is no --bad {bad}: choose one of {', '.join(ca.BAD)}.")
+    folder, now = (state or state_default(os.environ)).expanduser() / "demo", datetime.now(UTC)
+    make, host = ca.BAD[bad] if bad else ca.good, host or ca.HOST
+    try:
+        authority = ca.open_authority(folder, now)
+        files = ca.save(make(authority, host, now, days), out or folder / (bad or "new"), "demo", host)
+    except OSError as error:
+        raise Refused(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+    typer.echo(f"{files.certificate} and {files.key.name} ({_about(files.certificate, bad)})")
+
+
+@app.command()
+def token(state: State = None) -> None:
+    """Log in to the ELB of a running `certferry up` and print a token for the X-Auth-Token header."""
+    from certferry.up.login import token as log_in
+
+    typer.echo(log_in((state or state_default(os.environ)).expanduser()))
+
+
+@app.command(hidden=True)
+def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1:8080") -> None:
+    """The web server behind the demo page; `certferry up` starts it."""
+    from certferry.demo.backend import serve
+
+    try:
+        serve(*host_port(listen))
+    except OSError as error:
+        raise not_listening(listen, error) from None
+
+
+def _about(certificate: Path, bad: str | None) -> str:
+    from certferry.core.pem import Defect, parse_chain
+
+    try:
+        chain = parse_chain(certificate.read_text())
+    except Defect as defect:
+        return str(defect)
+    wrong = " with the key of another," if bad == "mismatch" else ""
+    return f"for {', '.join(chain.names)},{wrong} expires {chain.not_after:%Y-%m-%d %H:%M} UTC"

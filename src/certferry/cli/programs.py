@@ -1,0 +1,137 @@
+"""The programs: everything at once, and each part on its own.
+
+Flags become settings here and nowhere else. A program is imported when its command runs, so that
+each starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certferry import __version__
+from certferry.cli.options import Config, Listen, State, given, run_server, text
+from certferry.settings import (
+    ControllerSettings,
+    ElbSettings,
+    KubeServerSettings,
+    Refused,
+    UpSettings,
+    host_port,
+    read,
+    state_default,
+)
+
+
+def up(
+    state: State = None,
+    demo: Annotated[
+        bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")
+    ] = None,
+    patience: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
+    config: Config = None,
+) -> None:
+    """Everything at once, from one directory: Kubernetes API, ELB, Envoy, controller, demo."""
+    from certferry import preflight
+    from certferry.up import run
+
+    if trouble := preflight.platform_objection():
+        raise Refused(trouble)
+    settings = read(
+        UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
+    )
+    if config:
+        # The programs that are started read their sections of the same file.
+        os.environ["CERTFERRY_CONFIG"] = str(config.expanduser().absolute())
+    typer.secho(f"Certferry {__version__}, state in {settings.state}", dim=True)
+    run(settings, say=typer.echo, show=_show)
+
+
+def elb(
+    state: State = None,
+    listen: Listen = None,
+    vip_subnet: Annotated[str | None, typer.Option(help="Where load balancers get their addresses.")] = None,
+    vip_shared_address: Annotated[
+        str | None, typer.Option(help="The one address that all of them share.")
+    ] = None,
+    privileged_shift: Annotated[
+        int | None, typer.Option(help="Added to ports under 1024, like 8000.")
+    ] = None,
+    accounts_for: Annotated[
+        str | None, typer.Option(help="Make an admin and a controller of this cluster.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """The load balancer service: ELB v3 API, certificate store, Envoy."""
+    from certferry.elb.service import serve
+
+    flags = {
+        "state": state,
+        "listen": listen,
+        "vip_subnet": vip_subnet,
+        "vip_shared_address": vip_shared_address,
+        "privileged_shift": privileged_shift,
+    }
+    settings = read(
+        ElbSettings, "elb", {"state": state_default(os.environ)} | given(flags), os.environ, config
+    )
+    run_server("elb", lambda: serve(settings, accounts_for), settings.listen)
+
+
+def kube(
+    state: State = None,
+    listen: Listen = None,
+    loopback_endpoints: Annotated[
+        bool | None, typer.Option("--loopback-endpoints", help="Allow loopback addresses in EndpointSlices.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """The embedded Kubernetes-compatible API."""
+    from certferry.kube.server import serve
+
+    flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
+    settings = read(KubeServerSettings, "kube", flags, os.environ, config)
+    run_server("kube", lambda: serve(settings), settings.listen)
+
+
+def controller(
+    kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
+    elb_url: Annotated[
+        str | None, typer.Option(help="Origin of the ELB API, like https://elb.example.com.")
+    ] = None,
+    elb_credentials: Annotated[Path | None, typer.Option(help="JSON file (0600) with the ELB user.")] = None,
+    elb_ca: Annotated[
+        Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
+    ] = None,
+    default_loadbalancer: Annotated[str | None, typer.Option(help="For an Ingress that names none.")] = None,
+    listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
+    config: Config = None,
+) -> None:
+    """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    from certferry.controller.serve import serve
+    from certferry.elb.credentials import CredentialsError
+    from certferry.kube.kubeconfig import KubeconfigError
+
+    host, port = host_port(listen) if listen else (None, None)
+    flags = {
+        "kubeconfig": text(kubeconfig),
+        "context": context,
+        "elb_url": elb_url,
+        "elb_credentials": text(elb_credentials),
+        "elb_ca": text(elb_ca),
+        "default_loadbalancer": default_loadbalancer,
+        "listen_host": host,
+        "listen_port": port,
+    }
+    settings = read(ControllerSettings, "controller", flags, os.environ, config)
+    at = f"{settings.listen_host}:{settings.listen_port}"
+    run_server("controller", lambda: serve(settings), at, KubeconfigError, CredentialsError)
+
+
+def _show(text: str) -> None:
+    for line in text.splitlines():
+        typer.secho(line, bold=line.startswith("Certferry"), dim=line.startswith("#"))
