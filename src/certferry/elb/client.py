@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -34,6 +34,8 @@ PARALLEL: Final = 8
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
+"""For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
@@ -162,6 +164,32 @@ class ElbClient:
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
         return dict(sorted(found.items()))
+
+    async def extension(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> bytes:
+        """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
+        return await self._asked(method, await self._extension_url(path), query, body)
+
+    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """The lines of an endless answer of an extension, as they come, until it ends."""
+        url = await self._extension_url(path)
+        assert self._session is not None, "use ElbClient with “async with”"
+        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        headers = await self._proof.headers("GET", url, query, b"")
+        try:
+            async with self._session.get(target, headers=headers, timeout=_ENDLESS) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read(), response.headers)
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
+
+    async def _extension_url(self, path: str) -> str:
+        if not (self._url and self._project_id):
+            await self._locate()
+        return f"{self._url}/v3/{self._project_id}/certferry/{path}" if path else f"{self._url}/v3/certferry"
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
