@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -166,7 +166,9 @@ class ElbClient:
         url = f"{self._extensions}/{path}" if path else f"{self._url}/v3/certferry"
         return await self._send(method, url, query, body)
 
-    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+    async def extension_lines(
+        self, path: str, query: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[bytes, None]:
         """The lines of an endless answer of an extension, as they come, until it ends."""
         url = f"{self._extensions}/{path}"
         assert self._session is not None, "use ElbClient with “async with”"
