@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -32,6 +32,8 @@ PARALLEL: Final = 8
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
+"""For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
@@ -87,6 +89,7 @@ class ElbClient:
     def __init__(self, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
         self._project = f"{self._url}/v3/{credentials.project_id}/elb"
+        self._extensions = f"{self._url}/v3/{credentials.project_id}/certferry"
         self._tls = tls
         self._proof = (
             SignedRequests(credentials) if credentials.access_key else TokenRequests(credentials, self._login)
@@ -155,6 +158,28 @@ class ElbClient:
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
         return dict(sorted(found.items()))
+
+    async def extension(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> bytes:
+        """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
+        url = f"{self._extensions}/{path}" if path else f"{self._url}/v3/certferry"
+        return await self._send(method, url, query, body)
+
+    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """The lines of an endless answer of an extension, as they come, until it ends."""
+        url = f"{self._extensions}/{path}"
+        assert self._session is not None, "use ElbClient with “async with”"
+        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        headers = await self._proof.headers("GET", url, query, b"")
+        try:
+            async with self._session.get(target, headers=headers, timeout=_ENDLESS) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read())
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
@@ -233,7 +258,9 @@ class ElbClient:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
-        url = f"{self._project}/{path}"
+        return await self._send(method, f"{self._project}/{path}", query, body)
+
+    async def _send(self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes) -> bytes:
         for last in (False, True):
             headers = await self._proof.headers(method, url, query, body)
             status, data, _ = await self._exchange(method, url, query, body, headers)
