@@ -16,6 +16,9 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 import yaml
 
+from certferry.core.checks import Action, Severity
+from certferry.core.problems import Reason
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -171,6 +174,10 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that changes may go on before a reconcile."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
+    checks: Mapping[Reason | Severity, Action] = {}
+    """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
+    clock_skew: float = 300.0
+    """How far the clocks of clients may be off."""
 
 
 class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):

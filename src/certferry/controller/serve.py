@@ -17,6 +17,7 @@ from aiohttp import web
 from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.core.checks import Policy
 from certferry.core.claims import Options
 from certferry.fleet import ClusterAccess
 from certferry.settings import ControllerSettings
@@ -70,6 +71,7 @@ def _options(settings: ControllerSettings) -> Options:
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
         max_sni=settings.max_sni,
+        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
     )
 
 
