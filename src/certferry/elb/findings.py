@@ -14,8 +14,6 @@ def found(row: Row, now: datetime) -> list[dict[str, Any]]:
     """Reason, severity and sentence of each finding, the gravest first."""
     if row.content is None or row.data["type"] != "server":
         return []
-    hosts = domain_names(row.data["domain"])
-    return [
-        {"reason": f.reason, "severity": "warn", "sentence": f.sentence}
-        for f in checks.findings(row.content.chain, hosts, now)
-    ]
+    chain = row.content.chain
+    shown = checks.findings(chain, None, domain_names(row.data["domain"]), now)
+    return [{"reason": f.reason, "severity": f.severity, "sentence": f.sentence} for f in shown]
