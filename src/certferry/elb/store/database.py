@@ -42,15 +42,7 @@ class SchemaTooNew(StoreUnusable):
 
 def open_database(path: Path) -> Engine:
     """The database at `path`, made and migrated as needed. Raises ``StoreUnusable``."""
-    engine = create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,  # an error text would quote rows
-        json_serializer=lambda value: msgspec.json.encode(value).decode(),
-        json_deserializer=msgspec.json.decode,
-        connect_args={"timeout": 30},
-    )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    engine = _engine(path)
     try:
         with _alone(path):
             _migrate(engine, path)
@@ -64,6 +56,24 @@ def open_database(path: Path) -> Engine:
     return engine
 
 
+def open_as_it_is(path: Path) -> Engine:
+    """The database at `path` in the schema that it has, which may be an older program's."""
+    return _engine(path)
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        hide_parameters=True,  # an error text would quote rows
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        connect_args={"timeout": 30},
+    )
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 def reading(engine: Engine) -> Engine:
     """The same database for single statements that only read: they never wait for a writer."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -73,6 +83,34 @@ def checkpoint(engine: Engine) -> None:
     """Carries the write-ahead log over into the database file, beside readers and writers."""
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def forget_log(engine: Engine) -> None:
+    """Empties the write-ahead log into the database file: what was overwritten is in neither then."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def copy(engine: Engine, target: Path) -> None:
+    """The database as of one instant, compact, in the empty file `target`; writers go on meanwhile."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("VACUUM INTO ?", (str(target),))
+
+
+def check_whole(engine: Engine, path: Path) -> None:
+    """Raises ``StoreUnusable`` where the database is damaged."""
+    try:
+        with reading(engine).connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    except DatabaseError as error:
+        found = str(error.orig)
+    if found != "ok":
+        raise StoreUnusable(f"The store {path} is damaged: {found}.")
+
+
+def beside(path: Path) -> tuple[Path, ...]:
+    """The files that belong to the database at `path` while it is open."""
+    return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
 
 
 @contextmanager
