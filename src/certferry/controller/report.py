@@ -12,7 +12,7 @@ import hashlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ import structlog
 
 from certferry.core.masking import masked
 from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
+from certferry.core.problems import HOURLY
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
@@ -35,6 +36,7 @@ ECHO: Final = 5.0
 """Seconds in which the watch may take to bring back what we wrote."""
 AGAIN: Final = 60.0
 """Seconds after which what stands is compared again, for others may have changed it."""
+HOUR: Final = 3600.0
 MAX_MESSAGE: Final = 1024
 
 _log = structlog.get_logger()
@@ -71,11 +73,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Reporter:
     """Writes the newest report; ``run`` is a task of its own, so that no write waits for a report."""
 
-    def __init__(self, kube: KubeClient, cache: Cache) -> None:
+    def __init__(self, kube: KubeClient, cache: Cache, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._cache = cache
+        self._clock = clock
         self._latest: Latest[Report] = Latest(Report())
-        self._told: frozenset[Notice] = frozenset()
+        self._told: dict[Notice, float] = {}
         self._told_news = 0
         self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
@@ -149,12 +152,17 @@ class Reporter:
             await self._tell(notice, times)
         if untold:
             self._told_news = untold[-1][0]
-        for notice in sorted(report.standing - self._told):
+        for notice in sorted(report.standing - self._still_told()):
             await self._tell(notice)
-            self._told |= {notice}
+            self._told[notice] = self._clock()
             if self._urgent:
                 return
-        self._told &= report.standing
+        self._told = {notice: at for notice, at in self._told.items() if notice in report.standing}
+
+    def _still_told(self) -> frozenset[Notice]:
+        """What need not be told again: all that was told, but for what is told hourly."""
+        due = self._clock() - HOUR
+        return frozenset(n for n, at in self._told.items() if n.reason not in HOURLY or at > due)
 
     async def _ingress(self, name: Name, entry: Entry) -> None:
         stands = self._cache.reported(name)
