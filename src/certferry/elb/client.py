@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -34,6 +34,8 @@ PARALLEL: Final = 8
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
+"""For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
@@ -100,6 +102,8 @@ class ElbClient:
         self._proof = SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
 
     async def __aenter__(self) -> ElbClient:
         self._session = aiohttp.ClientSession(
@@ -162,6 +166,29 @@ class ElbClient:
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
         return dict(sorted(found.items()))
+
+    async def extension(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> bytes:
+        """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
+        project = await self._project()
+        url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
+        return await self._send(method, url, query, body)
+
+    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """The lines of an endless answer of an extension, as they come, until it ends."""
+        url = f"{await self._project()}/certferry/{path}"
+        assert self._session is not None, "use ElbClient with “async with”"
+        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        headers = await self._proof.headers("GET", url, query, b"")
+        try:
+            async with self._session.get(target, headers=headers, timeout=_ENDLESS) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read(), response.headers)
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
@@ -240,13 +267,15 @@ class ElbClient:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
+        return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
+
+    async def _project(self) -> str:
+        """The URL below which the project's resources are."""
         if not (self._url and self._project_id):
             await self._locate()
-        return await self._asked(method, f"{self._url}/v3/{self._project_id}/elb/{path}", query, body)
+        return f"{self._url}/v3/{self._project_id}"
 
-    async def _asked(
-        self, method: str, url: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
-    ) -> bytes:
+    async def _send(self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes) -> bytes:
         for last in (False, True):
             headers = await self._proof.headers(method, url, query, body)
             status, data, told = await self._exchange(method, url, query, body, headers)
@@ -263,7 +292,7 @@ class ElbClient:
             await self._proof.headers("GET", self._identity, (), b"")
         else:
             name = self._credentials.project
-            found = await self._asked("GET", f"{self._identity}/v3/projects", [("name", name)])
+            found = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
             self._project_id = keystone.project_in(found, name) or ""
         if not self._project_id:
             raise ElbError(
@@ -290,6 +319,8 @@ class ElbClient:
     ) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        if method != "GET" and not url.endswith("/auth/tokens") and not self.may_write():
+            raise ElbError(0, "NotLeading", "another controller leads; nothing is written")
         try:
             async with self._session.request(
                 method, target, data=body or None, headers=headers, allow_redirects=False
