@@ -159,6 +159,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen_host: str = "127.0.0.1"
     listen_port: int = 9180
     """/metrics, /healthz, /readyz; 0 lets the system choose."""
+    observe: bool = False
+    """Writes nothing, neither to the ELB nor to Kubernetes: it plans, probes, and counts."""
     namespaces: tuple[str, ...] = ()
     """Only these are looked at; empty: all."""
     secrets: Literal["all", "named"] = "all"

@@ -116,6 +116,11 @@ class ElbClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def user(self) -> str:
+        """Who we are there; empty where only an access key is known."""
+        return self._credentials.username
+
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
         """All objects that match; a sequence means “one of these”."""
         found: list[dict[str, Any]] = []
