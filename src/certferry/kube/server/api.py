@@ -80,6 +80,12 @@ class Api:
         # A namespace itself is asked for in itself, as the real authoriser sees it.
         space = target.name if target.kind.name == "Namespace" else target.namespace
         auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
+        answer = await self._act(request, target, verb)
+        if target.kind.deprecated and isinstance(answer, Answer):
+            return msgspec.structs.replace(answer, warnings=(target.kind.deprecated, *answer.warnings))
+        return answer
+
+    async def _act(self, request: Request, target: Target, verb: str) -> Answer | AsyncIterator[bytes]:
         match verb:
             case "get":
                 return self._get(request, target)

@@ -24,6 +24,7 @@ from certferry.kube.server import access, tls, writes
 from certferry.kube.server.addresses import Addresses
 from certferry.kube.server.api import Api
 from certferry.kube.server.auth import Tokens
+from certferry.kube.server.decode import canonical
 from certferry.kube.server.http import Front
 from certferry.kube.server.kinds import KINDS, Kind, with_loopback_endpoints
 from certferry.kube.server.registry import Registry
@@ -153,7 +154,7 @@ async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
     for name in _FIRST_NAMESPACES:
         if registry.get(kind, "", name) is None:
-            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now())
+            prepared = writes.prepare(kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", _now())
             await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
 
 

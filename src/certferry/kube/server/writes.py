@@ -15,6 +15,8 @@ from datetime import datetime
 import msgspec
 
 from certferry.kube.server import metadata
+from certferry.kube.server.decode import complete
+from certferry.kube.server.fields import TYPES
 from certferry.kube.server.kinds import Kind, Object
 from certferry.kube.server.registry import Decision, Step
 from certferry.kube.server.status import (
@@ -59,8 +61,9 @@ def prepare(kind: Kind, found: Object, namespace: str, now: datetime) -> Object:
         )
     for key in (*_SERVERS_OWN, "managedFields", "selfLink"):
         meta.pop(key, None)
-    if kind.status:
+    if kind.status and not kind.born_with_status:
         found.pop("status", None)
+        complete(found, TYPES[kind.name])
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = stamp(now)
     if kind.generation:
