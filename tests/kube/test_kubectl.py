@@ -433,10 +433,23 @@ def test_manifests_of_workloads_are_kept_with_their_defaults(kubectl: Session) -
     kubectl.ok("delete", "-f", "-", stdin=WORKLOADS)
 
 
-def test_server_side_apply_is_refused_honestly(kubectl: Session) -> None:
-    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
-    refused = kubectl.refused("apply", "--server-side", "-f", "-", stdin=manifest)
-    assert "Server-side apply is not supported by this server" in refused
+def test_server_side_apply(kubectl: Session) -> None:
+    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {x: '1'}\n"
+    kubectl.ok("apply", "-f", "-", stdin=manifest)
+    changed = manifest.replace("'1'", "'2'")
+    # What kubectl applied from its own side it may apply from the server's.
+    assert (
+        kubectl.ok("apply", "--server-side", "-f", "-", stdin=changed) == "configmap/c serverside-applied\n"
+    )
+    kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"x":"3"}}')
+    refused = kubectl.refused("apply", "--server-side", "-f", "-", stdin=changed)
+    assert 'Apply failed with 1 conflict: conflict with "kubectl-patch" using v1: .data.x' in refused
+    kubectl.ok("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=changed)
+    assert kubectl.ok("get", "configmap", "c", "-o", "jsonpath={.data}") == '{"x":"2"}'
+    assert kubectl.run("diff", "--server-side", "-f", "-", stdin=changed).returncode == 0
+    shown = json.loads(kubectl.ok("get", "configmap", "c", "-o", "json", "--show-managed-fields"))
+    assert "kubectl" in [m["manager"] for m in shown["metadata"]["managedFields"]]
+    assert "managedFields" not in kubectl.ok("get", "configmap", "c", "-o", "yaml")
 
 
 def test_kubectl_never_reads_a_kubeconfig_of_the_system(process: Process) -> None:

@@ -66,6 +66,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which an object goes by itself (Events)."""
     namer: Namer = names.subdomain
     default: Callable[[Object], None] = _no_default
+    born: Callable[[Object], None] = _no_default
+    """What the server sets on a new object, and no client's field manager owns."""
     keep: Callable[[Object, Object], None] | None = None
     """What an update takes over from the old object when it leaves it out."""
     check: Callable[[Object, Object | None], Iterable[Fault]] = _no_check
@@ -143,6 +145,7 @@ KINDS: tuple[Kind, ...] = (
         cells=columns.namespace,
         namer=names.label,
         default=rules_network.default_namespace,
+        born=rules_network.begin_namespace,
         selectable=("status.phase",),
     ),
     Kind(
@@ -168,6 +171,7 @@ KINDS: tuple[Kind, ...] = (
         columns=columns_workloads.POD,
         cells=columns_workloads.pod,
         default=rules_workloads.default_pod,
+        born=rules_workloads.begin_pod,
         check=rules_workloads.check_pod,
         selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
     ),

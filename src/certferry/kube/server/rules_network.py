@@ -277,9 +277,13 @@ def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def default_namespace(namespace: dict[str, Any]) -> None:
-    """The label with its name, the finalizer that holds its contents, the phase."""
+    """The label with its name."""
     name = namespace["metadata"].get("name")
     if name:
         namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
+
+
+def begin_namespace(namespace: dict[str, Any]) -> None:
+    """The finalizer that holds its contents, and the phase."""
     namespace["spec"].setdefault("finalizers", ["kubernetes"])
     namespace["status"].setdefault("phase", "Active")

@@ -35,7 +35,7 @@ _FIXED = (
 
 
 def default_pod(pod: dict[str, Any]) -> None:
-    """What the real server fills in, and the phase of a Pod that nobody has started."""
+    """What the real server fills in."""
     spec = pod["spec"]
     _default_spec(spec)
     spec.setdefault("enableServiceLinks", True)
@@ -43,6 +43,11 @@ def default_pod(pod: dict[str, Any]) -> None:
         limits = container["resources"].get("limits")
         if limits:
             container["resources"]["requests"] = limits | container["resources"].get("requests", {})
+
+
+def begin_pod(pod: dict[str, Any]) -> None:
+    """The phase of a Pod that nobody has started, and its class of service."""
+    spec = pod["spec"]
     pod["status"].setdefault("phase", "Pending")
     pod["status"].setdefault("qosClass", _quality(spec))
 
