@@ -162,6 +162,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen_host: str = "127.0.0.1"
     listen_port: int = 9180
     """/metrics, /healthz, /readyz; 0 lets the system choose."""
+    observe: bool = False
+    """Writes nothing, neither to the ELB nor to Kubernetes: it plans, probes, and counts."""
+    namespaces: tuple[str, ...] = ()
+    """Only these are looked at; empty: all."""
+    secrets: Literal["all", "named"] = "all"
+    """Whether Secrets are listed, or each one that an Ingress names is read by its name."""
+    lease: str = ""
+    """NAMESPACE/NAME of the Lease by which replicas agree who writes; empty: there is one controller."""
+    lease_seconds: float = 10.0
+    """How long after its last renewal a leader that is gone is replaced; it stops two thirds into it."""
     cluster_name: str = ""
     class_name: str = "cce"
     default_loadbalancer: str | None = None

@@ -31,7 +31,7 @@ async def test_an_emergency_is_told_again_each_hour_and_other_warnings_once(syst
         for minutes, expected in ((0, 1), (59, 1), (60, 2), (119, 2), (121, 3)):
             at[0] = minutes * HOUR / 60
             # something else changes, so that the report is looked at now and not in a minute
-            reporter.standing([*standing, notice("SecretNotFound", f"at {minutes}")], {})
+            reporter.standing([*standing, notice("SecretNotFound", f"at {minutes}")], {}, {})
             await until(lambda told=f"at {minutes}": _told(system, told))  # type: ignore[misc]
             assert counts()["EmergencyKept"] == expected, minutes
             assert counts()["NoCertificate"] == 1

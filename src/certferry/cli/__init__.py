@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, programs, store
+from certferry.cli import demo, programs, rbac, store
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for program in (programs.up, programs.elb, programs.kube, programs.controller):
     app.command()(program)
 for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
+app.command()(rbac.rbac)
 app.add_typer(demo.app, name="demo")
 
 

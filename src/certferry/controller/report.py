@@ -27,7 +27,7 @@ from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused")
+REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused", "QuotaExceeded")
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
@@ -68,6 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     news: tuple[tuple[int, Notice], ...] = ()
     """Numbered, so that the same sentence can be told twice."""
     ingresses: Mapping[Name, Entry] = MappingProxyType({})
+    left: Mapping[Name, Entry] = MappingProxyType({})
+    """Ingresses that are no longer ours, and what of ours may stand there."""
 
 
 class Reporter:
@@ -84,7 +86,14 @@ class Reporter:
         self._written: dict[Name, tuple[float, Entry]] = {}
         self._urgent: list[Name] = []
 
-    def standing(self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry]) -> None:
+    @property
+    def ingresses(self) -> Mapping[Name, Entry]:
+        """What was last to stand on which Ingress."""
+        return {**self._latest.value.left, **self._latest.value.ingresses}
+
+    def standing(
+        self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry], left: Mapping[Name, Entry]
+    ) -> None:
         """What is so now: after each reconcile. A rotation that was told before stays."""
         before = self._latest.value
         kept = {
@@ -94,7 +103,12 @@ class Reporter:
             for name, entry in ingresses.items()
         }
         self._latest.set(
-            msgspec.structs.replace(before, standing=frozenset(notices), ingresses=MappingProxyType(kept))
+            msgspec.structs.replace(
+                before,
+                standing=frozenset(notices),
+                ingresses=MappingProxyType(kept),
+                left=MappingProxyType(left),
+            )
         )
 
     def rotated(self, notices: Iterable[Notice], ingresses: Iterable[Name], rotation: str) -> None:
@@ -146,6 +160,8 @@ class Reporter:
             await self._ingress(name, report.ingresses[name])
             if self._urgent:
                 return
+        for name, entry in report.left.items():
+            await self._leave(name, entry)
         untold = [news for news in report.news if news[0] > self._told_news]
         # A burst of rotations is one Event that counts them, not as many requests.
         for notice, times in Counter(notice for _, notice in untold).items():
@@ -172,14 +188,32 @@ class Reporter:
         restated = entry.status is not None and entry.status != stands.status
         if not annotations and not restated:
             return
+        if annotations:
+            await self._patch(name, entry, {"metadata": {"annotations": annotations}}, "")
+        if restated and entry.status is not None:
+            await self._patch(name, entry, {"status": _status(entry.status)}, "status")
+
+    async def _leave(self, name: Name, entry: Entry) -> None:
+        """Take away what we wrote, and nothing that somebody else has put in its place."""
+        stands = self._cache.reported(name)
+        if stands is None or self._on_its_way(name, entry):
+            return
+        keys = {
+            MASTER_ANNOTATION: (entry.master, stands.master),
+            ROTATION_ANNOTATION: (entry.rotation, stands.rotation),
+        }
+        annotations = {
+            key: None for key, (ours, there) in keys.items() if there is not None and ours == there
+        }
+        if annotations:
+            await self._patch(name, entry, {"metadata": {"annotations": annotations}}, "")
+        if entry.status and entry.status == stands.status:
+            await self._patch(name, entry, {"status": {"loadBalancer": {"ingress": None}}}, "status")
+
+    async def _patch(self, name: Name, entry: Entry, patch: Object, subresource: str) -> None:
         self._written[name] = (time.monotonic(), entry)
         try:
-            if annotations:
-                patch: Object = {"metadata": {"annotations": annotations}}
-                await self._kube.merge(INGRESS, name.name, patch, name.namespace)
-            if restated and entry.status is not None:
-                patch = {"status": _status(entry.status)}
-                await self._kube.merge(INGRESS, name.name, patch, name.namespace, "status")
+            await self._kube.merge(INGRESS, name.name, patch, name.namespace, subresource)
         except KubeError as error:
             if error.retryable:
                 del self._written[name]

@@ -14,6 +14,8 @@ def found(row: Row, now: datetime) -> list[dict[str, Any]]:
     """Reason, severity and sentence of each finding, the gravest first."""
     if row.content is None or row.data["type"] != "server":
         return []
-    chain = row.content.chain
-    shown = checks.findings(chain, None, domain_names(row.data["domain"]), now)
-    return [{"reason": f.reason, "severity": f.severity, "sentence": f.sentence} for f in shown]
+    hosts = domain_names(row.data["domain"])
+    return [
+        {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
+        for f in checks.findings(row.content.chain, None, hosts, now)
+    ]

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from certferry.core import checks
-from certferry.core.checks import leaf
 from certferry.core.model import domain_names
 from certferry.elb import locks
 from certferry.elb.api import certificates
@@ -99,8 +98,7 @@ def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
     """Raises ``Refused`` (409) where the earlier content is expired, or worse than the present one."""
     assert row.content is not None
     hosts = domain_names(row.data["domain"])
-    case = checks.Case(chain=earlier.chain, now=transaction.now)
-    flaw = leaf.not_expired(case) or checks.objection(
+    flaw = checks.expired(earlier.chain, transaction.now) or checks.objection(
         earlier.chain, row.content.chain, hosts, transaction.now
     )
     if flaw is not None:
