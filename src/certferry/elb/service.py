@@ -28,11 +28,10 @@ from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity.accounts import bootstrap
 from certferry.elb.identity.auth import Logins
 from certferry.elb.identity.users import Identity
-from certferry.elb.plane.bootstrap import EnvoyOptions
-from certferry.elb.plane.envoy import EnvoySupervisor
 from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.plane.rundir import run_directory
-from certferry.elb.plane.xds import AdsServer
+from certferry.elb.plane.running import data_plane
 from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.store.store import Store
 from certferry.latest import Latest
@@ -76,8 +75,8 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
-        await stack.enter_async_context(_data_plane(settings, state, latest))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
+        reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, reporter)
         await stack.enter_async_context(_answering(elb, listening))
         yield origin
 
@@ -155,25 +154,18 @@ def _listening(listen: str) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publication]) -> AsyncIterator[None]:
-    """XDS and Envoy. Entered first and left last: traffic flows as long as anything does."""
+async def _data_plane(
+    settings: ElbSettings, state: Path, latest: Latest[Publication]
+) -> AsyncIterator[Reporter]:
     if not settings.envoy:
-        yield
+        yield no_data_plane
         return
     try:
         directory = run_directory(state)
     except OSError as error:
         raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    socket_path = directory / "xds.sock"
-    ads = AdsServer(latest)
-    supervisor = EnvoySupervisor(state, directory, socket_path, EnvoyOptions())
-    await ads.start(socket_path)
-    try:
-        await supervisor.start()
-        yield
-    finally:
-        await ads.stop()
-        await supervisor.stop()
+    async with data_plane(state, directory, latest, settings.envoy_options) as reporter:
+        yield reporter
 
 
 @asynccontextmanager

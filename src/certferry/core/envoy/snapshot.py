@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -14,18 +14,22 @@ from certferry.core.envoy.actions import Target
 from certferry.core.envoy.clusters import SERVED, cluster, endpoints, stickiness
 from certferry.core.envoy.listeners import http_listener, https_listener
 from certferry.core.envoy.match import hosts
-from certferry.core.envoy.message import TYPE, Message, Secret, plain, remembered
+from certferry.core.envoy.message import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SECRETS,
+    Message,
+    Secret,
+    plain,
+    remembered,
+)
 from certferry.core.envoy.routes import route_table
 from certferry.core.envoy.seats import CLIENT_CA, Place, places, seat
 from certferry.core.envoy.tls import suite
 from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
 from certferry.core.pem import Chain
-
-CLUSTERS: Final = f"{TYPE}envoy.config.cluster.v3.Cluster"
-ENDPOINTS: Final = f"{TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
-LISTENERS: Final = f"{TYPE}envoy.config.listener.v3.Listener"
-ROUTES: Final = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
-SECRETS: Final = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     default_tls_policy: str = "tls-1-2"
     """For an HTTPS listener that names none."""
+    access_log: bool = False
+    """Whether each request becomes a line in Envoy's working directory."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
