@@ -86,6 +86,14 @@ def test_envoy_that_ends_is_told_of_and_the_api_stays(elb: Elb) -> None:
     _wait(lambda: healthz()["envoy"]["state"] == "running" and healthz()["connected"] == ["local"])
 
 
+def test_a_system_policy_says_what_of_it_is_served(elb: Elb) -> None:
+    policies = elb.admin("GET", "/system-security-policies").body["system_security_policies"]
+    own = next(p["certferry"] for p in policies if p["name"] == "tls-1-2-fs-with-1-3")
+    assert own["protocols"] == ["TLSv1.2", "TLSv1.3"]
+    assert "ECDHE-RSA-AES256-SHA384" in own["missing_ciphers"]
+    assert "TLS_AES_128_GCM_SHA256" in own["ciphers"]
+
+
 def test_without_an_envoy_the_api_is_up_and_the_tree_says_why(tmp_path: Path) -> None:
     options = EnvoyOptions(binary=str(tmp_path / "nowhere"))
     settings = settings_in(tmp_path, envoy=True, envoy_options=options, vip_shared_address="127.0.0.1")
