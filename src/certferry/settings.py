@@ -174,6 +174,9 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """None: the service account of the Pod."""
     context: str | None = None
     elb: ElbPlace = ElbPlace()
+    class_name: str = "cce"
+    default_loadbalancer: str | None = None
+    """What its controller uses for an Ingress that names none; the console shows it."""
     roles: dict[Literal["reader", "member", "admin"], RoleAccess] = {}
 
 
@@ -220,6 +223,23 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
     clock_skew: float = 300.0
     """How far the clocks of clients may be off."""
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`certferry console`: the web console for the clusters of the settings file."""
+
+    listen: str = "127.0.0.1:9443"
+    """Anything but loopback needs `tls_certificate` and `tls_key`; port 0 lets the system choose."""
+    tls_certificate: Path | None = None
+    """PEM, leaf first."""
+    tls_key: Path | None = None
+    session_hours: float = 12
+    """At most; a session that is not used ends after `idle_minutes`, and when its ELB token does."""
+    idle_minutes: float = 60
+    role_names: dict[str, Literal["reader", "member", "admin"]] = {}
+    """What the roles of another vendor's Keystone amount to, beside reader, member and admin."""
+    served_patience: float = 30.0
+    """Seconds in which a changed certificate is expected to be served."""
 
 
 class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):
