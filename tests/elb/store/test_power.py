@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from sqlalchemy import text
@@ -48,3 +50,20 @@ def test_a_commit_is_on_the_disk_before_it_is_answered(tmp_path: Path) -> None:
     finally:
         engine.dispose()
     assert asked == {"synchronous": 2, "journal_mode": "wal"}
+
+
+def test_another_process_comes_and_goes_and_the_log_stays(tmp_path: Path) -> None:
+    """SQLite's locks are POSIX's: a file descriptor closed in the wrong place would drop them all."""
+    with elb_program(tmp_path) as elb:
+        identifier = elb.api.make("certificate", **content(authority().issue("a.example")))["id"]
+        log = store_file(elb.state).with_name("elb.db-wal")
+        before = log.stat().st_ino
+        command = [sys.executable, "-m", "certferry", "rotate-seal-key", "--state", str(elb.state)]
+        subprocess.run(command, check=True, capture_output=True)
+        renewed = authority().issue("a.example")
+        assert elb.api("PUT", f"/certificates/{identifier}", {"certificate": content(renewed)}).status == 200
+        assert log.stat().st_ino == before, "the log of a running ELB is not taken away from it"
+        saved = tmp_path / "saved.db"
+        command = [sys.executable, "-m", "certferry", "backup", str(saved), "--state", str(elb.state)]
+        subprocess.run(command, check=True, capture_output=True)
+        assert renewed.certificate.splitlines()[1].encode() in saved.read_bytes(), "and has the newest write"

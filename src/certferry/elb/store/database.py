@@ -7,6 +7,7 @@ database may take its place: what is SQLite's alone stays in this file.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -116,14 +117,16 @@ def beside(path: Path) -> tuple[Path, ...]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process migrates at a time; the file is made private before anything is in it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    # Only while it does not exist: closing any descriptor of an open database would drop the locks that
+    # SQLite has on it for this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     lock = os.open(path.with_name(path.name + ".migrating"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)
-        os.close(descriptor)
 
 
 def _configure(connection: Any, _record: object) -> None:
