@@ -52,6 +52,7 @@ class FakeElb:
         self.failures: deque[tuple[str, str, Failure]] = deque()
         self.cut_after: deque[tuple[str, str]] = deque()
         self.requests = 0
+        self.quotas: list[Object] | None = None
         self.bulk = True
         self.held: asyncio.Event | None = None
         self.stale_front = False
@@ -194,6 +195,10 @@ class FakeElb:
     def _answer(self, request: web.Request, parts: list[str], body: Object) -> web.Response:
         if request.method == "GET" and path_is_bulk(parts) and not self.bulk:
             return _error(404, "ELB.8904", "no such thing")
+        if parts == ["quotas", "details"]:
+            if self.quotas is None:
+                return _error(404, "ELB.8904", "no such thing")
+            return _json({"quotas": self.quotas})
         plural, owner, ref = _locate(parts)
         if request.method == "GET":
             return self._read(request, plural, owner, ref)
