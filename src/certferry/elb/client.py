@@ -21,7 +21,15 @@ from yarl import URL
 
 from certferry.core.model import Certificate, HealthMonitor, Listener, Member, Policy, Pool, Rule, State
 from certferry.elb import keystone, wire
-from certferry.elb.credentials import Credentials, CredentialsError, SignedRequests, TokenRequests, load
+from certferry.elb.credentials import (
+    Credentials,
+    CredentialsError,
+    GivenToken,
+    Proof,
+    SignedRequests,
+    TokenRequests,
+    load,
+)
 from certferry.elb.sign import query_string
 from certferry.elb.wire import CertificateWire, Wire
 
@@ -101,12 +109,17 @@ class ElbClient:
         self._identity = keystone.origin(credentials.auth_url) or self._url
         self._project_id = credentials.project_id
         self._tls = tls
-        self._proof = SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
+        self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
+
+    def _proof_of(self, credentials: Credentials) -> Proof:
+        if credentials.token:
+            return GivenToken(credentials.token)
+        return SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
 
     async def __aenter__(self) -> ElbClient:
         self._session = aiohttp.ClientSession(
@@ -321,6 +334,10 @@ class ElbClient:
             raise ElbError(404, "NoEndpoint", f"the service catalog has no ELB in region “{region}”")
 
     async def _login(self) -> str:
+        return (await self.log_in()).token
+
+    async def log_in(self) -> keystone.Login:
+        """A new token for the user name and password, and what Keystone says of them."""
         url, body = f"{self._identity}/v3/auth/tokens", keystone.login_body(self._credentials)
         status, data, told = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
         if status == 429 or status >= 500:
@@ -330,7 +347,12 @@ class ElbClient:
         login = keystone.logged_in(told["X-Subject-Token"], data)
         self._project_id = self._project_id or login.project_id
         self._url = self._url or keystone.elb_in(login.catalog, self._credentials.region) or ""
-        return login.token
+        return login
+
+    @property
+    def url(self) -> str:
+        """The ELB's origin; empty until it was found."""
+        return self._url
 
     async def _exchange(
         self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes, headers: dict[str, str]

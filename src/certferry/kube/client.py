@@ -54,6 +54,7 @@ SERVICE: Final = Kind("v1", "services", "Service")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 SECRET: Final = Kind("v1", "secrets", "Secret")
 NAMESPACE: Final = Kind("v1", "namespaces", "Namespace")
+CONFIG_MAP: Final = Kind("v1", "configmaps", "ConfigMap")
 EVENT: Final = Kind("v1", "events", "Event")
 
 
@@ -168,11 +169,15 @@ class KubeClient:
         """Create `body`; ``KubeError`` 409 when the name is taken."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
 
-    async def replace(self, kind: Kind, body: Object) -> Object:
-        """Replace an object by `body`; ``KubeError`` 409 when it changed since `body` was read."""
+    async def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Put `body` in the object's place; ``KubeError`` 409 when its resourceVersion is not the newest."""
         meta = body["metadata"]
-        path = kind.path(meta.get("namespace"), meta["name"])
+        path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
+
+    async def version(self) -> str:
+        """What the server calls its version, like ``v1.34.1``."""
+        return str((await self._call("GET", "/version")).get("gitVersion") or "")
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
