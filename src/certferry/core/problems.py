@@ -13,6 +13,7 @@ import msgspec
 from certferry.core.objects import ObjectRef
 
 Reason = Literal[
+    "AccessListNotFound",
     "AnnotationInvalid",
     "AnnotationUnknown",
     "BackendNotFound",
@@ -21,11 +22,15 @@ Reason = Literal[
     "CertificateNotFound",
     "CertificateNotYetValid",
     "CertificateUnusable",
+    "DriftFound",
+    "HostClaimedTwice",
     "HostConflict",
+    "HostNotAllowed",
     "HostNotCovered",
     "LimitExceeded",
     "ListenerConflict",
     "LoadBalancerNotFound",
+    "NamespaceNotAllowed",
     "NoCertificate",
     "SecretNotFound",
 ]
