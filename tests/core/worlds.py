@@ -10,6 +10,7 @@ import msgspec
 
 from certferry.core import names
 from certferry.core.model import (
+    BreakGlass,
     Certificate,
     HealthMonitor,
     Listener,
@@ -112,18 +113,26 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
 
 
 def observed(given: Mapping[str, Any]) -> State:
-    """An ELB from YAML: `certificates` by id (facts; `secret_id` makes it ours), `listeners` by id."""
+    """An ELB from YAML: `certificates` by id, `listeners` by id.
+
+    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's, `emergency` an
+    admin's content, until the end in `break_glass`.
+    """
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
         facts = dict(facts)
         description = (
             names.describe(CLUSTER, secret_id=facts.pop("secret_id")) if "secret_id" in facts else ""
         )
+        if "foreign_secret" in facts:
+            description = names.describe("another-cluster", secret_id=facts.pop("foreign_secret"))
         certificates[ref] = Certificate(
             id=ref,
             name=facts.pop("name", ref),
             description=description,
             domain=tuple(facts.pop("domain", ())),
+            emergency=facts.pop("emergency", False),
+            break_glass=BreakGlass(**facts.pop("break_glass")) if "break_glass" in facts else None,
             chain=chain(facts.pop("content", ref), **facts),
         )
     listeners = {}

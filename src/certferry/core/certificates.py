@@ -11,8 +11,8 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, names
-from certferry.core.claims import Claim
+from certferry.core import checks, emergency, names
+from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
 from certferry.core.pem import Chain, listed
@@ -79,7 +79,7 @@ def follows(
     return result
 
 
-def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now: datetime) -> Followed:
+def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now: datetime) -> Followed:
     """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
     secret = view.secrets.get(it.secret)
     have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
@@ -93,17 +93,28 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
             certificate=_kept(have, it),
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
-    if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
-        reason: Reason = objection.reason
-        sentence = f"The new certificate is not taken: {objection.sentence}."
+    if waiting := emergency.waits(have, secret.chain, now):
+        sentence = f"The certificate in service is another: {emergency.told(waiting)}."
+        rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
+        )
+    before = have.chain if have else None
+    if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
+        reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
+        sentence = f"The new certificate is not taken: {refusal.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
     if not have and not it.wanted:
         return Followed(certificate=None)
-    warnings = checks.findings(secret.chain, it.depend, now)
+    warnings = [
+        f
+        for f in checks.findings(secret.chain, before, it.depend, now, options.checks)
+        if f.severity != "info"
+    ]
     return Followed(
-        certificate=content(secret, secret.chain, it, view.cluster_id, cluster_name),
+        certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
         problems=tuple(
             p
             for w in warnings
@@ -186,7 +197,8 @@ def _kept(have: Certificate | None, it: Follow) -> Certificate | None:
 def _stays(have: Certificate | None) -> str:
     if have is None or have.chain is None:
         return " There is none to serve in its place."
-    return f" The one in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
+    which = "emergency certificate" if have.emergency else "one"
+    return f" The {which} in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
 
 
 def _both(secret: Secret, it: Follow, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:

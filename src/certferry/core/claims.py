@@ -15,6 +15,7 @@ from certferry.core import admission, names
 from certferry.core.admission import Admission
 from certferry.core.annotations import Values
 from certferry.core.annotations import read as read_annotations
+from certferry.core.checks import Policy
 from certferry.core.members import Backends
 from certferry.core.model import LoadBalancer, State
 from certferry.core.objects import ClusterView, Ingress, Name
@@ -50,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Policies per listener."""
     backends: Backends = "auto"
     admission: Admission = Admission()
+    checks: Policy = Policy()
+    """What is refused, and what only warned of."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +98,7 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
     using: list[tuple[str, Ingress]] = []
-    for whole in _ours(view, options):
+    for whole in ours(view, options):
         values, unread = read_annotations(whole)
         ingress, barred = admission.admitted(whole, options.admission)
         problems += [*unread, *barred]
@@ -133,7 +136,8 @@ def masters(claims: Iterable[Sequence[Claim]]) -> Mapping[Name, Name]:
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
-def _ours(view: ClusterView, options: Options) -> list[Ingress]:
+def ours(view: ClusterView, options: Options) -> list[Ingress]:
+    """The Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
     mine = [

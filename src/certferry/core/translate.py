@@ -76,10 +76,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     there_now = _by_port(observed)
     everyone = [claim for group in asked.groups.values() for claim in group]
     follows = certificates.follows(view, everyone, existing, _serving(asked.groups, there_now, observed))
-    followed = {
-        name: certificates.follow(view, existing, it, options.cluster_name, now)
-        for name, it in follows.items()
-    }
+    followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
     there = _keyed(observed, secrets)
     world = _wanted(there, secrets)
