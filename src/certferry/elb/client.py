@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -110,6 +112,9 @@ class ElbClient:
         self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
+        self._date = ""
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
 
     def _proof_of(self, credentials: Credentials) -> Proof:
         if credentials.token:
@@ -126,6 +131,19 @@ class ElbClient:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def user(self) -> str:
+        """Who we are there; empty where only an access key is known."""
+        return self._credentials.username
+
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
 
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
         """All objects that match; a sequence means “one of these”."""
@@ -189,11 +207,15 @@ class ElbClient:
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
         """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
-        return await self._asked(method, await self._extension_url(path), query, body)
+        project = await self._project()
+        url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
+        return await self._send(method, url, query, body)
 
-    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+    async def extension_lines(
+        self, path: str, query: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[bytes, None]:
         """The lines of an endless answer of an extension, as they come, until it ends."""
-        url = await self._extension_url(path)
+        url = f"{await self._project()}/certferry/{path}"
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
         headers = await self._proof.headers("GET", url, query, b"")
@@ -205,11 +227,6 @@ class ElbClient:
                     yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None
-
-    async def _extension_url(self, path: str) -> str:
-        if not (self._url and self._project_id):
-            await self._locate()
-        return f"{self._url}/v3/{self._project_id}/certferry/{path}" if path else f"{self._url}/v3/certferry"
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
@@ -288,13 +305,15 @@ class ElbClient:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
+        return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
+
+    async def _project(self) -> str:
+        """The URL below which the project's resources are."""
         if not (self._url and self._project_id):
             await self._locate()
-        return await self._asked(method, f"{self._url}/v3/{self._project_id}/elb/{path}", query, body)
+        return f"{self._url}/v3/{self._project_id}"
 
-    async def _asked(
-        self, method: str, url: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
-    ) -> bytes:
+    async def _send(self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes) -> bytes:
         for last in (False, True):
             headers = await self._proof.headers(method, url, query, body)
             status, data, told = await self._exchange(method, url, query, body, headers)
@@ -311,7 +330,7 @@ class ElbClient:
             await self._proof.headers("GET", self._identity, (), b"")
         else:
             name = self._credentials.project
-            found = await self._asked("GET", f"{self._identity}/v3/projects", [("name", name)])
+            found = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
             self._project_id = keystone.project_in(found, name) or ""
         if not self._project_id:
             raise ElbError(
@@ -347,10 +366,13 @@ class ElbClient:
     ) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        if method != "GET" and not url.endswith("/auth/tokens") and not self.may_write():
+            raise ElbError(0, "NotLeading", "another controller leads; nothing is written")
         try:
             async with self._session.request(
                 method, target, data=body or None, headers=headers, allow_redirects=False
             ) as response:
+                self._date = response.headers.get("Date", "")
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None

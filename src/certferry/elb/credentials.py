@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Credentials:
     """The credentials in the JSON file at `path`, which nobody else may read."""
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if _open_to_others(path.stat()):
             raise CredentialsError(f"Others can read the credentials file {path}; run: chmod 600 {path}")
         credentials = msgspec.json.decode(path.read_bytes(), type=Credentials)
     except OSError as error:
@@ -64,6 +65,12 @@ def load(path: Path) -> Credentials:
             "as it should beside project_id."
         )
     return credentials
+
+
+def _open_to_others(file: os.stat_result) -> bool:
+    # A Secret that is mounted into a Pod belongs to root and is handed to us by our group.
+    shut = 0o077 if file.st_uid == os.getuid() else 0o007
+    return bool(stat.S_IMODE(file.st_mode) & shut)
 
 
 def complete(credentials: Credentials, url: str, where: str) -> Credentials:

@@ -24,15 +24,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.api.application import Elb, application
+from certferry.elb.api.certferry import events
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity.accounts import bootstrap
 from certferry.elb.identity.auth import Logins
 from certferry.elb.identity.users import Identity
-from certferry.elb.plane.bootstrap import EnvoyOptions
-from certferry.elb.plane.envoy import EnvoySupervisor
 from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.plane.rundir import run_directory
-from certferry.elb.plane.xds import AdsServer
+from certferry.elb.plane.running import data_plane
 from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.store.store import Store
 from certferry.latest import Latest
@@ -72,21 +72,30 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
-        store.on_commit(lambda publication: _hand_over(loop, latest, publication))
+        changes = Latest(0)
+        store.on_commit(lambda publication: _hand_over(loop, latest, changes, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
-        await stack.enter_async_context(_data_plane(settings, state, latest))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
+        reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
         await stack.enter_async_context(_answering(elb, listening))
         yield origin
 
 
 def _hand_over(
-    loop: asyncio.AbstractEventLoop, latest: Latest[Publication], publication: Publication
+    loop: asyncio.AbstractEventLoop,
+    latest: Latest[Publication],
+    changes: Latest[int],
+    publication: Publication,
 ) -> None:
+    def tell() -> None:
+        latest.set(publication)
+        if changes.value != events.ENDED:
+            changes.set(changes.value + 1)
+
     with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
-        loop.call_soon_threadsafe(latest.set, publication)
+        loop.call_soon_threadsafe(tell)
 
 
 def _state(settings: ElbSettings) -> Path:
@@ -155,25 +164,18 @@ def _listening(listen: str) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publication]) -> AsyncIterator[None]:
-    """XDS and Envoy. Entered first and left last: traffic flows as long as anything does."""
+async def _data_plane(
+    settings: ElbSettings, state: Path, latest: Latest[Publication]
+) -> AsyncIterator[Reporter]:
     if not settings.envoy:
-        yield
+        yield no_data_plane
         return
     try:
         directory = run_directory(state)
     except OSError as error:
         raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    socket_path = directory / "xds.sock"
-    ads = AdsServer(latest)
-    supervisor = EnvoySupervisor(state, directory, socket_path, EnvoyOptions())
-    await ads.start(socket_path)
-    try:
-        await supervisor.start()
-        yield
-    finally:
-        await ads.stop()
-        await supervisor.stop()
+    async with data_plane(state, directory, latest, settings.envoy_options) as reporter:
+        yield reporter
 
 
 @asynccontextmanager
@@ -222,6 +224,7 @@ async def _answering(elb: Elb, listening: socket.socket) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        elb.changes.set(events.ENDED)
         server.should_exit = True
         await task
 

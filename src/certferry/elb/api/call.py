@@ -14,6 +14,7 @@ import msgspec
 
 from certferry.elb.errors import Refused, malformed, missing, over_quota
 from certferry.elb.identity.actor import Actor
+from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.store.store import Store, Transaction
 from certferry.elb.store.world import Row, World
 from certferry.settings import ElbSettings
@@ -34,6 +35,8 @@ class Call:
     """The variables of the path."""
     query: tuple[tuple[str, str], ...]
     body: bytes
+    plane: Reporter = no_data_plane
+    """How the data plane is, when asked."""
 
     @property
     def world(self) -> World:
@@ -62,11 +65,11 @@ class Route:
 
     method: str
     path: str
-    """After ``/v3/{project_id}/elb``."""
+    """After ``/v3/{project_id}/elb``, or ``…/certferry`` for an extension."""
     handler: Handler
     summary: str
     takes: tuple[str, type[msgspec.Struct]] | None = None
-    """The body: the name of its envelope, and what is in it."""
+    """The body: the name of its envelope ("" = none), and what is in it."""
     status: int = 200
 
 
