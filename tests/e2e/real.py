@@ -36,15 +36,18 @@ class RealSystem(System):
 
     rbac: tuple[str, ...] = ()
     """Flags for `certferry rbac`."""
+    replicas: tuple[str, ...] = ("--lease", "/".join(ACCOUNT))
+    """Flags of the controller that say how many there are."""
 
     def __init__(self, state: Path, kubeconfig: Path) -> None:
         super().__init__(state)
         self.kubeconfig = kubeconfig
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._controller: tuple[str, ...] = ()
 
     def start(self, seconds: float = 60) -> None:
-        self.state.mkdir(mode=0o700)
-        elb_port, metrics_port = free_ports(2)
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        elb_port, metrics_port = self.elb_port(), free_ports(1)[0]
         subnet = free_subnet()
         shift = addresses.privileged_shift(subnet)
         self._run(
@@ -73,14 +76,20 @@ class RealSystem(System):
             processes={},
         )
         (self.state / "endpoints.json").write_bytes(msgspec.json.encode(endpoints))
-        self.kubectl("delete", "ingress", "--all", "--all-namespaces")
         self._node()
-        self._run(
+        self.kubectl("delete", "ingress", "--all", "--all-namespaces")
+        self._controller = (
             "controller",
-            *("--kubeconfig", str(self._enter()), "--elb-url", url, "--listen", f"127.0.0.1:{metrics_port}"),
+            *("--kubeconfig", str(self._enter()), "--elb-url", self.elb_url(url)),
             *("--elb-credentials", str(self.state / "elb-controller.json")),
-            *("--default-loadbalancer", balancer.id, "--lease", "/".join(ACCOUNT)),
+            *("--default-loadbalancer", balancer.id, *self.replicas),
+            *("--listen", f"127.0.0.1:{metrics_port}"),
         )
+        self.start_controller(seconds)
+
+    def start_controller(self, seconds: float = 60) -> None:
+        """Until it is ready; again after it was killed."""
+        self._run(*self._controller)
         metrics = JsonApi(self.endpoints.metrics.url, {})
         until(
             lambda: metrics.call("GET", "/readyz").status == 200, "the controller is ready", seconds=seconds
@@ -90,6 +99,18 @@ class RealSystem(System):
         for child in reversed(self._children.values()):
             child.terminate()
         return max(child.wait(30) for child in self._children.values())
+
+    def elb_port(self) -> int:
+        """Where the ELB is to listen."""
+        return free_ports(1)[0]
+
+    def elb_url(self, url: str) -> str:
+        """Where the controller finds the ELB that is at `url`."""
+        return url
+
+    def child(self, name: str) -> subprocess.Popen[bytes]:
+        """A process by its command."""
+        return self._children[name]
 
     def backend(self, namespace: str, name: str, port: int) -> list[Any]:
         """A NodePort: a real server lets no EndpointSlice lead to loopback."""
