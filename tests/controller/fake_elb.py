@@ -206,6 +206,8 @@ class FakeElb:
         if request.method == "POST":
             ref = uuid.uuid4().hex if plural == "certificates" else str(uuid.uuid4())
             fields = dict(body[one]) | ({"owner": owner} if owner else {})
+            if plural == "healthmonitors":
+                self.objects["pools"][fields["pool_id"]]["healthmonitor_id"] = ref
             if plural == "l7policies":
                 fields["rules"] = [self._rule(ref, r) for r in fields.get("rules", ())]
         elif ref not in self.objects[plural]:
@@ -254,7 +256,9 @@ class FakeElb:
         )
         if used:
             return _error(409, "ELB.8907", "it is in use")
-        del self.objects[plural][ref]
+        gone = self.objects[plural].pop(ref)
+        if plural == "healthmonitors":
+            self.objects["pools"][gone["pool_id"]]["healthmonitor_id"] = None
         if plural == "pools":
             self.objects["members"] = {k: m for k, m in self.objects["members"].items() if m["owner"] != ref}
         return web.Response(status=204)

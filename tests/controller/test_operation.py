@@ -249,6 +249,7 @@ async def test_nothing_is_told_again_by_a_resync(system: System, logs: list[dict
     system.resync = 0.1
     await running(system, shop(days=-1))
     await until(lambda: system.kube.events("Ingress", "CertificateExpired"))
+    await until(lambda: system.kube.events("Secret", "CertificateExpired"))
     posted, lines = system.kube.count("POST", "/events"), len(logs)
     controller = system.controller
     assert controller is not None
