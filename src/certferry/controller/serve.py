@@ -24,6 +24,7 @@ from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
 from certferry.controller.scope import scope
+from certferry.core.admission import Admission
 from certferry.core.checks import Policy
 from certferry.core.claims import Options
 from certferry.core.objects import Name
@@ -49,7 +50,7 @@ async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
-        conduct = Conduct(scope(settings, options), leader, act)
+        conduct = Conduct(scope(settings, options), leader, act, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
@@ -104,6 +105,10 @@ def _options(settings: ControllerSettings) -> Options:
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
         max_sni=settings.max_sni,
+        backends=settings.backends,
+        admission=Admission(
+            loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host
+        ),
         checks=Policy(actions=settings.checks, skew=settings.clock_skew),
     )
 
@@ -113,5 +118,6 @@ def _waits(settings: ControllerSettings) -> Waits:
         hold_off=settings.hold_off,
         ceiling=settings.ceiling,
         resync=settings.resync,
+        garbage=settings.garbage_wait,
         probe_deadline=settings.probe_deadline,
     )
