@@ -98,6 +98,7 @@ def kube(
 
 
 def controller(
+    context_: typer.Context,
     cluster: Annotated[
         str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five.")
     ] = None,
@@ -121,6 +122,8 @@ def controller(
     config: Config = None,
 ) -> None:
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    if context_.invoked_subcommand is not None:
+        return
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
     from certferry.fleet import one

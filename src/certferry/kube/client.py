@@ -10,6 +10,8 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -117,6 +119,16 @@ class KubeClient:
         if self._session is not None:
             await self._session.close()
 
+    async def version(self) -> tuple[str, datetime | None]:
+        """The server's version, like v1.34.1, and what time it is there."""
+        try:
+            async with await self._request("GET", "/version", {}) as response:
+                answer = _decoded(await response.read())
+                date = http_date(response.headers.get("Date"))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
+        return str(answer.get("gitVersion", "")) if isinstance(answer, dict) else "", date
+
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
         return await self._call("GET", kind.path(namespace, name))
@@ -163,10 +175,6 @@ class KubeClient:
         meta = body["metadata"]
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
-
-    async def version(self) -> str:
-        """What the server calls its version, like ``v1.34.1``."""
-        return str((await self._call("GET", "/version")).get("gitVersion") or "")
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
@@ -269,6 +277,14 @@ def _event(line: bytes) -> Event:
     if not isinstance(kind, str) or not isinstance(body, dict):
         raise KubeError(0, "BadAnswer", "a watch event has no object")
     return Event(kind, body)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """The instant in a Date header (RFC 9110)."""
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
 
 
 def _decoded(data: bytes) -> Any:
