@@ -22,11 +22,9 @@ from certferry.controller.apply import apply
 from certferry.controller.conduct import Conduct
 from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
+from certferry.controller.options import options_of
 from certferry.controller.pace import Waits
 from certferry.controller.scope import scope
-from certferry.core.admission import Admission
-from certferry.core.checks import Policy
-from certferry.core.claims import Options
 from certferry.core.objects import Name
 from certferry.fleet import ClusterAccess
 from certferry.kube.client import KubeClient
@@ -46,7 +44,7 @@ async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with cluster.kube() as kube, cluster.kube() as voting, cluster.elb() as elb:
-        options = _options(settings)
+        options = options_of(settings)
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
@@ -97,20 +95,6 @@ async def _settle(controller: Controller) -> None:
     await controller.in_step.wait()
     gc.collect()
     gc.freeze()
-
-
-def _options(settings: ControllerSettings) -> Options:
-    return Options(
-        class_name=settings.class_name,
-        cluster_name=settings.cluster_name,
-        default_loadbalancer=settings.default_loadbalancer,
-        max_sni=settings.max_sni,
-        backends=settings.backends,
-        admission=Admission(
-            loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host
-        ),
-        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
-    )
 
 
 def _waits(settings: ControllerSettings) -> Waits:
