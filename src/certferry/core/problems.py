@@ -13,6 +13,7 @@ import msgspec
 from certferry.core.objects import ObjectRef
 
 Reason = Literal[
+    "AccessListNotFound",
     "AnnotationInvalid",
     "AnnotationUnknown",
     "BackendNotFound",
@@ -24,8 +25,14 @@ Reason = Literal[
     "ChainBroken",
     "ChainExpired",
     "ChainIncomplete",
+    "ChainOrder",
     "ClockSkew",
+    "DriftFound",
+    "EmergencyKept",
+    "EmergencyOpen",
+    "HostClaimedTwice",
     "HostConflict",
+    "HostNotAllowed",
     "HostNotCovered",
     "KeyReused",
     "KeyUncommon",
@@ -36,6 +43,7 @@ Reason = Literal[
     "NameTaken",
     "NamesLost",
     "NamesMissing",
+    "NamespaceNotAllowed",
     "NoCertificate",
     "NotForServers",
     "SecretNotFound",
@@ -44,6 +52,9 @@ Reason = Literal[
 ]
 
 REASONS: tuple[str, ...] = get_args(Reason)
+
+HOURLY: frozenset[Reason] = frozenset({"EmergencyKept", "EmergencyOpen"})
+"""What is told again each hour for as long as it is so: an emergency is not to be forgotten."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):
