@@ -69,6 +69,13 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Names over all SNI certificates of one listener."""
     certificate_names: int = 100
     """Names in the domain field of one certificate."""
+    security_policy: int = 50
+    ipgroup: int = 50
+    ipgroup_max_length: int = 300
+    """Addresses in one group."""
+    ipgroup_bindings: int = 50
+    """Listeners with the same group."""
+    ipgroups_per_listener: int = 5
 
 
 class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):

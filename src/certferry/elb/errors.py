@@ -36,6 +36,11 @@ def forbidden(sentence: str) -> Refused:
     return Refused(403, "SYS.0403", sentence)
 
 
+def switched_off(sentence: str) -> Refused:
+    """403: a feature of the vendor's that is not served here."""
+    return Refused(403, "ELB.8962", sentence)
+
+
 def missing(kind: str, identifier: str) -> Refused:
     """404: no such object in this project."""
     return Refused(404, "ELB.8904", f"{kind} {identifier} could not be found")

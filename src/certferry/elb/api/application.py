@@ -28,12 +28,14 @@ from certferry.elb.api import (
     catalog,
     certificates,
     healthmonitors,
+    ipgroups,
     l7policies,
     listeners,
     loadbalancers,
     members,
     pools,
     rules,
+    security_policies,
 )
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.openapi import described, operation
@@ -55,6 +57,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *healthmonitors.ROUTES,
     *rules.ROUTES,  # before the policies: /l7policies/rules is no policy's id
     *l7policies.ROUTES,
+    *ipgroups.ROUTES,
+    *security_policies.ROUTES,
     *catalog.ROUTES,
 )
 _MOST: Final = 1 << 20
@@ -88,7 +92,7 @@ def application(elb: Elb) -> FastAPI:
         app.add_api_route(path, endpoint, methods=[method], summary=summary)
     for route in ROUTES:
         app.add_api_route(
-            "/v3/{project_id}/elb" + route.path,
+            "/v3/{project_id}" + route.under + route.path,
             _endpoint(elb, route),
             methods=[route.method],
             status_code=route.status,
@@ -125,8 +129,8 @@ def _answered(elb: Elb, route: Route, request: Request, presented: Presented, re
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
         raise forbidden("This project is not the one you are logged in to")
-    if actor.role == "reader" and route.method != "GET":
-        raise forbidden("The role reader does not change anything")
+    if route.method != "GET" and actor.role not in route.roles:
+        raise forbidden(f"The role {actor.role} may not do this; {' and '.join(route.roles)} may")
     call = Call(
         store=elb.store,
         settings=elb.settings,

@@ -102,9 +102,8 @@ def quota_details(call: Call) -> Answer:
 def _quota(call: Call) -> dict[str, Any]:
     limits = msgspec.structs.asdict(call.settings.limits)
     ours = ("sni_certificates", "sni_names", "certificate_names")
-    none_yet = ("ipgroup", "security_policy")
     known = {key: value for key, value in limits.items() if key not in ours}
-    return known | dict.fromkeys(none_yet, 0) | {"listeners_per_pool": -1}
+    return known | {"listeners_per_pool": -1}
 
 
 def _unrendered(call: Call, world: World, row: Row) -> Wire:

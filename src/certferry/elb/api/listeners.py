@@ -14,6 +14,7 @@ from certferry.elb.api.call import (
     Route,
     asked,
     body_of,
+    completed,
     merged,
     required,
     times,
@@ -21,10 +22,11 @@ from certferry.elb.api.call import (
     within_quota,
 )
 from certferry.elb.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
+from certferry.elb.api.ipgroups import check_groups
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.api.tls import TLS_POLICIES
 from certferry.elb.bindings import bound_names, check_listener, past_names
-from certferry.elb.errors import conflict, malformed, missing, over_quota
+from certferry.elb.errors import conflict, malformed, over_quota
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
 from certferry.elb.vips import bind_of, check_port
@@ -33,14 +35,24 @@ Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
 POOL_PROTOCOLS: Final = {"HTTP": ("HTTP",), "HTTPS": ("HTTP", "HTTPS", "GRPC")}
 """Listener protocol → the protocols of pools it may send to."""
+ListKind = Annotated[str, Meta(pattern="^(white|black)$")]
 
 
 class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Who may connect."""
 
-    ipgroup_id: Identifier
+    ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)]
+    """One group, or several with commas between them."""
     enable_ipgroup: bool = True
-    type: Annotated[str, Meta(pattern="^(white|black)$")] = "white"
+    type: ListKind = "white"
+
+
+class ListenerIpGroupUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
+    enable_ipgroup: bool | UnsetType = UNSET
+    type: ListKind | UnsetType = UNSET
 
 
 class ListenerUpdate(Protected, frozen=True, kw_only=True):
@@ -61,7 +73,7 @@ class ListenerUpdate(Protected, frozen=True, kw_only=True):
     client_timeout: Seconds = UNSET
     member_timeout: Seconds = UNSET
     insert_headers: dict[str, bool | str | None] | UnsetType | None = UNSET
-    ipgroup: ListenerIpGroup | UnsetType | None = UNSET
+    ipgroup: ListenerIpGroupUpdate | UnsetType | None = UNSET
     enhance_l7policy_enable: Flag = UNSET
     enable_member_retry: Flag = UNSET
     transparent_client_ip_enable: Flag = UNSET
@@ -72,6 +84,7 @@ class ListenerCreate(ListenerUpdate, frozen=True, kw_only=True):
     """A new listener."""
 
     loadbalancer_id: Identifier
+    ipgroup: ListenerIpGroup | UnsetType | None = UNSET  # type: ignore[assignment]
     protocol: Annotated[str, Meta(max_length=32)]
     protocol_port: Port
     tags: Tags = UNSET
@@ -163,7 +176,7 @@ def create(call: Call) -> Answer:
         if 0 <= limit <= len(world.find("listener", "loadbalancer_id", loadbalancer.id)):
             raise over_quota("listeners_per_loadbalancer", limit)
         check_port(world, loadbalancer, value.protocol_port)
-        _check(call, world, data)
+        _check(call, world, data, None)
         return transaction.create("listener", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
@@ -180,11 +193,12 @@ def update(call: Call) -> Answer:
         unchanged(body, before, "protocol_port", "loadbalancer_id")
         if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
             raise malformed("protocol of a listener cannot be changed")
-        data = _tidied(merged(before.data, body.given, _DEFAULTS))
+        given = completed(body.given, before, ipgroup=ListenerIpGroup)
+        data = _tidied(merged(before.data, given, _DEFAULTS))
         if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
             raise malformed("enhance_l7policy_enable cannot be switched off again")
         if data != before.data:
-            _check(call, world, data)
+            _check(call, world, data, before.id)
         draft = msgspec.structs.replace(before, data=data)
         data["past_names"] = past_names(world, draft, bound_names(world, before.data))
         return transaction.update(before, data)
@@ -223,14 +237,13 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def _check(call: Call, world: World, data: dict[str, Any]) -> None:
+def _check(call: Call, world: World, data: dict[str, Any], identifier: str | None) -> None:
     check_listener(world, data, call.actor.project_id, call.settings.limits)
     if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
         raise malformed(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
     if data["security_policy_id"]:
-        raise missing("security_policy", data["security_policy_id"])
-    if data["ipgroup"]:
-        raise missing("ipgroup", data["ipgroup"]["ipgroup_id"])
+        required(world, "security_policy", data["security_policy_id"], call.actor.project_id)
+    check_groups(call, world, data, identifier)
     if not data["admin_state_up"]:
         raise malformed("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:

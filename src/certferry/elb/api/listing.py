@@ -31,6 +31,8 @@ class Resource:
     """Filters on references: query key → the wire field whose ``id`` it compares."""
     within: tuple[str, str] | None = None
     """The kind it is part of, and the field (and path variable) that says of which."""
+    filters: Mapping[str, Callable[[Wire, set[str]], bool]] = field(default_factory=dict)
+    """Filters that compare no field of the same name."""
 
     def one(self, call: Call, world: World, row: Row) -> Wire:
         """A single object in its envelope."""
@@ -83,6 +85,9 @@ def filtered(resource: Resource, query: Sequence[tuple[str, str]], wires: list[W
         if key not in _PAGING:
             wanted.setdefault(key, set()).add(value)
     for key, values in wanted.items():
+        if fits := resource.filters.get(key):
+            wires = [wire for wire in wires if fits(wire, values)]
+            continue
         wires = [wire for wire in wires if not values.isdisjoint(_values(resource, wire, key, values))]
     return wires
 

@@ -1,4 +1,7 @@
-"""The system security policies: which TLS versions and suites each has (ingress-and-certificates.md 2.8)."""
+"""TLS policies: the versions and suites of each of the system's, and those that a custom one may have.
+
+Sources: ingress-and-certificates.md 2.8; the vendor's list for custom policies (28 suites).
+"""
 
 from __future__ import annotations
 
@@ -48,3 +51,16 @@ TLS_POLICIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "tls-1-2-strict-no-cbc": (_10[2:], _A),
 }
 """Name → (protocols, ciphers by their OpenSSL names)."""
+
+PROTOCOLS: Final = (*_10, "TLSv1.3")
+TLS_13: Final = frozenset(_T)
+"""The suites of TLS 1.3; all others are for the versions before it."""
+CUSTOM_CIPHERS: Final = (
+    *_ALL,
+    "CAMELLIA128-SHA",
+    "DES-CBC3-SHA",
+    "CAMELLIA256-SHA",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    *_T,
+)
