@@ -25,6 +25,8 @@ from starlette.exceptions import HTTPException
 
 from certferry import __version__
 from certferry.elb.api import (
+    batch,
+    cascade,
     catalog,
     certificates,
     healthmonitors,
@@ -34,8 +36,10 @@ from certferry.elb.api import (
     loadbalancers,
     members,
     pools,
+    private_key_echo,
     rules,
     security_policies,
+    tags,
 )
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.openapi import described, operation
@@ -49,6 +53,7 @@ from certferry.settings import ElbSettings
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 ROUTES: Final[tuple[Route, ...]] = (
+    *private_key_echo.ROUTES,
     *certificates.ROUTES,
     *loadbalancers.ROUTES,
     *listeners.ROUTES,
@@ -59,6 +64,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     *l7policies.ROUTES,
     *ipgroups.ROUTES,
     *security_policies.ROUTES,
+    *cascade.ROUTES,
+    *batch.ROUTES,
+    *tags.ROUTES,
     *catalog.ROUTES,
 )
 _MOST: Final = 1 << 20

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from certferry.elb.errors import Refused, malformed, missing, over_quota
+from certferry.elb.errors import Refused, malformed, missing, over_quota, switched_off
 from certferry.elb.identity.actor import Actor
 from certferry.elb.store.store import Store, Transaction
 from certferry.elb.store.world import Row, World
@@ -118,6 +118,20 @@ def completed(given: Mapping[str, Any], before: Row, **parts: type[msgspec.Struc
     return whole
 
 
+def check_served(raw: Mapping[str, Any], *fields: str) -> None:
+    """Raises ``Refused`` (403) when one of `fields` asks for something that nothing here does.
+
+    Better than to take it and not to do it; switched off, they are harmless.
+    """
+    for field in fields:
+        if not _idle(raw.get(field)):
+            raise switched_off(f"{field} is not served here: leave it out")
+
+
+def _idle(value: Any) -> bool:
+    return all(map(_idle, value.values())) if isinstance(value, dict) else not value
+
+
 def merged(
     before: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -178,6 +192,7 @@ __all__ = [
     "Route",
     "asked",
     "body_of",
+    "check_served",
     "completed",
     "converted",
     "merged",

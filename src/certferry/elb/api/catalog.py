@@ -37,7 +37,7 @@ def system_security_policies(call: Call) -> Answer:
 
 def flavors(call: Call) -> Answer:
     """GET: sizes that clients may name; none of them limits anything here."""
-    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call)))
+    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call), call.world))
     return Answer(200, {"flavors": page, "page_info": info})
 
 
@@ -82,6 +82,11 @@ def availability_zones(call: Call) -> Answer:
     return Answer(200, {"availability_zones": [zones]})
 
 
+def preoccupied(call: Call) -> Answer:
+    """GET: how many addresses a new load balancer takes from its subnet."""
+    return Answer(200, {"preoccupy_ip": {"total": 1}})
+
+
 def quotas(call: Call) -> Answer:
     """GET: the limits; -1 is none."""
     return Answer(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
@@ -117,6 +122,7 @@ ROUTES: Final = (
     Route("GET", "/flavors", flavors, "List flavors"),
     Route("GET", "/flavors/{id}", flavor, "Show a flavor"),
     Route("GET", "/availability-zones", availability_zones, "List availability zones"),
+    Route("GET", "/preoccupy-ip-num", preoccupied, "Show how many addresses a load balancer takes"),
     Route("GET", "/quotas", quotas, "Show quotas"),
     Route("GET", "/quotas/details", quota_details, "Show quotas and their use"),
 )

@@ -29,6 +29,7 @@ from certferry.elb.api.call import (
 )
 from certferry.elb.api.fields import PROTECTION, Flag, Protected, Text
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.private_key_echo import echoes
 from certferry.elb.bindings import bound_names, check_certificate, past_names, users
 from certferry.elb.errors import conflict, malformed, unusable
 from certferry.elb.locks import check_own_marks, check_writable
@@ -102,7 +103,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     data, content = row.data, row.content
     assert content is not None
     chain = content.chain
-    shown = content.key.reveal() if content.key and call.settings.private_key_echo else None
+    shown = content.key.reveal() if content.key and echoes(call, world) else None
     origin = source(data)
     return {
         "id": row.id,
@@ -179,16 +180,18 @@ def remove(call: Call) -> Answer:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "certificate")
-        check_writable(row, call.actor)
-        if used := users(transaction.world, row.id):
-            raise conflict(
-                f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}"
-            )
-        transaction.delete(row)
+        discard(transaction, asked(call, transaction.world, "certificate"), call)
 
     call.write(decide)
     return Answer(204)
+
+
+def discard(transaction: Transaction, row: Row, call: Call) -> None:
+    """Deletes the certificate. Raises ``Refused`` (409, 403)."""
+    check_writable(row, call.actor)
+    if used := users(transaction.world, row.id):
+        raise conflict(f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}")
+    transaction.delete(row)
 
 
 def _seats(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:

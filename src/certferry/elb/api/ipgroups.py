@@ -214,7 +214,7 @@ def _parsed(text: str) -> tuple[Any, Any]:
     return ends
 
 
-def _found(wire: Wire, wanted: set[str]) -> bool:
+def _found(_world: World, wire: Wire, wanted: set[str]) -> bool:
     return any(entry["ip"] in wanted for entry in wire["ip_list"])
 
 

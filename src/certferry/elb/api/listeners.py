@@ -14,6 +14,7 @@ from certferry.elb.api.call import (
     Route,
     asked,
     body_of,
+    check_served,
     completed,
     merged,
     required,
@@ -24,6 +25,7 @@ from certferry.elb.api.call import (
 from certferry.elb.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
 from certferry.elb.api.ipgroups import check_groups
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.member_filters import MEMBER_FILTERS
 from certferry.elb.api.tls import TLS_POLICIES
 from certferry.elb.bindings import bound_names, check_listener, past_names
 from certferry.elb.errors import conflict, malformed, over_quota
@@ -116,6 +118,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "enterprise_project_id": "0",
     **PROTECTION,
 }
+_UNSERVED: Final = (
+    *("quic_config", "proxy_protocol_enable", "port_ranges", "ssl_early_data_enable"),
+    *("cps", "connection", "nat64_enable"),
+)
 _OWN: Final = {"loadbalancer_id", "past_names", "transport"}
 _FIXED: Final[dict[str, Any]] = {
     "connection_limit": -1,
@@ -159,6 +165,7 @@ def create(call: Call) -> Answer:
     value = body.value
     if value.protocol not in PROTOCOLS:
         raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
+    check_served(body.raw, *_UNSERVED)
     place = {
         "protocol": PROTOCOLS[value.protocol],
         "protocol_port": value.protocol_port,
@@ -186,6 +193,7 @@ def create(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """PUT: the given fields; names that lose their certificate are remembered while they are routed."""
     body = body_of(call, "listener", ListenerUpdate)
+    check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
@@ -260,7 +268,11 @@ def check_pool(call: Call, world: World, pool_id: str, protocol: str, loadbalanc
 
 
 RESOURCE: Final = Resource(
-    kind="listener", plural="listeners", render=render, nested={"loadbalancer_id": "loadbalancers"}
+    kind="listener",
+    plural="listeners",
+    render=render,
+    nested={"loadbalancer_id": "loadbalancers"},
+    filters=MEMBER_FILTERS,
 )
 
 ROUTES: Final = (
