@@ -111,13 +111,18 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
 
 
 def observed(given: Mapping[str, Any]) -> State:
-    """An ELB from YAML: `certificates` by id (facts; `secret_id` makes it ours), `listeners` by id."""
+    """An ELB from YAML: `certificates` by id, `listeners` by id.
+
+    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's.
+    """
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
         facts = dict(facts)
         description = (
             names.describe(CLUSTER, secret_id=facts.pop("secret_id")) if "secret_id" in facts else ""
         )
+        if "foreign_secret" in facts:
+            description = names.describe("another-cluster", secret_id=facts.pop("foreign_secret"))
         certificates[ref] = Certificate(
             id=ref,
             name=facts.pop("name", ref),

@@ -101,6 +101,9 @@ def kube(
 
 
 def controller(
+    cluster: Annotated[
+        str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five.")
+    ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
     elb_url: Annotated[
@@ -117,10 +120,12 @@ def controller(
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
+    from certferry.fleet import one
     from certferry.kube.kubeconfig import KubeconfigError
 
     host, port = host_port(listen) if listen else (None, None)
     flags = {
+        "cluster": cluster,
         "kubeconfig": text(kubeconfig),
         "context": context,
         "elb_url": elb_url,
@@ -132,7 +137,8 @@ def controller(
     }
     settings = read(ControllerSettings, "controller", flags, os.environ, config)
     at = f"{settings.listen_host}:{settings.listen_port}"
-    run_server("controller", lambda: serve(settings), at, KubeconfigError, CredentialsError)
+    access = one(settings, config)
+    run_server("controller", lambda: serve(settings, access), at, KubeconfigError, CredentialsError)
 
 
 def _show(text: str) -> None:

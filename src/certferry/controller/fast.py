@@ -41,8 +41,9 @@ class Ends(Protocol):
 class FastPath:
     """Set ``translation`` after each reconcile; until then every change is the reconcile's."""
 
-    def __init__(self, hands: Hands, ends: Ends) -> None:
+    def __init__(self, hands: Hands, ends: Ends, policy: checks.Policy) -> None:
         self._hands = hands
+        self._policy = policy
         self._ends = ends
         self._pending: dict[str, Arrival] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -107,7 +108,7 @@ class FastPath:
         have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
             return None
-        if checks.objection(chain, have.chain, follow.depend, datetime.now(UTC)):
+        if checks.refusal(chain, have.chain, follow.depend, datetime.now(UTC), self._policy):
             return None
         before = translation.desired.certificates.get(follow.key)
         if before is None or not (follow.hosts or _same_names(before, chain)):

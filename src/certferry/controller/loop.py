@@ -91,7 +91,7 @@ class Controller:
         self._hands = Hands(
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
-        self._fast = FastPath(self._hands, self)
+        self._fast = FastPath(self._hands, self, options.checks)
         self._proof = Proof(self.metrics, self._rotated, probe_deadline)
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import ssl
 import sys
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -19,32 +17,24 @@ from aiohttp import web
 from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.core.checks import Policy
 from certferry.core.claims import Options
-from certferry.elb import credentials
-from certferry.elb.client import ElbClient
-from certferry.kube import kubeconfig
-from certferry.kube.client import KubeClient
+from certferry.fleet import ClusterAccess
 from certferry.settings import ControllerSettings
 
 SWITCH: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
 
 
-async def serve(settings: ControllerSettings) -> None:
-    """Run the controller until SIGTERM or SIGINT."""
+async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
+    """Run the controller of `cluster` until SIGTERM or SIGINT."""
     # a rotation takes its turns between those of a long translation (see ``loop``)
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.kubeconfig:
-        access = kubeconfig.load(Path(settings.kubeconfig), settings.context)
-    else:
-        access = kubeconfig.in_cluster()
-    who = credentials.load(Path(settings.elb_credentials))
-    tls = ssl.create_default_context(cafile=settings.elb_ca) if settings.elb_ca else None
-    async with KubeClient(access) as kube, ElbClient(settings.elb_url, who, tls) as elb:
+    async with cluster.kube() as kube, cluster.elb() as elb:
         controller = Controller(kube, elb, _options(settings), _waits(settings), settings.probe_deadline)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
@@ -81,6 +71,7 @@ def _options(settings: ControllerSettings) -> Options:
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
         max_sni=settings.max_sni,
+        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
     )
 
 

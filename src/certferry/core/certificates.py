@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from certferry.core import checks, names
-from certferry.core.claims import Claim
+from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
 from certferry.core.pem import Chain, listed
@@ -79,7 +79,7 @@ def follows(
     return result
 
 
-def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now: datetime) -> Followed:
+def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now: datetime) -> Followed:
     """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
     secret = view.secrets.get(it.secret)
     have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
@@ -93,17 +93,22 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
             certificate=_kept(have, it),
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
-    if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
-        reason: Reason = objection.reason
-        sentence = f"The new certificate is not taken: {objection.sentence}."
+    before = have.chain if have else None
+    if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
+        reason: Reason = refusal.reason
+        sentence = f"The new certificate is not taken: {refusal.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
     if not have and not it.wanted:
         return Followed(certificate=None)
-    warnings = checks.findings(secret.chain, it.depend, now)
+    warnings = [
+        f
+        for f in checks.findings(secret.chain, before, it.depend, now, options.checks)
+        if f.severity != "info"
+    ]
     return Followed(
-        certificate=content(secret, secret.chain, it, view.cluster_id, cluster_name),
+        certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
         problems=tuple(
             p
             for w in warnings

@@ -14,6 +14,7 @@ import msgspec
 from certferry.core import names
 from certferry.core.annotations import Values
 from certferry.core.annotations import read as read_annotations
+from certferry.core.checks import Policy
 from certferry.core.model import LoadBalancer, State
 from certferry.core.objects import ClusterView, Ingress, Name
 from certferry.core.problems import Problem, Reason
@@ -31,6 +32,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """For an Ingress that names none; None: it gets a Warning."""
     max_sni: int = 50
     """SNI certificates per listener (dedicated load balancer)."""
+    checks: Policy = Policy()
+    """What is refused, and what only warned of."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

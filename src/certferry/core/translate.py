@@ -69,10 +69,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     listening = _by_port(observed)
     everyone = [claim for group in asked.groups.values() for claim in group]
     follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
-    followed = {
-        name: certificates.follow(view, existing, it, options.cluster_name, now)
-        for name, it in follows.items()
-    }
+    followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
     there = _keyed(observed, secrets)
     world = _wanted(there, secrets)

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -24,12 +24,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.api.application import Elb, application
+from certferry.elb.api.certferry import events
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity.accounts import bootstrap
 from certferry.elb.identity.auth import Logins
 from certferry.elb.identity.users import Identity
 from certferry.elb.plane.bootstrap import EnvoyOptions
 from certferry.elb.plane.envoy import EnvoySupervisor
+from certferry.elb.plane.ledger import SeatStatus
 from certferry.elb.plane.publication import Publication
 from certferry.elb.plane.rundir import run_directory
 from certferry.elb.plane.xds import AdsServer
@@ -74,21 +76,30 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
-        store.on_commit(lambda publication: _hand_over(loop, latest, publication))
+        changes = Latest(0)
+        store.on_commit(lambda publication: _hand_over(loop, latest, changes, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
-        await stack.enter_async_context(_data_plane(settings, state, latest))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin)
+        seats = await stack.enter_async_context(_data_plane(settings, state, latest))
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, seats)
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 
 
 def _hand_over(
-    loop: asyncio.AbstractEventLoop, latest: Latest[Publication], publication: Publication
+    loop: asyncio.AbstractEventLoop,
+    latest: Latest[Publication],
+    changes: Latest[int],
+    publication: Publication,
 ) -> None:
+    def tell() -> None:
+        latest.set(publication)
+        if changes.value != events.ENDED:
+            changes.set(changes.value + 1)
+
     with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
-        loop.call_soon_threadsafe(latest.set, publication)
+        loop.call_soon_threadsafe(tell)
 
 
 def _state(settings: ElbSettings) -> Path:
@@ -164,10 +175,12 @@ def _in_url(host: str) -> str:
 
 
 @asynccontextmanager
-async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publication]) -> AsyncIterator[None]:
-    """XDS and Envoy. Entered first and left last: traffic flows as long as anything does."""
+async def _data_plane(
+    settings: ElbSettings, state: Path, latest: Latest[Publication]
+) -> AsyncIterator[Callable[[], Mapping[str, SeatStatus]]]:
+    """XDS and Envoy; what Envoy said. Entered first and left last: traffic flows as long as anything does."""
     if not settings.envoy:
-        yield
+        yield dict
         return
     try:
         directory = run_directory(state)
@@ -179,7 +192,7 @@ async def _data_plane(settings: ElbSettings, state: Path, latest: Latest[Publica
     await ads.start(socket_path)
     try:
         await supervisor.start()
-        yield
+        yield ads.status
     finally:
         await ads.stop()
         await supervisor.stop()
@@ -235,6 +248,7 @@ async def _answering(elb: Elb, listening: socket.socket, tls: OwnTls | None) -> 
     finally:
         if watching:
             watching.cancel()
+        elb.changes.set(events.ENDED)
         server.should_exit = True
         await task
 

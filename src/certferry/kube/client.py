@@ -90,10 +90,16 @@ class Event(NamedTuple):
 
 
 class KubeClient:
-    """One cluster. Use as an asynchronous context manager."""
+    """One cluster. Use as an asynchronous context manager.
 
-    def __init__(self, access: Access) -> None:
+    `impersonate`: the user that the API is to judge and log each request as.
+    """
+
+    def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
+        self._said = {"Accept": "application/json"}
+        if impersonate:
+            self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> KubeClient:
@@ -202,7 +208,7 @@ class KubeClient:
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "use KubeClient with “async with”"
-        headers = {"Accept": "application/json"}
+        headers = dict(self._said)
         if body is not None:
             patch = method == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"

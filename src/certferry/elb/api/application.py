@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -41,13 +41,17 @@ from certferry.elb.api import (
     security_policies,
     tags,
 )
+from certferry.elb.api import certferry as extensions
 from certferry.elb.api.call import Answer, Call, Route
+from certferry.elb.api.certferry import events
 from certferry.elb.api.openapi import described, operation
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
 from certferry.elb.identity.auth import Logins, authenticated
 from certferry.elb.identity.signature import Presented
 from certferry.elb.identity.users import Identity
+from certferry.elb.plane.ledger import SeatStatus
 from certferry.elb.store.store import Stale, Store
+from certferry.latest import Latest
 from certferry.settings import ElbSettings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -84,6 +88,10 @@ class Elb:
     logins: Logins
     origin: str
     """Under which URL clients reach it."""
+    changes: Latest[int] = field(default_factory=lambda: Latest(0))
+    """Counts commits; ``events.ENDED`` when the service ends."""
+    seats: Callable[[], Mapping[str, SeatStatus]] = dict
+    """What Envoy said about each seat."""
 
 
 def application(elb: Elb) -> FastAPI:
@@ -98,7 +106,7 @@ def application(elb: Elb) -> FastAPI:
     app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
     for path, method, endpoint, summary in keystone.endpoints(elb):
         app.add_api_route(path, endpoint, methods=[method], summary=summary)
-    for route in ROUTES:
+    for route in (*ROUTES, *extensions.ROUTES):
         app.add_api_route(
             "/v3/{project_id}" + route.under + route.path,
             _endpoint(elb, route),
@@ -107,7 +115,13 @@ def application(elb: Elb) -> FastAPI:
             summary=route.summary,
             openapi_extra=operation(route),
         )
-    described(app, ROUTES)
+    app.add_api_route(
+        "/v3/{project_id}/certferry/events",
+        events.endpoint(elb, read, lambda refused: failure(refused, secrets.token_hex(16))),
+        methods=["GET"],
+        summary="Follow all changes (server-sent events)",
+    )
+    described(app, (*ROUTES, *extensions.ROUTES))
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(Exception, _broken)
     return app
@@ -147,6 +161,7 @@ def _answered(elb: Elb, route: Route, request: Request, presented: Presented, re
         path=request.path_params,
         query=tuple(parse_qsl(presented.query, keep_blank_values=True)),
         body=presented.body,
+        seats=elb.seats,
     )
     answer = route.handler(call)
     if route.method != "GET":
@@ -229,4 +244,5 @@ async def _versions(request: Request) -> Response:
 
 
 async def _extensions(request: Request) -> Response:
-    return _json(200, {"version": __version__, "extensions": ["certferry-object"]}, secrets.token_hex(16))
+    about = {"version": __version__, "extensions": list(extensions.NAMES)}
+    return _json(200, {"certferry": about}, secrets.token_hex(16))

@@ -14,6 +14,7 @@ import msgspec
 
 from certferry.elb.errors import Refused, malformed, missing, over_quota, switched_off
 from certferry.elb.identity.actor import Actor
+from certferry.elb.plane.ledger import SeatStatus
 from certferry.elb.store.store import Store, Transaction
 from certferry.elb.store.world import Row, World
 from certferry.settings import ElbSettings
@@ -34,6 +35,8 @@ class Call:
     """The variables of the path."""
     query: tuple[tuple[str, str], ...]
     body: bytes
+    seats: Callable[[], Mapping[str, SeatStatus]] = dict
+    """What Envoy said about each seat."""
 
     @property
     def world(self) -> World:
@@ -64,7 +67,7 @@ class Route:
 
     method: str
     path: str
-    """After ``/v3/{project_id}/elb``."""
+    """After ``/v3/{project_id}/elb``, or ``…/certferry`` for an extension."""
     handler: Handler
     summary: str
     takes: tuple[str, type[msgspec.Struct]] | None = None

@@ -139,6 +139,12 @@ class Identity:
         )
         return _actor(found) if found is not None and usable and matches else None
 
+    def still(self, actor: Actor) -> bool:
+        """Whether that user still exists, with that role, in that project."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_USERS.where(schema.users.c.id == actor.user_id)).first()
+        return found is not None and _actor(found) == actor
+
     def name_of(self, user_id: str) -> str | None:
         """The name of the user with this id."""
         with self._reading.connect() as connection:
