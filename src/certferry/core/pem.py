@@ -116,6 +116,8 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     """Each certificate of the chain, leaf first."""
     purpose: Purpose = Purpose()
     """What the leaf says of its use."""
+    reordered: bool = False
+    """Whether it came in another order than it has now."""
 
     @property
     def loadable(self) -> bool:
@@ -146,7 +148,10 @@ def parse_chain(text: str) -> Chain:
     if len(blocks) > MAX_CHAIN:
         raise Defect("TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed.")
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
-    return _facts(_ordered(certificates))
+    ordered = _ordered(certificates)
+    facts = _facts(ordered)
+    came_so = ordered == list(dict.fromkeys(certificates))
+    return facts if came_so else msgspec.structs.replace(facts, reordered=True)
 
 
 def parse_key(text: str) -> PrivateKey:

@@ -24,6 +24,7 @@ Reason = Literal[
     "ChainBroken",
     "ChainExpired",
     "ChainIncomplete",
+    "ChainOrder",
     "ClockSkew",
     "HostConflict",
     "HostNotCovered",

@@ -16,6 +16,6 @@ def found(row: Row, now: datetime) -> list[dict[str, Any]]:
         return []
     hosts = domain_names(row.data["domain"])
     return [
-        {"reason": f.reason, "severity": "warn", "sentence": f.sentence}
-        for f in checks.findings(row.content.chain, hosts, now)
+        {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
+        for f in checks.findings(row.content.chain, None, hosts, now)
     ]

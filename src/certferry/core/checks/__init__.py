@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     bundle.members_valid,
     bundle.members_strong,
     bundle.complete,
+    bundle.ordered,
     bundle.short,
     leaf.named,
     leaf.wildcards,
@@ -77,6 +78,11 @@ def valid(chain: Chain, now: datetime) -> bool:
     """Whether clients accept it at `now`, hosts aside."""
     case = Case(chain=chain, now=now)
     return not any(check(case) for check in (leaf.loadable, leaf.not_expired, leaf.started))
+
+
+def expired(chain: Chain, now: datetime) -> Finding | None:
+    """That its end is past, if it is."""
+    return leaf.not_expired(Case(chain=chain, now=now))
 
 
 def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime) -> Finding | None:
@@ -130,6 +136,7 @@ __all__ = [
     "Finding",
     "Policy",
     "Severity",
+    "expired",
     "findings",
     "next_instant",
     "objection",

@@ -10,6 +10,17 @@ LONG: Final = 6
 """Certificates in a chain: more than this is a bundle of roots rather than a way to one."""
 
 
+def ordered(case: Case) -> Finding | None:
+    """The file had the leaf first, and each issuer after what it issued."""
+    if not case.chain.reordered:
+        return None
+    return Finding(
+        reason="ChainOrder",
+        severity="info",
+        sentence="its file has the certificates in another order than clients expect; they are sent in the right one",
+    )
+
+
 def linked(case: Case) -> Finding | None:
     """Each certificate is signed by the one after it."""
     links = case.chain.links

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certferry.core.checks.case import Case, Finding, instant
+from certferry.core.links import WEAK
 from certferry.core.pem import listed
 
-WEAK: Final = frozenset({"MD2", "MD5", "SHA1"})
 LIFETIMES: Final = (
     (datetime(2029, 3, 15, tzinfo=UTC), 47),
     (datetime(2027, 3, 15, tzinfo=UTC), 100),
@@ -154,7 +155,9 @@ def lifetime(case: Case) -> Finding | None:
     if most is None or days <= most:
         return None
     return Finding(
-        reason="LifetimeTooLong", severity="warn", sentence=f"it is made to live {days:.0f} days; {whose}"
+        reason="LifetimeTooLong",
+        severity="warn",
+        sentence=f"it is made to live {math.ceil(days)} days; {whose}",
     )
 
 

@@ -98,7 +98,7 @@ def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
     """Raises ``Refused`` (409) where the earlier content is expired, or worse than the present one."""
     assert row.content is not None
     hosts = domain_names(row.data["domain"])
-    flaw = checks.not_expired(earlier.chain, hosts, transaction.now) or checks.objection(
+    flaw = checks.expired(earlier.chain, transaction.now) or checks.objection(
         earlier.chain, row.content.chain, hosts, transaction.now
     )
     if flaw is not None:
