@@ -35,6 +35,7 @@ from certferry.elb.api import (
     listeners,
     loadbalancers,
     members,
+    openapi,
     pools,
     private_key_echo,
     rules,
@@ -44,7 +45,6 @@ from certferry.elb.api import (
 from certferry.elb.api import certferry as extensions
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.certferry import events
-from certferry.elb.api.openapi import described, operation
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
 from certferry.elb.identity.auth import Logins, authenticated
 from certferry.elb.identity.signature import Presented
@@ -101,27 +101,34 @@ def application(elb: Elb) -> FastAPI:
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.add_api_route("/healthz", _healthz, methods=["GET"], summary="Whether the service answers")
-    app.add_api_route("/versions", _versions, methods=["GET"], summary="List API versions")
-    app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
-    for path, method, endpoint, summary in keystone.endpoints(elb):
-        app.add_api_route(path, endpoint, methods=[method], summary=summary)
-    for route in (*ROUTES, *extensions.ROUTES):
+    for path, endpoint, summary in (
+        ("/healthz", _healthz, "Whether the service answers"),
+        ("/versions", _versions, "List API versions"),
+        ("/v3/certferry", _extensions, "What Certferry adds"),
+    ):
+        extra = openapi.public_operation()
+        app.add_api_route(path, endpoint, methods=["GET"], summary=summary, openapi_extra=extra)
+    for path, method, answer, summary in keystone.endpoints(elb):
+        extra = openapi.keystone_operation(path, method)
+        app.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=extra)
+    routes = (*ROUTES, *extensions.ROUTES)
+    for route in routes:
         app.add_api_route(
             "/v3/{project_id}" + route.under + route.path,
             _endpoint(elb, route),
             methods=[route.method],
             status_code=route.status,
             summary=route.summary,
-            openapi_extra=operation(route),
+            openapi_extra=openapi.operation(route, routes),
         )
     app.add_api_route(
         "/v3/{project_id}/certferry/events",
         events.endpoint(elb, read, lambda refused: failure(refused, secrets.token_hex(16))),
         methods=["GET"],
         summary="Follow all changes (server-sent events)",
+        openapi_extra=openapi.stream_operation(),
     )
-    described(app, (*ROUTES, *extensions.ROUTES))
+    openapi.described(app, routes)
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(Exception, _broken)
     return app
