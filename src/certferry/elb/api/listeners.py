@@ -130,9 +130,9 @@ _FIXED: Final[dict[str, Any]] = {
     "port_ranges": None,
     "ssl_early_data_enable": False,
     "cps": None,
-    "connection": None,
     "nat64_enable": False,
 }
+"""Without ``connection``: openstacksdk cannot list objects that have a field of this name."""
 _REFERENCES: Final = (
     "default_pool_id",
     "default_tls_container_ref",

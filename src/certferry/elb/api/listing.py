@@ -89,7 +89,10 @@ def filtered(
     wanted: dict[str, set[str]] = {}
     for key, value in query:
         if key not in _PAGING:
-            wanted.setdefault(key, set()).add(value)
+            # True: as openstacksdk writes a boolean
+            wanted.setdefault(key, set()).update(
+                {value, value.lower()} if value in ("True", "False") else {value}
+            )
     for key, values in wanted.items():
         if fits := resource.filters.get(key):
             wires = [wire for wire in wires if fits(world, wire, values)]
