@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, programs, user
+from certferry.cli import demo, programs, rbac, user
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for program in (programs.up, programs.elb, programs.kube, programs.controller):
     app.command()(program)
+app.command()(rbac.rbac)
 app.add_typer(demo.app, name="demo")
 app.add_typer(user.app, name="user")
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.apply import Hands, content
-from certferry.core import checks
+from certferry.core import checks, emergency
 from certferry.core.certificates import domain
 from certferry.core.model import Certificate
 from certferry.core.pem import Chain
@@ -108,7 +108,10 @@ class FastPath:
         have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
             return None
-        if checks.refusal(chain, have.chain, follow.depend, datetime.now(UTC), self._policy):
+        now = datetime.now(UTC)
+        if emergency.waits(have, chain, now):
+            return None
+        if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None
         before = translation.desired.certificates.get(follow.key)
         if before is None or not (follow.hosts or _same_names(before, chain)):

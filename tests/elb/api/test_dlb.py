@@ -103,7 +103,7 @@ def test_load_balancers(dlb: Shell, own: Elb) -> None:
     # this command asks the backup service (cbr) for load balancers, whatever cloud it is
     assert "cbr" in dlb.refused("dlb", "loadbalancer", "delete", ids[2])
     assert own.admin("DELETE", f"/loadbalancers/{ids[2]}").status == 204
-    assert "ELB.8904" in dlb.refused("dlb", "loadbalancer", "show", "f" * 32)
+    assert "No LoadBalancer found" in dlb.refused("dlb", "loadbalancer", "show", "f" * 32)
     assert [one["ID"] for one in dlb.shown("dlb", "loadbalancer", "list", "--vpc-id", "mine")] == ids[:2]
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from certferry.core.envoy.tls import PROTOCOLS, served
+from certferry.core.model import SecurityPolicy
 from certferry.elb.api.call import (
     Answer,
     Call,
@@ -25,7 +27,7 @@ from certferry.elb.api.call import (
 )
 from certferry.elb.api.fields import Text
 from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.tls import CUSTOM_CIPHERS, PROTOCOLS, TLS_13
+from certferry.elb.api.tls import CUSTOM_CIPHERS, TLS_13, served_object
 from certferry.elb.errors import conflict, malformed
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
@@ -67,7 +69,12 @@ def render(call: Call, world: World, row: Row) -> Wire:
         **{field: row.data[field] for field in _DEFAULTS},
         "listeners": references(world.find("listener", "security_policy_id", row.id)),
         **times(row),
+        "certferry": served_object(served(_policy(row))),
     }
+
+
+def _policy(row: Row) -> SecurityPolicy:
+    return SecurityPolicy(protocols=tuple(row.data["protocols"]), ciphers=tuple(row.data["ciphers"]))
 
 
 def create(call: Call) -> Answer:
