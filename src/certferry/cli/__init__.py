@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, explain, plan, programs, rbac, release, store
+from certferry.cli import demo, doctor, explain, plan, programs, rbac, release, store, user
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")
 app.add_typer(demo.app, name="demo")
+app.add_typer(user.app, name="user")
 
 
 def main() -> None:
