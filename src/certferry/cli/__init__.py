@@ -29,6 +29,7 @@ controller.command()(release.release)
 app.add_typer(controller, name="controller")
 for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
+app.command()(console.console)
 app.command()(rbac.rbac)
 app.command()(doctor.doctor)
 app.command()(plan.plan)
