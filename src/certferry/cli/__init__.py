@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, programs, rbac, release, store
+from certferry.cli import demo, doctor, kubeconfig, programs, rbac, release, store
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(controller, name="controller")
 for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
 app.command()(rbac.rbac)
+app.command()(kubeconfig.kubeconfig)
 app.command()(doctor.doctor)
 app.add_typer(demo.app, name="demo")
 
