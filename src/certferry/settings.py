@@ -17,6 +17,8 @@ import msgspec
 import yaml
 
 from certferry.core.checks import Action, Severity
+from certferry.core.drift import Modes
+from certferry.core.members import Backends
 from certferry.core.problems import Reason
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -75,6 +77,13 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Names over all SNI certificates of one listener."""
     certificate_names: int = 100
     """Names in the domain field of one certificate."""
+    security_policy: int = 50
+    ipgroup: int = 50
+    ipgroup_max_length: int = 300
+    """Addresses in one group."""
+    ipgroup_bindings: int = 50
+    """Listeners with the same group."""
+    ipgroups_per_listener: int = 5
 
 
 class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +119,14 @@ class RemoteEnvoys(msgspec.Struct, frozen=True, kw_only=True):
 class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`certferry elb`: the load balancer service."""
 
-    state: Path
+    state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
     """Its directory (0700): store, sealing key, lock."""
     listen: str = "127.0.0.1:0"
-    """Address and port of the REST API; port 0 lets the system choose."""
+    """Address and port of the REST API; port 0 lets the system choose. Other than loopback: with TLS alone."""
+    tls_certificate: Path | None = None
+    """The chain (PEM) that the REST API shows; with it, it is served over TLS alone."""
+    tls_key: Path | None = None
+    """The private key of it. Both are read again when they change."""
     origin: str = ""
     """Under which URL clients reach the API (for the Keystone catalog); empty: as it listens."""
     region: str = "local"
@@ -219,6 +232,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that changes may go on before a reconcile."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
+    garbage_wait: float = 30.0
+    """How long a certificate or a load balancer of ours has to be unused before it is deleted."""
+    backends: Backends = "auto"
+    """Where requests are sent: to Pods, to node ports, or as each Service's type says."""
+    drift: Modes = Modes()
+    """What becomes of changes on the ELB, per kind: repair, adopt, report or off."""
+    namespaces_of_loadbalancer: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use a load balancer, by its id or name; what is not named is for all."""
+    namespaces_of_host: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use hosts under a suffix; the longest suffix decides."""
     checks: Mapping[Reason | Severity, Action] = {}
     """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
     clock_skew: float = 300.0

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, kubeconfig, programs, rbac, release, store
+from certferry.cli import demo, doctor, explain, kubeconfig, plan, programs, rbac, release, store, user
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -32,7 +32,10 @@ for command in (store.backup, store.restore, store.rotate_seal_key):
 app.command()(rbac.rbac)
 app.command()(kubeconfig.kubeconfig)
 app.command()(doctor.doctor)
+app.command()(plan.plan)
+app.add_typer(explain.app, name="explain")
 app.add_typer(demo.app, name="demo")
+app.add_typer(user.app, name="user")
 
 
 def main() -> None:

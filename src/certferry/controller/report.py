@@ -128,6 +128,13 @@ class Reporter:
             )
         )
 
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """What happened: told once."""
+        before = self._latest.value
+        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
+        news = (*unsaid, *((self._number(), n) for n in notices))
+        self._latest.set(msgspec.structs.replace(before, news=news))
+
     def _number(self) -> int:
         self._count += 1
         return self._count

@@ -63,6 +63,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Secret uid → who depends on it: the fast path's table."""
     held: frozenset[tuple[str, int]] = frozenset()
     """(load balancer, port) of listeners that must stay though nothing can be asked of them now."""
+    seats: Mapping[tuple[str, int], Binding] = MappingProxyType({})
+    """Which certificate sits where, by load balancer and port."""
     sources: Mapping[str, Source] = MappingProxyType({})
     """Where the members of each pool come from, by its key: the path of endpoints."""
     needs_nodes: bool = False
@@ -143,6 +145,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
         status=_status(asked.groups, seats),
         follows={s.meta.uid: it for n, it in follows.items() if (s := view.secrets.get(n))},
         held=frozenset(held),
+        seats=seats,
         sources={key: m.source for key, m in made.items()},
         needs_nodes=any(m.by_node for m in made.values()),
     )
