@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, explain, plan, programs, rbac, release, store, user
+from certferry.cli import demo, doctor, explain, kubeconfig, plan, programs, rbac, release, store, user
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
 app.command()(console.console)
 app.command()(rbac.rbac)
+app.command()(kubeconfig.kubeconfig)
 app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")
