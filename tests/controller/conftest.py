@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from certferry.controller.guard import Guard
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
 from certferry.core.claims import Options
@@ -32,6 +33,7 @@ class System:
         self.controller: Controller | None = None
         self._task: asyncio.Task[None] | None = None
         self.resync = 60.0
+        self.guard = Guard(patrol=0)
 
     async def start(self) -> None:
         """The controller alone."""
@@ -53,7 +55,7 @@ class System:
         options = Options(default_loadbalancer=self.balancer, cluster_name="test")
         waits = Waits(hold_off=0.01, ceiling=0.1, resync=self.resync)
         async with KubeClient(access) as kube, ElbClient(self.elb.url, CREDENTIALS) as elb:
-            self.controller = Controller(kube, elb, options, waits, probe_deadline=3)
+            self.controller = Controller(kube, elb, options, waits, probe_deadline=3, guard=self.guard)
             await self.controller.run()
 
     # a shop that is served over HTTPS

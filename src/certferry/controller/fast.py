@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.apply import Hands, content
-from certferry.core import checks
+from certferry.core import checks, parking
 from certferry.core.certificates import domain
 from certferry.core.model import Certificate
 from certferry.core.pem import Chain
@@ -107,6 +107,8 @@ class FastPath:
         follow = translation.follows.get(uid) if translation else None
         have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
+            return None
+        if (parked := parking.parked(have.description)) and parked == parking.mark(chain):
             return None
         if checks.refusal(chain, have.chain, follow.depend, datetime.now(UTC), self._policy):
             return None

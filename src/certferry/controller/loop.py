@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 import structlog
 
-from certferry.controller.apply import Hands, Outcome, apply
+from certferry.controller.apply import Failure, Hands, Outcome, apply
 from certferry.controller.fast import FastPath
-from certferry.controller.notices import annotation, blamed, entry, told, warnings
+from certferry.controller.guard import Guard
+from certferry.controller.notices import annotation, blamed, entry, taken_back, told, warnings
 from certferry.controller.pace import Pace, Waits
+from certferry.controller.parking import Parking
+from certferry.controller.patrol import Patrol
 from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
+from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
 from certferry.core.claims import Options
-from certferry.core.model import State
+from certferry.core.model import Certificate, State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
 from certferry.core.plan import Step, match, plan
@@ -44,6 +48,7 @@ FAILED_PAUSES: Final = (0.1, 5.0)
 REFUSED_PAUSES: Final = (1.0, 60.0)
 """The same after a refusal, which only a change heals."""
 
+NO_GUARD: Final = Guard()
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
 _log = structlog.get_logger()
@@ -56,6 +61,8 @@ class Connection:
         self._remote = remote
         self._gauge = metrics.connected.labels(remote)
         self._trouble: str | None = ""
+        self.since = time.monotonic()
+        """When it was lost, or came back."""
         self._gauge.set(0)
 
     @property
@@ -67,7 +74,7 @@ class Connection:
         """How the last attempt ended."""
         if (trouble is None) == (self._trouble is None) and self._trouble != "":
             return
-        self._trouble = trouble
+        self._trouble, self.since = trouble, time.monotonic()
         self._gauge.set(trouble is None)
         if trouble is None:
             _log.info("connected", remote=self._remote)
@@ -79,7 +86,13 @@ class Controller:
     """One cluster and one ELB."""
 
     def __init__(
-        self, kube: KubeClient, elb: ElbClient, options: Options, waits: Waits, probe_deadline: float
+        self,
+        kube: KubeClient,
+        elb: ElbClient,
+        options: Options,
+        waits: Waits,
+        probe_deadline: float,
+        guard: Guard = NO_GUARD,
     ) -> None:
         self.metrics = Metrics()
         self._options = options
@@ -92,7 +105,12 @@ class Controller:
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
         self._fast = FastPath(self._hands, self, options.checks)
-        self._proof = Proof(self.metrics, self._rotated, probe_deadline)
+        self._parking = Parking(self._hands, self._taken_back)
+        self._proof = Proof(
+            self.metrics, self._rotated, self._parking.refuse, probe_deadline, guard.rollback_within
+        )
+        self.watch = Watchman(self.metrics, options, guard.rules, self._troubles)
+        self._patrol = Patrol(self._proof, self.watch.patrolled, guard.patrol, guard.own)
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
@@ -100,6 +118,7 @@ class Controller:
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
+        self._settled_at = 0.0
         self.in_step = asyncio.Event()
         self.reconciled = 0
         """Reconciles that found nothing left to do."""
@@ -122,8 +141,10 @@ class Controller:
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
                 tasks.create_task(self._rhythm())
+                tasks.create_task(self._watch_over())
         finally:
             await self._fast.stop()
+            await self._parking.stop()
             await self._proof.stop()
 
     # what the fast path tells: see fast.Ends
@@ -176,6 +197,14 @@ class Controller:
             if trouble is not None or self._cache.view.value is not None:
                 self._kubernetes.set(trouble)
 
+    async def _watch_over(self) -> None:
+        await self.in_step.wait()
+        await self._patrol.run()
+
+    def _troubles(self) -> Mapping[str, tuple[str, float]]:
+        both = (("kubernetes", self._kubernetes), ("elb", self._balancer))
+        return {name: (it.trouble, it.since) for name, it in both if it.trouble}
+
     async def _rhythm(self) -> None:
         pause: float | None = None
         failing = 0
@@ -210,6 +239,9 @@ class Controller:
                     self._settled(translation, state, worked, min(started, self._changed))
                     return True
                 _explain(steps)
+                if self.reconciled and self._changed < self._settled_at:
+                    # nothing changed in the cluster since all was in step: somebody else was here
+                    self.watch.drifted(steps)
                 worked = True
                 outcome = await apply(steps, ids, translation.material, self._hands)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
@@ -228,7 +260,7 @@ class Controller:
             await self._observe()
             view, state, translation = await self._translate()
         self._missing = missing
-        self._fast.cluster_id = view.cluster_id
+        self._fast.cluster_id = self._parking.cluster_id = view.cluster_id
         self._fast.translation = translation
         return view, state, translation
 
@@ -254,18 +286,29 @@ class Controller:
         else:
             self._proof.believe(expected)
         self.reconciled += 1
+        self._settled_at = time.time()
         self.in_step.set()
         self._tell(translation, state, ())
+        self._parking.unfinished(state, self._fast.cluster_id)
 
     def _refused(self, outcome: Outcome, translation: Translation, state: State) -> None:
         for failure in outcome.failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
         notices = [n for f in outcome.failures for n in blamed(f, translation)]
-        self._tell(translation, state, notices)
+        self._tell(translation, state, notices, outcome.failures)
 
-    def _tell(self, translation: Translation, state: State, more: Iterable[Notice]) -> None:
+    def _tell(
+        self,
+        translation: Translation,
+        state: State,
+        more: Iterable[Notice],
+        failures: Sequence[Failure] = (),
+    ) -> None:
+        view = self._cache.view.value
+        assert view is not None
+        self.watch.looked(view, state, translation, failures)
         self._reporter.standing(
-            [*warnings(translation), *more],
+            [*warnings(translation), *more, *self.watch.notices()],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
         )
         self._count(translation, state)
@@ -287,10 +330,15 @@ class Controller:
             _log.warning(
                 "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
             )
+        self.watch.rotated(rotation)
         ingresses = sorted({seat.ingress for seat in rotation.seats})
         self._reporter.rotated(
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
+
+    def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
+        self._reporter.told(taken_back(certificate, end, sentence, self._fast.translation))
+        self._pace.poke()
 
 
 def _planned(

@@ -26,7 +26,15 @@ from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused")
+REASONS: Final = (
+    "CertificateNotServed",
+    "CertificateRolledBack",
+    "CertificateServed",
+    "LoadBalancerRefused",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
+)
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
@@ -109,6 +117,10 @@ class Reporter:
                 ingresses=MappingProxyType(entries),
             )
         )
+
+    def told(self, notices: Iterable[Notice]) -> None:
+        """Something happened, once."""
+        self.rotated(notices, (), "")
 
     def _number(self) -> int:
         self._count += 1

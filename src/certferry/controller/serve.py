@@ -10,13 +10,17 @@ import asyncio
 import gc
 import signal
 import sys
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from certferry.controller.endpoint import application
+from certferry.controller.guard import Guard
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.core.alarms import Rules
 from certferry.core.checks import Policy
 from certferry.core.claims import Options
 from certferry.fleet import ClusterAccess
@@ -26,7 +30,13 @@ SWITCH: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
 
 
-async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
+Beside = Callable[[Controller], Coroutine[Any, Any, None]]
+"""Something that runs as long as the controller does, and reads what it publishes."""
+
+
+async def serve(
+    settings: ControllerSettings, cluster: ClusterAccess, rules: Rules, beside: Beside | None = None
+) -> None:
     """Run the controller of `cluster` until SIGTERM or SIGINT."""
     # a rotation takes its turns between those of a long translation (see ``loop``)
     sys.setswitchinterval(SWITCH)
@@ -35,23 +45,30 @@ async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with cluster.kube() as kube, cluster.elb() as elb:
-        controller = Controller(kube, elb, _options(settings), _waits(settings), settings.probe_deadline)
+        guard = _guard(settings, rules, elb=elb.url, kubernetes=kube.url)
+        controller = Controller(
+            kube, elb, _options(settings), _waits(settings), settings.probe_deadline, guard
+        )
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.listen_host, settings.listen_port).start()
-            await _until(stop, controller)
+            await _until(stop, controller, beside)
         finally:
             await runner.cleanup()
 
 
-async def _until(stop: asyncio.Event, controller: Controller) -> None:
+async def _until(stop: asyncio.Event, controller: Controller, beside: Beside | None) -> None:
     running = asyncio.create_task(controller.run())
+    accompanying = asyncio.create_task(beside(controller)) if beside else None
     settling = asyncio.create_task(_settle(controller))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     settling.cancel()
+    if accompanying:
+        accompanying.cancel()
+        await asyncio.gather(accompanying, return_exceptions=True)
     if running.done():
         running.result()  # a defect: let it be seen
     running.cancel()
@@ -77,3 +94,14 @@ def _options(settings: ControllerSettings) -> Options:
 
 def _waits(settings: ControllerSettings) -> Waits:
     return Waits(hold_off=settings.hold_off, ceiling=settings.ceiling, resync=settings.resync)
+
+
+def _guard(settings: ControllerSettings, rules: Rules, **apis: str) -> Guard:
+    own = [(where, where) for where in settings.own_certificates]
+    for what, url in apis.items():
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            own.append((f"{what} API", f"{parts.hostname}:{parts.port or 443}"))
+    return Guard(
+        rules=rules, rollback_within=settings.rollback_within, patrol=settings.patrol, own=tuple(own)
+    )

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, names
+from certferry.core import checks, names, parking
 from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
@@ -94,6 +94,12 @@ def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now:
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
     before = have.chain if have else None
+    if have and parking.waits(secret, have.description):
+        sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
+        rest = f"{_stays(have)} Change the Secret, or try again: certferry cert resume {it.secret}"
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, "CertificateParked", sentence, rest)
+        )
     if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
         reason: Reason = refusal.reason
         sentence = f"The new certificate is not taken: {refusal.sentence}."

@@ -20,6 +20,7 @@ Reason = Literal[
     "CertificateHeld",
     "CertificateNotFound",
     "CertificateNotYetValid",
+    "CertificateParked",
     "CertificateUnusable",
     "ChainBroken",
     "ChainExpired",

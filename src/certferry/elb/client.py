@@ -103,6 +103,11 @@ class ElbClient:
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
 
+    @property
+    def url(self) -> str:
+        """Its origin."""
+        return self._url
+
     async def __aenter__(self) -> ElbClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=32, ssl=self._tls or True, keepalive_timeout=60),

@@ -102,6 +102,11 @@ class KubeClient:
             self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def url(self) -> str:
+        """The server's origin."""
+        return self._access.server
+
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=64, ssl=self._access.tls or False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from certferry.core import parking
 from certferry.core.envoy.match import hosts
 from certferry.core.envoy.seats import places
 from certferry.core.model import Listener, State
@@ -38,7 +39,7 @@ def status(call: Call) -> Answer:
                 ],
                 "findings": findings.found(row, now),
                 "break_glass": emergency.shown(row, now),
-                "parked": None,
+                "parked": parking.parked(row.data["description"]),
             }
         },
     )
