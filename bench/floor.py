@@ -20,11 +20,11 @@ import msgspec
 from bench.prober import Prober
 from certferry.core.model import Certificate, Listener, LoadBalancer, State
 from certferry.core.pem import KeyPair, parse_pair
-from certferry.elb.plane.bootstrap import EnvoyOptions
 from certferry.elb.plane.envoy import EnvoySupervisor
 from certferry.elb.plane.publication import Publication
 from certferry.elb.plane.xds import AdsServer
 from certferry.latest import Latest
+from certferry.settings import EnvoyOptions
 from tests.certs import authority
 
 _ROTATED = "c0.bench.example"

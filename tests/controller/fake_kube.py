@@ -32,6 +32,9 @@ class FakeKube:
         self.failures: deque[tuple[str, str, int]] = deque()
         self.empty_lists = False
         self.down = False
+        self.frozen = asyncio.Event()
+        """While it is not set, requests are taken and not answered."""
+        self.frozen.set()
         self.pages = 500
         self.token = "token-1"
         self.watching: set[str] = set()
@@ -154,6 +157,7 @@ class FakeKube:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.requests.append((request.method, path))
+        await self.frozen.wait()
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized", "no token")
         for failure in self.failures:
@@ -173,6 +177,11 @@ class FakeKube:
             return web.json_response(self.put(*key, body), status=201)
         if key not in self.objects:
             return _status(404, "NotFound", f"{plural} {name} not found")
+        if request.method == "PUT":
+            body = msgspec.json.decode(await request.read())
+            if body["metadata"].get("resourceVersion") != self.objects[key]["metadata"]["resourceVersion"]:
+                return _status(409, "Conflict", "the object has been modified")
+            self.put(*key, body)
         if request.method == "PATCH":
             patch = msgspec.json.decode(await request.read())
             merged = _merge(copy.deepcopy(self.objects[key]), patch)

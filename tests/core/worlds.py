@@ -10,6 +10,7 @@ import msgspec
 
 from certferry.core import names
 from certferry.core.model import (
+    BreakGlass,
     Certificate,
     Listener,
     LoadBalancer,
@@ -113,7 +114,8 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
 def observed(given: Mapping[str, Any]) -> State:
     """An ELB from YAML: `certificates` by id, `listeners` by id.
 
-    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's.
+    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's, `emergency` an
+    admin's content, until the end in `break_glass`.
     """
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
@@ -128,6 +130,8 @@ def observed(given: Mapping[str, Any]) -> State:
             name=facts.pop("name", ref),
             description=description,
             domain=tuple(facts.pop("domain", ())),
+            emergency=facts.pop("emergency", False),
+            break_glass=BreakGlass(**facts.pop("break_glass")) if "break_glass" in facts else None,
             chain=chain(facts.pop("content", ref), **facts),
         )
     listeners = {}

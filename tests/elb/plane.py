@@ -21,11 +21,11 @@ from aiohttp import web
 
 from certferry.core.envoy import Options
 from certferry.core.pem import Chain, KeyPair, PrivateKey, parse_pair
-from certferry.elb.plane.bootstrap import EnvoyOptions
 from certferry.elb.plane.envoy import EnvoySupervisor
 from certferry.elb.plane.publication import Publication
 from certferry.elb.plane.xds import AdsServer
 from certferry.latest import Latest
+from certferry.settings import EnvoyOptions
 from tests.certs import authority, rsa_key
 from tests.elb.worlds import state
 
@@ -58,7 +58,7 @@ class Plane:
         await self.ads.start(self.socket)
 
     async def counters(self, pattern: str) -> dict[str, int]:
-        text = await self.envoy.admin(f"/stats?filter={pattern}")
+        text = await self.envoy.admin.ask(f"/stats?filter={pattern}")
         return {k: int(v) for k, _, v in (row.partition(": ") for row in text.splitlines()) if v.isdigit()}
 
     async def accepted(self, seat: str, digest: str) -> None:
@@ -201,9 +201,9 @@ def trusting(*alpn: str) -> ssl.SSLContext:
     return context
 
 
-async def handshake(port: int, name: str | None = None) -> str:
+async def handshake(port: int, name: str | None = None, context: ssl.SSLContext | None = None) -> str:
     """The fingerprint that a client which asks for `name` is shown; raises OSError."""
-    context = trusting()
+    context = context or trusting()
     async with asyncio.timeout(DEADLINE):
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name or "")
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

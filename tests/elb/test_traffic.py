@@ -225,4 +225,4 @@ async def _shown(port: int, name: str, context: ssl.SSLContext) -> str:
 
 
 async def _no_cluster(plane: Plane) -> bool:
-    return "pool::" not in await plane.envoy.admin("/clusters")
+    return "pool::" not in await plane.envoy.admin.ask("/clusters")

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import alerts, demo, programs
+from certferry.cli import alerts, demo, programs, rbac
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for program in (programs.up, programs.elb, programs.kube, programs.controller):
     app.command()(program)
+app.command()(rbac.rbac)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 

@@ -112,6 +112,12 @@ def controller(
         Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
     ] = None,
     default_loadbalancer: Annotated[str | None, typer.Option(help="For an Ingress that names none.")] = None,
+    observe: Annotated[
+        bool | None, typer.Option("--observe", help="Write nothing: plan, probe and count.")
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option(help="NAMESPACE/NAME of the Lease that replicas share; one of them writes.")
+    ] = None,
     listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
     config: Config = None,
 ) -> None:
@@ -133,6 +139,8 @@ def controller(
         "elb_credentials": text(elb_credentials),
         "elb_ca": text(elb_ca),
         "default_loadbalancer": default_loadbalancer,
+        "observe": observe,
+        "lease": lease,
         "listen_host": host,
         "listen_port": port,
     }

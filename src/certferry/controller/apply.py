@@ -36,6 +36,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     step: Step
     sentence: str
+    code: str = ""
+    """The ELB's."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +96,7 @@ async def apply(
             if error.retryable:
                 raise
             known.pop(step.key, None)
-            failures.append(Failure(step=step, sentence=error.message))
+            failures.append(Failure(step=step, sentence=error.message, code=error.code))
         except KubeError as error:
             if error.retryable:
                 raise

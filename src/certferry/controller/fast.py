@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.apply import Hands, content
-from certferry.core import checks, parking
+from certferry.core import checks, emergency, parking
 from certferry.core.certificates import domain
 from certferry.core.model import Certificate
 from certferry.core.pem import Chain
@@ -108,9 +108,12 @@ class FastPath:
         have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
             return None
+        now = datetime.now(UTC)
+        if emergency.waits(have, chain, now):
+            return None
         if (parked := parking.parked(have.description)) and parked == parking.mark(chain):
             return None
-        if checks.refusal(chain, have.chain, follow.depend, datetime.now(UTC), self._policy):
+        if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None
         before = translation.desired.certificates.get(follow.key)
         if before is None or not (follow.hosts or _same_names(before, chain)):

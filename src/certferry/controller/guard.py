@@ -1,19 +1,55 @@
-"""What the controller watches beside its work, and how patiently: from the settings."""
+"""An ELB without our lock: certificates are at least protected against its console, where it can do that.
+
+Called by the loop for an ELB without extensions. ``protection_status`` refuses a person at the vendor's
+console; the API stays open, so what is changed there is repaired at the next poll. It plans, and
+writes nothing.
+"""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
 
-from certferry.core.alarms import Rules
+from msgspec.structs import replace
+
+from certferry.core import names
+from certferry.core.model import Certificate, State
+from certferry.core.plan import Step
+
+FIELDS = {
+    "protection_status": "consoleProtection",
+    "protection_reason": "Follows a Kubernetes Secret: change it there",
+}
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds."""
+def guarded(steps: Sequence[Step], observed: State, cluster_id: str) -> tuple[Step, ...]:
+    """`steps`, with protection for certificates of ours: new ones get it, those that lost it get it back."""
+    if not any(c.protection_status is not None for c in observed.certificates.values()):
+        # an ELB that has none to show may not know the field, and would refuse the whole request
+        return tuple(steps)
+    planned = [
+        _protected(step) if step.verb == "create" and step.kind == "certificate" else step for step in steps
+    ]
+    touched = {step.id for step in steps}
+    open_ = [c for c in observed.certificates.values() if _ours(c, cluster_id) and c.id not in touched]
+    return (*planned, *(_protect(c) for c in open_ if c.protection_status == "nonProtection"))
 
-    rules: Rules = Rules()
-    rollback_within: float = 10.0
-    """How soon a certificate that clients cannot use is taken back; 0: never."""
-    patrol: float = 60.0
-    """How often each address and name is looked at while nothing changes; 0: never."""
-    own: tuple[tuple[str, str], ...] = ()
-    """(what it is, host:port) of certificates of this system itself."""
+
+def _protected(step: Step) -> Step:
+    return replace(step, fields={**step.fields, **FIELDS})
+
+
+def _protect(certificate: Certificate) -> Step:
+    return Step(
+        verb="update",
+        kind="certificate",
+        key=certificate.id,
+        id=certificate.id,
+        name=certificate.name,
+        fields=FIELDS,
+        why="it is open to changes on the load balancer's console",
+    )
+
+
+def _ours(certificate: Certificate, cluster_id: str) -> bool:
+    said = names.described(certificate.description)
+    return said.get("cluster_id") == cluster_id and "secret_id" in said

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -16,70 +17,45 @@ from typing import Final
 import msgspec
 import structlog
 
-from certferry.controller.apply import Failure, Hands, Outcome, apply
+from certferry.controller.apply import Failure, Hands, Outcome
+from certferry.controller.conduct import Conduct
+from certferry.controller.connection import Connection
+from certferry.controller.edges import next_edge
 from certferry.controller.fast import FastPath
-from certferry.controller.guard import Guard
-from certferry.controller.notices import annotation, blamed, entry, taken_back, told, warnings
+from certferry.controller.guard import guarded
+from certferry.controller.listening import follow
+from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.parking import Parking
+from certferry.controller.patience import Patience
 from certferry.controller.patrol import Patrol
 from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
 from certferry.core.claims import Options
+from certferry.core.claims import ours as claimed
 from certferry.core.model import Certificate, State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
 from certferry.core.plan import Step, match, plan
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
+from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.extensions import Record
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import KubeClient, KubeError
 from certferry.metrics import Metrics
 
 ROUNDS: Final = 5
 """Plans in a row; one that still finds work then waits like one that failed."""
-PAUSES: Final = (0.1, 0.5)
-"""Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
-FAILED_PAUSES: Final = (0.1, 5.0)
-"""The same after a time-out or a 5xx: asking again costs the ELB something."""
-REFUSED_PAUSES: Final = (1.0, 60.0)
-"""The same after a refusal, which only a change heals."""
 
-NO_GUARD: Final = Guard()
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
+ALONE: Final = Conduct()
+
 _log = structlog.get_logger()
-
-
-class Connection:
-    """One line in the log when a remote is lost, and one when it is back."""
-
-    def __init__(self, remote: str, metrics: Metrics) -> None:
-        self._remote = remote
-        self._gauge = metrics.connected.labels(remote)
-        self._trouble: str | None = ""
-        self.since = time.monotonic()
-        """When it was lost, or came back."""
-        self._gauge.set(0)
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it is lost; None while it answers."""
-        return self._trouble
-
-    def set(self, trouble: str | None) -> None:
-        """How the last attempt ended."""
-        if (trouble is None) == (self._trouble is None) and self._trouble != "":
-            return
-        self._trouble, self.since = trouble, time.monotonic()
-        self._gauge.set(trouble is None)
-        if trouble is None:
-            _log.info("connected", remote=self._remote)
-        else:
-            _log.warning("not connected, trying on; nothing served changes", remote=self._remote, why=trouble)
 
 
 class Controller:
@@ -91,33 +67,40 @@ class Controller:
         elb: ElbClient,
         options: Options,
         waits: Waits,
-        probe_deadline: float,
-        guard: Guard = NO_GUARD,
+        conduct: Conduct = ALONE,
     ) -> None:
         self.metrics = Metrics()
         self._options = options
+        self._conduct = conduct
         self._elb = elb
         self._world = World()
         self._waits = waits
         self._pace = Pace(waits)
-        self._cache = Cache(kube, self._arrived)
+        self._patience = Patience()
+        self._cache = Cache(kube, self._arrived, conduct.scope)
         self._hands = Hands(
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
         self._fast = FastPath(self._hands, self, options.checks)
+        vigil = conduct.vigil
         self._parking = Parking(self._hands, self._taken_back)
         self._proof = Proof(
-            self.metrics, self._rotated, self._parking.refuse, probe_deadline, guard.rollback_within
+            self.metrics, self._rotated, self._refused_by_clients, waits.probe_deadline, vigil.rollback_within
         )
-        self.watch = Watchman(self.metrics, options, guard.rules, self._troubles)
-        self._patrol = Patrol(self._proof, self.watch.patrolled, guard.patrol, guard.own)
+        self.watch = Watchman(self.metrics, options, vigil.rules, self._troubles)
+        self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
         self._missing: frozenset[Problem] = frozenset()
+        self._edge: datetime | None = None
+        self._locks: bool | None = None
+        """Whether the ELB has our lock; None: not asked yet."""
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
+        self._wanted = self._changed
+        """When the cluster last asked for something else; ``_changed`` counts the ELB's changes too."""
         self._settled_at = 0.0
         self.in_step = asyncio.Event()
         self.reconciled = 0
@@ -125,11 +108,13 @@ class Controller:
 
     @property
     def not_ready(self) -> str | None:
-        """Why it is not ready yet; None once everything was brought in step once."""
+        """Why it is not ready yet; None once everything was brought in step once, or another one leads."""
         if self.reconciled:
             return None
         if self._cache.view.value is None:
             return f"the cluster is not read yet: {self._kubernetes.trouble or 'listing'}"
+        if not self._leads and self._conduct.leader and self._conduct.leader.holder.value:
+            return None
         return f"the load balancer is not in step yet: {self._balancer.trouble or 'working on it'}"
 
     async def run(self) -> None:
@@ -137,7 +122,12 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._cache.run())
-                tasks.create_task(self._reporter.run())
+                if self._conduct.act:
+                    tasks.create_task(self._reporter.run())
+                if self._conduct.leader:
+                    tasks.create_task(self._conduct.leader.run())
+                tasks.create_task(self._watch_leader())
+                tasks.create_task(follow(self._elb, self._heard))
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
                 tasks.create_task(self._rhythm())
@@ -146,6 +136,34 @@ class Controller:
             await self._fast.stop()
             await self._parking.stop()
             await self._proof.stop()
+
+    @property
+    def _leads(self) -> bool:
+        return self._conduct.leader is None or self._conduct.leader.leading
+
+    async def _watch_leader(self) -> None:
+        """Whoever begins to lead trusts nothing that was seen before; whoever ceases takes no Secret on."""
+        if self._conduct.leader is None:
+            self.metrics.leading.set(self._conduct.act is not None)
+            return
+        async for elected in self._conduct.leader.elected.values():
+            self.metrics.leading.set(elected)
+            self._stale = True
+            self._fast.translation = None
+            self._pace.poke()
+
+    def _heard(self, record: Record | None) -> None:
+        """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
+        state = self._world.state
+        if record and state and record.kind == "certificate" and record.fingerprint:
+            present = state.certificates.get(record.resource_id)
+            if present and present.chain and present.chain.fingerprint == record.fingerprint:
+                return
+        if record and record.user == self._elb.user:
+            return
+        self._changed = time.time()
+        self._stale = True
+        self._pace.poke()
 
     # what the fast path tells: see fast.Ends
 
@@ -162,6 +180,7 @@ class Controller:
     def failed(self, error: ElbError) -> None:
         """Read what is there, then decide anew."""
         _log.warning("certificate not renewed", error=str(error))
+        self._failed(error)
         self._stale = True
         self._pace.poke()
 
@@ -174,7 +193,7 @@ class Controller:
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
                 if before is None or self._matters(before, view):
-                    self._changed = time.time()
+                    self._changed = self._wanted = time.time()
                     self._pace.poke()
                 before = view
 
@@ -207,10 +226,12 @@ class Controller:
 
     async def _rhythm(self) -> None:
         pause: float | None = None
-        failing = 0
         while True:
-            await self._pace.turn(pause)
-            if self._cache.view.value is None:
+            await self._pace.turn(self._until_edge() if pause is None else pause)
+            # a change in the cluster does not shorten what the ELB asked for
+            await asyncio.sleep(self._patience.left)
+            if self._cache.view.value is None or not self._leads:
+                pause = self._edge = None
                 continue
             # others may have changed the ELB
             if time.monotonic() - self._observed_at >= self._waits.resync:
@@ -218,35 +239,53 @@ class Controller:
             try:
                 settled = await self._reconcile()
             except ElbError as error:
-                self._balancer.set(str(error))
-                self._stale, failing = True, failing + 1
-                pause = _pause(PAUSES if error.code == "Unreachable" else FAILED_PAUSES, failing)
+                self._stale, pause = True, self._failed(error)
                 continue
             except KubeError as error:
                 _log.debug("a Secret could not be read", error=str(error))
                 settled = False
-            failing = 0 if settled else failing + 1
-            pause = None if settled else _pause(REFUSED_PAUSES, failing)
+            if settled:
+                self._patience.settled()
+            pause = None if settled else self._patience.refused()
+
+    def _failed(self, error: ElbError) -> float:
+        """Seconds until the next attempt."""
+        if error.code == "NotLeading":
+            return 0.0
+        self.metrics.elb_errors.labels(error.code or str(error.status)).inc()
+        self._balancer.set(str(error))
+        return self._patience.failed(error)
+
+    def _until_edge(self) -> float:
+        """Seconds until the next resync, or until a certificate begins or ceases to be valid."""
+        if self._edge is None:
+            return self._waits.resync
+        return max(0.0, min(self._waits.resync, (self._edge - datetime.now(UTC)).total_seconds()))
 
     async def _reconcile(self) -> bool:
         """Bring the ELB in step; whether there is nothing left to do."""
         with self.metrics.reconcile.time():
             started, worked = time.time(), False
+            at_an_edge = self._edge is not None and self._edge <= datetime.now(UTC)
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
                 ids, steps = await asyncio.to_thread(_planned, translation, state, view.cluster_id)
-                if not steps:
-                    self._settled(translation, state, worked, min(started, self._changed))
+                if not self._locks:
+                    steps = guarded(steps, state, view.cluster_id)
+                self._count_steps(steps)
+                self._edge = next_edge(translation, view, state, datetime.now(UTC))
+                if not steps or self._conduct.act is None:
+                    self._settled(view, translation, state, worked, min(started, self._changed))
                     return True
                 _explain(steps)
-                if self.reconciled and self._changed < self._settled_at:
+                if self.reconciled and self._wanted < self._settled_at and not at_an_edge:
                     # nothing changed in the cluster since all was in step: somebody else was here
                     self.watch.drifted(steps)
                 worked = True
-                outcome = await apply(steps, ids, translation.material, self._hands)
+                outcome = await self._conduct.act(steps, ids, translation.material, self._hands)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
                 if outcome.failures:
-                    self._refused(outcome, translation, state)
+                    self._refused(outcome, view, translation, state)
                     return False
             return False
 
@@ -261,10 +300,12 @@ class Controller:
             view, state, translation = await self._translate()
         self._missing = missing
         self._fast.cluster_id = self._parking.cluster_id = view.cluster_id
-        self._fast.translation = translation
+        self._fast.translation = translation if self._conduct.act else None
         return view, state, translation
 
     async def _observe(self) -> None:
+        if self._locks is None:
+            self._locks = bool(await extensions.available(self._elb))
         begun = self._world.begin()
         self._world.observed(await self._elb.observe(), begun)
         self._stale, self._observed_at = False, time.monotonic()
@@ -279,7 +320,9 @@ class Controller:
         translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
         return view, state, translation
 
-    def _settled(self, translation: Translation, state: State, worked: bool, changed: float) -> None:
+    def _settled(
+        self, view: ClusterView, translation: Translation, state: State, worked: bool, changed: float
+    ) -> None:
         expected = seats(translation, state)
         if self.reconciled or worked:
             self._proof.expect(expected, changed, time.time())
@@ -288,30 +331,38 @@ class Controller:
         self.reconciled += 1
         self._settled_at = time.time()
         self.in_step.set()
-        self._tell(translation, state, ())
-        self._parking.unfinished(state, self._fast.cluster_id)
+        self._tell(view, translation, state, ())
+        if self._conduct.act:
+            self._parking.unfinished(state, view.cluster_id)
 
-    def _refused(self, outcome: Outcome, translation: Translation, state: State) -> None:
+    def _refused(self, outcome: Outcome, view: ClusterView, translation: Translation, state: State) -> None:
         for failure in outcome.failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
         notices = [n for f in outcome.failures for n in blamed(f, translation)]
-        self._tell(translation, state, notices, outcome.failures)
+        self._tell(view, translation, state, notices, outcome.failures)
 
     def _tell(
         self,
+        view: ClusterView,
         translation: Translation,
         state: State,
         more: Iterable[Notice],
         failures: Sequence[Failure] = (),
     ) -> None:
-        view = self._cache.view.value
-        assert view is not None
         self.watch.looked(view, state, translation, failures)
+        ours = {i.meta.key for i in claimed(view, self._options)}
+        others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         self._reporter.standing(
             [*warnings(translation), *more, *self.watch.notices()],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
+            left(others, self._reporter.ingresses, state),
         )
         self._count(translation, state)
+
+    def _count_steps(self, steps: Iterable[Step]) -> None:
+        self.metrics.planned.clear()
+        for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
+            self.metrics.planned.labels(kind, verb).set(number)
 
     def _count(self, translation: Translation, state: State) -> None:
         self.metrics.problems.clear()
@@ -319,9 +370,10 @@ class Controller:
             self.metrics.problems.labels(problem.reason).inc()
         self.metrics.expiry.clear()
         for certificate in state.certificates.values():
-            if certificate.chain and certificate.source:
+            if certificate.chain:
                 source = certificate.source
-                self.metrics.expiry.labels(source.namespace, source.secret, certificate.id).set(
+                whose = (source.namespace, source.secret) if source else ("", "")
+                self.metrics.expiry.labels(*whose, certificate.id).set(
                     certificate.chain.not_after.timestamp()
                 )
 
@@ -332,9 +384,17 @@ class Controller:
             )
         self.watch.rotated(rotation)
         ingresses = sorted({seat.ingress for seat in rotation.seats})
+        for it in ingresses:
+            for instant in ("changed", "accepted", "served"):
+                at = getattr(rotation, instant)
+                self.metrics.instants.labels(it.namespace, it.name, instant).set(at or 0)
         self._reporter.rotated(
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
+
+    def _refused_by_clients(self, rotation: Rotation, why: str) -> None:
+        if self._conduct.act and self._leads:
+            self._parking.refuse(rotation, why)
 
     def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
         self._reporter.told(taken_back(certificate, end, sentence, self._fast.translation))
@@ -355,7 +415,3 @@ def _explain(steps: tuple[Step, ...]) -> None:
 
 def _title(step: Step) -> str:
     return f"{step.verb} {step.kind} {step.name or step.key}"
-
-
-def _pause(limits: tuple[float, float], failing: int) -> float:
-    return min(limits[0] * 2.0 ** min(failing - 1, 10), limits[1])

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 import sys
+import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from certferry.controller.apply import apply
+from certferry.controller.conduct import Conduct
 from certferry.controller.endpoint import application
-from certferry.controller.guard import Guard
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.controller.scope import scope
+from certferry.controller.vigil import Vigil
 from certferry.core.alarms import Rules
 from certferry.core.checks import Policy
 from certferry.core.claims import Options
+from certferry.core.objects import Name
 from certferry.fleet import ClusterAccess
-from certferry.settings import ControllerSettings
+from certferry.kube.client import KubeClient
+from certferry.kube.leader import Leader, terms
+from certferry.settings import ControllerSettings, Refused
 
 SWITCH: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
@@ -44,11 +53,14 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with cluster.kube() as kube, cluster.elb() as elb:
-        guard = _guard(settings, rules, elb=elb.url, kubernetes=kube.url)
-        controller = Controller(
-            kube, elb, _options(settings), _waits(settings), settings.probe_deadline, guard
-        )
+    async with cluster.kube() as kube, cluster.kube() as voting, cluster.elb() as elb:
+        options = _options(settings)
+        leader = _leader(settings, voting)
+        act = None if settings.observe else apply
+        kube.may_write = elb.may_write = _may_write(settings, leader)
+        vigil = _vigil(settings, rules, elb=elb.url, kubernetes=kube.url)
+        conduct = Conduct(scope(settings, options), leader, act, vigil)
+        controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
         try:
@@ -56,6 +68,24 @@ async def serve(
             await _until(stop, controller, beside)
         finally:
             await runner.cleanup()
+
+
+def _leader(settings: ControllerSettings, voting: KubeClient) -> Leader | None:
+    """The candidate, with a connection of its own: no write of ours may hold up a renewal."""
+    if not settings.lease or settings.observe:
+        return None
+    namespace, slash, name = settings.lease.partition("/")
+    if not (namespace and slash and name):
+        raise Refused(f"controller.lease is “{settings.lease}”: it must be NAMESPACE/NAME.")
+    identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4()}"
+    return Leader(voting, Name(namespace, name), identity, terms(settings.lease_seconds))
+
+
+def _may_write(settings: ControllerSettings, leader: Leader | None) -> Callable[[], bool]:
+    """The fence before each write."""
+    if settings.observe:
+        return lambda: False
+    return (lambda: leader.leading) if leader else (lambda: True)
 
 
 async def _until(stop: asyncio.Event, controller: Controller, beside: Beside | None) -> None:
@@ -93,15 +123,20 @@ def _options(settings: ControllerSettings) -> Options:
 
 
 def _waits(settings: ControllerSettings) -> Waits:
-    return Waits(hold_off=settings.hold_off, ceiling=settings.ceiling, resync=settings.resync)
+    return Waits(
+        hold_off=settings.hold_off,
+        ceiling=settings.ceiling,
+        resync=settings.resync,
+        probe_deadline=settings.probe_deadline,
+    )
 
 
-def _guard(settings: ControllerSettings, rules: Rules, **apis: str) -> Guard:
+def _vigil(settings: ControllerSettings, rules: Rules, **apis: str) -> Vigil:
     own = [(where, where) for where in settings.own_certificates]
     for what, url in apis.items():
         parts = urlsplit(url)
         if parts.scheme == "https":
             own.append((f"{what} API", f"{parts.hostname}:{parts.port or 443}"))
-    return Guard(
+    return Vigil(
         rules=rules, rollback_within=settings.rollback_within, patrol=settings.patrol, own=tuple(own)
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from certferry.core import names, parking
+from certferry.core.managed import Manager
 from certferry.core.model import Certificate
 from certferry.core.objects import Name, Secret
 
@@ -41,7 +42,7 @@ def source(it: Origin) -> str:
     if it.secret_name is None:
         return f"ELB certificate {it.certificate.name or it.certificate.id}"
     keeper = it.secret.manager if it.secret else None
-    return f"Secret {it.secret_name}" + (f", kept by {keeper}" if keeper else "")
+    return f"Secret {it.secret_name}" + (f", kept by {keeper.tool} ({keeper.where})" if keeper else "")
 
 
 def owner(it: Origin) -> str:
@@ -82,13 +83,22 @@ def cause(it: Origin) -> Cause:
         return Cause(why="the Secret's content is on its way", command=f"certferry cert show {name}")
     if keeper := it.secret.manager:
         return Cause(
-            why=f"{keeper} has not put a newer one into Secret {name}; a change by hand is overwritten by it",
-            command=keeper.command,
+            why=f"{keeper.tool} ({keeper.where}) has not put a newer one into Secret {name}; it writes over a change by hand",
+            command=_look_at(keeper),
         )
     return Cause(
         why=f"nobody has put a newer one into Secret {name}",
         command=f"certferry cert replace {name} --cert new.crt --key new.key",
     )
+
+
+def _look_at(keeper: Manager) -> str:
+    """What shows why a tool has not renewed a Secret."""
+    kind, _, name = keeper.where.partition(" ")
+    namespace, slash, name = name.partition("/")
+    if slash and kind in ("Certificate", "ExternalSecret", "SealedSecret"):
+        return f"kubectl describe {kind.lower()} {name} -n {namespace}"
+    return f"look at {keeper.where}"
 
 
 def _on_the_elb(certificate: Certificate) -> Cause:

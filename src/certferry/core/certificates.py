@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, names, parking
+from certferry.core import checks, emergency, names, parking
 from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
@@ -93,6 +93,12 @@ def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now:
             certificate=_kept(have, it),
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
+    if waiting := emergency.waits(have, secret.chain, now):
+        sentence = f"The certificate in service is another: {emergency.told(waiting)}."
+        rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
+        )
     before = have.chain if have else None
     if have and parking.waits(secret, have.description):
         sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
@@ -101,7 +107,7 @@ def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now:
             certificate=_kept(have, it), problems=_both(secret, it, "CertificateParked", sentence, rest)
         )
     if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
-        reason: Reason = refusal.reason
+        reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
         sentence = f"The new certificate is not taken: {refusal.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
@@ -184,7 +190,8 @@ def _kept(have: Certificate | None, it: Follow) -> Certificate | None:
 def _stays(have: Certificate | None) -> str:
     if have is None or have.chain is None:
         return " There is none to serve in its place."
-    return f" The one in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
+    which = "emergency certificate" if have.emergency else "one"
+    return f" The {which} in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
 
 
 def _both(secret: Secret, it: Follow, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:

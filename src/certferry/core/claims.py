@@ -65,7 +65,7 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
     groups: dict[tuple[str, int], list[Claim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
-    for ingress in _ours(view, options):
+    for ingress in ours(view, options):
         values, unread = read_annotations(ingress)
         problems += unread
         balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
@@ -98,7 +98,8 @@ def masters(claims: Iterable[Sequence[Claim]]) -> Mapping[Name, Name]:
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
-def _ours(view: ClusterView, options: Options) -> list[Ingress]:
+def ours(view: ClusterView, options: Options) -> list[Ingress]:
+    """The Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
     mine = [

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from certferry.core.managers import Manager, manager
+from certferry.core.managed import Manager, managers
 from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
@@ -275,7 +275,7 @@ def parse_class(obj: Json) -> IngressClass:
 def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
     """A Secret's public side, and its key pair for a caller that sends it on at once."""
     meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
-    keeper = manager(obj["metadata"])
+    keeper = next(iter(managers({**obj, "kind": "Secret"})), None)
     if kind not in TLS_TYPES:
         flaw = Flaw(
             reason="NotTLS",

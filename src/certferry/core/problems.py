@@ -27,6 +27,8 @@ Reason = Literal[
     "ChainIncomplete",
     "ChainOrder",
     "ClockSkew",
+    "EmergencyKept",
+    "EmergencyOpen",
     "HostConflict",
     "HostNotCovered",
     "KeyReused",
@@ -46,6 +48,9 @@ Reason = Literal[
 ]
 
 REASONS: tuple[str, ...] = get_args(Reason)
+
+HOURLY: frozenset[Reason] = frozenset({"EmergencyKept", "EmergencyOpen"})
+"""What is told again each hour for as long as it is so: an emergency is not to be forgotten."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -19,7 +19,15 @@ from yarl import URL
 
 from certferry.core.model import Certificate, HealthMonitor, Listener, Member, Policy, Pool, Rule, State
 from certferry.elb import keystone, wire
-from certferry.elb.credentials import Credentials, CredentialsError, SignedRequests, TokenRequests, load
+from certferry.elb.credentials import (
+    Credentials,
+    CredentialsError,
+    GivenToken,
+    Proof,
+    SignedRequests,
+    TokenRequests,
+    load,
+)
 from certferry.elb.sign import query_string
 from certferry.elb.wire import CertificateWire, Wire
 
@@ -99,14 +107,16 @@ class ElbClient:
         self._identity = keystone.origin(credentials.auth_url) or self._url
         self._project_id = credentials.project_id
         self._tls = tls
-        self._proof = SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
+        self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
 
-    @property
-    def url(self) -> str:
-        """Its origin."""
-        return self._url
+    def _proof_of(self, credentials: Credentials) -> Proof:
+        if credentials.token:
+            return GivenToken(credentials.token)
+        return SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
 
     async def __aenter__(self) -> ElbClient:
         self._session = aiohttp.ClientSession(
@@ -118,6 +128,11 @@ class ElbClient:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def user(self) -> str:
+        """Who we are there; empty where only an access key is known."""
+        return self._credentials.username
 
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
         """All objects that match; a sequence means “one of these”."""
@@ -174,11 +189,15 @@ class ElbClient:
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
         """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
-        return await self._asked(method, await self._extension_url(path), query, body)
+        project = await self._project()
+        url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
+        return await self._send(method, url, query, body)
 
-    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+    async def extension_lines(
+        self, path: str, query: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[bytes, None]:
         """The lines of an endless answer of an extension, as they come, until it ends."""
-        url = await self._extension_url(path)
+        url = f"{await self._project()}/certferry/{path}"
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
         headers = await self._proof.headers("GET", url, query, b"")
@@ -190,11 +209,6 @@ class ElbClient:
                     yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None
-
-    async def _extension_url(self, path: str) -> str:
-        if not (self._url and self._project_id):
-            await self._locate()
-        return f"{self._url}/v3/{self._project_id}/certferry/{path}" if path else f"{self._url}/v3/certferry"
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
@@ -273,13 +287,15 @@ class ElbClient:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
+        return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
+
+    async def _project(self) -> str:
+        """The URL below which the project's resources are."""
         if not (self._url and self._project_id):
             await self._locate()
-        return await self._asked(method, f"{self._url}/v3/{self._project_id}/elb/{path}", query, body)
+        return f"{self._url}/v3/{self._project_id}"
 
-    async def _asked(
-        self, method: str, url: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
-    ) -> bytes:
+    async def _send(self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes) -> bytes:
         for last in (False, True):
             headers = await self._proof.headers(method, url, query, body)
             status, data, told = await self._exchange(method, url, query, body, headers)
@@ -296,7 +312,7 @@ class ElbClient:
             await self._proof.headers("GET", self._identity, (), b"")
         else:
             name = self._credentials.project
-            found = await self._asked("GET", f"{self._identity}/v3/projects", [("name", name)])
+            found = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
             self._project_id = keystone.project_in(found, name) or ""
         if not self._project_id:
             raise ElbError(
@@ -307,6 +323,10 @@ class ElbClient:
             raise ElbError(404, "NoEndpoint", f"the service catalog has no ELB in region “{region}”")
 
     async def _login(self) -> str:
+        return (await self.log_in()).token
+
+    async def log_in(self) -> keystone.Login:
+        """A new token for the user name and password, and what Keystone says of them."""
         url, body = f"{self._identity}/v3/auth/tokens", keystone.login_body(self._credentials)
         status, data, told = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
         if status == 429 or status >= 500:
@@ -316,13 +336,20 @@ class ElbClient:
         login = keystone.logged_in(told["X-Subject-Token"], data)
         self._project_id = self._project_id or login.project_id
         self._url = self._url or keystone.elb_in(login.catalog, self._credentials.region) or ""
-        return login.token
+        return login
+
+    @property
+    def url(self) -> str:
+        """The ELB's origin; empty until it was found."""
+        return self._url
 
     async def _exchange(
         self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes, headers: dict[str, str]
     ) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        if method != "GET" and not url.endswith("/auth/tokens") and not self.may_write():
+            raise ElbError(0, "NotLeading", "another controller leads; nothing is written")
         try:
             async with self._session.request(
                 method, target, data=body or None, headers=headers, allow_redirects=False

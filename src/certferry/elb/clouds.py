@@ -31,6 +31,13 @@ class Found(NamedTuple):
 
 def find(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
     """Where `place` is and who we are there. Raises ``CredentialsError``."""
+    found = site(place, environ)
+    where = f"clouds.yaml (cloud “{place.cloud}”)" if place.cloud else "the settings of the ELB"
+    return found._replace(credentials=complete(found.credentials, found.url, where))
+
+
+def site(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
+    """The same for somebody who brings an identity of his own: there may be none. Raises ``CredentialsError``."""
     cloud = _entry(place.cloud, environ) if place.cloud else {}
     auth = cloud.get("auth") or {}
     credentials = load(place.credentials_file) if place.credentials_file else _credentials(auth)
@@ -40,9 +47,8 @@ def find(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
     }
     if place.project:
         said |= _project(place.project)
-    where = f"clouds.yaml (cloud “{place.cloud}”)" if place.cloud else "the settings of the ELB"
     url = place.url or str(cloud.get("elb_endpoint_override") or "")
-    credentials = complete(msgspec.structs.replace(credentials, **said), url, where)
+    credentials = msgspec.structs.replace(credentials, **said)
     authority = cloud.get("cacert")
     return Found(url, credentials, place.ca or (Path(authority).expanduser() if authority else None))
 

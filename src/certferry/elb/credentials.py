@@ -1,4 +1,4 @@
-"""Who we are to an ELB: an access key that signs each request, or a name and password for a token.
+"""Who we are to an ELB: an access key that signs each request, a name and password for a token, or a token.
 
 ``elb.client`` asks for the headers of each request. The file format is the ``elb`` object of
 ``endpoints.json``. Nothing here prints a secret.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     auth_url: str = ""
     """Origin of Keystone; empty: the ELB's."""
     region: str = ""
+    token: str = ""
+    """Of somebody who is logged in already; it beats the rest."""
 
     def __repr__(self) -> str:
         return f"Credentials(project_id={self.project_id!r}, {self.access_key or self.username})"
@@ -46,7 +49,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Credentials:
     """The credentials in the JSON file at `path`, which nobody else may read."""
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if _open_to_others(path.stat()):
             raise CredentialsError(f"Others can read the credentials file {path}; run: chmod 600 {path}")
         credentials = msgspec.json.decode(path.read_bytes(), type=Credentials)
     except OSError as error:
@@ -62,6 +65,12 @@ def load(path: Path) -> Credentials:
             "as it should beside project_id."
         )
     return credentials
+
+
+def _open_to_others(file: os.stat_result) -> bool:
+    # A Secret that is mounted into a Pod belongs to root and is handed to us by our group.
+    shut = 0o077 if file.st_uid == os.getuid() else 0o007
+    return bool(stat.S_IMODE(file.st_mode) & shut)
 
 
 def complete(credentials: Credentials, url: str, where: str) -> Credentials:
@@ -109,6 +118,21 @@ class SignedRequests:
             self._credentials.access_key, self._credentials.secret_key, canonical, headers, now
         )
         return headers | {"authorization": signature}
+
+    def forget(self) -> bool:
+        """Whether there is something fresh to try."""
+        return False
+
+
+class GivenToken:
+    """A token that somebody else got: when it ends, so do we."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
+        """Headers for one request."""
+        return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
 
     def forget(self) -> bool:
         """Whether there is something fresh to try."""

@@ -6,7 +6,7 @@ them: ``available`` says so first. Private keys are in none of the answers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -158,7 +158,7 @@ async def audit(
     certificate: str | None = None,
     host: str | None = None,
     since: datetime | int | None = None,
-) -> AsyncIterator[Record]:
+) -> AsyncGenerator[Record, None]:
     """Who changed what, oldest first. `since`: an instant, or the sequence after which to begin."""
     query = [("limit", str(PAGE))]
     query += [("certificate_id", certificate)] if certificate else []
@@ -176,7 +176,7 @@ async def audit(
         marker = [("marker", str(following))]
 
 
-async def events(elb: ElbClient, since: int | None = None) -> AsyncIterator[Record]:
+async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Record, None]:
     """Changes as they happen, after `since` (None: from now on), until the connection ends.
 
     Raises ``Gap`` where the ELB cannot continue there, ``ElbError`` when it does not answer. Resume with

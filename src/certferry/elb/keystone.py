@@ -7,6 +7,7 @@ Source: the Identity API v3 (POST /v3/auth/tokens, GET /v3/projects).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -40,9 +41,16 @@ class Project(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
 class _Token(msgspec.Struct, frozen=True):
     project: Project | None = None
     catalog: tuple[Service, ...] = ()
+    user: _Named = _Named()
+    roles: tuple[_Named, ...] = ()
+    expires_at: datetime | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -59,16 +67,23 @@ class Login(msgspec.Struct, frozen=True):
     token: str
     project_id: str
     catalog: tuple[Service, ...]
+    user: str = ""
+    roles: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, {self.roles!r})"
 
 
 def login_body(credentials: Credentials) -> bytes:
-    """The body of a password login, in the project by id or by name."""
+    """The body of a password login, in the project by id or by name; without either, in the user's own."""
     domain = {"name": credentials.domain}
     user = {"name": credentials.username, "password": credentials.password, "domain": domain}
     identity = {"methods": ["password"], "password": {"user": user}}
     by_id = {"id": credentials.project_id}
     project: dict[str, Any] = by_id if credentials.project_id else _named(credentials, domain)
-    return msgspec.json.encode({"auth": {"identity": identity, "scope": {"project": project}}})
+    scope = {"scope": {"project": project}} if credentials.project_id or credentials.project else {}
+    return msgspec.json.encode({"auth": {"identity": identity, **scope}})
 
 
 def logged_in(token: str, body: bytes) -> Login:
@@ -77,7 +92,9 @@ def logged_in(token: str, body: bytes) -> Login:
         said = msgspec.json.decode(body, type=_Answer).token
     except msgspec.DecodeError:
         return Login(token, "", ())
-    return Login(token, said.project.id if said.project else "", said.catalog)
+    project = said.project.id if said.project else ""
+    roles = tuple(role.name for role in said.roles)
+    return Login(token, project, said.catalog, said.user.name, roles, said.expires_at)
 
 
 def project_in(body: bytes, name: str) -> str | None:

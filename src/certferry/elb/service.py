@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -29,12 +29,10 @@ from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity.accounts import bootstrap
 from certferry.elb.identity.auth import Logins
 from certferry.elb.identity.users import Identity
-from certferry.elb.plane.bootstrap import EnvoyOptions
-from certferry.elb.plane.envoy import EnvoySupervisor
-from certferry.elb.plane.ledger import SeatStatus
 from certferry.elb.plane.publication import Publication
+from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.plane.rundir import run_directory
-from certferry.elb.plane.xds import AdsServer
+from certferry.elb.plane.running import data_plane
 from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.store.store import Store
 from certferry.latest import Latest
@@ -79,8 +77,8 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
-        seats = await stack.enter_async_context(_data_plane(settings, state, latest))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, seats)
+        reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
         await stack.enter_async_context(_answering(elb, listening))
         yield origin
 
@@ -168,25 +166,16 @@ def _listening(listen: str) -> Iterator[socket.socket]:
 @asynccontextmanager
 async def _data_plane(
     settings: ElbSettings, state: Path, latest: Latest[Publication]
-) -> AsyncIterator[Callable[[], Mapping[str, SeatStatus]]]:
-    """XDS and Envoy; what Envoy said. Entered first and left last: traffic flows as long as anything does."""
+) -> AsyncIterator[Reporter]:
     if not settings.envoy:
-        yield dict
+        yield no_data_plane
         return
     try:
         directory = run_directory(state)
     except OSError as error:
         raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    socket_path = directory / "xds.sock"
-    ads = AdsServer(latest)
-    supervisor = EnvoySupervisor(state, directory, socket_path, EnvoyOptions())
-    await ads.start(socket_path)
-    try:
-        await supervisor.start()
-        yield ads.status
-    finally:
-        await ads.stop()
-        await supervisor.stop()
+    async with data_plane(state, directory, latest, settings.envoy_options) as reporter:
+        yield reporter
 
 
 @asynccontextmanager

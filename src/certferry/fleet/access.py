@@ -30,6 +30,8 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     """None: the service account of the Pod that we run in."""
     context: str | None = None
     elb_place: ElbPlace = ElbPlace()
+    class_name: str = "cce"
+    default_loadbalancer: str | None = None
     roles: dict[Role, RoleAccess] = {}
     """Empty: everybody enters with the cluster's own credential."""
 
@@ -53,8 +55,7 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises ``CredentialsError`` and ``Refused``.
         """
-        place = self.elb_place
-        found = clouds.find(place)
+        found = clouds.site(self.elb_place) if credentials else clouds.find(self.elb_place)
         tls = _trust(found.ca) if found.ca else None
         return ElbClient(found.url, credentials or found.credentials, tls)
 
@@ -73,6 +74,8 @@ def access(settings: ClusterSettings) -> ClusterAccess:
         kubeconfig=settings.kubeconfig,
         context=settings.context,
         elb_place=settings.elb,
+        class_name=settings.class_name,
+        default_loadbalancer=settings.default_loadbalancer,
         roles=settings.roles,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -52,6 +52,7 @@ SERVICE: Final = Kind("v1", "services", "Service")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 SECRET: Final = Kind("v1", "secrets", "Secret")
 NAMESPACE: Final = Kind("v1", "namespaces", "Namespace")
+CONFIG_MAP: Final = Kind("v1", "configmaps", "ConfigMap")
 EVENT: Final = Kind("v1", "events", "Event")
 
 
@@ -98,6 +99,8 @@ class KubeClient:
     def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
         self._said = {"Accept": "application/json"}
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
         if impersonate:
             self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
@@ -109,7 +112,8 @@ class KubeClient:
 
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=64, ssl=self._access.tls or False),
+            # no limit: each watch holds a connection, and a Secret may need one of its own
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False),
         )
         return self
 
@@ -136,16 +140,17 @@ class KubeClient:
     async def watch(
         self, kind: Kind, version: str, seconds: int, namespace: str | None = None, fields: str = ""
     ) -> AsyncIterator[Event]:
-        """Changes after `version` for at most `seconds`; ends when the server ends it.
+        """Changes after `version` (empty: from what is there) for at most `seconds`; ends when the server ends it.
 
         An ERROR event raises the ``KubeError`` that it carries, so that 410 has one form.
         """
         query = {
             "watch": "true",
-            "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
-        } | ({"fieldSelector": fields} if fields else {})
+        }
+        query |= {"resourceVersion": version} if version else {}
+        query |= {"fieldSelector": fields} if fields else {}
         try:
             async with await self._request("GET", kind.path(namespace), query, limits=_WATCH) as response:
                 async for line in _lines(response.content):
@@ -156,6 +161,16 @@ class KubeClient:
     async def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
         """Create `body`; ``KubeError`` 409 when the name is taken."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Put `body` in the object's place; ``KubeError`` 409 when its resourceVersion is not the newest."""
+        meta = body["metadata"]
+        path = kind.path(namespace or meta.get("namespace"), meta["name"])
+        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
+
+    async def version(self) -> str:
+        """What the server calls its version, like ``v1.34.1``."""
+        return str((await self._call("GET", "/version")).get("gitVersion") or "")
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
@@ -223,6 +238,8 @@ class KubeClient:
             raise KubeError(0, "NoToken", str(error)) from None
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        if method != "GET" and not self.may_write():
+            raise KubeError(0, "NotLeading", "another controller leads; nothing is written")
         return await self._session.request(
             method,
             self._access.server + path,

@@ -8,15 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model import Listener, Policy, RedirectUrl
+from certferry.core.envoy.redirects import redirect
+from certferry.core.envoy.stickiness import Stickiness
+from certferry.core.model import Listener, LoadBalancer, Policy
 
-_CODES: Final = {
-    "301": "MOVED_PERMANENTLY",
-    "302": "FOUND",
-    "303": "SEE_OTHER",
-    "307": "TEMPORARY_REDIRECT",
-    "308": "PERMANENT_REDIRECT",
-}
 _STATUS: Final = re.compile("[2-5][0-9]{2}")
 _UNAVAILABLE: Final = {"direct_response": {"status": 503}}
 
@@ -25,15 +20,18 @@ class Target(msgspec.Struct, frozen=True):
     """Where requests can be sent: a pool with its stickiness, or another listener (its real port)."""
 
     pool_id: str = ""
-    hash_policy: tuple[Mapping[str, Any], ...] = ()
+    sticky: Stickiness = Stickiness()
     port: int = 0
 
     def route(self, listener: Listener) -> dict[str, Any]:
         """All requests to this pool."""
-        return {"route": {"cluster": self.pool_id} | _shared(listener, self.hash_policy)}
+        body = {"cluster": self.pool_id} | _shared(listener, self.sticky.hash_policy())
+        return {"route": body} | _per_route(self.sticky.route_filters())
 
 
-def action(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> dict[str, Any]:
+def action(
+    policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
+) -> dict[str, Any]:
     """The action part of a Route. What leads nowhere answers 503."""
     match policy.action:
         case "REDIRECT_TO_POOL":
@@ -42,7 +40,7 @@ def action(policy: Policy, listener: Listener, targets: Mapping[str, Target]) ->
             target = targets.get(policy.redirect_listener_id or "")
             return {"redirect": _to_https(target.port)} if target else _UNAVAILABLE
         case "REDIRECT_TO_URL" if policy.redirect_url_config:
-            return {"redirect": _to_url(policy.redirect_url_config)}
+            return redirect(policy.redirect_url_config, listener, loadbalancer)
         case "FIXED_RESPONSE" if (fixed := policy.fixed_response_config) and _STATUS.fullmatch(
             fixed.status_code
         ):
@@ -68,12 +66,22 @@ def _to_pools(policy: Policy, listener: Listener, targets: Mapping[str, Target])
         return _UNAVAILABLE
     if len(shares) == 1:
         return shares[0][0].route(listener)
-    clusters = [{"name": target.pool_id, "weight": weight} for target, weight in shares]
-    sticky = next((t.hash_policy for t, _ in shares if t.hash_policy), ())
-    return {"route": {"weighted_clusters": {"clusters": clusters}} | _shared(listener, sticky)}
+    clusters = [
+        {"name": target.pool_id, "weight": weight} | _per_route(target.sticky.route_filters())
+        for target, weight in shares
+    ]
+    sticky = next((by for target, _ in shares if (by := target.sticky.pool_hash_policy())), [])
+    weighted: dict[str, Any] = {"clusters": clusters}
+    if sticky:  # to a pool first: which member of it is told by a cookie, or by the same hash
+        weighted["use_hash_policy"] = True
+    return {"route": {"weighted_clusters": weighted} | _shared(listener, sticky)}
 
 
-def _shared(listener: Listener, sticky: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
+def _per_route(filters: dict[str, Any]) -> dict[str, Any]:
+    return {"typed_per_filter_config": filters} if filters else {}
+
+
+def _shared(listener: Listener, sticky: list[dict[str, Any]]) -> dict[str, Any]:
     """Timeouts count silence, as the vendor's do, so that a long download is not cut.
 
     A silent member is given up with 504; the route's own timeout is a stop for clients that fell silent.
@@ -90,28 +98,9 @@ def _shared(listener: Listener, sticky: tuple[Mapping[str, Any], ...]) -> dict[s
             "per_try_idle_timeout": f"{member}s",
         },
     }
-    return body | ({"hash_policy": list(sticky)} if sticky else {})
+    return body | ({"hash_policy": sticky} if sticky else {})
 
 
 def _to_https(port: int) -> dict[str, Any]:
     to = {"https_redirect": True, "response_code": "MOVED_PERMANENTLY"}
     return to | {"port_redirect": port}
-
-
-def _to_url(to: RedirectUrl) -> dict[str, Any]:
-    body: dict[str, Any] = {"response_code": _CODES.get(to.status_code, "MOVED_PERMANENTLY")}
-    if to.protocol.lower() in {"http", "https"}:
-        body["scheme_redirect"] = to.protocol.lower()
-    if to.host and "${" not in to.host:
-        body["host_redirect"] = to.host
-    if to.port.isdigit():
-        body["port_redirect"] = int(to.port)
-    literal_query = "" if "${" in to.query else to.query
-    if "${path}" not in to.path:
-        body["path_redirect"] = to.path + (f"?{literal_query}" if literal_query else "")
-    elif to.path != "${path}":
-        rewritten = re.sub(r"\\(?=\d)", r"\\\\", to.path).replace("${path}", r"\1")
-        body["regex_rewrite"] = {"pattern": {"regex": "^(.*)$"}, "substitution": rewritten}
-    if "${query}" not in to.query:
-        body["strip_query"] = True
-    return body

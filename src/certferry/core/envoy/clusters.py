@@ -7,11 +7,19 @@ import re
 from typing import Any, Final
 
 from certferry.core.envoy.message import ADS, TYPE, Message, remembered
+from certferry.core.envoy.stickiness import stickiness
 from certferry.core.model import HealthMonitor, Member, Pool
 
 SERVED: Final = frozenset({"HTTP", "HTTPS", "GRPC"})
 """Pool protocols that the data plane serves."""
-COOKIE: Final = "CERTFERRY_MEMBER"
+_TLS: Final = {
+    "name": "envoy.transport_sockets.tls",
+    "typed_config": {"@type": f"{TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"},
+}
+_RAW: Final = {
+    "name": "envoy.transport_sockets.raw_buffer",
+    "typed_config": {"@type": f"{TYPE}envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"},
+}
 _MANY: Final = 100_000
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -38,12 +46,18 @@ def cluster(pool_id: str, pool: Pool) -> Message:
             body["round_robin_lb_config"] = window
         elif body["lb_policy"] == "LEAST_REQUEST":
             body["least_request_lb_config"] = window
-    if pool.healthmonitor is not None:
-        body["health_checks"] = [_health(pool.healthmonitor)]
     if pool.protocol == "HTTPS":
         # As the vendor does: traffic to members is encrypted, their certificates are not verified.
-        context = {"@type": f"{TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
-        body["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+        body["transport_socket"] = _TLS
+    if (monitor := pool.healthmonitor) is not None:
+        body["health_checks"] = [_health(monitor)]
+        encrypted = monitor.type in {"HTTPS", "TLS"}
+        if encrypted != (pool.protocol == "HTTPS"):
+            # Checked otherwise than used: the check has a transport of its own.
+            match = {"check": True}
+            other = _TLS if encrypted else _RAW
+            body["transport_socket_matches"] = [{"name": "check", "match": match, "transport_socket": other}]
+            body["health_checks"][0]["transport_socket_match_criteria"] = match
     return Message(body)
 
 
@@ -59,33 +73,23 @@ def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | Non
     return Message(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
 
 
-def stickiness(pool: Pool) -> list[dict[str, Any]]:
-    """The hash policy of routes to `pool`: what makes the same client meet the same member."""
-    kept = pool.session_persistence
-    if kept is not None and kept.type in {"HTTP_COOKIE", "APP_COOKIE"}:
-        cookie: dict[str, Any] = {"name": kept.cookie_name or COOKIE}
-        if kept.type == "HTTP_COOKIE":
-            cookie |= {"ttl": f"{60 * (kept.persistence_timeout or 1440)}s", "path": "/"}
-        return [{"cookie": cookie}]
-    if kept is not None or pool.lb_algorithm == "SOURCE_IP":
-        return [{"connection_properties": {"source_ip": True}}]
-    return []
-
-
 def _algorithm(pool: Pool) -> str:
-    if stickiness(pool):
+    if stickiness(pool).address:
         return "MAGLEV"
     return "LEAST_REQUEST" if pool.lb_algorithm == "LEAST_CONNECTIONS" else "ROUND_ROBIN"
 
 
 def _protocol(protocol: str) -> dict[str, Any]:
     version = "http2_protocol_options" if protocol == "GRPC" else "http_protocol_options"
-    return {
+    options: dict[str, Any] = {
         "@type": TYPE + _HTTP_OPTIONS,
         # Under the 5 s after which common backends close an idle connection: the race is theirs to lose.
         "common_http_protocol_options": {"idle_timeout": "4s"},
         "explicit_http_config": {version: {}},
     }
+    if protocol == "HTTPS":  # members that have several certificates choose by name
+        options["upstream_http_protocol_options"] = {"auto_sni": True}
+    return options
 
 
 def _endpoint(member: Member, monitor_port: int | None) -> dict[str, Any]:
@@ -112,6 +116,8 @@ def _health(monitor: HealthMonitor) -> dict[str, Any]:
         "unhealthy_threshold": monitor.max_retries_down,
         "healthy_threshold": monitor.max_retries,
     }
+    if monitor.type == "GRPC":
+        return body | {"grpc_health_check": {"authority": monitor.domain_name or "health.check"}}
     if monitor.type not in {"HTTP", "HTTPS"}:
         return body | {"tcp_health_check": {}}
     check: dict[str, Any] = {

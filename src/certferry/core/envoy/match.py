@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
+from certferry.core.envoy.addresses import ranges
 from certferry.core.model import Policy, Rule
 
 _FOREIGN: Final = re.compile(
     r"\(\?(?:[=!>(]|<[=!]|P=|P>)|\\[1-9]|\\[gkZGuU]|(?:[*+?]|\{\d+(?:,\d*)?\})\+|\{\d{4,}|\{\d*,\d{4,}"
 )
 """What Perl's and Python's expressions have and RE2 has not."""
+CLIENT: Final = "certferry.client"
+"""The filter state with the client's address, which every filter chain sets (see ``manager``)."""
 _RANKS: Final = {"EQUAL_TO": 0, "STARTS_WITH": 1, "REGEX": 2}
 
 
@@ -56,12 +59,17 @@ def matches(policy: Policy) -> list[Match]:
             case "METHOD":
                 text = {"safe_regex": {"regex": "|".join(map(re.escape, _values(rule)))}}
                 conditions.setdefault("headers", []).append({"name": ":method", "string_match": text})
-            case "HEADER" | "QUERY_STRING" if not _key(rule):
+            case "HEADER" | "QUERY_STRING" | "COOKIE" if not _key(rule):
                 return []
             case "HEADER":
                 conditions.setdefault("headers", []).append(_keyed(rule))
             case "QUERY_STRING":
                 conditions.setdefault("query_parameters", []).append(_keyed(rule))
+            case "COOKIE":
+                conditions.setdefault("headers", []).append(_cookie(rule))
+            case "SOURCE_IP" if networks := ranges(_values(rule)):
+                client = {"key": CLIENT, "address_match": {"ranges": networks}}
+                conditions.setdefault("filter_state", []).append(client)
             case _:
                 return []
     return [m._replace(route=m.route | conditions) for m in paths if m.route]
@@ -89,6 +97,13 @@ def _keyed(rule: Rule) -> dict[str, Any]:
     """A header or a query parameter with one of some values, in which * and ? stand for anything."""
     text = "|".join(_wild(value) for value in _values(rule))
     return {"name": _key(rule), "string_match": {"safe_regex": {"regex": text}}}
+
+
+def _cookie(rule: Rule) -> dict[str, Any]:
+    """A cookie with one of some values, among others in the header."""
+    text = "|".join(_wild(value) for value in _values(rule))
+    pattern = f"(?:.*;\\s*)?{re.escape(_key(rule))}=(?:{text})(?:\\s*;.*)?"
+    return {"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}}
 
 
 def _key(rule: Rule) -> str:

@@ -19,6 +19,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TYPE: Final = "type.googleapis.com/"
+CLUSTERS: Final = f"{TYPE}envoy.config.cluster.v3.Cluster"
+ENDPOINTS: Final = f"{TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENERS: Final = f"{TYPE}envoy.config.listener.v3.Listener"
+ROUTES: Final = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
+SECRETS: Final = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 """Where a resource comes from: the one stream."""
 _REMEMBERED: Final = 65_536

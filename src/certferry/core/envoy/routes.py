@@ -11,21 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from certferry.core.envoy.access import access
 from certferry.core.envoy.actions import Target, action
+from certferry.core.envoy.headers import inserted_headers
 from certferry.core.envoy.match import Match, hosts, matches
 from certferry.core.envoy.message import Message, remembered
 from certferry.core.model import Listener, LoadBalancer, Policy
 
 _REDIRECT: Final = "REDIRECT_TO_LISTENER"
-_INSERTED: Final = {
-    "X-Forwarded-Port": "%DOWNSTREAM_LOCAL_PORT%",
-    "X-Forwarded-For-Port": "%DOWNSTREAM_REMOTE_PORT%",
-    "X-Forwarded-Host": "%REQ(:AUTHORITY)%",
-    "X-Real-IP": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "X-Forwarded-ELB-IP": "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
-    "X-Forwarded-TLS-Protocol": "%DOWNSTREAM_TLS_VERSION%",
-    "X-Forwarded-TLS-Cipher": "%DOWNSTREAM_TLS_CIPHER%",
-}
-"""Headers of ``insert_headers`` that are not there anyway."""
 _CLIENT: Final = {
     "header": {"key": "X-Forwarded-For", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
     "append_action": "APPEND_IF_EXISTS_OR_ADD",
@@ -51,26 +42,32 @@ def route_table(
     groups: Mapping[str, tuple[str, ...]],
 ) -> Message:
     """Every policy of the listener; last its default pool; no route (404) without one."""
-    ruled = [_ruled(policy, listener, targets) for policy in policies]
+    ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
     names = sorted({h for r in ruled for h in r.hosts})
     virtual = tuple(
         _virtual_host(f"{listener_id}/{n}", n, _concerning(n, ruled), listener, fallback) for n in names
     )
     virtual += (_virtual_host(f"{listener_id}/*", "*", _concerning("*", ruled), listener, fallback),)
+    inserted = inserted_headers(listener, loadbalancer)
     body: dict[str, Any] = {
         "name": listener_id,
         "virtual_hosts": virtual,
         "ignore_port_in_host_matching": True,
-        "request_headers_to_add": [_CLIENT, *_inserted(listener, loadbalancer)],
+        "request_headers_to_add": [_CLIENT, *inserted],
     }
+    if inserted:  # what cannot be filled in now must not be what the client wrote
+        body["request_headers_to_remove"] = [one["header"]["key"] for one in inserted]
     if rules := access(listener.ipgroup, groups):
         body["typed_per_filter_config"] = rules
     return Message(body)
 
 
-def _ruled(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> Ruled:
-    return Ruled(policy, hosts(policy), tuple(matches(policy)), action(policy, listener, targets))
+def _ruled(
+    policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
+) -> Ruled:
+    done = action(policy, listener, loadbalancer, targets)
+    return Ruled(policy, hosts(policy), tuple(matches(policy)), done)
 
 
 def _concerning(name: str, ruled: Iterable[Ruled]) -> tuple[tuple[Ruled, str | None], ...]:
@@ -118,12 +115,3 @@ def _precedence(listener: Listener, policy: Policy, host: str | None, way: Match
         return (first, number, policy.id)
     exact, length = _particular(host)
     return (first, not exact, -length, way.rank, -way.length, number, policy.id)
-
-
-def _inserted(listener: Listener, loadbalancer: LoadBalancer) -> list[dict[str, Any]]:
-    values = _INSERTED | {"X-Forwarded-ELB-ID": loadbalancer.id}
-    wanted = sorted(n for n, on in (listener.insert_headers or {}).items() if on is True and n in values)
-    return [
-        {"header": {"key": n, "value": values[n]}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for n in wanted
-    ]

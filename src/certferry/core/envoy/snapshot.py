@@ -6,26 +6,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from certferry.core.envoy.actions import Target
-from certferry.core.envoy.clusters import SERVED, cluster, endpoints, stickiness
+from certferry.core.envoy.clusters import SERVED, cluster, endpoints
 from certferry.core.envoy.listeners import http_listener, https_listener
 from certferry.core.envoy.match import hosts
-from certferry.core.envoy.message import TYPE, Message, Secret, plain, remembered
+from certferry.core.envoy.message import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SECRETS,
+    Message,
+    Secret,
+    plain,
+    remembered,
+)
 from certferry.core.envoy.routes import route_table
 from certferry.core.envoy.seats import CLIENT_CA, Place, places, seat
-from certferry.core.envoy.tls import suite
+from certferry.core.envoy.stickiness import stickiness
+from certferry.core.envoy.tls import negotiated
 from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
 from certferry.core.pem import Chain
-
-CLUSTERS: Final = f"{TYPE}envoy.config.cluster.v3.Cluster"
-ENDPOINTS: Final = f"{TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
-LISTENERS: Final = f"{TYPE}envoy.config.listener.v3.Listener"
-ROUTES: Final = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
-SECRETS: Final = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +38,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     default_tls_policy: str = "tls-1-2"
     """For an HTTPS listener that names none."""
+    access_log: bool = False
+    """Whether each request becomes a line in Envoy's working directory."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
@@ -78,7 +85,7 @@ def _listener(
 ) -> Message | None:
     """The listener, if it can be served; its secrets go to `secrets`."""
     if listener.protocol == "HTTP":
-        return http_listener(listener.id, loadbalancer, listener)
+        return http_listener(listener.id, loadbalancer, listener, options.access_log)
     if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
         return None
     sitting = places(listener, state.certificates, _hosts(listener.id, policies))
@@ -87,9 +94,8 @@ def _listener(
     _seated(sitting, state.certificates, secrets)
     if listener.tls_ciphers_policy is None:
         listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
-    return https_listener(
-        listener.id, loadbalancer, listener, sitting, suite(listener, state.security_policies)
-    )
+    tls = negotiated(listener, state.security_policies)
+    return https_listener(listener.id, loadbalancer, listener, sitting, tls, options.access_log)
 
 
 def _seated(
@@ -146,7 +152,7 @@ def _targets(
 ) -> Mapping[str, Target]:
     """Where policies can lead, by the id of a pool or a listener."""
     found = {
-        pool.id: Target(pool_id=pool.id, hash_policy=tuple(stickiness(pool)))
+        pool.id: Target(pool_id=pool.id, sticky=stickiness(pool))
         for pool in pools.values()
         if pool.protocol in SERVED
     }

@@ -1,7 +1,8 @@
-"""The TLS policies of the ELB in the words of Envoy's TLS library. Called by ``listeners``.
+"""The TLS policies of the ELB, and what Envoy's TLS library serves of each.
 
-Source: the vendor's table of policies (ELB, "TLS Security Policies"). BoringSSL refuses some of the
-suites in it, and one refused name fails a whole listener: those are left out.
+Called by ``listeners``; the ELB's API shows the same tables. Source: the vendor's table of policies
+(ELB, "TLS Security Policies"), suites by their OpenSSL names. BoringSSL has not all of the suites in
+it, and one name that it does not know fails a whole listener: those are left out, and said.
 """
 
 from __future__ import annotations
@@ -22,63 +23,108 @@ _GCM = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
 )
 _RSA_GCM = ("AES128-GCM-SHA256", "AES256-GCM-SHA384")
-_CBC = ("ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA256")
-_CBC_SHA1 = (
+_CBC_128 = ("ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA256")
+_RSA_CBC = ("AES128-SHA256", "AES256-SHA256")
+_CBC_256 = ("ECDHE-RSA-AES256-SHA384", "ECDHE-ECDSA-AES256-SHA384")
+_SHA1 = (
     "ECDHE-ECDSA-AES128-SHA",
     "ECDHE-RSA-AES128-SHA",
     "ECDHE-RSA-AES256-SHA",
     "ECDHE-ECDSA-AES256-SHA",
 )
 _RSA_SHA1 = ("AES128-SHA", "AES256-SHA")
-_STRICT = (*_GCM, *_RSA_GCM, *_CBC)
-_ALL = (*_STRICT, *_CBC_SHA1, *_RSA_SHA1)
+_TLS_1_3 = (
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_128_CCM_8_SHA256",
+    "TLS_AES_128_CCM_SHA256",
+)
+_STRICT = (*_GCM, *_RSA_GCM, *_CBC_128, *_RSA_CBC, *_CBC_256)
+_ALL = (*_STRICT, *_SHA1, *_RSA_SHA1)
+_FORWARD = (*_GCM, *_CBC_128, *_CBC_256)
 
 _VERSIONS: Final = {"TLSv1": "TLSv1_0", "TLSv1.1": "TLSv1_1", "TLSv1.2": "TLSv1_2", "TLSv1.3": "TLSv1_3"}
-_KNOWN: Final = frozenset(_ALL)
+PROTOCOLS: Final = tuple(_VERSIONS)
+"""The versions that a policy may list, oldest first."""
+SUITES: Final = (*_ALL, *_TLS_1_3)
+"""The suites that a policy may list."""
+UNSERVED: Final = frozenset({*_RSA_CBC, *_CBC_256, "TLS_AES_128_CCM_8_SHA256", "TLS_AES_128_CCM_SHA256"})
+"""Those that BoringSSL has not."""
+ALWAYS: Final = tuple(suite for suite in _TLS_1_3 if suite not in UNSERVED)
+"""With TLS 1.3 BoringSSL offers all of its suites for it, whichever are listed."""
 
 
-class Suite(msgspec.Struct, frozen=True):
-    """The oldest and newest version, and the cipher names for all but 1.3 (whose suites are fixed)."""
+def _named(versions: tuple[str, ...], suites: tuple[str, ...]) -> SecurityPolicy:
+    return SecurityPolicy(protocols=versions, ciphers=suites)
 
-    oldest: str
-    newest: str
+
+POLICIES: Final[Mapping[str, SecurityPolicy]] = {
+    "tls-1-0-inherit": _named(PROTOCOLS[:3], _ALL),
+    "tls-1-0": _named(PROTOCOLS[:3], _ALL),
+    "tls-1-1": _named(PROTOCOLS[1:3], _ALL),
+    "tls-1-2": _named(PROTOCOLS[2:3], _ALL),
+    "tls-1-2-strict": _named(PROTOCOLS[2:3], _STRICT),
+    "tls-1-2-fs": _named(PROTOCOLS[2:3], _FORWARD),
+    "tls-1-0-with-1-3": _named(PROTOCOLS, SUITES),
+    "tls-1-2-fs-with-1-3": _named(PROTOCOLS[2:], (*_FORWARD, *_TLS_1_3)),
+    "hybrid-policy-1-0": _named(PROTOCOLS[1:3], _ALL),
+    "tls-1-2-strict-no-cbc": _named(PROTOCOLS[2:3], _GCM),
+}
+"""The system policies, as the vendor lists them."""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What is really negotiated under a policy, and what of it is not: for its ``certferry`` object."""
+
+    protocols: tuple[str, ...]
     ciphers: tuple[str, ...]
+    missing_protocols: tuple[str, ...] = ()
+    missing_ciphers: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Envoy's TlsParameters."""
+        older = [cipher for cipher in self.ciphers if cipher not in _TLS_1_3]
         body: dict[str, Any] = {
-            "tls_minimum_protocol_version": self.oldest,
-            "tls_maximum_protocol_version": self.newest,
+            "tls_minimum_protocol_version": _VERSIONS[self.protocols[0]],
+            "tls_maximum_protocol_version": _VERSIONS[self.protocols[-1]],
         }
-        return body | ({"cipher_suites": list(self.ciphers)} if self.ciphers else {})
+        return body | ({"cipher_suites": older} if older else {})
 
 
-POLICIES: Final[Mapping[str, Suite]] = {
-    "tls-1-0-inherit": Suite("TLSv1_0", "TLSv1_2", _ALL),
-    "tls-1-0": Suite("TLSv1_0", "TLSv1_2", _ALL),
-    "tls-1-1": Suite("TLSv1_1", "TLSv1_2", _ALL),
-    "tls-1-2": Suite("TLSv1_2", "TLSv1_2", _ALL),
-    "tls-1-2-strict": Suite("TLSv1_2", "TLSv1_2", _STRICT),
-    "tls-1-2-strict-no-cbc": Suite("TLSv1_2", "TLSv1_2", _GCM),
-    "tls-1-0-with-1-3": Suite("TLSv1_0", "TLSv1_3", _ALL),
-    "tls-1-2-fs": Suite("TLSv1_2", "TLSv1_2", (*_GCM, *_CBC)),
-    "tls-1-2-fs-with-1-3": Suite("TLSv1_2", "TLSv1_3", (*_GCM, *_CBC)),
-    "hybrid-policy-1-0": Suite("TLSv1_1", "TLSv1_2", _ALL),
-}
+def served(policy: SecurityPolicy) -> Served:
+    """What Envoy serves of `policy`: never a version or an older suite that it does not list.
+
+    Envoy knows a range of versions: of a list with a gap it gets the newest unbroken part. Versions
+    up to 1.2 need a suite of their own; where none is left they are not offered. A policy of which
+    nothing can be served is served as TLS 1.2 with the strongest suites, for a listener has to have something.
+    """
+    known = [c for c in dict.fromkeys(policy.ciphers) if c in SUITES and c not in UNSERVED]
+    older = tuple(c for c in known if c not in _TLS_1_3)
+    versions = _unbroken([v for v in PROTOCOLS if v in policy.protocols and (older or v == "TLSv1.3")])
+    if not versions:
+        versions, older = ("TLSv1.2",), _GCM
+    offered = (older if versions != ("TLSv1.3",) else ()) + (ALWAYS if "TLSv1.3" in versions else ())
+    return Served(
+        protocols=versions,
+        ciphers=offered,
+        missing_protocols=tuple(v for v in policy.protocols if v not in versions),
+        missing_ciphers=tuple(c for c in policy.ciphers if c not in offered),
+    )
 
 
-def suite(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> Suite:
-    """What `listener` negotiates: its custom policy, else its named one, else the default."""
+def negotiated(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> Served:
+    """For `listener`: its custom policy, else its named one, else the default."""
     own = custom.get(listener.security_policy_id or "")
-    return _custom(own) if own else POLICIES.get(listener.tls_ciphers_policy or "", POLICIES[DEFAULT])
+    return served(own or POLICIES.get(listener.tls_ciphers_policy or "", POLICIES[DEFAULT]))
 
 
-def _custom(policy: SecurityPolicy) -> Suite:
-    offered = [_VERSIONS[p] for p in _VERSIONS if p in policy.protocols]
-    ciphers = tuple(c for c in policy.ciphers if c in _KNOWN)
-    if not offered:
-        return POLICIES[DEFAULT]
-    # Without a cipher that we can serve, the older versions would be offered with Envoy's own list.
-    if not ciphers and offered[-1] == "TLSv1_3":
-        offered = offered[-1:]
-    return Suite(offered[0], offered[-1], ciphers or (_GCM if offered[-1] != "TLSv1_3" else ()))
+def _unbroken(versions: list[str]) -> tuple[str, ...]:
+    """The newest of `versions` without a gap."""
+    found: list[str] = []
+    for version in reversed(PROTOCOLS):
+        if version in versions:
+            found.insert(0, version)
+        elif found:
+            break
+    return tuple(found)

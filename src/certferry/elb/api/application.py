@@ -8,9 +8,10 @@ is on the path of every rotation.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -43,7 +44,7 @@ from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknow
 from certferry.elb.identity.auth import Logins, authenticated
 from certferry.elb.identity.signature import Presented
 from certferry.elb.identity.users import Identity
-from certferry.elb.plane.ledger import SeatStatus
+from certferry.elb.plane.report import Report, Reporter, no_data_plane
 from certferry.elb.store.store import Stale, Store
 from certferry.latest import Latest
 from certferry.settings import ElbSettings
@@ -78,8 +79,8 @@ class Elb:
     """Under which URL clients reach it."""
     changes: Latest[int] = field(default_factory=lambda: Latest(0))
     """Counts commits; ``events.ENDED`` when the service ends."""
-    seats: Callable[[], Mapping[str, SeatStatus]] = dict
-    """What Envoy said about each seat."""
+    plane: Reporter = no_data_plane
+    """How the data plane is, when asked."""
 
 
 def application(elb: Elb) -> FastAPI:
@@ -89,7 +90,7 @@ def application(elb: Elb) -> FastAPI:
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.add_api_route("/healthz", _healthz, methods=["GET"], summary="Whether the service answers")
+    app.add_api_route("/healthz", _healthz(elb), methods=["GET"], summary="Whether the service answers")
     app.add_api_route("/versions", _versions, methods=["GET"], summary="List API versions")
     app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
     for path, method, endpoint, summary in keystone.endpoints(elb):
@@ -150,7 +151,7 @@ def _answered(elb: Elb, route: Route, request: Request, presented: Presented, re
         path=request.path_params,
         query=tuple(parse_qsl(presented.query, keep_blank_values=True)),
         body=presented.body,
-        seats=elb.seats,
+        plane=functools.cache(elb.plane),  # one look for each answer
     )
     answer = route.handler(call)
     if route.method != "GET":
@@ -219,8 +220,22 @@ async def _broken(request: Request, error: Exception) -> Response:
     return failure(Refused(500, "ELB.8906", "Internal error; see the service's log"), request_id)
 
 
-async def _healthz(request: Request) -> Response:
-    return _json(200, {"status": "ok"}, secrets.token_hex(16))
+def _healthz(elb: Elb) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        """Whether the API answers; how Envoy is stands beside, and takes nothing from the 200."""
+        report = await run_in_threadpool(elb.plane)
+        return _json(200, {"status": "ok", **_plane(report)}, secrets.token_hex(16))
+
+    return answer
+
+
+def _plane(report: Report) -> dict[str, Any]:
+    if report.envoy is None:
+        return {}
+    envoy = {"state": report.envoy.state, "restarts": report.envoy.restarts}
+    if report.envoy.sentence:
+        envoy["sentence"] = report.envoy.sentence
+    return {"envoy": envoy, "connected": list(report.connected)}
 
 
 async def _versions(request: Request) -> Response:

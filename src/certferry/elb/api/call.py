@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.elb.errors import Refused, malformed, missing, over_quota
 from certferry.elb.identity.actor import Actor
-from certferry.elb.plane.ledger import SeatStatus
+from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.store.store import Store, Transaction
 from certferry.elb.store.world import Row, World
 from certferry.settings import ElbSettings
@@ -35,8 +35,8 @@ class Call:
     """The variables of the path."""
     query: tuple[tuple[str, str], ...]
     body: bytes
-    seats: Callable[[], Mapping[str, SeatStatus]] = dict
-    """What Envoy said about each seat."""
+    plane: Reporter = no_data_plane
+    """How the data plane is, when asked."""
 
     @property
     def world(self) -> World:

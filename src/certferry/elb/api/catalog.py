@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from certferry.core.envoy.tls import POLICIES, served
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.listing import Resource, Wire, filtered, paged
-from certferry.elb.api.tls import TLS_POLICIES
+from certferry.elb.api.tls import TLS_POLICIES, served_object
 from certferry.elb.errors import missing
 from certferry.elb.store.schema import RESOURCES
 from certferry.elb.store.world import Row, World
@@ -28,6 +29,7 @@ def system_security_policies(call: Call) -> Answer:
                     "protocols": " ".join(protocols),
                     "ciphers": ":".join(ciphers),
                     "project_id": call.actor.project_id,
+                    "certferry": served_object(served(POLICIES[name])),
                 }
                 for name, (protocols, ciphers) in TLS_POLICIES.items()
             ]

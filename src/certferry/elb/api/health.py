@@ -1,13 +1,19 @@
-"""How members and policies are, as far as the store knows."""
+"""How members and policies are: what the store knows, and what the data plane found out."""
 
 from __future__ import annotations
 
+from certferry.elb.plane.report import Report
 from certferry.elb.store.world import Row, World
 
 
-def member_status(world: World, member: Row) -> str:
-    """NO_MONITOR without a health monitor; with one INITIAL, until the data plane reports results."""
-    return "INITIAL" if world.find("healthmonitor", "pool_id", member.data["pool_id"]) else "NO_MONITOR"
+def member_status(report: Report, world: World, member: Row) -> str:
+    """NO_MONITOR where nothing is checked; INITIAL until the first check; then ONLINE or OFFLINE."""
+    monitors = world.find("healthmonitor", "pool_id", member.data["pool_id"])
+    if not (monitors and monitors[0].data["admin_state_up"]):
+        return "NO_MONITOR"
+    key = (member.data["pool_id"], member.data["address"], member.data["protocol_port"])
+    passes = report.members.get(key)
+    return "INITIAL" if passes is None else "ONLINE" if passes else "OFFLINE"
 
 
 def policy_status(world: World, policy: Row) -> str:

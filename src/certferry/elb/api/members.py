@@ -60,7 +60,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 def render(call: Call, world: World, row: Row) -> Wire:
     """A member as answers show it."""
-    data, status = row.data, member_status(world, row)
+    data, status = row.data, member_status(call.plane(), world, row)
     return {
         "id": row.id,
         "project_id": row.project_id,

@@ -6,6 +6,7 @@ from typing import Any
 
 from certferry.elb.api.call import Answer, Call, asked
 from certferry.elb.api.health import member_status, policy_status
+from certferry.elb.plane.report import Report
 from certferry.elb.store.world import Row, World
 
 Wire = dict[str, Any]
@@ -13,33 +14,40 @@ Wire = dict[str, Any]
 
 def statuses(call: Call) -> Answer:
     """GET …/statuses."""
-    world = call.world
+    world, report = call.world, call.plane()
     row = asked(call, world, "loadbalancer")
     listeners = world.find("listener", "loadbalancer_id", row.id)
     pools = world.find("pool", "loadbalancer_id", row.id)
     tree = {
         **_state(row, "ONLINE"),
-        "listeners": [_listener(world, one) for one in listeners],
-        "pools": [_pool(world, one) for one in pools],
+        "listeners": [_listener(report, world, one) for one in listeners],
+        "pools": [_pool(report, world, one) for one in pools],
     }
     tree["operating_status"] = _operating(row, tree["listeners"] + tree["pools"])
+    if report.envoy is not None and not report.envoy.serves and not report.connected:
+        # the vendor's tree has no word for a load balancer that does not serve at all
+        tree |= {"operating_status": "DEGRADED", "certferry": {"troubles": [report.envoy.sentence]}}
     return Answer(200, {"statuses": {"loadbalancer": tree}})
 
 
-def _listener(world: World, row: Row) -> Wire:
+def _listener(report: Report, world: World, row: Row) -> Wire:
     policies = world.find("l7policy", "listener_id", row.id)
     used = {
         row.data["default_pool_id"],
         *(policy.data["redirect_pool_id"] for policy in policies),
         *(share["pool_id"] for policy in policies for share in policy.data["redirect_pools_config"] or ()),
     }
-    pools = [_pool(world, pool) for one in sorted(filter(None, used)) if (pool := world.get("pool", one))]
+    pools = [
+        _pool(report, world, pool) for one in sorted(filter(None, used)) if (pool := world.get("pool", one))
+    ]
     shown = [_policy(world, policy) for policy in policies]
-    broken = any(policy["provisioning_status"] == "ERROR" for policy in shown)
+    troubles = report.troubles(row.id)
+    broken = bool(troubles) or any(policy["provisioning_status"] == "ERROR" for policy in shown)
     return {
         **_state(row, "DEGRADED" if broken else _operating(row, pools)),
         "pools": pools,
         "l7policies": shown,
+        **({"certferry": {"troubles": list(troubles)}} if troubles else {}),
     }
 
 
@@ -54,7 +62,7 @@ def _policy(world: World, row: Row) -> Wire:
     }
 
 
-def _pool(world: World, row: Row) -> Wire:
+def _pool(report: Report, world: World, row: Row) -> Wire:
     monitors = world.find("healthmonitor", "pool_id", row.id)
     members = [
         {
@@ -62,7 +70,7 @@ def _pool(world: World, row: Row) -> Wire:
             "address": member.data["address"],
             "protocol_port": member.data["protocol_port"],
             "provisioning_status": "ACTIVE",
-            "operating_status": member_status(world, member),
+            "operating_status": member_status(report, world, member),
         }
         for member in world.find("member", "pool_id", row.id)
     ]

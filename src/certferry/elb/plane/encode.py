@@ -14,10 +14,16 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file_log
+from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2 as _metadata
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as _rbac
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
+from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _http
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _filter_state
+from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as _raw
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _options
@@ -34,7 +40,20 @@ KINDS: Final[Mapping[str, Any]] = {
     LISTENERS: Listener,
     ROUTES: RouteConfiguration,
 }
-NAMED_BY_TYPE_URL: Final = (_http, _inspector, _options, _rbac, _router, _tls)
+NAMED_BY_TYPE_URL: Final = (
+    _cookie,
+    _file_log,
+    _filter_state,
+    _http,
+    _inspector,
+    _metadata,
+    _options,
+    _raw,
+    _rbac,
+    _router,
+    _session,
+    _tls,
+)
 """Imported so that protobuf knows the messages which resources hold as Any."""
 
 _LENGTH_DELIMITED: Final = 2

@@ -16,30 +16,31 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import msgspec
 import structlog
 
-from certferry.elb.plane.bootstrap import (
-    EnvoyMissingError,
-    EnvoyOptions,
-    Sockets,
-    bootstrap,
-    command,
-    digest,
-    find_binary,
-)
+from certferry.elb.plane.admin import Admin, Unanswered
+from certferry.elb.plane.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
+from certferry.elb.plane.bootstrap import Sockets, bootstrap, command, digest
 from certferry.elb.plane.process import Identity, identify
+from certferry.elb.plane.report import EnvoyStatus
 from certferry.elb.plane.rundir import private_directory
+from certferry.settings import EnvoyOptions
 
 _log = structlog.get_logger(__name__)
 _POLL: Final = 0.1
 _PATIENCE: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0
 _STEADY: Final = 10.0
 """Seconds of life after which an exit is no longer part of a series."""
+_LAST_WORDS: Final = 400
+"""Bytes of Envoy's log that are quoted when it ends."""
 _LOG_LIMIT: Final = 16 << 20
+
+
+class _NoEnvoy(Exception):
+    """Nothing can be started now; the status says why."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -49,19 +50,11 @@ class Record(msgspec.Struct, frozen=True):
     digest: str
 
 
-class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How Envoy is: ``running``, ``adopted``, ``restarting``, ``stopped`` or ``missing``."""
-
-    state: str
-    pid: int | None = None
-    restarts: int = 0
-    sentence: str = ""
-
-
 class EnvoySupervisor:
     """One Envoy, with its files in `directory` and its sockets in the (short) `run_directory`."""
 
     def __init__(self, directory: Path, run_directory: Path, xds_socket: Path, options: EnvoyOptions) -> None:
+        self._directory = directory
         self._record = directory / "envoy.json"
         self._bootstrap = directory / "envoy-bootstrap.json"
         self._log = directory / "envoy.log"
@@ -71,30 +64,22 @@ class EnvoySupervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._status = EnvoyStatus(state="stopped")
+        self.admin = Admin(self._sockets.admin)
 
     async def start(self) -> None:
-        """Adopts the Envoy that runs, or starts one; then keeps it running until ``stop``."""
-        try:
-            wanted = self._write_bootstrap()
-        except EnvoyMissingError as missing:
-            self._status = EnvoyStatus(state="missing", sentence=str(missing))
-            _log.error("envoy_missing", problem=str(missing))
-            return
-        before = self._read_record()
-        if before is not None and before.process.alive() and before.digest == wanted:
-            self._process = before.process
-            self._set("adopted")
-        else:
-            if before is not None:
-                await _end(before.process)
-            await self._end_unrecorded()
-            self._spawn(wanted)
-        self._watch = asyncio.create_task(self._keep(wanted))
+        """Adopts the Envoy that runs, or starts one; then keeps it running until ``stop``.
+
+        Never raises for want of an Envoy: the API has to be up for people to see what is wrong.
+        """
+        with contextlib.suppress(_NoEnvoy):
+            await self._adopt_or_spawn()
+        self._watch = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Ends Envoy."""
+        """Ends Envoy: no new connections, requests under way may end, then it is gone."""
         self.release()
         if self._process is not None:
+            await self._drain()
             await _end(self._process, self._child)
             self._record.unlink(missing_ok=True)
         self._process, self._child = None, None
@@ -110,20 +95,36 @@ class EnvoySupervisor:
         """How it is now."""
         return self._status
 
-    async def admin(self, path: str, method: str = "GET") -> str:
-        """An answer of Envoy's admin interface; raises aiohttp.ClientError if there is none."""
-        connector = aiohttp.UnixConnector(self._sockets.admin)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://envoy{path}") as answer,
-        ):
-            return await answer.text()
+    async def _adopt_or_spawn(self) -> None:
+        """Raises ``_NoEnvoy`` when there is none that can be run."""
+        binary = self._find()
+        wanted = self._write_bootstrap(binary)
+        before = self._read_record()
+        if before is not None and before.process.alive() and before.digest == wanted:
+            self._process = before.process
+            self._set("adopted")
+            return
+        if before is not None:
+            await _end(before.process)
+        await self._end_unrecorded()
+        self._spawn(binary, wanted)
 
-    def _write_bootstrap(self) -> str:
-        binary = find_binary()
+    def _find(self) -> Path:
+        try:
+            return usable_binary(self._options.binary)
+        except (EnvoyMissingError, EnvoyUnusableError) as problem:
+            state = "missing" if isinstance(problem, EnvoyMissingError) else "unusable"
+            if self._status.sentence != str(problem):
+                _log.error(f"envoy_{state}", problem=str(problem))
+            self._process, self._child = None, None
+            self._status = EnvoyStatus(state=state, restarts=self._status.restarts, sentence=str(problem))
+            raise _NoEnvoy from None
+
+    def _write_bootstrap(self, binary: Path) -> str:
         body = msgspec.json.encode(bootstrap(self._sockets, self._options))
         _write(self._bootstrap, body)
-        return digest(binary, binary.stat().st_mtime_ns, body, self._options)
+        line = command(binary, self._bootstrap, self._options)
+        return digest(binary.stat().st_mtime_ns, body, *line)
 
     def _read_record(self) -> Record | None:
         try:
@@ -131,54 +132,109 @@ class EnvoySupervisor:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def _spawn(self, wanted: str) -> None:
+    def _spawn(self, binary: Path, wanted: str) -> None:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.1"))
         with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             _raise_file_limit()
             self._child = subprocess.Popen(
-                command(find_binary(), self._bootstrap, self._options),
+                command(binary, self._bootstrap, self._options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd="/",
+                cwd=self._directory,  # its access log is there
                 env={"PATH": os.defpath},
                 start_new_session=True,
+                umask=0o077,
             )
         self._process = identify(self._child.pid)
         if self._process is not None:
             _write(self._record, msgspec.json.encode(Record(self._process, wanted)))
         self._set("running")
 
-    async def _keep(self, wanted: str) -> None:
-        """Starts it again whenever it ends, with pauses that grow while it does not live long."""
+    async def _keep(self) -> None:
+        """Starts it again whenever it ends, with pauses that grow while it does not live long.
+
+        A series of ends is one line in the log; the status says the rest.
+        """
         clock = asyncio.get_running_loop().time
-        delay, since = _FIRST_DELAY, clock()
+        delay, since, told = _FIRST_DELAY, clock(), False
         while True:
             await asyncio.sleep(self._pause())
             if self._lives():
+                if told and clock() - since > _STEADY:
+                    _log.info("envoy_steady", restarts=self._status.restarts)
+                    told = False
                 continue
-            delay = _FIRST_DELAY if clock() - since > _STEADY else min(2 * delay, _LONGEST_DELAY)
-            code = self._child.returncode if self._child is not None else None
-            _log.warning("envoy_ended", exit_code=code, again_in=delay, log=str(self._log))
-            restarts = self._status.restarts + 1
-            self._status = EnvoyStatus(
-                state="restarting", restarts=restarts, sentence=f"Envoy ended; see {self._log}."
-            )
+            steady = clock() - since > _STEADY
+            delay = _FIRST_DELAY if steady else min(2 * delay, _LONGEST_DELAY)
+            if self._was_there():
+                words = self._last_words()
+                if steady or not told:
+                    _log.error(
+                        "envoy_ended", exit_code=self._exit_code(), last_words=words, log=str(self._log)
+                    )
+                    told = True
+                self._ended(words, delay)
             await asyncio.sleep(delay)
             since = clock()
-            try:
-                self._spawn(wanted)
-            except OSError as error:
-                self._process, self._child = None, None
-                self._status = msgspec.structs.replace(
-                    self._status, sentence=f"Envoy does not start: {error}."
-                )
+            with contextlib.suppress(_NoEnvoy):
+                await self._again()
+
+    def _ended(self, words: str, delay: float) -> None:
+        code = self._exit_code()
+        self._status = EnvoyStatus(
+            state="restarting",
+            restarts=self._status.restarts + 1,
+            sentence=f"Envoy ended{f' with code {code}' if code is not None else ''}: {words or 'no last words'}. "
+            f"It is started again in {delay:g} s. See {self._log}.",
+        )
+
+    async def _again(self) -> None:
+        try:
+            if self._was_there():
+                binary = self._find()
+                self._spawn(binary, self._write_bootstrap(binary))
+            else:
+                await self._adopt_or_spawn()
+        except OSError as error:
+            self._process, self._child = None, None
+            self._status = msgspec.structs.replace(
+                self._status, state="restarting", sentence=f"Envoy does not start: {error}."
+            )
+
+    def _exit_code(self) -> int | None:
+        return self._child.returncode if self._child is not None else None
+
+    def _last_words(self) -> str:
+        """The last line of Envoy's log that says something."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(0, self._log.stat().st_size - _LAST_WORDS))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1].strip() if lines else ""
+
+    async def _drain(self) -> None:
+        """Takes no more connections, asks clients to leave, waits while requests are under way."""
+        end = asyncio.get_running_loop().time() + self._options.end_seconds
+        try:
+            await self.admin.ask("/healthcheck/fail", "POST")  # from now on each answer says: close
+            await self.admin.ask("/drain_listeners", "POST")
+            while await self.admin.requests() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL)
+        except Unanswered:
+            return
 
     def _pause(self) -> float:
         if self._child is None and self._process is not None and not self._process.cheap:
             return 10 * _POLL
         return _POLL
+
+    def _was_there(self) -> bool:
+        """Whether one was started or adopted: a child that ends at once has no identity."""
+        return self._child is not None or self._process is not None
 
     def _lives(self) -> bool:
         if self._child is not None:
@@ -188,18 +244,11 @@ class EnvoySupervisor:
     async def _end_unrecorded(self) -> None:
         """Ends an Envoy on our sockets that the record does not know (we died between start and record)."""
         try:
-            await self.admin("/quitquitquit", "POST")
-        except (aiohttp.ClientError, OSError):
+            await self.admin.ask("/quitquitquit", "POST")
+        except Unanswered:
             return
-        while await self._answers():  # noqa: ASYNC110 (another process's end is no event of ours)
+        while await self.admin.answers():  # noqa: ASYNC110 (another process's end is no event of ours)
             await asyncio.sleep(_POLL)
-
-    async def _answers(self) -> bool:
-        try:
-            await self.admin("/ready")
-        except (aiohttp.ClientError, OSError):
-            return False
-        return True
 
     def _set(self, state: str) -> None:
         pid = self._process.pid if self._process is not None else None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import msgspec
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,13 +21,16 @@ class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of the chain that Envoy accepted last."""
     error: str = ""
     """Why `digest` is not accepted, in Envoy's words or ours."""
+    since: datetime | None = None
+    """When this word was said; None for what Envoy had before we met it."""
 
 
 class Ledger:
     """Statuses by seat, and refusals of other resources by (type URL, name)."""
 
-    def __init__(self, generation: int = 0) -> None:
+    def __init__(self, generation: int = 0, clock: Callable[[], datetime] = _now) -> None:
         self._generation = generation
+        self._clock = clock
         self._met: dict[str, str] = {}
         self.seats: dict[str, SeatStatus] = {}
         self.refusals: dict[tuple[str, str], str] = {}
@@ -46,7 +54,7 @@ class Ledger:
         before = self.seats.get(seat)
         accepted = before.accepted if before else None
         error = before.error if before and before.digest == digest else ""
-        self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+        self._say(seat, digest, accepted, error)
 
     def reported(self, versions: Mapping[str, str]) -> None:
         """What Envoy says it has, when it meets us for the first time."""
@@ -60,7 +68,7 @@ class Ledger:
         if before is not None:
             newest = before.digest == digest
             error = "" if newest else before.error
-            self.seats[seat] = SeatStatus(digest=before.digest, accepted=digest, error=error)
+            self._say(seat, before.digest, digest, error)
 
     def refused(self, seat: str, digest: str, error: str) -> None:
         """Envoy, or we before it, would not have it."""
@@ -68,7 +76,7 @@ class Ledger:
         self._refused[seat] = (digest, self.refusals_of(seat, digest) + 1)
         accepted = before.accepted if before else None
         if before is None or before.digest == digest:
-            self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error)
+            self._say(seat, digest, accepted, error)
 
     def spoiled(self, seat: str, digest: str) -> None:
         """It was in a response that was refused, by its own fault or another's."""
@@ -78,3 +86,6 @@ class Ledger:
         """The seat is no more."""
         self.seats.pop(seat, None)
         self._refused.pop(seat, None)
+
+    def _say(self, seat: str, digest: str, accepted: str | None, error: str) -> None:
+        self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error, since=self._clock())

@@ -112,7 +112,7 @@ def _pool(world: World, identifier: str) -> model.Pool | None:
     row = world.get("pool", identifier)
     if row is None:
         return None
-    monitors = world.find("healthmonitor", "pool_id", identifier)
+    monitors = [m for m in world.find("healthmonitor", "pool_id", identifier) if m.data["admin_state_up"]]
     return msgspec.convert(
         {
             **row.data,

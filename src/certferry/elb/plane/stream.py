@@ -16,6 +16,7 @@ import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret, Snapshot
+from certferry.core.model import State
 from certferry.core.pem import PrivateKey
 from certferry.elb.plane.encode import Encoder, secret
 from certferry.elb.plane.ledger import Ledger
@@ -35,6 +36,8 @@ class World(msgspec.Struct, frozen=True, eq=False):
 
     snapshot: Snapshot
     keys: Mapping[str, PrivateKey]
+    state: State = State()
+    """What `snapshot` was made of."""
 
     def of(self, kind: str) -> Mapping[str, Message]:
         """Resources of a type other than secrets, by name."""

@@ -1,13 +1,15 @@
 """The xDS server: carries every new state, with its keys, to Envoy. Started by the ELB's program.
 
 It listens on a Unix socket in a directory that only its owner may enter, for whoever opens a stream
-gets the private keys. It never waits for Envoy: each stream finds out for itself what is due.
+gets the private keys (``remote`` lets Envoys of other machines in). It never waits for Envoy: each
+stream finds out for itself what is due.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +28,9 @@ from certferry.latest import Latest
 
 _log = structlog.get_logger(__name__)
 _GENERATIONS: Final = 61
-_OPTIONS: Final = (
+LOCAL: Final = "local"
+"""The name of our own Envoy."""
+GRPC_OPTIONS: Final = (
     # A subscription names every seat of an Envoy.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", -1),
@@ -38,22 +42,22 @@ _OPTIONS: Final = (
 
 
 class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
-    """Serves the newest of `publications` over incremental ADS."""
+    """Serves the newest of `publications` over incremental ADS: all of it to our own Envoy."""
 
     def __init__(self, publications: Latest[Publication], options: Options | None = None) -> None:
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
-        self._ledger = Ledger(generation=2 + os.getpid() % _GENERATIONS)
+        self._ledgers: dict[str, Ledger] = {}
+        self._connected: Counter[str] = Counter()
         self._server: Any = None
         self._follower: asyncio.Task[None] | None = None
-        self._worlds = Latest(self._world(publications.value))
-        self.streams = 0
-        """Envoys connected now."""
+        self.worlds = Latest(self._world(publications.value))
+        """What there is for Envoys to have, of all load balancers."""
 
     async def start(self, socket: Path) -> None:
         """Listens on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=GRPC_OPTIONS)
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
         private_directory(socket.parent)
         socket.unlink(missing_ok=True)  # noqa: ASYNC240 (as below)
@@ -69,38 +73,59 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         if self._server is not None:
             await self._server.stop(grace=None)
 
+    def ledger(self, name: str = LOCAL) -> Ledger:
+        """What the Envoy of that name said."""
+        if name not in self._ledgers:
+            self._ledgers[name] = Ledger(generation=2 + os.getpid() % _GENERATIONS)
+        return self._ledgers[name]
+
     def status(self) -> Mapping[str, SeatStatus]:
-        """What Envoy said about the certificate on each seat."""
-        return dict(self._ledger.seats)
+        """What our own Envoy said about the certificate on each seat."""
+        return dict(self.ledger().seats)
 
     def refusals(self) -> Mapping[tuple[str, str], str]:
-        """Why Envoy refused other resources, by (type URL, name): a listener's port is taken, say."""
-        return dict(self._ledger.refusals)
+        """Why it refused other resources, by (type URL, name): a listener's port is taken, say."""
+        return dict(self.ledger().refusals)
+
+    def connected(self) -> tuple[str, ...]:
+        """Names of the Envoys that have a stream now."""
+        return tuple(sorted(name for name, count in self._connected.items() if count))
+
+    def speaking(self) -> Mapping[str, Ledger]:
+        """The ledgers of the Envoys that are connected, and of ours, which others may be told of when it is not."""
+        return {name: self.ledger(name) for name in {LOCAL, *self.connected()}}
 
     async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
         self, requests: AsyncIterator[Any], _context: Any
     ) -> AsyncIterator[Any]:
         """One stream, for as long as the Envoy at its other end lives."""
-        stream = Stream(self._worlds, self._encoder, self._ledger)
+        async for response in self.serve(LOCAL, self.worlds, requests):
+            yield response
+
+    async def serve(
+        self, name: str, worlds: Latest[World], requests: AsyncIterator[Any]
+    ) -> AsyncIterator[Any]:
+        """A stream of the Envoy `name`, which gets `worlds`."""
+        stream = Stream(worlds, self._encoder, self.ledger(name))
         follower = asyncio.create_task(stream.follow())
         receiver = asyncio.create_task(stream.receive(requests))
         receiver.add_done_callback(stream.end)
-        self.streams += 1
+        self._connected[name] += 1
         try:
             async for response in stream.responses():
                 yield response
             await receiver
         finally:
-            self.streams -= 1
+            self._connected[name] -= 1
             follower.cancel()
             receiver.cancel()
 
     async def _follow(self) -> None:
         async for publication in self._publications.values():
             try:
-                self._worlds.set(self._world(publication))
+                self.worlds.set(self._world(publication))
             except Exception:  # noqa: BLE001 (the loop: Envoy keeps the last good world, loudly)
                 _log.exception("envoy_snapshot_failed")
 
     def _world(self, publication: Publication) -> World:
-        return World(snapshot(publication.state, self._options), publication.keys)
+        return World(snapshot(publication.state, self._options), publication.keys, publication.state)

@@ -28,6 +28,8 @@ _PRAGMAS: Final = (
     "secure_delete=ON",
     "wal_autocheckpoint=0",  # by ``checkpoint``: no request waits for it
 )
+_APPEND_ONLY: Final = ("audit", "audit_names")
+"""Tables whose rows nobody changes or deletes, not even by mistake."""
 
 
 class StoreUnusable(Exception):
@@ -118,6 +120,12 @@ def _migrate(engine: Engine, path: Path) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        for table in _APPEND_ONLY:
+            for verb in ("UPDATE", "DELETE"):
+                connection.exec_driver_sql(
+                    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+                )
 
 
 def _schema(connection: Connection) -> str | None:

@@ -94,7 +94,7 @@ def oldest(connection: Connection) -> Mapping[str, int]:
     """The number of the oldest kept content by certificate."""
     table = schema.certificate_versions
     query = select(table.c.certificate_id, func.min(table.c.version)).group_by(table.c.certificate_id)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def opened(row: Any, seal: Seal) -> Content:

@@ -7,7 +7,7 @@ events back. Every refusal is a ``Refused`` that travels up to there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from certferry.kube.server.addresses import Addresses
 from certferry.kube.server.auth import Action
 from certferry.kube.server.documents import Documents
 from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.managed import Writer
 from certferry.kube.server.registry import Decision, Registry, Step
 from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
 from certferry.kube.server.status import (
@@ -80,6 +81,12 @@ class Api:
         # A namespace itself is asked for in itself, as the real authoriser sees it.
         space = target.name if target.kind.name == "Namespace" else target.namespace
         auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
+        answer = await self._act(request, target, verb)
+        if target.kind.deprecated and isinstance(answer, Answer):
+            return msgspec.structs.replace(answer, warnings=(target.kind.deprecated, *answer.warnings))
+        return answer
+
+    async def _act(self, request: Request, target: Target, verb: str) -> Answer | AsyncIterator[bytes]:
         match verb:
             case "get":
                 return self._get(request, target)
@@ -196,14 +203,16 @@ class Api:
         meta = found.setdefault("metadata", {})
         if target.namespace:
             self._check_namespace(kind, target.namespace, str(meta.get("name", "")))
+        who = request.writer(self._clock(), "")
         generated = bool(meta.get("generateName")) and not meta.get("name")
         for _ in range(8):
             if generated:
                 meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            prepared = writes.prepare(kind, found, target.namespace, self._clock())
+            prepared = writes.prepare(kind, found, target.namespace, who)
             try:
+                there = Target(kind, target.namespace, prepared["metadata"]["name"])
                 body = await self._carry_out(
-                    request, kind, prepared["metadata"], writes.create(kind, prepared, self._finish(kind))
+                    request, there, writes.create(kind, prepared, self._finish(kind))
                 )
             except Refused as taken:
                 if not generated or taken.reason != "AlreadyExists":
@@ -234,15 +243,26 @@ class Api:
     async def _change(self, request: Request, target: Target) -> Answer:
         kind, warnings = target.kind, bodies.Warnings()
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        finish = self._finish(kind) if not target.subresource else writes.nothing_more
+        who = request.writer(self._clock(), target.subresource)
+        if request.method == "PATCH" and request.media == bodies.APPLY:
+            return await self._apply(request, target, finish, who)
         change = self._replacement(request, kind, warnings)
-        if target.subresource:
-            decide = writes.update_status(kind, target.name, change)
-        else:
-            decide = writes.update(kind, target.name, change, self._finish(kind))
-        body = await self._carry_out(
-            request, kind, {"namespace": target.namespace, "name": target.name}, decide
-        )
+        decide = writes.update(kind, target.name, change, finish, who)
+        body = await self._carry_out(request, target, decide)
         return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+
+    async def _apply(self, request: Request, target: Target, finish: writes.Finish, who: Writer) -> Answer:
+        kind = target.kind
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        config = bodies.applied(request.body, kind, f"{target.namespace}/{target.name}")
+        there = (target.namespace, target.name)
+        made = self._registry.get(kind, *there) is None
+        if made and target.namespace:
+            self._check_namespace(kind, target.namespace, target.name)
+        decide = writes.apply(kind, there, config, finish, who, force=request.flag("force"))
+        body = await self._carry_out(request, target, decide)
+        return Answer(tables.one(view, kind, body, self._clock()), 201 if made else 200)
 
     def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
         if request.method == "PATCH":
@@ -250,11 +270,9 @@ class Api:
         found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
         return lambda _: found
 
-    async def _carry_out(
-        self, request: Request, kind: Kind, meta: Mapping[str, Any], decide: Decision
-    ) -> bytes:
+    async def _carry_out(self, request: Request, target: Target, decide: Decision) -> bytes:
         """The body of the object after `decide`; a dry run only decides."""
-        namespace, name = meta.get("namespace", ""), meta["name"]
+        kind, namespace, name = target.kind, target.namespace, target.name
         if request.dry:
             outcome = decide(self._registry.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}

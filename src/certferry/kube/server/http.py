@@ -93,6 +93,7 @@ class Front:
                 media=request.headers.get("Content-Type", "").partition(";")[0].strip(),
                 body=await _body(request),
                 host=request.host,
+                agent=request.headers.get("User-Agent", ""),
             )
         )
 

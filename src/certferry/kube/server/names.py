@@ -107,6 +107,13 @@ def data_key(value: str) -> list[str]:
     return wrong
 
 
+def path_segment(value: str) -> list[str]:
+    """The name of a role or a binding: anything that can stand in a path."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{part}'" for part in "/%" if part in value]
+
+
 def port_number(value: int) -> list[str]:
     """A port, from 1 to 65535."""
     return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]

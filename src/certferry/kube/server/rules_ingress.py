@@ -22,12 +22,6 @@ _SUFFIXES = ("/..", "/.")
 _CLASS = "kubernetes.io/ingress.class"
 
 
-def default_ingress(ingress: dict[str, Any]) -> None:
-    """A status that clients may read at once."""
-    ingress.setdefault("spec", {})
-    ingress.setdefault("status", {}).setdefault("loadBalancer", {})
-
-
 def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with an Ingress, new or in the place of `old`."""
     spec = ingress["spec"]
@@ -74,7 +68,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
 
 def default_class(ingress_class: dict[str, Any]) -> None:
     """Parameters are cluster-wide unless they say otherwise."""
-    parameters = ingress_class.setdefault("spec", {}).get("parameters")
+    parameters = ingress_class["spec"].get("parameters")
     if parameters is not None:
         parameters.setdefault("scope", "Cluster")
 

@@ -1,4 +1,4 @@
-"""Service, EndpointSlice, Event and Lease: defaults and rules, with the real server's sentences.
+"""Service, Endpoints, EndpointSlice, Event and Lease: defaults and rules, with the real server's sentences.
 
 Cluster addresses are given out by `registry`, which knows which are taken; here they are only judged.
 """
@@ -26,7 +26,7 @@ _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 def default_service(service: dict[str, Any]) -> None:
     """Type, affinity, families, policies, and of each port the protocol and the target."""
-    spec = service.setdefault("spec", {})
+    spec = service["spec"]
     kind = spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
     for port in spec.get("ports", []):
@@ -44,7 +44,6 @@ def default_service(service: dict[str, Any]) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
-    service.setdefault("status", {}).setdefault("loadBalancer", {})
 
 
 def keep_service(service: dict[str, Any], old: dict[str, Any]) -> None:
@@ -151,7 +150,7 @@ def _port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterato
 
 def default_slice(found: dict[str, Any]) -> None:
     """Names and protocols of ports."""
-    for port in found.get("ports", []):
+    for port in found.get("ports") or []:
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
 
@@ -166,6 +165,41 @@ def check_slice_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> I
     return _slice(found, old, loopback=True)
 
 
+def default_endpoints(found: dict[str, Any]) -> None:
+    """Protocols of ports."""
+    for subset in found.get("subsets", []):
+        for port in subset.get("ports", []):
+            port.setdefault("protocol", "TCP")
+
+
+def check_endpoints(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """With the stock rule: no loopback addresses."""
+    return _subsets(found, loopback=False)
+
+
+def check_endpoints_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """With loopback addresses allowed, as in an EndpointSlice."""
+    return _subsets(found, loopback=True)
+
+
+def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[Fault]:
+    for number, subset in enumerate(found.get("subsets", [])):
+        path = f"subsets[{number}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            yield required(path, "must specify `addresses` or `notReadyAddresses`")
+        for key in ("addresses", "notReadyAddresses"):
+            for at, address in enumerate(subset.get(key, [])):
+                yield from _endpoint_address(address["ip"], f"{path}.{key}[{at}].ip", loopback=loopback)
+        ports = subset.get("ports", [])
+        for at, port in enumerate(ports):
+            if len(ports) > 1 and not port.get("name"):
+                yield required(f"{path}.ports[{at}].name")
+            for text in names.port_number(port["port"]):
+                yield invalid(f"{path}.ports[{at}].port", port["port"], text)
+            if port["protocol"] not in _PROTOCOLS:
+                yield unsupported(f"{path}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
+
+
 def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[Fault]:
     kind = found.get("addressType", "")
     if old is not None and kind != old.get("addressType"):
@@ -175,17 +209,17 @@ def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
     elif kind not in ("FQDN", "IPv4", "IPv6"):
         yield unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))
     seen: set[str] = set()
-    for number, port in enumerate(found.get("ports", [])):
+    for number, port in enumerate(found.get("ports") or []):
         yield from _port_name(port["name"], f"ports[{number}]", seen, needed=False)
         if port["protocol"] not in _PROTOCOLS:
             yield unsupported(f"ports[{number}].protocol", port["protocol"], _PROTOCOLS)
-    endpoints = found.get("endpoints", [])
+    endpoints = found.get("endpoints") or []
     if len(endpoints) > 1000:
         yield too_many("endpoints", len(endpoints), 1000)
         return
     for number, endpoint in enumerate(endpoints):
         yield from _endpoint(
-            endpoint.get("addresses", []), kind, f"endpoints[{number}].addresses", loopback=loopback
+            endpoint.get("addresses") or [], kind, f"endpoints[{number}].addresses", loopback=loopback
         )
 
 
@@ -222,15 +256,6 @@ def _endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fa
         yield invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
 
 
-def default_event(event: dict[str, Any]) -> None:
-    """The fields that Go writes even when they are unset."""
-    event.setdefault("involvedObject", {})
-    for key, value in (("source", {}), ("reportingComponent", ""), ("reportingInstance", "")):
-        event.setdefault(key, value)
-    for key in ("firstTimestamp", "lastTimestamp", "eventTime"):
-        event.setdefault(key, None)
-
-
 def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """An Event stands in the namespace of what it is about."""
     involved, space = event["involvedObject"].get("namespace", ""), event["metadata"].get("namespace", "")
@@ -252,9 +277,13 @@ def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def default_namespace(namespace: dict[str, Any]) -> None:
-    """The label with its name, the finalizer that holds its contents, the phase."""
+    """The label with its name."""
     name = namespace["metadata"].get("name")
     if name:
         namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
-    namespace.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-    namespace.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def begin_namespace(namespace: dict[str, Any]) -> None:
+    """The finalizer that holds its contents, and the phase."""
+    namespace["spec"].setdefault("finalizers", ["kubernetes"])
+    namespace["status"].setdefault("phase", "Active")

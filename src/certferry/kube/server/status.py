@@ -37,8 +37,8 @@ class Refused(Exception):
             "metadata": {},
             "status": "Failure",
             "message": masked(self.message),
-            "reason": self.reason,
         }
+        body |= {"reason": self.reason} if self.reason else {}
         return body | ({"details": details} if details else {}) | {"code": self.code}
 
 
@@ -175,11 +175,6 @@ def expired(message: str) -> Refused:
 def unsupported_media(message: str) -> Refused:
     """415: a body in a form that is not read here."""
     return Refused(415, "UnsupportedMediaType", message)
-
-
-def not_implemented(message: str) -> Refused:
-    """501: the real server does this, this one does not."""
-    return Refused(501, "NotImplemented", message)
 
 
 def too_large_revision(asked: int, current: int) -> Refused:

@@ -1,0 +1,81 @@
+"""What happens on a connection once it is accepted: the network filters that all chains of a listener share.
+
+Called by ``listeners``. Routes, access lists, stickiness and redirects come with the route table, so
+that changing them closes no connection; their filters stand here and do nothing by themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from certferry.core.envoy import redirects, stickiness
+from certferry.core.envoy.access_log import access_log
+from certferry.core.envoy.match import CLIENT
+from certferry.core.envoy.message import ADS, TYPE, Message, remembered
+from certferry.core.model import Listener
+
+_HTTP: Final = "envoy.extensions.filters.http."
+_NETWORK: Final = "envoy.extensions.filters.network."
+
+
+def network_filters(listener: Listener, http2: bool, log: bool) -> tuple[Message, ...]:
+    """The client's address for rules of type SOURCE_IP, then HTTP."""
+    idle = max(1, _or(listener.keepalive_timeout, 60))
+    client = _or(listener.client_timeout, 60)
+    return (_client_address(""), _http(listener.id, http2, idle, client, log))
+
+
+@remembered
+def _client_address(_: str) -> Message:
+    value = {
+        "object_key": CLIENT,
+        "factory_key": "envoy.network.ip",
+        "format_string": {
+            "text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
+        },
+    }
+    config = {"@type": f"{TYPE}{_NETWORK}set_filter_state.v3.Config", "on_new_connection": [value]}
+    return Message({"name": "envoy.filters.network.set_filter_state", "typed_config": config})
+
+
+@remembered
+def _http(listener_id: str, http2: bool, idle: int, client: int, log: bool) -> Message:
+    manager: dict[str, Any] = {
+        "@type": f"{TYPE}{_NETWORK}http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": listener_id,
+        "codec_type": "AUTO" if http2 else "HTTP1",
+        "rds": {"route_config_name": listener_id, "config_source": ADS},
+        "use_remote_address": True,
+        # For clients on this machine Envoy would put in another address; the route table adds theirs.
+        "skip_xff_append": True,
+        "normalize_path": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {"idle_timeout": f"{idle}s"},
+        "http_protocol_options": {"accept_http_10": True},
+        "request_headers_timeout": f"{client}s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_filters": [
+            {"name": "envoy.filters.http.rbac", "typed_config": {"@type": f"{TYPE}{_HTTP}rbac.v3.RBAC"}},
+            redirects.unredirected(),
+            stickiness.unstuck(),
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{TYPE}{_HTTP}router.v3.Router", "suppress_envoy_headers": True},
+            },
+        ],
+    }
+    if log:
+        manager["access_log"] = access_log(listener_id)
+    if http2:
+        # As Envoy's guide for proxies at the edge says: one client cannot have all of the memory.
+        manager["http2_protocol_options"] = {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 65_536,
+            "initial_connection_window_size": 1_048_576,
+            "allow_connect": True,
+        }
+    return Message({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager})
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

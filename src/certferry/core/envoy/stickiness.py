@@ -1,0 +1,81 @@
+"""What makes the same client meet the same member again. Called by ``clusters``, ``actions``, ``manager``.
+
+By cookie: Envoy tells the client in a cookie of its own which member it met. It is exact (a member
+that comes or goes moves nobody else), where hashing is not; and a cookie of the application's says
+nothing about who set it, so for APP_COOKIE ours stands beside it and lives as long as the browser.
+By source address: a consistent hash, for there is nothing else to hold on to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core.envoy.message import TYPE
+from certferry.core.model import Pool
+
+FILTER: Final = "envoy.filters.http.stateful_session"
+COOKIE: Final = "CERTFERRY_MEMBER"
+_POOL_COOKIE: Final = "CERTFERRY_POOL"
+_FILTER_TYPE: Final = f"{TYPE}envoy.extensions.filters.http.stateful_session.v3."
+_COOKIE_STATE: Final = f"{TYPE}envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
+_BY_ADDRESS: Final = {"connection_properties": {"source_ip": True}}
+
+
+class Stickiness(msgspec.Struct, frozen=True):
+    """How clients stick to the members of a pool; neither is the case for most pools."""
+
+    cookie: str = ""
+    """The name of the cookie."""
+    seconds: int = 0
+    """How long it lives; 0: as long as the browser."""
+    address: bool = False
+
+    def hash_policy(self) -> list[dict[str, Any]]:
+        """For a pool that is shared out by hash."""
+        return [_BY_ADDRESS] if self.address else []
+
+    def pool_hash_policy(self) -> list[dict[str, Any]]:
+        """What a client sticks to one of several pools by."""
+        if self.address:
+            return [_BY_ADDRESS]
+        if self.cookie:
+            return [{"cookie": {"name": _POOL_COOKIE, "ttl": f"{self.seconds}s", "path": "/"}}]
+        return []
+
+    def route_filters(self) -> dict[str, Any]:
+        """The per-route filter configuration; {} without a cookie."""
+        if not self.cookie:
+            return {}
+        cookie: dict[str, Any] = {"name": self.cookie, "path": "/"}
+        if self.seconds:
+            cookie["ttl"] = f"{self.seconds}s"
+        state = {
+            "name": "envoy.http.stateful_session.cookie",
+            "typed_config": {"@type": _COOKIE_STATE, "cookie": cookie},
+        }
+        session = {
+            "@type": f"{_FILTER_TYPE}StatefulSessionPerRoute",
+            "stateful_session": {"session_state": state},
+        }
+        return {FILTER: session}
+
+
+def stickiness(pool: Pool) -> Stickiness:
+    """Of `pool`: its session persistence, or its algorithm."""
+    kept = pool.session_persistence
+    if kept is None:
+        return Stickiness(address=pool.lb_algorithm == "SOURCE_IP")
+    if kept.type not in {"HTTP_COOKIE", "APP_COOKIE"}:
+        return Stickiness(address=True)
+    # A name for each pool: behind one host there may be several, by path.
+    mark = hashlib.sha256(pool.id.encode()).hexdigest()[:8]
+    seconds = 60 * (kept.persistence_timeout or 1440) if kept.type == "HTTP_COOKIE" else 0
+    return Stickiness(f"{COOKIE}_{mark}", seconds)
+
+
+def unstuck() -> dict[str, Any]:
+    """The filter in a filter chain: it does nothing until a route says so."""
+    return {"name": FILTER, "typed_config": {"@type": f"{_FILTER_TYPE}StatefulSession"}}

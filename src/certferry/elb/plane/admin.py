@@ -1,0 +1,58 @@
+"""Questions to the admin interface of the Envoy beside us. Used by ``envoy`` and ``members``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import aiohttp
+
+from certferry.elb.plane.report import MemberKey
+
+Unanswered = (aiohttp.ClientError, OSError, TimeoutError)
+"""What a question raises when nobody answers."""
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+_HEALTH: Final = re.compile(r"(.+)::(.+):(\d+)::health_flags::(.+)")
+_ACTIVE: Final = re.compile(r"http\..*\.downstream_rq_active: (\d+)")
+
+
+class Admin:
+    """Envoy's admin interface on a Unix socket."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+
+    async def ask(self, path: str, method: str = "GET") -> str:
+        """The answer; raises one of ``Unanswered``."""
+        connector = aiohttp.UnixConnector(self._socket)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
+            session.request(method, f"http://envoy{path}") as answer,
+        ):
+            return await answer.text()
+
+    async def answers(self) -> bool:
+        """Whether anybody is there."""
+        try:
+            await self.ask("/ready")
+        except Unanswered:
+            return False
+        return True
+
+    async def checked(self) -> dict[MemberKey, bool]:
+        """Whether each member passes its health check; without those whose first check is under way."""
+        found = {}
+        for line in (await self.ask("/clusters")).splitlines():
+            if (row := _HEALTH.fullmatch(line)) is not None:
+                pool, address, port, flags = row.groups()
+                if "pending_active_hc" not in flags:
+                    found[pool, address.strip("[]"), int(port)] = "failed_active_hc" not in flags
+        return found
+
+    async def requests(self) -> int:
+        """Requests under way on all listeners."""
+        text = await self.ask("/stats?filter=" + r"^http\..*\.downstream_rq_active$")
+        return sum(
+            int(m[1]) for m in map(_ACTIVE.fullmatch, text.splitlines()) if m and ".admin." not in m[0]
+        )

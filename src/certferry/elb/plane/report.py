@@ -1,0 +1,140 @@
+"""How the data plane is, as one value: what the API tells of it.
+
+The ELB's program gives the API a function that makes a ``Report``; the API shows it in status trees,
+members and certificates. It is asked from any thread, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from certferry.core.envoy import Snapshot
+from certferry.core.envoy.message import LISTENERS, ROUTES
+from certferry.core.envoy.seats import DEFAULT
+from certferry.elb.plane.ledger import Ledger, SeatStatus
+
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+PENDING: Final = "pending"
+
+MemberKey = tuple[str, str, int]
+"""Pool id, address, port."""
+
+
+class Seating(msgspec.Struct, frozen=True, kw_only=True):
+    """One content on one seat of a listener, and what the Envoys that serve it said about it."""
+
+    listener_id: str
+    place: str
+    """``default``, ``client-ca`` or a host name (one without a dot has a final dot)."""
+    digest: str
+    """Of the chain that shall be served (``Chain.digest``)."""
+    state: str
+    """accepted, rejected or pending."""
+    since: datetime | None
+    message: str = ""
+    """Why it is rejected, in Envoy's words or ours, and by whom."""
+
+    @property
+    def seat(self) -> str:
+        """``default`` or ``sni``."""
+        return DEFAULT if self.place == DEFAULT else "sni"
+
+
+class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How Envoy is: ``running``, ``adopted``, ``restarting``, ``stopped``, ``missing`` or ``unusable``."""
+
+    state: str
+    pid: int | None = None
+    restarts: int = 0
+    sentence: str = ""
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a process."""
+        return self.state in {"running", "adopted"}
+
+
+class Report(msgspec.Struct, frozen=True, eq=False):
+    """One look at the data plane."""
+
+    envoy: EnvoyStatus | None = None
+    """The one that we keep ourselves; None if we keep none."""
+    connected: tuple[str, ...] = ()
+    """Names of the Envoys that have a stream now; ours is ``local``."""
+    seatings: Mapping[str, tuple[Seating, ...]] = MappingProxyType({})
+    """By listener id."""
+    refusals: Mapping[str, str] = MappingProxyType({})
+    """Why Envoy refused a listener or its routes, by listener id."""
+    members: Mapping[MemberKey, bool] = MappingProxyType({})
+    """Whether a member that is checked passes. One that is not in here was not checked yet."""
+
+    def of_chain(self, listener_id: str, digest: str) -> tuple[Seating, ...]:
+        """Where on a listener a content sits (``Chain.digest``)."""
+        return tuple(s for s in self.seatings.get(listener_id, ()) if s.digest == digest)
+
+    def troubles(self, listener_id: str) -> tuple[str, ...]:
+        """What is wrong with a listener, in sentences."""
+        found = [self.refusals[listener_id]] if listener_id in self.refusals else []
+        found += [
+            f"{s.place}: {s.message}" for s in self.seatings.get(listener_id, ()) if s.state == REJECTED
+        ]
+        return tuple(found)
+
+
+Reporter = Callable[[], Report]
+
+
+def no_data_plane() -> Report:
+    """The report of an ELB that only keeps and answers."""
+    return Report()
+
+
+def seatings(snapshot: Snapshot, ledgers: Mapping[str, Ledger]) -> dict[str, tuple[Seating, ...]]:
+    """What became of every secret of `snapshot` on the Envoys in `ledgers` (by name), by listener."""
+    statuses = {name: dict(ledger.seats) for name, ledger in ledgers.items()}
+    found: dict[str, list[Seating]] = {}
+    for seat, secret in sorted(snapshot.secrets.items()):
+        listener_id, place, _ = seat.split("/", 2)
+        told = [(name, seats[seat]) for name, seats in statuses.items() if seat in seats]
+        seating = _seating(listener_id, place, secret.version, told)
+        found.setdefault(listener_id, []).append(seating)
+    return {listener_id: tuple(some) for listener_id, some in found.items()}
+
+
+def refusals(ledgers: Mapping[str, Ledger]) -> dict[str, str]:
+    """Why listeners, or their route tables, were refused, by listener id."""
+    found: dict[str, str] = {}
+    for name, ledger in ledgers.items():
+        for (kind, resource), why in dict(ledger.refusals).items():
+            if kind in (LISTENERS, ROUTES):
+                found.setdefault(resource, _by(name, why))
+    return found
+
+
+def _seating(listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SeatStatus]]) -> Seating:
+    """The worst word wins: rejected by one is rejected, accepted means by all that have it."""
+    state, since, message = PENDING, None, ""
+    for name, status in told:
+        current = status.digest == digest
+        if current and status.error:
+            state, since, message = REJECTED, status.since, _by(name, status.error)
+            break
+        if current and status.accepted == digest:
+            if state == PENDING and not message:
+                state, since = ACCEPTED, status.since
+        else:
+            state, since, message = PENDING, status.since, _by(name, "not answered yet")
+    message = message if state == REJECTED else ""
+    return Seating(
+        listener_id=listener_id, place=place, digest=digest, state=state, since=since, message=message
+    )
+
+
+def _by(name: str, why: str) -> str:
+    return why if name == "local" else f"{name}: {why}"
