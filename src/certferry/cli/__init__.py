@@ -12,18 +12,20 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import alerts, demo, programs, rbac
+from certferry.cli import alerts, audit, cert, demo, programs, rbac, why
 from certferry.settings import Refused
 
 app = typer.Typer(
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for program in (programs.up, programs.elb, programs.kube, programs.controller):
     app.command()(program)
 app.command()(rbac.rbac)
+app.command()(why.why)
+app.command()(audit.audit)
+app.add_typer(cert.app, name="cert")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 
