@@ -58,6 +58,10 @@ class FakeElb:
         """Those of our ELB that this one has: none, like a vendor's."""
         self.unusable: set[str] = set()
         """Fingerprints that clients cannot use: the front shows something else for them."""
+        self.refusals: list[tuple[str, str, int, str, str]] = []
+        """(method, part of the path, status, code, message): every such request is refused."""
+        self.rejected = ""
+        """What the data plane says of every certificate; empty: it takes them."""
         self._contents: dict[str, list[Pair]] = {}
 
     def balancer(self, name: str = "lb", address: str = "127.0.0.1") -> str:
@@ -154,6 +158,8 @@ class FakeElb:
     async def _extended(self, request: web.Request) -> web.Response:
         ref, what = request.match_info["ref"], request.match_info["what"]
         kept = self._contents[ref]
+        if what == "status":
+            return _json({"status": self._status(ref)})
         if what == "versions":
             return _json({"versions": [_version(n, kept) for n in range(len(kept), 0, -1)]})
         body = msgspec.json.decode(await request.read())
@@ -161,6 +167,20 @@ class FakeElb:
         pair = kept[int(body["version"]) - 1]
         self._store("certificates", ref, {"certificate": pair.certificate, "private_key": pair.key})
         return _json({"certificate": self._view("certificates", ref)})
+
+    def _status(self, ref: str) -> Object:
+        seats = [
+            {
+                "listener_id": listener["id"],
+                "loadbalancer_id": listener["loadbalancers"][0]["id"],
+                "seat": "default",
+                "state": "rejected" if self.rejected else "accepted",
+                "message": self.rejected,
+            }
+            for listener in self.objects["listeners"].values()
+        ]
+        chain = parse_chain(self.objects["certificates"][ref]["certificate"])
+        return {"certificate_id": ref, "fingerprint": chain.fingerprint, "listeners": seats}
 
     # the API
 
@@ -177,6 +197,9 @@ class FakeElb:
                 # a server that is careless: our client must not pass this on
                 key = str(body.get("certificate", {}).get("private_key", ""))
                 return _error(failure[2], "ELB.8906", f"told to fail {key}")
+        for method, part, status, code, message in self.refusals:
+            if method == request.method and part in path:
+                return _error(status, code, message)
         if request.method != "GET":
             self.writes.append((request.method, path, body))
             self.writers.append(request.headers["Authorization"].partition("Access=")[2].partition(",")[0])

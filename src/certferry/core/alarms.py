@@ -195,24 +195,32 @@ def _about_secret(known: Known, secret: Name, name: AlertName, sentence: str, re
 
 
 def _not_used(known: Known) -> Iterator[Alert]:
+    ingresses = known.view.ingresses if known.view else {}
+    by_sentence: dict[str, list[Problem]] = {}
     for problem in known.problems:
         if problem.reason in _NOT_USED and problem.object.kind == "Ingress":
-            where = f"{problem.object.namespace}/{problem.object.name}"
-            ingress = known.view.ingresses.get(Name(*where.split("/", 1))) if known.view else None
-            hosts = ingress.hosts if ingress else ()
-            yield Alert(
-                name="CertificateNotUsed",
-                subject=f"ingress {where}",
-                cluster=known.cluster,
-                summary=f"{problem.reason}: Ingress {where}: {problem.sentence}",
-                hosts=hosts,
-                owner=f"namespace {problem.object.namespace}",
-                source=f"Ingress {where}",
-                why=problem.sentence,
-                command=f"certferry why {hosts[0]}"
-                if hosts
-                else f"kubectl describe ingress {problem.object.name} -n {problem.object.namespace}",
-            )
+            by_sentence.setdefault(problem.sentence, []).append(problem)
+    for sentence, told in sorted(by_sentence.items()):
+        # of two in conflict both are told the same; the younger one is without
+        found = [i for p in told if (i := ingresses.get(Name(p.object.namespace, p.object.name)))]
+        if not found:
+            continue
+        it = max(found, key=lambda i: (i.meta.created, i.meta.key))
+        key = it.meta.key
+        hosts = tuple(sorted({*it.hosts, *(h for entry in it.tls for h in entry.hosts)}))
+        yield Alert(
+            name="CertificateNotUsed",
+            subject=f"ingress {key}",
+            cluster=known.cluster,
+            summary=f"{told[0].reason}: Ingress {key}: {sentence}",
+            hosts=hosts,
+            owner=f"namespace {key.namespace}",
+            source=f"Ingress {key}",
+            why=sentence,
+            command=f"certferry why {hosts[0]}"
+            if hosts
+            else f"kubectl describe ingress {key.name} -n {key.namespace}",
+        )
 
 
 def _unserved(known: Known) -> Iterator[Alert]:
