@@ -65,6 +65,12 @@ class Metrics:
             ["namespace", "ingress", "instant"],
             registry=self._registry,
         )
+        self.drift = Gauge(
+            "certferry_drift",
+            "Changes by others on the load balancer that stand now, by kind and by what becomes of them",
+            ["kind", "mode"],
+            registry=self._registry,
+        )
         self.problems = Gauge(
             "certferry_problems", "Problems now, by reason", ["reason"], registry=self._registry
         )

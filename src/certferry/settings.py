@@ -17,6 +17,8 @@ import msgspec
 import yaml
 
 from certferry.core.checks import Action, Severity
+from certferry.core.drift import Modes
+from certferry.core.members import Backends
 from certferry.core.problems import Reason
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -219,6 +221,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that changes may go on before a reconcile."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
+    garbage_wait: float = 30.0
+    """How long a certificate or a load balancer of ours has to be unused before it is deleted."""
+    backends: Backends = "auto"
+    """Where requests are sent: to Pods, to node ports, or as each Service's type says."""
+    drift: Modes = Modes()
+    """What becomes of changes on the ELB, per kind: repair, adopt, report or off."""
+    namespaces_of_loadbalancer: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use a load balancer, by its id or name; what is not named is for all."""
+    namespaces_of_host: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use hosts under a suffix; the longest suffix decides."""
     checks: Mapping[Reason | Severity, Action] = {}
     """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
     clock_skew: float = 300.0

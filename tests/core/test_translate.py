@@ -33,7 +33,7 @@ def _produce(given: Any) -> Any:
         made = translate(cluster, elb.state, options, now)
         elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
         steps = plan(made.desired, elb.state, CLUSTER, made.held)
-        elb.ids |= match(made.desired, elb.state, CLUSTER)
+        elb.ids = dict(match(made.desired, elb.state, CLUSTER))
         elb.run(steps)
         again = translate(cluster, elb.state, options, now)
         assert plan(again.desired, elb.state, CLUSTER, again.held) == (), "planning again must yield nothing"

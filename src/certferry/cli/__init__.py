@@ -12,7 +12,20 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import alerts, audit, cert, demo, programs, rbac, why
+from certferry.cli import (
+    alerts,
+    audit,
+    cert,
+    demo,
+    doctor,
+    explain,
+    plan,
+    programs,
+    rbac,
+    release,
+    store,
+    why,
+)
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -20,13 +33,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for program in (programs.up, programs.elb, programs.kube, programs.controller):
+for program in (programs.up, programs.elb, programs.kube):
     app.command()(program)
+controller = typer.Typer(invoke_without_command=True)
+controller.callback()(programs.controller)
+controller.command()(release.release)
+app.add_typer(controller, name="controller")
+for command in (store.backup, store.restore, store.rotate_seal_key):
+    app.command()(command)
 app.command()(rbac.rbac)
 app.command()(why.why)
 app.command()(audit.audit)
 app.add_typer(cert.app, name="cert")
 app.add_typer(alerts.app, name="alerts")
+app.command()(doctor.doctor)
+app.command()(plan.plan)
+app.add_typer(explain.app, name="explain")
 app.add_typer(demo.app, name="demo")
 
 

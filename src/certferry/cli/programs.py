@@ -99,6 +99,7 @@ def kube(
 
 
 def controller(
+    context_: typer.Context,
     cluster: Annotated[
         str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five.")
     ] = None,
@@ -122,6 +123,8 @@ def controller(
     config: Config = None,
 ) -> None:
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    if context_.invoked_subcommand is not None:
+        return
     from certferry.alerts import Webhook
     from certferry.alerts import run as deliver
     from certferry.cli.alerts import rules

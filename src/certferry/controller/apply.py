@@ -25,6 +25,7 @@ _RESOURCES: Final[Mapping[str, Resource]] = {
     "loadbalancer": elbs.LOADBALANCERS,
     "certificate": elbs.CERTIFICATES,
     "pool": elbs.POOLS,
+    "healthmonitor": elbs.HEALTHMONITORS,
     "listener": elbs.LISTENERS,
     "policy": elbs.POLICIES,
 }
@@ -115,7 +116,7 @@ async def _carry_out(step: Step, known: dict[str, str], material: Mapping[str, N
     resource = _resource(step, known)
     if step.verb == "delete":
         hands.metrics.elb_writes.labels("delete", step.kind).inc()
-        await hands.elb.delete(resource, step.id or step.key)
+        await hands.elb.delete(resource, step.id or _id(step.key, known))
         return
     fields = resolved(step.fields, known)
     hands.metrics.elb_writes.labels(step.verb, step.kind).inc()

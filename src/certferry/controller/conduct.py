@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from certferry.controller.apply import Hands, Outcome, apply
 from certferry.controller.vigil import Vigil
+from certferry.core.drift import Modes
 from certferry.core.objects import Name
 from certferry.core.plan import Step
 from certferry.kube.cache import EVERYTHING, Scope
@@ -28,3 +29,5 @@ class Conduct(NamedTuple):
     """What carries out a plan; None: nothing does, what would be done is told."""
     vigil: Vigil = Vigil()
     """What it watches beside its work."""
+    drift: Modes = Modes()
+    """What becomes of changes that others make on the ELB."""

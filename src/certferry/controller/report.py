@@ -31,6 +31,7 @@ REASONS: Final = (
     "CertificateNotServed",
     "CertificateRolledBack",
     "CertificateServed",
+    "DriftFound",
     "LoadBalancerRefused",
     "QuotaExceeded",
     "RenewalEmergency",
@@ -93,6 +94,7 @@ class Reporter:
         self._told_news = 0
         self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
+        self._taken: dict[Name, tuple[float, Entry]] = {}
         self._urgent: list[Name] = []
 
     @property
@@ -136,9 +138,12 @@ class Reporter:
             )
         )
 
-    def told(self, notices: Iterable[Notice]) -> None:
-        """Something happened, once."""
-        self.rotated(notices, (), "")
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """What happened: told once."""
+        before = self._latest.value
+        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
+        news = (*unsaid, *((self._number(), n) for n in notices))
+        self._latest.set(msgspec.structs.replace(before, news=news))
 
     def _number(self) -> int:
         self._count += 1
@@ -195,21 +200,26 @@ class Reporter:
 
     async def _ingress(self, name: Name, entry: Entry) -> None:
         stands = self._cache.reported(name)
-        if stands is None or self._on_its_way(name, entry):
+        if stands is None or _on_its_way(self._written, name, entry):
             return
         annotations = _differing(entry, stands)
         restated = entry.status is not None and entry.status != stands.status
         if not annotations and not restated:
             return
-        if annotations:
-            await self._patch(name, entry, {"metadata": {"annotations": annotations}}, "")
-        if restated and entry.status is not None:
-            await self._patch(name, entry, {"status": _status(entry.status)}, "status")
+        self._written[name] = (time.monotonic(), entry)
+        try:
+            if annotations:
+                await self._patch(name, {"metadata": {"annotations": annotations}})
+            if restated and entry.status is not None:
+                await self._patch(name, {"status": _status(entry.status)}, "status")
+        except KubeError:
+            del self._written[name]
+            raise
 
     async def _leave(self, name: Name, entry: Entry) -> None:
         """Take away what we wrote, and nothing that somebody else has put in its place."""
         stands = self._cache.reported(name)
-        if stands is None or self._on_its_way(name, entry):
+        if stands is None or _on_its_way(self._taken, name, entry):
             return
         keys = {
             MASTER_ANNOTATION: (entry.master, stands.master),
@@ -218,25 +228,20 @@ class Reporter:
         annotations = {
             key: None for key, (ours, there) in keys.items() if there is not None and ours == there
         }
+        self._written.pop(name, None)  # it may come back
         if annotations:
-            await self._patch(name, entry, {"metadata": {"annotations": annotations}}, "")
+            await self._patch(name, {"metadata": {"annotations": annotations}})
         if entry.status and entry.status == stands.status:
-            await self._patch(name, entry, {"status": {"loadBalancer": {"ingress": None}}}, "status")
+            await self._patch(name, {"status": {"loadBalancer": {"ingress": None}}}, "status")
+        self._taken[name] = (time.monotonic(), entry)
 
-    async def _patch(self, name: Name, entry: Entry, patch: Object, subresource: str) -> None:
-        self._written[name] = (time.monotonic(), entry)
+    async def _patch(self, name: Name, patch: Object, subresource: str = "") -> None:
         try:
             await self._kube.merge(INGRESS, name.name, patch, name.namespace, subresource)
         except KubeError as error:
             if error.retryable:
-                del self._written[name]
                 raise
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
-
-    def _on_its_way(self, name: Name, entry: Entry) -> bool:
-        """Whether just this was written and the watch has not brought it back yet."""
-        at, written = self._written.get(name, (0.0, None))
-        return written == entry and time.monotonic() - at < ECHO
 
     async def _tell(self, notice: Notice, times: int = 1) -> None:
         body = _event(notice, datetime.now(UTC), times)
@@ -260,6 +265,12 @@ class Reporter:
         except KubeError as error:
             if error.retryable:
                 raise
+
+
+def _on_its_way(done: Mapping[Name, tuple[float, Entry]], name: Name, entry: Entry) -> bool:
+    """Whether just this was written and the watch has not brought it back yet."""
+    at, written = done.get(name, (0.0, None))
+    return written == entry and time.monotonic() - at < ECHO
 
 
 def _rotation(report: Report, name: Name) -> str | None:

@@ -23,12 +23,11 @@ from certferry.controller.apply import apply
 from certferry.controller.conduct import Conduct
 from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
+from certferry.controller.options import options_of
 from certferry.controller.pace import Waits
 from certferry.controller.scope import scope
 from certferry.controller.vigil import Vigil
 from certferry.core.alarms import Rules
-from certferry.core.checks import Policy
-from certferry.core.claims import Options
 from certferry.core.objects import Name
 from certferry.fleet import ClusterAccess
 from certferry.kube.client import KubeClient
@@ -54,12 +53,12 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with cluster.kube() as kube, cluster.kube() as voting, cluster.elb() as elb:
-        options = _options(settings)
+        options = options_of(settings)
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
         vigil = _vigil(settings, rules, elb=elb.url, kubernetes=kube.url)
-        conduct = Conduct(scope(settings, options), leader, act, vigil)
+        conduct = Conduct(scope(settings, options), leader, act, vigil, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
@@ -112,21 +111,12 @@ async def _settle(controller: Controller) -> None:
     gc.freeze()
 
 
-def _options(settings: ControllerSettings) -> Options:
-    return Options(
-        class_name=settings.class_name,
-        cluster_name=settings.cluster_name,
-        default_loadbalancer=settings.default_loadbalancer,
-        max_sni=settings.max_sni,
-        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
-    )
-
-
 def _waits(settings: ControllerSettings) -> Waits:
     return Waits(
         hold_off=settings.hold_off,
         ceiling=settings.ceiling,
         resync=settings.resync,
+        garbage=settings.garbage_wait,
         probe_deadline=settings.probe_deadline,
     )
 

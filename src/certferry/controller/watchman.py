@@ -23,7 +23,6 @@ from certferry.core.alert import Alert
 from certferry.core.claims import Options
 from certferry.core.model import State
 from certferry.core.objects import ClusterView, Name, ObjectRef
-from certferry.core.plan import Step
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation
 from certferry.core.watched import Watched, watched
@@ -74,13 +73,9 @@ class Watchman:
         )
         self.evaluate()
 
-    def drifted(self, steps: Iterable[Step]) -> None:
-        """`steps` put right what somebody else changed on the load balancer."""
-        for step in steps:
-            what = f"{step.kind} {step.name or step.id or step.key}"
-            done = {"create": "it was missing", "delete": "it was not ours to have"}.get(step.verb)
-            fields = ", ".join(sorted(step.fields)) or "its content"
-            self._drift[f"{what}: {done or fields + ' differed'}; it is put right"] = time.monotonic()
+    def drifted(self, sentences: Iterable[str]) -> None:
+        """What somebody else changed on the load balancer."""
+        self._drift |= dict.fromkeys(sentences, time.monotonic())
 
     def rotated(self, rotation: Rotation) -> None:
         """How a rotation ended at each place."""

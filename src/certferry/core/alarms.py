@@ -263,9 +263,9 @@ def _refused(known: Known, subject: str, sentence: str) -> Alert:
 def _drifted(known: Known, sentence: str) -> Alert:
     return Alert(
         name="LoadBalancerDrift",
-        subject=sentence.partition(":")[0],
+        subject=sentence.partition(" was ")[0],
         cluster=known.cluster,
-        summary=f"Somebody else changed the load balancer: {sentence}.",
+        summary=f"Somebody else changed the load balancer: {sentence}",
         owner="whoever keeps the ELB project",
         source="the load balancer",
         why=sentence,

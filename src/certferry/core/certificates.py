@@ -140,11 +140,24 @@ def content(secret: Secret, chain: Chain, it: Follow, cluster_id: str, cluster_n
     return Certificate(
         id=key_of(secret.meta.uid),
         name=names.certificate_name(cluster_id, secret.meta.key, secret.meta.uid),
-        description=names.describe(cluster_id, secret_id=secret.meta.uid),
+        description=names.describe(cluster_id, secret_id=secret.meta.uid, content=mark_of(chain)),
         domain=domain(it.hosts or chain.sans),
         chain=chain,
         source=Source(cluster=cluster_name, namespace=secret.meta.namespace, secret=secret.meta.name),
     )
+
+
+def mark_of(chain: Chain) -> str:
+    """What a description says of the content: see ``names.mark``."""
+    return chain.digest[:8]
+
+
+def renewed(certificate: Certificate, chain: Chain) -> Certificate:
+    """`certificate` with the content `chain`, and said so."""
+    said = {k: v for k, v in names.described(certificate.description).items() if k == "secret_id"}
+    cluster_id = names.described(certificate.description).get("cluster_id", "")
+    description = names.describe(cluster_id, **said, content=mark_of(chain))
+    return msgspec.structs.replace(certificate, chain=chain, description=description)
 
 
 def domain(hosts: Iterable[str]) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     description: str = ""
     vip_address: str | None = None
     guaranteed: bool = True
+    """A dedicated one; False: shared, which can do less."""
+    placement: Mapping[str, Any] = MappingProxyType({})
+    """Fields that only a new one is made with (zones, subnets, a public address)."""
     privileged_shift: int = 0
     """Added to ports under 1024 where those cannot be bound (443 → 8443)."""
     port_shift: int = 0

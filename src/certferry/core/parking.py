@@ -28,7 +28,8 @@ def park(description: str, chain: Chain) -> str:
     """The description with `chain` parked."""
     said = dict(names.described(description))
     cluster = said.pop("cluster_id", "")
-    said.pop("attention", None)
+    for gone in ("attention", "content"):  # what is there now is not what was declared
+        said.pop(gone, None)
     return names.describe(cluster, **(said | {"parked": mark(chain)}))
 
 

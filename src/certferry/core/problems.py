@@ -13,6 +13,7 @@ import msgspec
 from certferry.core.objects import ObjectRef
 
 Reason = Literal[
+    "AccessListNotFound",
     "AnnotationInvalid",
     "AnnotationUnknown",
     "BackendNotFound",
@@ -27,9 +28,12 @@ Reason = Literal[
     "ChainIncomplete",
     "ChainOrder",
     "ClockSkew",
+    "DriftFound",
     "EmergencyKept",
     "EmergencyOpen",
+    "HostClaimedTwice",
     "HostConflict",
+    "HostNotAllowed",
     "HostNotCovered",
     "KeyReused",
     "KeyUncommon",
@@ -40,6 +44,7 @@ Reason = Literal[
     "NameTaken",
     "NamesLost",
     "NamesMissing",
+    "NamespaceNotAllowed",
     "NoCertificate",
     "NotForServers",
     "SecretNotFound",

@@ -11,6 +11,8 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -110,6 +112,7 @@ class ElbClient:
         self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
+        self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
 
@@ -134,11 +137,26 @@ class ElbClient:
         """Who we are there; empty where only an access key is known."""
         return self._credentials.username
 
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
+
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
         """All objects that match; a sequence means “one of these”."""
         found: list[dict[str, Any]] = []
         async for data in self._pages(resource, query):
             found += _part(data, resource.many, list[dict[str, Any]])
+        return found
+
+    async def find_as(self, resource: Resource, kind: type[T], **query: str | Sequence[str]) -> list[T]:
+        """All objects that match, of each only the fields of `kind` (a msgspec Struct)."""
+        found: list[T] = []
+        async for data in self._pages(resource, query):
+            found += _part(data, resource.many, list[kind])  # type: ignore[valid-type]
         return found
 
     async def get(self, resource: Resource, identity: str) -> dict[str, Any]:
@@ -354,6 +372,7 @@ class ElbClient:
             async with self._session.request(
                 method, target, data=body or None, headers=headers, allow_redirects=False
             ) as response:
+                self._date = response.headers.get("Date", "")
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -50,6 +52,7 @@ INGRESS: Final = Kind("networking.k8s.io/v1", "ingresses", "Ingress")
 INGRESS_CLASS: Final = Kind("networking.k8s.io/v1", "ingressclasses", "IngressClass")
 SERVICE: Final = Kind("v1", "services", "Service")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+NODE: Final = Kind("v1", "nodes", "Node")
 SECRET: Final = Kind("v1", "secrets", "Secret")
 NAMESPACE: Final = Kind("v1", "namespaces", "Namespace")
 CONFIG_MAP: Final = Kind("v1", "configmaps", "ConfigMap")
@@ -99,6 +102,7 @@ class KubeClient:
     def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
         self._said = {"Accept": "application/json"}
+        self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
         if impersonate:
@@ -120,6 +124,14 @@ class KubeClient:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
@@ -168,10 +180,6 @@ class KubeClient:
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
-    async def version(self) -> str:
-        """What the server calls its version, like ``v1.34.1``."""
-        return str((await self._call("GET", "/version")).get("gitVersion") or "")
-
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
     ) -> Object:
@@ -210,6 +218,7 @@ class KubeClient:
         """The response, once its status is good. A 401 is asked once more with a fresh token."""
         for last in (False, True):
             response = await self._send(method, path, query, body, limits)
+            self._date = response.headers.get("Date", "")
             if response.status < 400:
                 return response
             async with response:

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -113,6 +113,7 @@ def application(elb: Elb) -> FastAPI:
     )
     described(app, (*ROUTES, *extensions.ROUTES))
     app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(SQLAlchemyError, _unstorable)
     app.add_exception_handler(Exception, _broken)
     return app
 
@@ -200,10 +201,19 @@ def _json(status: int, body: Any, request_id: str) -> Response:
 def _unstored(error: SQLAlchemyError, request_id: str) -> Refused:
     if isinstance(error, IntegrityError):
         return conflict("The change does not go with another that was made at the same time: try again")
-    _log.error("not stored", reason=str(getattr(error, "orig", error)), request_id=request_id)
+    reason = str(getattr(error, "orig", error))
+    _log.error("not stored", reason=reason, request_id=request_id)
     return Refused(
-        500, "ELB.8906", "The store could not be written; nothing was changed. See the service's log"
+        507 if isinstance(error, OperationalError) else 500,
+        "ELB.8906",
+        f"The store could not be written ({reason}); nothing was changed. Make room on its disk and try again",
     )
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SQLAlchemyError)
+    request_id = secrets.token_hex(16)
+    return failure(_unstored(error, request_id), request_id)
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
