@@ -77,6 +77,13 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Names over all SNI certificates of one listener."""
     certificate_names: int = 100
     """Names in the domain field of one certificate."""
+    security_policy: int = 50
+    ipgroup: int = 50
+    ipgroup_max_length: int = 300
+    """Addresses in one group."""
+    ipgroup_bindings: int = 50
+    """Listeners with the same group."""
+    ipgroups_per_listener: int = 5
 
 
 class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +119,14 @@ class RemoteEnvoys(msgspec.Struct, frozen=True, kw_only=True):
 class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`certferry elb`: the load balancer service."""
 
-    state: Path
+    state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
     """Its directory (0700): store, sealing key, lock."""
     listen: str = "127.0.0.1:0"
-    """Address and port of the REST API; port 0 lets the system choose."""
+    """Address and port of the REST API; port 0 lets the system choose. Other than loopback: with TLS alone."""
+    tls_certificate: Path | None = None
+    """The chain (PEM) that the REST API shows; with it, it is served over TLS alone."""
+    tls_key: Path | None = None
+    """The private key of it. Both are read again when they change."""
     origin: str = ""
     """Under which URL clients reach the API (for the Keystone catalog); empty: as it listens."""
     region: str = "local"

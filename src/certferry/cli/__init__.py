@@ -24,6 +24,7 @@ from certferry.cli import (
     rbac,
     release,
     store,
+    user,
     why,
 )
 from certferry.settings import Refused
@@ -50,6 +51,7 @@ app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")
 app.add_typer(demo.app, name="demo")
+app.add_typer(user.app, name="user")
 
 
 def main() -> None:

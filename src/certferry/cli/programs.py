@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from certferry import __version__
-from certferry.cli.options import Config, Listen, State, given, run_server, text
+from certferry.cli.options import Config, Listen, State, run_server, text
 from certferry.settings import (
     AlertSettings,
     ControllerSettings,
@@ -23,7 +23,6 @@ from certferry.settings import (
     UpSettings,
     host_port,
     read,
-    state_default,
 )
 
 
@@ -61,6 +60,10 @@ def elb(
     privileged_shift: Annotated[
         int | None, typer.Option(help="Added to ports under 1024, like 8000.")
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Serve the API over TLS with this chain (PEM); watched.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key of it.")] = None,
     accounts_for: Annotated[
         str | None, typer.Option(help="Make an admin and a controller of this cluster.")
     ] = None,
@@ -75,10 +78,10 @@ def elb(
         "vip_subnet": vip_subnet,
         "vip_shared_address": vip_shared_address,
         "privileged_shift": privileged_shift,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
     }
-    settings = read(
-        ElbSettings, "elb", {"state": state_default(os.environ)} | given(flags), os.environ, config
-    )
+    settings = read(ElbSettings, "elb", flags, os.environ, config)
     run_server("elb", lambda: serve(settings, accounts_for), settings.listen)
 
 

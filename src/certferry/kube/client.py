@@ -180,6 +180,10 @@ class KubeClient:
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
+    async def version(self) -> str:
+        """What the server calls its version, like ``v1.34.1``."""
+        return str((await self._call("GET", "/version")).get("gitVersion") or "")
+
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
     ) -> Object:
