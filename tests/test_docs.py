@@ -15,4 +15,4 @@ def test_every_reason_has_a_heading_and_every_heading_a_reason() -> None:
     assert sorted(headings) == sorted({*problems.REASONS, *REPORTED})
 
 
-REPORTED = ("CertificateNotServed", "CertificateServed", "LoadBalancerRefused")
+REPORTED = ("CertificateNotServed", "CertificateServed", "LoadBalancerRefused", "QuotaExceeded")

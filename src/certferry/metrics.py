@@ -50,6 +50,27 @@ class Metrics:
         self.steps = Counter(
             "certferry_steps_total", "Planned steps by their end", ["kind", "end"], registry=self._registry
         )
+        self.planned = Gauge(
+            "certferry_planned_steps",
+            "Steps of the newest plan; what stays belongs to a controller that only observes",
+            ["kind", "verb"],
+            registry=self._registry,
+        )
+        self.leading = Gauge(
+            "certferry_leading", "1 while this replica is the one that writes", registry=self._registry
+        )
+        self.instants = Gauge(
+            "certferry_rotation_instant_seconds",
+            "Newest rotation that an Ingress shows: changed, accepted, served, as seconds since 1970 (0: not)",
+            ["namespace", "ingress", "instant"],
+            registry=self._registry,
+        )
+        self.drift = Gauge(
+            "certferry_drift",
+            "Changes by others on the load balancer that stand now, by kind and by what becomes of them",
+            ["kind", "mode"],
+            registry=self._registry,
+        )
         self.problems = Gauge(
             "certferry_problems", "Problems now, by reason", ["reason"], registry=self._registry
         )
@@ -61,7 +82,7 @@ class Metrics:
         )
         self.expiry = Gauge(
             "certferry_certificate_not_after_seconds",
-            "End of validity of each certificate that we own, as seconds since 1970",
+            "End of validity of each certificate on the ELB, as seconds since 1970; its Secret where we know it",
             ["namespace", "secret", "certificate_id"],
             registry=self._registry,
         )

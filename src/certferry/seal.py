@@ -3,7 +3,8 @@
 The ELB's store and the embedded Kubernetes API call this. It knows neither what it seals nor where
 that is kept. What is sealed is bound to a purpose (which table, which row): a blob that is moved to
 another row does not open. The envelope names its key, so that keys can be rotated: the file holds
-one key a line, the first one seals, every one opens.
+one key a line, the first one seals, every one opens. A running program notices when the file changes,
+so that a key is rotated beside it.
 """
 
 from __future__ import annotations
@@ -29,13 +30,23 @@ class SealError(Exception):
 
 
 class Seal:
-    """Seals under the first of `keys`, opens under any of them (32 bytes each)."""
+    """Seals under the first of `keys`, opens under any of them (32 bytes each); `path` is where they are from."""
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
+        self._path = path
+        self._seen = _stamp(path)
+        self._take(keys)
+
+    def _take(self, keys: Sequence[bytes]) -> None:
         assert keys
         assert all(len(key) == _KEY for key in keys)
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._current = _key_id(keys[0])
+
+    @property
+    def current(self) -> str:
+        """The id of the key that seals, hex. Ids tell keys apart and nothing of what they are."""
+        return self._current.hex()
 
     @classmethod
     def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Seal:
@@ -47,12 +58,22 @@ class Seal:
             return cls(_keys(text, f"The environment variable {VARIABLE}"))
         try:
             _create(path)
-            return cls(_keys(path.read_text(), f"The sealing key file {path}"))
+            return cls.of_file(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SealError(f"The sealing key file {path} cannot be read or made: {error}.") from None
 
+    @classmethod
+    def of_file(cls, path: Path) -> Seal:
+        """The seal of the file at `path`. Raises OSError, ``SealError``."""
+        return cls(_keys(path.read_text(), f"The sealing key file {path}"), path)
+
     def seal(self, data: bytes, purpose: str) -> bytes:
-        """`data`, encrypted for `purpose` (for example ``certificate:<id>:<version>``)."""
+        """`data`, encrypted for `purpose` (for example ``certificate:<id>:<version>``).
+
+        Call it in the transaction that stores the result: then a rotation, which locks the store too, comes
+        before it (and its key is used) or after it (and seals it anew).
+        """
+        self._look_again()
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
         return _MAGIC + self._current + nonce + sealed
@@ -60,6 +81,8 @@ class Seal:
     def unseal(self, blob: bytes, purpose: str) -> bytes:
         """What was sealed for `purpose`; raises ``SealError``."""
         head = len(_MAGIC)
+        if blob[head : head + _ID] not in self._ciphers:
+            self._look_again()
         cipher = self._ciphers.get(blob[head : head + _ID])
         if not blob.startswith(_MAGIC) or cipher is None:
             raise SealError(
@@ -72,8 +95,51 @@ class Seal:
         except InvalidTag:
             raise SealError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
 
+    def _look_again(self) -> None:
+        """Takes over what another process wrote to the file; while it cannot be read, all stays."""
+        stamp = _stamp(self._path)
+        if self._path is None or stamp is None or stamp == self._seen:
+            return
+        try:
+            self._take(_keys(self._path.read_text(), ""))
+        except (OSError, UnicodeDecodeError, SealError):
+            return
+        self._seen = stamp
+
     def __repr__(self) -> str:
         return f"Seal(key {self._current.hex()})"
+
+
+def key_of(blob: bytes) -> str:
+    """The id of the key under which `blob` was sealed, hex; see ``Seal.current``."""
+    return blob[len(_MAGIC) : len(_MAGIC) + _ID].hex()
+
+
+def with_new_key(path: Path) -> None:
+    """Puts a new key before those in the file at `path`: from now on it seals, and all of them open."""
+    _write(path, base64.b64encode(os.urandom(_KEY)).decode() + "\n" + path.read_text())
+
+
+def install(source: Path, target: Path) -> None:
+    """The keys in the file at `source` in a file at `target` too. Raises OSError, ``SealError``."""
+    text = source.read_text()
+    _keys(text, f"The sealing key file {source}")
+    _write(target, text)
+
+
+def with_first_key_alone(path: Path) -> None:
+    """Forgets all keys in the file at `path` but the first."""
+    _write(path, path.read_text().split()[0] + "\n")
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _key_id(key: bytes) -> bytes:
@@ -94,20 +160,37 @@ def _create(path: Path) -> None:
     """A new key at `path`, whole or not at all, unless there is one."""
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(os.urandom(_KEY)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    draft = _draft(path, base64.b64encode(os.urandom(_KEY)).decode() + "\n")
     try:
         os.link(draft, path)  # fails where another process was first: its key is the key
     except FileExistsError:
         pass
     finally:
         draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _write(path: Path, text: str) -> None:
+    """`text` at `path`, durably, whole or not at all."""
+    _draft(path, text).replace(path)
+    _sync(path.parent)
+
+
+def _draft(path: Path, text: str) -> Path:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
+
+
+def _sync(directory: Path) -> None:
+    """A key that a power cut takes away would take every sealed secret along."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(directory)  # a key that a power cut takes away would take every sealed secret along
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

@@ -2,18 +2,24 @@
 
 The CLI calls ``read``; everything else is handed the result. A value comes from a flag, else from
 the environment (``CERTFERRY_<PROGRAM>_<FIELD>``), else from the program's section in a YAML or JSON
-file, else it is the default. It knows no program's meaning of its settings.
+file, else it is the default. Beside the sections the file has ``clusters``, which several programs
+share: ``fleet`` reads it. It knows no program's meaning of its settings.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import yaml
+
+from certferry.core.checks import Action, Severity
+from certferry.core.drift import Modes
+from certferry.core.members import Backends
+from certferry.core.problems import Reason
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -22,6 +28,8 @@ UNUSABLE: Final = 2
 """Exit code: what was asked for cannot be done here (flags, ports, directories, a second instance)."""
 NEWER: Final = 3
 """Exit code: the state was written by a newer Certferry."""
+
+_NO_MAPPING: Final = "The settings file {file} needs a mapping, with one mapping per program in it."
 
 
 class Refused(Exception):
@@ -132,12 +140,56 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: ElbLimits = ElbLimits()
 
 
+class ElbPlace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an ELB is and who we are there: an entry of clouds.yaml, or said here."""
+
+    cloud: str = ""
+    """Name in clouds.yaml; what is said here beside it wins."""
+    url: str = ""
+    """Origin of the ELB API; empty: from the service catalog, after a login by password."""
+    auth_url: str = ""
+    """Origin of Keystone; empty: the same as `url`."""
+    region: str = ""
+    project: str = ""
+    """Id or name; empty: as in the credentials file."""
+    credentials_file: Path | None = None
+    """JSON, mode 0600: an access key, or a user with a password."""
+    ca: Path | None = None
+    """Authority that the ELB's certificate comes from; None: the system's."""
+
+
+class RoleAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the console enters a cluster for people of one role."""
+
+    kubeconfig: Path | None = None
+    """None: the cluster's own."""
+    context: str | None = None
+    impersonate: bool = False
+    """Whether requests say which person they are for (Impersonate-User)."""
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of ``clusters``: a cluster and its ELB, for controller, console and command line."""
+
+    name: str
+    kubeconfig: Path | None = None
+    """None: the service account of the Pod."""
+    context: str | None = None
+    elb: ElbPlace = ElbPlace()
+    class_name: str = "cce"
+    default_loadbalancer: str | None = None
+    """What its controller uses for an Ingress that names none; the console shows it."""
+    roles: dict[Literal["reader", "member", "admin"], RoleAccess] = {}
+
+
 class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``certferry controller``. Times in seconds."""
 
-    elb_url: str
-    """Origin of the ELB API."""
-    elb_credentials: str
+    cluster: str = ""
+    """Which entry of ``clusters`` in the settings file it works for, where no `elb_url` is given."""
+    elb_url: str = ""
+    """Origin of the ELB API. This and the next two beat the cluster's entry."""
+    elb_credentials: str = ""
     """Path of a JSON file, mode 0600: project_id, and an access key or a user with a password."""
     elb_ca: str | None = None
     """Path of the authority that the ELB's certificate comes from; None: the system's."""
@@ -147,6 +199,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen_host: str = "127.0.0.1"
     listen_port: int = 9180
     """/metrics, /healthz, /readyz; 0 lets the system choose."""
+    observe: bool = False
+    """Writes nothing, neither to the ELB nor to Kubernetes: it plans, probes, and counts."""
+    namespaces: tuple[str, ...] = ()
+    """Only these are looked at; empty: all."""
+    secrets: Literal["all", "named"] = "all"
+    """Whether Secrets are listed, or each one that an Ingress names is read by its name."""
+    lease: str = ""
+    """NAMESPACE/NAME of the Lease by which replicas agree who writes; empty: there is one controller."""
+    lease_seconds: float = 10.0
+    """How long after its last renewal a leader that is gone is replaced; it stops two thirds into it."""
     cluster_name: str = ""
     class_name: str = "cce"
     default_loadbalancer: str | None = None
@@ -159,6 +221,37 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time that changes may go on before a reconcile."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
+    garbage_wait: float = 30.0
+    """How long a certificate or a load balancer of ours has to be unused before it is deleted."""
+    backends: Backends = "auto"
+    """Where requests are sent: to Pods, to node ports, or as each Service's type says."""
+    drift: Modes = Modes()
+    """What becomes of changes on the ELB, per kind: repair, adopt, report or off."""
+    namespaces_of_loadbalancer: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use a load balancer, by its id or name; what is not named is for all."""
+    namespaces_of_host: Mapping[str, tuple[str, ...]] = {}
+    """Which namespaces may use hosts under a suffix; the longest suffix decides."""
+    checks: Mapping[Reason | Severity, Action] = {}
+    """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
+    clock_skew: float = 300.0
+    """How far the clocks of clients may be off."""
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`certferry console`: the web console for the clusters of the settings file."""
+
+    listen: str = "127.0.0.1:9443"
+    """Anything but loopback needs `tls_certificate` and `tls_key`; port 0 lets the system choose."""
+    tls_certificate: Path | None = None
+    """PEM, leaf first."""
+    tls_key: Path | None = None
+    session_hours: float = 12
+    """At most; a session that is not used ends after `idle_minutes`, and when its ELB token does."""
+    idle_minutes: float = 60
+    role_names: dict[str, Literal["reader", "member", "admin"]] = {}
+    """What the roles of another vendor's Keystone amount to, beside reader, member and admin."""
+    served_patience: float = 30.0
+    """Seconds in which a changed certificate is expected to be served."""
 
 
 class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +298,27 @@ def read(
         raise Refused(f"A setting of {program} cannot be used: {error}.") from None
 
 
+def clusters(file: Path) -> tuple[ClusterSettings, ...]:
+    """The entries of ``clusters`` in `file`, relative paths from its folder. Raises ``Refused``."""
+    listed = _document(file).get("clusters") or []
+    try:
+        found = msgspec.convert(listed, tuple[ClusterSettings, ...], dec_hook=_beside(file))
+    except msgspec.ValidationError as error:
+        raise Refused(f"“clusters” in {file} cannot be used: {error}.") from None
+    names = [cluster.name for cluster in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Refused(f"“clusters” in {file} has two entries named “{twice[0]}”: each needs its own name.")
+    return found
+
+
+def _beside(file: Path) -> Callable[[type[Any], Any], Any]:
+    def decode(kind: type[Any], value: Any) -> Any:
+        decoded = _decode(kind, value)
+        return file.absolute().parent / decoded if isinstance(decoded, Path) else decoded
+
+    return decode
+
+
 def _from_text(text: str) -> Any:
     # Lists and nested settings are JSON; everything else stands for itself.
     if text[:1] not in ("{", "["):
@@ -215,16 +329,22 @@ def _from_text(text: str) -> Any:
         return text
 
 
-def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
+def _document(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text())
     except OSError as error:
         raise Refused(f"The settings file {file} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise Refused(f"The settings file {file} is neither YAML nor JSON.") from None
-    section = (document or {}).get(program) or {} if isinstance(document, dict | None) else None
+    if not isinstance(document, dict | None):
+        raise Refused(_NO_MAPPING.format(file=file))
+    return document or {}
+
+
+def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
+    section = _document(file).get(program) or {}
     if not isinstance(section, dict):
-        raise Refused(f"The settings file {file} needs a mapping, with one mapping per program in it.")
+        raise Refused(_NO_MAPPING.format(file=file))
     unknown = sorted(set(map(str, section)) - fields)
     if unknown:
         raise Refused(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from certferry.controller.conduct import Conduct
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
 from certferry.core.claims import Options
@@ -32,6 +33,8 @@ class System:
         self.controller: Controller | None = None
         self._task: asyncio.Task[None] | None = None
         self.resync = 60.0
+        self.garbage = 0.05
+        self.conduct = Conduct()
 
     async def start(self) -> None:
         """The controller alone."""
@@ -51,9 +54,9 @@ class System:
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         options = Options(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Waits(hold_off=0.01, ceiling=0.1, resync=self.resync)
+        waits = Waits(hold_off=0.01, ceiling=0.1, garbage=self.garbage, resync=self.resync, probe_deadline=3)
         async with KubeClient(access) as kube, ElbClient(self.elb.url, CREDENTIALS) as elb:
-            self.controller = Controller(kube, elb, options, waits, probe_deadline=3)
+            self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()
 
     # a shop that is served over HTTPS

@@ -8,8 +8,10 @@ import ssl
 import tempfile
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -31,15 +33,26 @@ _ONE = {
 }
 
 
+class Failure(NamedTuple):
+    """An answer that is no success."""
+
+    status: int
+    code: str
+    headers: Mapping[str, str]
+
+
 class FakeElb:
     """`writes` is every POST, PUT and DELETE; a listener is served once its port is known."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Object]] = {plural: {} for plural in _ONE}
         self.writes: list[tuple[str, str, Object]] = []
-        self.failures: deque[tuple[str, str, int]] = deque()
+        self.writers: list[str] = []
+        """The access key of each write."""
+        self.failures: deque[tuple[str, str, Failure]] = deque()
         self.cut_after: deque[tuple[str, str]] = deque()
         self.requests = 0
+        self.quotas: list[Object] | None = None
         self.bulk = True
         self.held: asyncio.Event | None = None
         self.stale_front = False
@@ -72,8 +85,24 @@ class FakeElb:
         self._store("certificates", ref, body)
         return ref
 
-    def fail(self, method: str, part: str, status: int) -> None:
-        self.failures.append((method, part, status))
+    def replace(self, ref: str, certificate: str, key: str) -> None:
+        """New content by somebody else."""
+        self._store("certificates", ref, {"certificate": certificate, "private_key": key})
+
+    def forget(self, ref: str) -> None:
+        """A certificate is gone, as if it had never been bound."""
+        del self.objects["certificates"][ref]
+
+    def fail(
+        self,
+        method: str,
+        part: str,
+        status: int,
+        code: str = "ELB.8906",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """The next such request is answered so."""
+        self.failures.append((method, part, Failure(status, code, headers)))
 
     def cut(self, method: str, part: str) -> None:
         """The next such request is carried out, and its answer lost."""
@@ -127,7 +156,7 @@ class FakeElb:
         for listener in self.objects["listeners"].values():
             refs = [*(listener.get("sni_container_refs") or ()), listener.get("default_tls_container_ref")]
             certificates = self.objects["certificates"]
-            named = [r for r in refs[:-1] if name in (certificates[r].get("domain") or "").split(",")]
+            named = [r for r in refs[:-1] if name in (certificates.get(r, {}).get("domain") or "").split(",")]
             context = self._tls.get((named or [refs[-1]])[0] or "")
             if context:
                 connection.context = context
@@ -148,9 +177,11 @@ class FakeElb:
                 self.failures.remove(failure)
                 # a server that is careless: our client must not pass this on
                 key = str(body.get("certificate", {}).get("private_key", ""))
-                return _error(failure[2], "ELB.8906", f"told to fail {key}")
+                told = failure[2]
+                return _error(told.status, told.code, f"told to fail {key}", told.headers)
         if request.method != "GET":
             self.writes.append((request.method, path, body))
+            self.writers.append(request.headers["Authorization"].partition("Access=")[2].partition(",")[0])
             if self.held is not None:
                 await self.held.wait()
         response = self._answer(request, parts, body)
@@ -164,6 +195,10 @@ class FakeElb:
     def _answer(self, request: web.Request, parts: list[str], body: Object) -> web.Response:
         if request.method == "GET" and path_is_bulk(parts) and not self.bulk:
             return _error(404, "ELB.8904", "no such thing")
+        if parts == ["quotas", "details"]:
+            if self.quotas is None:
+                return _error(404, "ELB.8904", "no such thing")
+            return _json({"quotas": self.quotas})
         plural, owner, ref = _locate(parts)
         if request.method == "GET":
             return self._read(request, plural, owner, ref)
@@ -171,6 +206,8 @@ class FakeElb:
         if request.method == "POST":
             ref = uuid.uuid4().hex if plural == "certificates" else str(uuid.uuid4())
             fields = dict(body[one]) | ({"owner": owner} if owner else {})
+            if plural == "healthmonitors":
+                self.objects["pools"][fields["pool_id"]]["healthmonitor_id"] = ref
             if plural == "l7policies":
                 fields["rules"] = [self._rule(ref, r) for r in fields.get("rules", ())]
         elif ref not in self.objects[plural]:
@@ -219,7 +256,9 @@ class FakeElb:
         )
         if used:
             return _error(409, "ELB.8907", "it is in use")
-        del self.objects[plural][ref]
+        gone = self.objects[plural].pop(ref)
+        if plural == "healthmonitors":
+            self.objects["pools"][gone["pool_id"]]["healthmonitor_id"] = None
         if plural == "pools":
             self.objects["members"] = {k: m for k, m in self.objects["members"].items() if m["owner"] != ref}
         return web.Response(status=204)
@@ -261,9 +300,9 @@ def _locate(parts: list[str]) -> tuple[str, str, str]:
     return parts[0], "", parts[1] if len(parts) > 1 else ""
 
 
-def _json(body: Object, status: int = 200) -> web.Response:
-    return web.json_response(body, status=status)
+def _json(body: Object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response(body, status=status, headers=headers)
 
 
-def _error(status: int, code: str, message: str) -> web.Response:
-    return _json({"error_code": code, "error_msg": message, "request_id": "r"}, status)
+def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return _json({"error_code": code, "error_msg": message, "request_id": "r"}, status, headers)

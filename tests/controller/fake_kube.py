@@ -32,9 +32,14 @@ class FakeKube:
         self.failures: deque[tuple[str, str, int]] = deque()
         self.empty_lists = False
         self.down = False
+        self.frozen = asyncio.Event()
+        """While it is not set, requests are taken and not answered."""
+        self.frozen.set()
         self.pages = 500
         self.token = "token-1"
         self.watching: set[str] = set()
+        self.selected: dict[str, set[str]] = {}
+        """Field selectors of watches, by kind."""
         self.url = ""
         self._created = itertools.count()
         self._changed = asyncio.Condition()
@@ -154,6 +159,7 @@ class FakeKube:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.requests.append((request.method, path))
+        await self.frozen.wait()
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized", "no token")
         for failure in self.failures:
@@ -163,7 +169,11 @@ class FakeKube:
         plural, namespace, name = _parse(path)
         if request.method == "GET" and not name:
             watching = request.query.get("watch") == "true"
-            return await self._watch(request, plural) if watching else self._list(request, plural)
+            return (
+                await self._watch(request, plural, namespace)
+                if watching
+                else self._list(request, plural, namespace)
+            )
         key = (plural, namespace, name)
         if request.method == "POST":
             body = msgspec.json.decode(await request.read())
@@ -173,6 +183,11 @@ class FakeKube:
             return web.json_response(self.put(*key, body), status=201)
         if key not in self.objects:
             return _status(404, "NotFound", f"{plural} {name} not found")
+        if request.method == "PUT":
+            body = msgspec.json.decode(await request.read())
+            if body["metadata"].get("resourceVersion") != self.objects[key]["metadata"]["resourceVersion"]:
+                return _status(409, "Conflict", "the object has been modified")
+            self.put(*key, body)
         if request.method == "PATCH":
             patch = msgspec.json.decode(await request.read())
             merged = _merge(copy.deepcopy(self.objects[key]), patch)
@@ -180,8 +195,8 @@ class FakeKube:
                 self.put(*key, merged)
         return web.json_response(self.objects[key])
 
-    def _list(self, request: web.Request, plural: str) -> web.Response:
-        items = [o for (p, _, _), o in sorted(self.objects.items()) if p == plural]
+    def _list(self, request: web.Request, plural: str, namespace: str) -> web.Response:
+        items = [o for (p, n, _), o in sorted(self.objects.items()) if p == plural and namespace in ("", n)]
         if self.empty_lists:
             items = []
         start = int(request.query.get("continue", "0"))
@@ -191,21 +206,32 @@ class FakeKube:
             meta["continue"] = str(start + size)
         return web.json_response({"metadata": meta, "items": items[start : start + size]})
 
-    async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
-        since, cuts, errors = int(request.query["resourceVersion"]), self._cuts, self._errors
-        if since < self.compacted:
+    async def _watch(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
+        since, cuts, errors = int(request.query.get("resourceVersion", "0")), self._cuts, self._errors
+        if 0 < since < self.compacted:
             return _status(410, "Expired", "too old resource version")
+        selector = request.query.get("fieldSelector", "")
+        if selector:
+            self.selected.setdefault(plural, set()).add(selector)
+        name = selector.removeprefix("metadata.name=")
         response = web.StreamResponse()
         response.enable_chunked_encoding()
         await response.prepare(request)
         self.watching.add(plural)
         position = 0
+        if not since:
+            since = self.version
+            for (p, n, it), item in sorted(self.objects.items()):
+                if p == plural and namespace in ("", n) and name in ("", it):
+                    await _send(response, "ADDED", item)
         while True:
             news, position = self.history[position:], len(self.history)
             for version, kind, of, item in news:
                 if version > since:
                     since = version
-                    if of == plural:
+                    meta = item["metadata"]
+                    here = namespace in ("", meta.get("namespace")) and name in ("", meta["name"])
+                    if of == plural and here:
                         await _send(response, kind, item)
             if self._errors != errors:
                 gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}

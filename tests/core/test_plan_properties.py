@@ -19,7 +19,7 @@ from certferry.core.claims import Options
 from certferry.core.model import Certificate, Listener, State
 from certferry.core.objects import ClusterView
 from certferry.core.pem import Chain, covers
-from certferry.core.plan import plan
+from certferry.core.plan import match, plan
 from certferry.core.translate import translate
 from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, chain, view
 
@@ -114,6 +114,7 @@ def _elb() -> Elb:
 def _steps(cluster: ClusterView, elb: Elb) -> Any:
     elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
     made = translate(cluster, elb.state, OPTIONS, NOW)
+    elb.ids = dict(match(made.desired, elb.state, CLUSTER))
     return plan(made.desired, elb.state, CLUSTER, made.held)
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from certferry.core.claims import Options
-from certferry.core.plan import plan
+from certferry.core.plan import match, plan
 from certferry.core.translate import Translation, translate
 from tests import golden
 from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, view
@@ -33,6 +33,7 @@ def _produce(given: Any) -> Any:
         made = translate(cluster, elb.state, options, now)
         elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
         steps = plan(made.desired, elb.state, CLUSTER, made.held)
+        elb.ids = dict(match(made.desired, elb.state, CLUSTER))
         elb.run(steps)
         again = translate(cluster, elb.state, options, now)
         assert plan(again.desired, elb.state, CLUSTER, again.held) == (), "planning again must yield nothing"

@@ -10,13 +10,14 @@ import msgspec
 
 from certferry.core import names
 from certferry.core.model import (
+    BreakGlass,
     Certificate,
+    HealthMonitor,
     Listener,
     LoadBalancer,
     Member,
     Policy,
     Pool,
-    Rule,
     Source,
     State,
     domain_names,
@@ -35,6 +36,7 @@ from certferry.core.objects import (
 )
 from certferry.core.pem import Chain
 from certferry.core.plan import Step
+from certferry.core.seats import kind_of
 
 CLUSTER = "c1u5te12-0000-0000-0000-000000000000"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -111,18 +113,26 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
 
 
 def observed(given: Mapping[str, Any]) -> State:
-    """An ELB from YAML: `certificates` by id (facts; `secret_id` makes it ours), `listeners` by id."""
+    """An ELB from YAML: `certificates` by id, `listeners` by id.
+
+    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's, `emergency` an
+    admin's content, until the end in `break_glass`.
+    """
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
         facts = dict(facts)
         description = (
             names.describe(CLUSTER, secret_id=facts.pop("secret_id")) if "secret_id" in facts else ""
         )
+        if "foreign_secret" in facts:
+            description = names.describe("another-cluster", secret_id=facts.pop("foreign_secret"))
         certificates[ref] = Certificate(
             id=ref,
             name=facts.pop("name", ref),
             description=description,
             domain=tuple(facts.pop("domain", ())),
+            emergency=facts.pop("emergency", False),
+            break_glass=BreakGlass(**facts.pop("break_glass")) if "break_glass" in facts else None,
             chain=chain(facts.pop("content", ref), **facts),
         )
     listeners = {}
@@ -163,6 +173,9 @@ class Elb:
             return {k: self._resolve(v) for k, v in value.items()}
         return value
 
+    def _gone(self, step: Step) -> str:
+        return step.id or self.ids[step.key]
+
     def _new(self, step: Step) -> str:
         self._next += 1
         self.ids[step.key] = f"{step.kind}-{self._next}"
@@ -187,8 +200,11 @@ class Elb:
     def _certificate(self, step: Step, fields: dict[str, Any]) -> None:
         if step.verb == "delete":
             for it in self.state.listeners.values():
-                assert step.id not in (it.default_tls_container_ref, *(it.sni_container_refs or ())), "in use"
-            self._put("certificates", step.id or "", None)
+                assert self._gone(step) not in (
+                    it.default_tls_container_ref,
+                    *(it.sni_container_refs or ()),
+                ), "in use"
+            self._put("certificates", self._gone(step), None)
             return
         changes: dict[str, Any] = {k: v for k, v in fields.items() if k in ("name", "description")}
         if "domain" in fields:
@@ -203,20 +219,33 @@ class Elb:
         else:
             have = self.state.certificates[step.id or ""]
             self._put("certificates", have.id, msgspec.structs.replace(have, **changes))
+        self._names_are_unique()
 
     def _pool(self, step: Step, fields: dict[str, Any]) -> None:
         if step.verb == "delete":
             assert not self.state.pools[step.id or ""].members, "members first"
+            assert not self.state.pools[step.id or ""].healthmonitor, "its health monitor first"
             assert step.id not in {p.redirect_pool_id for p in self.state.policies.values()}, "in use"
             assert step.id not in {x.default_pool_id for x in self.state.listeners.values()}, "in use"
             self._put("pools", step.id or "", None)
         elif step.verb == "create":
             ref = self._new(step)
-            self._put("pools", ref, Pool(id=ref, **fields))
+            self._put("pools", ref, msgspec.convert({"id": ref, **_given(fields)}, Pool))
         else:
-            self._put(
-                "pools", step.id or "", msgspec.structs.replace(self.state.pools[step.id or ""], **fields)
-            )
+            have = self.state.pools[step.id or ""]
+            self._put("pools", have.id, _changed(have, fields))
+
+    def _healthmonitor(self, step: Step, fields: dict[str, Any]) -> None:
+        pools = {p.healthmonitor.id: p for p in self.state.pools.values() if p.healthmonitor}
+        if step.verb == "create":
+            pool, ref = self.state.pools[fields.pop("pool_id")], self._new(step)
+            assert pool.healthmonitor is None, "one per pool"
+            after: HealthMonitor | None = msgspec.convert({"id": ref, **fields}, HealthMonitor)
+        else:
+            pool = pools[step.id or ""]
+            assert pool.healthmonitor
+            after = _changed(pool.healthmonitor, fields) if step.verb == "update" else None
+        self._put("pools", pool.id, msgspec.structs.replace(pool, healthmonitor=after))
 
     def _member(self, step: Step, fields: dict[str, Any]) -> None:
         pool = self.state.pools[self._resolve(step.parent)]
@@ -244,20 +273,45 @@ class Elb:
             if fields["protocol"] == "HTTPS":
                 assert fields.get("default_tls_container_ref"), "HTTPS needs a certificate"
             ref = self._new(step)
-            self._put("listeners", ref, Listener(id=ref, **fields))
+            self._put("listeners", ref, msgspec.convert({"id": ref, **_given(fields)}, Listener))
         else:
             have = self.state.listeners[step.id or ""]
-            self._put("listeners", have.id, msgspec.structs.replace(have, **fields))
+            self._put("listeners", have.id, _changed(have, fields))
+        self._names_are_unique()
+
+    def _names_are_unique(self) -> None:
+        """An ELB refuses a name that two SNI certificates (of one kind) of a listener have."""
+        for listener in self.state.listeners.values():
+            bound = [self.state.certificates[ref] for ref in listener.sni_container_refs or ()]
+            claims = [(kind_of(c), name) for c in bound for name in c.domain]
+            assert len(claims) == len(set(claims)), f"two SNI certificates with one name: {claims}"
 
     def _policy(self, step: Step, fields: dict[str, Any]) -> None:
         if step.verb == "delete":
             self._put("policies", step.id or "", None)
             return
-        if "rules" in fields:
-            fields["rules"] = tuple(msgspec.convert(r, Rule) for r in fields["rules"])
         if step.verb == "create":
             ref = self._new(step)
-            self._put("policies", ref, Policy(id=ref, **fields))
+            policy = msgspec.convert({"id": ref, **_given(fields)}, Policy)
         else:
-            have = self.state.policies[step.id or ""]
-            self._put("policies", have.id, msgspec.structs.replace(have, **fields))
+            policy = _changed(self.state.policies[step.id or ""], fields)
+        listener = self.state.listeners[policy.listener_id]
+        if policy.action != "REDIRECT_TO_LISTENER":
+            assert (policy.priority is not None) == bool(listener.enhance_l7policy_enable), "numbers"
+        others = [
+            p.priority
+            for p in self.state.policies.values()
+            if p.listener_id == policy.listener_id and p.id != policy.id
+        ]
+        assert policy.priority is None or policy.priority not in others, "one number, one policy"
+        self._put("policies", policy.id, policy)
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+def _changed(have: Any, fields: Mapping[str, Any]) -> Any:
+    """`have` with `fields` as a PUT sets them: null is none."""
+    kept = {f: getattr(have, f) for f in have.__struct_fields__ if f not in fields}
+    return msgspec.convert({**msgspec.to_builtins(kept), **_given(fields)}, type(have))

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from certferry.core.pem import parse_chain
+from certferry.elb import extensions
 from certferry.elb.client import (
     LOADBALANCERS,
     Credentials,
@@ -175,3 +176,7 @@ def test_credentials_that_others_can_read_are_refused(tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(CredentialsError, match="project_id"):
         load(file)
+
+
+async def test_a_vendors_elb_has_no_extensions(fake: FakeElb, client: ElbClient) -> None:
+    assert await extensions.available(client) == frozenset()

@@ -68,6 +68,8 @@ class Client:
             "Content-Type": options.pop("media", "application/json"),
             "Accept": options.pop("accept", "*/*"),
         }
+        if agent := options.pop("agent", ""):
+            headers["User-Agent"] = agent
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         async with self.session.request(
             method, self.url + path, data=data, headers=headers, **options

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from certferry.core.objects import Name
-from certferry.kube import cache, kubeconfig
+from certferry.kube import informer, kubeconfig
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import INGRESS, SECRET, KubeClient, KubeError
 from certferry.kube.kubeconfig import Access, FileToken, FixedToken, KubeconfigError
@@ -209,7 +209,7 @@ async def test_an_empty_list_is_believed_when_it_lasts(
     fake.error_event()
     await until(lambda: "they are kept" in (watched.cache.trouble.value or ""))
     assert watched.names() == {"last"}
-    monkeypatch.setattr(cache, "EMPTY_GRACE", 0.0)
+    monkeypatch.setattr(informer, "EMPTY_GRACE", 0.0)
     await until(lambda: watched.names() == set())
 
 

@@ -14,39 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.waiting import until
+from tests.up.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-class Terminal:
-    """A shell that keeps its variables from one pasted line to the next."""
-
-    def __init__(self) -> None:
-        self._shell = subprocess.Popen(
-            ["bash"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd="/",
-        )
-
-    def paste(self, line: str) -> str:
-        """What the line printed; it must not fail."""
-        assert self._shell.stdin
-        assert self._shell.stdout
-        self._shell.stdin.write(f"{line}\necho; echo done: $?\n")
-        self._shell.stdin.flush()
-        printed: list[str] = []
-        for printed_line in self._shell.stdout:
-            if printed_line.startswith("done: "):
-                assert printed_line == "done: 0\n", (line, printed)
-                break
-            printed.append(printed_line)
-        return "".join(printed)
-
-    def close(self) -> None:
-        self._shell.communicate(timeout=10)
 
 
 @pytest.fixture
@@ -74,7 +44,7 @@ def block() -> Iterator[str]:
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    shell = Terminal()
+    shell = Terminal(Path("/"))
     yield shell
     shell.close()
 

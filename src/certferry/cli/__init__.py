@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, programs
+from certferry.cli import demo, doctor, explain, plan, programs, rbac, release, store
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -21,8 +21,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for program in (programs.up, programs.elb, programs.kube, programs.controller):
+for program in (programs.up, programs.elb, programs.kube):
     app.command()(program)
+controller = typer.Typer(invoke_without_command=True)
+controller.callback()(programs.controller)
+controller.command()(release.release)
+app.add_typer(controller, name="controller")
+for command in (store.backup, store.restore, store.rotate_seal_key):
+    app.command()(command)
+app.command()(rbac.rbac)
+app.command()(doctor.doctor)
+app.command()(plan.plan)
+app.add_typer(explain.app, name="explain")
 app.add_typer(demo.app, name="demo")
 
 

@@ -98,6 +98,10 @@ def kube(
 
 
 def controller(
+    context_: typer.Context,
+    cluster: Annotated[
+        str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five.")
+    ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
     elb_url: Annotated[
@@ -108,28 +112,41 @@ def controller(
         Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
     ] = None,
     default_loadbalancer: Annotated[str | None, typer.Option(help="For an Ingress that names none.")] = None,
+    observe: Annotated[
+        bool | None, typer.Option("--observe", help="Write nothing: plan, probe and count.")
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option(help="NAMESPACE/NAME of the Lease that replicas share; one of them writes.")
+    ] = None,
     listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
     config: Config = None,
 ) -> None:
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    if context_.invoked_subcommand is not None:
+        return
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
+    from certferry.fleet import one
     from certferry.kube.kubeconfig import KubeconfigError
 
     host, port = host_port(listen) if listen else (None, None)
     flags = {
+        "cluster": cluster,
         "kubeconfig": text(kubeconfig),
         "context": context,
         "elb_url": elb_url,
         "elb_credentials": text(elb_credentials),
         "elb_ca": text(elb_ca),
         "default_loadbalancer": default_loadbalancer,
+        "observe": observe,
+        "lease": lease,
         "listen_host": host,
         "listen_port": port,
     }
     settings = read(ControllerSettings, "controller", flags, os.environ, config)
     at = f"{settings.listen_host}:{settings.listen_port}"
-    run_server("controller", lambda: serve(settings), at, KubeconfigError, CredentialsError)
+    access = one(settings, config)
+    run_server("controller", lambda: serve(settings, access), at, KubeconfigError, CredentialsError)
 
 
 def _show(text: str) -> None:

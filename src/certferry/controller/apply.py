@@ -25,6 +25,7 @@ _RESOURCES: Final[Mapping[str, Resource]] = {
     "loadbalancer": elbs.LOADBALANCERS,
     "certificate": elbs.CERTIFICATES,
     "pool": elbs.POOLS,
+    "healthmonitor": elbs.HEALTHMONITORS,
     "listener": elbs.LISTENERS,
     "policy": elbs.POLICIES,
 }
@@ -36,6 +37,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     step: Step
     sentence: str
+    code: str = ""
+    """The ELB's."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +97,7 @@ async def apply(
             if error.retryable:
                 raise
             known.pop(step.key, None)
-            failures.append(Failure(step=step, sentence=error.message))
+            failures.append(Failure(step=step, sentence=error.message, code=error.code))
         except KubeError as error:
             if error.retryable:
                 raise
@@ -113,7 +116,7 @@ async def _carry_out(step: Step, known: dict[str, str], material: Mapping[str, N
     resource = _resource(step, known)
     if step.verb == "delete":
         hands.metrics.elb_writes.labels("delete", step.kind).inc()
-        await hands.elb.delete(resource, step.id or step.key)
+        await hands.elb.delete(resource, step.id or _id(step.key, known))
         return
     fields = resolved(step.fields, known)
     hands.metrics.elb_writes.labels(step.verb, step.kind).inc()

@@ -15,9 +15,10 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.apply import Hands, content
-from certferry.core import checks
-from certferry.core.certificates import domain
+from certferry.core import checks, emergency
+from certferry.core.certificates import domain, mark_of, renewed
 from certferry.core.model import Certificate
+from certferry.core.names import described
 from certferry.core.pem import Chain
 from certferry.core.plan import Step, certificate_step
 from certferry.core.translate import Translation
@@ -41,8 +42,9 @@ class Ends(Protocol):
 class FastPath:
     """Set ``translation`` after each reconcile; until then every change is the reconcile's."""
 
-    def __init__(self, hands: Hands, ends: Ends) -> None:
+    def __init__(self, hands: Hands, ends: Ends, policy: checks.Policy) -> None:
         self._hands = hands
+        self._policy = policy
         self._ends = ends
         self._pending: dict[str, Arrival] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -107,12 +109,17 @@ class FastPath:
         have = self._hands.world.following(self.cluster_id, uid)
         if translation is None or follow is None or have is None or have.chain is None:
             return None
-        if checks.objection(chain, have.chain, follow.depend, datetime.now(UTC)):
+        if described(have.description).get("content") == mark_of(chain) and have.chain.digest != chain.digest:
+            return None  # somebody changed it on the ELB: what becomes of that is the reconcile's
+        now = datetime.now(UTC)
+        if emergency.waits(have, chain, now):
+            return None
+        if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None
         before = translation.desired.certificates.get(follow.key)
         if before is None or not (follow.hosts or _same_names(before, chain)):
             return None
-        step = certificate_step(follow.key, replace(before, chain=chain), have)
+        step = certificate_step(follow.key, renewed(before, chain), have)
         return step if step and step.material and step.verb == "update" else None
 
 

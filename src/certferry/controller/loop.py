@@ -9,94 +9,97 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 import structlog
 
-from certferry.controller.apply import Hands, Outcome, apply
+from certferry.controller.apply import Hands, Outcome
+from certferry.controller.conduct import Conduct
+from certferry.controller.connection import Connection
+from certferry.controller.drifting import Drifting
+from certferry.controller.edges import next_edge
+from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
-from certferry.controller.notices import annotation, blamed, entry, told, warnings
+from certferry.controller.guard import guarded
+from certferry.controller.listening import follow
+from certferry.controller.notices import annotation, blamed, entry, left, told, warnings
 from certferry.controller.pace import Pace, Waits
+from certferry.controller.patience import Patience
 from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.world import World
 from certferry.core.claims import Options
+from certferry.core.claims import ours as claimed
+from certferry.core.decide import Decision, decide
+from certferry.core.garbage import sweep
 from certferry.core.model import State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
-from certferry.core.plan import Step, match, plan
+from certferry.core.plan import Step
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
+from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.extensions import Record
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import KubeClient, KubeError
 from certferry.metrics import Metrics
 
 ROUNDS: Final = 5
 """Plans in a row; one that still finds work then waits like one that failed."""
-PAUSES: Final = (0.1, 0.5)
-"""Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
-FAILED_PAUSES: Final = (0.1, 5.0)
-"""The same after a time-out or a 5xx: asking again costs the ELB something."""
-REFUSED_PAUSES: Final = (1.0, 60.0)
-"""The same after a refusal, which only a change heals."""
 
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
+ALONE: Final = Conduct()
+
 _log = structlog.get_logger()
-
-
-class Connection:
-    """One line in the log when a remote is lost, and one when it is back."""
-
-    def __init__(self, remote: str, metrics: Metrics) -> None:
-        self._remote = remote
-        self._gauge = metrics.connected.labels(remote)
-        self._trouble: str | None = ""
-        self._gauge.set(0)
-
-    @property
-    def trouble(self) -> str | None:
-        """Why it is lost; None while it answers."""
-        return self._trouble
-
-    def set(self, trouble: str | None) -> None:
-        """How the last attempt ended."""
-        if (trouble is None) == (self._trouble is None) and self._trouble != "":
-            return
-        self._trouble = trouble
-        self._gauge.set(trouble is None)
-        if trouble is None:
-            _log.info("connected", remote=self._remote)
-        else:
-            _log.warning("not connected, trying on; nothing served changes", remote=self._remote, why=trouble)
 
 
 class Controller:
     """One cluster and one ELB."""
 
     def __init__(
-        self, kube: KubeClient, elb: ElbClient, options: Options, waits: Waits, probe_deadline: float
+        self,
+        kube: KubeClient,
+        elb: ElbClient,
+        options: Options,
+        waits: Waits,
+        conduct: Conduct = ALONE,
     ) -> None:
         self.metrics = Metrics()
         self._options = options
+        self._conduct = conduct
         self._elb = elb
         self._world = World()
         self._waits = waits
         self._pace = Pace(waits)
-        self._cache = Cache(kube, self._arrived)
+        self._patience = Patience()
+        self._cache = Cache(kube, self._arrived, conduct.scope)
         self._hands = Hands(
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
-        self._fast = FastPath(self._hands, self)
-        self._proof = Proof(self.metrics, self._rotated, probe_deadline)
+        self._fast = FastPath(self._hands, self, options.checks)
+        self._endpoints = EndpointPath(self._hands, options.backends, self._pace.poke)
+        self._drifting = Drifting(elb)
+        self._known: Mapping[str, str] = {}
+        """Key → id, when all was last in step."""
+        self._marks: Mapping[str, datetime] = {}
+        """Since when what could be deleted has been unused."""
+        self._due: datetime | None = None
+        self._nodes_asked = False
+        self._proof = Proof(self.metrics, self._rotated, waits.probe_deadline)
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
         self._missing: frozenset[Problem] = frozenset()
+        self._edge: datetime | None = None
+        self._drifts: list[Notice] = []
+        self._locks: bool | None = None
+        """Whether the ELB has our lock; None: not asked yet."""
         self._stale = True
         self._observed_at = 0.0
         self._changed = time.time()
@@ -106,11 +109,13 @@ class Controller:
 
     @property
     def not_ready(self) -> str | None:
-        """Why it is not ready yet; None once everything was brought in step once."""
+        """Why it is not ready yet; None once everything was brought in step once, or another one leads."""
         if self.reconciled:
             return None
         if self._cache.view.value is None:
             return f"the cluster is not read yet: {self._kubernetes.trouble or 'listing'}"
+        if not self._leads and self._conduct.leader and self._conduct.leader.holder.value:
+            return None
         return f"the load balancer is not in step yet: {self._balancer.trouble or 'working on it'}"
 
     async def run(self) -> None:
@@ -118,13 +123,51 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._cache.run())
-                tasks.create_task(self._reporter.run())
+                if self._conduct.act:
+                    tasks.create_task(self._reporter.run())
+                if self._conduct.leader:
+                    tasks.create_task(self._conduct.leader.run())
+                tasks.create_task(self._watch_leader())
+                tasks.create_task(follow(self._elb, self._heard))
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
+                if self._conduct.act:
+                    tasks.create_task(self._endpoints.run())
                 tasks.create_task(self._rhythm())
         finally:
             await self._fast.stop()
             await self._proof.stop()
+
+    @property
+    def _leads(self) -> bool:
+        return self._conduct.leader is None or self._conduct.leader.leading
+
+    async def _watch_leader(self) -> None:
+        """Whoever begins to lead trusts nothing that was seen before; whoever ceases takes no Secret on."""
+        if self._conduct.leader is None:
+            self.metrics.leading.set(self._conduct.act is not None)
+            return
+        async for elected in self._conduct.leader.elected.values():
+            self.metrics.leading.set(elected)
+            self._stale = True
+            self._fast.translation = self._endpoints.translation = None
+            self._known = {}
+            self._pace.poke()
+
+    def _heard(self, record: Record | None) -> None:
+        """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
+        state = self._world.state
+        if record and state and record.kind == "certificate" and record.fingerprint:
+            present = state.certificates.get(record.resource_id)
+            if present and present.chain and present.chain.fingerprint == record.fingerprint:
+                return
+        if record and record.user == self._elb.user:
+            return
+        if record:
+            self._drifting.heard(record)
+        self._changed = time.time()
+        self._stale = True
+        self._pace.poke()
 
     # what the fast path tells: see fast.Ends
 
@@ -141,6 +184,7 @@ class Controller:
     def failed(self, error: ElbError) -> None:
         """Read what is there, then decide anew."""
         _log.warning("certificate not renewed", error=str(error))
+        self._failed(error)
         self._stale = True
         self._pace.poke()
 
@@ -152,7 +196,9 @@ class Controller:
         async for view in self._cache.view.values():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
-                if before is None or self._matters(before, view):
+                if before is not None and before != view and only_endpoints(before, view):
+                    self._endpoints.offer(before, view)
+                elif before is None or self._matters(before, view):
                     self._changed = time.time()
                     self._pace.poke()
                 before = view
@@ -178,26 +224,43 @@ class Controller:
 
     async def _rhythm(self) -> None:
         pause: float | None = None
-        failing = 0
         while True:
-            await self._pace.turn(pause)
-            if self._cache.view.value is None:
+            await self._pace.turn(self._until_edge() if pause is None else pause)
+            # a change in the cluster does not shorten what the ELB asked for
+            await asyncio.sleep(self._patience.left)
+            if self._cache.view.value is None or not self._leads:
+                pause = self._edge = None
                 continue
             # others may have changed the ELB
-            if time.monotonic() - self._observed_at >= self._waits.resync:
+            late = self._due is not None and datetime.now(UTC) >= self._due
+            if late or time.monotonic() - self._observed_at >= self._waits.resync:
                 self._stale = True
             try:
-                settled = await self._reconcile()
+                async with self._endpoints.turn:
+                    settled = await self._reconcile()
             except ElbError as error:
-                self._balancer.set(str(error))
-                self._stale, failing = True, failing + 1
-                pause = _pause(PAUSES if error.code == "Unreachable" else FAILED_PAUSES, failing)
+                self._stale, pause = True, self._failed(error)
                 continue
             except KubeError as error:
                 _log.debug("a Secret could not be read", error=str(error))
                 settled = False
-            failing = 0 if settled else failing + 1
-            pause = None if settled else _pause(REFUSED_PAUSES, failing)
+            if settled:
+                self._patience.settled()
+            pause = None if settled else self._patience.refused()
+
+    def _failed(self, error: ElbError) -> float:
+        """Seconds until the next attempt."""
+        if error.code == "NotLeading":
+            return 0.0
+        self.metrics.elb_errors.labels(error.code or str(error.status)).inc()
+        self._balancer.set(str(error))
+        return self._patience.failed(error)
+
+    def _until_edge(self) -> float:
+        """Seconds until the next resync, or until a certificate begins or ceases to be valid."""
+        edges = [instant for instant in (self._edge, self._due) if instant]
+        left = [(instant - datetime.now(UTC)).total_seconds() for instant in edges]
+        return max(0.0, min([self._waits.resync, *left]))
 
     async def _reconcile(self) -> bool:
         """Bring the ELB in step; whether there is nothing left to do."""
@@ -205,23 +268,55 @@ class Controller:
             started, worked = time.time(), False
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
-                ids, steps = await asyncio.to_thread(_planned, translation, state, view.cluster_id)
-                if not steps:
-                    self._settled(translation, state, worked, min(started, self._changed))
+                decision = await asyncio.to_thread(
+                    decide, translation, state, view.cluster_id, self._conduct.drift, self._known
+                )
+                steps = self._swept(decision)
+                if not self._locks:
+                    steps = guarded(steps, state, view.cluster_id)
+                self._count_steps(steps)
+                self._edge = next_edge(translation, view, state, datetime.now(UTC))
+                self._drifts = await self._told_of_drift(decision, translation)
+                if not steps or self._conduct.act is None:
+                    self._known = decision.ids
+                    self._endpoints.translation = translation if not steps else None
+                    self._settled(view, translation, state, worked, min(started, self._changed))
                     return True
+                self._endpoints.translation = None
                 _explain(steps)
                 worked = True
-                outcome = await apply(steps, ids, translation.material, self._hands)
+                outcome = await self._conduct.act(steps, decision.ids, translation.material, self._hands)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
                 if outcome.failures:
-                    self._refused(outcome, translation, state)
+                    self._refused(outcome, view, translation, state)
                     return False
             return False
+
+    def _swept(self, decision: Decision) -> tuple[Step, ...]:
+        """The steps but for what has not been unused for long enough."""
+        swept = sweep(decision.steps, self._marks, datetime.now(UTC), timedelta(seconds=self._waits.garbage))
+        self._marks, self._due = swept.marks, swept.due
+        return swept.steps
+
+    async def _told_of_drift(self, decision: Decision, translation: Translation) -> list[Notice]:
+        """What stands of it; the rest is told now."""
+        self.metrics.drift.clear()
+        for found in decision.drifts:
+            self.metrics.drift.labels(found.kind, found.mode).inc()
+        news = await self._drifting.news(decision.drifts, translation)
+        if news.once:
+            _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
+            self._reporter.tell(news.once)
+        return news.standing
 
     async def _gather(self) -> tuple[ClusterView, State, Translation]:
         if self._stale or self._world.state is None:
             await self._observe()
         view, state, translation = await self._translate()
+        if translation.needs_nodes and view.nodes is None and not self._nodes_asked:
+            self._nodes_asked = True
+            if await self._cache.watch_nodes():
+                view, state, translation = await self._translate()
         missing = frozenset(p for p in translation.problems if p.reason in _NOT_FOUND)
         if missing - self._missing:
             # what an Ingress names may have been made on the ELB since we last looked
@@ -229,10 +324,12 @@ class Controller:
             view, state, translation = await self._translate()
         self._missing = missing
         self._fast.cluster_id = view.cluster_id
-        self._fast.translation = translation
+        self._fast.translation = translation if self._conduct.act else None
         return view, state, translation
 
     async def _observe(self) -> None:
+        if self._locks is None:
+            self._locks = bool(await extensions.available(self._elb))
         begun = self._world.begin()
         self._world.observed(await self._elb.observe(), begun)
         self._stale, self._observed_at = False, time.monotonic()
@@ -247,7 +344,9 @@ class Controller:
         translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
         return view, state, translation
 
-    def _settled(self, translation: Translation, state: State, worked: bool, changed: float) -> None:
+    def _settled(
+        self, view: ClusterView, translation: Translation, state: State, worked: bool, changed: float
+    ) -> None:
         expected = seats(translation, state)
         if self.reconciled or worked:
             self._proof.expect(expected, changed, time.time())
@@ -255,20 +354,30 @@ class Controller:
             self._proof.believe(expected)
         self.reconciled += 1
         self.in_step.set()
-        self._tell(translation, state, ())
+        self._tell(view, translation, state, ())
 
-    def _refused(self, outcome: Outcome, translation: Translation, state: State) -> None:
+    def _refused(self, outcome: Outcome, view: ClusterView, translation: Translation, state: State) -> None:
         for failure in outcome.failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
         notices = [n for f in outcome.failures for n in blamed(f, translation)]
-        self._tell(translation, state, notices)
+        self._tell(view, translation, state, notices)
 
-    def _tell(self, translation: Translation, state: State, more: Iterable[Notice]) -> None:
+    def _tell(
+        self, view: ClusterView, translation: Translation, state: State, more: Iterable[Notice]
+    ) -> None:
+        ours = {i.meta.key for i in claimed(view, self._options)}
+        others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *more],
+            [*warnings(translation), *self._drifts, *more],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
+            left(others, self._reporter.ingresses, state),
         )
         self._count(translation, state)
+
+    def _count_steps(self, steps: Iterable[Step]) -> None:
+        self.metrics.planned.clear()
+        for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
+            self.metrics.planned.labels(kind, verb).set(number)
 
     def _count(self, translation: Translation, state: State) -> None:
         self.metrics.problems.clear()
@@ -276,9 +385,10 @@ class Controller:
             self.metrics.problems.labels(problem.reason).inc()
         self.metrics.expiry.clear()
         for certificate in state.certificates.values():
-            if certificate.chain and certificate.source:
+            if certificate.chain:
                 source = certificate.source
-                self.metrics.expiry.labels(source.namespace, source.secret, certificate.id).set(
+                whose = (source.namespace, source.secret) if source else ("", "")
+                self.metrics.expiry.labels(*whose, certificate.id).set(
                     certificate.chain.not_after.timestamp()
                 )
 
@@ -288,16 +398,13 @@ class Controller:
                 "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
             )
         ingresses = sorted({seat.ingress for seat in rotation.seats})
+        for it in ingresses:
+            for instant in ("changed", "accepted", "served"):
+                at = getattr(rotation, instant)
+                self.metrics.instants.labels(it.namespace, it.name, instant).set(at or 0)
         self._reporter.rotated(
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
-
-
-def _planned(
-    translation: Translation, state: State, cluster_id: str
-) -> tuple[Mapping[str, str], tuple[Step, ...]]:
-    desired = translation.desired
-    return match(desired, state, cluster_id), plan(desired, state, cluster_id, translation.held)
 
 
 def _explain(steps: tuple[Step, ...]) -> None:
@@ -307,7 +414,3 @@ def _explain(steps: tuple[Step, ...]) -> None:
 
 def _title(step: Step) -> str:
     return f"{step.verb} {step.kind} {step.name or step.key}"
-
-
-def _pause(limits: tuple[float, float], failing: int) -> float:
-    return min(limits[0] * 2.0 ** min(failing - 1, 10), limits[1])

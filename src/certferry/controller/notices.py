@@ -5,17 +5,30 @@ Called by the loop. It chooses words and whom they concern, and writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from certferry.controller.apply import Failure
 from certferry.controller.proof import Rotation
 from certferry.controller.report import Entry, Notice
 from certferry.core.model import State, bind_port
-from certferry.core.objects import ObjectRef
+from certferry.core.objects import Name, ObjectRef, Reported
 from certferry.core.translate import IngressStatus, Translation
+
+QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
+"""How ELBs say that there may be no more of a kind: of any, and of certificates."""
+_PLURAL: Final = {
+    "loadbalancer": "load balancers",
+    "certificate": "certificates",
+    "pool": "backend server groups (pools)",
+    "member": "backend servers (members)",
+    "listener": "listeners",
+    "policy": "forwarding policies",
+}
 
 
 def warnings(translation: Translation) -> list[Notice]:
@@ -62,6 +75,20 @@ def entry(status: IngressStatus, translation: Translation, state: State) -> Entr
     return Entry(status=((balancer.vip_address, ports),), master=str(status.master))
 
 
+def left(others: Mapping[Name, Reported], known: Mapping[Name, Entry], observed: State) -> dict[Name, Entry]:
+    """What of ours may stand on Ingresses that are not, or no longer, of our class."""
+    addresses = {b.vip_address for b in observed.loadbalancers.values()}
+    found: dict[Name, Entry] = {}
+    for name, stands in others.items():
+        if name in known:
+            found[name] = replace(known[name], rotation=stands.rotation)
+        elif stands.rotation is not None:  # nobody else writes that one: it left while we were away
+            ours = all(ip in addresses for ip, _ in stands.status)
+            status = stands.status if ours else None
+            found[name] = Entry(status=status, master=stands.master, rotation=stands.rotation)
+    return found
+
+
 def blamed(failure: Failure, translation: Translation) -> list[Notice]:
     """Who is told of a refused step: the Secret and its Ingresses, or the Ingresses of the listener."""
     step = failure.step
@@ -85,9 +112,11 @@ def blamed(failure: Failure, translation: Translation) -> list[Notice]:
             )
         ]
     sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}"
-    return [
-        Notice(object=o, type="Warning", reason="LoadBalancerRefused", sentence=sentence) for o in objects
-    ]
+    reason = "LoadBalancerRefused"
+    if failure.code in QUOTA_CODES:
+        reason = "QuotaExceeded"
+        sentence = f"The load balancer's quota of {_PLURAL[step.kind]} is used up, so {step.name} is not made: {failure.sentence}"
+    return [Notice(object=o, type="Warning", reason=reason, sentence=sentence) for o in objects]
 
 
 def _instant(at: float) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -22,11 +22,12 @@ import structlog
 
 from certferry.core.masking import masked
 from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
+from certferry.core.problems import HOURLY
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused")
+REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused", "QuotaExceeded")
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
@@ -35,6 +36,7 @@ ECHO: Final = 5.0
 """Seconds in which the watch may take to bring back what we wrote."""
 AGAIN: Final = 60.0
 """Seconds after which what stands is compared again, for others may have changed it."""
+HOUR: Final = 3600.0
 MAX_MESSAGE: Final = 1024
 
 _log = structlog.get_logger()
@@ -66,22 +68,33 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     news: tuple[tuple[int, Notice], ...] = ()
     """Numbered, so that the same sentence can be told twice."""
     ingresses: Mapping[Name, Entry] = MappingProxyType({})
+    left: Mapping[Name, Entry] = MappingProxyType({})
+    """Ingresses that are no longer ours, and what of ours may stand there."""
 
 
 class Reporter:
     """Writes the newest report; ``run`` is a task of its own, so that no write waits for a report."""
 
-    def __init__(self, kube: KubeClient, cache: Cache) -> None:
+    def __init__(self, kube: KubeClient, cache: Cache, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._cache = cache
+        self._clock = clock
         self._latest: Latest[Report] = Latest(Report())
-        self._told: frozenset[Notice] = frozenset()
+        self._told: dict[Notice, float] = {}
         self._told_news = 0
         self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
+        self._taken: dict[Name, tuple[float, Entry]] = {}
         self._urgent: list[Name] = []
 
-    def standing(self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry]) -> None:
+    @property
+    def ingresses(self) -> Mapping[Name, Entry]:
+        """What was last to stand on which Ingress."""
+        return {**self._latest.value.left, **self._latest.value.ingresses}
+
+    def standing(
+        self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry], left: Mapping[Name, Entry]
+    ) -> None:
         """What is so now: after each reconcile. A rotation that was told before stays."""
         before = self._latest.value
         kept = {
@@ -91,7 +104,12 @@ class Reporter:
             for name, entry in ingresses.items()
         }
         self._latest.set(
-            msgspec.structs.replace(before, standing=frozenset(notices), ingresses=MappingProxyType(kept))
+            msgspec.structs.replace(
+                before,
+                standing=frozenset(notices),
+                ingresses=MappingProxyType(kept),
+                left=MappingProxyType(left),
+            )
         )
 
     def rotated(self, notices: Iterable[Notice], ingresses: Iterable[Name], rotation: str) -> None:
@@ -109,6 +127,13 @@ class Reporter:
                 ingresses=MappingProxyType(entries),
             )
         )
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """What happened: told once."""
+        before = self._latest.value
+        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
+        news = (*unsaid, *((self._number(), n) for n in notices))
+        self._latest.set(msgspec.structs.replace(before, news=news))
 
     def _number(self) -> int:
         self._count += 1
@@ -143,22 +168,29 @@ class Reporter:
             await self._ingress(name, report.ingresses[name])
             if self._urgent:
                 return
+        for name, entry in report.left.items():
+            await self._leave(name, entry)
         untold = [news for news in report.news if news[0] > self._told_news]
         # A burst of rotations is one Event that counts them, not as many requests.
         for notice, times in Counter(notice for _, notice in untold).items():
             await self._tell(notice, times)
         if untold:
             self._told_news = untold[-1][0]
-        for notice in sorted(report.standing - self._told):
+        for notice in sorted(report.standing - self._still_told()):
             await self._tell(notice)
-            self._told |= {notice}
+            self._told[notice] = self._clock()
             if self._urgent:
                 return
-        self._told &= report.standing
+        self._told = {notice: at for notice, at in self._told.items() if notice in report.standing}
+
+    def _still_told(self) -> frozenset[Notice]:
+        """What need not be told again: all that was told, but for what is told hourly."""
+        due = self._clock() - HOUR
+        return frozenset(n for n, at in self._told.items() if n.reason not in HOURLY or at > due)
 
     async def _ingress(self, name: Name, entry: Entry) -> None:
         stands = self._cache.reported(name)
-        if stands is None or self._on_its_way(name, entry):
+        if stands is None or _on_its_way(self._written, name, entry):
             return
         annotations = _differing(entry, stands)
         restated = entry.status is not None and entry.status != stands.status
@@ -167,21 +199,39 @@ class Reporter:
         self._written[name] = (time.monotonic(), entry)
         try:
             if annotations:
-                patch: Object = {"metadata": {"annotations": annotations}}
-                await self._kube.merge(INGRESS, name.name, patch, name.namespace)
+                await self._patch(name, {"metadata": {"annotations": annotations}})
             if restated and entry.status is not None:
-                patch = {"status": _status(entry.status)}
-                await self._kube.merge(INGRESS, name.name, patch, name.namespace, "status")
+                await self._patch(name, {"status": _status(entry.status)}, "status")
+        except KubeError:
+            del self._written[name]
+            raise
+
+    async def _leave(self, name: Name, entry: Entry) -> None:
+        """Take away what we wrote, and nothing that somebody else has put in its place."""
+        stands = self._cache.reported(name)
+        if stands is None or _on_its_way(self._taken, name, entry):
+            return
+        keys = {
+            MASTER_ANNOTATION: (entry.master, stands.master),
+            ROTATION_ANNOTATION: (entry.rotation, stands.rotation),
+        }
+        annotations = {
+            key: None for key, (ours, there) in keys.items() if there is not None and ours == there
+        }
+        self._written.pop(name, None)  # it may come back
+        if annotations:
+            await self._patch(name, {"metadata": {"annotations": annotations}})
+        if entry.status and entry.status == stands.status:
+            await self._patch(name, {"status": {"loadBalancer": {"ingress": None}}}, "status")
+        self._taken[name] = (time.monotonic(), entry)
+
+    async def _patch(self, name: Name, patch: Object, subresource: str = "") -> None:
+        try:
+            await self._kube.merge(INGRESS, name.name, patch, name.namespace, subresource)
         except KubeError as error:
             if error.retryable:
-                del self._written[name]
                 raise
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
-
-    def _on_its_way(self, name: Name, entry: Entry) -> bool:
-        """Whether just this was written and the watch has not brought it back yet."""
-        at, written = self._written.get(name, (0.0, None))
-        return written == entry and time.monotonic() - at < ECHO
 
     async def _tell(self, notice: Notice, times: int = 1) -> None:
         body = _event(notice, datetime.now(UTC), times)
@@ -205,6 +255,12 @@ class Reporter:
         except KubeError as error:
             if error.retryable:
                 raise
+
+
+def _on_its_way(done: Mapping[Name, tuple[float, Entry]], name: Name, entry: Entry) -> bool:
+    """Whether just this was written and the watch has not brought it back yet."""
+    at, written = done.get(name, (0.0, None))
+    return written == entry and time.monotonic() - at < ECHO
 
 
 def _rotation(report: Report, name: Name) -> str | None:

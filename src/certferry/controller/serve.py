@@ -8,44 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
-import ssl
+import socket
 import sys
-from pathlib import Path
+import uuid
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
+from certferry.controller.apply import apply
+from certferry.controller.conduct import Conduct
 from certferry.controller.endpoint import application
 from certferry.controller.loop import Controller
+from certferry.controller.options import options_of
 from certferry.controller.pace import Waits
-from certferry.core.claims import Options
-from certferry.elb import credentials
-from certferry.elb.client import ElbClient
-from certferry.kube import kubeconfig
+from certferry.controller.scope import scope
+from certferry.core.objects import Name
+from certferry.fleet import ClusterAccess
 from certferry.kube.client import KubeClient
-from certferry.settings import ControllerSettings
+from certferry.kube.leader import Leader, terms
+from certferry.settings import ControllerSettings, Refused
 
 SWITCH: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
 
 
-async def serve(settings: ControllerSettings) -> None:
-    """Run the controller until SIGTERM or SIGINT."""
+async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
+    """Run the controller of `cluster` until SIGTERM or SIGINT."""
     # a rotation takes its turns between those of a long translation (see ``loop``)
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.kubeconfig:
-        access = kubeconfig.load(Path(settings.kubeconfig), settings.context)
-    else:
-        access = kubeconfig.in_cluster()
-    who = credentials.load(Path(settings.elb_credentials))
-    tls = ssl.create_default_context(cafile=settings.elb_ca) if settings.elb_ca else None
-    async with KubeClient(access) as kube, ElbClient(settings.elb_url, who, tls) as elb:
-        controller = Controller(kube, elb, _options(settings), _waits(settings), settings.probe_deadline)
+    async with cluster.kube() as kube, cluster.kube() as voting, cluster.elb() as elb:
+        options = options_of(settings)
+        leader = _leader(settings, voting)
+        act = None if settings.observe else apply
+        kube.may_write = elb.may_write = _may_write(settings, leader)
+        conduct = Conduct(scope(settings, options), leader, act, settings.drift)
+        controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
         try:
@@ -53,6 +57,24 @@ async def serve(settings: ControllerSettings) -> None:
             await _until(stop, controller)
         finally:
             await runner.cleanup()
+
+
+def _leader(settings: ControllerSettings, voting: KubeClient) -> Leader | None:
+    """The candidate, with a connection of its own: no write of ours may hold up a renewal."""
+    if not settings.lease or settings.observe:
+        return None
+    namespace, slash, name = settings.lease.partition("/")
+    if not (namespace and slash and name):
+        raise Refused(f"controller.lease is “{settings.lease}”: it must be NAMESPACE/NAME.")
+    identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4()}"
+    return Leader(voting, Name(namespace, name), identity, terms(settings.lease_seconds))
+
+
+def _may_write(settings: ControllerSettings, leader: Leader | None) -> Callable[[], bool]:
+    """The fence before each write."""
+    if settings.observe:
+        return lambda: False
+    return (lambda: leader.leading) if leader else (lambda: True)
 
 
 async def _until(stop: asyncio.Event, controller: Controller) -> None:
@@ -75,14 +97,11 @@ async def _settle(controller: Controller) -> None:
     gc.freeze()
 
 
-def _options(settings: ControllerSettings) -> Options:
-    return Options(
-        class_name=settings.class_name,
-        cluster_name=settings.cluster_name,
-        default_loadbalancer=settings.default_loadbalancer,
-        max_sni=settings.max_sni,
-    )
-
-
 def _waits(settings: ControllerSettings) -> Waits:
-    return Waits(hold_off=settings.hold_off, ceiling=settings.ceiling, resync=settings.resync)
+    return Waits(
+        hold_off=settings.hold_off,
+        ceiling=settings.ceiling,
+        resync=settings.resync,
+        garbage=settings.garbage_wait,
+        probe_deadline=settings.probe_deadline,
+    )

@@ -1,23 +1,26 @@
 """The ``kubernetes.io/elb.*`` annotations of an Ingress, each declared once.
 
 A row says the key, how its text is read, and what a bad text is called. ``read`` gives typed
-values; texts that cannot be read, and keys that nobody knows, come back as problems with a
-sentence. Facts: the vendor's ingress annotation tables (1.3 to 1.6).
+values; texts that cannot be read, keys that do not go together, and keys that nobody knows come
+back as problems with a sentence. Facts: the vendor's ingress annotation tables (1.3 to 1.8). Those
+of a Service are in ``backing``. Each key has a heading in docs/annotations.md.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from certferry.core.objects import Ingress
+from certferry.core.model import RedirectUrl
+from certferry.core.objects import MATCH_MODE, Ingress
 from certferry.core.problems import Problem, Reason
 
 PREFIX: Final = "kubernetes.io/elb."
+MATCH_MODES: Final = ("STARTS_WITH", "EQUAL_TO", "REGEX")
 
 TLS_POLICIES: Final = (
     "tls-1-0-inherit",
@@ -37,7 +40,7 @@ Reader = Callable[[str], Any]
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One key (without the prefix), its reader, and the ``Values`` field it fills."""
+    """One key (without the prefix `elb.`, or a full one), its reader, and the ``Values`` field it fills."""
 
     key: str
     read: Reader
@@ -61,6 +64,18 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout: int | None = None
     client_timeout: int | None = None
     member_timeout: int | None = None
+    acl_id: tuple[str, ...] | None = None
+    """() = everybody."""
+    acl_status: bool | None = None
+    acl_type: str | None = None
+    acl_unclear: bool = False
+    """An access list is asked for and cannot be made out: the port must not be opened to everybody."""
+    ingress_order: int | None = None
+    rule_priority_enabled: bool | None = None
+    redirect_url: RedirectUrl | None = None
+    redirect_url_code: str | None = None
+    slowstart: int | None = None
+    match_mode: str | None = None
 
 
 def _text(value: str) -> str:
@@ -119,69 +134,167 @@ def _listen_ports(value: str) -> tuple[tuple[str, int], ...]:
     return tuple(dict.fromkeys(ports))
 
 
+def _groups(value: str) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(i.strip() for i in value.split(",") if i.strip()))
+    if len(ids) > 5:
+        raise ValueError("at most 5 ids of IP address groups, separated by commas")
+    return ids
+
+
+def _switch(value: str) -> bool:
+    return _choice("on", "true", "off", "false")(value) in ("on", "true")
+
+
+def _order(value: str) -> int:
+    return int(_number(1, 1000)(value))
+
+
+def redirect_target(value: str) -> RedirectUrl:
+    """``https://other.example.com/path?query`` as the parts of a redirect; what it leaves out stays."""
+    found = re.fullmatch(r"(https?)://([A-Za-z0-9._-]+)(?::(\d{1,5}))?(/[^?#\s]*)?(?:\?([^#\s]*))?", value)
+    if not found or int(found[3] or 1) > 65535:
+        raise ValueError("a URL such as https://www.example.com/path")
+    scheme, host, port, path, query = found.groups()
+    return RedirectUrl(
+        status_code="301",
+        protocol=scheme.upper(),
+        host=host.lower(),
+        port=port or ("443" if scheme == "https" else "80"),
+        path=path or "${path}",
+        query=query or "${query}",
+    )
+
+
+def _autocreate(value: str) -> Mapping[str, Any]:
+    wanted = _object(value)
+    name = wanted.get("name", "cce-lb")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        raise ValueError("JSON whose name has 1 to 64 letters, digits, “_”, “.” or “-”")
+    if wanted.get("type", "inner") not in ("public", "inner"):
+        raise ValueError("JSON whose type is public or inner")
+    return wanted
+
+
 ANNOTATIONS: Final = (
-    Annotation("autocreate", _object, "autocreate"),
+    Annotation("acl-id", _groups, "acl_id"),
+    Annotation("acl-status", _switch, "acl_status"),
+    Annotation("acl-type", _choice("white", "black"), "acl_type"),
+    Annotation("autocreate", _autocreate, "autocreate"),
+    Annotation("class", _choice("union", "performance"), "kind"),
     Annotation("client_timeout", _number(1, 300), "client_timeout"),
     Annotation("http2-enable", _flag, "http2_enable"),
     Annotation("id", _text, "id"),
+    Annotation("ingress-order", _order, "ingress_order"),
     Annotation("ip", _text, "ip"),
     Annotation("keepalive_timeout", _number(0, 4000), "keepalive_timeout"),
     Annotation("listen-ports", _listen_ports, "listen_ports"),
     Annotation("member_timeout", _number(1, 300), "member_timeout"),
-    Annotation("pool-protocol", _choice("http", "https"), "pool_protocol"),
+    Annotation("pool-protocol", _choice("http", "https", "grpc"), "pool_protocol"),
     Annotation("port", _number(1, 65535), "port"),
+    Annotation("redirect-url", redirect_target, "redirect_url"),
+    Annotation("redirect-url-code", _choice("301", "302", "303", "307", "308"), "redirect_url_code"),
+    Annotation("rule-priority-enabled", _flag, "rule_priority_enabled"),
     Annotation("security_policy_id", _text, "security_policy_id"),
+    Annotation("slowstart", _number(30, 1200), "slowstart"),
     Annotation("ssl-redirect", _flag, "ssl_redirect"),
     Annotation("tls-certificate-ids", _ids, "tls_certificate_ids"),
     Annotation("tls-ciphers-policy", _choice(*TLS_POLICIES), "tls_ciphers_policy"),
 )
 """Sorted by key."""
+OWN: Final = (Annotation(MATCH_MODE, _choice(*MATCH_MODES), "match_mode"),)
+"""Ours, under full keys: what a stock API server leaves no other place for."""
 
 NOT_YET: Final = (
-    *("acl-id", "acl-status", "acl-type", "canary", "canary-by-cookie", "canary-by-cookie-value"),
-    *("canary-by-header", "canary-by-header-value", "canary-weight", "cors-allow-credentials"),
+    *("canary", "canary-by-cookie", "canary-by-cookie-value", "canary-by-header"),
+    *("canary-by-header-value", "canary-weight", "cors-allow-credentials"),
     *("cors-allow-headers", "cors-allow-methods", "cors-allow-origin", "cors-expose-headers", "cors-max-age"),
-    *("ingress-order", "redirect-url", "redirect-url-code", "rewrite-target", "rule-priority-enabled"),
-    *("slowstart", "x-forwarded-for-port", "x-forwarded-host", "x-forwarded-port"),
+    *("rewrite-target", "x-forwarded-for-port", "x-forwarded-host", "x-forwarded-port"),
 )
 """Keys of the vendor that Certferry does not act on yet: said so, lest somebody rely on them."""
 NOT_YET_PREFIXES: Final = ("actions.", "conditions.", "headers.")
-INERT: Final = ("class", "custom-eip-id", "custom-eip-status", "eip-id", "subnet-id", "tags")
+OF_SERVICES: Final = (
+    *("adaptive-weight", "cert-id", "health-check-flag", "health-check-option", "health-check-options"),
+    *("lb-algorithm", "session-affinity-mode", "session-affinity-option"),
+)
+"""Keys that mean something on a Service only."""
+INERT: Final = ("custom-eip-id", "custom-eip-status", "eip-id", "subnet-id", "tags")
 """Keys that say nothing a load balancer of ours could do differently; accepted silently."""
 
 
 def read(ingress: Ingress) -> tuple[Values, tuple[Problem, ...]]:
     """The values of `ingress`, and a problem for each text that could not be taken."""
-    given = {
-        key.removeprefix(PREFIX): text
-        for key, text in ingress.meta.annotations.items()
-        if key.startswith(PREFIX)
-    }
+    annotations = ingress.meta.annotations
+    given = {k.removeprefix(PREFIX): text for k, text in annotations.items() if k.startswith(PREFIX)}
     values: dict[str, Any] = {}
-    problems = []
-    for row in ANNOTATIONS:
-        if row.key not in given:
-            continue
-        text = given.pop(row.key)
+    sentences: list[tuple[Reason, str]] = []
+    for row, full, text in _given(given, annotations):
         try:
             values[row.field] = row.read(text)
         except ValueError as expected:
-            sentence = f"Annotation {PREFIX}{row.key} is ignored: “{text[:60]}” is not {expected}."
-            problems.append(_problem(ingress, "AnnotationInvalid", sentence))
-    problems += [
-        _problem(ingress, "AnnotationUnknown", _unknown(key)) for key in sorted(given) if key not in INERT
-    ]
-    return Values(**values), tuple(problems)
+            text = f"Annotation {full} is ignored: “{text[:60]}” is not {expected}."
+            sentences.append(("AnnotationInvalid", text))
+    known = {row.key for row in ANNOTATIONS} | set(INERT)
+    sentences += [("AnnotationUnknown", _unknown(key)) for key in sorted(given) if key not in known]
+    sentences += [("AnnotationInvalid", text) for text in _together(values, given)]
+    values.pop("kind", None)
+    return Values(**values), tuple(
+        Problem(object=ingress.ref, reason=reason, sentence=text) for reason, text in sentences
+    )
+
+
+def _given(given: Mapping[str, str], annotations: Mapping[str, str]) -> Iterator[tuple[Annotation, str, str]]:
+    for row in ANNOTATIONS:
+        if row.key in given:
+            yield row, PREFIX + row.key, given[row.key]
+    for row in OWN:
+        if row.key in annotations:
+            yield row, row.key, annotations[row.key]
+
+
+def _together(values: dict[str, Any], given: Mapping[str, str]) -> Iterator[str]:
+    """Keys that need or exclude one another; `values` is put right."""
+    if "id" in values and "autocreate" in values:
+        del values["autocreate"]
+        yield "Annotation kubernetes.io/elb.autocreate is ignored: elb.id names a load balancer that exists."
+    elif "id" in values and "ip" in values:
+        yield "Annotation kubernetes.io/elb.ip is ignored: elb.id has precedence."
+    if "acl-id" in given:
+        yield from _access(values)
+    if "tls_certificate_ids" in values:
+        ids = [i.strip() for i in given["tls-certificate-ids"].split(",") if i.strip()]
+        for twice in sorted({i for i in ids if ids.count(i) > 1}):
+            yield f"Annotation kubernetes.io/elb.tls-certificate-ids names certificate {twice} more than once; it is used once."
+    if values.get("ssl_redirect") and not _both_protocols(values):
+        del values["ssl_redirect"]
+        yield "Annotation kubernetes.io/elb.ssl-redirect is ignored: it needs kubernetes.io/elb.listen-ports with an HTTP and an HTTPS port."
+    if "redirect_url_code" in values and "redirect_url" not in values:
+        yield "Annotation kubernetes.io/elb.redirect-url-code has no effect without kubernetes.io/elb.redirect-url."
+    elif "redirect_url_code" in values:
+        code = values["redirect_url_code"]
+        values["redirect_url"] = msgspec.structs.replace(values["redirect_url"], status_code=code)
+
+
+def _access(values: dict[str, Any]) -> Iterator[str]:
+    if values.get("acl_id") == ():
+        return
+    missing = [k for k in ("acl-id", "acl-status", "acl-type") if k.replace("-", "_") not in values]
+    if missing:
+        values.pop("acl_id", None)
+        values["acl_unclear"] = True
+        listed = " and ".join(f"kubernetes.io/elb.{k}" for k in missing)
+        yield f"The access list is not applied: {listed} is missing or cannot be read. A port that is open stays as it is; a new one is not opened."
+
+
+def _both_protocols(values: Mapping[str, Any]) -> bool:
+    return {protocol for protocol, _ in values.get("listen_ports") or ()} == {"HTTP", "HTTPS"}
 
 
 def _unknown(key: str) -> str:
     if key in NOT_YET or key.startswith(NOT_YET_PREFIXES):
         return f"Annotation {PREFIX}{key} is not supported yet and has no effect."
-    known = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT]
+    if key in OF_SERVICES:
+        return f"Annotation {PREFIX}{key} belongs on the Service and has no effect on an Ingress."
+    known = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT, *OF_SERVICES]
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
     return f"Annotation {PREFIX}{key} is not known and has no effect.{hint}"
-
-
-def _problem(ingress: Ingress, reason: Reason, sentence: str) -> Problem:
-    return Problem(object=ingress.ref, reason=reason, sentence=sentence)

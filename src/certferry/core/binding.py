@@ -32,7 +32,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     named: bool = False
     """Whether a spec.tls entry names the hosts."""
     fixed: bool = False
-    """Chosen by id: its domain is not ours to change."""
+    """Chosen by id, or without its Secret: its domain is not ours to change."""
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,13 +129,16 @@ def _from_secrets(claim: Claim, secrets: Mapping[Name, Certificate]) -> list[Off
     for entry in claim.ingress.tls:
         certificate = secrets.get(Name(claim.ingress.meta.namespace, entry.secret))
         if certificate:
+            # one whose Secret is gone stays as it is, with the names that it has
+            fixed = not certificate.id.startswith("@")
             found.append(
                 Offer(
                     claim=claim,
                     certificate=certificate,
-                    hosts=entry.hosts or certificate.domain,
+                    hosts=certificate.domain if fixed else entry.hosts or certificate.domain,
                     server=not entry.hosts,
                     named=bool(entry.hosts),
+                    fixed=fixed,
                 )
             )
     # Entries that all have hosts (as cert-manager writes them): the first is the server certificate too.
@@ -160,34 +163,81 @@ def _sni(
     if server:
         owners |= {(kind_of(server.certificate), h): server for h in _answers(server, brought)}
     for offer in brought:
-        if offer is server or offer.certificate.id in bound:
+        if offer is server:
             continue
-        if server and offer.certificate.id == server.certificate.id:
-            continue
+        ref = offer.certificate.id
+        again = ref in bound or bool(server and ref == server.certificate.id)
         kind = kind_of(offer.certificate)
-        taken = {h for h in offer.hosts if (kind, h) in owners}
+        barred = _barred(offer, options)
+        if barred and offer.fixed:
+            problems.append(
+                offer.claim.problem(
+                    "HostNotAllowed",
+                    f"Certificate {_name(offer.certificate)} is not bound: its domain has {listed(tuple(sorted(barred)))}, which is not for namespace {offer.claim.ingress.meta.namespace}.",
+                )
+            )
+            continue
+        taken = {h for h in offer.hosts if (o := owners.get((kind, h))) and o.certificate.id != ref}
         for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
             names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
             text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
             problems.append(offer.claim.problem("HostConflict", text))
             problems.append(owners[kind, names[0]].claim.problem("HostConflict", text))
-        free = set(offer.hosts) - taken
+        free = set(offer.hosts) - taken - barred
         if not free or (taken and offer.fixed):
             if not offer.hosts and offer.server:
                 problems.append(_governed(group[0], offer))
             continue
-        if len(bound) >= options.max_sni:
-            text = f"Port {group[0].port} has {options.max_sni} SNI certificates, the most a listener may have; the one for {listed(offer.hosts)} is left out."
+        if not again and (text := _too_many(bound.values(), free, options, group[0].port)):
+            text += f"; the one for {listed(offer.hosts)} is left out."
             problems.append(offer.claim.problem("LimitExceeded", text))
             continue
-        if taken:
-            lost[offer.certificate.id] = lost.get(offer.certificate.id, frozenset()) | taken
+        if taken | barred:
+            lost[ref] = lost.get(ref, frozenset()) | taken | barred
         owners |= {(kind, h): offer for h in free}
-        remaining = tuple(n for n in offer.certificate.domain if n not in taken)
-        bound[offer.certificate.id] = msgspec.structs.replace(offer.certificate, domain=remaining)
+        if not (server and ref == server.certificate.id):
+            bound[ref] = offer.certificate
     if server and server.certificate.domain and _shadowed(_answers(server, brought), bound.values()):
         bound[server.certificate.id] = server.certificate
-    return [bound[ref] for ref in sorted(bound)], lost, problems
+    for ref, names_lost in _contested(bound, owners).items():
+        lost[ref] = lost.get(ref, frozenset()) | names_lost
+    left = [
+        msgspec.structs.replace(c, domain=tuple(n for n in c.domain if n not in lost.get(ref, ())))
+        for ref, c in sorted(bound.items())
+    ]
+    return [c for c in left if c.domain], lost, problems
+
+
+def _contested(
+    bound: Mapping[str, Certificate], owners: Mapping[tuple[str, str], Offer]
+) -> Mapping[str, frozenset[str]]:
+    """Names in the domain of a certificate that another one on the listener has: its Secret is asked for
+    them elsewhere. Whoever is asked for them here has them, else the older one.
+    """
+    first: dict[tuple[str, str], str] = {
+        claim: o.certificate.id for claim, o in owners.items() if o.certificate.id in bound
+    }
+    found: dict[str, frozenset[str]] = {}
+    for ref, certificate in bound.items():
+        for name in certificate.domain:
+            if first.setdefault((kind_of(certificate), name), ref) != ref:
+                found[ref] = found.get(ref, frozenset()) | {name}
+    return found
+
+
+def _barred(offer: Offer, options: Options) -> set[str]:
+    namespace = offer.claim.ingress.meta.namespace
+    return {h for h in offer.hosts if not options.admission.host_allowed(namespace, h)}
+
+
+def _too_many(bound: Iterable[Certificate], more: set[str], options: Options, port: int) -> str:
+    """Why one more certificate is too much for the listener; "" when it is not."""
+    bound = tuple(bound)
+    if len(bound) >= options.max_sni:
+        return f"Port {port} has {options.max_sni} SNI certificates, the most a listener may have"
+    if len({n for c in bound for n in c.domain} | more) > options.max_sni_names:
+        return f"The SNI certificates of port {port} have {options.max_sni_names} names, the most a listener may have"
+    return ""
 
 
 def _answers(server: Offer, brought: Sequence[Offer]) -> tuple[str, ...]:

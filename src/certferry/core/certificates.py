@@ -11,8 +11,8 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, names
-from certferry.core.claims import Claim
+from certferry.core import checks, emergency, names
+from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
 from certferry.core.pem import Chain, listed
@@ -79,7 +79,7 @@ def follows(
     return result
 
 
-def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now: datetime) -> Followed:
+def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now: datetime) -> Followed:
     """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
     secret = view.secrets.get(it.secret)
     have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
@@ -93,17 +93,28 @@ def follow(view: ClusterView, existing: Ours, it: Follow, cluster_name: str, now
             certificate=_kept(have, it),
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
-    if objection := checks.objection(secret.chain, have.chain if have else None, it.depend, now):
-        reason: Reason = objection.reason
-        sentence = f"The new certificate is not taken: {objection.sentence}."
+    if waiting := emergency.waits(have, secret.chain, now):
+        sentence = f"The certificate in service is another: {emergency.told(waiting)}."
+        rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
+        )
+    before = have.chain if have else None
+    if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
+        reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
+        sentence = f"The new certificate is not taken: {refusal.sentence}."
         return Followed(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
     if not have and not it.wanted:
         return Followed(certificate=None)
-    warnings = checks.findings(secret.chain, it.depend, now)
+    warnings = [
+        f
+        for f in checks.findings(secret.chain, before, it.depend, now, options.checks)
+        if f.severity != "info"
+    ]
     return Followed(
-        certificate=content(secret, secret.chain, it, view.cluster_id, cluster_name),
+        certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
         problems=tuple(
             p
             for w in warnings
@@ -123,11 +134,24 @@ def content(secret: Secret, chain: Chain, it: Follow, cluster_id: str, cluster_n
     return Certificate(
         id=key_of(secret.meta.uid),
         name=names.certificate_name(cluster_id, secret.meta.key, secret.meta.uid),
-        description=names.describe(cluster_id, secret_id=secret.meta.uid),
+        description=names.describe(cluster_id, secret_id=secret.meta.uid, content=mark_of(chain)),
         domain=domain(it.hosts or chain.sans),
         chain=chain,
         source=Source(cluster=cluster_name, namespace=secret.meta.namespace, secret=secret.meta.name),
     )
+
+
+def mark_of(chain: Chain) -> str:
+    """What a description says of the content: see ``names.mark``."""
+    return chain.digest[:8]
+
+
+def renewed(certificate: Certificate, chain: Chain) -> Certificate:
+    """`certificate` with the content `chain`, and said so."""
+    said = {k: v for k, v in names.described(certificate.description).items() if k == "secret_id"}
+    cluster_id = names.described(certificate.description).get("cluster_id", "")
+    description = names.describe(cluster_id, **said, content=mark_of(chain))
+    return msgspec.structs.replace(certificate, chain=chain, description=description)
 
 
 def domain(hosts: Iterable[str]) -> tuple[str, ...]:
@@ -173,7 +197,8 @@ def _kept(have: Certificate | None, it: Follow) -> Certificate | None:
 def _stays(have: Certificate | None) -> str:
     if have is None or have.chain is None:
         return " There is none to serve in its place."
-    return f" The one in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
+    which = "emergency certificate" if have.emergency else "one"
+    return f" The {which} in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
 
 
 def _both(secret: Secret, it: Follow, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:

@@ -7,19 +7,33 @@ or routes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from certferry.core import names
+from certferry.core import admission, names
+from certferry.core.admission import Admission
 from certferry.core.annotations import Values
 from certferry.core.annotations import read as read_annotations
+from certferry.core.checks import Policy
+from certferry.core.members import Backends
 from certferry.core.model import LoadBalancer, State
 from certferry.core.objects import ClusterView, Ingress, Name
 from certferry.core.problems import Problem, Reason
 
 CONTROLLER: Final = "certferry.io/ingress"
 """The name by which an IngressClass picks this controller."""
+
+
+_PLACEMENT: Final = {
+    "available_zone": "availability_zone_list",
+    "elb_virsubnet_ids": "elb_virsubnet_ids",
+    "ipv6_vip_virsubnet_id": "ipv6_vip_virsubnet_id",
+    "l4_flavor_id": "l4_flavor_id",
+    "l7_flavor_id": "l7_flavor_id",
+    "vip_subnet_cidr_id": "vip_subnet_cidr_id",
+}
+"""Keys of ``elb.autocreate`` and the API's names for them."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +44,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     default_loadbalancer: str | None = None
     """For an Ingress that names none; None: it gets a Warning."""
     max_sni: int = 50
-    """SNI certificates per listener (dedicated load balancer)."""
+    """SNI certificates per listener (dedicated load balancer; a shared one has at most 30)."""
+    max_sni_names: int = 200
+    """Names over all SNI certificates of a listener."""
+    max_policies: int = 100
+    """Policies per listener."""
+    backends: Backends = "auto"
+    admission: Admission = Admission()
+    checks: Policy = Policy()
+    """What is refused, and what only warned of."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +64,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Id, or the key of one to be made."""
     protocol: str
     port: int
+
+    @property
+    def redirect_objection(self) -> str | None:
+        """Why ``elb.redirect-url`` cannot be followed on this port, or None when it can."""
+        url = self.values.redirect_url
+        if url is None:
+            return None
+        if self.protocol == "HTTPS" and url.protocol != "HTTPS":
+            return "from an HTTPS port it can only lead to https"
+        here = (self.protocol, str(self.port)) == (url.protocol, url.port)
+        if here and url.host in self.ingress.hosts and url.path == "${path}":
+            return "it would lead to itself"
+        return None
 
     def problem(self, reason: Reason, sentence: str) -> Problem:
         """A problem of this Ingress."""
@@ -62,13 +97,19 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
     groups: dict[tuple[str, int], list[Claim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
-    for ingress in _ours(view, options):
-        values, unread = read_annotations(ingress)
-        problems += unread
+    using: list[tuple[str, Ingress]] = []
+    for whole in ours(view, options):
+        values, unread = read_annotations(whole)
+        ingress, barred = admission.admitted(whole, options.admission)
+        problems += [*unread, *barred]
         balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
         if isinstance(balancer, Problem):
             problems.append(balancer)
             continue
+        if refusal := options.admission.loadbalancer_objection(ingress, balancer):
+            problems.append(refusal)
+            continue
+        using.append((balancer.id, ingress))
         if balancer.id not in observed.loadbalancers:
             made[balancer.id] = balancer
         for protocol, port in _ports(ingress, values):
@@ -85,7 +126,7 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
     return Claims(
         groups={key: tuple(groups[key]) for key in sorted(groups)},
         loadbalancers=made,
-        problems=tuple(problems),
+        problems=(*problems, *admission.claimed_twice(using)),
     )
 
 
@@ -95,7 +136,8 @@ def masters(claims: Iterable[Sequence[Claim]]) -> Mapping[Name, Name]:
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
-def _ours(view: ClusterView, options: Options) -> list[Ingress]:
+def ours(view: ClusterView, options: Options) -> list[Ingress]:
+    """The Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
     mine = [
@@ -119,12 +161,18 @@ def _loadbalancer(
             same[0] if same else missing(f"No load balancer has the address {values.ip} (annotation elb.ip).")
         )
     if values.autocreate is not None:
-        name = str(values.autocreate.get("name") or f"cce-lb-{ingress.meta.uid}")
+        name = values.autocreate.get("name") or f"cce-lb-{ingress.meta.uid}"
         same = [b for b in observed.loadbalancers.values() if b.name == name]
         return (
             same[0]
             if same
-            else LoadBalancer(id=f"@loadbalancer/{name}", name=name, description=names.describe(cluster_id))
+            else LoadBalancer(
+                id=f"@loadbalancer/{name}",
+                name=name,
+                description=names.describe(cluster_id),
+                vip_address=values.autocreate.get("vip_address") or None,
+                placement=_placement(values.autocreate),
+            )
         )
     if options.default_loadbalancer:
         found = observed.loadbalancers.get(options.default_loadbalancer)
@@ -132,6 +180,23 @@ def _loadbalancer(
     return missing(
         "It names no load balancer: set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
     )
+
+
+def _placement(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rest of an ``elb.autocreate``, in the API's own fields."""
+    fields = {wire: wanted[key] for key, wire in _PLACEMENT.items() if wanted.get(key)}
+    if wanted.get("type") == "public":
+        fields["publicip"] = {
+            "ip_version": 4,
+            "network_type": wanted.get("eip_type") or "5_bgp",
+            "bandwidth": {
+                "name": wanted.get("bandwidth_name") or f"{wanted.get('name') or 'cce-lb'}-bandwidth",
+                "size": wanted.get("bandwidth_size") or 5,
+                "charge_mode": wanted.get("bandwidth_chargemode") or "traffic",
+                "share_type": wanted.get("bandwidth_sharetype") or "PER",
+            },
+        }
+    return fields
 
 
 def _ports(ingress: Ingress, values: Values) -> tuple[tuple[str, int], ...]:

@@ -1,6 +1,6 @@
-"""Pools, members and policies: where the requests of an Ingress go.
+"""Pools and policies: where the requests of an Ingress go.
 
-The fourth part of ``translate``. It knows Services, endpoints and paths, and nothing of
+The fourth part of ``translate``. It knows paths, redirects and their order, and nothing of
 certificates.
 """
 
@@ -10,61 +10,102 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.claims import Claim
-from certferry.core.model import Member, Policy, Pool, Rule
-from certferry.core.objects import Backend, ClusterView, Name, Path
+from certferry.core import names, pools, priorities
+from certferry.core.annotations import MATCH_MODES
+from certferry.core.claims import Claim, Options
+from certferry.core.model import Listener, Policy, RedirectUrl, Rule, State
+from certferry.core.objects import Backend, ClusterView, Path
 from certferry.core.problems import Problem
-
-_MODES = ("STARTS_WITH", "EQUAL_TO", "REGEX")
 
 
 class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     """The pools and policies of one listener, by key."""
 
-    pools: Mapping[str, Pool]
+    made: Mapping[str, pools.Made]
+    """The pools by key, with where their members come from."""
     policies: Mapping[str, Policy]
     default_pool: str | None
     """Key of the pool for what no policy matches."""
+    advanced: bool
+    """Whether the listener needs advanced forwarding, in which policies have numbers."""
     problems: tuple[Problem, ...]
 
 
-def forward(group: Sequence[Claim], listener: str, view: ClusterView) -> Forwarding:
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy to be: who asks for it, and what it matches."""
+
+    claim: Claim
+    host: str
+    compare: str
+    path: str
+    backend: Backend
+    place: int
+    """Its place among all paths of its Ingress."""
+
+    @property
+    def match(self) -> tuple[str, str, str]:
+        """Equal for routes that no request could tell apart."""
+        return self.host, self.compare, self.path
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The conditions."""
+        hosts = (Rule(type="HOST_NAME", value=self.host),) if self.host else ()
+        return (*hosts, Rule(type="PATH", compare_type=self.compare, value=self.path))
+
+
+class _Pools:
+    """The pools of a listener as they are asked for."""
+
+    def __init__(self, listener: str, view: ClusterView, options: Options) -> None:
+        self._listener, self._view, self._options = listener, view, options
+        self.made: dict[str, pools.Made] = {}
+
+    def key(self, claim: Claim, backend: Backend) -> str:
+        """The key of the pool for `backend`; the first that asks says how it is."""
+        key = pools.pool_key(claim, backend, self._listener)
+        if key not in self.made:
+            self.made[key] = pools.make(claim, backend, self._listener, self._view, self._options)
+        return key
+
+
+def forward(
+    group: Sequence[Claim],
+    listener: str,
+    view: ClusterView,
+    options: Options,
+    have: Listener | None,
+    observed: State,
+) -> Forwarding:
     """Pools and policies for `listener` (its key); of two equal rules the older Ingress's stands."""
-    pools: dict[str, Pool] = {}
-    policies: dict[str, Policy] = {}
-    owners: dict[tuple[tuple[str, str], ...], Claim] = {}
     problems: list[Problem] = []
+    making = _Pools(listener, view, options)
+    routes = _routes(group, options, problems)
     default_pool = None
     for claim in group:
-        backend = claim.ingress.default_backend
-        if backend and default_pool is None:
-            default_pool = _pool(claim, backend, listener, view, pools, problems)
-        for host, path in _paths(claim):
-            if path.backend is None:
-                continue
-            for rules in _rules(claim, host, path, problems):
-                match = tuple((r.type, f"{r.compare_type} {r.value}") for r in rules)
-                if owner := owners.get(match):
-                    if owner is not claim:
-                        text = f"{host or 'Any host'}{path.path} on port {claim.port} is routed by the older Ingress {owner.ingress.meta.key}; this rule has no effect."
-                        problems.append(claim.problem("HostConflict", text))
-                    continue
-                owners[match] = claim
-                pool = _pool(claim, path.backend, listener, view, pools, problems)
-                name = names.policy_name(claim.ingress.meta.key, *(f"{t} {v}" for t, v in match))
-                key = f"@policy/{listener}/{name}"
-                policies[key] = Policy(
-                    id=key,
-                    listener_id=listener,
-                    action="REDIRECT_TO_POOL",
-                    name=name,
-                    description=names.describe(view.cluster_id, ingress_id=claim.ingress.meta.uid),
-                    redirect_pool_id=pool,
-                    rules=rules,
-                )
+        if objection := claim.redirect_objection:
+            text = f"Annotation kubernetes.io/elb.redirect-url is ignored on port {claim.port}: {objection}."
+            problems.append(claim.problem("AnnotationInvalid", text))
+        if claim.ingress.default_backend and default_pool is None:
+            default_pool = making.key(claim, claim.ingress.default_backend)
+    policies: dict[str, Policy] = {}
+    placed: dict[str, Route] = {}
+    for route in routes:
+        policy = _policy(route, listener, view.cluster_id, making)
+        policies[policy.id], placed[policy.id] = policy, route
+    advanced = bool(have and have.enhance_l7policy_enable) or any(_needs_numbers(r) for r in routes)
+    if advanced:
+        problems += _orders(group)
+        numbers = _numbers(placed, policies, have, observed)
+        policies = {k: msgspec.structs.replace(p, priority=numbers[k]) for k, p in policies.items()}
+    made = making.made
+    problems += [p for m in made.values() for p in m.problems]
     return Forwarding(
-        pools=pools, policies=policies, default_pool=default_pool, problems=tuple(dict.fromkeys(problems))
+        made=made,
+        policies=policies,
+        default_pool=default_pool,
+        advanced=advanced,
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
@@ -78,23 +119,52 @@ def redirect(group: Sequence[Claim], listener: str, target: str, cluster_id: str
         listener_id=listener,
         action="REDIRECT_TO_LISTENER",
         name=name,
-        description=names.describe(cluster_id, ingress_id=claim.ingress.meta.uid),
+        description=_description(claim, cluster_id, "redirect"),
         redirect_listener_id=target,
     )
     return {key: policy}
 
 
-def _paths(claim: Claim) -> Iterator[tuple[str, Path]]:
+def _routes(group: Sequence[Claim], options: Options, problems: list[Problem]) -> list[Route]:
+    """What is to be routed, the oldest first; less what others have already, and what is too much."""
+    owners: dict[tuple[str, str, str], Route] = {}
+    for claim in group:
+        for route in _asked(claim, problems):
+            owner = owners.get(route.match)
+            if owner:
+                if owner.claim is not claim:
+                    text = f"{route.host or 'Any host'}{route.path} on port {claim.port} is routed by the older Ingress {owner.claim.ingress.meta.key}; this rule has no effect."
+                    problems.append(claim.problem("HostConflict", text))
+            elif len(owners) >= options.max_policies:
+                problems.append(
+                    claim.problem(
+                        "LimitExceeded",
+                        f"Port {claim.port} has {options.max_policies} forwarding policies, the most a listener may have; paths of this Ingress are left out.",
+                    )
+                )
+                break
+            else:
+                owners[route.match] = route
+    return list(owners.values())
+
+
+def _asked(claim: Claim, problems: list[Problem]) -> Iterator[Route]:
+    place = 0
     for rule in claim.ingress.rules:
         for path in rule.paths:
-            yield rule.host, path
-
-
-def _rules(claim: Claim, host: str, path: Path, problems: list[Problem]) -> Iterator[tuple[Rule, ...]]:
-    """The rules of a path: two sets where one element-wise prefix needs them."""
-    hosts = (Rule(type="HOST_NAME", value=host),) if host else ()
-    for compare, value in _comparisons(claim, path, problems):
-        yield (*hosts, Rule(type="PATH", compare_type=compare, value=value))
+            if path.backend is None:
+                continue
+            # an element-wise prefix needs two policies
+            for compare, value in _comparisons(claim, path, problems):
+                yield Route(
+                    claim=claim,
+                    host=rule.host,
+                    compare=compare,
+                    path=value,
+                    backend=path.backend,
+                    place=place,
+                )
+                place += 1
 
 
 def _comparisons(claim: Claim, path: Path, problems: list[Problem]) -> tuple[tuple[str, str], ...]:
@@ -104,63 +174,78 @@ def _comparisons(claim: Claim, path: Path, problems: list[Problem]) -> tuple[tup
         stem = path.path.rstrip("/")
         # /foo matches /foo and /foo/bar, not /foobar: a bare STARTS_WITH would be too wide
         return (("EQUAL_TO", stem), ("STARTS_WITH", f"{stem}/")) if stem else (("STARTS_WITH", "/"),)
-    mode = path.match_mode or "STARTS_WITH"
-    if mode not in _MODES:
-        text = f"The match mode “{mode}” of path {path.path} is not one of {', '.join(_MODES)}; STARTS_WITH is used."
+    mode = path.match_mode or claim.values.match_mode or "STARTS_WITH"
+    if mode not in MATCH_MODES:
+        text = f"The match mode “{mode}” of path {path.path} is not one of {', '.join(MATCH_MODES)}; STARTS_WITH is used."
         problems.append(claim.problem("AnnotationInvalid", text))
         mode = "STARTS_WITH"
     return ((mode, path.path),)
 
 
-def _pool(
-    claim: Claim,
-    backend: Backend,
-    listener: str,
-    view: ClusterView,
-    pools: dict[str, Pool],
-    problems: list[Problem],
-) -> str:
-    namespace = claim.ingress.meta.namespace
-    name = names.pool_name(namespace, backend, claim.protocol, claim.port)
-    key = f"@pool/{listener}/{name}"
-    if key not in pools:
-        https = claim.protocol == "HTTPS" and claim.values.pool_protocol == "https"
-        pools[key] = Pool(
-            id=key,
-            loadbalancer_id=claim.loadbalancer,
-            name=name,
-            protocol="HTTPS" if https else "HTTP",
-            description=names.describe(view.cluster_id),
-            lb_algorithm="ROUND_ROBIN",
-            members=_members(view, Name(namespace, backend.service), backend),
-        )
-        if not _port_name(view, Name(namespace, backend.service), backend):
-            text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; its requests are answered with 503."
-            problems.append(claim.problem("BackendNotFound", text))
-    return key
-
-
-def _port_name(view: ClusterView, service: Name, backend: Backend) -> tuple[str] | None:
-    """The name ("" allowed) of the Service's port, in a tuple; None when there is none."""
-    found = view.services.get(service)
-    for port in found.ports if found else ():
-        if backend.port in (port.port, port.name):
-            return (port.name,)
-    return None
-
-
-def _members(view: ClusterView, service: Name, backend: Backend) -> tuple[Member, ...]:
-    port_name = _port_name(view, service, backend)
-    if port_name is None:
-        return ()
-    found = {
-        (endpoint.address, piece.ports[port_name[0]])
-        for piece in view.slices.get(service, ())
-        if port_name[0] in piece.ports
-        for endpoint in piece.endpoints
-        if endpoint.ready
-    }
-    return tuple(
-        Member(id=f"@member/{a}:{p}", address=a, protocol_port=p, name=names.member_name(a, p))
-        for a, p in sorted(found)
+def _policy(route: Route, listener: str, cluster_id: str, making: _Pools) -> Policy:
+    claim = route.claim
+    ingress = claim.ingress.meta.key
+    name = names.policy_name(ingress, *(f"{r.type} {r.compare_type} {r.value}" for r in route.rules))
+    url = _url(claim)
+    pool = making.key(claim, route.backend) if url is None else None
+    key = f"@policy/{listener}/{name}"
+    return Policy(
+        id=key,
+        listener_id=listener,
+        action="REDIRECT_TO_URL" if url else "REDIRECT_TO_POOL",
+        name=name,
+        description=_description(claim, cluster_id, url or route.backend),
+        redirect_pool_id=pool,
+        redirect_url_config=url,
+        rules=route.rules,
     )
+
+
+def _description(claim: Claim, cluster_id: str, target: RedirectUrl | Backend | str) -> str:
+    # the rules are in the name
+    return names.describe(cluster_id, ingress_id=claim.ingress.meta.uid, settings=names.mark(target))
+
+
+def _url(claim: Claim) -> RedirectUrl | None:
+    return claim.values.redirect_url if claim.redirect_objection is None else None
+
+
+def _needs_numbers(route: Route) -> bool:
+    values = route.claim.values
+    return (
+        values.ingress_order is not None
+        or bool(values.rule_priority_enabled)
+        or _url(route.claim) is not None
+        or route.host.startswith("*")
+    )
+
+
+def _orders(group: Sequence[Claim]) -> Iterator[Problem]:
+    first: dict[int, Claim] = {}
+    for claim in group:
+        order = claim.values.ingress_order
+        if order is not None and (older := first.setdefault(order, claim)) is not claim:
+            text = f"Annotation kubernetes.io/elb.ingress-order {order} is also that of the older Ingress {older.ingress.meta.key} on port {claim.port}; the older one comes first. Give each its own number."
+            yield claim.problem("AnnotationInvalid", text)
+
+
+def _numbers(
+    placed: Mapping[str, Route], policies: Mapping[str, Policy], have: Listener | None, observed: State
+) -> Mapping[str, int]:
+    there = [p for p in observed.policies.values() if have and p.listener_id == have.id]
+    present = {(p.name, p.action): p.priority for p in there}
+    known = {
+        key: number for key, p in policies.items() if (number := present.get((p.name, p.action))) is not None
+    }
+    ages = {ref: age for age, ref in enumerate(dict.fromkeys(id(r.claim) for r in placed.values()))}
+
+    def rank(key: str) -> tuple[int, ...]:
+        route, values = placed[key], placed[key].claim.values
+        age = ages[id(route.claim)]
+        if values.ingress_order is not None:
+            return (0, values.ingress_order, age, route.place)
+        if values.rule_priority_enabled:
+            return (1, age, route.place)
+        return (2, *priorities.particular(*route.match), age, route.place)
+
+    return priorities.assign(sorted(placed, key=rank), known, {p.priority for p in there if p.priority})

@@ -23,12 +23,14 @@ Glossary
     leaf, chain    the certificate for the hosts, and all that is sent with it
     fingerprint    SHA-256 of the leaf: what a handshake shows
     digest         SHA-256 of the whole chain: the identity of a certificate's content
+    break-glass    an admin's right, for a time, to replace the content of a certificate with an owner
     seat           where a certificate sits on a listener: the default one, or one per name
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -48,6 +50,9 @@ class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     description: str = ""
     vip_address: str | None = None
     guaranteed: bool = True
+    """A dedicated one; False: shared, which can do less."""
+    placement: Mapping[str, Any] = MappingProxyType({})
+    """Fields that only a new one is made with (zones, subnets, a public address)."""
     privileged_shift: int = 0
     """Added to ports under 1024 where those cannot be bound (443 → 8443)."""
     port_shift: int = 0
@@ -112,6 +117,21 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     source: Source | None = None
     protection_status: str | None = None
     protection_reason: str | None = None
+    break_glass: BreakGlass | None = None
+    """Whether admins may replace the content though it has an owner (our ELB alone)."""
+    emergency: bool = False
+    """Whether the content was put in under break-glass, and so is not the owner's."""
+
+
+class BreakGlass(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An emergency that an admin declared: until when, and what the owner's content was then."""
+
+    reason: str
+    until: datetime
+    user: str = ""
+    since: datetime | None = None
+    digest: str = ""
+    """Of the owner's last content: putting it back is what waits for the end."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

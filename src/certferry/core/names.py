@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -53,9 +53,16 @@ def member_name(address: str, port: int) -> str:
     return hashlib.md5(f"{address}:{port}".encode(), usedforsecurity=False).hexdigest()
 
 
-def describe(cluster_id: str, **ids: str) -> str:
-    """The description of an object of `cluster_id`; `ids` are secret_id or ingress_id."""
-    return msgspec.json.encode({"attention": _ATTENTION, "cluster_id": cluster_id, **ids}).decode()
+def describe(cluster_id: str, **said: str) -> str:
+    """The description of an object of `cluster_id`; `said` are secret_id or ingress_id, and marks."""
+    return msgspec.json.encode({"attention": _ATTENTION, "cluster_id": cluster_id, **said}).decode()
+
+
+def mark(declared: Any) -> str:
+    """8 hex digits of what was declared. A description carries them, so that a change on the ELB can
+    be told from a change of mind in the cluster, also after a restart (see ``drift``).
+    """
+    return hashlib.sha256(msgspec.json.encode(declared, order="deterministic")).hexdigest()[:8]
 
 
 @functools.lru_cache(maxsize=32_768)

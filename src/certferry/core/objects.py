@@ -23,8 +23,10 @@ TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
+MATCH_MODE: Final = "certferry.io/url-match-mode"
+"""CCE's match mode for all paths of an Ingress: a stock API server prunes the `property` of a path."""
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
-_READ_PREFIXES = ("kubernetes.io/elb.", "kubernetes.io/ingress.", "ingress.beta.kubernetes.io/")
+_READ_PREFIXES = ("kubernetes.io/elb.", "kubernetes.io/ingress.", "ingress.beta.kubernetes.io/", MATCH_MODE)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -129,6 +131,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     port: int
     node_port: int | None = None
+    target_port: int | str | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,11 +140,29 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     meta: Meta
     type: str
     ports: tuple[ServicePort, ...]
+    local: bool = False
+    """externalTrafficPolicy Local: a node answers only where it has a Pod."""
+
+    @property
+    def ref(self) -> ObjectRef:
+        """For problems and Events."""
+        return ObjectRef(
+            kind="Service", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
+        )
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One address behind a Service."""
 
+    address: str
+    ready: bool
+    node: str = ""
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that can be a member: `address` is its InternalIP."""
+
+    name: str
     address: str
     ready: bool
 
@@ -193,6 +214,8 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     slices: Mapping[Name, tuple[EndpointSlice, ...]] = MappingProxyType({})
     secrets: Mapping[Name, Secret] = MappingProxyType({})
     classes: Mapping[str, IngressClass] = MappingProxyType({})
+    nodes: Mapping[str, Node] | None = None
+    """None where they are not watched, or the API has none."""
 
 
 Json = Mapping[str, Any]
@@ -235,16 +258,39 @@ def parse_service(obj: Json) -> Service:
         meta=parse_meta(obj),
         type=spec.get("type") or "ClusterIP",
         ports=tuple(
-            ServicePort(name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"))
+            ServicePort(
+                name=p.get("name") or "",
+                port=p["port"],
+                node_port=p.get("nodePort"),
+                target_port=p.get("targetPort"),
+            )
             for p in spec.get("ports") or ()
         ),
+        local=spec.get("externalTrafficPolicy") == "Local",
+    )
+
+
+def parse_node(obj: Json) -> Node:
+    """A v1 Node. One that is cordoned keeps serving; one that asks to be left out, or is not Ready, does not."""
+    status, labels = obj.get("status") or {}, obj["metadata"].get("labels") or {}
+    conditions = {c.get("type"): c.get("status") for c in status.get("conditions") or ()}
+    addresses = {a.get("type"): a.get("address") for a in reversed(status.get("addresses") or ())}
+    return Node(
+        name=obj["metadata"]["name"],
+        address=addresses.get("InternalIP") or "",
+        ready=conditions.get("Ready") == "True"
+        and "node.kubernetes.io/exclude-from-external-load-balancers" not in labels,
     )
 
 
 def parse_slice(obj: Json) -> EndpointSlice:
     """A discovery.k8s.io/v1 EndpointSlice; an endpoint that says nothing of readiness is ready."""
     endpoints = [
-        Endpoint(address=address, ready=(e.get("conditions") or {}).get("ready") is not False)
+        Endpoint(
+            address=address,
+            ready=(e.get("conditions") or {}).get("ready") is not False,
+            node=e.get("nodeName") or "",
+        )
         for e in obj.get("endpoints") or ()
         for address in e.get("addresses") or ()
     ]

@@ -20,7 +20,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtensionOID, NameOID
+
+from certferry.core.links import Link, Purpose, key_name, links, purpose
 
 MAX_CHAIN: Final = 11
 """Certificates in one chain, the leaf included (ELB v3)."""
@@ -39,7 +41,6 @@ MAX_KEY: Final = 8_192
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _KEY_LABELS = frozenset({"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"})
-_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
 class Defect(ValueError):
@@ -111,6 +112,12 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     self_signed: bool
     sans: tuple[str, ...] = ()
     """The subject alternative names alone, sorted."""
+    links: tuple[Link, ...] = ()
+    """Each certificate of the chain, leaf first."""
+    purpose: Purpose = Purpose()
+    """What the leaf says of its use."""
+    reordered: bool = False
+    """Whether it came in another order than it has now."""
 
     @property
     def loadable(self) -> bool:
@@ -141,7 +148,10 @@ def parse_chain(text: str) -> Chain:
     if len(blocks) > MAX_CHAIN:
         raise Defect("TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed.")
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
-    return _facts(_ordered(certificates))
+    ordered = _ordered(certificates)
+    facts = _facts(ordered)
+    came_so = ordered == list(dict.fromkeys(certificates))
+    return facts if came_so else msgspec.structs.replace(facts, reordered=True)
 
 
 def parse_key(text: str) -> PrivateKey:
@@ -262,6 +272,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         public = leaf.public_key()
         spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         sans = _sans(leaf)
+        each, use = links(chain), purpose(leaf)
     except (ValueError, UnsupportedAlgorithm):
         raise Defect(
             "BrokenCertificate", "The certificate has a key or a name that cannot be read."
@@ -281,10 +292,12 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         serial=f"{leaf.serial_number:x}",
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
-        key=_key_name(public),
+        key=key_name(public),
         length=len(chain),
         self_signed=leaf.issuer == leaf.subject,
         sans=sans,
+        links=each,
+        purpose=use,
     )
 
 
@@ -298,22 +311,6 @@ def _sans(leaf: x509.Certificate) -> tuple[str, ...]:
     names = [n.lower() for n in value.get_values_for_type(x509.DNSName)]
     names += [str(a) for a in value.get_values_for_type(x509.IPAddress)]
     return tuple(sorted(set(names)))
-
-
-def _key_name(public: object) -> str:
-    match public:
-        case rsa.RSAPublicKey():
-            return f"RSA-{public.key_size}"
-        case ec.EllipticCurvePublicKey():
-            return _CURVES.get(public.curve.name, public.curve.name)
-        case ed25519.Ed25519PublicKey():
-            return "Ed25519"
-        case ed448.Ed448PublicKey():
-            return "Ed448"
-        case dsa.DSAPublicKey():
-            return "DSA"
-        case _:
-            return type(public).__name__
 
 
 __all__ = [

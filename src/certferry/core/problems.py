@@ -13,6 +13,7 @@ import msgspec
 from certferry.core.objects import ObjectRef
 
 Reason = Literal[
+    "AccessListNotFound",
     "AnnotationInvalid",
     "AnnotationUnknown",
     "BackendNotFound",
@@ -21,16 +22,39 @@ Reason = Literal[
     "CertificateNotFound",
     "CertificateNotYetValid",
     "CertificateUnusable",
+    "ChainBroken",
+    "ChainExpired",
+    "ChainIncomplete",
+    "ChainOrder",
+    "ClockSkew",
+    "DriftFound",
+    "EmergencyKept",
+    "EmergencyOpen",
+    "HostClaimedTwice",
     "HostConflict",
+    "HostNotAllowed",
     "HostNotCovered",
+    "KeyReused",
+    "KeyUncommon",
+    "LifetimeTooLong",
     "LimitExceeded",
     "ListenerConflict",
     "LoadBalancerNotFound",
+    "NameTaken",
+    "NamesLost",
+    "NamesMissing",
+    "NamespaceNotAllowed",
     "NoCertificate",
+    "NotForServers",
     "SecretNotFound",
+    "SignatureWeak",
+    "WildcardDepth",
 ]
 
 REASONS: tuple[str, ...] = get_args(Reason)
+
+HOURLY: frozenset[Reason] = frozenset({"EmergencyKept", "EmergencyOpen"})
+"""What is told again each hour for as long as it is so: an emergency is not to be forgotten."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):

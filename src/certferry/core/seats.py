@@ -8,7 +8,7 @@ comes. Called by ``binding`` alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -73,9 +73,22 @@ def present(have: Listener | None, certificates: Mapping[str, Certificate]) -> S
 
 
 def hold(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> tuple[Seats, tuple[Held, ...]]:
-    """`want`, but for `hosts` never worse than `have`; and what was held back."""
-    held: list[Held] = []
+    """`want`, but for `hosts` never worse than `have`; and what was held back.
+
+    Held again against its own result until nothing changes, so that the next plan changes nothing.
+    """
     wanted = sorted({"", *hosts})
+    kept, held = _hold(want, have, wanted, now)
+    for _ in range(2 + len(want.sni) + len(have.sni)):
+        again, more = _hold(want, kept, wanted, now)
+        if again == kept:
+            break
+        kept, held = again, tuple(dict.fromkeys((*held, *more)))
+    return kept, held
+
+
+def _hold(want: Seats, have: Seats, wanted: Sequence[str], now: datetime) -> tuple[Seats, tuple[Held, ...]]:
+    held: list[Held] = []
     # each round takes one certificate of `want` out, or brings one of `have` back
     for _ in range(2 + len(want.sni) + len(have.sni)):
         worse = next(_worse(want, have, wanted, now), None)

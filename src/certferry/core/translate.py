@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
-from certferry.core import binding, certificates, claims, forwarding, names
+from certferry.core import binding, certificates, claims, forwarding, listening, names
 from certferry.core.binding import Binding
 from certferry.core.certificates import Follow
 from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State
+from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
+from certferry.core.pools import Made, Source
 from certferry.core.problems import Problem
 from certferry.core.seats import KINDS, present
 
-DEFAULT_TLS_POLICY = "tls-1-2"
-"""What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
+SHARED_SNI: Final = 30
+"""SNI certificates that a listener of a shared load balancer has at most."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,37 +63,48 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Secret uid → who depends on it: the fast path's table."""
     held: frozenset[tuple[str, int]] = frozenset()
     """(load balancer, port) of listeners that must stay though nothing can be asked of them now."""
+    seats: Mapping[tuple[str, int], Binding] = MappingProxyType({})
+    """Which certificate sits where, by load balancer and port."""
+    sources: Mapping[str, Source] = MappingProxyType({})
+    """Where the members of each pool come from, by its key: the path of endpoints."""
+    needs_nodes: bool = False
+    """Whether members are nodes: then Nodes have to be watched."""
 
 
 def translate(view: ClusterView, observed: State, options: Options, now: datetime) -> Translation:
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
     existing = certificates.ours(observed, view.cluster_id)
-    listening = _by_port(observed)
+    there_now = _by_port(observed)
     everyone = [claim for group in asked.groups.values() for claim in group]
-    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
-    followed = {
-        name: certificates.follow(view, existing, it, options.cluster_name, now)
-        for name, it in follows.items()
-    }
+    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, there_now, observed))
+    followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
     there = _keyed(observed, secrets)
     world = _wanted(there, secrets)
     problems = [*asked.problems, *(p for f in followed.values() for p in f.problems)]
     listeners: dict[str, Listener] = {}
-    pools: dict[str, Pool] = {}
+    made: dict[str, Made] = {}
     policies: dict[str, Policy] = {}
     seats: dict[tuple[str, int], Binding] = {}
     held: set[tuple[str, int]] = set()
     for (balancer, port), group in asked.groups.items():
-        have = listening.get((balancer, port))
+        have = there_now.get((balancer, port))
+        shared = balancer in observed.loadbalancers and not observed.loadbalancers[balancer].guaranteed
+        limits = (
+            msgspec.structs.replace(options, max_sni=min(options.max_sni, SHARED_SNI)) if shared else options
+        )
         if conflict := _conflict(group, have, view.cluster_id):
             problems += conflict
             held.add((balancer, port))
             continue
+        access, unclear, opened = listening.access(group, have, observed)
+        problems += [*unclear, *(listening.shared_problems(group) if shared else ())]
+        if not opened:
+            continue
         if group[0].protocol == "HTTPS":
             brought, missing = binding.offers(group, secrets, world)
-            seats[balancer, port] = seat = binding.bind(group, brought, present(have, there), options, now)
+            seats[balancer, port] = seat = binding.bind(group, brought, present(have, there), limits, now)
             problems += [*missing, *seat.problems]
             if seat.seats.default is None:
                 problems.append(_no_certificate(group, have))
@@ -101,21 +115,29 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
         target = _redirect_target(group, asked.groups)
         if target:
             policies |= forwarding.redirect(group, key, target, view.cluster_id)
-            default_pool = None
+            default_pool, advanced = None, bool(have and have.enhance_l7policy_enable)
         else:
-            routed = forwarding.forward(group, key, view)
-            pools |= routed.pools
+            routed = forwarding.forward(group, key, view, options, have, observed)
+            made |= routed.made
+            advanced = routed.advanced
             policies |= routed.policies
             problems += routed.problems
             default_pool = routed.default_pool
-        listeners[key] = _desired_listener(group, key, seats.get((balancer, port)), default_pool, view)
+        listeners[key] = listening.listener(
+            group,
+            key,
+            seats.get((balancer, port)),
+            default_pool,
+            view.cluster_id,
+            listening.Setting(advanced=advanced, access=access, shared=shared),
+        )
     kept = _certificates(secrets, seats.values(), there)
     return Translation(
         desired=State(
             loadbalancers=_balancers(asked, observed),
             listeners=listeners,
             certificates=kept,
-            pools=pools,
+            pools={key: m.pool for key, m in made.items()},
             policies=policies,
         ),
         material={c.chain.digest: n for n, c in secrets.items() if c.chain and c.id.startswith("@")},
@@ -123,6 +145,9 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
         status=_status(asked.groups, seats),
         follows={s.meta.uid: it for n, it in follows.items() if (s := view.secrets.get(n))},
         held=frozenset(held),
+        seats=seats,
+        sources={key: m.source for key, m in made.items()},
+        needs_nodes=any(m.by_node for m in made.values()),
     )
 
 
@@ -198,31 +223,6 @@ def _redirect_target(
     https = [port for protocol, port in master.values.listen_ports or () if protocol == "HTTPS"]
     found = [port for port in https if (master.loadbalancer, port) in groups]
     return listener_key(master.loadbalancer, found[0]) if found else None
-
-
-def _desired_listener(
-    group: Sequence[Claim], key: str, seat: Binding | None, default_pool: str | None, view: ClusterView
-) -> Listener:
-    master, values = group[0], group[0].values
-    https = master.protocol == "HTTPS"
-    default = seat.seats.default if seat else None
-    return Listener(
-        id=key,
-        loadbalancer_id=master.loadbalancer,
-        protocol=master.protocol,
-        protocol_port=master.port,
-        name=names.listener_name(master.protocol, master.port),
-        description=names.describe(view.cluster_id),
-        default_pool_id=default_pool or "",
-        default_tls_container_ref=default.id if default else None,
-        sni_container_refs=tuple(c.id for c in seat.seats.sni) if seat and default else None,
-        tls_ciphers_policy=(values.tls_ciphers_policy or DEFAULT_TLS_POLICY) if https else None,
-        security_policy_id=values.security_policy_id if https else None,
-        http2_enable=bool(values.http2_enable) if https else None,
-        keepalive_timeout=values.keepalive_timeout,
-        client_timeout=values.client_timeout,
-        member_timeout=values.member_timeout,
-    )
 
 
 def _certificates(

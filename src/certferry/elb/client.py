@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
@@ -18,8 +20,16 @@ import msgspec
 from yarl import URL
 
 from certferry.core.model import Certificate, HealthMonitor, Listener, Member, Policy, Pool, Rule, State
-from certferry.elb import wire
-from certferry.elb.credentials import Credentials, CredentialsError, SignedRequests, TokenRequests, load
+from certferry.elb import keystone, wire
+from certferry.elb.credentials import (
+    Credentials,
+    CredentialsError,
+    GivenToken,
+    Proof,
+    SignedRequests,
+    TokenRequests,
+    load,
+)
 from certferry.elb.sign import query_string
 from certferry.elb.wire import CertificateWire, Wire
 
@@ -28,10 +38,14 @@ T = TypeVar("T")
 PAGE: Final = 2000
 TIMEOUT: Final = 10.0
 """Seconds for one request."""
+LONGEST_WAIT: Final = 300.0
+"""Seconds that a Retry-After is believed."""
 PARALLEL: Final = 8
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
+"""For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
@@ -74,6 +88,8 @@ class ElbError(Exception):
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after = 0.0
+        """Seconds that the ELB asks to be left alone (Retry-After)."""
 
     @property
     def retryable(self) -> bool:
@@ -82,17 +98,28 @@ class ElbError(Exception):
 
 
 class ElbClient:
-    """One ELB. Use as an asynchronous context manager. `url`: its origin, without a path."""
+    """One ELB. Use as an asynchronous context manager.
+
+    `url`: its origin, without a path; empty: as the service catalog says.
+    """
 
     def __init__(self, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
-        self._project = f"{self._url}/v3/{credentials.project_id}/elb"
+        self._credentials = credentials
+        self._identity = keystone.origin(credentials.auth_url) or self._url
+        self._project_id = credentials.project_id
         self._tls = tls
-        self._proof = (
-            SignedRequests(credentials) if credentials.access_key else TokenRequests(credentials, self._login)
-        )
+        self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
         self._bulk = True
+        self._date = ""
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
+
+    def _proof_of(self, credentials: Credentials) -> Proof:
+        if credentials.token:
+            return GivenToken(credentials.token)
+        return SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
 
     async def __aenter__(self) -> ElbClient:
         self._session = aiohttp.ClientSession(
@@ -105,11 +132,31 @@ class ElbClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def user(self) -> str:
+        """Who we are there; empty where only an access key is known."""
+        return self._credentials.username
+
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
+
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
         """All objects that match; a sequence means “one of these”."""
         found: list[dict[str, Any]] = []
         async for data in self._pages(resource, query):
             found += _part(data, resource.many, list[dict[str, Any]])
+        return found
+
+    async def find_as(self, resource: Resource, kind: type[T], **query: str | Sequence[str]) -> list[T]:
+        """All objects that match, of each only the fields of `kind` (a msgspec Struct)."""
+        found: list[T] = []
+        async for data in self._pages(resource, query):
+            found += _part(data, resource.many, list[kind])  # type: ignore[valid-type]
         return found
 
     async def get(self, resource: Resource, identity: str) -> dict[str, Any]:
@@ -155,6 +202,31 @@ class ElbClient:
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
         return dict(sorted(found.items()))
+
+    async def extension(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
+    ) -> bytes:
+        """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
+        project = await self._project()
+        url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
+        return await self._send(method, url, query, body)
+
+    async def extension_lines(
+        self, path: str, query: Sequence[tuple[str, str]]
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of an endless answer of an extension, as they come, until it ends."""
+        url = f"{await self._project()}/certferry/{path}"
+        assert self._session is not None, "use ElbClient with “async with”"
+        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        headers = await self._proof.headers("GET", url, query, b"")
+        try:
+            async with self._session.get(target, headers=headers, timeout=_ENDLESS) as response:
+                if response.status >= 400:
+                    raise _refused(response.status, await response.read(), response.headers)
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(error) from None
 
     async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
         """The world as it is now: all of the project, or these load balancers and all certificates."""
@@ -233,33 +305,74 @@ class ElbClient:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
-        url = f"{self._project}/{path}"
+        return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
+
+    async def _project(self) -> str:
+        """The URL below which the project's resources are."""
+        if not (self._url and self._project_id):
+            await self._locate()
+        return f"{self._url}/v3/{self._project_id}"
+
+    async def _send(self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes) -> bytes:
         for last in (False, True):
             headers = await self._proof.headers(method, url, query, body)
-            status, data, _ = await self._exchange(method, url, query, body, headers)
+            status, data, told = await self._exchange(method, url, query, body, headers)
             if status == 401 and not last and self._proof.forget():
                 continue
             if status >= 400:
-                raise _refused(status, data)
+                raise _refused(status, data, told)
             return data
         raise AssertionError("unreachable")
 
-    async def _login(self, body: bytes) -> str:
-        url = f"{self._url}/v3/auth/tokens"
-        status, _, headers = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
-        if status != 201 or "X-Subject-Token" not in headers:
+    async def _locate(self) -> None:
+        """Find out what the settings leave open: a login tells both; with a signature it is asked for."""
+        if not self._credentials.access_key:
+            await self._proof.headers("GET", self._identity, (), b"")
+        else:
+            name = self._credentials.project
+            found = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
+            self._project_id = keystone.project_in(found, name) or ""
+        if not self._project_id:
+            raise ElbError(
+                404, "NoProject", f"Keystone knows no project “{self._credentials.project}” of ours"
+            )
+        if not self._url:
+            region = self._credentials.region
+            raise ElbError(404, "NoEndpoint", f"the service catalog has no ELB in region “{region}”")
+
+    async def _login(self) -> str:
+        return (await self.log_in()).token
+
+    async def log_in(self) -> keystone.Login:
+        """A new token for the user name and password, and what Keystone says of them."""
+        url, body = f"{self._identity}/v3/auth/tokens", keystone.login_body(self._credentials)
+        status, data, told = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
+        if status == 429 or status >= 500:
+            raise _refused(status, data, told)
+        if status != 201 or "X-Subject-Token" not in told:
             raise ElbError(status, "SYS.0401", "the ELB refused the user name or the password")
-        return headers["X-Subject-Token"]
+        login = keystone.logged_in(told["X-Subject-Token"], data)
+        self._project_id = self._project_id or login.project_id
+        self._url = self._url or keystone.elb_in(login.catalog, self._credentials.region) or ""
+        return login
+
+    @property
+    def url(self) -> str:
+        """The ELB's origin; empty until it was found."""
+        return self._url
 
     async def _exchange(
         self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes, headers: dict[str, str]
     ) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        if method != "GET" and not url.endswith("/auth/tokens") and not self.may_write():
+            raise ElbError(0, "NotLeading", "another controller leads; nothing is written")
         try:
             async with self._session.request(
                 method, target, data=body or None, headers=headers, allow_redirects=False
             ) as response:
+                self._date = response.headers.get("Date", "")
                 return response.status, await response.read(), response.headers
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None
@@ -294,14 +407,18 @@ def _part(data: bytes, field: str, kind: type[T], default: T | None = None) -> T
         raise ElbError(0, "BadAnswer", f"the answer holds no readable “{field}”") from None
 
 
-def _refused(status: int, data: bytes) -> ElbError:
+def _refused(status: int, data: bytes, headers: Mapping[str, str]) -> ElbError:
     try:
         body = msgspec.json.decode(data, type=dict[str, Any])
     except msgspec.DecodeError:
         body = {}
-    return ElbError(
+    error = ElbError(
         status, str(body.get("error_code") or ""), str(body.get("error_msg") or "no explanation given")
     )
+    wait = headers.get("Retry-After", "")
+    # the form with a date is not known of any ELB; the usual back-off covers it
+    error.retry_after = min(float(wait), LONGEST_WAIT) if wait.isdigit() else 0.0
+    return error
 
 
 def _unreachable(error: BaseException) -> ElbError:

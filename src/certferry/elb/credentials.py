@@ -1,4 +1,4 @@
-"""Who we are to an ELB: an access key that signs each request, or a name and password for a token.
+"""Who we are to an ELB: an access key that signs each request, a name and password for a token, or a token.
 
 ``elb.client`` asks for the headers of each request. The file format is the ``elb`` object of
 ``endpoints.json``. Nothing here prints a secret.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -25,12 +26,19 @@ class CredentialsError(ValueError):
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """An access key, or a user with a password, and the project they work in."""
 
-    project_id: str
+    project_id: str = ""
+    project: str = ""
+    """Its name, where the id is not known."""
     access_key: str = ""
     secret_key: str = ""
     username: str = ""
     password: str = ""
     domain: str = "Default"
+    auth_url: str = ""
+    """Origin of Keystone; empty: the ELB's."""
+    region: str = ""
+    token: str = ""
+    """Of somebody who is logged in already; it beats the rest."""
 
     def __repr__(self) -> str:
         return f"Credentials(project_id={self.project_id!r}, {self.access_key or self.username})"
@@ -41,7 +49,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Credentials:
     """The credentials in the JSON file at `path`, which nobody else may read."""
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if _open_to_others(path.stat()):
             raise CredentialsError(f"Others can read the credentials file {path}; run: chmod 600 {path}")
         credentials = msgspec.json.decode(path.read_bytes(), type=Credentials)
     except OSError as error:
@@ -52,7 +60,28 @@ def load(path: Path) -> Credentials:
             "secret_key, or username, password and domain."
         ) from None
     if not (credentials.access_key and credentials.secret_key) and not credentials.username:
-        raise CredentialsError(f"The credentials file {path} holds neither an access key nor a user name.")
+        raise CredentialsError(
+            f"The credentials file {path} holds neither access_key and secret_key nor username and password, "
+            "as it should beside project_id."
+        )
+    return credentials
+
+
+def _open_to_others(file: os.stat_result) -> bool:
+    # A Secret that is mounted into a Pod belongs to root and is handed to us by our group.
+    shut = 0o077 if file.st_uid == os.getuid() else 0o007
+    return bool(stat.S_IMODE(file.st_mode) & shut)
+
+
+def complete(credentials: Credentials, url: str, where: str) -> Credentials:
+    """`credentials`, if an ELB can be entered with them. `where`: what a person has to correct."""
+    signs = bool(credentials.access_key and credentials.secret_key)
+    if not signs and not (credentials.username and credentials.password):
+        raise CredentialsError(f"No access key with its secret and no user with a password in {where}.")
+    if not (credentials.project_id or credentials.project):
+        raise CredentialsError(f"No project in {where}: name one by id or by name.")
+    if not url and (signs or not credentials.auth_url):
+        raise CredentialsError(f"No url in {where}: it can be left out only with a password and an auth_url.")
     return credentials
 
 
@@ -78,9 +107,10 @@ class SignedRequests:
         parts = urlsplit(url)
         headers = {
             "host": parts.netloc,
-            "x-project-id": self._credentials.project_id,
             "x-sdk-date": now.strftime(DATE_FORMAT),
         }
+        if self._credentials.project_id:
+            headers["x-project-id"] = self._credentials.project_id
         if body:
             headers["content-type"] = "application/json"
         canonical = canonical_request(method, parts.path, query, headers, body)
@@ -94,32 +124,35 @@ class SignedRequests:
         return False
 
 
-class TokenRequests:
-    """Keystone password login; `login` posts its argument and returns the token."""
+class GivenToken:
+    """A token that somebody else got: when it ends, so do we."""
 
-    def __init__(self, credentials: Credentials, login: Callable[[bytes], Awaitable[str]]) -> None:
-        self._credentials = credentials
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
+        """Headers for one request."""
+        return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
+
+    def forget(self) -> bool:
+        """Whether there is something fresh to try."""
+        return False
+
+
+class TokenRequests:
+    """Keystone password login; `login` returns a new token."""
+
+    def __init__(self, login: Callable[[], Awaitable[str]]) -> None:
         self._login = login
         self._token: str | None = None
 
     async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
         """Headers for one request."""
         if self._token is None:
-            self._token = await self._login(_login_body(self._credentials))
+            self._token = await self._login()
         return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
 
     def forget(self) -> bool:
         """Whether there is something fresh to try."""
         had, self._token = self._token is not None, None
         return had
-
-
-def _login_body(credentials: Credentials) -> bytes:
-    user = {
-        "name": credentials.username,
-        "password": credentials.password,
-        "domain": {"name": credentials.domain},
-    }
-    identity = {"methods": ["password"], "password": {"user": user}}
-    scope = {"project": {"id": credentials.project_id}}
-    return msgspec.json.encode({"auth": {"identity": identity, "scope": scope}})

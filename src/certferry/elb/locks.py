@@ -1,18 +1,23 @@
 """Who may write which certificate: the lock of a controller's certificates.
 
 The owner is set from the authenticated user when a certificate is created, and never inferred from
-a name or a description.
+a name or a description. Under break-glass an admin replaces the content, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Set
+from datetime import datetime
+from typing import Any, Final
 
 from certferry.core.model import OWN_PREFIX
-from certferry.elb.errors import conflict, forbidden
+from certferry.core.pem import Chain
+from certferry.elb import emergency
+from certferry.elb.errors import Refused, conflict, forbidden
 from certferry.elb.identity.actor import Actor
 from certferry.elb.store.world import Row
+
+CONTENT: Final = frozenset({"certificate", "private_key"})
 
 
 def check_writable(row: Row, actor: Actor) -> None:
@@ -22,11 +27,57 @@ def check_writable(row: Row, actor: Actor) -> None:
         return
     if owner is None:
         raise forbidden("A controller changes only the certificates that it owns")
-    secret, namespace = row.data["source_secret"], row.data["source_namespace"]
-    where = f"Secret {namespace}/{secret}" if secret else "its TLS Secret"
     raise conflict(
-        f"Certificate {row.data['name'] or row.id} is owned by the controller of cluster {owner} and follows "
-        f"{where} there: change that Secret, and the certificate follows; it cannot be changed here"
+        f"{_owned(row)}: change that Secret, and the certificate follows; it cannot be changed here"
+    )
+
+
+def check_replaceable(row: Row, actor: Actor, now: datetime) -> None:
+    """Raises ``Refused`` unless `actor` may replace the content of `row` at all."""
+    if row.data["owner"] is None or row.data["owner"] == actor.owner:
+        check_writable(row, actor)
+    elif not under_break_glass(row, actor, now):
+        raise _locked(row, actor)
+
+
+def check_content(row: Row, actor: Actor, chain: Chain, now: datetime) -> None:
+    """Raises ``Refused`` unless `actor` may give `row` the content `chain` now."""
+    check_replaceable(row, actor, now)
+    if actor.owner is not None:
+        emergency.check_owners(row, chain, now)
+
+
+def replaced(row: Row, actor: Actor, chain: Chain, now: datetime) -> dict[str, Any]:
+    """What changes in the data of `row` beside its content, when `actor` gives it the content `chain`."""
+    if under_break_glass(row, actor, now):
+        return {"emergency": True}
+    if row.data.get("emergency") or row.data.get("break_glass"):
+        return emergency.after_owners(row.data, chain)
+    return {}
+
+
+def check_update(row: Row, actor: Actor, given: Set[str], chain: Chain | None, now: datetime) -> None:
+    """Raises ``Refused`` unless `actor` may change the fields `given` of `row`, its content to `chain`."""
+    content = chain if chain is not None else row.content.chain if row.content else None
+    if content is not None and given & CONTENT:
+        check_content(row, actor, content, now)
+    else:
+        check_writable(row, actor)
+    if under_break_glass(row, actor, now) and given - CONTENT:
+        raise conflict(
+            f"Break-glass on certificate {row.data['name'] or row.id} opens its content alone (certificate and "
+            f"private_key), not {', '.join(sorted(given - CONTENT))}"
+        )
+
+
+def under_break_glass(row: Row, actor: Actor, now: datetime) -> bool:
+    """Whether `actor` writes the content of another's certificate by an open break-glass."""
+    owner = row.data["owner"]
+    return (
+        owner is not None
+        and owner != actor.owner
+        and actor.role == "admin"
+        and emergency.of(row, now) is not None
     )
 
 
@@ -37,3 +88,21 @@ def check_own_marks(data: Mapping[str, Any], actor: Actor) -> None:
             f"Names that begin with {OWN_PREFIX} and descriptions with secret_id are for certificates "
             "that a controller creates: choose another name or description"
         )
+
+
+def _locked(row: Row, actor: Actor) -> Refused:
+    sentence = f"{_owned(row)}: change that Secret, and the certificate follows"
+    if actor.role == "admin":
+        return conflict(
+            f"{sentence}; in an emergency open break-glass on it (POST …/certferry/certificates/{row.id}/break-glass)"
+        )
+    return conflict(f"{sentence}; it cannot be changed here")
+
+
+def _owned(row: Row) -> str:
+    secret, namespace = row.data["source_secret"], row.data["source_namespace"]
+    where = f"Secret {namespace}/{secret}" if secret else "its TLS Secret"
+    return (
+        f"Certificate {row.data['name'] or row.id} is owned by the controller of cluster {row.data['owner']} "
+        f"and follows {where} there"
+    )

@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.api.application import Elb, application
+from certferry.elb.api.certferry import events
 from certferry.elb.home import lock_file, prepared, sealing_key, store_file
 from certferry.elb.identity.accounts import bootstrap
 from certferry.elb.identity.auth import Logins
@@ -71,21 +72,30 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
-        store.on_commit(lambda publication: _hand_over(loop, latest, publication))
+        changes = Latest(0)
+        store.on_commit(lambda publication: _hand_over(loop, latest, changes, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"http://{host}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, reporter)
+        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
         await stack.enter_async_context(_answering(elb, listening))
         yield origin
 
 
 def _hand_over(
-    loop: asyncio.AbstractEventLoop, latest: Latest[Publication], publication: Publication
+    loop: asyncio.AbstractEventLoop,
+    latest: Latest[Publication],
+    changes: Latest[int],
+    publication: Publication,
 ) -> None:
+    def tell() -> None:
+        latest.set(publication)
+        if changes.value != events.ENDED:
+            changes.set(changes.value + 1)
+
     with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
-        loop.call_soon_threadsafe(latest.set, publication)
+        loop.call_soon_threadsafe(tell)
 
 
 def _state(settings: ElbSettings) -> Path:
@@ -214,6 +224,7 @@ async def _answering(elb: Elb, listening: socket.socket) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        elb.changes.set(events.ENDED)
         server.should_exit = True
         await task
 

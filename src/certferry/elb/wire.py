@@ -26,6 +26,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
 
     owner: str | None = None
     source: model.Source | None = None
+    break_glass: model.BreakGlass | None = None
+    emergency: bool = False
 
 
 class CertificateWire(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,8 @@ def certificate(wire: CertificateWire) -> model.Certificate:
         source=extension.source,
         protection_status=wire.protection_status,
         protection_reason=wire.protection_reason,
+        break_glass=extension.break_glass,
+        emergency=extension.emergency,
     )
 
 

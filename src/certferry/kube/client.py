@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -50,8 +52,10 @@ INGRESS: Final = Kind("networking.k8s.io/v1", "ingresses", "Ingress")
 INGRESS_CLASS: Final = Kind("networking.k8s.io/v1", "ingressclasses", "IngressClass")
 SERVICE: Final = Kind("v1", "services", "Service")
 ENDPOINT_SLICE: Final = Kind("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+NODE: Final = Kind("v1", "nodes", "Node")
 SECRET: Final = Kind("v1", "secrets", "Secret")
 NAMESPACE: Final = Kind("v1", "namespaces", "Namespace")
+CONFIG_MAP: Final = Kind("v1", "configmaps", "ConfigMap")
 EVENT: Final = Kind("v1", "events", "Event")
 
 
@@ -90,21 +94,39 @@ class Event(NamedTuple):
 
 
 class KubeClient:
-    """One cluster. Use as an asynchronous context manager."""
+    """One cluster. Use as an asynchronous context manager.
 
-    def __init__(self, access: Access) -> None:
+    `impersonate`: the user that the API is to judge and log each request as.
+    """
+
+    def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
+        self._said = {"Accept": "application/json"}
+        self._date = ""
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked right before each request that changes something; where it says no, nothing is sent."""
+        if impersonate:
+            self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=64, ssl=self._access.tls or False),
+            # no limit: each watch holds a connection, and a Secret may need one of its own
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False),
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
@@ -125,16 +147,17 @@ class KubeClient:
     async def watch(
         self, kind: Kind, version: str, seconds: int, namespace: str | None = None, fields: str = ""
     ) -> AsyncIterator[Event]:
-        """Changes after `version` for at most `seconds`; ends when the server ends it.
+        """Changes after `version` (empty: from what is there) for at most `seconds`; ends when the server ends it.
 
         An ERROR event raises the ``KubeError`` that it carries, so that 410 has one form.
         """
         query = {
             "watch": "true",
-            "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
-        } | ({"fieldSelector": fields} if fields else {})
+        }
+        query |= {"resourceVersion": version} if version else {}
+        query |= {"fieldSelector": fields} if fields else {}
         try:
             async with await self._request("GET", kind.path(namespace), query, limits=_WATCH) as response:
                 async for line in _lines(response.content):
@@ -145,6 +168,12 @@ class KubeClient:
     async def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
         """Create `body`; ``KubeError`` 409 when the name is taken."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
+        """Put `body` in the object's place; ``KubeError`` 409 when its resourceVersion is not the newest."""
+        meta = body["metadata"]
+        path = kind.path(namespace or meta.get("namespace"), meta["name"])
+        return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""
@@ -184,6 +213,7 @@ class KubeClient:
         """The response, once its status is good. A 401 is asked once more with a fresh token."""
         for last in (False, True):
             response = await self._send(method, path, query, body, limits)
+            self._date = response.headers.get("Date", "")
             if response.status < 400:
                 return response
             async with response:
@@ -202,7 +232,7 @@ class KubeClient:
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "use KubeClient with “async with”"
-        headers = {"Accept": "application/json"}
+        headers = dict(self._said)
         if body is not None:
             patch = method == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"
@@ -212,6 +242,8 @@ class KubeClient:
             raise KubeError(0, "NoToken", str(error)) from None
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        if method != "GET" and not self.may_write():
+            raise KubeError(0, "NotLeading", "another controller leads; nothing is written")
         return await self._session.request(
             method,
             self._access.server + path,

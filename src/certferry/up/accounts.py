@@ -51,6 +51,6 @@ def load(file: Path) -> Accounts:
     return msgspec.json.decode(file.read_bytes(), type=Accounts)
 
 
-def hand_over(accounts: Accounts, file: Path) -> None:
-    """Write the controller's credentials where it reads them. Raises OSError."""
-    write(file, msgspec.json.encode(accounts.of(accounts.controller)).decode() + "\n")
+def hand_over(credentials: Credentials, file: Path) -> None:
+    """Write one user's credentials where a program reads them. Raises OSError."""
+    write(file, msgspec.json.encode(credentials).decode() + "\n")

@@ -25,6 +25,8 @@ class Home:
         self.controller_kubeconfig = root / "kubeconfig-controller"
         self.elb_accounts = root / "elb-credentials.json"
         self.controller_credentials = root / "elb-controller.json"
+        self.admin_credentials = root / "elb-admin.json"
+        self.settings = root / "certferry.yaml"
         self.demo = root / "demo"
         self.logs = root / "logs"
 

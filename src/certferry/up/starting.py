@@ -18,7 +18,7 @@ from certferry.elb.client import ElbError
 from certferry.kube import kubeconfig as kubeconfigs
 from certferry.kube.client import KubeError
 from certferry.settings import Refused
-from certferry.up import accounts, addresses, endpoints, first, parts, ready, showing
+from certferry.up import accounts, addresses, endpoints, first, parts, ready, settings_file, showing
 from certferry.up.home import Home
 from certferry.up.memory import Memory
 
@@ -55,7 +55,9 @@ async def _equip_elb(home: Home, memory: Memory, use: Callable[[str], Awaitable[
     url = parts.elb_url(memory)
     await ready.answers(f"{url}/healthz")
     users = accounts.load(home.elb_accounts)
-    accounts.hand_over(users, home.controller_credentials)
+    accounts.hand_over(users.of(users.controller), home.controller_credentials)
+    accounts.hand_over(users.of(users.admin), home.admin_credentials)
+    settings_file.keep(home, parts.elb_url(memory))
     admin, known = users.of(users.admin), memory.loadbalancer_id
     loadbalancer = await _through(lambda: first.load_balancer(url, admin, known))
     if loadbalancer.id != memory.loadbalancer_id:
@@ -98,10 +100,16 @@ async def page_trouble(home: Home, found: Found) -> str:
 
 def endpoints_of(home: Home, memory: Memory, found: Found) -> endpoints.Endpoints:
     """What scripts are told, without the processes."""
-    admin = msgspec.structs.asdict(found.accounts.of(found.accounts.admin))
+    admin, users = msgspec.structs.asdict(found.accounts.admin), found.accounts
     return endpoints.Endpoints(
         kubeconfig=str(home.kubeconfig),
-        elb=endpoints.Elb(url=parts.elb_url(memory), loadbalancer_id=found.loadbalancer.id, **admin),
+        elb=endpoints.Elb(
+            url=parts.elb_url(memory),
+            loadbalancer_id=found.loadbalancer.id,
+            project_id=users.project_id,
+            domain=users.domain,
+            **admin,
+        ),
         metrics=endpoints.Metrics(url=f"{parts.controller_url(memory)}/metrics"),
         port_map={str(port): bind_port(found.loadbalancer, port) for port in (80, 443)},
         pid=os.getpid(),

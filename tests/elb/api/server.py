@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from certferry.elb.client import ElbClient
+from certferry.elb.credentials import Credentials as ClientCredentials
 from certferry.elb.home import sealing_key, store_file
 from certferry.elb.identity.accounts import Account, Credentials, bootstrap
 from certferry.elb.identity.users import Identity
@@ -49,6 +51,12 @@ class Api:
     def __call__(self, method: str, path: str, body: Any = None, query: str = "") -> Reply:
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         full = f"/v3/{self.project_id}/elb{path}"
+        return send(self.origin, method, full, data, self.signed(method, full, query, data), query)
+
+    def extension(self, method: str, path: str, body: Any = None, query: str = "") -> Reply:
+        """A request to one of our own extensions."""
+        data = b"" if body is None else json.dumps(body).encode()
+        full = f"/v3/{self.project_id}/certferry{path}"
         return send(self.origin, method, full, data, self.signed(method, full, query, data), query)
 
     def signed(
@@ -162,3 +170,14 @@ def another(elb: Elb, name: str, role: str, **fields: Any) -> Api:
         keys = identity.ensure_access_key(user_id)
     account = Account(username=name, password="", access_key=keys.access_key, secret_key=keys.secret_key)
     return Api(elb.origin, project.id, account)
+
+
+def connected(api: Api) -> ElbClient:
+    """The product's own client, as this user."""
+    account = api.account
+    return ElbClient(
+        api.origin,
+        ClientCredentials(
+            project_id=api.project_id, access_key=account.access_key, secret_key=account.secret_key
+        ),
+    )

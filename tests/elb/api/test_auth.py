@@ -120,7 +120,7 @@ def test_accounts_are_made_once(own: Elb) -> None:
 def test_open_to_all_are_health_versions_and_what_we_add(elb: Elb) -> None:
     assert send(elb.origin, "GET", "/healthz").status == 200
     assert send(elb.origin, "GET", "/versions").body["versions"][0]["id"] == "v3"
-    assert send(elb.origin, "GET", "/v3/certferry").body["version"]
+    assert send(elb.origin, "GET", "/v3/certferry").body["certferry"]["version"]
     assert send(elb.origin, "GET", "/v3").body["version"]["id"] == "v3.14"
 
 

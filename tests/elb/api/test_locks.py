@@ -73,3 +73,18 @@ def test_only_a_controller_says_where_a_certificate_comes_from(elb: Elb) -> None
     made = elb.admin.make("certificate", certferry={"source": SOURCE, "owner": "blue"}, **pair)
     assert made["certferry"]["owner"] is None
     assert made["certferry"]["source"] is None
+
+
+def test_console_protection_is_a_mark_that_the_api_ignores(elb: Elb) -> None:
+    marks = {"protection_status": "consoleProtection", "protection_reason": "ask the web team"}
+    made = elb.admin.make("certificate", **content(authority().issue("a.example")), **marks)
+    assert {key: made[key] for key in marks} == marks
+    path = f"/certificates/{made['id']}"
+    renewed = {"certificate": content(authority().issue("a.example"))}
+    assert elb.admin("PUT", path, renewed).status == 200
+    assert elb.admin.show("certificate", made["id"])["protection_status"] == "consoleProtection"
+    cleared = elb.admin("PUT", path, {"certificate": {"protection_status": "nonProtection"}})
+    assert cleared.body["certificate"]["protection_status"] == "nonProtection"
+    assert elb.admin("PUT", path, {"certificate": {"protection_status": "locked"}}).status == 400
+    assert elb.admin("PUT", path, {"certificate": {"protection_reason": "<b>"}}).status == 400
+    assert elb.admin("DELETE", path).status == 204

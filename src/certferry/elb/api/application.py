@@ -12,7 +12,7 @@ import functools
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -36,7 +36,9 @@ from certferry.elb.api import (
     pools,
     rules,
 )
+from certferry.elb.api import certferry as extensions
 from certferry.elb.api.call import Answer, Call, Route
+from certferry.elb.api.certferry import events
 from certferry.elb.api.openapi import described, operation
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
 from certferry.elb.identity.auth import Logins, authenticated
@@ -44,6 +46,7 @@ from certferry.elb.identity.signature import Presented
 from certferry.elb.identity.users import Identity
 from certferry.elb.plane.report import Report, Reporter, no_data_plane
 from certferry.elb.store.store import Stale, Store
+from certferry.latest import Latest
 from certferry.settings import ElbSettings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -74,6 +77,8 @@ class Elb:
     logins: Logins
     origin: str
     """Under which URL clients reach it."""
+    changes: Latest[int] = field(default_factory=lambda: Latest(0))
+    """Counts commits; ``events.ENDED`` when the service ends."""
     plane: Reporter = no_data_plane
     """How the data plane is, when asked."""
 
@@ -90,17 +95,25 @@ def application(elb: Elb) -> FastAPI:
     app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
     for path, method, endpoint, summary in keystone.endpoints(elb):
         app.add_api_route(path, endpoint, methods=[method], summary=summary)
-    for route in ROUTES:
-        app.add_api_route(
-            "/v3/{project_id}/elb" + route.path,
-            _endpoint(elb, route),
-            methods=[route.method],
-            status_code=route.status,
-            summary=route.summary,
-            openapi_extra=operation(route),
-        )
-    described(app, ROUTES)
+    for base, routes in (("elb", ROUTES), ("certferry", extensions.ROUTES)):
+        for route in routes:
+            app.add_api_route(
+                f"/v3/{{project_id}}/{base}{route.path}",
+                _endpoint(elb, route),
+                methods=[route.method],
+                status_code=route.status,
+                summary=route.summary,
+                openapi_extra=operation(route),
+            )
+    app.add_api_route(
+        "/v3/{project_id}/certferry/events",
+        events.endpoint(elb, read, lambda refused: failure(refused, secrets.token_hex(16))),
+        methods=["GET"],
+        summary="Follow all changes (server-sent events)",
+    )
+    described(app, (*ROUTES, *extensions.ROUTES))
     app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(SQLAlchemyError, _unstorable)
     app.add_exception_handler(Exception, _broken)
     return app
 
@@ -188,10 +201,19 @@ def _json(status: int, body: Any, request_id: str) -> Response:
 def _unstored(error: SQLAlchemyError, request_id: str) -> Refused:
     if isinstance(error, IntegrityError):
         return conflict("The change does not go with another that was made at the same time: try again")
-    _log.error("not stored", reason=str(getattr(error, "orig", error)), request_id=request_id)
+    reason = str(getattr(error, "orig", error))
+    _log.error("not stored", reason=reason, request_id=request_id)
     return Refused(
-        500, "ELB.8906", "The store could not be written; nothing was changed. See the service's log"
+        507 if isinstance(error, OperationalError) else 500,
+        "ELB.8906",
+        f"The store could not be written ({reason}); nothing was changed. Make room on its disk and try again",
     )
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SQLAlchemyError)
+    request_id = secrets.token_hex(16)
+    return failure(_unstored(error, request_id), request_id)
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
@@ -236,4 +258,5 @@ async def _versions(request: Request) -> Response:
 
 
 async def _extensions(request: Request) -> Response:
-    return _json(200, {"version": __version__, "extensions": ["certferry-object"]}, secrets.token_hex(16))
+    about = {"version": __version__, "extensions": list(extensions.NAMES)}
+    return _json(200, {"certferry": about}, secrets.token_hex(16))

@@ -65,11 +65,11 @@ class Route:
 
     method: str
     path: str
-    """After ``/v3/{project_id}/elb``."""
+    """After ``/v3/{project_id}/elb``, or ``…/certferry`` for an extension."""
     handler: Handler
     summary: str
     takes: tuple[str, type[msgspec.Struct]] | None = None
-    """The body: the name of its envelope, and what is in it."""
+    """The body: the name of its envelope ("" = none), and what is in it."""
     status: int = 200
 
 

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from certferry.core.model import domain_names
 from certferry.core.pem import Chain, Defect, PrivateKey, parse_chain, parse_key, parse_pair
+from certferry.elb import emergency, findings, locks
 from certferry.elb.api.call import (
     Answer,
     Call,
@@ -31,8 +32,8 @@ from certferry.elb.api.fields import PROTECTION, Flag, Protected, Text
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.bindings import bound_names, check_certificate, past_names, users
 from certferry.elb.errors import conflict, malformed, unusable
-from certferry.elb.locks import check_own_marks, check_writable
 from certferry.elb.plane.projection import source
+from certferry.elb.store.audit import Note
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Content, Row, World
 
@@ -103,7 +104,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     assert content is not None
     chain = content.chain
     shown = content.key.reveal() if content.key and call.settings.private_key_echo else None
-    origin = source(data)
+    origin, now = source(data), call.store.now()
     return {
         "id": row.id,
         "project_id": row.project_id,
@@ -123,7 +124,10 @@ def render(call: Call, world: World, row: Row) -> Wire:
             "source": msgspec.to_builtins(origin) if origin else None,
             "digest": chain.digest,
             "not_before": _instant(chain.not_before),
-            "findings": [],
+            "findings": findings.found(row, now),
+            "versions": call.store.kept(row),
+            "break_glass": emergency.shown(row, now),
+            "emergency": bool(data.get("emergency")),
         },
     }
 
@@ -137,7 +141,7 @@ def create(call: Call) -> Answer:
 
     def decide(transaction: Transaction) -> Row:
         within_quota(transaction.world, call, "certificate")
-        check_own_marks(data, call.actor)
+        locks.check_own_marks(data, call.actor)
         return transaction.create(
             "certificate", uuid.uuid4().hex, data | {"owner": call.actor.owner}, content
         )
@@ -152,15 +156,21 @@ def update(call: Call) -> Answer:
     chain, key = _given(body.value)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "certificate")
-        check_writable(before, call.actor)
+        before, now = asked(call, transaction.world, "certificate"), transaction.now
+        assert before.content is not None
         unchanged(body, before, "type")
         data = merged(before.data, body.given, _DEFAULTS) | _origin(call, body.value)
-        if {"name", "description"} & body.given.keys():
-            check_own_marks(data, call.actor)
+        locks.check_update(before, call.actor, _touched(before, data, chain or key), chain, now)
+        if any(data[field] != before.data[field] for field in ("name", "description")):
+            locks.check_own_marks(data, call.actor)
         if data["domain"] != before.data["domain"]:
             _check_domain(data["domain"], call)
         content = _replaced(before, chain, key)
+        if content is not before.content:
+            if locks.under_break_glass(before, call.actor, now):
+                reason = emergency.shown(before, now)
+                transaction.note = Note(via="break-glass", reason=reason["reason"] if reason else None)
+            data |= locks.replaced(before, call.actor, content.chain, now)
         names = {
             row.id: bound_names(transaction.world, row.data) for row in _seats(transaction, before, data)
         }
@@ -180,7 +190,7 @@ def remove(call: Call) -> Answer:
 
     def decide(transaction: Transaction) -> None:
         row = asked(call, transaction.world, "certificate")
-        check_writable(row, call.actor)
+        locks.check_writable(row, call.actor)
         if used := users(transaction.world, row.id):
             raise conflict(
                 f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}"
@@ -189,6 +199,12 @@ def remove(call: Call) -> Answer:
 
     call.write(decide)
     return Answer(204)
+
+
+def _touched(before: Row, data: Mapping[str, Any], content: object) -> set[str]:
+    """The fields that a PUT changes, or the content's where it carries one."""
+    fields = {field for field, value in data.items() if before.data.get(field) != value}
+    return fields | (locks.CONTENT if content is not None else set())
 
 
 def _seats(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -63,6 +63,8 @@ def described(app: FastAPI, routes: Sequence[Route]) -> None:
 
 def _enveloped(envelope: str, kind: type[msgspec.Struct]) -> dict[str, Any]:
     reference = {"$ref": _TEMPLATE.format(name=kind.__name__)}
+    if not envelope:
+        return reference
     return {"type": "object", "required": [envelope], "properties": {envelope: reference}}
 
 

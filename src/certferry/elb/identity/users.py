@@ -118,7 +118,7 @@ class Identity:
             if found is not None:
                 return AccessKey(access_key=found.access_key, secret_key=self._secret(found))
             pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
-            sealed = self._seal.seal(pair.secret_key.encode(), _purpose(pair.access_key))
+            sealed = self._seal.seal(pair.secret_key.encode(), secret_purpose(pair.access_key))
             connection.execute(
                 insert(table),
                 {
@@ -145,6 +145,12 @@ class Identity:
             found.password_hash if found is not None and usable else self._decoy, password
         )
         return _actor(found) if found is not None and usable and matches else None
+
+    def still(self, actor: Actor) -> bool:
+        """Whether that user still exists, with that role, in that project."""
+        with self._reading.connect() as connection:
+            found = connection.execute(_USERS.where(schema.users.c.id == actor.user_id)).first()
+        return found is not None and _actor(found) == actor
 
     def name_of(self, user_id: str) -> str | None:
         """The name of the user with this id."""
@@ -194,10 +200,11 @@ class Identity:
             return False
 
     def _secret(self, found: Row[Any]) -> str:
-        return self._seal.unseal(found.sealed_secret, _purpose(found.access_key)).decode()
+        return self._seal.unseal(found.sealed_secret, secret_purpose(found.access_key)).decode()
 
 
-def _purpose(access_key: str) -> str:
+def secret_purpose(access_key: str) -> str:
+    """What the sealed secret key of an access key is bound to."""
     return f"credential:{access_key}"
 
 

@@ -7,6 +7,7 @@ database may take its place: what is SQLite's alone stays in this file.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest schema; a test keeps it equal to the newest migration."""
 
 _PRAGMAS: Final = (
@@ -28,6 +29,8 @@ _PRAGMAS: Final = (
     "secure_delete=ON",
     "wal_autocheckpoint=0",  # by ``checkpoint``: no request waits for it
 )
+_APPEND_ONLY: Final = ("audit", "audit_names")
+"""Tables whose rows nobody changes or deletes, not even by mistake."""
 
 
 class StoreUnusable(Exception):
@@ -40,15 +43,7 @@ class SchemaTooNew(StoreUnusable):
 
 def open_database(path: Path) -> Engine:
     """The database at `path`, made and migrated as needed. Raises ``StoreUnusable``."""
-    engine = create_engine(
-        f"sqlite:///{path}",
-        hide_parameters=True,  # an error text would quote rows
-        json_serializer=lambda value: msgspec.json.encode(value).decode(),
-        json_deserializer=msgspec.json.decode,
-        connect_args={"timeout": 30},
-    )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    engine = _engine(path)
     try:
         with _alone(path):
             _migrate(engine, path)
@@ -59,6 +54,24 @@ def open_database(path: Path) -> Engine:
     except StoreUnusable:
         engine.dispose()
         raise
+    return engine
+
+
+def open_as_it_is(path: Path) -> Engine:
+    """The database at `path` in the schema that it has, which may be an older program's."""
+    return _engine(path)
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        hide_parameters=True,  # an error text would quote rows
+        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_deserializer=msgspec.json.decode,
+        connect_args={"timeout": 30},
+    )
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -73,17 +86,47 @@ def checkpoint(engine: Engine) -> None:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
+def forget_log(engine: Engine) -> None:
+    """Empties the write-ahead log into the database file: what was overwritten is in neither then."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def copy(engine: Engine, target: Path) -> None:
+    """The database as of one instant, compact, in the empty file `target`; writers go on meanwhile."""
+    with reading(engine).connect() as connection:
+        connection.exec_driver_sql("VACUUM INTO ?", (str(target),))
+
+
+def check_whole(engine: Engine, path: Path) -> None:
+    """Raises ``StoreUnusable`` where the database is damaged."""
+    try:
+        with reading(engine).connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    except DatabaseError as error:
+        found = str(error.orig)
+    if found != "ok":
+        raise StoreUnusable(f"The store {path} is damaged: {found}.")
+
+
+def beside(path: Path) -> tuple[Path, ...]:
+    """The files that belong to the database at `path` while it is open."""
+    return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process migrates at a time; the file is made private before anything is in it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    # Only while it does not exist: closing any descriptor of an open database would drop the locks that
+    # SQLite has on it for this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     lock = os.open(path.with_name(path.name + ".migrating"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)
-        os.close(descriptor)
 
 
 def _configure(connection: Any, _record: object) -> None:
@@ -118,6 +161,12 @@ def _migrate(engine: Engine, path: Path) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        for table in _APPEND_ONLY:
+            for verb in ("UPDATE", "DELETE"):
+                connection.exec_driver_sql(
+                    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+                )
 
 
 def _schema(connection: Connection) -> str | None:

@@ -130,8 +130,25 @@ audit = Table(
     Column("object_id", String(36), nullable=False, index=True),
     Column("fields", JSON, nullable=False),
     Column("fingerprint", String(64), nullable=True),
+    Column("name", String(255), nullable=True),
+    Column("previous_fingerprint", String(64), nullable=True),
+    Column("reason", Text, nullable=True),
 )
-"""Append-only: nothing updates or deletes its rows."""
+"""Append-only: nothing updates or deletes its rows. The id is the sequence of the event stream."""
+
+audit_names = Table(
+    "audit_names",
+    metadata,
+    Column(
+        "audit_id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        ForeignKey("audit.id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("name", String(255), primary_key=True, index=True),
+)
+"""The host names of the certificate that an audit record is about."""
 
 loadbalancers = _resource(
     "loadbalancers",
@@ -164,6 +181,8 @@ certificate_versions = Table(
     Column("sealed_key", LargeBinary, nullable=True),
     Column("actor", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("via", String(16), nullable=True),
+    Column("request_id", String(36), nullable=True),
 )
 
 pools = _resource("pools", _reference("loadbalancer_id", "loadbalancers"))

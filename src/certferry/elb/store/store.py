@@ -8,18 +8,18 @@ audit log with it, and the new state is published. It knows no HTTP and none of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
 
-from certferry.core.pem import PrivateKey, parse_chain
 from certferry.elb.identity.actor import Actor
 from certferry.elb.plane.projection import published
 from certferry.elb.plane.publication import Publication
-from certferry.elb.store import schema
+from certferry.elb.store import audit, schema, versions
+from certferry.elb.store.audit import Note
 from certferry.elb.store.database import StoreUnusable, reading
 from certferry.elb.store.world import Content, Row, World, world_of
 from certferry.seal import Seal
@@ -48,6 +48,8 @@ class Transaction:
         self.now = now
         self.changes: list[tuple[Row | None, Row | None]] = []
         """(before, after), in order; None for what was not there, or is not any more."""
+        self.note = Note()
+        """What the audit log is to say of a certificate's change beyond the change itself."""
 
     def create(
         self, kind: str, identifier: str, data: Mapping[str, Any], content: Content | None = None
@@ -103,11 +105,11 @@ class Store:
     ) -> None:
         self._engine = engine
         self._seal = seal
-        self._versions = versions
+        self._keep = versions
         self._clock = clock
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
-        self.world = _load(engine, seal)
+        self.world, self._oldest = _load(engine, seal)
         rows = [row for kind in schema.RESOURCES for row in self.world.table(kind).rows.values()]
         self.publication = published(self.world, Publication(), rows)
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
@@ -130,12 +132,46 @@ class Store:
             result = decide(transaction)
             if transaction.changes:
                 with self._engine.begin() as connection:
-                    _Writing(connection, transaction, self._seal, self._versions).run()
+                    _Writing(connection, transaction, self._seal, self._keep).run()
                 self._take(transaction)
             return result, self.world
 
+    def now(self) -> datetime:
+        """The present instant."""
+        return self._clock()
+
+    def versions(self, certificate_id: str) -> list[versions.Version]:
+        """The kept contents of a certificate, newest first."""
+        return versions.listed(self._engine, certificate_id)
+
+    def kept(self, row: Row) -> int:
+        """How many contents of the certificate `row` are kept."""
+        return 0 if row.content is None else row.content.version - self._oldest.get(row.id, 1) + 1
+
+    def content(self, certificate_id: str, number: int) -> Content | None:
+        """One kept content of a certificate, its key included; None when it is not kept."""
+        return versions.content(self._engine, self._seal, certificate_id, number)
+
+    def audited(self, search: audit.Search) -> list[audit.Entry]:
+        """Records of the audit log, the oldest first."""
+        return audit.search(self._engine, search)
+
+    def newest_event(self) -> int:
+        """The sequence of the last record of the audit log."""
+        return audit.newest(self._engine)
+
     def _take(self, transaction: Transaction) -> None:
         self.world = transaction.world
+        for before, after in transaction.changes:
+            if (
+                after is not None
+                and after.content is not None
+                and (before is None or after.content is not before.content)
+            ):
+                first = after.content.version - self._keep + 1
+                self._oldest[after.id] = max(self._oldest.get(after.id, after.content.version), first)
+            elif after is None and before is not None:
+                self._oldest.pop(before.id, None)
         self._instant += timedelta(microseconds=len(transaction.changes))
         touched = [row for change in transaction.changes for row in change if row is not None]
         self.publication = published(self.world, self.publication, touched)
@@ -150,14 +186,15 @@ class Store:
 class _Writing:
     """One transaction's statements."""
 
-    def __init__(self, connection: Connection, transaction: Transaction, seal: Seal, versions: int) -> None:
+    def __init__(self, connection: Connection, transaction: Transaction, seal: Seal, keep: int) -> None:
         self._connection = connection
         self._transaction = transaction
         self._seal = seal
-        self._versions = versions
+        self._keep = keep
 
     def run(self) -> None:
-        for before, after in self._transaction.changes:
+        made = self._transaction
+        for before, after in made.changes:
             if after is None:
                 assert before is not None
                 self._exactly_one(_DELETE[before.kind], _key(before))
@@ -166,71 +203,21 @@ class _Writing:
             else:
                 self._exactly_one(_UPDATE[after.kind], _columns(after) | _key(before))
             if after is not None and after.content is not (before.content if before else None):
-                self._add_version(after)
-            self._audit(before, after)
+                versions.add(self._connection, after, self._origin(before), self._seal, self._keep)
+            audit.append(self._connection, made.actor, made.request_id, made.now, (before, after), made.note)
 
     def _exactly_one(self, statement: Any, parameters: dict[str, Any]) -> None:
         if self._connection.execute(statement, parameters).rowcount != 1:
             raise Stale
 
-    def _add_version(self, row: Row) -> None:
-        content = row.content
-        assert content is not None
-        purpose = key_purpose(row.id, content.version)
-        key = content.key
-        self._connection.execute(
-            _INSERT_VERSION,
-            {
-                "certificate_id": row.id,
-                "version": content.version,
-                "digest": content.chain.digest,
-                "fingerprint": content.chain.fingerprint,
-                "not_before": content.chain.not_before,
-                "not_after": content.chain.not_after,
-                "certificate": content.chain.pem,
-                "sealed_key": self._seal.seal(key.reveal().encode(), purpose) if key else None,
-                "actor": self._transaction.actor.name,
-                "created_at": self._transaction.now,
-            },
+    def _origin(self, before: Row | None) -> versions.Origin:
+        made = self._transaction
+        return versions.Origin(
+            user=made.actor.name,
+            at=made.now,
+            via=made.note.via or ("create" if before is None else "put"),
+            request_id=made.request_id,
         )
-        oldest = content.version - self._versions
-        if oldest > 0:
-            self._connection.execute(_FORGET_VERSIONS, {"of": row.id, "oldest": oldest})
-
-    def _audit(self, before: Row | None, after: Row | None) -> None:
-        row = after or before
-        assert row is not None
-        actor = self._transaction.actor
-        self._connection.execute(
-            _INSERT_AUDIT,
-            {
-                "at": self._transaction.now,
-                "actor": actor.name,
-                "role": actor.role,
-                "request_id": self._transaction.request_id,
-                "project_id": row.project_id,
-                "action": "create" if before is None else "delete" if after is None else "update",
-                "kind": row.kind,
-                "object_id": row.id,
-                "fields": sorted(_differing(before, after)),
-                "fingerprint": row.content.chain.fingerprint if row.content else None,
-            },
-        )
-
-
-def key_purpose(certificate_id: str, version: int) -> str:
-    """What the sealed key of one version is bound to."""
-    return f"certificate:{certificate_id}:{version}"
-
-
-def _differing(before: Row | None, after: Row | None) -> Iterator[str]:
-    if before is None or after is None:
-        return
-    for field, value in after.data.items():
-        if before.data.get(field) != value:
-            yield field
-    if before.content is not after.content:
-        yield "certificate"
 
 
 def _key(row: Row) -> dict[str, Any]:
@@ -256,16 +243,10 @@ def _at(table: Table) -> Any:
 _INSERT: Final = {kind: insert(table) for kind, table in schema.RESOURCES.items()}
 _UPDATE: Final = {kind: update(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
 _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
-_INSERT_VERSION: Final = insert(schema.certificate_versions)
-_INSERT_AUDIT: Final = insert(schema.audit)
-_FORGET_VERSIONS: Final = delete(schema.certificate_versions).where(
-    schema.certificate_versions.c.certificate_id == bindparam("of"),
-    schema.certificate_versions.c.version <= bindparam("oldest"),
-)
 
 
-def _load(engine: Engine, seal: Seal) -> World:
-    """Everything, at start. Raises ``StoreUnusable`` or, with the wrong key, ``SealError``."""
+def _load(engine: Engine, seal: Seal) -> tuple[World, dict[str, int]]:
+    """Everything, at start, and the oldest kept version of each certificate. Raises ``StoreUnusable`` or, with the wrong key, ``SealError``."""
     with reading(engine).connect() as connection:
         contents = _contents(connection, seal)
         rows = [
@@ -273,25 +254,15 @@ def _load(engine: Engine, seal: Seal) -> World:
             for kind, table in schema.RESOURCES.items()
             for found in connection.execute(select(table)).mappings()
         ]
-    return world_of(rows, schema.RESOURCES)
+        oldest = dict(versions.oldest(connection))
+    return world_of(rows, schema.RESOURCES), oldest
 
 
 def _contents(connection: Connection, seal: Seal) -> dict[str, Content]:
-    versions, certificates = schema.certificate_versions, schema.certificates
-    current = (versions.c.certificate_id == certificates.c.id) & (
-        versions.c.version == certificates.c.version
-    )
-    found = connection.execute(select(versions).join(certificates, current)).mappings()
-    return {row["certificate_id"]: _content(row, seal) for row in found}
-
-
-def _content(row: RowMapping, seal: Seal) -> Content:
-    chain = parse_chain(row["certificate"])
-    key = None
-    if row["sealed_key"] is not None:
-        purpose = key_purpose(row["certificate_id"], row["version"])
-        key = PrivateKey(seal.unseal(row["sealed_key"], purpose).decode(), chain.spki)
-    return Content(version=row["version"], chain=chain, key=key)
+    table, certificates = schema.certificate_versions, schema.certificates
+    current = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version)
+    found = connection.execute(select(table).join(certificates, current)).mappings()
+    return {row["certificate_id"]: versions.opened(row, seal) for row in found}
 
 
 def _row(kind: str, found: RowMapping, contents: Mapping[str, Content]) -> Row:

@@ -7,7 +7,7 @@ events back. Every refusal is a ``Refused`` that travels up to there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +18,10 @@ from certferry.kube.server.addresses import Addresses
 from certferry.kube.server.auth import Action
 from certferry.kube.server.documents import Documents
 from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.managed import Writer
 from certferry.kube.server.registry import Decision, Registry, Step
 from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
+from certferry.kube.server.snapshots import Snapshots
 from certferry.kube.server.status import (
     Refused,
     Resource,
@@ -48,6 +50,7 @@ class Api:
         self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
         self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
         self._documents = Documents(kinds)
+        self._snapshots = Snapshots()
 
     async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
         """The answer to `request`. Raises ``Refused``."""
@@ -80,6 +83,17 @@ class Api:
         # A namespace itself is asked for in itself, as the real authoriser sees it.
         space = target.name if target.kind.name == "Namespace" else target.namespace
         auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
+        deprecated = (target.kind.deprecated,) if target.kind.deprecated else ()
+        try:
+            answer = await self._act(request, target, verb)
+        except Refused as refused:
+            refused.warnings = deprecated
+            raise
+        if deprecated and isinstance(answer, Answer):
+            return msgspec.structs.replace(answer, warnings=(*deprecated, *answer.warnings))
+        return answer
+
+    async def _act(self, request: Request, target: Target, verb: str) -> Answer | AsyncIterator[bytes]:
         match verb:
             case "get":
                 return self._get(request, target)
@@ -137,23 +151,24 @@ class Api:
     def _list(self, request: Request, target: Target) -> Answer:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
         self._revision(request)
-        found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
+        wanted = self._wanted(request, target)
         limit = number(request.query.get("limit", ""), "limit")
-        meta: dict[str, Any] = {"resourceVersion": str(self._registry.revision)}
+        revision, start = self._registry.revision, ("", "")
         if page := request.query.get("continue", ""):
             revision, start = read_token(page)
-            # The pages show what is there now, under the revision of the first: a watch from that
-            # revision tells again what moved between them, so a client ends with the truth.
-            self._registry.check_kept(revision)
-            meta["resourceVersion"] = str(revision)
-            found = [s for s in found if (s.namespace, s.name) > start]
+            every = self._snapshots.read(target.kind, revision)
+        else:
+            every = self._registry.select(target.kind, "", selectors.Selection())
+        found = [s for s in every if (s.namespace, s.name) > start and _takes(wanted, target.namespace, s)]
+        meta: dict[str, Any] = {"resourceVersion": str(revision)}
         if limit and len(found) > limit:
             rest = len(found) - limit
             found = found[:limit]
-            meta["continue"] = token(int(meta["resourceVersion"]), found[-1])
-            if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
+            self._snapshots.keep(target.kind, revision, every)
+            meta["continue"] = token(revision, found[-1])
+            if wanted.everything:
                 meta["remainingItemCount"] = rest
-        return Answer(tables.many(view, target.kind, found, meta, self._clock()))
+        return Answer(parts=tables.many(view, target.kind, found, meta, self._clock()))
 
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
@@ -196,14 +211,16 @@ class Api:
         meta = found.setdefault("metadata", {})
         if target.namespace:
             self._check_namespace(kind, target.namespace, str(meta.get("name", "")))
+        who = request.writer(self._clock(), "")
         generated = bool(meta.get("generateName")) and not meta.get("name")
         for _ in range(8):
             if generated:
                 meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            prepared = writes.prepare(kind, found, target.namespace, self._clock())
+            prepared = writes.prepare(kind, found, target.namespace, who)
             try:
+                there = Target(kind, target.namespace, prepared["metadata"]["name"])
                 body = await self._carry_out(
-                    request, kind, prepared["metadata"], writes.create(kind, prepared, self._finish(kind))
+                    request, there, writes.create(kind, prepared, self._finish(kind))
                 )
             except Refused as taken:
                 if not generated or taken.reason != "AlreadyExists":
@@ -234,15 +251,26 @@ class Api:
     async def _change(self, request: Request, target: Target) -> Answer:
         kind, warnings = target.kind, bodies.Warnings()
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        finish = self._finish(kind) if not target.subresource else writes.nothing_more
+        who = request.writer(self._clock(), target.subresource)
+        if request.method == "PATCH" and request.media == bodies.APPLY:
+            return await self._apply(request, target, finish, who)
         change = self._replacement(request, kind, warnings)
-        if target.subresource:
-            decide = writes.update_status(kind, target.name, change)
-        else:
-            decide = writes.update(kind, target.name, change, self._finish(kind))
-        body = await self._carry_out(
-            request, kind, {"namespace": target.namespace, "name": target.name}, decide
-        )
+        decide = writes.update(kind, target.name, change, finish, who)
+        body = await self._carry_out(request, target, decide)
         return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+
+    async def _apply(self, request: Request, target: Target, finish: writes.Finish, who: Writer) -> Answer:
+        kind = target.kind
+        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        config = bodies.applied(request.body, kind, f"{target.namespace}/{target.name}")
+        there = (target.namespace, target.name)
+        made = self._registry.get(kind, *there) is None
+        if made and target.namespace:
+            self._check_namespace(kind, target.namespace, target.name)
+        decide = writes.apply(kind, there, config, finish, who, force=request.flag("force"))
+        body = await self._carry_out(request, target, decide)
+        return Answer(tables.one(view, kind, body, self._clock()), 201 if made else 200)
 
     def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
         if request.method == "PATCH":
@@ -250,11 +278,9 @@ class Api:
         found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
         return lambda _: found
 
-    async def _carry_out(
-        self, request: Request, kind: Kind, meta: Mapping[str, Any], decide: Decision
-    ) -> bytes:
+    async def _carry_out(self, request: Request, target: Target, decide: Decision) -> bytes:
         """The body of the object after `decide`; a dry run only decides."""
-        namespace, name = meta.get("namespace", ""), meta["name"]
+        kind, namespace, name = target.kind, target.namespace, target.name
         if request.dry:
             outcome = decide(self._registry.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
@@ -282,17 +308,12 @@ class Api:
         if target.kind.namespaced and not target.namespace:
             raise method_not_allowed()
         found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
-        body = tables.many(
-            tables.View(),
-            target.kind,
-            found,
-            {"resourceVersion": str(self._registry.revision)},
-            self._clock(),
-        )
+        meta = {"resourceVersion": str(self._registry.revision)}
+        parts = tables.many(tables.View(), target.kind, found, meta, self._clock())
         if not request.dry:
             for stored in found:
                 await self._remove(target.kind, stored)
-        return Answer(body)
+        return Answer(parts=parts)
 
     async def _remove(self, kind: Kind, stored: Stored) -> None:
         decide = writes.delete(kind, stored.name, writes.Preconditions(), self._clock())
@@ -301,6 +322,12 @@ class Api:
         except Refused as refused:
             if refused.code != 404:  # gone meanwhile is what was asked for
                 raise
+
+
+def _takes(wanted: selectors.Selection, namespace: str, stored: Stored) -> bool:
+    if namespace and stored.namespace != namespace:
+        return False
+    return wanted.everything or wanted.takes(stored.facts.labels, stored.facts.fields)
 
 
 def _deleted(kind: Kind, found: Object) -> dict[str, Any]:

@@ -65,6 +65,30 @@ _OPEN: Final = frozenset(
         "services",
     }
 )
+_STORED: Final = frozenset(
+    {
+        "clusterrolebindings",
+        "clusterroles",
+        "deployments",
+        "endpoints",
+        "nodes",
+        "pods",
+        "rolebindings",
+        "roles",
+        "serviceaccounts",
+    }
+)
+"""Kinds that are kept for whoever applies or reads them, and that nothing here acts on."""
+_STATUSES: Final = frozenset(
+    {
+        "deployments/status",
+        "ingresses/status",
+        "namespaces/status",
+        "nodes/status",
+        "pods/status",
+        "services/status",
+    }
+)
 _REVIEWS: Final = Rule(
     frozenset({"create"}),
     frozenset({"selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews"}),
@@ -77,7 +101,7 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
         Rule(frozenset({"patch", "update"}), frozenset({"ingresses", "ingresses/status", "services/status"})),
         _REVIEWS,
     ),
-    "view": (Rule(READ, _OPEN | {"ingresses/status", "namespaces/status", "services/status"}), _REVIEWS),
+    "view": (Rule(READ, _OPEN | _STORED | _STATUSES), _REVIEWS),
 }
 """What each role may do. The controller reads Secrets and never writes one."""
 

@@ -19,14 +19,28 @@ from certferry.kube.server.status import (
     Refused,
     bad_request,
     invalid,
-    not_implemented,
     unprocessable,
     unsupported_media,
 )
 
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+APPLY: Final = "application/apply-patch+yaml"
 VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
 _REDACTED: Final = "<contents redacted>"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON has it: what looks like a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, expression) for tag, expression in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _yaml(body: bytes) -> Any:
+    return yaml.load(body, Loader=_Loader)  # noqa: S506 (a safe loader)
 
 
 class Warnings(list[str]):
@@ -42,7 +56,7 @@ def read(body: bytes, media: str, expected: str) -> Any:
             case protobuf_media if protobuf_media == PROTOBUF:
                 return protobuf.decode(body, expected)
             case "application/yaml":
-                return yaml.safe_load(body)
+                return _yaml(body)
     except msgspec.DecodeError as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {expected}): {error}"
@@ -82,6 +96,35 @@ def checked(value: Any, kind: Kind, validation: str, warnings: Warnings) -> Obje
     return found
 
 
+def applied(body: bytes, kind: Kind, target: str) -> Object:
+    """The configuration in the body of an apply patch to `target`, no more than it says. Raises ``Refused``."""
+    try:
+        value = _yaml(body) if body[:1] != b"{" else msgspec.json.decode(body)
+    except (yaml.YAMLError, msgspec.DecodeError):
+        raise bad_request("error decoding patch: the body is neither YAML nor JSON") from None
+    if not isinstance(value, dict):
+        raise bad_request("error decoding patch: the body is no object")
+    version, name = value.get("apiVersion", ""), value.get("kind", "")
+    if version != kind.api_version:
+        raise bad_request(
+            "Incorrect version specified in apply patch. "
+            f"Specified patch version: {version}, expected: {kind.api_version}"
+        )
+    if name != kind.name:
+        raise bad_request(f"the kind in the data ({name}) does not match the expected kind ({kind.name})")
+    if isinstance(meta := value.get("metadata"), dict) and meta.get("managedFields") is not None:
+        raise bad_request("metadata.managedFields must be nil")
+    head = f"failed to create typed patch object ({target}; {kind.group}/{kind.version}, Kind={kind.name}): "
+    try:
+        found, unknown = decode.canonical(kind.name, value, whole=False)
+    except decode.Mismatch as error:
+        raise Refused(500, "", head + str(error)) from None
+    if unknown:
+        told = [f".{path}: field not declared in schema" for path in unknown]
+        raise Refused(500, "", head + (told[0] if len(told) == 1 else "errors:\n  " + "\n  ".join(told)))
+    return found
+
+
 def options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
     """The options that came as a body; empty for none. Raises ``Refused``."""
     value = read(body, media, kind) if body else None
@@ -98,11 +141,6 @@ def patcher(
     body: bytes, media: str, kind: Kind, validation: str, warnings: Warnings
 ) -> Callable[[Object], Object]:
     """What the patch in `body` makes of an object. Raises ``Refused``, now or when it is applied."""
-    if media == "application/apply-patch+yaml":
-        raise not_implemented(
-            "Server-side apply is not supported by this server: use `kubectl apply` without --server-side, "
-            "or a JSON, merge or strategic merge patch."
-        )
     appliers: dict[str, Callable[[Object, Any], Any]] = {
         "application/json-patch+json": patch.json_patch,
         "application/merge-patch+json": patch.merge_patch,
@@ -112,7 +150,7 @@ def patcher(
     }
     if media not in appliers:
         raise unsupported_media(
-            f"the body of the request was in an unknown format - accepted media types include: {', '.join(appliers)}"
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join([*appliers, APPLY])}"
         )
     apply = appliers[media]
     try:
@@ -125,24 +163,39 @@ def patcher(
             value = apply(old, asked)
         except patch.BadPatch as error:
             raise bad_request(str(error)) from None
-        except patch.PatchFailed as error:
-            raise Refused(422, "Invalid", str(error), {}) from None
+        except patch.PatchFailed:
+            text = "the server rejected our request due to an error in our request"
+            raise Refused(422, "Invalid", text, {}) from None
         return _checked_patch(value, asked, kind, validation, warnings)
 
     return patched
 
 
 def _checked_patch(value: Any, asked: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
-    shown = _REDACTED if kind.sealed else msgspec.json.encode(asked).decode()
+    shown = _REDACTED if kind.sealed else _go(asked)
     try:
         found, unknown = decode.canonical(kind.name, value)
     except decode.Mismatch as error:
-        raise unprocessable("", "", "", [invalid("patch", shown, str(error))]) from None
+        raise unprocessable("", "", "", [invalid("patch", shown, error.converter)]) from None
     if unknown and validation == "Strict":
         raise unprocessable("", "", "", [invalid("patch", shown, _strict(unknown))])
     if validation == "Warn":
         warnings += [f'unknown field "{path}"' for path in unknown]
     return found
+
+
+def _go(value: Any) -> str:
+    """As Go prints a map (`%+v`)."""
+    match value:
+        case dict():
+            return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+        case list():
+            return "[" + " ".join(map(_go, value)) + "]"
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+    return str(value)
 
 
 def _check_kind(value: Any, kind: Kind) -> None:

@@ -87,8 +87,8 @@ def service(o: dict[str, Any], now: datetime) -> list[Any]:
 
 def endpoint_slice(o: dict[str, Any], now: datetime) -> list[Any]:
     """Name, address type, ports, addresses, age."""
-    ports = [str(p["port"]) if "port" in p else p["name"] for p in o.get("ports", [])]
-    addresses = [a for e in o.get("endpoints", []) for a in e["addresses"]]
+    ports = [str(p["port"]) if "port" in p else p["name"] for p in o["ports"] or []]
+    addresses = [a for e in o["endpoints"] or [] for a in e["addresses"]]
     return [_name(o), o["addressType"], _some(ports), _some(addresses), age(o, now)]
 
 

@@ -12,27 +12,64 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from certferry.kube.server.fields import INLINED, TYPES
+from certferry.kube.server.fields import TYPES
 from certferry.kube.server.schema import Field, Type
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _MICRO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class Mismatch(ValueError):
-    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret."""
+    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret.
+
+    `converter` is how Go says it of a patch, where values are converted rather than read.
+    """
+
+    def __init__(self, text: str, converter: str = "") -> None:
+        super().__init__(text)
+        self.converter = converter or text
 
 
-def canonical(kind: str, value: Any) -> tuple[dict[str, Any], list[str]]:
-    """The object of type `kind` in `value`, and the paths of the fields that type does not have."""
+def canonical(kind: str, value: Any, *, whole: bool = True) -> tuple[dict[str, Any], list[str]]:
+    """The object of type `kind` in `value`, and the paths of the fields that type does not have.
+
+    What Go writes although it is unset is filled in, unless `whole` is false: what a client applies
+    is no more than what it says.
+    """
     if not isinstance(value, dict):
         raise Mismatch(f"json: cannot unmarshal {_json_type(value)} into Go value of type {kind}")
     unknown: list[str] = []
     heads = {k: v for k, v in value.items() if k in ("apiVersion", "kind")}
     rest = {k: v for k, v in value.items() if k not in ("apiVersion", "kind")}
-    return heads | _struct(rest, TYPES[kind], "", unknown), unknown
+    plain = _struct(rest, TYPES[kind], "", unknown)
+    return heads | (complete(plain, TYPES[kind]) if whole else plain), unknown
+
+
+def complete(value: dict[str, Any], owner: Type) -> dict[str, Any]:
+    """`value` with every field that Go writes although it is unset, here and below."""
+    for name, item in value.items():
+        field = owner.fields.get(name)
+        inner = TYPES.get(field.type) if field else None
+        if inner is None or item is None:
+            continue
+        assert field is not None
+        for part in {"one": [item], "list": item, "map": None}[field.shape] or item.values():
+            complete(part, inner)
+    for field in owner.written:
+        if field.name not in value:
+            value[field.name] = _zero(field)
+    return value
+
+
+def _zero(field: Field) -> Any:
+    if field.shape != "one" or field.type in ("bytes", "Time", "MicroTime", "any"):
+        return None
+    if field.type in TYPES:
+        return complete({}, TYPES[field.type])
+    return {"string": "", "bool": False, "Quantity": "0"}.get(field.type, 0)
 
 
 def _struct(value: dict[str, Any], owner: Type, path: str, unknown: list[str]) -> dict[str, Any]:
@@ -40,7 +77,7 @@ def _struct(value: dict[str, Any], owner: Type, path: str, unknown: list[str]) -
     for name, item in value.items():
         field = owner.fields.get(name)
         here = f"{path}.{name}" if path else name
-        if field is None or name in INLINED:
+        if field is None:
             unknown.append(here)
             continue
         if item is None:
@@ -91,8 +128,10 @@ def _value(item: Any, field: Field, owner: Type, path: str, unknown: list[str]) 
             return item
         case "Time" | "MicroTime":
             return _instant(item, owner, path, field.type)
-        case "any":
+        case "any" | "FieldsV1":
             return item
+        case "Quantity":
+            return _quantity(item)
         case name:
             if not isinstance(item, dict):
                 raise _mismatch(item, owner, path, name)
@@ -142,10 +181,23 @@ def _instant(item: Any, owner: Type, path: str, form: str) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ" if form == "Time" else "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _quantity(item: Any) -> str:
+    text = str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item
+    if not isinstance(text, str) or not _QUANTITY.fullmatch(text):
+        raise Mismatch(
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        )
+    return text
+
+
 def _mismatch(item: Any, owner: Type, path: str, go: str, shown: str = "") -> Mismatch:
     place = re.sub(r"\[\d+\]", "", path)
+    plain = {bool: "bool", int: "int64", float: "float64", str: "string"}.get(type(item), "")
+    scalar = go in ("string", "bool", "int32", "int64")
+    converter = f"cannot convert {plain} to {go}" if plain and scalar else ""
     return Mismatch(
-        f"json: cannot unmarshal {shown or _json_type(item)} into Go struct field {owner.name}.{place} of type {go}"
+        f"json: cannot unmarshal {shown or _json_type(item)} into Go struct field {owner.name}.{place} of type {go}",
+        converter,
     )
 
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server import columns, names, rules_data, rules_ingress, rules_network
+from certferry.kube.server import (
+    columns,
+    columns_workloads,
+    names,
+    rules_access,
+    rules_data,
+    rules_ingress,
+    rules_network,
+    rules_service,
+    rules_workloads,
+)
 from certferry.kube.server.columns import Cells, Column
 from certferry.kube.server.metadata import Namer
 from certferry.kube.server.status import Fault, Resource
@@ -43,16 +53,22 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     namespaced: bool = True
     status: bool = False
     """Whether `status` is a subresource of its own."""
+    born_with_status: bool = False
+    """Whether a new object may bring its status along."""
     generation: bool = False
     """Whether metadata.generation counts the changes of the spec."""
     unconditional: bool = True
     """Whether a PUT without a resourceVersion is taken."""
     sealed: bool = False
     """Whether the stored body is encrypted."""
+    deprecated: str = ""
+    """What clients are warned of, with every answer."""
     lifetime: float | None = None
     """Seconds after which an object goes by itself (Events)."""
     namer: Namer = names.subdomain
     default: Callable[[Object], None] = _no_default
+    born: Callable[[Object], None] = _no_default
+    """What the server sets on a new object, and no client's field manager owns."""
     keep: Callable[[Object, Object], None] | None = None
     """What an update takes over from the old object when it leaves it out."""
     check: Callable[[Object, Object | None], Iterable[Fault]] = _no_check
@@ -86,13 +102,23 @@ KINDS: tuple[Kind, ...] = (
         check=rules_data.check_config_map,
     ),
     Kind(
+        name="Endpoints",
+        plural="endpoints",
+        singular="endpoints",
+        short=("ep",),
+        deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        columns=columns_workloads.ENDPOINTS,
+        cells=columns_workloads.endpoints,
+        default=rules_network.default_endpoints,
+        check=rules_network.check_endpoints,
+    ),
+    Kind(
         name="Event",
         plural="events",
         singular="event",
         short=("ev",),
         columns=columns.EVENT,
         cells=columns.event,
-        default=rules_network.default_event,
         check=rules_network.check_event,
         lifetime=3600,
         selectable=(
@@ -120,7 +146,35 @@ KINDS: tuple[Kind, ...] = (
         cells=columns.namespace,
         namer=names.label,
         default=rules_network.default_namespace,
+        born=rules_network.begin_namespace,
         selectable=("status.phase",),
+    ),
+    Kind(
+        name="Node",
+        plural="nodes",
+        singular="node",
+        short=("no",),
+        namespaced=False,
+        status=True,
+        born_with_status=True,
+        columns=columns_workloads.NODE,
+        cells=columns_workloads.node,
+        selectable=("spec.unschedulable",),
+    ),
+    Kind(
+        name="Pod",
+        plural="pods",
+        singular="pod",
+        short=("po",),
+        categories=("all",),
+        status=True,
+        generation=True,
+        columns=columns_workloads.POD,
+        cells=columns_workloads.pod,
+        default=rules_workloads.default_pod,
+        born=rules_workloads.begin_pod,
+        check=rules_workloads.check_pod,
+        selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
     ),
     Kind(
         name="Secret",
@@ -134,6 +188,14 @@ KINDS: tuple[Kind, ...] = (
         selectable=("type",),
     ),
     Kind(
+        name="ServiceAccount",
+        plural="serviceaccounts",
+        singular="serviceaccount",
+        short=("sa",),
+        columns=columns_workloads.ACCOUNT,
+        cells=columns_workloads.account,
+    ),
+    Kind(
         name="Service",
         plural="services",
         singular="service",
@@ -142,11 +204,25 @@ KINDS: tuple[Kind, ...] = (
         status=True,
         columns=columns.SERVICE,
         cells=columns.service,
-        namer=names.label_1035,
-        default=rules_network.default_service,
-        keep=rules_network.keep_service,
-        check=rules_network.check_service,
+        namer=names.label,
+        default=rules_service.default_service,
+        keep=rules_service.keep_service,
+        check=rules_service.check_service,
         selectable=("spec.clusterIP", "spec.type"),
+    ),
+    Kind(
+        group="apps",
+        name="Deployment",
+        plural="deployments",
+        singular="deployment",
+        short=("deploy",),
+        categories=("all",),
+        status=True,
+        generation=True,
+        columns=columns_workloads.DEPLOYMENT,
+        cells=columns_workloads.deployment,
+        default=rules_workloads.default_deployment,
+        check=rules_workloads.check_deployment,
     ),
     Kind(
         group="coordination.k8s.io",
@@ -191,17 +267,63 @@ KINDS: tuple[Kind, ...] = (
         generation=True,
         columns=columns.INGRESS,
         cells=columns.ingress,
-        default=rules_ingress.default_ingress,
         check=rules_ingress.check_ingress,
+    ),
+    Kind(
+        group="rbac.authorization.k8s.io",
+        name="ClusterRole",
+        plural="clusterroles",
+        singular="clusterrole",
+        namespaced=False,
+        columns=columns_workloads.ROLE,
+        cells=columns_workloads.role,
+        namer=names.path_segment,
+        check=rules_access.check_cluster_role,
+    ),
+    Kind(
+        group="rbac.authorization.k8s.io",
+        name="ClusterRoleBinding",
+        plural="clusterrolebindings",
+        singular="clusterrolebinding",
+        namespaced=False,
+        columns=columns_workloads.BINDING,
+        cells=columns_workloads.binding,
+        namer=names.path_segment,
+        default=rules_access.default_binding,
+        check=rules_access.check_cluster_binding,
+    ),
+    Kind(
+        group="rbac.authorization.k8s.io",
+        name="Role",
+        plural="roles",
+        singular="role",
+        columns=columns_workloads.ROLE,
+        cells=columns_workloads.role,
+        namer=names.path_segment,
+        check=rules_access.check_role,
+    ),
+    Kind(
+        group="rbac.authorization.k8s.io",
+        name="RoleBinding",
+        plural="rolebindings",
+        singular="rolebinding",
+        columns=columns_workloads.BINDING,
+        cells=columns_workloads.binding,
+        namer=names.path_segment,
+        default=rules_access.default_binding,
+        check=rules_access.check_binding,
     ),
 )
 
 
+_LOOPBACK = {
+    "EndpointSlice": rules_network.check_slice_loopback,
+    "Endpoints": rules_network.check_endpoints_loopback,
+}
+
+
 def with_loopback_endpoints(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-    """The same kinds, but an EndpointSlice may name loopback addresses (a real server forbids them)."""
+    """The same kinds, but endpoints may have loopback addresses (a real server forbids them)."""
     return tuple(
-        msgspec.structs.replace(k, check=rules_network.check_slice_loopback)
-        if k.name == "EndpointSlice"
-        else k
-        for k in kinds
+        msgspec.structs.replace(k, check=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds
     )

@@ -1,38 +1,36 @@
-"""OpenAPI v2 and v3, made from the same tables as everything else.
+"""OpenAPI v2 and v3: Kubernetes' own schemas of our kinds, and the paths that are served.
 
 kubectl reads them to learn that ``fieldValidation`` is enforced here (then `kubectl apply` asks for
-Strict and checks nothing itself), how lists merge, and for `explain`. Descriptions are not among
-what is told yet.
+Strict and checks nothing itself), how lists merge, and for `explain`. The schemas stand in
+``schemas.jsonl``, beside the table of fields that the same tool writes; they are read when asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from importlib.resources import files
 from typing import Any
 
 import msgspec
 
 from certferry import __version__
-from certferry.kube.server.fields import INLINED, TYPES
+from certferry.kube.server.fields import TYPES
 from certferry.kube.server.kinds import Kind
-from certferry.kube.server.schema import Field
 
 Json = dict[str, Any]
-_SCALARS: dict[str, Json] = {
-    "string": {"type": "string", "default": ""},
-    "bool": {"type": "boolean"},
-    "int32": {"type": "integer", "format": "int32"},
-    "int64": {"type": "integer", "format": "int64"},
-    "bytes": {"type": "string", "format": "byte"},
-    "any": {"type": "object"},
-    "Time": {"type": "string", "format": "date-time"},
-    "MicroTime": {"type": "string", "format": "date-time"},
+_COMPONENTS, _DEFINITIONS = "#/components/schemas/", "#/definitions/"
+_PROPERTY: Json = {
+    "description": "The match mode of this path on the load balancer, as ingress.beta.kubernetes.io/url-match-mode.",
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "x-kubernetes-map-type": "atomic",
 }
 _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 _QUERY = ("dryRun", "fieldManager", "fieldValidation")
 
@@ -65,7 +63,7 @@ def document(kinds: Iterable[Kind]) -> Json:
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {"schemas": _schemas(rows, "#/components/schemas/", wrapped=True)},
+        "components": {"schemas": _schemas(rows)},
     }
 
 
@@ -79,74 +77,60 @@ def document_v2(kinds: Iterable[Kind]) -> Json:
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": f"certferry-{__version__}"},
         "paths": paths,
-        "definitions": _schemas(rows, "#/definitions/", wrapped=False),
+        "definitions": {n: _old(v) for n, v in _schemas(rows).items()},
     }
 
 
-def _schemas(kinds: list[Kind], root: str, *, wrapped: bool) -> Json:
-    owners: dict[str, Kind] = {}
+def _schemas(kinds: list[Kind]) -> Json:
+    """The schemas that these kinds need, by their full names."""
+    known = _upstream()
+    found: Json = {}
     for kind in kinds:
-        _reach(kind.name, kind, owners)
-    result: Json = {}
-    for name, kind in sorted(owners.items()):
-        schema = _schema(name, owners, root, wrapped=wrapped)
-        if any(k.name == name for k in kinds):
-            schema["properties"] = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}} | schema[
-                "properties"
-            ]
-            schema["x-kubernetes-group-version-kind"] = [_gvk(kind)]
-        result[_full(name, kind)] = schema
-    return result
+        _reach(TYPES[kind.name].full, known, found)
+    return dict(sorted(found.items()))
 
 
-def _reach(name: str, kind: Kind, owners: dict[str, Kind]) -> None:
-    if name not in TYPES or name in owners:
-        return
-    owners[name] = kind
-    for field in TYPES[name].fields.values():
-        _reach(field.type, kind, owners)
+def _upstream() -> Json:
+    lines = (files(__package__) / "schemas.jsonl").read_bytes().splitlines()
+    known = dict(msgspec.json.decode(line, type=tuple[str, Json]) for line in lines)
+    known[TYPES["HTTPIngressPath"].full]["properties"]["property"] = _PROPERTY
+    return known
 
 
-def _schema(name: str, owners: dict[str, Kind], root: str, *, wrapped: bool) -> Json:
-    properties = {
-        f.name: _property(f, owners, root, wrapped=wrapped)
-        for f in sorted(TYPES[name].fields.values(), key=lambda f: f.name)
-        if f.name not in INLINED
-    }
-    return {"description": name, "type": "object", "properties": properties}
+def _reach(name: str, known: Json, found: Json) -> None:
+    if name not in found:
+        found[name] = known[name]
+        for inner in _references(known[name]):
+            _reach(inner, known, found)
 
 
-def _property(field: Field, owners: dict[str, Kind], root: str, *, wrapped: bool) -> Json:
-    plain = _plain(field, owners, root, wrapped=wrapped)
-    match field.shape:
-        case "map":
-            return {"type": "object", "additionalProperties": plain}
-        case "list":
-            merged: Json = {"type": "array", "items": plain}
-            if field.merge is not None:
-                merged["x-kubernetes-patch-strategy"] = "merge"
-                merged |= {"x-kubernetes-patch-merge-key": field.merge} if field.merge else {}
-            return merged
-    return {k: v for k, v in plain.items() if k != "default"}
+def _references(schema: Any) -> Iterable[str]:
+    match schema:
+        case {"$ref": str(reference)}:
+            yield reference.removeprefix(_COMPONENTS)
+        case dict():
+            for value in schema.values():
+                yield from _references(value)
+        case list():
+            for value in schema:
+                yield from _references(value)
 
 
-def _plain(field: Field, owners: dict[str, Kind], root: str, *, wrapped: bool) -> Json:
-    if field.type == "IntOrString":
-        both: Json = {"oneOf": [{"type": "integer"}, {"type": "string"}]} if wrapped else {"type": "string"}
-        return both | {"format": "int-or-string"}
-    if field.type in _SCALARS:
-        return dict(_SCALARS[field.type])
-    reference = {"$ref": root + _full(field.type, owners[field.type])}
-    return {"allOf": [reference]} if wrapped else reference
-
-
-def _full(name: str, kind: Kind) -> str:
-    """The definition's name as upstream has it: ``io.k8s.api.core.v1.Secret``."""
-    if name in ("ObjectMeta", "OwnerReference", "ManagedFieldsEntry", "Condition"):
-        return f"io.k8s.apimachinery.pkg.apis.meta.v1.{name}"
-    if name in ("ObjectReference", "TypedLocalObjectReference"):
-        return f"io.k8s.api.core.v1.{name}"
-    return f"io.k8s.api.{kind.group.partition('.')[0] or 'core'}.{kind.version}.{name}"
+def _old(schema: Any) -> Any:
+    """A schema of OpenAPI 3 in the words of version 2."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return {"$ref": _DEFINITIONS + reference.removeprefix(_COMPONENTS)}
+        case {"allOf": [{"$ref": str(reference)}], **rest}:
+            kept = {k: v for k, v in rest.items() if k == "description"}
+            return kept | {"$ref": _DEFINITIONS + reference.removeprefix(_COMPONENTS)}
+        case {"oneOf": _, "format": str(form)}:
+            return {"type": "string", "format": form}
+        case dict():
+            return {k: _old(v) for k, v in schema.items() if k not in ("default", "enum", "oneOf")}
+        case list():
+            return [_old(v) for v in schema]
+    return schema
 
 
 def _gvk(kind: Kind) -> Json:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from certferry.kube.server.fields import INLINED, TYPES
+import msgspec
+
+from certferry.kube.server.fields import TYPES
 from certferry.kube.server.schema import Field
 
 MAGIC: Final = b"k8s\0"
@@ -38,7 +40,14 @@ def decode(body: bytes, expected: str) -> dict[str, Any]:
             elif number == 2:
                 raw = value
         found = _message(raw, kind if kind in TYPES else expected)
-    except (IndexError, struct.error, UnicodeDecodeError, TypeError, AttributeError) as error:
+    except (
+        IndexError,
+        struct.error,
+        UnicodeDecodeError,
+        TypeError,
+        AttributeError,
+        msgspec.DecodeError,
+    ) as error:
         raise NotProtobuf("the protobuf body is damaged or cut off") from error
     return {"apiVersion": api_version, "kind": kind} | found
 
@@ -50,7 +59,7 @@ def _message(data: bytes, name: str) -> dict[str, Any]:
         field = fields.get(number)
         if field is None:
             continue
-        if field.name in INLINED:
+        if field.inlined:
             result |= _message(value, field.type)
         elif field.shape == "map":
             key, item = _entry(value, field)
@@ -87,6 +96,10 @@ def _value(value: Any, field: Field) -> Any:
         case "IntOrString":
             parts = dict(_wire(value))
             return bytes(parts.get(3, b"")).decode() if parts.get(1) else parts.get(2, 0)
+        case "Quantity":
+            return bytes(dict(_wire(value)).get(1, b"0")).decode()
+        case "FieldsV1":
+            return msgspec.json.decode(dict(_wire(value)).get(1, b"{}"))
         case "any":
             return None
         case name:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from certferry.kube.server.auth import User
-from certferry.kube.server.bodies import VALIDATIONS
+from certferry.kube.server.bodies import APPLY, VALIDATIONS
 from certferry.kube.server.kinds import Kind
-from certferry.kube.server.status import Fault, bad_request, unprocessable
+from certferry.kube.server.managed import Writer
+from certferry.kube.server.status import (
+    Fault,
+    bad_request,
+    forbidden_field,
+    invalid,
+    required,
+    too_long,
+    unprocessable,
+)
 from certferry.kube.server.store import Stored
+
+_MANAGER = 128
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -27,6 +39,28 @@ class Request(msgspec.Struct, frozen=True):
     """Content-Type without parameters."""
     body: bytes = b""
     host: str = ""
+    agent: str = ""
+    """User-Agent: names the writer who gives no ``fieldManager``."""
+
+    def writer(self, now: datetime, subresource: str) -> Writer:
+        """Who writes, for the managed fields. Raises ``Refused``."""
+        asked = self.query.get("fieldManager", "")
+        applies = self.media == APPLY and self.method == "PATCH"
+        faults = [too_long("fieldManager", _MANAGER)] if len(asked) > _MANAGER else []
+        faults += [
+            invalid("fieldManager", asked, f"invalid character U+{ord(c):04X} (at position {n})")
+            for n, c in enumerate(asked)
+            if not c.isprintable()
+        ]
+        if applies and not asked:
+            faults.append(required("fieldManager", "is required for apply patch"))
+        if self.method == "PATCH" and not applies and "force" in self.query:
+            faults.append(forbidden_field("force", "may not be specified for non-apply patch"))
+        if faults:
+            options = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(self.method, "PatchOptions")
+            raise unprocessable("meta.k8s.io", options, "", faults)
+        agent = "".join(c for c in self.agent.partition("/")[0] if c.isprintable())
+        return Writer(asked or agent[:_MANAGER], now.strftime("%Y-%m-%dT%H:%M:%SZ"), subresource)
 
     def flag(self, name: str) -> bool:
         """A boolean as Go and as Python write it."""
@@ -56,10 +90,12 @@ class Request(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """A whole answer."""
 
-    body: bytes
+    body: bytes = b""
     code: int = 200
     media: str = "application/json"
     warnings: tuple[str, ...] = ()
+    parts: Sequence[bytes] = ()
+    """The body in pieces, in place of `body`: a long list is never put together in memory."""
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -22,12 +22,6 @@ _SUFFIXES = ("/..", "/.")
 _CLASS = "kubernetes.io/ingress.class"
 
 
-def default_ingress(ingress: dict[str, Any]) -> None:
-    """A status that clients may read at once."""
-    ingress.setdefault("spec", {})
-    ingress.setdefault("status", {}).setdefault("loadBalancer", {})
-
-
 def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with an Ingress, new or in the place of `old`."""
     spec = ingress["spec"]
@@ -74,7 +68,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
 
 def default_class(ingress_class: dict[str, Any]) -> None:
     """Parameters are cluster-wide unless they say otherwise."""
-    parameters = ingress_class.setdefault("spec", {}).get("parameters")
+    parameters = ingress_class["spec"].get("parameters")
     if parameters is not None:
         parameters.setdefault("scope", "Cluster")
 
@@ -99,7 +93,7 @@ def _rule(rule: dict[str, Any], path: str) -> Iterator[Fault]:
             yield invalid(f"{path}.host", host, text)
     if "http" not in rule:
         return
-    paths = rule["http"].get("paths", [])
+    paths = rule["http"].get("paths") or []
     if not paths:
         yield required(f"{path}.http.paths")
     for number, found in enumerate(paths):
@@ -142,7 +136,7 @@ def _service(service: dict[str, Any], path: str) -> Iterator[Fault]:
     if not name:
         yield required(f"{path}.service.name")
     else:
-        for text in names.label_1035(name):
+        for text in names.label(name):
             yield invalid(f"{path}.service.name", name, text)
     port = service.get("port", {})
     number, named = port.get("number", 0), port.get("name", "")

@@ -5,19 +5,45 @@ OpenAPI documents (`openapi`) all read the same table in `fields`, so they canno
 This module knows how to read that table; it knows no kind.
 
 A field is written ``name=number type``: the number is the one in Kubernetes' ``generated.proto``.
-Types: ``string bool int32 int64 bytes any``, ``Time MicroTime IntOrString``, or another type's name;
-``[T]`` a list, ``{T}`` a map from strings. A ``?`` marks a Go pointer, whose zero value is kept.
-After a list, ``*key`` names the merge key of a list of objects; ``*`` alone merges a list of values.
+Types: ``string bool int32 int64 bytes any``, ``Time MicroTime IntOrString Quantity FieldsV1``, or another
+type's name; ``[T]`` a list, ``{T}`` a map from strings. Marks behind the type, in this order:
+
+- ``^``: a Go embedding: a message of its own in protobuf, no level of its own in JSON
+- ``~``: applied as a whole (a map; behind the name of a type: that type)
+- ``*key``: the merge key of a list in strategic merge patches; ``*`` alone merges a list of values
+- ``#keys``: the keys that tell the items of a list apart in server-side apply; ``#`` alone: a set
+- ``?``: a Go pointer, whose zero value is kept
+- ``!``: written although it is unset, as Go writes what is not ``omitempty``
+- ``=text``: the default, where it is part of a list's key
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-SCALARS = frozenset({"string", "bool", "int32", "int64", "bytes", "any", "Time", "MicroTime", "IntOrString"})
+SCALARS = frozenset(
+    {
+        "string",
+        "bool",
+        "int32",
+        "int64",
+        "bytes",
+        "any",
+        "Time",
+        "MicroTime",
+        "IntOrString",
+        "Quantity",
+        "FieldsV1",
+    }
+)
+_TYPE = re.compile(
+    r"(?P<shape>[\[{]?)(?P<type>\w+)[\]}]?(?P<inlined>\^?)(?P<atomic>~?)(?:\*(?P<merge>\w*))?"
+    r"(?:#(?P<keys>[\w,]*))?(?P<pointer>\??)(?P<written>!?)(?:=(?P<default>\S+))?"
+)
 
 Shape = Literal["one", "list", "map"]
 
@@ -33,40 +59,73 @@ class Field(msgspec.Struct, frozen=True):
     pointer: bool = False
     merge: str | None = None
     """Merge key of a list; empty for a list of plain values that merges."""
+    keys: tuple[str, ...] | None = None
+    """What tells the items of a list apart; empty for a set, None for a list applied as a whole."""
+    atomic: bool = False
+    inlined: bool = False
+    written: bool = False
+    default: str = ""
 
 
 class Type(msgspec.Struct, frozen=True):
     """A named type and its fields, by JSON name and by protobuf number."""
 
     name: str
+    full: str
+    """As OpenAPI names it."""
     fields: Mapping[str, Field]
     numbers: Mapping[int, Field]
+    atomic: bool = False
+    written: tuple[Field, ...] = ()
 
 
 def parse(table: str) -> dict[str, Type]:
-    """The types in `table`: ``Name: field; field; …``, one type a paragraph."""
+    """The types in `table`: ``Name @full.Name: field; field; …``, one type a paragraph."""
     types: dict[str, Type] = {}
     for paragraph in table.split("\n\n"):
-        name, colon, rest = paragraph.strip().partition(":")
+        head, colon, rest = paragraph.strip().partition(":")
         if colon:
-            fields = [_field(text) for text in rest.split(";") if text.strip()]
-            types[name] = Type(name, {f.name: f for f in fields}, {f.number: f for f in fields})
+            name, _, full = head.partition(" @")
+            found = [field(text) for text in rest.split(";") if text.strip()]
+            types[name.rstrip("~")] = make(
+                name.rstrip("~"), f"io.k8s.{full}", found, atomic=name.endswith("~")
+            )
     _complete(types)
     return types
 
 
-def _field(text: str) -> Field:
+def make(name: str, full: str, found: list[Field], *, atomic: bool) -> Type:
+    """A type with these fields."""
+    plain = {f.name: f for f in found if not f.inlined}
+    written = tuple(f for f in plain.values() if f.written)
+    return Type(name, full, plain, {f.number: f for f in found}, atomic, written)
+
+
+def field(text: str) -> Field:
+    """One field, from its line in the table."""
     head, kind = text.split()
     name, _, number = head.partition("=")
-    kind, star, merge = kind.partition("*")
-    pointer = kind.endswith("?")
-    kind = kind.rstrip("?")
-    shape: Shape = {"[": "list", "{": "map"}.get(kind[0], "one")  # type: ignore[assignment]
-    return Field(name, int(number), kind.strip("[]{}"), shape, pointer, merge if star else None)
+    marks = _TYPE.fullmatch(kind)
+    assert marks is not None, text
+    shape: Shape = {"[": "list", "{": "map"}.get(marks["shape"], "one")  # type: ignore[assignment]
+    keys = marks["keys"]
+    return Field(
+        name=name,
+        number=int(number),
+        type=marks["type"],
+        shape=shape,
+        pointer=bool(marks["pointer"]),
+        merge=marks["merge"],
+        keys=None if keys is None else tuple(keys.split(",")) if keys else (),
+        atomic=bool(marks["atomic"]),
+        inlined=bool(marks["inlined"]),
+        written=bool(marks["written"]),
+        default=marks["default"] or "",
+    )
 
 
 def _complete(types: Mapping[str, Type]) -> None:
     for owner in types.values():
-        for field in owner.fields.values():
-            if field.type not in SCALARS and field.type not in types:
-                raise LookupError(f"{owner.name}.{field.name} has the undeclared type {field.type}")
+        for found in owner.numbers.values():
+            if found.type not in SCALARS and found.type not in types:
+                raise LookupError(f"{owner.name}.{found.name} has the undeclared type {found.type}")

@@ -24,15 +24,17 @@ from certferry.kube.server import access, tls, writes
 from certferry.kube.server.addresses import Addresses
 from certferry.kube.server.api import Api
 from certferry.kube.server.auth import Tokens
+from certferry.kube.server.decode import canonical
 from certferry.kube.server.http import Front
 from certferry.kube.server.kinds import KINDS, Kind, with_loopback_endpoints
+from certferry.kube.server.managed import Writer
 from certferry.kube.server.registry import Registry
 from certferry.kube.server.store import History, Store, StoreTooNew
 from certferry.kube.server.sweeper import sweep
 from certferry.seal import Seal, SealError
 from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
 
-_FIRST_NAMESPACES = ("default", "kube-system")
+_FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _DAY = 86_400.0
 _GRACE = 5.0
 
@@ -151,9 +153,10 @@ def _open(folder: Path, kinds: tuple[Kind, ...], history: History) -> tuple[Stor
 
 async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
+    who = Writer("certferry", writes.stamp(_now()))
     for name in _FIRST_NAMESPACES:
         if registry.get(kind, "", name) is None:
-            prepared = writes.prepare(kind, {"metadata": {"name": name}}, "", _now())
+            prepared = writes.prepare(kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", who)
             await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
 
 

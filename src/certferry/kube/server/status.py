@@ -27,6 +27,7 @@ class Refused(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        self.warnings: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         """The Status object."""
@@ -37,8 +38,8 @@ class Refused(Exception):
             "metadata": {},
             "status": "Failure",
             "message": masked(self.message),
-            "reason": self.reason,
         }
+        body |= {"reason": self.reason} if self.reason else {}
         return body | ({"details": details} if details else {}) | {"code": self.code}
 
 
@@ -90,7 +91,7 @@ def duplicate(field: str, value: Any) -> Fault:
 
 def unsupported(field: str, value: str, allowed: Sequence[str]) -> Fault:
     """A value that is none of `allowed`."""
-    listed = ", ".join(f'"{a}"' for a in sorted(allowed))
+    listed = ", ".join(f'"{a}"' for a in allowed)
     return Fault(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {listed}"
     )
@@ -175,11 +176,6 @@ def expired(message: str) -> Refused:
 def unsupported_media(message: str) -> Refused:
     """415: a body in a form that is not read here."""
     return Refused(415, "UnsupportedMediaType", message)
-
-
-def not_implemented(message: str) -> Refused:
-    """501: the real server does this, this one does not."""
-    return Refused(501, "NotImplemented", message)
 
 
 def too_large_revision(asked: int, current: int) -> Refused:

@@ -14,8 +14,11 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.server import metadata
+from certferry.kube.server import managed, metadata
+from certferry.kube.server.decode import canonical, complete
+from certferry.kube.server.fields import TYPES
 from certferry.kube.server.kinds import Kind, Object
+from certferry.kube.server.managed import Writer
 from certferry.kube.server.registry import Decision, Step
 from certferry.kube.server.status import (
     Fault,
@@ -48,8 +51,16 @@ class Preconditions(msgspec.Struct, frozen=True):
     revision: str = ""
 
 
-def prepare(kind: Kind, found: Object, namespace: str, now: datetime) -> Object:
+def prepare(kind: Kind, found: Object, namespace: str, who: Writer) -> Object:
     """A new object with all that the server sets, checked. Raises ``Refused``."""
+    _arrive(kind, found, namespace)
+    kind.default(found)
+    managed.updated(kind, None, found, who)
+    return _born(kind, found, who.at)
+
+
+def _arrive(kind: Kind, found: Object, namespace: str) -> None:
+    """Drop what only the server sets; the namespace is the one of the request."""
     meta = found.setdefault("metadata", {})
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
@@ -59,13 +70,18 @@ def prepare(kind: Kind, found: Object, namespace: str, now: datetime) -> Object:
         )
     for key in (*_SERVERS_OWN, "managedFields", "selfLink"):
         meta.pop(key, None)
-    if kind.status:
+    if kind.status and not kind.born_with_status:
         found.pop("status", None)
+        complete(found, TYPES[kind.name])
+
+
+def _born(kind: Kind, found: Object, at: str) -> Object:
+    meta = found["metadata"]
     meta["uid"] = str(uuid.uuid4())
-    meta["creationTimestamp"] = stamp(now)
+    meta["creationTimestamp"] = at
     if kind.generation:
         meta["generation"] = 1
-    kind.default(found)
+    kind.born(found)
     faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.check(found, None))
     if faults:
         raise unprocessable(kind.group, kind.name, meta.get("name", ""), faults)
@@ -84,66 +100,104 @@ def create(kind: Kind, found: Object, finish: Finish) -> Decision:
     return decide
 
 
-def update(kind: Kind, name: str, change: Change, finish: Finish) -> Decision:
+def update(kind: Kind, name: str, change: Change, finish: Finish, who: Writer) -> Decision:
     """Make of the object what `change` makes of it, its status aside where that is a subresource."""
 
-    def merge(new: Object, old: Object) -> None:
-        if kind.status:
-            new.pop("status", None)
-            if "status" in old:
-                new["status"] = old["status"]
-        if kind.keep is not None:
-            kind.keep(new, old)
-
-    return _update(kind, name, change, merge, finish)
-
-
-def update_status(kind: Kind, name: str, change: Change) -> Decision:
-    """The same through /status: what is not metadata or status stays."""
-
-    def merge(new: Object, old: Object) -> None:
-        for key in (new.keys() | old.keys()) - {"metadata", "status"}:
-            new.pop(key, None)
-            if key in old:
-                new[key] = old[key]
-
-    return _update(kind, name, change, merge, nothing_more)
-
-
-def _update(
-    kind: Kind, name: str, change: Change, merge: Callable[[Object, Object], None], finish: Finish
-) -> Decision:
     def decide(stored: Stored | None) -> Step | Stored:
-        if stored is None:
-            raise not_found(kind.resource, name)
-        old: Object = msgspec.json.decode(stored.body)
+        old = _there(kind, name, stored)
         new = change(copy.deepcopy(old))
         _settle_metadata(kind, new, old)
         kind.default(new)
-        merge(new, old)
-        new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
-        _count_generation(kind, new, old)
-        faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.check(new, old))
-        if faults:
-            raise unprocessable(kind.group, kind.name, name, faults)
-        finish(new)
-        if new == old:
-            return stored
-        if _finished(kind, new):
-            return Step("DELETED", new)
-        return Step("MODIFIED", new)
+        managed.updated(kind, old, new, who)
+        keep = _keep_spec if who.subresource else _keep_status
+        return _settled(kind, new, old, keep, finish) or _same(stored)
 
     return decide
+
+
+def apply(
+    kind: Kind, target: tuple[str, str], config: Object, finish: Finish, who: Writer, *, force: bool
+) -> Decision:
+    """Server-side apply of `config` to the object `target` (namespace, name), which is made if need be."""
+    namespace, name = target
+
+    def decide(stored: Stored | None) -> Step | Stored:
+        if stored is None:
+            if who.subresource:
+                raise not_found(kind.resource, name)
+            found = _applied(kind, None, config, who, force=force)
+            entries = found["metadata"].get("managedFields")
+            _arrive(kind, found, namespace)
+            _check_name(found["metadata"].setdefault("name", name), name)
+            kind.default(found)
+            found["metadata"] |= {"managedFields": entries} if entries else {}
+            _born(kind, found, who.at)
+            finish(found)
+            return Step("ADDED", found)
+        old = _there(kind, name, stored)
+        new = _applied(kind, old, config, who, force=force)
+        _settle_metadata(kind, new, old)
+        kind.default(new)
+        keep = _keep_spec if who.subresource else _keep_status
+        return _settled(kind, new, old, keep, finish) or _same(stored)
+
+    return decide
+
+
+def _applied(kind: Kind, old: Object | None, config: Object, who: Writer, *, force: bool) -> Object:
+    return canonical(kind.name, managed.applied(kind, old, config, who, force=force))[0]
+
+
+def _there(kind: Kind, name: str, stored: Stored | None) -> Object:
+    if stored is None:
+        raise not_found(kind.resource, name)
+    found: Object = msgspec.json.decode(stored.body)
+    return found
+
+
+def _same(stored: Stored | None) -> Stored:
+    assert stored is not None
+    return stored
+
+
+def _keep_status(kind: Kind, new: Object, old: Object) -> None:
+    if kind.status:
+        new.pop("status", None)
+        if "status" in old:
+            new["status"] = old["status"]
+    if kind.keep is not None:
+        kind.keep(new, old)
+
+
+def _keep_spec(kind: Kind, new: Object, old: Object) -> None:
+    for key in (new.keys() | old.keys()) - {"metadata", "status"}:
+        new.pop(key, None)
+        if key in old:
+            new[key] = old[key]
+
+
+def _settled(
+    kind: Kind, new: Object, old: Object, keep: Callable[[Kind, Object, Object], None], finish: Finish
+) -> Step | None:
+    """The step from `old` to `new`, checked; None when nothing changed. Raises ``Refused``."""
+    keep(kind, new, old)
+    new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
+    _count_generation(kind, new, old)
+    name = old["metadata"]["name"]
+    faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.check(new, old))
+    if faults:
+        raise unprocessable(kind.group, kind.name, name, faults)
+    finish(new)
+    if new == old:
+        return None
+    return Step("DELETED" if _finished(kind, new) else "MODIFIED", new)
 
 
 def _settle_metadata(kind: Kind, new: Object, old: Object) -> None:
     """What only the server sets stays; what identifies the object must agree."""
     meta, before = new.setdefault("metadata", {}), old["metadata"]
     name = before["name"]
-    if meta.setdefault("name", name) != name:
-        raise bad_request(
-            f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
-        )
+    _check_name(meta.setdefault("name", name), name)
     if "namespace" in before and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
         raise bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
@@ -161,12 +215,16 @@ def _settle_metadata(kind: Kind, new: Object, old: Object) -> None:
         raise unprocessable(kind.group, kind.plural, name, [unset])
     if asked not in ("", "0", before["resourceVersion"]):
         raise conflict(kind.resource, name)
-    for key in ("managedFields", "selfLink"):
-        meta.pop(key, None)
+    meta.pop("selfLink", None)
     for key in (*_SERVERS_OWN, "resourceVersion"):
         meta.pop(key, None)
         if key in before:
             meta[key] = before[key]
+
+
+def _check_name(name: str, target: str) -> None:
+    if name != target:
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({target})")
 
 
 def _count_generation(kind: Kind, new: Object, old: Object) -> None:

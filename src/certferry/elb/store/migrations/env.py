@@ -1,4 +1,7 @@
-"""Alembic's entry: runs the migrations on the connection that ``elb.database`` hands over."""
+"""Alembic's entry: runs the migrations on the connection that ``store.database`` hands over.
+
+Without one it writes them as SQL of another database (``dialect_name``), for whoever moves a store.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,15 @@ from alembic import context
 
 from certferry.elb.store.schema import metadata
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True
-)
+given = context.config.attributes
+if "connection" in given:
+    context.configure(connection=given["connection"], target_metadata=metadata, render_as_batch=True)
+else:
+    context.configure(
+        dialect_name=given["dialect_name"],
+        target_metadata=metadata,
+        transactional_ddl=True,
+        literal_binds=True,
+    )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,99 @@
+"""``certferry rbac``: the Kubernetes permissions of the controller, ready for `kubectl apply -f -`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from certferry.cli.options import Config
+from certferry.core.objects import Name
+from certferry.settings import ControllerSettings, Refused, read
+
+
+def rbac(
+    mode: Annotated[
+        str, typer.Option(help="How much it sees: cluster, namespaces, or named (Secrets by name).")
+    ] = "cluster",
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="May be given several times: only these namespaces.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(help="NAMESPACE/NAME, several times. Default: those that Ingresses name now."),
+    ] = None,
+    account: Annotated[
+        str, typer.Option(help="NAMESPACE/NAME of its service account.")
+    ] = "certferry/certferry-controller",
+    cluster: Annotated[
+        str | None, typer.Option(help="Entry of “clusters” in the settings file, to find the Secrets.")
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="The directory of a running `certferry up`.")] = None,
+    config: Config = None,
+) -> None:
+    """Print the RBAC manifests of the controller."""
+    from certferry.controller import rbac as rules
+
+    names = {m: m for m in rules.MODES}
+    if mode not in names:
+        raise Refused(f"There is no --mode {mode}: choose one of {', '.join(names)}.")
+    if mode == "namespaces" and not namespace:
+        raise Refused("--mode namespaces needs at least one --namespace.")
+    home, name = _split(account, "--account")
+    secrets = [_name(s) for s in secret or ()]
+    if mode == "named" and not secrets:
+        secrets = asyncio.run(_in_use(cluster, config, state, tuple(namespace or ())))
+    made = rules.manifests(
+        names[mode], rules.Account(namespace=home, name=name), tuple(namespace or ()), secrets
+    )
+    typer.echo(yaml.safe_dump_all(made, sort_keys=False), nl=False)
+    if mode == "named":
+        typer.echo(
+            f"# {len(secrets)} Secrets; run this again when an Ingress names another. The controller needs"
+            " CERTFERRY_CONTROLLER_SECRETS=named."
+        )
+
+
+async def _in_use(
+    cluster: str | None, config: Path | None, state: Path | None, namespaces: tuple[str, ...]
+) -> list[Name]:
+    """The Secrets that Ingresses of our class name now."""
+    from certferry import fleet
+    from certferry.controller.scope import named_secrets
+    from certferry.core.claims import Options
+    from certferry.core.objects import ClusterView, parse_class, parse_ingress
+    from certferry.kube.client import INGRESS, INGRESS_CLASS, KubeError
+    from certferry.kube.kubeconfig import KubeconfigError
+
+    settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
+    try:
+        async with fleet.read(config, state).cluster(cluster).kube() as kube:
+            found = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
+            ingresses = [
+                parse_ingress(i)
+                for n in namespaces or (None,)
+                for i in (await kube.listing(INGRESS, n)).items
+            ]
+    except (KubeError, KubeconfigError) as error:
+        raise Refused(f"{error} (which Secrets are in use can also be said with --secret)", code=1) from None
+    view = ClusterView(
+        cluster_id="",
+        classes={c.name: c for c in found},
+        ingresses={i.meta.key: i for i in ingresses},
+    )
+    return sorted(named_secrets(view, Options(class_name=settings.class_name)))
+
+
+def _name(text: str) -> Name:
+    return Name(*_split(text, "--secret"))
+
+
+def _split(text: str, flag: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        raise Refused(f"{flag} {text} must be NAMESPACE/NAME.")
+    return namespace, name

@@ -1,0 +1,95 @@
+"""``certferry controller release``: let go of all that a cluster has on an ELB."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from certferry.cli.options import Config, State
+from certferry.settings import ElbPlace, Refused
+
+if TYPE_CHECKING:
+    from certferry.core.model import State as World
+    from certferry.core.release import Part
+    from certferry.elb.client import ElbClient
+
+
+def release(
+    cluster: Annotated[
+        str | None, typer.Option(help="Which: the id in descriptions, or the owner's name.")
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete it all, listeners included, instead of un-owning it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    elb_url: Annotated[str | None, typer.Option(help="Origin of the ELB API.")] = None,
+    elb_credentials: Annotated[
+        Path | None, typer.Option(help="JSON file (0600) with an admin of it.")
+    ] = None,
+    elb_ca: Annotated[Path | None, typer.Option(help="CA of the ELB's certificate.")] = None,
+    entry: Annotated[
+        str | None, typer.Option(help="Entry of “clusters” in the settings whose ELB it is.")
+    ] = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Let go of all that a cluster has on an ELB, also of one that no longer exists. Shows a plan first.
+
+    Un-owned, everything serves on, and people change it from then on. End the cluster's controller before.
+    """
+    from certferry.core.release import deleted, un_owned
+    from certferry.elb.client import ElbError
+    from certferry.elb.credentials import CredentialsError
+    from certferry.fleet import ClusterAccess, read
+
+    if elb_url and elb_credentials:
+        place = ElbPlace(url=elb_url, credentials_file=elb_credentials, ca=elb_ca)
+        access = ClusterAccess(name="", elb_place=place)
+    elif elb_url or elb_credentials:
+        raise Refused("--elb-url and --elb-credentials belong together.")
+    else:
+        access = read(config, state).cluster(entry)
+    try:
+        asyncio.run(_work(access.elb(), cluster, deleted if delete else un_owned, yes))
+    except CredentialsError as reason:
+        raise Refused(str(reason)) from None
+    except ElbError as error:
+        raise Refused(f"{error}. What was done stays done; run it again to go on.", code=1) from None
+
+
+async def _work(
+    client: ElbClient, cluster: str | None, way: Callable[[World, str], tuple[Part, ...]], yes: bool
+) -> None:
+    from certferry.controller.release import carry_out
+    from certferry.core.release import clusters
+
+    async with client as elb:
+        observed = await elb.observe()
+        found = clusters(observed)
+        chosen = cluster or _only(found)
+        parts = way(observed, chosen)
+        if not parts:
+            there = f"Here are: {', '.join(found)}." if found else "Nothing here belongs to a cluster."
+            raise Refused(f"Nothing on this ELB belongs to cluster {chosen}. {there}")
+        for part in parts:
+            typer.echo(str(part))
+        if not yes:
+            typer.confirm(f"{len(parts)} changes to what cluster {chosen} has here. Go on?", abort=True)
+        await carry_out(elb, parts, f"certferry controller release: cluster {chosen}", lambda _: None)
+        typer.echo(f"Done: {len(parts)} changes. Nothing here belongs to cluster {chosen} any more.")
+
+
+def _only(found: Mapping[str, int]) -> str:
+    match list(found):
+        case []:
+            raise Refused("Nothing on this ELB belongs to a cluster.")
+        case [one]:
+            return one
+        case many:
+            raise Refused(
+                f"Several clusters have something on this ELB: choose one of {', '.join(many)} with --cluster."
+            )

@@ -1,0 +1,55 @@
+"""``certferry backup``, ``restore`` and ``rotate-seal-key``: keeping what the ELB stores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certferry.cli.options import State
+from certferry.settings import state_default
+
+
+def backup(
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    key_out: Annotated[
+        Path | None, typer.Option(help="Also copy the sealing key, to another directory.")
+    ] = None,
+    state: State = None,
+) -> None:
+    """Copy the ELB's store to a file, also while it runs. Private keys in it are sealed."""
+    from certferry.elb import keeping
+
+    kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
+    typer.echo(f"{out}: {kept.certificates} certificates, {kept.secrets} sealed secrets, all of them open.")
+    needed = ", ".join(sorted(kept.keys)) or "none"
+    typer.echo(f"Its sealing key ({needed}) is {key_out or 'not in it: keep a copy of it elsewhere'}.")
+
+
+def restore(
+    saved: Annotated[Path, typer.Argument(help="A backup.")],
+    key: Annotated[
+        Path | None, typer.Option(help="The sealing key of the backup. Default: the one in place.")
+    ] = None,
+    state: State = None,
+) -> None:
+    """Put a backup in the place of the ELB's store. The ELB must not run."""
+    from certferry.elb import keeping
+
+    kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
+    typer.echo(f"Restored {kept.certificates} certificates; all {kept.secrets} sealed secrets open.")
+    typer.echo("What was there before is beside it as *.before-restore.")
+
+
+def rotate_seal_key(state: State = None) -> None:
+    """Seal all private keys and secrets in the ELB's store under a new key, also while it runs."""
+    from certferry.elb import keeping
+
+    changed = keeping.rotate_seal_key(_state(state))
+    typer.echo(f"{changed} secrets are sealed under another key now. Older backups need the older key.")
+
+
+def _state(state: Path | None) -> Path:
+    return (state or state_default(os.environ)).expanduser().absolute()

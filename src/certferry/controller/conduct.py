@@ -1,0 +1,30 @@
+"""How a controller behaves: how much it sees, when it may write, and whether it writes at all.
+
+``serve`` makes one from the settings and hands it to the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from certferry.controller.apply import Hands, Outcome, apply
+from certferry.core.drift import Modes
+from certferry.core.objects import Name
+from certferry.core.plan import Step
+from certferry.kube.cache import EVERYTHING, Scope
+from certferry.kube.leader import Leader
+
+Act = Callable[[Sequence[Step], Mapping[str, str], Mapping[str, Name], Hands], Awaitable[Outcome]]
+
+
+class Conduct(NamedTuple):
+    """What differs between one controller, one of two replicas, and one that only looks."""
+
+    scope: Scope = EVERYTHING
+    leader: Leader | None = None
+    """None: it is the only one."""
+    act: Act | None = apply
+    """What carries out a plan; None: nothing does, what would be done is told."""
+    drift: Modes = Modes()
+    """What becomes of changes that others make on the ELB."""

@@ -1,0 +1,35 @@
+"""Whether a remote answers: one line in the log when it is lost, and one when it is back. Called by the loop."""
+
+from __future__ import annotations
+
+import structlog
+
+from certferry.metrics import Metrics
+
+_log = structlog.get_logger()
+
+
+class Connection:
+    """One remote."""
+
+    def __init__(self, remote: str, metrics: Metrics) -> None:
+        self._remote = remote
+        self._gauge = metrics.connected.labels(remote)
+        self._trouble: str | None = ""
+        self._gauge.set(0)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is lost; None while it answers."""
+        return self._trouble
+
+    def set(self, trouble: str | None) -> None:
+        """How the last attempt ended."""
+        if (trouble is None) == (self._trouble is None) and self._trouble != "":
+            return
+        self._trouble = trouble
+        self._gauge.set(trouble is None)
+        if trouble is None:
+            _log.info("connected", remote=self._remote)
+        else:
+            _log.warning("not connected, trying on; nothing served changes", remote=self._remote, why=trouble)

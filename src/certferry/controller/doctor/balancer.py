@@ -1,0 +1,114 @@
+"""The load balancer's side: login and rights, clock, quota, lock, and whether a probe reaches each address."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, Final
+
+from certferry.controller.doctor.cluster import clock
+from certferry.controller.doctor.verdict import Verdict, doubtful, well, wrong
+from certferry.controller.probe import Target, handshake
+from certferry.core.model import State, bind_port
+from certferry.elb import extensions
+from certferry.elb.client import CERTIFICATES, ElbClient, ElbError, Resource
+
+QUOTAS: Final = Resource("quotas/details", "quota", "quotas")
+SCARCE: Final = 0.1
+"""A share of a quota that is worth a warning when no more is left."""
+NOBODY: Final = "0" * 32
+"""The id of no certificate: to ask for a right without using it."""
+OURS: Final = ("certificate", "listener", "loadbalancer", "pool", "member", "l7policy")
+PROBES: Final = 50
+"""Listeners looked at; on more, the rest is left out."""
+
+
+async def examined(elb: ElbClient) -> list[Verdict]:
+    """Raises ``ElbError`` when it does not answer at all, or does not let us in."""
+    state = await elb.observe()
+    found = [well("ELB API", f"It answers; we see {len(state.certificates)} certificates.")]
+    found.append(await _rights(elb))
+    found.append(await _lock(elb))
+    found.append(clock("ELB API", elb.date))
+    found.append(await _quota(elb))
+    found.append(await _reached(state))
+    return found
+
+
+async def _rights(elb: ElbClient) -> Verdict:
+    """Whether we may write, asked of a certificate that does not exist."""
+    try:
+        await elb.update(CERTIFICATES, NOBODY, {"description": "asked by certferry doctor"})
+    except ElbError as error:
+        if error.status in (401, 403):
+            remedy = "Give the ELB user the role “controller” (a vendor's: ELB FullAccess)."
+            return wrong("ELB rights", f"We may read and not write: {error.message}", remedy)
+        if error.retryable:
+            raise
+    return well("ELB rights", "We may read and write.")
+
+
+async def _lock(elb: ElbClient) -> Verdict:
+    if await extensions.available(elb):
+        return well("Lock", "Certificates of Secrets are locked: nobody else can change them.")
+    text = "This ELB has no lock: certificates of Secrets are guarded, changes are repaired at the next poll."
+    return doubtful(
+        "Lock", text, "Nothing to do; keep people's hands off certificates named k8s_plb_default…."
+    )
+
+
+async def _quota(elb: ElbClient) -> Verdict:
+    try:
+        details = await elb.find(QUOTAS)
+    except ElbError as error:
+        if error.retryable:
+            raise
+        text = f"This ELB does not say what is left ({error.message})."
+        return doubtful("Quota", text, "Look at the quotas in the provider's console.")
+    kinds = [d for d in details if d.get("quota_key") in OURS and int(d.get("quota_limit") or -1) > 0]
+    lowest = min(kinds, key=_left, default=None)
+    if lowest is None:
+        return well("Quota", "Without limits.")
+    left = int(lowest["quota_limit"]) - int(lowest["used"])
+    text = f"{left} of {lowest['quota_limit']} {lowest['quota_key']}s are left, the scarcest."
+    remedy = "Delete what is not used, or have the quota raised."
+    if left <= 0:
+        return wrong("Quota", text, remedy)
+    return doubtful("Quota", text, remedy) if _left(lowest) <= SCARCE else well("Quota", text)
+
+
+def _left(detail: dict[str, Any]) -> float:
+    return 1 - int(detail["used"]) / int(detail["quota_limit"])
+
+
+async def _reached(state: State) -> Verdict:
+    """A handshake with each HTTPS listener."""
+    targets = sorted(
+        {
+            Target(address=b.vip_address, port=bind_port(b, it.protocol_port), host="")
+            for it in state.listeners.values()
+            if it.protocol in ("HTTPS", "TERMINATED_HTTPS")
+            and (b := state.loadbalancers.get(it.loadbalancer_id))
+            and b.vip_address
+        }
+    )[:PROBES]
+    troubles = [t for t in await asyncio.gather(*map(_trouble, targets)) if t]
+    if troubles:
+        more = f" and {len(troubles) - 1} more" if len(troubles) > 1 else ""
+        remedy = "Let this machine reach the load balancers' addresses: otherwise “served” cannot be proved."
+        return wrong("Probe", f"{troubles[0]}{more}.", remedy)
+    if not targets:
+        return well("Probe", "No HTTPS listener yet.")
+    return well("Probe", f"A handshake reaches all {len(targets)} HTTPS listeners.")
+
+
+async def _trouble(target: Target) -> str:
+    try:
+        await handshake(target, 3)
+    except TimeoutError:
+        return f"{target} does not answer"
+    except ssl.SSLError:
+        return ""  # somebody is there, and wants a name or a client's certificate
+    except OSError as error:
+        return f"{target} cannot be reached: {error.strerror or type(error).__name__}"
+    return ""

@@ -1,0 +1,33 @@
+"""All checks of one cluster, in order; one that cannot be made says so and hides no other.
+
+`certferry doctor` calls ``examine``. It reads, and asks what would be allowed; it changes nothing.
+"""
+
+from __future__ import annotations
+
+from certferry.controller.doctor import balancer, cluster, rivals
+from certferry.controller.doctor.verdict import Verdict, wrong
+from certferry.elb.client import CredentialsError, ElbError
+from certferry.fleet import ClusterAccess
+from certferry.kube.client import KubeError
+from certferry.kube.kubeconfig import KubeconfigError
+from certferry.settings import ControllerSettings, Refused
+
+
+async def examine(access: ClusterAccess, settings: ControllerSettings) -> list[Verdict]:
+    """What is well and what is not."""
+    found: list[Verdict] = []
+    try:
+        async with access.kube() as kube:
+            found += await cluster.examined(kube, settings)
+            found += await rivals.on_the_cluster(kube, settings)
+    except (KubeError, KubeconfigError, Refused) as error:
+        remedy = "Check server, context and credential of the kubeconfig (docs/clusters.md)."
+        found.append(wrong("Kubernetes API", str(error), remedy))
+    try:
+        async with access.elb() as elb:
+            found += await balancer.examined(elb)
+    except (ElbError, CredentialsError, Refused) as error:
+        remedy = "Check url, project and credentials of the ELB in the settings (docs/clusters.md)."
+        found.append(wrong("ELB API", str(error), remedy))
+    return found

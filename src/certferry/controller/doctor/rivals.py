@@ -1,0 +1,49 @@
+"""Whether somebody else serves our class: another controller's IngressClass, or its marks on our Ingresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from certferry.controller.doctor.verdict import Verdict, well, wrong
+from certferry.core.claims import CONTROLLER, Options, ours
+from certferry.core.objects import ClusterView, parse_class, parse_ingress
+from certferry.kube.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
+from certferry.settings import ControllerSettings
+
+CHECK = "Class"
+
+
+async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list[Verdict]:
+    """Raises ``KubeError``."""
+    classes = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
+    name = settings.class_name
+    taken = [c for c in classes if c.name == name and not c.controller.startswith("certferry.io/")]
+    if taken:
+        text = f"IngressClass {name} belongs to {taken[0].controller}."
+        remedy = f"Set controller.class_name to another class, or the class's controller to {CONTROLLER}."
+        return [wrong(CHECK, text, remedy)]
+    items = [i for n in settings.namespaces or (None,) for i in (await kube.listing(INGRESS, n)).items]
+    ingresses = {parse_ingress(i).meta.key: i for i in items}
+    view = ClusterView(
+        cluster_id="",
+        classes={c.name: c for c in classes},
+        ingresses={key: parse_ingress(i) for key, i in ingresses.items()},
+    )
+    mine = [ingresses[i.meta.key] for i in ours(view, Options(class_name=name))]
+    others = Counter(manager for item in mine for manager in _status_managers(item))
+    if others:
+        manager, count = others.most_common(1)[0]
+        text = f"“{manager}” writes the status of {count} Ingresses of class {name} too."
+        remedy = "Stop the other controller first, or run this one with --observe (docs/take-over.md)."
+        return [wrong(CHECK, text, remedy)]
+    return [well(CHECK, f"{len(mine)} Ingresses of class {name}, and nobody else who serves them.")]
+
+
+def _status_managers(item: Object) -> set[str]:
+    fields: list[dict[str, Any]] = item["metadata"].get("managedFields") or []
+    return {
+        str(entry.get("manager"))
+        for entry in fields
+        if entry.get("subresource") == "status" and entry.get("manager") != FIELD_MANAGER
+    }

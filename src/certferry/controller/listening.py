@@ -1,0 +1,47 @@
+"""Changes that others make on the ELB, heard as they happen where the ELB tells them.
+
+The loop runs ``follow`` and looks at the ELB again when it is called. Our own ELB has an event stream; a
+vendor's has none, and there the poll (`resync`) is all there is. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from certferry.elb import extensions
+from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.extensions import Gap, Record
+
+AGAIN: Final = (0.2, 5.0)
+"""Seconds until the stream is asked for again: the first, the longest."""
+
+_log = structlog.get_logger()
+
+Heard = Callable[[Record | None], None]
+
+
+async def follow(elb: ElbClient, heard: Heard) -> None:
+    """Call `heard` for each change; with None when some may have been missed. Returns where there is no stream."""
+    since: int | None = None
+    pause = AGAIN[0]
+    while True:
+        try:
+            if since is None and "events" not in await extensions.available(elb):
+                _log.info("the load balancer tells no changes; it is polled")
+                return
+            async for record in extensions.events(elb, since):
+                since, pause = record.sequence, AGAIN[0]
+                heard(record)
+        except Gap as gap:
+            since = gap.sequence
+            heard(None)
+        except ElbError as error:
+            if error.status in (403, 404):
+                return
+            _log.debug("event stream ended", why=str(error))
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, AGAIN[1])

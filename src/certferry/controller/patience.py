@@ -1,0 +1,59 @@
+"""How long to wait before the next attempt: after a failure longer each time, never shorter than asked.
+
+Called by the loop; it knows no work. A change in the cluster is no reason to hurry an ELB that asked
+to be left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from certferry.elb.client import ElbError
+
+UNREACHED: Final = (0.1, 0.5)
+"""Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
+FAILED: Final = (0.1, 5.0)
+"""The same after a time-out or a 5xx: asking again costs the ELB something."""
+THROTTLED: Final = (1.0, 30.0)
+"""The same after a 429 that does not say how long."""
+REFUSED: Final = (1.0, 60.0)
+"""The same after a refusal, which only a change heals."""
+
+
+class Patience:
+    """Failures in a row, and until when to leave the ELB alone."""
+
+    def __init__(self) -> None:
+        self._failing = 0
+        self._not_before = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the ELB may be asked again, whatever happens."""
+        return max(0.0, self._not_before - time.monotonic())
+
+    def settled(self) -> None:
+        """It went well."""
+        self._failing = 0
+
+    def refused(self) -> float:
+        """A step was refused: seconds until the next attempt, unless something changes."""
+        self._failing += 1
+        return _pause(REFUSED, self._failing)
+
+    def failed(self, error: ElbError) -> float:
+        """The ELB did not answer, or not now: seconds until the next attempt."""
+        self._failing += 1
+        if error.status == 429:
+            pause = max(_pause(THROTTLED, self._failing), error.retry_after)
+        else:
+            limits = UNREACHED if error.code == "Unreachable" else FAILED
+            pause = max(_pause(limits, self._failing), error.retry_after)
+        if error.status == 429 or error.retry_after:
+            self._not_before = time.monotonic() + pause
+        return pause
+
+
+def _pause(limits: tuple[float, float], failing: int) -> float:
+    return min(limits[0] * 2.0 ** min(failing - 1, 10), limits[1])

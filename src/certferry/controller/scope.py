@@ -1,0 +1,29 @@
+"""How much of the cluster the controller looks at, from its settings and its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from certferry.core.claims import Options, ours
+from certferry.core.objects import ClusterView, Name
+from certferry.kube.cache import Scope
+from certferry.settings import ControllerSettings
+
+
+def scope(settings: ControllerSettings, options: Options) -> Scope:
+    """What the cache is to read."""
+
+    def named(view: ClusterView) -> Iterable[Name]:
+        return named_secrets(view, options)
+
+    return Scope(settings.namespaces, named if settings.secrets == "named" else None)
+
+
+def named_secrets(view: ClusterView, options: Options) -> frozenset[Name]:
+    """The Secrets in ``spec.tls`` of the Ingresses of our class."""
+    return frozenset(
+        Name(ingress.meta.namespace, entry.secret)
+        for ingress in ours(view, options)
+        for entry in ingress.tls
+        if entry.secret
+    )

@@ -1,0 +1,93 @@
+"""Which namespace may use which load balancer and which host.
+
+From the controller's settings; without them everybody may everything. Called by ``claims`` for
+what an Ingress says, and by ``binding`` for the names that certificates bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from certferry.core.model import LoadBalancer
+from certferry.core.objects import Ingress, TlsEntry
+from certferry.core.pem import listed
+from certferry.core.problems import Problem
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """Namespaces by load balancer (id or name) and by host suffix; what is not named is for all."""
+
+    loadbalancers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    hosts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    def host_allowed(self, namespace: str, host: str) -> bool:
+        """Whether `namespace` may use `host`: the longest suffix that fits decides."""
+        labels = host.lower().removeprefix("*.")
+        while labels:
+            if labels in self.hosts:
+                return namespace in self.hosts[labels]
+            _, _, labels = labels.partition(".")
+        return True
+
+    def loadbalancer_objection(self, ingress: Ingress, balancer: LoadBalancer) -> Problem | None:
+        """Why `ingress` may not use `balancer`, or None when it may."""
+        for known in (balancer.id, balancer.name):
+            allowed = self.loadbalancers.get(known) if known else None
+            if allowed is not None and ingress.meta.namespace not in allowed:
+                text = f"Load balancer {balancer.name or balancer.id} is for Ingresses of {listed(tuple(allowed)) or 'no namespace'} only, not of namespace {ingress.meta.namespace}."
+                return Problem(object=ingress.ref, reason="NamespaceNotAllowed", sentence=text)
+        return None
+
+
+def admitted(ingress: Ingress, admission: Admission) -> tuple[Ingress, tuple[Problem, ...]]:
+    """`ingress` without the hosts that its namespace may not use, and what was taken out."""
+    if not admission.hosts:
+        return ingress, ()
+    namespace = ingress.meta.namespace
+    named = {*ingress.hosts, *(h for t in ingress.tls for h in t.hosts)}
+    barred = {h for h in named if not admission.host_allowed(namespace, h)}
+    if not barred:
+        return ingress, ()
+    text = f"Host {listed(tuple(sorted(barred)))} is not for Ingresses of namespace {namespace}; its rules and certificates have no effect."
+    problem = Problem(object=ingress.ref, reason="HostNotAllowed", sentence=text)
+    entries = (_without(entry, barred) for entry in ingress.tls)
+    left = msgspec.structs.replace(
+        ingress,
+        rules=tuple(r for r in ingress.rules if r.host not in barred),
+        tls=tuple(e for e in entries if e is not None),
+    )
+    return left, (problem,)
+
+
+def claimed_twice(ingresses: Iterable[tuple[str, Ingress]]) -> list[Problem]:
+    """Hosts that Ingresses of two namespaces claim on one load balancer. `ingresses`: the oldest first."""
+    claims: dict[tuple[str, str], list[Ingress]] = {}
+    for balancer, ingress in ingresses:
+        for host in sorted({*ingress.hosts, *(h for t in ingress.tls for h in t.hosts)}):
+            claims.setdefault((balancer, host), []).append(ingress)
+    problems: list[Problem] = []
+    for (_, host), found in sorted(claims.items(), key=lambda it: it[0]):
+        problems += _foreign(host, found)
+    return problems
+
+
+def _foreign(host: str, found: Sequence[Ingress]) -> list[Problem]:
+    first = found[0]
+    others = [i for i in found if i.meta.namespace != first.meta.namespace]
+    if not others:
+        return []
+    keys = tuple(dict.fromkeys(str(i.meta.key) for i in others))
+    text = f"Host {host} of Ingress {first.meta.key} is also claimed from another namespace, by {listed(keys)}; where they contradict, the older Ingress is followed."
+    refs = dict.fromkeys(i.ref for i in (first, *others))
+    return [Problem(object=ref, reason="HostClaimedTwice", sentence=text) for ref in refs]
+
+
+def _without(entry: TlsEntry, barred: set[str]) -> TlsEntry | None:
+    """An entry that loses all its hosts goes: without hosts it would mean the server certificate."""
+    if not entry.hosts:
+        return entry
+    hosts = tuple(h for h in entry.hosts if h not in barred)
+    return msgspec.structs.replace(entry, hosts=hosts) if hosts else None

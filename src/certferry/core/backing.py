@@ -1,0 +1,157 @@
+"""What the annotations of a Service say about its pools: algorithm, stickiness, health checks.
+
+Called by ``pools``, once per Service port. It knows texts and values, nothing of claims or members.
+Facts: the vendor's Service annotation tables. Each key has a heading in docs/annotations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core.annotations import PREFIX
+from certferry.core.model import HealthMonitor, SessionPersistence
+from certferry.core.objects import Service, ServicePort
+from certferry.core.problems import Problem
+
+NO_PERSISTENCE: Final = SessionPersistence(type="")
+NO_MONITOR: Final = HealthMonitor(id="", type="")
+"""Said of a pool that is to have none: then one that is there is taken away."""
+
+_ALGORITHMS: Final = ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")
+_CHECKS: Final = ("TCP", "HTTP")
+
+
+class Backing(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a pool that come from its Service."""
+
+    algorithm: str = "ROUND_ROBIN"
+    persistence: SessionPersistence = NO_PERSISTENCE
+    monitor: HealthMonitor = HealthMonitor(id="")
+    adaptive: bool = False
+    """Whether a node's weight is the number of its Pods."""
+    problems: tuple[Problem, ...] = ()
+
+
+def read(service: Service, port: ServicePort) -> Backing:
+    """The settings for `port`; a text that cannot be read counts as absent, and is a problem."""
+    texts = {k.removeprefix(PREFIX): v for k, v in service.meta.annotations.items() if k.startswith(PREFIX)}
+    problems: list[Problem] = []
+
+    def take(key: str, reader: Callable[[str], Any], otherwise: Any) -> Any:
+        if key not in texts:
+            return otherwise
+        try:
+            return reader(texts[key])
+        except ValueError as expected:
+            sentence = f"Annotation {PREFIX}{key} is ignored: “{texts[key][:60]}” is not {expected}."
+            problems.append(Problem(object=service.ref, reason="AnnotationInvalid", sentence=sentence))
+            return otherwise
+
+    def refuse(sentence: str) -> None:
+        problems.append(Problem(object=service.ref, reason="AnnotationInvalid", sentence=sentence))
+
+    algorithm = take("lb-algorithm", _one_of(*_ALGORITHMS), "ROUND_ROBIN")
+    mode = take("session-affinity-mode", _one_of("HTTP_COOKIE", "APP_COOKIE"), None)
+    option = take("session-affinity-option", _affinity, {})
+    if mode and algorithm == "SOURCE_IP":
+        refuse(
+            f"Annotation {PREFIX}session-affinity-mode is ignored: the algorithm SOURCE_IP has stickiness of its own."
+        )
+        mode = None
+    if mode == "APP_COOKIE" and "cookie_name" not in option:
+        refuse(
+            f"Annotation {PREFIX}session-affinity-mode is ignored: APP_COOKIE needs app_cookie_name in session-affinity-option."
+        )
+        mode = None
+    monitor = HealthMonitor(id="")
+    if take("health-check-flag", _one_of("on", "off"), "on") == "off":
+        monitor = NO_MONITOR
+    else:
+        monitor = take("health-check-option", _check, monitor)
+        several = take("health-check-options", _checks, {})
+        monitor = several.get(port.port, monitor)
+    return Backing(
+        algorithm=algorithm,
+        persistence=_persistence(mode, option),
+        monitor=monitor,
+        adaptive=take("adaptive-weight", _one_of("true", "false"), "false") == "true",
+        problems=tuple(problems),
+    )
+
+
+def _persistence(mode: str | None, option: Mapping[str, Any]) -> SessionPersistence:
+    if mode is None:
+        return NO_PERSISTENCE
+    if mode == "APP_COOKIE":
+        return SessionPersistence(type=mode, cookie_name=option["cookie_name"])
+    return SessionPersistence(type=mode, persistence_timeout=option.get("persistence_timeout", 1440))
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _affinity(text: str) -> Mapping[str, Any]:
+    expected = ValueError('JSON such as {"persistence_timeout":"30"} (1 to 1440 minutes)')
+    given = _json(text, dict[str, str | int], expected)
+    result: dict[str, Any] = {}
+    if "persistence_timeout" in given:
+        result["persistence_timeout"] = _number(given["persistence_timeout"], 1, 1440, expected)
+    if "app_cookie_name" in given:
+        result["cookie_name"] = str(given["app_cookie_name"])
+    return result
+
+
+def _check(text: str) -> HealthMonitor:
+    expected = ValueError(
+        'JSON such as {"protocol":"HTTP","delay":"5","timeout":"10","max_retries":"3","path":"/"}'
+    )
+    return _monitor(_json(text, dict[str, str | int], expected), expected)
+
+
+def _checks(text: str) -> Mapping[int, HealthMonitor]:
+    expected = ValueError('a JSON list such as [{"target_service_port":"TCP:80","protocol":"TCP"}]')
+    found = {}
+    for one in _json(text, list[dict[str, str | int]], expected):
+        _, _, port = str(one.get("target_service_port", "")).rpartition(":")
+        found[_number(port, 1, 65535, expected)] = _monitor(one, expected)
+    return found
+
+
+def _monitor(given: Mapping[str, str | int], expected: ValueError) -> HealthMonitor:
+    protocol = str(given.get("protocol", "TCP")).upper()
+    path = str(given.get("path", "/"))
+    if protocol not in _CHECKS or not path.startswith("/") or len(path) > 80:
+        raise expected
+    port = given.get("monitor_port")
+    return HealthMonitor(
+        id="",
+        type=protocol,
+        delay=_number(given.get("delay", 5), 1, 50, expected),
+        timeout=_number(given.get("timeout", 10), 1, 50, expected),
+        max_retries=_number(given.get("max_retries", 3), 1, 10, expected),
+        url_path=path if protocol == "HTTP" else None,
+        monitor_port=_number(port, 1, 65535, expected) if port not in (None, "") else None,
+    )
+
+
+def _json(text: str, kind: Any, expected: ValueError) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError:
+        raise expected from None
+
+
+def _number(value: Any, low: int, high: int, expected: ValueError) -> int:
+    text = str(value)
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise expected
+    return int(text)

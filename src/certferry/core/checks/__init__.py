@@ -1,0 +1,145 @@
+"""Whether a certificate will do: small pure checks at an instant, the policy, and the invariant.
+
+``objection`` is the invariant before anything that is served changes: no action of ours replaces a
+better certificate by a worse one; no policy allows that. ``refusal`` is the invariant and then the
+policy. Callers: ``translate`` and the fast path for Secrets, the ELB for its ``certferry`` object, the
+console and ``certferry cert check``. Nothing here knows where a certificate is used beyond what it
+is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from certferry.core.checks import bundle, leaf, place
+from certferry.core.checks.case import Case, Check, Finding, Severity
+from certferry.core.checks.policy import DEFAULT, Action, Policy
+from certferry.core.pem import Chain, covers
+
+CHECKS: Final[tuple[Check, ...]] = (
+    leaf.pair,
+    leaf.loadable,
+    leaf.not_expired,
+    leaf.started,
+    place.covers_hosts,
+    leaf.usage,
+    leaf.signature,
+    bundle.linked,
+    bundle.members_valid,
+    bundle.members_strong,
+    bundle.complete,
+    bundle.ordered,
+    bundle.short,
+    leaf.named,
+    leaf.wildcards,
+    leaf.clock_skew,
+    leaf.key_common,
+    leaf.lifetime,
+    place.names_kept,
+    place.key_fresh,
+    place.names_free,
+)
+"""In the order in which they are told."""
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def findings(
+    chain: Chain,
+    before: Chain | None,
+    hosts: tuple[str, ...],
+    now: datetime,
+    policy: Policy = DEFAULT,
+    *,
+    taken: Mapping[str, str] = NOTHING,
+    key: str | None = None,
+) -> tuple[Finding, ...]:
+    """Everything to be said of `chain` in the place of `before` for `hosts` at `now`, gravest first.
+
+    `taken` and `key`: see ``Case``. What `policy` switches off is left out.
+    """
+    case = Case(
+        chain=chain,
+        before=before,
+        hosts=hosts,
+        now=now,
+        skew=timedelta(seconds=policy.skew),
+        taken=taken,
+        key=key,
+    )
+    found = [f for check in CHECKS if (f := check(case)) and (f := policy.applied(f))]
+    return tuple(sorted(found, key=lambda f: ("refuse", "warn", "info").index(f.severity)))
+
+
+def valid(chain: Chain, now: datetime) -> bool:
+    """Whether clients accept it at `now`, hosts aside."""
+    case = Case(chain=chain, now=now)
+    return not any(check(case) for check in (leaf.loadable, leaf.not_expired, leaf.started))
+
+
+def expired(chain: Chain, now: datetime) -> Finding | None:
+    """That its end is past, if it is."""
+    return leaf.not_expired(Case(chain=chain, now=now))
+
+
+def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime) -> Finding | None:
+    """Why `new` must not take the place of `old` for `hosts`, or None when it may.
+
+    The invariant: expired, not yet valid or broken never replaces valid, and no host that `old`
+    serves validly is lost. Where `old` is no better, anything that can be loaded is served.
+    """
+    case = Case(chain=new, now=now)
+    if unusable := leaf.loadable(case):
+        return unusable
+    if old is None or old.digest == new.digest or not valid(old, now):
+        return None
+    if finding := leaf.not_expired(case) or leaf.started(case):
+        return finding
+    served = tuple(h for h in hosts if covers(old.names, h))
+    return place.covers_hosts(Case(chain=new, now=now, hosts=served))
+
+
+def refusal(
+    new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, policy: Policy = DEFAULT
+) -> Finding | None:
+    """Why `new` is not taken in the place of `old`: the invariant, then what `policy` refuses.
+
+    A policy protects what is in service. Where that is not valid either, or has the same defect, the
+    new one is no worse, and is taken.
+    """
+    if broken := objection(new, old, hosts, now):
+        return broken
+    if old is None or old.digest == new.digest or not valid(old, now):
+        return None
+    refused = [f for f in findings(new, old, hosts, now, policy) if f.severity == "refuse"]
+    if not refused:
+        return None
+    same = {f.reason for f in findings(old, None, hosts, now, policy)}
+    return next((f for f in refused if f.reason not in same), None)
+
+
+def next_instant(chain: Chain, now: datetime, policy: Policy = DEFAULT) -> datetime | None:
+    """When `chain` should be looked at again: the next edge of its validity, with and without the skew."""
+    skew = timedelta(seconds=policy.skew)
+    edges = (chain.not_before, chain.not_before + skew, chain.not_after - skew, chain.not_after)
+    return min((t + timedelta(seconds=1) for t in edges if t >= now), default=None)
+
+
+__all__ = [
+    "CHECKS",
+    "DEFAULT",
+    "Action",
+    "Case",
+    "Finding",
+    "Policy",
+    "Severity",
+    "expired",
+    "findings",
+    "next_instant",
+    "objection",
+    "refusal",
+    "valid",
+]

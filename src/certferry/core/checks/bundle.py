@@ -1,0 +1,91 @@
+"""Checks of what is sent with the leaf: the chain that clients follow to a root they have."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from certferry.core.checks.case import Case, Finding, instant
+
+LONG: Final = 6
+"""Certificates in a chain: more than this is a bundle of roots rather than a way to one."""
+
+
+def ordered(case: Case) -> Finding | None:
+    """The file had the leaf first, and each issuer after what it issued."""
+    if not case.chain.reordered:
+        return None
+    return Finding(
+        reason="ChainOrder",
+        severity="info",
+        sentence="its file has the certificates in another order than clients expect; they are sent in the right one",
+    )
+
+
+def linked(case: Case) -> Finding | None:
+    """Each certificate is signed by the one after it."""
+    links = case.chain.links
+    for number, link in enumerate(links[:-1]):
+        if link.signed_by_next or link.self_issued:
+            continue
+        following = links[number + 1]
+        if following.subject == link.issuer:
+            text = f"{following.subject} in its chain has the right name, but did not sign {link.subject}"
+        elif number == 0:
+            text = f"the certificate of its issuer ({link.issuer}) is not in its chain, which holds {following.subject} instead"
+        else:
+            text = f"its chain breaks off: the issuer of {link.subject} ({link.issuer}) is missing before {following.subject}"
+        return Finding(reason="ChainBroken", severity="refuse" if number == 0 else "warn", sentence=text)
+    return None
+
+
+def complete(case: Case) -> Finding | None:
+    """The leaf does not come alone where clients need more."""
+    chain = case.chain
+    if chain.length > 1 or chain.self_signed or not chain.links:
+        return None
+    if chain.purpose.fetchable:
+        return Finding(
+            reason="ChainIncomplete",
+            severity="warn",
+            sentence=f"the certificate of its issuer ({chain.issuer}) is not sent with it: clients that have not met it before fail; append it",
+        )
+    return Finding(
+        reason="ChainIncomplete",
+        severity="info",
+        sentence=f"it is sent alone, which is right only where {chain.issuer} is a root that clients have",
+    )
+
+
+def members_valid(case: Case) -> Finding | None:
+    """No certificate that clients need on the way is out of date."""
+    for link in case.chain.links[1:]:
+        if link.self_issued:
+            continue  # clients use their own copy of a root
+        if link.not_after <= case.now:
+            when = f"expired on {instant(link.not_after)}"
+        elif link.not_before > case.now:
+            when = f"is not valid before {instant(link.not_before)}"
+        else:
+            continue
+        return Finding(reason="ChainExpired", sentence=f"{link.subject} in its chain {when}")
+    return None
+
+
+def members_strong(case: Case) -> Finding | None:
+    """No intermediate has a key that clients do not accept."""
+    for link in case.chain.links[1:]:
+        if link.key.startswith("RSA-") and int(link.key[4:]) < 2048:
+            text = f"{link.subject} in its chain has a key of only {link.key[4:]} bits"
+            return Finding(reason="SignatureWeak", sentence=text)
+    return None
+
+
+def short(case: Case) -> Finding | None:
+    """The chain is a way to a root, and not a collection; its names fit a ``domain`` field."""
+    if case.chain.length > LONG:
+        text = f"its chain has {case.chain.length} certificates; each handshake carries them all"
+        return Finding(reason="LimitExceeded", severity="warn", sentence=text)
+    if len(case.chain.names) > 100:
+        text = f"it has {len(case.chain.names)} names; a load balancer serves 100 of one certificate by SNI"
+        return Finding(reason="LimitExceeded", severity="warn", sentence=text)
+    return None

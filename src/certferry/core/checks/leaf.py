@@ -1,0 +1,166 @@
+"""Checks of the leaf alone: its key, signature, validity, purpose and names. RFC 5280, RFC 9525."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from certferry.core.checks.case import Case, Finding, instant
+from certferry.core.links import WEAK
+from certferry.core.pem import listed
+
+LIFETIMES: Final = (
+    (datetime(2029, 3, 15, tzinfo=UTC), 47),
+    (datetime(2027, 3, 15, tzinfo=UTC), 100),
+    (datetime(2026, 3, 15, tzinfo=UTC), 200),
+    (datetime(2020, 9, 1, tzinfo=UTC), 398),
+)
+"""Issued from then on, a public certificate lives at most so many days (CA/Browser Forum, SC-081)."""
+PRIVATE_LIFETIME: Final = 825
+"""Days; Apple's systems trust no longer-lived server certificate, of a private CA neither."""
+SLOW_RSA: Final = 4096
+"""Bits from which a handshake costs the load balancer ten times as much and brings nothing."""
+
+
+def pair(case: Case) -> Finding | None:
+    """The key is the certificate's."""
+    if case.key is None or case.key == case.chain.spki:
+        return None
+    return Finding(reason="CertificateUnusable", sentence="its private key belongs to another certificate")
+
+
+def loadable(case: Case) -> Finding | None:
+    """The data plane's TLS library takes the key."""
+    if case.chain.loadable:
+        return None
+    return Finding(
+        reason="CertificateUnusable",
+        sentence=f"its key ({case.chain.key}) is not accepted by the load balancer; use RSA from 2048 bits or P-256",
+    )
+
+
+def not_expired(case: Case) -> Finding | None:
+    """The end of validity is ahead."""
+    if case.now < case.chain.not_after:
+        return None
+    return Finding(reason="CertificateExpired", sentence=f"it expired on {instant(case.chain.not_after)}")
+
+
+def started(case: Case) -> Finding | None:
+    """The start of validity is past."""
+    if case.chain.not_before <= case.now:
+        return None
+    return Finding(
+        reason="CertificateNotYetValid", sentence=f"it is not valid before {instant(case.chain.not_before)}"
+    )
+
+
+def clock_skew(case: Case) -> Finding | None:
+    """Neither edge of its validity is so near that a client's clock may stand beyond it."""
+    chain, now, minutes = case.chain, case.now, case.skew.total_seconds() / 60
+    if chain.not_before <= now < chain.not_before + case.skew:
+        edge = f"it is valid only since {instant(chain.not_before)}"
+    elif chain.not_after - case.skew <= now < chain.not_after:
+        edge = f"it expires at {instant(chain.not_after)}"
+    else:
+        return None
+    return Finding(
+        reason="ClockSkew",
+        severity="warn",
+        sentence=f"{edge}: clients whose clock is {minutes:.0f} minutes off do not accept it",
+    )
+
+
+def signature(case: Case) -> Finding | None:
+    """No certificate on the way to the root is signed with a broken hash."""
+    weak = [link for link in case.chain.links if link.signature in WEAK and not link.self_issued]
+    if not weak:
+        return None
+    return Finding(
+        reason="SignatureWeak",
+        sentence=f"the signature of {weak[0].subject} uses {weak[0].signature}, which clients do not accept",
+    )
+
+
+def usage(case: Case) -> Finding | None:
+    """It may be a server's."""
+    if not case.chain.purpose.server:
+        return Finding(
+            reason="NotForServers",
+            sentence="its extended key usage has no server authentication: clients do not accept it",
+        )
+    if case.chain.links and case.chain.links[0].authority and case.chain.length > 1:
+        return Finding(
+            reason="NotForServers",
+            severity="warn",
+            sentence="it is a CA's certificate and not a server's: many clients do not accept it",
+        )
+    return None
+
+
+def key_common(case: Case) -> Finding | None:
+    """Browsers know the kind of key, and it costs no more than it must."""
+    kind = case.chain.key
+    if kind in {"P-521", "Ed25519"}:
+        text = f"its key ({kind}) is not accepted by common browsers; use P-256 or RSA-2048"
+    elif kind.startswith("RSA-") and int(kind[4:]) > SLOW_RSA:
+        text = f"its key ({kind}) makes each handshake slow; P-256 or RSA-2048 is as safe here"
+    else:
+        return None
+    return Finding(reason="KeyUncommon", severity="warn", sentence=text)
+
+
+def named(case: Case) -> Finding | None:
+    """It has subject alternative names: clients look at nothing else (RFC 9525, 4.1)."""
+    if case.chain.sans:
+        return None
+    return Finding(
+        reason="NamesMissing",
+        severity="warn",
+        sentence="it has no subject alternative name: clients do not look at the common name",
+    )
+
+
+def wildcards(case: Case) -> Finding | None:
+    """Its wildcards are one whole label at the left, over at least two more."""
+    odd = tuple(n for n in case.chain.names if "*" in n and not _proper(n))
+    if odd:
+        text = f"{listed(odd)} matches nothing: a wildcard is the whole first label, over a domain of two or more"
+        return Finding(reason="WildcardDepth", severity="warn", sentence=text)
+    for name in case.chain.names:
+        deep = tuple(
+            h
+            for h in case.hosts
+            if name.startswith("*.") and h.endswith(name[1:]) and "." in h.removesuffix(name[1:])
+        )
+        if deep and not any(h in case.chain.names for h in deep):
+            text = f"{name} covers one label only, and not {listed(deep)}"
+            return Finding(reason="WildcardDepth", severity="warn", sentence=text)
+    return None
+
+
+def lifetime(case: Case) -> Finding | None:
+    """It does not live longer than clients allow for one issued at its time."""
+    chain = case.chain
+    if chain.self_signed:
+        return None
+    # the last second counts as valid (RFC 5280, 4.1.2.5)
+    days = (chain.not_after - chain.not_before + timedelta(seconds=1)) / timedelta(days=1)
+    if chain.purpose.public:
+        most = next((limit for since, limit in LIFETIMES if chain.not_before >= since), None)
+        whose = f"a public one issued on {chain.not_before:%Y-%m-%d} may live {most}"
+    else:
+        most, whose = PRIVATE_LIFETIME, f"Apple's systems accept {PRIVATE_LIFETIME}"
+    if most is None or days <= most:
+        return None
+    return Finding(
+        reason="LifetimeTooLong",
+        severity="warn",
+        sentence=f"it is made to live {math.ceil(days)} days; {whose}",
+    )
+
+
+def _proper(name: str) -> bool:
+    rest = name[2:]
+    return name.startswith("*.") and "*" not in rest and "." in rest

@@ -1,0 +1,141 @@
+"""The certificates of a chain, one by one: what the checks want to know of each.
+
+``pem`` reads them once when a chain comes in, so that no check decodes anything again. It knows
+X.509 (RFC 5280) and has no opinion on what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+
+E = TypeVar("E", bound=x509.ExtensionType)
+
+_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+WEAK: Final = frozenset({"MD2", "MD5", "SHA1"})
+"""Hashes that no client accepts in a signature."""
+_FORUM: Final = "2.23.140.1."
+"""Policy OIDs that a public CA puts in (CA/Browser Forum Baseline Requirements 7.1.6.1)."""
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate of a chain."""
+
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    key: str
+    """``RSA-2048``, ``P-256`` …"""
+    signature: str
+    """The hash it was signed with: ``SHA256``; "" where the algorithm has none of its own (Ed25519)."""
+    authority: bool
+    """Whether it may sign others (basic constraints)."""
+    signed_by_next: bool
+    """Whether the next of the chain really signed it."""
+
+    @property
+    def self_issued(self) -> bool:
+        """A root: subject and issuer are the same."""
+        return self.subject == self.issuer
+
+
+class Purpose(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leaf says of its use."""
+
+    server: bool = True
+    """Whether it may be a server's: it has no extended key usage, or one that says so."""
+    public: bool = False
+    """Whether a publicly trusted CA made it: it has the policy or the log entries that browsers ask for."""
+    fetchable: bool = False
+    """Whether it says where its issuer's certificate can be had: then that one is no root."""
+
+
+def links(chain: Sequence[x509.Certificate]) -> tuple[Link, ...]:
+    """The facts of each; what cannot be read of one counts as absent."""
+    return tuple(_link(one, following) for one, following in zip(chain, [*chain[1:], None], strict=True))
+
+
+def purpose(leaf: x509.Certificate) -> Purpose:
+    """What `leaf` says of its use."""
+    usage = _extension(leaf, x509.ExtendedKeyUsage)
+    fetched = _extension(leaf, x509.AuthorityInformationAccess)
+    policies = _extension(leaf, x509.CertificatePolicies)
+    return Purpose(
+        server=usage is None
+        or ExtendedKeyUsageOID.SERVER_AUTH in usage
+        or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage,
+        public=_extension(leaf, x509.PrecertificateSignedCertificateTimestamps) is not None
+        or any(p.policy_identifier.dotted_string.startswith(_FORUM) for p in policies or ()),
+        fetchable=any(a.access_method == AuthorityInformationAccessOID.CA_ISSUERS for a in fetched or ()),
+    )
+
+
+def key_name(public: object) -> str:
+    """The name of a kind of key: ``RSA-2048``, ``P-256``, ``Ed25519``."""
+    match public:
+        case rsa.RSAPublicKey():
+            return f"RSA-{public.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return _CURVES.get(public.curve.name, public.curve.name)
+        case ed25519.Ed25519PublicKey():
+            return "Ed25519"
+        case ed448.Ed448PublicKey():
+            return "Ed448"
+        case dsa.DSAPublicKey():
+            return "DSA"
+        case _:
+            return type(public).__name__
+
+
+def _link(one: x509.Certificate, following: x509.Certificate | None) -> Link:
+    constraints = _extension(one, x509.BasicConstraints)
+    return Link(
+        subject=one.subject.rfc4514_string(),
+        issuer=one.issuer.rfc4514_string(),
+        not_before=one.not_valid_before_utc,
+        not_after=one.not_valid_after_utc,
+        key=_key(one),
+        signature=_hash(one),
+        authority=bool(constraints and constraints.ca),
+        signed_by_next=following is not None and _signed(one, following),
+    )
+
+
+def _key(one: x509.Certificate) -> str:
+    try:
+        return key_name(one.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return "unknown"
+
+
+def _hash(one: x509.Certificate) -> str:
+    try:
+        algorithm = one.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return "unknown"
+    return algorithm.name.upper() if algorithm else ""
+
+
+def _signed(one: x509.Certificate, by: x509.Certificate) -> bool:
+    if _hash(one) in WEAK:  # the library verifies no such signature, and a check of its own speaks of it
+        return one.issuer == by.subject
+    try:
+        one.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _extension(one: x509.Certificate, kind: type[E]) -> E | None:
+    try:
+        return one.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None

@@ -1,0 +1,156 @@
+"""The options of a listener: what its governing Ingress says, and nothing that nobody said.
+
+Called by ``translate``. A field that stays None is not managed: what the ELB has stays. What the
+vendor's table says of a setting that is removed stands here and in ``backing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core import names
+from certferry.core.binding import Binding
+from certferry.core.claims import Claim
+from certferry.core.model import IpGroupBinding, Listener, State
+from certferry.core.problems import Problem
+
+DEFAULT_TLS_POLICY: Final = "tls-1-2"
+"""What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
+ANYBODY: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
+"""Said of a listener that is to have no access list: then one that is there is taken away."""
+
+_SHARED: Final = ("tls-1-0", "tls-1-1", "tls-1-2", "tls-1-2-strict", "tls-1-0-inherit")
+"""TLS policies that a shared load balancer has too."""
+
+BINDINGS: Final = ("default_tls_container_ref", "sni_container_refs")
+"""The certificates of a listener. They are written apart from the options, so that an option that an
+ELB refuses holds up no certificate."""
+OPTIONS: Final = (
+    *("tls_ciphers_policy", "security_policy_id", "http2_enable", "keepalive_timeout", "client_timeout"),
+    *("member_timeout", "ipgroup", "enhance_l7policy_enable"),
+)
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides on options beside the governing Ingress."""
+
+    advanced: bool = False
+    """Whether policies have numbers."""
+    access: IpGroupBinding | None = None
+    shared: bool = False
+    """Whether the load balancer is a shared one."""
+
+
+def listener(
+    group: Sequence[Claim],
+    key: str,
+    seat: Binding | None,
+    default_pool: str | None,
+    cluster_id: str,
+    setting: Setting,
+) -> Listener:
+    """The listener of `group` as its governing Ingress wants it."""
+    master, values = group[0], group[0].values
+    https = master.protocol == "HTTPS"
+    default = seat.seats.default if seat else None
+    options: dict[str, Any] = {
+        "tls_ciphers_policy": _tls_policy(master, shared=setting.shared) if https else None,
+        "security_policy_id": values.security_policy_id if https and not setting.shared else None,
+        "http2_enable": bool(values.http2_enable) if https else None,
+        "keepalive_timeout": values.keepalive_timeout,
+        "client_timeout": values.client_timeout,
+        "member_timeout": values.member_timeout,
+        "ipgroup": setting.access,
+        "enhance_l7policy_enable": True if setting.advanced else None,
+    }
+    bound: dict[str, Any] = {
+        "default_tls_container_ref": default.id if default else None,
+        "sni_container_refs": tuple(c.id for c in seat.seats.sni) if seat and default else None,
+    }
+    return Listener(
+        id=key,
+        loadbalancer_id=master.loadbalancer,
+        protocol=master.protocol,
+        protocol_port=master.port,
+        name=names.listener_name(master.protocol, master.port),
+        description=describe(cluster_id, options=names.mark(options), bound=names.mark(bound)),
+        default_pool_id=default_pool or "",
+        **options,
+        **bound,
+    )
+
+
+def describe(cluster_id: str, *, options: str, bound: str) -> str:
+    """A listener's description: whose it is, and the marks of what was declared of it."""
+    return names.describe(cluster_id, options=options, bound=bound)
+
+
+def access(
+    group: Sequence[Claim], have: Listener | None, observed: State
+) -> tuple[IpGroupBinding | None, tuple[Problem, ...], bool]:
+    """The access list of the listener (None: what there is stays), problems, and whether it may be opened.
+
+    A list that cannot be made out never opens a port to everybody.
+    """
+    master, values = group[0], group[0].values
+    if values.acl_unclear:
+        return None, (), have is not None
+    if values.acl_id is None:
+        return None, (), True
+    if not values.acl_id:
+        return ANYBODY, (), True
+    missing = [ref for ref in values.acl_id if ref not in observed.ipgroups]
+    if missing:
+        rest = "the port keeps the list that it has" if have else "the port is not opened"
+        text = f"IP address group {', '.join(missing)} (annotation elb.acl-id) does not exist on the load balancer; {rest}."
+        return None, (master.problem("AccessListNotFound", text),), have is not None
+    wanted = IpGroupBinding(
+        ipgroup_id=",".join(values.acl_id),
+        enable_ipgroup=bool(values.acl_status),
+        type=values.acl_type or "white",
+    )
+    return wanted, (), True
+
+
+def shared_problems(group: Sequence[Claim]) -> tuple[Problem, ...]:
+    """What the governing Ingress asks of a shared load balancer that only a dedicated one has."""
+    master, values = group[0], group[0].values
+    asked = {
+        "listen-ports": values.listen_ports,
+        "security_policy_id": values.security_policy_id,
+        "pool-protocol": values.pool_protocol not in (None, "http"),
+        "tls-ciphers-policy": values.tls_ciphers_policy not in (None, *_SHARED),
+        "ingress-order": values.ingress_order,
+        "rule-priority-enabled": values.rule_priority_enabled,
+    }
+    return tuple(
+        master.problem(
+            "AnnotationInvalid",
+            f"Annotation kubernetes.io/elb.{key} needs a dedicated load balancer; {master.loadbalancer} is a shared one.",
+        )
+        for key, value in asked.items()
+        if value
+    )
+
+
+def equal(want: object, have: object) -> bool:
+    """Whether an option stands as wanted; one that is not managed always does."""
+    return want is None or want == have or (have is None and (want == ANYBODY or not want))
+
+
+def differing(want: Listener, have: Listener) -> tuple[str, ...]:
+    """The options in which `have` is not as wanted."""
+    return tuple(f for f in OPTIONS if not equal(getattr(want, f), getattr(have, f)))
+
+
+def _tls_policy(master: Claim, *, shared: bool) -> str:
+    asked = master.values.tls_ciphers_policy or DEFAULT_TLS_POLICY
+    return DEFAULT_TLS_POLICY if shared and asked not in _SHARED else asked
+
+
+def with_options_of(want: Listener, have: Listener) -> Listener:
+    """`want`, its options as they are on `have`, the marks too."""
+    return msgspec.structs.replace(want, **{f: getattr(have, f) for f in OPTIONS})

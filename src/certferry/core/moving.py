@@ -1,0 +1,158 @@
+"""A host moves from one SNI certificate to another while both are bound.
+
+An ELB refuses two SNI certificates of one kind on one listener with the same name, and changes one
+certificate at a time: whichever is changed first, the host would for a moment be shown the
+listener's default certificate. But a listener takes all its references in one write. So twins of
+the certificates concerned are made, with the content and the names that are wanted; the listener is
+pointed to the twins, the certificates are changed while nobody uses them, the listener is pointed
+back, and the twins go. Abandoned after any step, the next plan goes on from there; where no twin
+can be made (a quota), the names are taken away first and given afterwards. Called by ``plan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any, Final
+
+import msgspec
+
+from certferry.core import names
+from certferry.core.model import Certificate, Listener, State
+from certferry.core.seats import kind_of
+from certferry.core.steps import Step, certificate_step, deletion, step
+
+STANDS_IN: Final = "it only stood in while a host moved"
+TWIN: Final = "twin_of"
+"""In the description of a twin: the uid of the Secret whose certificate it stands in for."""
+
+
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """The steps around the change of the certificates, and whom they concern."""
+
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    losing: frozenset[str] = frozenset()
+    """Keys of certificates that give names away between `before` and the listener."""
+    letting_go: frozenset[str] = frozenset()
+    """Keys of certificates that only lose names, after the listener: what takes their place is there then."""
+    seated: frozenset[str] = frozenset()
+    """Keys of certificates that sit on a listener now, and are changed after `before`."""
+    listeners: frozenset[str] = frozenset()
+    """Ids of listeners that are pointed to twins meanwhile, and then back."""
+
+
+def moves(desired: State, observed: State, ids: Mapping[str, str]) -> Moves:
+    """What is needed for the hosts that move in the plan from `observed` to `desired`."""
+    losing = frozenset(k for k in desired.certificates if _lost(k, desired, observed, ids))
+    sitting = {ref for it in observed.listeners.values() for ref in it.sni_container_refs or ()}
+    seated = frozenset(k for k in desired.certificates if ids.get(k) in sitting)
+    concerned: dict[str, set[str]] = {}
+    concerned_keys: set[str] = set()
+    for key, want in sorted(desired.listeners.items()):
+        have = observed.listeners.get(ids.get(key, ""))
+        found = _movers(want, have, desired, observed, ids) if have else set()
+        if found:
+            concerned_keys |= {k for k in desired.certificates if ids.get(k) in found}
+            concerned[key] = {
+                k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in found
+            }
+    twin_of = {m: _twin(desired.certificates[m]) for m in sorted(set().union(*concerned.values()))}
+    makes, removes = [], []
+    for mover, twin in twin_of.items():
+        present = observed.certificates.get(ids.get(twin.id, ""))
+        if made := certificate_step(twin.id, twin, present):
+            why = f"it stands in for {desired.certificates[mover].name} while a host moves"
+            makes.append(msgspec.structs.replace(made, why=why))
+        if present is None:
+            made_gone = deletion("certificate", twin.id, twin.name, STANDS_IN)
+            removes.append(msgspec.structs.replace(made_gone, id=None))
+    points = [_pointed(key, movers, desired, observed, ids, seated) for key, movers in concerned.items()]
+    return Moves(
+        before=(*makes, *points),
+        after=tuple(removes),
+        losing=losing & concerned_keys,
+        letting_go=(losing & seated) - concerned_keys,
+        seated=seated,
+        listeners=frozenset(ids[key] for key in concerned),
+    )
+
+
+def twins(observed: State, cluster_id: str) -> Mapping[str, str]:
+    """The twins that are there, of a plan that was abandoned: key → id."""
+    return {
+        f"@twin/{said[TWIN]}": c.id
+        for c in observed.certificates.values()
+        if TWIN in (said := names.described(c.description)) and said.get("cluster_id") == cluster_id
+    }
+
+
+def _lost(key: str, desired: State, observed: State, ids: Mapping[str, str]) -> bool:
+    have = observed.certificates.get(ids.get(key, ""))
+    return have is not None and bool(_claims(have) - _claims(desired.certificates[key]))
+
+
+def _claims(certificate: Certificate) -> set[tuple[str, str]]:
+    """What no other SNI certificate of a listener may have: an RSA and an EC one share names."""
+    return {(kind_of(certificate), name) for name in certificate.domain}
+
+
+def _movers(
+    want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]
+) -> set[str]:
+    """Ids of the certificates on the listener between which a name moves, or from which one is taken for another."""
+    bound = [ref for ref in have.sni_container_refs or () if ref in observed.certificates]
+    there = {claim: ref for ref in bound for claim in _claims(observed.certificates[ref])}
+    staying = {ids.get(key, key) for key in want.sni_container_refs or ()}
+    found: set[str] = set()
+    for key, after in desired.certificates.items():
+        ref = ids.get(key, key)
+        before = _claims(observed.certificates[ref]) if ref in bound else set()
+        if ref not in bound and ref not in staying:
+            continue
+        for claim in _claims(after) - before:
+            holder = there.get(claim)
+            # one that goes makes room for one that comes in the same write
+            if holder is not None and holder != ref and (holder in staying or ref in bound):
+                found |= {holder, *({ref} & set(bound))}
+    return found
+
+
+def _twin(of: Certificate) -> Certificate:
+    said = dict(names.described(of.description))
+    uid = said.pop("secret_id")
+    cluster_id = said.pop("cluster_id")
+    return msgspec.structs.replace(
+        of,
+        id=f"@twin/{uid}",
+        name=f"{of.name[: names.MAX_NAME - 5]}_twin",
+        description=names.describe(cluster_id, **{TWIN: uid}),
+    )
+
+
+def _pointed(
+    key: str,
+    movers: set[str],
+    desired: State,
+    observed: State,
+    ids: Mapping[str, str],
+    seated: Set[str],
+) -> Step:
+    """The listener as it is to be, with twins in place of the movers."""
+    want, have = desired.listeners[key], observed.listeners[ids[key]]
+    refs = [
+        f"@twin/{ref.removeprefix('@certificate/')}" if ref in movers else ref
+        for ref in want.sni_container_refs or ()
+    ]
+    fields: dict[str, Any] = {"sni_container_refs": refs}
+    default = want.default_tls_container_ref
+    if default and default not in seated and ids.get(default, default) != have.default_tls_container_ref:
+        fields["default_tls_container_ref"] = default
+    return step(
+        "update",
+        "listener",
+        key,
+        fields,
+        "a host moves without a moment on the default certificate",
+        name=want.name or key,
+        id=have.id,
+    )

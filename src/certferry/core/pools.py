@@ -1,0 +1,108 @@
+"""The pool of one Service port on one listener.
+
+Called by ``forwarding``. The settings come from the Service's annotations (``backing``) and from
+the Ingress that first leads to it; the members from ``members``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from certferry.core import backing, names
+from certferry.core.claims import Claim, Options
+from certferry.core.members import by_node, members, port_of
+from certferry.core.model import HealthMonitor, Pool, SlowStart
+from certferry.core.objects import Backend, ClusterView, Name
+from certferry.core.problems import Problem
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the members of a pool come from."""
+
+    service: Name
+    backend: Backend
+    adaptive: bool = False
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool, where its members come from, and what is wrong with it."""
+
+    pool: Pool
+    source: Source
+    problems: tuple[Problem, ...] = ()
+    by_node: bool = False
+
+
+def pool_key(claim: Claim, backend: Backend, listener: str) -> str:
+    """The key of the pool for `backend` on `listener`."""
+    namespace = claim.ingress.meta.namespace
+    return f"@pool/{listener}/{names.pool_name(namespace, backend, claim.protocol, claim.port)}"
+
+
+def make(claim: Claim, backend: Backend, listener: str, view: ClusterView, options: Options) -> Made:
+    """The pool for `backend` as `claim` and the Service want it."""
+    namespace = claim.ingress.meta.namespace
+    where = Name(namespace, backend.service)
+    service = view.services.get(where)
+    port = port_of(service, backend)
+    said = backing.read(service, port) if service and port else backing.Backing()
+    problems = list(said.problems)
+    if service is None or port is None:
+        text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; its requests are answered with 503."
+        problems.append(claim.problem("BackendNotFound", text))
+    elif options.backends == "node" and port.node_port is None:
+        text = f"Service {backend.service} has no node port for port {backend.port}, and backends are reached by node port here; Pod addresses are used. Make it a NodePort Service."
+        problems.append(claim.problem("BackendNotFound", text))
+    protocol = _protocol(claim, problems)
+    slow_start = _slow_start(claim, said, problems)
+    source = Source(service=where, backend=backend, adaptive=said.adaptive)
+    settings: dict[str, Any] = {
+        "lb_algorithm": said.algorithm,
+        "session_persistence": said.persistence,
+        "slow_start": slow_start,
+        "healthmonitor": _monitor(said.monitor, protocol),
+    }
+    pool = Pool(
+        id=pool_key(claim, backend, listener),
+        loadbalancer_id=claim.loadbalancer,
+        name=names.pool_name(namespace, backend, claim.protocol, claim.port),
+        protocol=protocol,
+        description=names.describe(view.cluster_id, settings=names.mark(settings)),
+        members=members(view, where, backend, options.backends, adaptive=said.adaptive),
+        **settings,
+    )
+    nodes = bool(service and port and by_node(service, port, options.backends))
+    return Made(pool=pool, source=source, problems=tuple(problems), by_node=nodes)
+
+
+def _protocol(claim: Claim, problems: list[Problem]) -> str:
+    asked = claim.values.pool_protocol or "http"
+    if asked != "http" and claim.protocol != "HTTPS":
+        text = f"Annotation kubernetes.io/elb.pool-protocol {asked} needs an HTTPS port; port {claim.port} is {claim.protocol}, and its backends are reached by HTTP."
+        problems.append(claim.problem("AnnotationInvalid", text))
+        asked = "http"
+    if asked == "grpc" and not claim.values.http2_enable:
+        text = "Annotation kubernetes.io/elb.pool-protocol grpc needs kubernetes.io/elb.http2-enable; the backends are reached by HTTP."
+        problems.append(claim.problem("AnnotationInvalid", text))
+        asked = "http"
+    return asked.upper()
+
+
+def _slow_start(claim: Claim, said: backing.Backing, problems: list[Problem]) -> SlowStart:
+    seconds = claim.values.slowstart
+    if seconds is None:
+        return SlowStart(enable=False)
+    if said.algorithm != "ROUND_ROBIN" or said.persistence.type:
+        text = "Annotation kubernetes.io/elb.slowstart is ignored: it needs the algorithm ROUND_ROBIN and no sticky sessions."
+        problems.append(claim.problem("AnnotationInvalid", text))
+        return SlowStart(enable=False)
+    return SlowStart(enable=True, duration=seconds)
+
+
+def _monitor(asked: HealthMonitor, protocol: str) -> HealthMonitor:
+    """A check over HTTP speaks TLS where the backends do."""
+    if asked.type == "HTTP" and protocol == "HTTPS":
+        return msgspec.structs.replace(asked, type="HTTPS")
+    return asked

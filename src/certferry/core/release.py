@@ -1,0 +1,135 @@
+"""Letting go of everything that a cluster has on a load balancer, also of one that no longer exists.
+
+``certferry controller release`` calls it. Two ways: to un-own (nothing that serves changes, and from then
+on people change it), or to delete, in the order of ``plan``: nothing that somebody else uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from certferry.core import names
+from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State
+from certferry.core.plan import Kind, plan
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to do."""
+
+    verb: Literal["release", "update", "delete"]
+    kind: Kind
+    id: str
+    name: str
+    parent: str | None = None
+    """Of a member: its pool."""
+    fields: Mapping[str, object] = {}
+
+    def __str__(self) -> str:
+        return f"{self.verb:8} {self.kind:12} {self.id}  {self.name}".rstrip()
+
+
+def clusters(observed: State) -> Mapping[str, int]:
+    """Every cluster that has something on this ELB, by the id in descriptions (else the owner): how much."""
+    found: dict[str, int] = {}
+    for one in _all(observed):
+        name = names.described(one.description).get("cluster_id") or getattr(one, "owner", None)
+        if name:
+            found[name] = found.get(name, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def un_owned(observed: State, cluster: str) -> tuple[Part, ...]:
+    """What takes the marks of `cluster` (its id, or the owner's name) from everything, and changes nothing else."""
+    ids = _ids(observed, cluster)
+    parts = [
+        *_released(_certificates(observed, cluster, ids).values(), cluster),
+        *(
+            Part(
+                verb="update", kind=kind, id=it.id, name=it.name or "", fields={"description": _mark(cluster)}
+            )
+            for kind, many in _described(observed)
+            for it in many
+            if names.described(it.description).get("cluster_id") in ids
+        ),
+    ]
+    return tuple(parts)
+
+
+def deleted(observed: State, cluster: str) -> tuple[Part, ...]:
+    """What deletes everything of `cluster`, and un-owns what somebody else's listener uses."""
+    ids = _ids(observed, cluster)
+    steps = [step for one in sorted(ids) for step in plan(State(), observed, one)]
+    certificates = _certificates(observed, cluster, ids)
+    doomed = {step.id for step in steps if step.kind == "certificate"}
+    parts = [
+        Part(
+            verb="delete" if step.verb == "delete" else "update",
+            kind=step.kind,
+            id=step.id or step.key,
+            name=step.name,
+            parent=step.parent,
+            fields=step.fields,
+        )
+        for step in steps
+    ]
+    kept = [it for ref, it in certificates.items() if ref not in doomed]
+    return (*_unlocked(parts, certificates), *_released(kept, cluster))
+
+
+def _unlocked(parts: Iterable[Part], certificates: Mapping[str, Certificate]) -> Iterator[Part]:
+    """`parts`, each certificate's lock opened right before it is deleted."""
+    for part in parts:
+        it = certificates.get(part.id) if part.kind == "certificate" else None
+        if it is not None and it.owner:
+            yield Part(verb="release", kind="certificate", id=it.id, name=it.name)
+        yield part
+
+
+def _released(certificates: Iterable[Certificate], cluster: str) -> Iterator[Part]:
+    for it in certificates:
+        verb: Literal["release", "update"] = "release" if it.owner else "update"
+        fields = {} if it.owner else {"description": _mark(cluster)}
+        yield Part(verb=verb, kind="certificate", id=it.id, name=it.name, fields=fields)
+
+
+def _ids(observed: State, cluster: str) -> frozenset[str]:
+    """The ids in descriptions that stand for `cluster`: itself, and those of certificates that it owns."""
+    of_owner = {
+        said["cluster_id"]
+        for it in observed.certificates.values()
+        if it.owner == cluster and "cluster_id" in (said := names.described(it.description))
+    }
+    return frozenset({cluster, *of_owner})
+
+
+def _certificates(observed: State, cluster: str, ids: frozenset[str]) -> Mapping[str, Certificate]:
+    return {
+        ref: it
+        for ref, it in observed.certificates.items()
+        if it.owner == cluster or names.described(it.description).get("cluster_id") in ids
+    }
+
+
+def _described(observed: State) -> tuple[tuple[Kind, tuple[_Described, ...]], ...]:
+    return (
+        ("pool", tuple(observed.pools.values())),
+        ("listener", tuple(observed.listeners.values())),
+        ("policy", tuple(observed.policies.values())),
+        ("loadbalancer", tuple(observed.loadbalancers.values())),
+    )
+
+
+_Described = Pool | Listener | Policy | LoadBalancer
+
+
+def _all(observed: State) -> Iterator[_Described | Certificate]:
+    for _, many in _described(observed):
+        yield from many
+    yield from observed.certificates.values()
+
+
+def _mark(cluster: str) -> str:
+    return f"Released from cluster {cluster}"[:255]

@@ -1,0 +1,105 @@
+"""Break-glass: an admin opens the content of an owned certificate, with a reason and an end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from certferry.core.model import BreakGlass
+from certferry.elb import emergency
+from certferry.elb.api.call import Answer, Call, Route, asked
+from certferry.elb.api.certferry.bodies import plain_body
+from certferry.elb.errors import conflict, forbidden, malformed, missing
+from certferry.elb.store.audit import Note
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row
+
+LONGEST: Final = timedelta(days=30)
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """Why, and until when (RFC 3339, with a zone)."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    until: Annotated[datetime, Meta(tz=True)]
+
+
+def open_(call: Call) -> Answer:
+    """POST …/break-glass; on an open one: another reason and end."""
+    _admins_alone(call)
+    body = plain_body(call, Opening)
+    if not body.reason.strip():
+        raise malformed("reason is empty: say why the owner's certificate has to be replaced")
+
+    def decide(transaction: Transaction) -> Row:
+        row = asked(call, transaction.world, "certificate")
+        until = _end(body.until, transaction.now)
+        if row.data["owner"] is None:
+            raise conflict(f"Certificate {row.data['name'] or row.id} has no owner: change it directly")
+        before = emergency.of(row, transaction.now)
+        assert row.content is not None
+        found = BreakGlass(
+            reason=body.reason.strip(),
+            until=until,
+            user=call.actor.name,
+            since=before.since if before else transaction.now,
+            digest=before.digest if before else _owners(row),
+        )
+        transaction.note = Note(
+            verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {found.reason}"
+        )
+        return transaction.update(row, emergency.opened(row, found))
+
+    row, _ = call.write(decide)
+    return Answer(201, {"break_glass": emergency.shown(row, call.store.now())})
+
+
+def close(call: Call) -> Answer:
+    """DELETE …/break-glass: it ends now."""
+    _admins_alone(call)
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "certificate")
+        if emergency.of(row, transaction.now) is None:
+            raise missing("An open break-glass on certificate", row.id)
+        transaction.note = Note(verb="break-glass-end")
+        transaction.update(row, emergency.closed(row))
+
+    call.write(decide)
+    return Answer(204)
+
+
+def _owners(row: Row) -> str:
+    """The digest of the owner's last content: the present one, unless an emergency put it there."""
+    assert row.content is not None
+    stored = row.data.get("break_glass")
+    if row.data.get("emergency") and stored is not None:
+        return str(stored["digest"])
+    return row.content.chain.digest
+
+
+def _end(until: datetime, now: datetime) -> datetime:
+    try:
+        until = until.astimezone(UTC)
+    except OverflowError:
+        raise malformed("until is no instant of this calendar") from None
+    if until <= now:
+        raise malformed("until is in the past")
+    if until > now + LONGEST:
+        raise malformed(f"until is more than {LONGEST.days} days ahead")
+    return until
+
+
+def _admins_alone(call: Call) -> None:
+    if call.actor.role != "admin":
+        raise forbidden("Break-glass is for the role admin")
+
+
+_PATH: Final = "/certificates/{id}/break-glass"
+ROUTES: Final[tuple[Any, ...]] = (
+    Route("POST", _PATH, open_, "Open break-glass on a certificate", ("", Opening), 201),
+    Route("DELETE", _PATH, close, "Close break-glass on a certificate", status=204),
+)

@@ -1,0 +1,94 @@
+"""The event stream: every change, as a record of the audit log, as it happens (server-sent events).
+
+Each reader reads the log at its own pace, so that a slow one costs no memory and misses nothing; it
+resumes with the sequence that it saw last. The store's commits wake it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from certferry.elb.api.certferry.audit import shown
+from certferry.elb.errors import Refused, forbidden, malformed
+from certferry.elb.identity.actor import Actor
+from certferry.elb.identity.auth import authenticated
+from certferry.elb.identity.signature import Presented
+from certferry.elb.store.audit import Search
+
+if TYPE_CHECKING:
+    from certferry.elb.api.application import Elb
+
+HEARTBEAT: Final = 15.0
+"""Seconds of silence until a comment shows that the connection lives."""
+ENDED: Final = -1
+"""What ``Elb.changes`` becomes when the service ends."""
+_PAGE: Final = 200
+
+
+def endpoint(
+    elb: Elb,
+    read: Callable[[Request], Awaitable[Presented]],
+    failure: Callable[[Refused], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """GET events?since=<sequence>; without it from now on."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            presented = await read(request)
+            actor, begin = await run_in_threadpool(_admitted, elb, request, presented)
+        except Refused as refused:
+            return failure(refused)
+        return StreamingResponse(
+            _stream(elb, actor, begin),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    return answer
+
+
+def _admitted(elb: Elb, request: Request, presented: Presented) -> tuple[Actor, int]:
+    actor = authenticated(elb.identity, presented, datetime.now(UTC))
+    if request.path_params["project_id"] != actor.project_id:
+        raise forbidden("This project is not the one you are logged in to")
+    # Browsers resume by this header.
+    text = request.headers.get("last-event-id") or request.query_params.get("since")
+    if not text:
+        return actor, elb.store.newest_event()
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise malformed("since is the sequence of a record")
+    return actor, int(text)
+
+
+async def _stream(elb: Elb, actor: Actor, at: int) -> AsyncIterator[bytes]:
+    seen = elb.changes.sequence
+    newest = await run_in_threadpool(elb.store.newest_event)
+    if at > newest:
+        # a backup was restored: what the reader saw last never happened here
+        at = newest
+        yield b"event: gap\ndata: " + msgspec.json.encode({"sequence": newest}) + b"\n\n"
+    yield b": connected\n\n"
+    while elb.changes.value != ENDED:
+        search = Search(project_id=actor.project_id, after=at, limit=_PAGE)
+        records = await run_in_threadpool(elb.store.audited, search)
+        for record in records:
+            at = record.sequence
+            data = msgspec.json.encode(shown(record))
+            yield b"id: %d\nevent: change\ndata: %b\n\n" % (at, data)
+        if len(records) == _PAGE:
+            continue
+        try:
+            async with asyncio.timeout(HEARTBEAT):
+                seen, _ = await elb.changes.after(seen)
+        except TimeoutError:
+            if not await run_in_threadpool(elb.identity.still, actor):
+                return
+            yield b": heartbeat\n\n"

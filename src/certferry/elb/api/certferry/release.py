@@ -1,0 +1,50 @@
+"""Taking the owner from a certificate: it is served on, and from then on is anybody's to change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from certferry.core import names
+from certferry.elb.api import certificates
+from certferry.elb.api.call import Answer, Call, Route, asked
+from certferry.elb.api.certferry.bodies import plain_body
+from certferry.elb.errors import forbidden
+from certferry.elb.store.audit import Note
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Why."""
+
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+def release(call: Call) -> Answer:
+    """POST …/release: by an admin, or by the owner itself. One without an owner stays as it is."""
+    body = plain_body(call, Release)
+
+    def decide(transaction: Transaction) -> Row:
+        row = asked(call, transaction.world, "certificate")
+        owner = row.data["owner"]
+        if call.actor.role != "admin" and (owner is None or owner != call.actor.owner):
+            raise forbidden("A certificate is released by its owner or an admin")
+        if owner is None:
+            return row
+        transaction.note = Note(verb="release", reason=body.reason or None)
+        said = names.described(row.data["description"])
+        marks = {"description": f"Released from cluster {owner}"[:255]} if "secret_id" in said else {}
+        free = {"owner": None, "source_cluster": None, "source_namespace": None, "source_secret": None}
+        over = {"break_glass": None, "emergency": False}
+        return transaction.update(row, {**row.data, **free, **over, **marks})
+
+    row, world = call.write(decide)
+    return Answer(200, certificates.RESOURCE.one(call, world, row))
+
+
+ROUTES: Final[tuple[Any, ...]] = (
+    Route("POST", "/certificates/{id}/release", release, "Take the owner from a certificate", ("", Release)),
+)

@@ -1,0 +1,76 @@
+"""Where a certificate is served, since when, what is wrong with it, and what Envoy said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from certferry.elb import emergency, findings
+from certferry.elb.api.call import Answer, Call, Route, asked
+from certferry.elb.api.certferry.bodies import instant
+from certferry.elb.bindings import users
+from certferry.elb.plane.report import ACCEPTED, PENDING, REJECTED, Report, Seating
+from certferry.elb.store.world import Row
+
+_SERVING: Final = ("default_tls_container_ref", "sni_container_refs")
+
+
+def status(call: Call) -> Answer:
+    """GET …/status."""
+    world, now = call.world, call.store.now()
+    row = asked(call, world, "certificate")
+    assert row.content is not None
+    report = call.plane()
+    return Answer(
+        200,
+        {
+            "status": {
+                "certificate_id": row.id,
+                "fingerprint": row.content.chain.fingerprint,
+                "listeners": [
+                    seat for one in users(world, row.id, *_SERVING) for seat in _seats(row, one, report)
+                ],
+                "findings": findings.found(row, now),
+                "break_glass": emergency.shown(row, now),
+                "parked": None,
+            }
+        },
+    )
+
+
+def _seats(row: Row, listener: Row, report: Report) -> Iterator[dict[str, Any]]:
+    """One entry per kind of seat that the certificate has on `listener`."""
+    assert row.content is not None
+    seatings = report.of_chain(listener.id, row.content.chain.digest)
+    bound = {
+        "default": listener.data["default_tls_container_ref"] == row.id,
+        "sni": row.id in (listener.data["sni_container_refs"] or ()),
+    }
+    for kind in (kind for kind, is_bound in bound.items() if is_bound):
+        yield {
+            "listener_id": listener.id,
+            "loadbalancer_id": listener.data["loadbalancer_id"],
+            "seat": kind,
+            **_said([it for it in seatings if it.seat == kind]),
+        }
+
+
+def _said(told: list[Seating]) -> dict[str, Any]:
+    """The state of all seats of one kind together: one that is refused tells most."""
+    refused = next((it for it in told if it.state == REJECTED), None)
+    if refused:
+        since = refused.since
+        return {
+            "state": REJECTED,
+            "since": instant(since) if since else None,
+            "message": refused.message,
+        }
+    if not told or any(it.state != ACCEPTED for it in told):
+        return {"state": PENDING, "since": None, "message": ""}
+    instants = [it.since for it in told if it.since]
+    return {"state": ACCEPTED, "since": instant(max(instants)) if instants else None, "message": ""}
+
+
+ROUTES: Final[tuple[Any, ...]] = (
+    Route("GET", "/certificates/{id}/status", status, "Show where a certificate is served"),
+)

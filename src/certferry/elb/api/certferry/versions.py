@@ -1,0 +1,116 @@
+"""The contents that a certificate has and had, and going back to one of them.
+
+A rollback writes a new version with an earlier content; like every action it never replaces a better
+certificate by a worse one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from certferry.core import checks
+from certferry.core.model import domain_names
+from certferry.elb import locks
+from certferry.elb.api import certificates
+from certferry.elb.api.call import Answer, Call, Route, asked
+from certferry.elb.api.certferry.bodies import instant, plain_body
+from certferry.elb.bindings import check_certificate
+from certferry.elb.errors import Refused, conflict, missing
+from certferry.elb.store.audit import Note
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Content, Row
+
+
+class Rollback(msgspec.Struct, frozen=True, kw_only=True):
+    """Which content to serve again, and why."""
+
+    version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """None: the one before."""
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+def listed(call: Call) -> Answer:
+    """GET …/versions: newest first, never a key."""
+    row = asked(call, call.world, "certificate")
+    assert row.content is not None
+    current = row.content.version
+    return Answer(
+        200,
+        {
+            "versions": [
+                {
+                    **msgspec.to_builtins(one),
+                    "current": one.number == current,
+                    "not_before": instant(one.not_before),
+                    "not_after": instant(one.not_after),
+                    "created_at": instant(one.created_at),
+                }
+                for one in call.store.versions(row.id)
+            ]
+        },
+    )
+
+
+def roll_back(call: Call) -> Answer:
+    """POST …/rollback."""
+    body = plain_body(call, Rollback)
+
+    def decide(transaction: Transaction) -> Row:
+        row = asked(call, transaction.world, "certificate")
+        locks.check_replaceable(row, call.actor, transaction.now)
+        earlier = _earlier(call, row, body.version)
+        assert row.content is not None
+        if earlier.chain.digest == row.content.chain.digest:
+            return row
+        locks.check_content(row, call.actor, earlier.chain, transaction.now)
+        _check_usable(row, earlier, transaction)
+        content = Content(version=row.content.version + 1, chain=earlier.chain, key=earlier.key)
+        transaction.note = Note(verb="rollback", reason=body.reason or None, via="rollback")
+        more = locks.replaced(row, call.actor, content.chain, transaction.now)
+        after = transaction.update(row, {**row.data, **more, "version": content.version}, content)
+        check_certificate(transaction.world, row, after, call.settings.limits)
+        return after
+
+    row, world = call.write(decide)
+    return Answer(200, certificates.RESOURCE.one(call, world, row))
+
+
+def _earlier(call: Call, row: Row, number: int | None) -> Content:
+    """The content of that number, or of the newest earlier version that differs from the present one."""
+    assert row.content is not None
+    if number is not None:
+        found = call.store.content(row.id, number)
+        if found is None:
+            raise missing(f"version {number} of certificate", row.id)
+        return found
+    for one in call.store.versions(row.id):
+        if one.number < row.content.version and one.digest != row.content.chain.digest:
+            found = call.store.content(row.id, one.number)
+            assert found is not None
+            return found
+    raise conflict("no previous version available")
+
+
+def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
+    """Raises ``Refused`` (409) where the earlier content is expired, or worse than the present one."""
+    assert row.content is not None
+    hosts = domain_names(row.data["domain"])
+    flaw = checks.expired(earlier.chain, transaction.now) or checks.objection(
+        earlier.chain, row.content.chain, hosts, transaction.now
+    )
+    if flaw is not None:
+        raise _worse(earlier.version, flaw.sentence)
+
+
+def _worse(number: int, sentence: str) -> Refused:
+    return conflict(f"Version {number} is not served again: {sentence}")
+
+
+_BASE: Final = "/certificates/{id}"
+ROUTES: Final[tuple[Any, ...]] = (
+    Route("GET", f"{_BASE}/versions", listed, "Show the kept contents of a certificate"),
+    Route("POST", f"{_BASE}/rollback", roll_back, "Serve an earlier content again", ("", Rollback)),
+)

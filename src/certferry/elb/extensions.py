@@ -1,0 +1,225 @@
+"""What our ELB can do beyond the vendor's, for clients: versions, rollback, status, break-glass, audit.
+
+The CLI, the console and the controller call these with an ``ElbClient``. A vendor's ELB has none of
+them: ``available`` says so first. Private keys are in none of the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from certferry.core.model import BreakGlass, Certificate
+from certferry.elb import wire
+from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.wire import CertificateWire
+
+T = TypeVar("T")
+PAGE: Final = 500
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One content that a certificate has or had."""
+
+    number: int
+    current: bool
+    fingerprint: str
+    """SHA-256 of the leaf, hex."""
+    digest: str
+    """SHA-256 of the whole chain, hex."""
+    not_before: datetime
+    not_after: datetime
+    domains: tuple[str, ...]
+    created_at: datetime
+    user: str
+    via: str
+    """How it came: create, put, rollback, break-glass."""
+    request_id: str
+
+
+class Seat(msgspec.Struct, frozen=True, kw_only=True):
+    """A place where a certificate is to be served."""
+
+    listener_id: str
+    loadbalancer_id: str
+    seat: str
+    """default or sni."""
+    state: str
+    """accepted, rejected (``message`` says why) or pending."""
+    since: datetime | None = None
+    message: str = ""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found."""
+
+    reason: str
+    severity: str
+    sentence: str
+
+
+class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a certificate is served, and what is wrong with it."""
+
+    certificate_id: str
+    fingerprint: str
+    listeners: tuple[Seat, ...] = ()
+    findings: tuple[Found, ...] = ()
+    break_glass: BreakGlass | None = None
+    parked: Any = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the audit log."""
+
+    sequence: int
+    at: datetime
+    user: str
+    role: str
+    verb: str
+    """create, update, delete, rollback, break-glass, break-glass-end, release."""
+    kind: str
+    resource_id: str
+    name: str
+    fingerprint: str | None = None
+    previous_fingerprint: str | None = None
+    request_id: str = ""
+    reason: str | None = None
+
+
+class Gap(Exception):
+    """The stream does not continue where we were: read the state anew, then follow from ``sequence``."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f"The ELB's events do not continue; the newest is {sequence}")
+        self.sequence = sequence
+
+
+async def available(elb: ElbClient) -> frozenset[str]:
+    """The extensions of this ELB; none on a vendor's."""
+    try:
+        answer = await elb.extension("GET", "")
+    except ElbError as error:
+        if error.status in (400, 403, 404, 405):
+            return frozenset()
+        raise
+    try:
+        return frozenset(_part(answer, "certferry", _Available).extensions)
+    except ElbError:
+        return frozenset()
+
+
+async def versions(elb: ElbClient, certificate_id: str) -> list[Version]:
+    """The kept contents of a certificate, newest first."""
+    return _part(await elb.extension("GET", _of(certificate_id, "versions")), "versions", list[Version])
+
+
+async def roll_back(
+    elb: ElbClient, certificate_id: str, version: int | None = None, reason: str = ""
+) -> Certificate:
+    """Serve an earlier content again (None: the one before). ``ElbError`` 409 where that is not possible."""
+    body: dict[str, Any] = {"reason": reason} | ({} if version is None else {"version": version})
+    answer = await elb.extension("POST", _of(certificate_id, "rollback"), body=msgspec.json.encode(body))
+    return wire.certificate(_part(answer, "certificate", CertificateWire))
+
+
+async def status(elb: ElbClient, certificate_id: str) -> CertificateStatus:
+    """Where it is served, findings, and what the data plane said."""
+    return _part(await elb.extension("GET", _of(certificate_id, "status")), "status", CertificateStatus)
+
+
+async def open_break_glass(elb: ElbClient, certificate_id: str, reason: str, until: datetime) -> BreakGlass:
+    """Let admins replace the content of an owned certificate until then. For admins."""
+    body = msgspec.json.encode({"reason": reason, "until": _instant(until)})
+    answer = await elb.extension("POST", _of(certificate_id, "break-glass"), body=body)
+    return _part(answer, "break_glass", BreakGlass)
+
+
+async def close_break_glass(elb: ElbClient, certificate_id: str) -> None:
+    """End it now: the owner decides again."""
+    await elb.extension("DELETE", _of(certificate_id, "break-glass"))
+
+
+async def release(elb: ElbClient, certificate_id: str, reason: str = "") -> Certificate:
+    """Take the owner from a certificate. For admins, and for the owner itself."""
+    answer = await elb.extension(
+        "POST", _of(certificate_id, "release"), body=msgspec.json.encode({"reason": reason})
+    )
+    return wire.certificate(_part(answer, "certificate", CertificateWire))
+
+
+async def audit(
+    elb: ElbClient,
+    *,
+    certificate: str | None = None,
+    host: str | None = None,
+    since: datetime | int | None = None,
+) -> AsyncGenerator[Record, None]:
+    """Who changed what, oldest first. `since`: an instant, or the sequence after which to begin."""
+    query = [("limit", str(PAGE))]
+    query += [("certificate_id", certificate)] if certificate else []
+    query += [("host", host)] if host else []
+    if since is not None:
+        query += [("since", str(since) if isinstance(since, int) else _instant(since))]
+    marker: list[tuple[str, str]] = []
+    while True:
+        answer = await elb.extension("GET", "audit", [*query, *marker])
+        for record in _part(answer, "records", list[Record]):
+            yield record
+        following = _part(answer, "next", object)
+        if following is None:
+            return
+        marker = [("marker", str(following))]
+
+
+async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Record, None]:
+    """Changes as they happen, after `since` (None: from now on), until the connection ends.
+
+    Raises ``Gap`` where the ELB cannot continue there, ``ElbError`` when it does not answer. Resume with
+    the sequence of the last record.
+    """
+    event = "message"
+    query = [] if since is None else [("since", str(since))]
+    async for line in elb.extension_lines("events", query):
+        field, _, value = line.decode().rstrip("\r\n").partition(":")
+        match field:
+            case "event":
+                event = value.strip()
+            case "data" if event == "change":
+                yield _decoded(value.encode(), Record)
+            case "data" if event == "gap":
+                raise Gap(_decoded(value.encode(), _Newest).sequence)
+
+
+class _Available(msgspec.Struct, frozen=True):
+    extensions: tuple[str, ...] = ()
+
+
+class _Newest(msgspec.Struct, frozen=True):
+    sequence: int
+
+
+def _of(certificate_id: str, what: str) -> str:
+    return f"certificates/{quote(certificate_id, safe='')}/{what}"
+
+
+def _part(answer: bytes, field: str, kind: type[T]) -> T:
+    try:
+        return _decoded(msgspec.json.decode(answer, type=dict[str, msgspec.Raw])[field], kind)
+    except (msgspec.DecodeError, KeyError):
+        raise ElbError(0, "BadAnswer", f"the answer holds no readable “{field}”") from None
+
+
+def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        raise ElbError(0, "BadAnswer", "an answer of the ELB cannot be read") from None
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

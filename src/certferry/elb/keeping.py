@@ -1,0 +1,222 @@
+"""Keeping an ELB's store: backup, restore, another sealing key. The commands of those names call it.
+
+A backup holds sealed secrets and never the key: each is worthless without the other, so they are
+written to different places. Each function raises ``Refused`` with what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from certferry import seal as seals
+from certferry.elb.home import lock_file, sealing_key, store_file
+from certferry.elb.store import schema, sealing
+from certferry.elb.store.database import (
+    StoreUnusable,
+    beside,
+    check_whole,
+    copy,
+    forget_log,
+    open_as_it_is,
+    open_database,
+    reading,
+)
+from certferry.seal import VARIABLE, Seal, SealError
+from certferry.settings import Refused
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store or a backup holds."""
+
+    certificates: int
+    secrets: int
+    """Sealed values, all opened to see that they do."""
+    keys: frozenset[str]
+    """Ids of the sealing keys that they need."""
+
+
+def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ) -> Kept:
+    """The store of `state` as of now in the new file `out`, and its key in `key_out`, if given.
+
+    Beside a running ELB, whose writers go on.
+    """
+    path = _existing(state)
+    for target in filter(None, (out, key_out)):
+        if target.exists():
+            raise Refused(f"{target} exists: a backup replaces nothing, choose another name.")
+    if key_out is not None and key_out.absolute().parent == out.absolute().parent:
+        raise Refused(
+            "Put the key into another directory than the backup: who has both has every private key."
+        )
+    with _refusals(), _opened(path) as engine:
+        seal = _seal(state, environ)
+        draft = out.with_name(f".{out.name}.{os.getpid()}")
+        try:
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            copy(engine, draft)
+            with _opened(draft) as saved:
+                kept = _kept(saved, seal, draft)
+            _durable(draft, out)
+        finally:
+            for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
+                left.unlink(missing_ok=True)
+        if key_out is not None:
+            _save_key(state, key_out, environ)
+    return kept
+
+
+def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ) -> Kept:
+    """Puts the backup `saved` in the place of the store of `state`, and `key` in the place of its key.
+
+    What was there stays beside it as ``….before-restore``. Nothing changes unless every secret opens.
+    """
+    if not saved.is_file():
+        raise Refused(f"There is no backup {saved}.")
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _refusals(), alone(state):
+        path, key_path = store_file(state), sealing_key(state)
+        seal = Seal.of_file(key) if key is not None else _seal(state, environ)
+        draft = path.with_name(f".{path.name}.restored")
+        try:
+            shutil.copyfile(saved, draft)
+            draft.chmod(0o600)
+            with _opened(draft, open_database) as engine:
+                kept = _kept(engine, seal, saved)
+                with engine.begin() as connection:
+                    # logins of that time may have been revoked since
+                    connection.execute(delete(schema.tokens))
+                forget_log(engine)
+            if path.exists():
+                _set_aside(path)
+            if key is not None:
+                if key_path.exists():
+                    key_path.replace(_before(key_path))
+                seals.install(key, key_path)
+            _durable(draft, path)
+        finally:
+            for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
+                left.unlink(missing_ok=True)
+    return kept
+
+
+def rotate_seal_key(state: Path, environ: Mapping[str, str] = os.environ) -> int:
+    """Seals everything under a new key, and forgets the old one; how many secrets were sealed anew.
+
+    Beside a running ELB too. With the key in the environment: under the first of the keys there.
+    """
+    path, key_path = _existing(state), sealing_key(state)
+    with _refusals(), _opened(path) as engine:
+        if environ.get(VARIABLE):
+            return sealing.seal_anew(engine, Seal.open_or_create(key_path, environ))
+        sealing.check_opens(engine, _seal(state, environ))  # before anything is touched
+        seals.with_new_key(key_path)
+        changed = sealing.seal_anew(engine, Seal.of_file(key_path))
+        seals.with_first_key_alone(key_path)
+        return changed
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """While no ELB runs on `state`, and none can start."""
+    descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Refused(f"The ELB runs on {state}: end it first, then restore.") from None
+    finally:
+        os.close(descriptor)
+
+
+def _existing(state: Path) -> Path:
+    path = store_file(state)
+    if not path.is_file():
+        raise Refused(f"There is no ELB's store in {state}: name its --state.")
+    return path
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (StoreUnusable, SealError) as reason:
+        raise Refused(str(reason)) from None
+    except SQLAlchemyError as error:
+        raise Refused(
+            f"The store cannot be read or written: {getattr(error, 'orig', error)}.", code=1
+        ) from None
+    except OSError as error:
+        raise Refused(
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.", code=1
+        ) from None
+
+
+@contextmanager
+def _opened(path: Path, how: Callable[[Path], Engine] = open_as_it_is) -> Iterator[Engine]:
+    engine = how(path)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _seal(state: Path, environ: Mapping[str, str]) -> Seal:
+    """The key that there is; unlike the ELB's start this makes none."""
+    if not environ.get(VARIABLE) and not sealing_key(state).exists():
+        raise SealError(
+            f"There is no sealing key: neither the file {sealing_key(state)} nor {VARIABLE}. Give the key that "
+            "belongs to this store."
+        )
+    return Seal.open_or_create(sealing_key(state), environ)
+
+
+def _kept(engine: Engine, seal: Seal, path: Path) -> Kept:
+    check_whole(engine, path)
+    with reading(engine).connect() as connection:
+        certificates = connection.execute(select(func.count()).select_from(schema.certificates)).scalar()
+    return Kept(
+        certificates=int(certificates or 0),
+        secrets=sealing.check_opens(engine, seal),
+        keys=sealing.keys_needed(engine),
+    )
+
+
+def _save_key(state: Path, key_out: Path, environ: Mapping[str, str]) -> None:
+    if environ.get(VARIABLE):
+        raise Refused(f"The key is in {VARIABLE}, not in a file: keep a copy of that one.")
+    seals.install(sealing_key(state), key_out)
+
+
+def _set_aside(path: Path) -> None:
+    with _opened(path) as engine:
+        forget_log(engine)
+    path.replace(_before(path))
+    for left in beside(path):
+        left.unlink(missing_ok=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(path.name + ".before-restore")
+
+
+def _durable(draft: Path, path: Path) -> None:
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,170 @@
+"""The audit log: who changed what, and which certificate was there before and after. Never a key.
+
+The store appends to it in the transaction of each write; the API reads it by page and as a stream.
+Its ids are the sequence of events: with one writer they are in the order of the commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, insert, select
+
+from certferry.core.model import domain_names
+from certferry.elb.identity.actor import Actor
+from certferry.elb.store import schema
+from certferry.elb.store.database import reading
+from certferry.elb.store.world import Row
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write says of itself beyond what changed; of a certificate's change alone."""
+
+    verb: str | None = None
+    """Instead of create, update or delete."""
+    reason: str | None = None
+    via: str | None = None
+    """How a new content came; None: by create or put."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One record, as it is told."""
+
+    sequence: int
+    at: datetime
+    user: str
+    role: str
+    verb: str
+    kind: str
+    resource_id: str
+    name: str
+    fingerprint: str | None
+    previous_fingerprint: str | None
+    request_id: str
+    reason: str | None
+    fields: list[str]
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records; None does not matter."""
+
+    project_id: str
+    object_id: str | None = None
+    host: str | None = None
+    from_instant: datetime | None = None
+    after: int = 0
+    """The sequence after which to begin."""
+    limit: int = 100
+
+
+def append(
+    connection: Connection,
+    actor: Actor,
+    request_id: str,
+    at: datetime,
+    change: tuple[Row | None, Row | None],
+    note: Note,
+) -> None:
+    """Records one change (before, after)."""
+    before, after = change
+    row = after or before
+    assert row is not None
+    verb = "create" if before is None else "delete" if after is None else "update"
+    special = row.kind == "certificate"
+    sequence = connection.execute(
+        _INSERT,
+        {
+            "at": at,
+            "actor": actor.name,
+            "role": actor.role,
+            "request_id": request_id,
+            "project_id": row.project_id,
+            "action": (special and note.verb) or verb,
+            "kind": row.kind,
+            "object_id": row.id,
+            "name": str(row.data.get("name") or "")[:255],
+            "fields": sorted(_differing(before, after)),
+            "fingerprint": _fingerprint(after),
+            "previous_fingerprint": _fingerprint(before),
+            "reason": note.reason if special else None,
+        },
+    ).inserted_primary_key
+    assert sequence is not None
+    if names := _names(before) | _names(after):
+        connection.execute(_INSERT_NAME, [{"audit_id": sequence[0], "name": n} for n in sorted(names)])
+
+
+def search(engine: Engine, wanted: Search) -> list[Entry]:
+    """At most ``wanted.limit`` records, the oldest first."""
+    table = schema.audit
+    query = select(table).where(table.c.project_id == wanted.project_id, table.c.id > wanted.after)
+    if wanted.object_id is not None:
+        query = query.where(table.c.object_id == wanted.object_id)
+    if wanted.from_instant is not None:
+        query = query.where(table.c.at >= wanted.from_instant)
+    if wanted.host is not None:
+        of_host = select(schema.audit_names.c.audit_id).where(
+            schema.audit_names.c.name.in_(_answering(wanted.host))
+        )
+        query = query.where(table.c.id.in_(of_host))
+    with reading(engine).connect() as connection:
+        found = connection.execute(query.order_by(table.c.id).limit(wanted.limit)).mappings()
+        return [_entry(row) for row in found]
+
+
+def newest(engine: Engine) -> int:
+    """The sequence of the last record; 0 when there is none."""
+    with reading(engine).connect() as connection:
+        return int(connection.execute(select(func.max(schema.audit.c.id))).scalar() or 0)
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        sequence=row["id"],
+        at=row["at"],
+        user=row["actor"],
+        role=row["role"],
+        verb=row["action"],
+        kind=row["kind"],
+        resource_id=row["object_id"],
+        name=row["name"] or "",
+        fingerprint=row["fingerprint"],
+        previous_fingerprint=row["previous_fingerprint"],
+        request_id=row["request_id"],
+        reason=row["reason"],
+        fields=row["fields"],
+    )
+
+
+def _differing(before: Row | None, after: Row | None) -> Iterator[str]:
+    if before is None or after is None:
+        return
+    for field in after.data.keys() | before.data.keys():
+        if before.data.get(field) != after.data.get(field):
+            yield field
+    if before.content is not after.content:
+        yield "certificate"
+
+
+def _fingerprint(row: Row | None) -> str | None:
+    return row.content.chain.fingerprint if row is not None and row.content is not None else None
+
+
+def _names(row: Row | None) -> set[str]:
+    if row is None or row.content is None:
+        return set()
+    return {name[:255] for name in (*row.content.chain.names, *domain_names(row.data["domain"]))}
+
+
+def _answering(host: str) -> tuple[str, ...]:
+    """The names of certificates that answer for `host`: itself and the wildcard over it."""
+    host = host.lower().rstrip(".")
+    _, _, parent = host.partition(".")
+    return (host, f"*.{parent}") if parent and not host.startswith("*.") else (host,)
+
+
+_INSERT: Final = insert(schema.audit)
+_INSERT_NAME: Final = insert(schema.audit_names)

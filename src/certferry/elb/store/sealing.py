@@ -1,0 +1,86 @@
+"""The sealing key of a store: whether it opens everything, and another in its place.
+
+``certferry rotate-seal-key``, ``backup`` and ``restore`` call it, also beside a running ELB: that one
+looks at the key file before it seals and where a key is unknown to it, and both lock the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Select, select, update
+
+from certferry.elb.identity.users import secret_purpose
+from certferry.elb.store import schema
+from certferry.elb.store.database import forget_log, reading
+from certferry.elb.store.versions import key_purpose
+from certferry.seal import Seal, key_of
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of sealed values, and what each value is bound to."""
+
+    column: Any
+    purpose: Callable[[Any], str]
+
+
+_VERSIONS, _CREDENTIALS = schema.certificate_versions, schema.credentials
+SEALED = (
+    Sealed(column=_VERSIONS.c.sealed_key, purpose=lambda row: key_purpose(row.certificate_id, row.version)),
+    Sealed(column=_CREDENTIALS.c.sealed_secret, purpose=lambda row: secret_purpose(row.access_key)),
+)
+"""Everything in the store that is sealed."""
+
+
+def keys_needed(engine: Engine) -> frozenset[str]:
+    """The ids of the keys under which something in the store is sealed."""
+    with reading(engine).connect() as connection:
+        return frozenset(
+            key_of(blob)
+            for it in SEALED
+            for (blob,) in connection.execute(select(it.column).where(it.column.is_not(None)))
+        )
+
+
+def check_opens(engine: Engine, seal: Seal) -> int:
+    """How many secrets `seal` opened. Raises ``SealError`` at the first that it does not."""
+    opened = 0
+    with reading(engine).connect() as connection:
+        for it in SEALED:
+            for row in connection.execute(_rows(it)):
+                seal.unseal(getattr(row, it.column.name), it.purpose(row))
+                opened += 1
+    return opened
+
+
+def seal_anew(engine: Engine, seal: Seal) -> int:
+    """Seals everything under the key of `seal` that seals now, in one transaction; how much that was.
+
+    Raises ``SealError`` where something does not open; then nothing has changed.
+    """
+    with engine.begin() as connection:
+        changed = sum(_column(connection, it, seal) for it in SEALED)
+    forget_log(engine)
+    return changed
+
+
+def _column(connection: Connection, it: Sealed, seal: Seal) -> int:
+    table, name = it.column.table, it.column.name
+    keys = list(table.primary_key.columns)
+    changed = 0
+    for row in connection.execute(_rows(it)).all():
+        blob, purpose = getattr(row, name), it.purpose(row)
+        if key_of(blob) == seal.current:
+            continue
+        where = [column == getattr(row, column.name) for column in keys]
+        fresh = seal.seal(seal.unseal(blob, purpose), purpose)
+        connection.execute(update(table).where(*where).values({name: fresh}))
+        changed += 1
+    return changed
+
+
+def _rows(it: Sealed) -> Select[Any]:
+    # no further columns: a backup may have an older schema
+    return select(*it.column.table.primary_key.columns, it.column).where(it.column.is_not(None))

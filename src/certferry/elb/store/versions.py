@@ -1,0 +1,134 @@
+"""The contents that a certificate has and had: added by each write, the oldest forgotten, read for a rollback.
+
+The store calls it. A key is sealed for its certificate and version before it gets here as bytes of a
+row, and a row moved elsewhere does not open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
+
+from certferry.core.pem import PrivateKey, parse_chain
+from certferry.elb.store import schema
+from certferry.elb.store.database import reading
+from certferry.elb.store.world import Content, Row
+from certferry.seal import Seal
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One content, without its key."""
+
+    number: int
+    fingerprint: str
+    digest: str
+    not_before: datetime
+    not_after: datetime
+    domains: tuple[str, ...]
+    created_at: datetime
+    user: str
+    via: str
+    request_id: str
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who writes a content, when and how."""
+
+    user: str
+    at: datetime
+    via: str
+    request_id: str
+
+
+def add(connection: Connection, row: Row, origin: Origin, seal: Seal, keep: int) -> None:
+    """Stores the content of `row`, and forgets all but the last `keep`."""
+    content = row.content
+    assert content is not None
+    key = content.key
+    connection.execute(
+        _INSERT,
+        {
+            "certificate_id": row.id,
+            "version": content.version,
+            "digest": content.chain.digest,
+            "fingerprint": content.chain.fingerprint,
+            "not_before": content.chain.not_before,
+            "not_after": content.chain.not_after,
+            "certificate": content.chain.pem,
+            "sealed_key": seal.seal(key.reveal().encode(), key_purpose(row.id, content.version))
+            if key
+            else None,
+            "actor": origin.user,
+            "created_at": origin.at,
+            "via": origin.via,
+            "request_id": origin.request_id,
+        },
+    )
+    oldest = content.version - keep
+    if oldest > 0:
+        connection.execute(_FORGET, {"of": row.id, "oldest": oldest})
+
+
+def listed(engine: Engine, certificate_id: str) -> list[Version]:
+    """The kept contents, newest first."""
+    table = schema.certificate_versions
+    query = select(table).where(table.c.certificate_id == certificate_id).order_by(table.c.version.desc())
+    with reading(engine).connect() as connection:
+        return [_version(row) for row in connection.execute(query).mappings()]
+
+
+def content(engine: Engine, seal: Seal, certificate_id: str, number: int) -> Content | None:
+    """One kept content with its key; None when it is not kept."""
+    table = schema.certificate_versions
+    query = select(table).where(table.c.certificate_id == certificate_id, table.c.version == number)
+    with reading(engine).connect() as connection:
+        row = connection.execute(query).mappings().first()
+    return None if row is None else opened(row, seal)
+
+
+def oldest(connection: Connection) -> Mapping[str, int]:
+    """The number of the oldest kept content by certificate."""
+    table = schema.certificate_versions
+    query = select(table.c.certificate_id, func.min(table.c.version)).group_by(table.c.certificate_id)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def opened(row: Any, seal: Seal) -> Content:
+    """The content in `row`. Raises ``SealError`` with the wrong key."""
+    chain = parse_chain(row["certificate"])
+    key = None
+    if row["sealed_key"] is not None:
+        purpose = key_purpose(row["certificate_id"], row["version"])
+        key = PrivateKey(seal.unseal(row["sealed_key"], purpose).decode(), chain.spki)
+    return Content(version=row["version"], chain=chain, key=key)
+
+
+def key_purpose(certificate_id: str, version: int) -> str:
+    """What the sealed key of one version is bound to."""
+    return f"certificate:{certificate_id}:{version}"
+
+
+def _version(row: Any) -> Version:
+    return Version(
+        number=row["version"],
+        fingerprint=row["fingerprint"],
+        digest=row["digest"],
+        not_before=row["not_before"],
+        not_after=row["not_after"],
+        domains=parse_chain(row["certificate"]).names,
+        created_at=row["created_at"],
+        user=row["actor"],
+        via=row["via"] or ("create" if row["version"] == 1 else "put"),
+        request_id=row["request_id"] or "",
+    )
+
+
+_INSERT: Final = insert(schema.certificate_versions)
+_FORGET: Final = delete(schema.certificate_versions).where(
+    schema.certificate_versions.c.certificate_id == bindparam("of"),
+    schema.certificate_versions.c.version <= bindparam("oldest"),
+)

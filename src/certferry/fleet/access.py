@@ -1,0 +1,87 @@
+"""One cluster: clients of its Kubernetes API and of its ELB, made when somebody wants to enter.
+
+Called by whoever works on a cluster. Files are read then and not before, so that one cluster whose
+kubeconfig is gone harms no other. It knows no request.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from certferry.elb import clouds
+from certferry.elb.client import ElbClient
+from certferry.elb.credentials import Credentials
+from certferry.kube import kubeconfig
+from certferry.kube.client import KubeClient
+from certferry.settings import ClusterSettings, ElbPlace, Refused, RoleAccess
+
+Role = Literal["reader", "member", "admin"]
+
+
+class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How a cluster and its ELB are entered."""
+
+    name: str
+    kubeconfig: Path | None = None
+    """None: the service account of the Pod that we run in."""
+    context: str | None = None
+    elb_place: ElbPlace = ElbPlace()
+    class_name: str = "cce"
+    default_loadbalancer: str | None = None
+    roles: dict[Role, RoleAccess] = {}
+    """Empty: everybody enters with the cluster's own credential."""
+
+    def kube(self, role: Role | None = None, impersonate: str | None = None) -> KubeClient:
+        """A client (an asynchronous context manager) with the credential of `role`.
+
+        `impersonate`: the person it is for, told to the API where the role's settings say so.
+        Raises ``Refused`` for a role that has no access here, and ``KubeconfigError``.
+        """
+        entry = self._entry(role)
+        file, context = self.kubeconfig, self.context
+        if entry.kubeconfig:
+            file, context = entry.kubeconfig, entry.context
+        elif entry.context:
+            context = entry.context
+        access = kubeconfig.load(file, context) if file else kubeconfig.in_cluster()
+        return KubeClient(access, impersonate if entry.impersonate else None)
+
+    def elb(self, credentials: Credentials | None = None) -> ElbClient:
+        """A client (an asynchronous context manager) as the settings say, or with other `credentials`.
+
+        Raises ``CredentialsError`` and ``Refused``.
+        """
+        found = clouds.site(self.elb_place) if credentials else clouds.find(self.elb_place)
+        tls = _trust(found.ca) if found.ca else None
+        return ElbClient(found.url, credentials or found.credentials, tls)
+
+    def _entry(self, role: Role | None) -> RoleAccess:
+        if role is None or not self.roles:
+            return RoleAccess()
+        if role not in self.roles:
+            raise Refused(f"The settings of cluster “{self.name}” give role “{role}” no access.")
+        return self.roles[role]
+
+
+def access(settings: ClusterSettings) -> ClusterAccess:
+    """From an entry of the settings file."""
+    return ClusterAccess(
+        name=settings.name,
+        kubeconfig=settings.kubeconfig,
+        context=settings.context,
+        elb_place=settings.elb,
+        class_name=settings.class_name,
+        default_loadbalancer=settings.default_loadbalancer,
+        roles=settings.roles,
+    )
+
+
+def _trust(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None

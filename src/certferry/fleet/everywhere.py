@@ -1,0 +1,53 @@
+"""The same question to every cluster at once; one that does not answer holds up none of the others.
+
+The console's and the command line's lists over several clusters come from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from certferry.elb.client import CredentialsError, ElbError
+from certferry.fleet.access import ClusterAccess
+from certferry.fleet.file import Fleet
+from certferry.kube.client import KubeError
+from certferry.kube.kubeconfig import KubeconfigError
+from certferry.settings import Refused
+
+T = TypeVar("T")
+
+DEADLINE: Final = 10.0
+"""Seconds that one cluster may take."""
+
+_TROUBLES: Final = (KubeError, ElbError, KubeconfigError, CredentialsError, Refused, OSError)
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What one cluster said: a value, or why there is none."""
+
+    cluster: str
+    value: T | None = None
+    trouble: str | None = None
+
+
+async def gather(
+    fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]], deadline: float = DEADLINE
+) -> list[Answer[T]]:
+    """`ask` each cluster, all at the same time; the answers in the order of the file."""
+    return list(await asyncio.gather(*(_ask(cluster, ask, deadline) for cluster in fleet.clusters)))
+
+
+async def _ask(
+    cluster: ClusterAccess, ask: Callable[[ClusterAccess], Awaitable[T]], deadline: float
+) -> Answer[T]:
+    try:
+        async with asyncio.timeout(deadline):
+            return Answer(cluster=cluster.name, value=await ask(cluster))
+    except TimeoutError:
+        return Answer(cluster=cluster.name, trouble=f"no answer within {deadline:g} s")
+    except _TROUBLES as error:
+        return Answer(cluster=cluster.name, trouble=str(error))

@@ -1,0 +1,85 @@
+"""Where the settings file is, and which clusters it names.
+
+``--config`` and CERTFERRY_CONFIG come first, then the user's own file, then the one that
+`certferry up` writes into its state directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from certferry.fleet.access import ClusterAccess, access
+from certferry.settings import ControllerSettings, ElbPlace, Refused, clusters, state_default
+
+NAME = "certferry.yaml"
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """All clusters, in the order of the file."""
+
+    clusters: tuple[ClusterAccess, ...]
+    file: Path
+
+    def cluster(self, name: str | None = None) -> ClusterAccess:
+        """The one called `name`; without a name the only one. Raises ``Refused``."""
+        named = ", ".join(f"“{c.name}”" for c in self.clusters)
+        if name is None or not name:
+            if len(self.clusters) == 1:
+                return self.clusters[0]
+            raise Refused(f"{self.file} has several clusters: choose one of {named} with --cluster.")
+        for cluster in self.clusters:
+            if cluster.name == name:
+                return cluster
+        raise Refused(f"{self.file} has no cluster “{name}”, but {named}.")
+
+
+def read(config: Path | None = None, state: Path | None = None) -> Fleet:
+    """The clusters of the settings file. `state`: a directory that the user named. Raises ``Refused``."""
+    file = locate(config, state, os.environ)
+    if file is None:
+        raise Refused(
+            "No settings file names a cluster: start `certferry up`, or name a file with --config "
+            "that has “clusters” (docs/clusters.md)."
+        )
+    found = tuple(access(settings) for settings in clusters(file))
+    if not found:
+        raise Refused(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
+    return Fleet(clusters=found, file=file)
+
+
+def one(settings: ControllerSettings, config: Path | None) -> ClusterAccess:
+    """The cluster that a controller works for: as its own settings say, else an entry of the file.
+
+    Raises ``Refused``.
+    """
+    if not settings.elb_url and not settings.elb_credentials:
+        return read(config).cluster(settings.cluster)
+    place = ElbPlace(
+        url=settings.elb_url,
+        credentials_file=Path(settings.elb_credentials) if settings.elb_credentials else None,
+        ca=Path(settings.elb_ca) if settings.elb_ca else None,
+    )
+    return ClusterAccess(
+        name=settings.cluster_name or settings.cluster,
+        kubeconfig=Path(settings.kubeconfig) if settings.kubeconfig else None,
+        context=settings.context,
+        elb_place=place,
+    )
+
+
+def locate(config: Path | None, state: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file, None where there is none; a file that was named must be there."""
+    if config or environ.get("CERTFERRY_CONFIG"):
+        return (config or Path(environ["CERTFERRY_CONFIG"])).expanduser()
+    return next((file for file in _places(state, environ) if file.is_file()), None)
+
+
+def _places(state: Path | None, environ: Mapping[str, str]) -> Iterable[Path]:
+    if state is not None:  # who names a directory means that one
+        yield state.expanduser() / NAME
+    yield Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "certferry" / NAME
+    yield state_default(environ) / NAME

@@ -1,0 +1,158 @@
+"""Objects that are asked for one by one, by name: for who may not list them.
+
+``kube.cache`` makes one for Secrets where the controller may only ``get`` and ``watch`` those that
+Ingresses name. One watch per object: a connection each. An object that may not be read is absent, and
+absence deletes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, Generic
+
+import structlog
+
+from certferry.core.objects import Name
+from certferry.kube.client import Kind, KubeClient, KubeError, Object
+from certferry.kube.informer import FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, V
+
+_log = structlog.get_logger()
+
+PARALLEL: Final = 32
+"""Objects asked for at a time."""
+
+
+class NamedInformer(Generic[V]):
+    """The objects that were last ``want``-ed, current while ``run`` runs."""
+
+    def __init__(
+        self, client: KubeClient, kind: Kind, parse: Callable[[Object], V], changed: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._parse = parse
+        self._changed = changed
+        self._wanted: frozenset[Name] = frozenset()
+        self._asked: set[Name] = set()
+        self._found: dict[Name, tuple[str, V]] = {}
+        self._troubles: dict[Name, str] = {}
+        self._snapshot: Mapping[Name, V] | None = None
+        self._moved = asyncio.Event()
+        self._turn = asyncio.Semaphore(PARALLEL)
+
+    @property
+    def synced(self) -> bool:
+        """Whether each one was asked for at least once."""
+        return self._wanted <= self._asked
+
+    @property
+    def trouble(self) -> str | None:
+        """Why one of them is not current. That one may not be read is no trouble of ours."""
+        return next((self._troubles[name] for name in sorted(self._troubles)), None)
+
+    @property
+    def values(self) -> Mapping[Name, V]:
+        """The objects now; the same mapping as long as nothing changes."""
+        if self._snapshot is None:
+            self._snapshot = MappingProxyType({name: value for name, (_, value) in self._found.items()})
+        return self._snapshot
+
+    def get(self, name: Name) -> V | None:
+        """The object called `name`, if there is one."""
+        found = self._found.get(name)
+        return found[1] if found else None
+
+    def want(self, names: Iterable[Name]) -> None:
+        """Keep these current, and no others."""
+        wanted = frozenset(names)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._moved.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        tasks: dict[Name, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for name in tasks.keys() - self._wanted:
+                    tasks.pop(name).cancel()
+                    self._forget(name)
+                for name in self._wanted - tasks.keys():
+                    tasks[name] = asyncio.get_running_loop().create_task(self._follow(name))
+                await self._moved.wait()
+                self._moved.clear()
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    def _forget(self, name: Name) -> None:
+        self._asked.discard(name)
+        self._troubles.pop(name, None)
+        self._found.pop(name, None)
+        self._snapshot = None
+
+    async def _follow(self, name: Name) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._ask(name)
+                await self._watch(name)
+                pause = FIRST_PAUSE
+            except KubeError as error:
+                self._answered(name, str(error) if error.retryable and error.reason != "Cut" else None)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _ask(self, name: Name) -> None:
+        try:
+            async with self._turn:
+                self._put(name, await self._client.get(self._kind, name.name, name.namespace))
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            self._gone(name)
+        self._answered(name, None)
+
+    async def _watch(self, name: Name) -> None:
+        seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - so that watches do not all end at once
+        # Without a version the watch begins with the object as it is: its own version may be too old.
+        async for event in self._client.watch(
+            self._kind, "", seconds, name.namespace, f"metadata.name={name.name}"
+        ):
+            if event.type in ("ADDED", "MODIFIED"):
+                self._put(name, event.object)
+            elif event.type == "DELETED":
+                self._gone(name)
+
+    def _put(self, name: Name, item: Object) -> None:
+        version = str(item["metadata"].get("resourceVersion", ""))
+        present = self._found.get(name)
+        if name not in self._wanted or (present is not None and present[0] == version):
+            return
+        try:
+            value = self._parse(item)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.warning("object not understood", object=str(name), error=type(error).__name__)
+            return
+        self._found[name] = (version, value)
+        self._snapshot = None
+        self._changed()
+
+    def _gone(self, name: Name) -> None:
+        if self._found.pop(name, None) is not None:
+            self._snapshot = None
+            self._changed()
+
+    def _answered(self, name: Name, trouble: str | None) -> None:
+        known, before = name in self._asked, self._troubles.get(name)
+        self._asked.add(name)
+        if trouble is None:
+            self._troubles.pop(name, None)
+        else:
+            self._troubles[name] = trouble
+        if not known or before != trouble:
+            self._changed()

@@ -1,0 +1,124 @@
+"""Sets of field paths, as ``metadata.managedFields`` writes them (FieldsV1).
+
+A set is a tree of path elements (``f:name``, ``k:{"port":80}``, ``v:"value"``); a node that is itself in
+the set has a ``.``. `structured` makes them from objects, `managed` reckons with them. Nothing here
+changes its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Set = dict[str, Any]
+"""From path elements to sets; ``.`` stands for the node itself."""
+
+_SELF = "."
+
+
+def leaf() -> Set:
+    """The set of the root alone."""
+    return {_SELF: {}}
+
+
+def read(fields: Any) -> Set:
+    """The set that FieldsV1 writes. Raises ``ValueError`` when it is none."""
+    if not isinstance(fields, dict):
+        raise ValueError("fieldsV1 is no object")
+    found: Set = {}
+    for element, inner in fields.items():
+        if element == _SELF:
+            found[_SELF] = {}
+        elif element[:2] in ("f:", "k:", "v:", "i:"):
+            found[element] = read(inner) or leaf()
+        else:
+            raise ValueError(f"{element!r} is no path element")
+    return found
+
+
+def write(found: Set) -> dict[str, Any]:
+    """FieldsV1 for a set: sorted, and a leaf is empty."""
+    return {
+        element: {} if inner == leaf() or element == _SELF else write(inner)
+        for element, inner in sorted(found.items())
+    }
+
+
+def union(one: Set, other: Set) -> Set:
+    """What is in either."""
+    shared = {e: union(one[e], other[e]) for e in one.keys() & other.keys()}
+    return one | other | shared
+
+
+def intersection(one: Set, other: Set) -> Set:
+    """What is in both."""
+    found = {e: intersection(one[e], other[e]) for e in one.keys() & other.keys()}
+    return {e: inner for e, inner in found.items() if inner or e == _SELF}
+
+
+def difference(one: Set, other: Set) -> Set:
+    """What is in `one` and not in `other`."""
+    found: Set = {}
+    for element, inner in one.items():
+        if element not in other:
+            found[element] = inner
+        elif element != _SELF and (rest := difference(inner, other[element])):
+            found[element] = rest
+    return found
+
+
+def without(one: Set, roots: Set) -> Set:
+    """`one` without what `roots` names and everything below."""
+    found: Set = {}
+    for element, inner in one.items():
+        below = roots.get(element)
+        if below is None:
+            found[element] = inner
+        elif _SELF not in below and (rest := without(inner, below)):
+            found[element] = rest
+    return found
+
+
+def of_paths(*paths: str) -> Set:
+    """The set of these paths of plain fields: ``metadata.name``."""
+    found: Set = {}
+    for path in paths:
+        at = found
+        for part in path.split("."):
+            at = at.setdefault(f"f:{part}", {})
+        at[_SELF] = {}
+    return found
+
+
+def has(found: Set, element: str) -> bool:
+    """Whether `element` itself is in the set."""
+    return _SELF in found.get(element, ())
+
+
+def below(found: Set, element: str) -> Set:
+    """The set of what is below `element`."""
+    return {e: inner for e, inner in found.get(element, {}).items() if e != _SELF}
+
+
+def paths(found: Set, prefix: str = "") -> Iterator[str]:
+    """The paths in the set as error texts write them, those of a level before those below it."""
+    elements = sorted(e for e in found if e != _SELF)
+    for element in elements:
+        if has(found, element):
+            yield prefix + _shown(element)
+    for element in elements:
+        yield from paths(found[element], prefix + _shown(element))
+
+
+def _shown(element: str) -> str:
+    kind, text = element[0], element[2:]
+    if kind == "f":
+        return f".{text}"
+    if kind == "k":
+        return "[" + ",".join(f"{k}={_plain(v)}" for k, v in json.loads(text).items()) + "]"
+    return f"[={_plain(json.loads(text))}]" if kind == "v" else f"[{text}]"
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,22 @@
+"""``certferry.yaml`` in the state directory: how the command line and the console find this system.
+
+``starting`` writes it before the programs need it. Paths in it are relative to itself, so that a state
+directory can be moved; it holds no credential.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+from certferry.files import write
+from certferry.up.home import Home
+from certferry.up.parts import CLUSTER
+
+_HEAD = "# Written by `certferry up` at each start. Your own settings belong into a file for --config.\n"
+
+
+def keep(home: Home, elb_url: str) -> None:
+    """Write the file. Raises OSError."""
+    elb = {"url": elb_url, "credentials_file": home.admin_credentials.name}
+    cluster = {"name": CLUSTER, "kubeconfig": home.kubeconfig.name, "elb": elb}
+    write(home.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from certferry.elb import extensions
+from certferry.elb.extensions import Gap, Record
+from certferry.elb.home import store_file
+from tests.certs import Pair, authority
+from tests.elb.api.server import Elb, another, connected, send
+
+
+def content(pair: Pair) -> dict[str, str]:
+    return {"certificate": pair.certificate, "private_key": pair.key}
+
+
+async def told(elb: Elb, **filters: Any) -> list[Record]:
+    async with connected(elb.admin) as client:
+        return [record async for record in extensions.audit(client, **filters)]
+
+
+async def test_the_log_is_found_by_certificate_host_and_time(own: Elb) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    wide = own.admin.make("certificate", name="wide", **content(authority().issue("*.a.example")))["id"]
+    named = own.admin.make("certificate", domain="B.example", **content(authority().issue("x.example")))["id"]
+    own.admin.make("loadbalancer", name="lb")
+    assert [r.name for r in await told(own, host="shop.a.example")] == ["wide"]
+    assert [r.resource_id for r in await told(own, host="b.example")] == [named]
+    assert await told(own, host="deep.shop.a.example") == [], "a wildcard is one label"
+    assert [r.resource_id for r in await told(own, certificate=wide)] == [wide]
+    everything = await told(own, since=before)
+    assert [r.kind for r in everything] == ["certificate", "certificate", "loadbalancer"]
+    assert await told(own, since=everything[1].sequence) == everything[2:]
+    assert await told(own, since=datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+def test_the_log_comes_in_pages_and_refuses_nonsense(own: Elb) -> None:
+    for _ in range(5):
+        own.admin.make("loadbalancer")
+    first = own.admin.extension("GET", "/audit", query="limit=2").body
+    second = own.admin.extension("GET", "/audit", query=f"limit=2&marker={first['next']}").body
+    last = own.admin.extension("GET", "/audit", query=f"limit=2&marker={second['next']}").body
+    sequences = [r["sequence"] for page in (first, second, last) for r in page["records"]]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) == 5
+    assert last["next"] is None
+    for query in ("limit=x", "limit=1001", "since=yesterday", "marker=-1", "host=a&host=b"):
+        assert own.admin.extension("GET", "/audit", query=query).status == 400, query
+
+
+def test_a_certificates_fall_is_told_too(own: Elb) -> None:
+    made = own.admin.make("certificate", **content(authority().issue("a.example")))["id"]
+    own.admin("DELETE", f"/certificates/{made}")
+    created, deleted = own.admin.extension("GET", "/audit", query="host=a.example").body["records"]
+    assert (created["verb"], deleted["verb"]) == ("create", "delete")
+    assert deleted["previous_fingerprint"] == created["fingerprint"]
+    assert deleted["fingerprint"] is None
+    assert (deleted["user"], deleted["role"]) == ("admin", "admin")
+
+
+def test_nothing_changes_or_deletes_the_log(own: Elb) -> None:
+    own.admin.make("certificate", **content(authority().issue("a.example")))
+    with sqlite3.connect(store_file(own.settings.state)) as database:
+        for statement in (
+            "DELETE FROM audit",
+            "UPDATE audit SET actor = 'nobody'",
+            "DELETE FROM audit_names",
+        ):
+            with pytest.raises(sqlite3.DatabaseError, match="append-only"):
+                database.execute(statement)
+
+
+async def test_events_come_as_they_happen_and_resume(own: Elb) -> None:
+    first = own.admin.make("loadbalancer", name="first")["id"]
+    async with connected(own.admin) as client, asyncio.timeout(20):
+        async with aclosing(extensions.events(client, since=0)) as stream:
+            record = await anext(stream)
+            assert (record.resource_id, record.verb) == (first, "create")
+            await asyncio.to_thread(own.admin.make, "loadbalancer", name="second")
+            second = await anext(stream)
+            assert second.name == "second"
+        await asyncio.to_thread(own.admin.make, "loadbalancer", name="third")
+        async with aclosing(extensions.events(client, since=second.sequence)) as stream:
+            assert (await anext(stream)).name == "third", "what happened in between is not lost"
+
+
+async def test_events_from_now_on_leave_out_the_past(own: Elb) -> None:
+    own.admin.make("loadbalancer", name="past")
+    async with connected(own.admin) as client, asyncio.timeout(20):
+        lines = client.extension_lines("events", [])
+        async with aclosing(lines):
+            assert (await anext(lines)).startswith(b": connected")
+            await asyncio.to_thread(own.admin.make, "loadbalancer", name="new")
+            seen = b""
+            while b"data:" not in seen:
+                seen += await anext(lines)
+    assert b'"new"' in seen
+    assert b'"past"' not in seen
+
+
+async def test_a_reader_from_another_history_is_told_of_the_gap(own: Elb) -> None:
+    own.admin.make("loadbalancer")
+    async with connected(own.admin) as client, asyncio.timeout(20):
+        with pytest.raises(Gap) as gap:
+            await anext(extensions.events(client, since=4711))
+    assert gap.value.sequence == 1
+
+
+def test_events_are_for_users_of_the_project(own: Elb) -> None:
+    path = f"/v3/{own.admin.project_id}/certferry/events"
+    assert send(own.origin, "GET", path).status == 401
+    other = f"/v3/{'0' * 32}/certferry/events"
+    assert send(own.origin, "GET", other, headers=own.admin.signed("GET", other)).status == 403
+    assert own.admin.extension("GET", "/events", query="since=x").status == 400
+    assert another(own, "eve", "reader").extension("GET", "/audit").status == 200

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from certferry.elb import keeping
+from certferry.elb.home import sealing_key, store_file
+from certferry.seal import VARIABLE, SealError
+from certferry.settings import Refused
+from tests.certs import Pair, authority
+from tests.elb.api.server import Api, Elb, Reply, serving, settings_in, stored
+
+NOWHERE: dict[str, str] = {}
+"""An environment without a key."""
+
+
+def content(pair: Pair) -> dict[str, str]:
+    return {"certificate": pair.certificate, "private_key": pair.key}
+
+
+def put(api: Api, identifier: str, pair: Pair) -> Reply:
+    return api("PUT", f"/certificates/{identifier}", {"certificate": content(pair)})
+
+
+def everything(api: Api) -> Any:
+    return [api("GET", f"/{name}").body[name] for name in ("certificates", "listeners", "loadbalancers")]
+
+
+def furnish(api: Api) -> str:
+    made = api.make("certificate", domain="a.example", **content(authority().issue("a.example")))["id"]
+    lb = api.make("loadbalancer")["id"]
+    api.make(
+        "listener", loadbalancer_id=lb, protocol="HTTPS", protocol_port=443, default_tls_container_ref=made
+    )
+    return str(made)
+
+
+def keys_in(state: Path) -> list[str]:
+    return sealing_key(state).read_text().split()
+
+
+def test_a_backup_of_a_running_elb_is_restored_elsewhere(own: Elb, tmp_path: Path) -> None:
+    identifier = furnish(own.admin)
+    before = everything(own.admin)
+    (tmp_path / "safe").mkdir()
+    saved, key = tmp_path / "saved.db", tmp_path / "safe" / "key"
+    kept = keeping.backup(own.settings.state, saved, key, NOWHERE)
+    assert (kept.certificates, kept.secrets) == (1, 3), "a key, and two secret keys"
+    put(own.admin, identifier, authority().issue("a.example"))
+    assert everything(own.admin) != before, "it goes on"
+
+    other = settings_in(tmp_path / "other")
+    restored = keeping.restore(saved, other.state, key, NOWHERE)
+    assert restored == kept
+    with serving(other) as elb:
+        assert everything(elb.admin) == before
+        assert put(elb.admin, identifier, authority().issue("a.example")).status == 200
+    assert saved.stat().st_mode & 0o777 == key.stat().st_mode & 0o777 == 0o600
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"saved.db"}, "nothing is left over"
+
+
+def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with serving(settings) as elb:
+        identifier = furnish(elb.admin)
+        before = everything(elb.admin)
+        keeping.backup(settings.state, tmp_path / "saved.db", None, NOWHERE)
+        put(elb.admin, identifier, authority().issue("a.example"))
+        after = everything(elb.admin)
+        with pytest.raises(Refused, match="end it first"):
+            keeping.restore(tmp_path / "saved.db", settings.state, None, NOWHERE)
+    keeping.restore(tmp_path / "saved.db", settings.state, None, NOWHERE)
+    with serving(settings) as elb:
+        assert everything(elb.admin) == before
+    keeping.restore(
+        store_file(settings.state).with_name("elb.db.before-restore"), settings.state, None, NOWHERE
+    )
+    with serving(settings) as elb:
+        assert everything(elb.admin) == after
+
+
+def test_a_backup_alone_holds_no_secret_and_opens_with_its_key_only(own: Elb, tmp_path: Path) -> None:
+    pair = authority().issue("a.example")
+    own.admin.make("certificate", **content(pair))
+    saved = tmp_path / "saved.db"
+    keeping.backup(own.settings.state, saved, None, NOWHERE)
+    assert not [needle for needle in needles(pair, own) if needle in saved.read_bytes()]
+    assert sealing_key(own.settings.state).read_bytes().strip() not in saved.read_bytes()
+    stranger = tmp_path / "stranger.key"
+    stranger.write_text(base64.b64encode(os.urandom(32)).decode())
+    with pytest.raises(Refused, match="another key"):
+        keeping.restore(saved, tmp_path / "new", stranger, NOWHERE)
+    with pytest.raises(Refused, match="no sealing key"):
+        keeping.restore(saved, tmp_path / "new", None, NOWHERE)
+    assert not store_file(tmp_path / "new").exists(), "and nothing was touched"
+
+
+def test_what_cannot_be_done_is_said_before_anything_is(own: Elb, tmp_path: Path) -> None:
+    state, saved = own.settings.state, tmp_path / "saved.db"
+    with pytest.raises(Refused, match="another directory"):
+        keeping.backup(state, saved, tmp_path / "key", NOWHERE)
+    with pytest.raises(Refused, match="no ELB's store"):
+        keeping.backup(tmp_path / "nowhere", saved, None, NOWHERE)
+    with pytest.raises(Refused, match="cannot be read or written"):
+        keeping.backup(state, tmp_path / "no" / "such" / "place.db", None, NOWHERE)
+    saved.write_bytes(b"not a database" * 1000)
+    with pytest.raises(Refused, match="replaces nothing"):
+        keeping.backup(state, saved, None, NOWHERE)
+    with pytest.raises(Refused, match="cannot be opened"):
+        keeping.restore(saved, tmp_path / "new", sealing_key(state), NOWHERE)
+    assert not store_file(tmp_path / "new").exists()
+
+
+def test_a_key_is_rotated_beside_a_running_elb(own: Elb) -> None:
+    identifier = furnish(own.admin)
+    old = keys_in(own.settings.state)
+    stop, replies = threading.Event(), list[int]()
+
+    def write() -> None:
+        while not stop.is_set():
+            replies.append(put(own.admin, identifier, authority().issue("a.example")).status)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        changed = [keeping.rotate_seal_key(own.settings.state, NOWHERE) for _ in range(5)]
+    finally:
+        stop.set()
+        writer.join(30)
+    assert set(replies) == {200}, "nobody noticed"
+    assert all(number >= 3 for number in changed), "each time all of it"
+    (new,) = keys_in(own.settings.state)
+    assert new not in old
+    with stored(own.settings) as (store, _):
+        row = store.world.get("certificate", identifier)
+        assert row is not None
+        assert row.content is not None
+        assert row.content.key is not None, "what was written on the way opens under the new key alone"
+    assert own.admin.extension("POST", f"/certificates/{identifier}/rollback", {}).status in (200, 409)
+
+
+def test_a_key_in_the_environment_is_rotated_to_the_first(own: Elb) -> None:
+    furnish(own.admin)
+    (old,) = keys_in(own.settings.state)
+    new = base64.b64encode(os.urandom(32)).decode()
+    assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 3
+    assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 0
+    with pytest.raises(SealError, match="another key"), stored(own.settings):
+        pass
+
+
+def test_a_rotation_that_cannot_open_everything_changes_nothing(own: Elb) -> None:
+    furnish(own.admin)
+    path = sealing_key(own.settings.state)
+    right = path.read_text()
+    path.write_text(base64.b64encode(os.urandom(32)).decode() + "\n")
+    wrong = path.read_text()
+    with pytest.raises(Refused, match="another key"):
+        keeping.rotate_seal_key(own.settings.state, NOWHERE)
+    assert path.read_text() == wrong
+    path.write_text(right)
+    with stored(own.settings):
+        pass
+
+
+def test_no_key_is_in_the_database_its_log_or_its_free_pages(own: Elb) -> None:
+    pairs = [authority().issue("a.example") for _ in range(8)]
+    identifier = own.admin.make("certificate", **content(pairs[0]))["id"]
+    for pair in pairs[1:]:
+        put(own.admin, identifier, pair)
+    gone = own.admin.make("certificate", **content(authority().issue("b.example")))["id"]
+    own.admin("DELETE", f"/certificates/{gone}")
+    keeping.rotate_seal_key(own.settings.state, NOWHERE)
+    files = b"".join(file.read_bytes() for file in own.settings.state.glob("elb.db*"))
+    assert pairs[-1].certificate.splitlines()[1].encode() in files, "we look at the right files"
+    for pair in pairs:
+        assert not [needle for needle in needles(pair, own) if needle in files]
+
+
+def needles(pair: Pair, elb: Elb) -> list[bytes]:
+    """A private key as text, as DER and as the bare number; and the secrets of the accounts."""
+    key = load_pem_private_key(pair.key.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    lines = [line.encode() for line in pair.key.splitlines() if "-----" not in line]
+    number = key.private_numbers().private_value.to_bytes(32, "big")
+    accounts = elb.credentials.admin, elb.credentials.controller
+    return [*lines, number, b"PRIVATE KEY", *(account.secret_key.encode() for account in accounts)]

@@ -1,0 +1,51 @@
+"""``certferry elb`` as a process of its own, without Envoy: to be killed, and to run out of room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from certferry.elb.identity.accounts import bootstrap
+from tests.e2e.processes import tcp_ports
+from tests.elb.api.server import UNLIMITED, Api, settings_in
+
+
+class Program(NamedTuple):
+    """A running ELB."""
+
+    process: subprocess.Popen[bytes]
+    api: Api
+    state: Path
+
+
+@contextmanager
+def elb_program(directory: Path) -> Iterator[Program]:
+    settings = settings_in(directory)
+    credentials = bootstrap(settings, cluster="blue")
+    environment = os.environ | {"CERTFERRY_ELB_ENVOY": "false", "CERTFERRY_ELB_LIMITS": '{"certificate": -1}'}
+    command = [sys.executable, "-m", "certferry", "elb", "--state", str(settings.state)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        origin = f"http://127.0.0.1:{_port(process)}"
+        yield Program(process, Api(origin, credentials.project_id, credentials.admin), settings.state)
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def _port(process: subprocess.Popen[bytes]) -> int:
+    deadline = time.monotonic() + 30
+    while not (found := tcp_ports([process.pid])):
+        assert process.poll() is None, "the ELB ended"
+        assert time.monotonic() < deadline, "the ELB does not listen"
+        time.sleep(0.02)
+    return next(port for _, port in found)
+
+
+__all__ = ["UNLIMITED", "Program", "elb_program"]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certferry.elb.identity.accounts import bootstrap
+from certferry.elb.identity.actor import Actor
+from certferry.elb.store.store import Stale, Store, Transaction
+from certferry.elb.store.world import Row
+from tests.elb.api.server import settings_in, stored
+
+
+def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) -> None:
+    """The revision is compared in the statement that writes: two programs cannot both win."""
+    settings = settings_in(tmp_path)
+    project = bootstrap(settings, cluster="blue").project_id
+    actor = Actor(user_id="u", name="mary", role="admin", project_id=project)
+
+    def make(transaction: Transaction) -> Row:
+        return transaction.create("pool", "p1", {"loadbalancer_id": None, "name": "first"})
+
+    def rename(store: Store, name: str) -> None:
+        def decide(transaction: Transaction) -> None:
+            row = transaction.world.get("pool", "p1")
+            assert row is not None
+            transaction.update(row, {**row.data, "name": name})
+
+        store.transact(actor, "r", decide)
+
+    with stored(settings) as (first, _):
+        first.transact(actor, "r", make)
+        with stored(settings) as (second, _):
+            rename(first, "the winner")
+            with pytest.raises(Stale):
+                rename(second, "the loser")
+            kept = second.world.get("pool", "p1")
+            assert kept is not None
+            assert kept.data["name"] == "first", "and it does not believe what was not stored"
+    with stored(settings) as (after, _):
+        row = after.world.get("pool", "p1")
+        assert row is not None
+        assert (row.data["name"], row.revision) == ("the winner", 2)

@@ -1,0 +1,87 @@
+"""The manifests in deploy/: they are what the code says, and a Kubernetes API takes them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from certferry.controller import rbac
+from certferry.core.objects import Name
+from certferry.settings import ControllerSettings, read
+from tests.e2e.system import KUBECTL
+from tests.test_cli import certferry, refusal
+
+DEPLOY = Path(__file__).parent.parent / "deploy" / "kustomize"
+OVERLAYS = {
+    "cluster": rbac.manifests("cluster", rbac.Account()),
+    "namespaces": rbac.manifests("namespaces", rbac.Account(), ["default"]),
+    "named": rbac.manifests("named", rbac.Account(), (), [Name("default", "shop-tls")]),
+}
+
+
+def built(mode: str) -> list[dict[str, Any]]:
+    done = subprocess.run([KUBECTL, "kustomize", DEPLOY / mode], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, Any]:
+    (found,) = [o for o in objects if o["kind"] == kind and name in ("", o["metadata"]["name"])]
+    return found
+
+
+@pytest.mark.parametrize("mode", OVERLAYS)
+def test_each_overlay_grants_what_the_code_asks_for(mode: str) -> None:
+    granted = yaml.safe_load_all((DEPLOY / mode / "rbac.yaml").read_text())
+    assert [o for o in granted if o] == OVERLAYS[mode]
+    objects = built(mode)
+    assert {o["kind"] for o in OVERLAYS[mode]} | {"Namespace", "ConfigMap", "Service", "Deployment"} == {
+        o["kind"] for o in objects
+    }
+    account = one(objects, "ServiceAccount")["metadata"]
+    for binding in (o for o in objects if o["kind"].endswith("Binding")):
+        assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [
+            (account["name"], account["namespace"])
+        ]
+    assert one(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == account["name"]
+
+
+@pytest.mark.parametrize("mode", OVERLAYS)
+def test_each_overlay_s_settings_are_settings(mode: str, tmp_path: Path) -> None:
+    objects = built(mode)
+    file = tmp_path / "certferry.yaml"
+    file.write_text(one(objects, "ConfigMap")["data"]["certferry.yaml"])
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    environment = {e["name"]: e["value"] for e in container["env"]}
+    settings = read(ControllerSettings, "controller", {}, environment, file)
+    lease = one(objects, "Role", "certferry-controller-leader")
+    assert settings.lease == f"{lease['metadata']['namespace']}/{lease['rules'][1]['resourceNames'][0]}"
+    assert settings.secrets == ("named" if mode == "named" else "all")
+    assert settings.namespaces == (("default",) if mode == "namespaces" else ())
+
+
+def test_by_name_means_that_no_other_secret_can_be_seen() -> None:
+    secrets = [
+        rule
+        for o in rbac.manifests("named", rbac.Account(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")])
+        for rule in o.get("rules", ())
+        if "secrets" in rule["resources"]
+    ]
+    assert [rule["resourceNames"] for rule in secrets] == [["x", "y"], ["x"]]
+    assert all(rule["verbs"] == ["get", "watch"] for rule in secrets)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--mode", "all"], "choose one of cluster, namespaces, named"),
+        (["--mode", "namespaces"], "at least one --namespace"),
+        (["--mode", "named", "--secret", "x"], "NAMESPACE/NAME"),
+        (["--account", "x"], "NAMESPACE/NAME"),
+    ],
+)
+def test_rbac_says_what_is_wrong_with_its_flags(flags: list[str], says: str) -> None:
+    assert says in refusal(certferry("rbac", *flags))
