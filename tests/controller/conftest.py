@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 from certferry.controller.conduct import Conduct
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.controller.vigil import Vigil
 from certferry.core.claims import Options
 from certferry.elb.client import Credentials, ElbClient
 from certferry.kube.client import KubeClient
@@ -33,7 +34,8 @@ class System:
         self.controller: Controller | None = None
         self._task: asyncio.Task[None] | None = None
         self.resync = 60.0
-        self.conduct = Conduct()
+        self.garbage = 0.05
+        self.conduct = Conduct(vigil=Vigil(patrol=0))
 
     async def start(self) -> None:
         """The controller alone."""
@@ -53,7 +55,7 @@ class System:
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         options = Options(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Waits(hold_off=0.01, ceiling=0.1, resync=self.resync, probe_deadline=3)
+        waits = Waits(hold_off=0.01, ceiling=0.1, garbage=self.garbage, resync=self.resync, probe_deadline=3)
         async with KubeClient(access) as kube, ElbClient(self.elb.url, CREDENTIALS) as elb:
             self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()

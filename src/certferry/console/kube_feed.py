@@ -128,7 +128,7 @@ class KubeFeed:
     async def _identify(self) -> None:
         while self.cluster_id is None:
             try:
-                self.version, _ = await self.client.version()
+                self.version = await self.client.version()
                 namespace = await self.client.get(kinds.NAMESPACE, "kube-system")
                 self.cluster_id = str(namespace["metadata"]["uid"])
                 self._trouble = None

@@ -10,32 +10,39 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 import structlog
 
-from certferry.controller.apply import Hands, Outcome
+from certferry.controller.apply import Failure, Hands, Outcome
 from certferry.controller.conduct import Conduct
 from certferry.controller.connection import Connection
+from certferry.controller.drifting import Drifting
 from certferry.controller.edges import next_edge
+from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, told, warnings
+from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
 from certferry.controller.pace import Pace, Waits
+from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
+from certferry.controller.patrol import Patrol
 from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
+from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
-from certferry.core.model import State
+from certferry.core.decide import Decision, decide
+from certferry.core.garbage import sweep
+from certferry.core.model import Certificate, State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
-from certferry.core.plan import Step, match, plan
+from certferry.core.plan import Step
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
 from certferry.elb import extensions
@@ -79,12 +86,27 @@ class Controller:
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
         self._fast = FastPath(self._hands, self, options.checks)
-        self._proof = Proof(self.metrics, self._rotated, waits.probe_deadline)
+        vigil = conduct.vigil
+        self._parking = Parking(self._hands, self._taken_back)
+        self._proof = Proof(
+            self.metrics, self._rotated, self._refused_by_clients, waits.probe_deadline, vigil.rollback_within
+        )
+        self.watch = Watchman(self.metrics, options, vigil.rules, self._troubles)
+        self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
+        self._endpoints = EndpointPath(self._hands, options.backends, self._pace.poke)
+        self._drifting = Drifting(elb)
+        self._known: Mapping[str, str] = {}
+        """Key → id, when all was last in step."""
+        self._marks: Mapping[str, datetime] = {}
+        """Since when what could be deleted has been unused."""
+        self._due: datetime | None = None
+        self._nodes_asked = False
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
         self._missing: frozenset[Problem] = frozenset()
         self._edge: datetime | None = None
+        self._drifts: list[Notice] = []
         self._locks: bool | None = None
         """Whether the ELB has our lock; None: not asked yet."""
         self._stale = True
@@ -118,9 +140,13 @@ class Controller:
                 tasks.create_task(follow(self._elb, self._heard))
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
+                if self._conduct.act:
+                    tasks.create_task(self._endpoints.run())
                 tasks.create_task(self._rhythm())
+                tasks.create_task(self._watch_over())
         finally:
             await self._fast.stop()
+            await self._parking.stop()
             await self._proof.stop()
 
     @property
@@ -135,7 +161,8 @@ class Controller:
         async for elected in self._conduct.leader.elected.values():
             self.metrics.leading.set(elected)
             self._stale = True
-            self._fast.translation = None
+            self._fast.translation = self._endpoints.translation = None
+            self._known = {}
             self._pace.poke()
 
     def _heard(self, record: Record | None) -> None:
@@ -147,6 +174,8 @@ class Controller:
                 return
         if record and record.user == self._elb.user:
             return
+        if record:
+            self._drifting.heard(record)
         self._changed = time.time()
         self._stale = True
         self._pace.poke()
@@ -178,7 +207,9 @@ class Controller:
         async for view in self._cache.view.values():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
-                if before is None or self._matters(before, view):
+                if before is not None and before != view and only_endpoints(before, view):
+                    self._endpoints.offer(before, view)
+                elif before is None or self._matters(before, view):
                     self._changed = time.time()
                     self._pace.poke()
                 before = view
@@ -202,6 +233,14 @@ class Controller:
             if trouble is not None or self._cache.view.value is not None:
                 self._kubernetes.set(trouble)
 
+    async def _watch_over(self) -> None:
+        await self.in_step.wait()
+        await self._patrol.run()
+
+    def _troubles(self) -> Mapping[str, tuple[str, float]]:
+        both = (("kubernetes", self._kubernetes), ("elb", self._balancer))
+        return {name: (it.trouble, it.since) for name, it in both if it.trouble}
+
     async def _rhythm(self) -> None:
         pause: float | None = None
         while True:
@@ -212,10 +251,12 @@ class Controller:
                 pause = self._edge = None
                 continue
             # others may have changed the ELB
-            if time.monotonic() - self._observed_at >= self._waits.resync:
+            late = self._due is not None and datetime.now(UTC) >= self._due
+            if late or time.monotonic() - self._observed_at >= self._waits.resync:
                 self._stale = True
             try:
-                settled = await self._reconcile()
+                async with self._endpoints.turn:
+                    settled = await self._reconcile()
             except ElbError as error:
                 self._stale, pause = True, self._failed(error)
                 continue
@@ -236,9 +277,9 @@ class Controller:
 
     def _until_edge(self) -> float:
         """Seconds until the next resync, or until a certificate begins or ceases to be valid."""
-        if self._edge is None:
-            return self._waits.resync
-        return max(0.0, min(self._waits.resync, (self._edge - datetime.now(UTC)).total_seconds()))
+        edges = [instant for instant in (self._edge, self._due) if instant]
+        left = [(instant - datetime.now(UTC)).total_seconds() for instant in edges]
+        return max(0.0, min([self._waits.resync, *left]))
 
     async def _reconcile(self) -> bool:
         """Bring the ELB in step; whether there is nothing left to do."""
@@ -246,34 +287,63 @@ class Controller:
             started, worked = time.time(), False
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
-                ids, steps = await asyncio.to_thread(_planned, translation, state, view.cluster_id)
+                decision = await asyncio.to_thread(
+                    decide, translation, state, view.cluster_id, self._conduct.drift, self._known
+                )
+                steps = self._swept(decision)
                 if not self._locks:
                     steps = guarded(steps, state, view.cluster_id)
                 self._count_steps(steps)
                 self._edge = next_edge(translation, view, state, datetime.now(UTC))
+                self._drifts = await self._told_of_drift(decision, translation)
                 if not steps or self._conduct.act is None:
+                    self._known = decision.ids
+                    self._endpoints.translation = translation if not steps else None
                     self._settled(view, translation, state, worked, min(started, self._changed))
                     return True
+                self._endpoints.translation = None
                 _explain(steps)
                 worked = True
-                outcome = await self._conduct.act(steps, ids, translation.material, self._hands)
+                outcome = await self._conduct.act(steps, decision.ids, translation.material, self._hands)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
                 if outcome.failures:
                     self._refused(outcome, view, translation, state)
                     return False
             return False
 
+    def _swept(self, decision: Decision) -> tuple[Step, ...]:
+        """The steps but for what has not been unused for long enough."""
+        swept = sweep(decision.steps, self._marks, datetime.now(UTC), timedelta(seconds=self._waits.garbage))
+        self._marks, self._due = swept.marks, swept.due
+        return swept.steps
+
+    async def _told_of_drift(self, decision: Decision, translation: Translation) -> list[Notice]:
+        """What stands of it; the rest is told now."""
+        self.metrics.drift.clear()
+        for found in decision.drifts:
+            self.metrics.drift.labels(found.kind, found.mode).inc()
+        news = await self._drifting.news(decision.drifts, translation)
+        self.watch.drifted(n.sentence for n in (*news.once, *news.standing))
+        if news.once:
+            _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
+            self._reporter.tell(news.once)
+        return news.standing
+
     async def _gather(self) -> tuple[ClusterView, State, Translation]:
         if self._stale or self._world.state is None:
             await self._observe()
         view, state, translation = await self._translate()
+        if translation.needs_nodes and view.nodes is None and not self._nodes_asked:
+            self._nodes_asked = True
+            if await self._cache.watch_nodes():
+                view, state, translation = await self._translate()
         missing = frozenset(p for p in translation.problems if p.reason in _NOT_FOUND)
         if missing - self._missing:
             # what an Ingress names may have been made on the ELB since we last looked
             await self._observe()
             view, state, translation = await self._translate()
         self._missing = missing
-        self._fast.cluster_id = view.cluster_id
+        self._fast.cluster_id = self._parking.cluster_id = view.cluster_id
         self._fast.translation = translation if self._conduct.act else None
         return view, state, translation
 
@@ -305,20 +375,28 @@ class Controller:
         self.reconciled += 1
         self.in_step.set()
         self._tell(view, translation, state, ())
+        if self._conduct.act:
+            self._parking.unfinished(state, view.cluster_id)
 
     def _refused(self, outcome: Outcome, view: ClusterView, translation: Translation, state: State) -> None:
         for failure in outcome.failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
         notices = [n for f in outcome.failures for n in blamed(f, translation)]
-        self._tell(view, translation, state, notices)
+        self._tell(view, translation, state, notices, outcome.failures)
 
     def _tell(
-        self, view: ClusterView, translation: Translation, state: State, more: Iterable[Notice]
+        self,
+        view: ClusterView,
+        translation: Translation,
+        state: State,
+        more: Iterable[Notice],
+        failures: Sequence[Failure] = (),
     ) -> None:
+        self.watch.looked(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *more],
+            [*warnings(translation), *self._drifts, *more, *self.watch.notices()],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )
@@ -347,6 +425,7 @@ class Controller:
             _log.warning(
                 "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
             )
+        self.watch.rotated(rotation)
         ingresses = sorted({seat.ingress for seat in rotation.seats})
         for it in ingresses:
             for instant in ("changed", "accepted", "served"):
@@ -356,12 +435,13 @@ class Controller:
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
 
+    def _refused_by_clients(self, rotation: Rotation, why: str) -> None:
+        if self._conduct.act and self._leads:
+            self._parking.refuse(rotation, why)
 
-def _planned(
-    translation: Translation, state: State, cluster_id: str
-) -> tuple[Mapping[str, str], tuple[Step, ...]]:
-    desired = translation.desired
-    return match(desired, state, cluster_id), plan(desired, state, cluster_id, translation.held)
+    def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
+        self._reporter.tell(taken_back(certificate, end, sentence, self._fast.translation))
+        self._pace.poke()
 
 
 def _explain(steps: tuple[Step, ...]) -> None:

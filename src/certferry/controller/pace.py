@@ -22,6 +22,8 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: float
     resync: float
     """How often the ELB is looked at without a reason: what others change there is repaired within it."""
+    garbage: float = 30.0
+    """How long a certificate or a load balancer has to be unused before it is deleted."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
 

@@ -27,7 +27,17 @@ from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused", "QuotaExceeded")
+REASONS: Final = (
+    "CertificateNotServed",
+    "CertificateRolledBack",
+    "CertificateServed",
+    "DriftFound",
+    "LoadBalancerRefused",
+    "QuotaExceeded",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
+)
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
@@ -127,6 +137,13 @@ class Reporter:
                 ingresses=MappingProxyType(entries),
             )
         )
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """What happened: told once."""
+        before = self._latest.value
+        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
+        news = (*unsaid, *((self._number(), n) for n in notices))
+        self._latest.set(msgspec.structs.replace(before, news=news))
 
     def _number(self) -> int:
         self._count += 1

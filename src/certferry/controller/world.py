@@ -11,7 +11,7 @@ import asyncio
 from msgspec.structs import replace
 
 from certferry.core.certificates import ours
-from certferry.core.model import Certificate, State
+from certferry.core.model import Certificate, Pool, State
 
 
 class World:
@@ -56,6 +56,11 @@ class World:
             self._following.clear()
         for index in self._following.values():
             index |= {uid: certificate for uid, c in index.items() if c.id == certificate.id}
+
+    def shared_out(self, pool: Pool) -> None:
+        """The members of `pool` are these now."""
+        if self.state is not None:
+            self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
 
     def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
         """The certificate of ours that follows a Secret; the index is made once per observation."""

@@ -138,7 +138,7 @@ def shared_problems(group: Sequence[Claim]) -> tuple[Problem, ...]:
 
 def equal(want: object, have: object) -> bool:
     """Whether an option stands as wanted; one that is not managed always does."""
-    return want is None or want == have or (want == ANYBODY and have is None) or (want == "" and have is None)
+    return want is None or want == have or (have is None and (want == ANYBODY or not want))
 
 
 def differing(want: Listener, have: Listener) -> tuple[str, ...]:

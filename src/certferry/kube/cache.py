@@ -13,17 +13,21 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
+import structlog
+
 from certferry.core.objects import (
     ClusterView,
     EndpointSlice,
     Ingress,
     IngressClass,
     Name,
+    Node,
     Reported,
     Secret,
     Service,
     parse_class,
     parse_ingress,
+    parse_node,
     parse_reported,
     parse_secret,
     parse_service,
@@ -48,6 +52,11 @@ class Arrival(NamedTuple):
     at: float
     """Wall-clock seconds at which its event reached us."""
 
+
+NODES_PATIENCE: Final = 5.0
+"""Seconds to wait for Nodes when they are wanted first; an API without them never has any."""
+
+_log = structlog.get_logger()
 
 Subscriber = Callable[[Arrival], None]
 
@@ -81,6 +90,8 @@ class Cache:
         )
         self._services: Source[Service] = self._all(kinds.SERVICE, parse_service)
         self._slices: Source[EndpointSlice] = self._all(kinds.ENDPOINT_SLICE, parse_slice)
+        self._nodes = Informer(client, kinds.NODE, parse_node, self._changed)
+        self._nodes_wanted = asyncio.Event()
         self._named = NamedInformer(client, kinds.SECRET, self._secret, self._changed)
         self._secrets: Source[Secret] = (
             self._named if scope.secrets else self._all(kinds.SECRET, self._secret)
@@ -105,10 +116,26 @@ class Cache:
         """The newest known facts of a Secret."""
         return self._secrets.get(name)
 
+    async def watch_nodes(self) -> bool:
+        """Have Nodes in the view from now on; whether they could be had within a moment."""
+        self._nodes_wanted.set()
+        end = time.monotonic() + NODES_PATIENCE
+        while not (self._nodes.synced and self.view.value and self.view.value.nodes is not None):
+            if time.monotonic() > end:
+                _log.warning("nodes cannot be read; Pod addresses are used", why=self._nodes.trouble)
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    async def _follow_nodes(self) -> None:
+        await self._nodes_wanted.wait()
+        await self._nodes.run()
+
     async def run(self) -> None:
         """Keep ``view`` current until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._identify())
+            tasks.create_task(self._follow_nodes())
             for informer in self._informers:
                 tasks.create_task(informer.run())
 
@@ -148,6 +175,7 @@ class Cache:
             slices=MappingProxyType(_by_service(self._slices.values)),
             secrets=self._secrets.values,
             classes=MappingProxyType({c.name: c for c in self._classes.values.values()}),
+            nodes=_by_name(self._nodes.values) if self._nodes.synced else None,
         )
         if self._scope.secrets:
             self._named.want(self._scope.secrets(view))
@@ -158,6 +186,10 @@ class Cache:
 
 def _ingress(item: Object) -> Parsed:
     return parse_ingress(item), parse_reported(item)
+
+
+def _by_name(nodes: Mapping[Name, Node]) -> Mapping[str, Node]:
+    return MappingProxyType({name.name: nodes[name] for name in sorted(nodes)})
 
 
 def _by_service(slices: Mapping[Name, EndpointSlice]) -> dict[Name, tuple[EndpointSlice, ...]]:

@@ -1,0 +1,75 @@
+"""``certferry explain``: why a host is shown the certificate that it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certferry.cli.options import Config
+from certferry.core.explain import Explanation, Story, explain
+from certferry.core.objects import Name
+from certferry.settings import ControllerSettings, Refused, read
+
+app = typer.Typer(help="Why things are as they are.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Why things are as they are."""
+
+
+@app.command()
+def ingress(
+    name: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The Ingress.")],
+    cluster: Annotated[str | None, typer.Option(help="Entry of “clusters” in the settings file.")] = None,
+    state: Annotated[Path | None, typer.Option(help="The directory of a running `certferry up`.")] = None,
+    config: Config = None,
+) -> None:
+    """For each host: which certificate is shown, where it comes from, why this one, and what would be next."""
+    from certferry import fleet
+    from certferry.cli.worlds import entered
+
+    namespace, slash, short = name.partition("/")
+    if not (namespace and slash and short):
+        raise Refused(f"“{name}” is no Ingress: write NAMESPACE/NAME.")
+    settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
+    view, observed, options = asyncio.run(entered(settings, cluster, state, config))
+    found = explain(view, observed, options, datetime.now(UTC), Name(namespace, short))
+    if found is None:
+        raise Refused(f"There is no Ingress {name} in the cluster.", 1)
+    for line in lines(found):
+        typer.echo(line)
+
+
+def lines(it: Explanation) -> Iterator[str]:
+    """What is printed."""
+    yield f"Ingress {it.ingress}"
+    if not it.governed:
+        yield "  is on no load balancer: it has another class, or names none."
+    for sentence in it.governed:
+        yield f"  {sentence}"
+    for story in it.stories:
+        yield ""
+        yield from _story(story)
+    if it.problems:
+        yield ""
+    for problem in it.problems:
+        yield f"! {problem.reason}: {problem.sentence}"
+
+
+def _story(story: Story) -> Iterator[str]:
+    yield f"{story.host or '(clients that name no host)'}, port {story.port}"
+    yield f"  shown:  {story.certificate or 'nothing'}"
+    if story.source:
+        yield f"  from:   {story.source}"
+    yield f"  why:    {story.why}"
+    if story.now:
+        yield f"  now:    {story.now}; the controller is about to change that"
+    if story.following:
+        yield f"  next:   without it, {story.following}"

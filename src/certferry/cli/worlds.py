@@ -1,0 +1,38 @@
+"""A cluster and its ELB, read once for a command that decides as the controller does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from certferry import fleet
+from certferry.controller.options import options_of
+from certferry.core.claims import Options
+from certferry.core.model import State
+from certferry.core.objects import ClusterView
+from certferry.elb.client import CredentialsError, ElbError
+from certferry.kube.client import KubeError
+from certferry.kube.kubeconfig import KubeconfigError
+from certferry.kube.snapshot import snapshot
+from certferry.settings import ControllerSettings, Refused
+
+
+async def entered(
+    settings: ControllerSettings, cluster: str | None, state: Path | None, config: Path | None
+) -> tuple[ClusterView, State, Options]:
+    """What the cluster asks for, what its ELB has, and how the controller translates. Raises ``Refused``."""
+    access = fleet.read(config, state).cluster(cluster)
+    try:
+        async with access.kube() as kube, access.elb() as elb:
+            view, observed = await asyncio.gather(snapshot(kube), elb.observe())
+    except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
+        raise Refused(f"Cluster “{access.name}”: {error}.", 1) from None
+    options = msgspec.structs.replace(
+        options_of(settings),
+        class_name=access.class_name,
+        cluster_name=access.name,
+        default_loadbalancer=access.default_loadbalancer or settings.default_loadbalancer,
+    )
+    return view, observed, options

@@ -1,0 +1,107 @@
+"""Drift, told to those whom it concerns, with who did it where the ELB's audit log knows.
+
+Called by the loop after each decision. What is left as it is stands as long as it is so; what is put
+right, or taken for good, is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from certferry.controller.report import Notice
+from certferry.core.drift import Drift
+from certferry.core.objects import ObjectRef
+from certferry.core.translate import Translation
+from certferry.elb import extensions
+from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.extensions import Record
+
+LOOK_BACK: Final = timedelta(days=7)
+"""How far the audit log is read for who did it."""
+MOST: Final = 1000
+"""Changes that are remembered from the event stream."""
+
+
+class News(NamedTuple):
+    """What is to be told: as long as it is so, and once."""
+
+    standing: list[Notice]
+    once: list[Notice]
+
+
+class Drifting:
+    """Remembers who changed what, and what was told."""
+
+    def __init__(self, elb: ElbClient) -> None:
+        self._elb = elb
+        self._authors: dict[str, Record] = {}
+        self._sentences: dict[Drift, str] = {}
+        self._told: frozenset[Drift] = frozenset()
+
+    def heard(self, record: Record) -> None:
+        """Somebody else changed something."""
+        self._authors.pop(record.resource_id, None)
+        self._authors[record.resource_id] = record
+        while len(self._authors) > MOST:
+            del self._authors[next(iter(self._authors))]
+
+    async def news(self, drifts: Iterable[Drift], translation: Translation) -> News:
+        """What is to be told of `drifts`."""
+        found = tuple(drifts)
+        await self._learn([d for d in found if d not in self._sentences])
+        self._sentences = {d: self._sentences.get(d) or _sentence(d, self._authors.get(d.id)) for d in found}
+        standing = [n for d in found if d.mode == "report" for n in self._notices(d, translation)]
+        fresh = [d for d in found if d.mode != "report" and d not in self._told]
+        self._told = frozenset(found)
+        return News(standing, [n for d in fresh for n in self._notices(d, translation)])
+
+    def _notices(self, drift: Drift, translation: Translation) -> list[Notice]:
+        kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"
+        sentence = self._sentences[drift]
+        return [
+            Notice(object=ref, type=kind, reason="DriftFound", sentence=sentence)
+            for ref in concerned(drift, translation)
+        ]
+
+    async def _learn(self, drifts: list[Drift]) -> None:
+        """Ask the audit log about what the event stream did not tell of (we were away)."""
+        unknown = {d.id for d in drifts} - self._authors.keys()
+        if not unknown:
+            return
+        try:
+            if "audit" not in await extensions.available(self._elb):
+                return
+            async for record in extensions.audit(self._elb, since=datetime.now(UTC) - LOOK_BACK):
+                if record.resource_id in unknown and record.user != self._elb.user:
+                    self.heard(record)
+        except ElbError:
+            return  # told without a name
+
+
+def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
+    """A certificate: its Secret and the Ingresses that use it; else the Ingress that governs the listener."""
+    uid = drift.key.removeprefix("@certificate/")
+    if uid in translation.follows:
+        follow = translation.follows[uid]
+        secret = ObjectRef(kind="Secret", namespace=follow.secret.namespace, name=follow.secret.name, uid=uid)
+        return (secret, *follow.users)
+    masters: Mapping[str, ObjectRef] = {
+        f"@listener/{status.loadbalancer}/{port}": translation.status[status.master].ref
+        for status in translation.status.values()
+        for port, _ in status.ports
+        if status.master in translation.status
+    }
+    # the keys of pools and policies have that of their listener in them
+    parts = drift.key.split("/")
+    at = parts.index("@listener") if "@listener" in parts else -1
+    master = masters.get("/".join(parts[at : at + 3])) if at >= 0 else None
+    return (master,) if master else ()
+
+
+def _sentence(drift: Drift, record: Record | None) -> str:
+    if record is None:
+        return drift.sentence
+    why = f", “{record.reason}”" if record.reason else ""
+    return f"{drift.sentence} It was {record.user} at {record.at:%Y-%m-%d %H:%M:%S} UTC (request {record.request_id}{why})."

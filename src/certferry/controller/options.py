@@ -1,0 +1,23 @@
+"""From the controller's settings to what the core is told. Also for commands that decide as it does."""
+
+from __future__ import annotations
+
+from certferry.core.admission import Admission
+from certferry.core.checks import Policy
+from certferry.core.claims import Options
+from certferry.settings import ControllerSettings
+
+
+def options_of(settings: ControllerSettings) -> Options:
+    """How to translate."""
+    return Options(
+        class_name=settings.class_name,
+        cluster_name=settings.cluster_name,
+        default_loadbalancer=settings.default_loadbalancer,
+        max_sni=settings.max_sni,
+        backends=settings.backends,
+        admission=Admission(
+            loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host
+        ),
+        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
+    )

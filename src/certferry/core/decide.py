@@ -1,0 +1,44 @@
+"""From a translation to what is to be done: drift is settled, then steps are planned.
+
+The controller's loop and ``certferry plan`` call it, so that what is printed is what would be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from certferry.core import drift
+from certferry.core.drift import Drift, Modes
+from certferry.core.model import State
+from certferry.core.plan import match, plan
+from certferry.core.steps import Step
+from certferry.core.translate import Translation
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do, and what was found."""
+
+    ids: Mapping[str, str]
+    """Key → id of what exists."""
+    steps: tuple[Step, ...]
+    drifts: tuple[Drift, ...]
+
+
+def decide(
+    translation: Translation,
+    observed: State,
+    cluster_id: str,
+    modes: Modes,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> Decision:
+    """`known`: key → id, when all was last in step."""
+    ids = match(translation.desired, observed, cluster_id)
+    settled = drift.settle(translation.desired, observed, ids, modes, known)
+    return Decision(
+        ids=ids,
+        steps=plan(settled.desired, observed, cluster_id, translation.held),
+        drifts=settled.drifts,
+    )

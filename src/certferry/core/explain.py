@@ -1,0 +1,187 @@
+"""Why a host is shown the certificate that it is shown, and what would be next.
+
+``certferry explain ingress`` prints it. It asks the same code that decides, so that the answer cannot
+differ from what is done; it makes no handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from certferry.core import claims
+from certferry.core.binding import Binding
+from certferry.core.claims import Claim, Options
+from certferry.core.model import Certificate, State
+from certferry.core.objects import ClusterView, Name
+from certferry.core.pem import listed
+from certferry.core.problems import Problem
+from certferry.core.seats import KINDS, Seats, kind_of, present
+from certferry.core.translate import Translation, translate
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """One host on one port."""
+
+    host: str
+    """"" for clients that name none."""
+    port: int
+    loadbalancer: str
+    certificate: str
+    """Its name on the ELB, or "" where there is none."""
+    source: str
+    why: str
+    now: str
+    """What the ELB has for it at the moment, where that is something else; "" where it is in step."""
+    following: str
+    """What would be shown if this certificate went."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that there is to say of an Ingress."""
+
+    ingress: Name
+    stories: tuple[Story, ...]
+    governed: tuple[str, ...]
+    """Per port: who governs it, and who would be next."""
+    problems: tuple[Problem, ...]
+
+
+def explain(
+    view: ClusterView, observed: State, options: Options, now: datetime, name: Name
+) -> Explanation | None:
+    """The explanation of Ingress `name`; None when there is no such Ingress."""
+    ingress = view.ingresses.get(name)
+    if ingress is None:
+        return None
+    made = translate(view, observed, options, now)
+    stories: list[Story] = []
+    governed: list[str] = []
+    for (balancer, port), group in claims.gather(view, observed, options).groups.items():
+        mine = [c for c in group if c.ingress.meta.key == name]
+        if not mine:
+            continue
+        governed.append(_governed(group, port))
+        seat = made.seats.get((balancer, port))
+        if seat is None:
+            continue
+        have = next(
+            (
+                it
+                for it in observed.listeners.values()
+                if (it.loadbalancer_id, it.protocol_port) == (balancer, port)
+            ),
+            None,
+        )
+        there = present(have, observed.certificates)
+        stories += _stories(mine[0], group, seat, there, made)
+    own = tuple(p for p in made.problems if p.object == ingress.ref)
+    return Explanation(ingress=name, stories=tuple(stories), governed=tuple(governed), problems=own)
+
+
+def _stories(
+    claim: Claim, group: Sequence[Claim], seat: Binding, there: Seats, made: Translation
+) -> Iterator[Story]:
+    hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
+    for host in hosts:
+        shown = list({c.id: c for c in _shown(seat.seats, host)}.values())
+        answers: list[Certificate | None] = [*shown] if shown else [None]
+        for certificate in answers:
+            yield Story(
+                host=host,
+                port=claim.port,
+                loadbalancer=claim.loadbalancer,
+                certificate=_name(certificate) if certificate else "",
+                source=_source(certificate, group, made) if certificate else "",
+                why=_why(host, certificate, seat.seats, group, several=len(shown) > 1),
+                now=_now(host, certificate, there),
+                following=_following(host, certificate, seat.seats) if certificate else "",
+            )
+
+
+def _shown(seats: Seats, host: str) -> Iterator[Certificate]:
+    for kind in KINDS:
+        if found := seats.answer(host, kind):
+            yield found
+
+
+def _why(
+    host: str, certificate: Certificate | None, seats: Seats, group: Sequence[Claim], *, several: bool
+) -> str:
+    port, master = group[0].port, group[0].ingress.meta.key
+    if certificate is None:
+        return f"port {port} has no certificate that can be served"
+    kind = f" to clients that take {'RSA' if kind_of(certificate) == 'RSA' else 'ECDSA'}" if several else ""
+    if host and host in certificate.domain and certificate in seats.sni:
+        return f"it is the SNI certificate for exactly this host{kind}"
+    wildcard = next((n for n in certificate.domain if n.startswith("*.") and host.endswith(n[1:])), None)
+    if host and wildcard and certificate in seats.sni:
+        return f"it is the SNI certificate for {wildcard}, and none names the host exactly{kind}"
+    what = "no SNI certificate is for this host" if host else "clients that name no host get it"
+    return f"{what}: it is the server certificate of port {port}, which Ingress {master} governs{kind}"
+
+
+def _source(certificate: Certificate, group: Sequence[Claim], made: Translation) -> str:
+    follow = next((f for f in made.follows.values() if f.key == certificate.id), None)
+    if follow is None and certificate.source:
+        return f"Secret {certificate.source.namespace}/{certificate.source.secret} (which is not there now)"
+    if follow is None:
+        users = [
+            str(c.ingress.meta.key) for c in group if certificate.id in (c.values.tls_certificate_ids or ())
+        ]
+        return f"the load balancer's own certificate {certificate.id}, chosen by Ingress {listed(tuple(users)) or '?'}"
+    users = [str(c.ingress.meta.key) for c in group if _names(c, follow.secret)]
+    return f"Secret {follow.secret}, in spec.tls of Ingress {listed(tuple(users))}"
+
+
+def _names(claim: Claim, secret: Name) -> bool:
+    return claim.ingress.meta.namespace == secret.namespace and any(
+        entry.secret == secret.name for entry in claim.ingress.tls
+    )
+
+
+def _now(host: str, certificate: Certificate | None, there: Seats) -> str:
+    kind = kind_of(certificate) if certificate else KINDS[0]
+    have = there.answer(host, kind)
+    if have is None:
+        return "" if certificate is None else "the listener has none yet"
+    same = certificate is not None and (have.name or have.id) == _name(certificate)
+    content = same and certificate and have.chain and certificate.chain
+    if same and not (
+        content
+        and have.chain
+        and certificate
+        and certificate.chain
+        and have.chain.digest != certificate.chain.digest
+    ):
+        return ""
+    return f"{_name(have)} with other content" if same else _name(have)
+
+
+def _following(host: str, certificate: Certificate, seats: Seats) -> str:
+    without = Seats(
+        default=None if seats.default and seats.default.id == certificate.id else seats.default,
+        sni=tuple(c for c in seats.sni if c.id != certificate.id),
+    )
+    following = without.answer(host, kind_of(certificate))
+    return (
+        f"{_name(following)}"
+        if following
+        else "the next server certificate that an Ingress of the port brings, or none"
+    )
+
+
+def _governed(group: Sequence[Claim], port: int) -> str:
+    master = group[0]
+    said = (
+        f"Port {port} ({master.protocol}) is governed by Ingress {master.ingress.meta.key}, the oldest there"
+    )
+    if len(group) == 1:
+        return f"{said} and the only one."
+    return f"{said} ({master.ingress.meta.created:%Y-%m-%d %H:%M:%S}); next would be {group[1].ingress.meta.key}."
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.name or certificate.id

@@ -1,0 +1,137 @@
+"""A cluster as files describe it: manifests laid over what a cluster holds, or over nothing.
+
+``certferry plan`` calls it with parsed YAML. What the files do not mention stays as it is. Without an
+ELB to ask, ``assumed`` makes what the manifests refer to by id.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from certferry.core.annotations import read as read_annotations
+from certferry.core.model import Certificate, LoadBalancer, State
+from certferry.core.objects import (
+    ClusterView,
+    EndpointSlice,
+    Name,
+    parse_class,
+    parse_ingress,
+    parse_node,
+    parse_secret,
+    parse_service,
+    parse_slice,
+)
+
+Json = Mapping[str, Any]
+
+KINDS = ("EndpointSlice", "Ingress", "IngressClass", "Node", "Secret", "Service")
+"""What matters to a load balancer; other kinds are passed over."""
+_LATEST = "9999-12-31T23:59:59+00:00"
+"""The age of an object that does not exist yet: it is younger than all that do."""
+
+
+def objects(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The objects in YAML documents, Lists opened."""
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+            yield from objects(document["items"])
+        elif document.get("kind") in KINDS and isinstance(document.get("metadata"), dict):
+            yield document
+
+
+def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
+    """`base` after the objects of `given` were applied. Raises ``ValueError`` naming the one that is malformed."""
+    ingresses, services, secrets = dict(base.ingresses), dict(base.services), dict(base.secrets)
+    classes, nodes = dict(base.classes), dict(base.nodes or {})
+    slices: dict[Name, dict[Name, EndpointSlice]] = {
+        service: {s.meta.key: s for s in found} for service, found in base.slices.items()
+    }
+    for manifest in given:
+        try:
+            obj = _complete(manifest, base)
+            match obj["kind"]:
+                case "Ingress":
+                    ingress = parse_ingress(obj)
+                    ingresses[ingress.meta.key] = ingress
+                case "Service":
+                    service = parse_service(obj)
+                    services[service.meta.key] = service
+                case "EndpointSlice":
+                    piece = parse_slice(obj)
+                    slices.setdefault(Name(piece.meta.namespace, piece.service), {})[piece.meta.key] = piece
+                case "Secret":
+                    secret, _ = parse_secret(obj)
+                    secrets[secret.meta.key] = secret
+                case "IngressClass":
+                    found = parse_class(obj)
+                    classes[found.name] = found
+                case "Node":
+                    node = parse_node(obj)
+                    nodes[node.name] = node
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            name = (manifest.get("metadata") or {}).get("name", "?")
+            raise ValueError(
+                f"{manifest.get('kind')} {name} is malformed ({type(error).__name__}: {error})"
+            ) from None
+    return msgspec.structs.replace(
+        base,
+        ingresses=MappingProxyType(ingresses),
+        services=MappingProxyType(services),
+        secrets=MappingProxyType(secrets),
+        classes=MappingProxyType(classes),
+        nodes=MappingProxyType(nodes) if nodes else base.nodes,
+        slices=MappingProxyType(
+            {name: tuple(pieces[k] for k in sorted(pieces)) for name, pieces in slices.items()}
+        ),
+    )
+
+
+def assumed(view: ClusterView, default_loadbalancer: str | None = None) -> State:
+    """What the Ingresses of `view` refer to on an ELB by id or address, taken to exist."""
+    balancers: dict[str, LoadBalancer] = {}
+    certificates: dict[str, Certificate] = {}
+    groups: dict[str, tuple[str, ...]] = {}
+    if default_loadbalancer:
+        balancers[default_loadbalancer] = LoadBalancer(id=default_loadbalancer, name=default_loadbalancer)
+    for ingress in view.ingresses.values():
+        values, _ = read_annotations(ingress)
+        if values.id:
+            balancers[values.id] = LoadBalancer(id=values.id, name=values.id)
+        elif values.ip:
+            balancers[f"at-{values.ip}"] = LoadBalancer(
+                id=f"at-{values.ip}", name=values.ip, vip_address=values.ip
+            )
+        for ref in values.tls_certificate_ids or ():
+            certificates[ref] = Certificate(id=ref, chain=None, name=ref, domain=(f"domain-of-{ref}",))
+        groups |= dict.fromkeys(values.acl_id or (), ())
+    return State(loadbalancers=balancers, certificates=certificates, ipgroups=groups)
+
+
+def _complete(manifest: Json, base: ClusterView) -> dict[str, Any]:
+    """`manifest` with what a server would add: namespace, uid, age."""
+    meta = dict(manifest["metadata"])
+    kind = manifest["kind"]
+    if kind not in ("IngressClass", "Node"):
+        meta.setdefault("namespace", "default")
+    present = _present(kind, Name(meta.get("namespace") or "", meta["name"]), base)
+    if present is not None:
+        meta["uid"], meta["creationTimestamp"] = present.uid, present.created.isoformat()
+    meta.setdefault("uid", f"new-{meta.get('namespace', '')}-{meta['name']}")
+    meta.setdefault("creationTimestamp", _LATEST)
+    obj = {**manifest, "metadata": meta}
+    if kind == "Secret":
+        plain = {k: base64.b64encode(v.encode()).decode() for k, v in (obj.get("stringData") or {}).items()}
+        obj["data"] = {**(obj.get("data") or {}), **plain}
+    return obj
+
+
+def _present(kind: str, name: Name, base: ClusterView) -> Any:
+    found: Any = {"Ingress": base.ingresses, "Service": base.services, "Secret": base.secrets}.get(kind, {})
+    return found[name].meta if name in found else None

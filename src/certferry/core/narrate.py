@@ -1,0 +1,116 @@
+"""A plan in words: what would change on the ELB and why.
+
+``certferry plan`` prints the lines. It says names where the API has ids, and never a key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from certferry.core.decide import Decision
+from certferry.core.model import State
+from certferry.core.steps import Step
+from certferry.core.translate import Translation
+
+_SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
+_KINDS: Final = {
+    "policy": "forwarding policy",
+    "healthmonitor": "health check",
+    "loadbalancer": "load balancer",
+}
+_SILENT: Final = (
+    "certferry",
+    "description",
+    "name",
+    "type",
+    "loadbalancer_id",
+    "listener_id",
+    "pool_id",
+    "action",
+)
+"""Fields that say nothing beside the title."""
+
+
+def told(decision: Decision, translation: Translation, observed: State) -> list[str]:
+    """The lines."""
+    names = _names(translation, observed, decision.ids)
+    lines = [line for step in decision.steps for line in _step(step, names)]
+    lines += [""] if lines else []
+    lines += list(_served(translation, names))
+    lines += [f"! drift: {d.sentence}" for d in decision.drifts]
+    lines += [
+        f"! {p.object.kind} {p.object.namespace}/{p.object.name}: {p.reason}: {p.sentence}"
+        for p in translation.problems
+    ]
+    return [*lines, *([""] if lines else []), summary(decision.steps)]
+
+
+def summary(steps: Sequence[Step]) -> str:
+    """One line."""
+    if not steps:
+        return "Nothing would change."
+    counts = Counter(step.verb for step in steps)
+    return f"{counts['create']} to create, {counts['update']} to update, {counts['delete']} to delete."
+
+
+def title(step: Step) -> str:
+    """“create listener k8s_HTTPS_443”."""
+    return f"{step.verb} {_KINDS.get(step.kind, step.kind)} {step.name or step.key}"
+
+
+def _step(step: Step, names: Mapping[str, str]) -> Iterator[str]:
+    where = f" of {names.get(step.parent, step.parent)}" if step.parent else ""
+    yield f"{_SIGNS[step.verb]} {title(step)}{where}: {step.why}"
+    if step.material:
+        yield f"    content: {step.material[:16]}"
+    for field, value in sorted(step.fields.items()):
+        if field not in _SILENT and not (step.kind == "member" and field in ("address", "protocol_port")):
+            yield f"    {field}: {_text(field, value, names)}"
+
+
+def _served(translation: Translation, names: Mapping[str, str]) -> Iterator[str]:
+    """What clients are shown when all is done."""
+    seen = set()
+    for status in translation.status.values():
+        for it in status.served:
+            host = it.host or "(clients that name no host)"
+            line = f"= {host} on port {it.port} is shown {names.get(it.certificate, it.certificate)}"
+            if line not in seen:
+                seen.add(line)
+                yield line
+
+
+def _names(translation: Translation, observed: State, ids: Mapping[str, str]) -> Mapping[str, str]:
+    """Names by key and by id."""
+    names: dict[str, str] = {}
+    for world in (observed, translation.desired):
+        for part in (world.loadbalancers, world.certificates, world.listeners, world.pools):
+            names |= {ref: it.name or ref for ref, it in part.items()}
+    names |= {f"@twin/{key.removeprefix('@certificate/')}": f"{n} (stand-in)" for key, n in names.items()}
+    return names
+
+
+def _text(field: str, value: Any, names: Mapping[str, str]) -> str:
+    if field == "rules":
+        return " and ".join(_rule(rule) for rule in value)
+    if isinstance(value, list):
+        return ", ".join(_text("", v, names) for v in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text('', v, names)}" for k, v in sorted(value.items()))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (
+        "none"
+        if value in (None, "")
+        else names.get(value, str(value))
+        if isinstance(value, str)
+        else str(value)
+    )
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    how = {"EQUAL_TO": "is", "STARTS_WITH": "begins with", "REGEX": "matches"}[rule["compare_type"]]
+    what = {"HOST_NAME": "host", "PATH": "path"}.get(rule["type"], rule["type"].lower())
+    return f"{what} {how} {rule['value']}"
