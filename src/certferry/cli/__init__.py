@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, explain, plan, programs, rbac, release, store
+from certferry.cli import demo, doctor, envoy, explain, plan, programs, rbac, release, store
 from certferry.settings import Refused
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command()(rbac.rbac)
 app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")
+app.add_typer(envoy.app, name="envoy")
 app.add_typer(demo.app, name="demo")
 
 
