@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import math
 import os
 import platform
 import shutil
@@ -34,7 +36,8 @@ CERTIFICATES: Final = 1_000
 RATE: Final = 200
 RENEWING: Final = 10.0
 """Seconds in which all certificates are renewed."""
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
+"""Seconds until a storm is given up (told as inf)."""
 _AT_ONCE: Final = 16
 
 INTRODUCTION: Final = """\
@@ -150,9 +153,11 @@ class Full:
             done = asyncio.Event()
             unrelated = asyncio.create_task(self._unrelated(prober, others, times, done))
             begun = time.monotonic()
-            written = await self._renew_all(pairs, begun)
-            print("written", written, len(times), file=sys.stderr, flush=True)
-            last = await self._all_served(pairs) - begun
+            written = last = math.inf
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    written = await self._renew_all(pairs, begun)
+                    last = await self._all_served(pairs) - begun
             done.set()
             await unrelated
         slow = p99([1000 * t for t in times])
@@ -178,9 +183,8 @@ class Full:
     async def _all_served(self, pairs: Sequence[KeyPair]) -> float:
         """When a handshake has shown each new certificate; looked at once everything is written."""
         for number, pair in enumerate(pairs):
-            end = time.monotonic() + PATIENCE
             while await handshake(self.port, name(number)) != pair.chain.fingerprint:
-                assert time.monotonic() < end, f"{name(number)} is not served"
+                pass
         return time.monotonic()
 
     async def _unrelated(
