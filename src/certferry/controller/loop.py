@@ -26,7 +26,7 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, told, warnings
+from certferry.controller.notices import annotation, blamed, entry, handed_over, left, told, warnings
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.patience import Patience
 from certferry.controller.proof import Proof, Rotation, seats
@@ -367,8 +367,9 @@ class Controller:
     ) -> None:
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
+        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *self._drifts, *more],
+            [*warnings(translation), *handed_over(translation, written), *self._drifts, *more],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )
