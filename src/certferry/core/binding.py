@@ -198,8 +198,8 @@ def _sni(
         owners |= {(kind, h): offer for h in free}
         if not (server and ref == server.certificate.id):
             bound[ref] = offer.certificate
-    names = {n for ref, c in bound.items() for n in c.domain if n not in lost.get(ref, ())}
-    if server and server.certificate.domain and _shadowed(_answers(server, brought), names):
+    bound_names = {n for ref, c in bound.items() for n in c.domain if n not in lost.get(ref, ())}
+    if server and server.certificate.domain and _shadowed(_answers(server, brought), bound_names):
         bound[server.certificate.id] = server.certificate
     for ref, names_lost in _contested(bound, owners).items():
         lost[ref] = lost.get(ref, frozenset()) | names_lost
