@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check bench lock wheel clean preflight
+.PHONY: help install up test check bench faults kubernetes lock wheel clean preflight
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
 
 bench: $(VENV)/dev.stamp ## measure how fast a new certificate is served
 	$(BIN)/python -m bench $(ARGS)
+
+faults: $(VENV)/dev.stamp ## make an ELB and an API server misbehave, and write what it cost to docs/faults.md
+	$(BIN)/python -m tests.faults
+
+kubernetes: $(VENV)/dev.stamp ## a real kube-apiserver and etcd on loopback (needs go; builds them once), in .kubernetes
+	$(BIN)/python tools/kubernetes/cluster.py .kubernetes
 
 lock: ## compile requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

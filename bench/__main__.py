@@ -9,10 +9,12 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench import kube
 from bench.floor import floor
 from bench.rotation import measure
 from bench.rows import Row, table
@@ -24,6 +26,9 @@ LIMITS: Final = {
     "CERTFERRY_CONTROLLER_MAX_SNI": "2000",
 }
 """Settings that let a thousand certificates stand on one listener."""
+
+OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {"kube": kube.main}
+"""What is measured by name alone, each with a page of its own."""
 
 INTRODUCTION: Final = """\
 # Benchmarks
@@ -45,6 +50,9 @@ whatever the numbers are.
 
 def main() -> None:
     """Measure, print, write."""
+    if len(sys.argv) > 1 and sys.argv[1] in OTHERS:
+        OTHERS[sys.argv[1]](sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rotations", type=int, default=200)
     parser.add_argument("--certificates", type=int, nargs="+", default=[1, 1000])

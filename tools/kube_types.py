@@ -1,8 +1,9 @@
 """Writes the types of the embedded Kubernetes API from Kubernetes' own sources.
 
-``python tools/kube_types.py SOURCES``, where SOURCES holds the Go modules ``kubernetes@VERSION``,
-``api@VERSION`` and ``apimachinery@VERSION`` of k8s.io, as ``go mod download`` leaves them. What it writes
-is committed: ``types.txt`` (fields, numbers, how they merge) and ``schemas.jsonl`` (descriptions for
+``python tools/kube_types.py SOURCES OPENAPI``: SOURCES holds the Go modules ``api@VERSION`` and
+``apimachinery@VERSION`` of k8s.io, as ``go mod download`` leaves them; OPENAPI the OpenAPI v3 documents of a
+running API server (``kubectl get --raw /openapi/v3/api/v1 > core.json``, and so on for every group). What it
+writes is committed: ``types.txt`` (fields, numbers, how they merge) and ``schemas.jsonl`` (descriptions for
 `kubectl explain`) in ``src/certferry/kube/server``. Run it again to follow a newer Kubernetes.
 """
 
@@ -41,9 +42,9 @@ FIELD = re.compile(r"^\s+(?:(\w+)\s+)?(\S+)\s+`([^`]*)`")
 
 
 class Sources:
-    """What is read from SOURCES."""
+    """What is read from SOURCES and OPENAPI."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, documents: Path) -> None:
         self.structs: dict[tuple[str, str], list[str]] = {}
         self.aliases: dict[tuple[str, str], str] = {}
         for package in ROOTS:
@@ -52,7 +53,7 @@ class Sources:
             for file in sorted(folder.glob("*types.go")) + sorted(folder.glob("micro_time.go")):
                 self._read(package, file.read_text())
         self.schemas: dict[str, Any] = {}
-        for file in sorted(next(root.glob("kubernetes@*")).glob("api/openapi-spec/v3/*v1_openapi.json")):
+        for file in sorted(documents.glob("*.json")):
             self.schemas |= json.loads(file.read_text())["components"]["schemas"]
 
     def _read(self, package: str, text: str) -> None:
@@ -184,7 +185,7 @@ class Table:
 
 def main() -> None:
     """Write both files."""
-    sources = Sources(Path(sys.argv[1]))
+    sources = Sources(Path(sys.argv[1]), Path(sys.argv[2]))
     table = Table(sources)
     for package, names in ROOTS.items():
         for name in names.split():

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.backend import Backend
+from tests.e2e.real import KUBECONFIG, RealSystem
 from tests.e2e.site import Site
 from tests.e2e.system import System
+
+ABOUT_UP = ("test_deploy.py", "test_doctor.py", "test_kills.py", "test_life.py", "test_no_key_leaves.py")
+"""What tests `certferry up` itself, or the embedded API."""
+collect_ignore = [*ABOUT_UP, "test_settings_file.py"] if KUBECONFIG else ["test_real_cluster.py"]
 
 MakeSite = Callable[[str], Site]
 
@@ -37,7 +42,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def system(place: Path) -> Iterator[System]:
     """One system for the tests of a module."""
-    running = System(place / "s")
+    running = RealSystem(place / "s", Path(KUBECONFIG)) if KUBECONFIG else System(place / "s")
     running.start()
     yield running
     running.stop()

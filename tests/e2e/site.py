@@ -43,8 +43,7 @@ class Site:
         secrets = [] if pair is None else [objects.pair_secret(self.name, SECRET, pair)]
         self.system.apply(
             objects.namespace(self.name),
-            objects.service(self.name, SERVICE),
-            objects.endpoints(self.name, SERVICE, self.backend),
+            *self.system.backend(self.name, SERVICE, self.backend),
             *secrets,
             self.ingress(annotations, tls=pair is not None),
         )

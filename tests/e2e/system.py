@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from tests.e2e import objects
 from tests.e2e.http import JsonApi
 from tests.e2e.waiting import until
 
@@ -160,6 +161,10 @@ class System:
 
     def apply(self, *given: Any) -> None:
         self.kubectl("apply", "-f", "-", give=given)
+
+    def backend(self, namespace: str, name: str, port: int) -> list[Any]:
+        """A Service that leads to `port` on this machine."""
+        return [objects.service(namespace, name), objects.endpoints(namespace, name, port)]
 
     def kube(self) -> JsonApi:
         """The Kubernetes API with the kubeconfig's rights."""

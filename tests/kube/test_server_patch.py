@@ -62,7 +62,7 @@ PORTS = {"spec": {"ports": [{"name": "a", "port": 80, "targetPort": 1}, {"name":
             [{"port": 80, "targetPort": 2}],
             [{"name": "a", "port": 80, "targetPort": 2}, {"name": "b", "port": 81}],
         ),
-        ([{"port": 82}], [*PORTS["spec"]["ports"], {"port": 82}]),
+        ([{"port": 82}], [{"port": 82}, *PORTS["spec"]["ports"]]),
         ([{"port": 80, "$patch": "delete"}], [{"name": "b", "port": 81}]),
         ([{"$patch": "replace"}, {"port": 9}], [{"port": 9}]),
     ],
@@ -81,7 +81,7 @@ def test_strategic_merge_follows_the_order_asked_for() -> None:
 def test_strategic_merge_of_plain_lists() -> None:
     before = {"metadata": {"finalizers": ["a", "b"]}}
     added = strategic_merge(before, {"metadata": {"finalizers": ["c"]}}, "Secret")
-    assert added == {"metadata": {"finalizers": ["a", "b", "c"]}}
+    assert added == {"metadata": {"finalizers": ["c", "a", "b"]}}
     less = strategic_merge(before, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}}, "Secret")
     assert less == {"metadata": {"finalizers": ["b"]}}
     # A list without a merge key is replaced.

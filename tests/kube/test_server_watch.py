@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,31 @@ async def test_a_slow_watcher_reads_on_from_the_store(api: Client, monkeypatch: 
     async with api.watch(SECRETS, resourceVersion=start) as events:
         found = [(await events.next())["object"]["metadata"]["labels"]["n"] for _ in range(12)]
     assert found == [str(n) for n in range(12)]
+
+
+async def test_the_pages_of_a_list_show_one_moment(api: Client) -> None:
+    for name in "abcdef":
+        await api.post(SECRETS, secret(name))
+    page = (await api.get(f"{SECRETS}?limit=2")).body
+    first = page["metadata"]["resourceVersion"]
+    await api.delete(f"{SECRETS}/d")
+    await api.patch(f"{SECRETS}/e", {"metadata": {"labels": {"new": "yes"}}})
+    await api.post(SECRETS, secret("bb"))
+    names = [i["metadata"]["name"] for i in page["items"]]
+    while token := page["metadata"].get("continue"):
+        page = (await api.get(f"{SECRETS}?limit=2&continue={token}")).body
+        names += [i["metadata"]["name"] for i in page["items"]]
+        assert page["metadata"]["resourceVersion"] == first
+        assert all("labels" not in i["metadata"] for i in page["items"])
+    assert names == list("abcdef")
+
+
+async def test_a_page_of_a_list_that_is_forgotten_is_gone(api: Client, tmp_path: Path) -> None:
+    for name in "abc":
+        await api.post(SECRETS, secret(name))
+    token = (await api.get(f"{SECRETS}?limit=1")).body["metadata"]["continue"]
+    revision = json.loads(base64.urlsafe_b64decode(token))[0]
+    old = base64.urlsafe_b64encode(json.dumps([revision - 1, "default", "a"]).encode()).decode()
+    gone = await api.get(f"{SECRETS}?limit=1&continue={old}")
+    assert (gone.code, gone.body["reason"]) == (410, "Expired")
+    assert gone.body["message"].startswith("The provided continue parameter is too old")

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from certferry import __version__
-from certferry.cli.options import Config, Listen, State, given, run_server, text
+from certferry.cli.options import Config, Listen, State, run_server, text
 from certferry.settings import (
+    AlertSettings,
     ControllerSettings,
     ElbSettings,
     KubeServerSettings,
@@ -22,7 +23,6 @@ from certferry.settings import (
     UpSettings,
     host_port,
     read,
-    state_default,
 )
 
 
@@ -60,6 +60,10 @@ def elb(
     privileged_shift: Annotated[
         int | None, typer.Option(help="Added to ports under 1024, like 8000.")
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Serve the API over TLS with this chain (PEM); watched.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key of it.")] = None,
     accounts_for: Annotated[
         str | None, typer.Option(help="Make an admin and a controller of this cluster.")
     ] = None,
@@ -74,10 +78,10 @@ def elb(
         "vip_subnet": vip_subnet,
         "vip_shared_address": vip_shared_address,
         "privileged_shift": privileged_shift,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
     }
-    settings = read(
-        ElbSettings, "elb", {"state": state_default(os.environ)} | given(flags), os.environ, config
-    )
+    settings = read(ElbSettings, "elb", flags, os.environ, config)
     run_server("elb", lambda: serve(settings, accounts_for), settings.listen)
 
 
@@ -124,6 +128,9 @@ def controller(
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
     if context_.invoked_subcommand is not None:
         return
+    from certferry.alerts import Webhook
+    from certferry.alerts import run as deliver
+    from certferry.cli.alerts import rules
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
     from certferry.fleet import one
@@ -146,7 +153,19 @@ def controller(
     settings = read(ControllerSettings, "controller", flags, os.environ, config)
     at = f"{settings.listen_host}:{settings.listen_port}"
     access = one(settings, config)
-    run_server("controller", lambda: serve(settings, access), at, KubeconfigError, CredentialsError)
+    telling = read(AlertSettings, "alerts", {}, os.environ, config)
+    if telling.webhook:
+        Webhook(telling)  # what is wrong with its settings is told before anything starts
+
+    async def work() -> None:
+        await serve(
+            settings,
+            access,
+            rules(telling),
+            lambda it: deliver(it.watch.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()),
+        )
+
+    run_server("controller", work, at, KubeconfigError, CredentialsError)
 
 
 def _show(text: str) -> None:

@@ -28,11 +28,16 @@ from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
 REASONS: Final = (
-    "CertificateServed",
     "CertificateNotServed",
+    "CertificateRolledBack",
+    "CertificateServed",
+    "DriftFound",
     "ListenerHandedOver",
     "LoadBalancerRefused",
     "QuotaExceeded",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
 )
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2

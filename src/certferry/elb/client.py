@@ -152,6 +152,13 @@ class ElbClient:
             found += _part(data, resource.many, list[dict[str, Any]])
         return found
 
+    async def find_as(self, resource: Resource, kind: type[T], **query: str | Sequence[str]) -> list[T]:
+        """All objects that match, of each only the fields of `kind` (a msgspec Struct)."""
+        found: list[T] = []
+        async for data in self._pages(resource, query):
+            found += _part(data, resource.many, list[kind])  # type: ignore[valid-type]
+        return found
+
     async def get(self, resource: Resource, identity: str) -> dict[str, Any]:
         """One object; ``ElbError`` 404 when there is none."""
         return _part(await self._call("GET", f"{resource.path}/{identity}"), resource.one, dict[str, Any])

@@ -21,9 +21,9 @@ def malformed(sentence: str) -> Refused:
     return Refused(400, "ELB.8902", sentence)
 
 
-def unusable(sentence: str) -> Refused:
-    """400: the content of a certificate or a key."""
-    return Refused(400, "ELB.1011", sentence)
+def unusable(sentence: str, *, authority: bool = False) -> Refused:
+    """400: the content of a certificate or a key; of an authority for clients' certificates."""
+    return Refused(400, "ELB.5051" if authority else "ELB.1011", sentence)
 
 
 def unauthenticated(sentence: str) -> Refused:
@@ -34,6 +34,11 @@ def unauthenticated(sentence: str) -> Refused:
 def forbidden(sentence: str) -> Refused:
     """403: the user's role or project."""
     return Refused(403, "SYS.0403", sentence)
+
+
+def switched_off(sentence: str) -> Refused:
+    """403: a feature of the vendor's that is not served here."""
+    return Refused(403, "ELB.8962", sentence)
 
 
 def missing(kind: str, identifier: str) -> Refused:

@@ -35,6 +35,7 @@ from certferry.elb.plane.rundir import run_directory
 from certferry.elb.plane.running import data_plane
 from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.store.store import Store
+from certferry.elb.tls import OwnTls, own_tls
 from certferry.latest import Latest
 from certferry.seal import Seal, SealError
 from certferry.settings import NEWER, ElbSettings, Refused, host_port
@@ -68,18 +69,19 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
     async with contextlib.AsyncExitStack() as stack:
         state = _state(settings)
         stack.enter_context(_only_instance(state))
-        listening = stack.enter_context(_listening(settings.listen))
+        tls = own_tls(settings, state)
+        listening = stack.enter_context(_listening(settings.listen, tls=tls is not None))
         engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
         changes = Latest(0)
         store.on_commit(lambda publication: _hand_over(loop, latest, changes, publication))
         host, port = listening.getsockname()[:2]
-        origin = settings.origin or f"http://{host}:{port}"
+        origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
         elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
-        await stack.enter_async_context(_answering(elb, listening))
+        await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 
 
@@ -139,14 +141,17 @@ def _only_instance(state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(listen: str) -> Iterator[socket.socket]:
+def _listening(listen: str, *, tls: bool) -> Iterator[socket.socket]:
     host, number = host_port(listen)
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         raise Refused(f"“{host}” is no IP address to listen on.") from None
-    if not address.is_loopback:
-        raise Refused(f"The ELB API has no TLS: it listens on loopback addresses alone, not on {host}.")
+    if not (address.is_loopback or tls):
+        raise Refused(
+            f"Without TLS the ELB API listens on loopback addresses alone, not on {host}: "
+            "set tls_certificate and tls_key."
+        )
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # asyncio switches Nagle off only where the protocol is named: 40 ms an answer otherwise
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -161,6 +166,10 @@ def _listening(listen: str) -> Iterator[socket.socket]:
         yield listening
     finally:
         listening.close()
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @asynccontextmanager
@@ -208,7 +217,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _answering(elb: Elb, listening: socket.socket) -> AsyncIterator[None]:
+async def _answering(elb: Elb, listening: socket.socket, tls: OwnTls | None) -> AsyncIterator[None]:
     config = uvicorn.Config(
         application(elb),
         http="httptools",  # a PUT of a certificate costs a twentieth of a rotation less than with h11
@@ -218,12 +227,16 @@ async def _answering(elb: Elb, listening: socket.socket) -> AsyncIterator[None]:
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE,
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
+    watching = asyncio.create_task(tls.watch()) if tls else None
     try:
         yield
     finally:
+        if watching:
+            watching.cancel()
         elb.changes.set(events.ENDED)
         server.should_exit = True
         await task

@@ -102,11 +102,17 @@ class KubeClient:
     def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
         self._said = {"Accept": "application/json"}
+        self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
         if impersonate:
             self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's origin."""
+        return self._access.server
 
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
@@ -119,15 +125,17 @@ class KubeClient:
         if self._session is not None:
             await self._session.close()
 
-    async def version(self) -> tuple[str, datetime | None]:
-        """The server's version, like v1.34.1, and what time it is there."""
+    @property
+    def date(self) -> datetime | None:
+        """What time it was there at the last answer, if it said so."""
         try:
-            async with await self._request("GET", "/version", {}) as response:
-                answer = _decoded(await response.read())
-                date = http_date(response.headers.get("Date"))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unreachable(error) from None
-        return str(answer.get("gitVersion", "")) if isinstance(answer, dict) else "", date
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
+
+    async def version(self) -> str:
+        """The server's, like v1.34.1."""
+        return str((await self._call("GET", "/version")).get("gitVersion", ""))
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
@@ -214,6 +222,7 @@ class KubeClient:
         """The response, once its status is good. A 401 is asked once more with a fresh token."""
         for last in (False, True):
             response = await self._send(method, path, query, body, limits)
+            self._date = response.headers.get("Date", "")
             if response.status < 400:
                 return response
             async with response:
@@ -277,14 +286,6 @@ def _event(line: bytes) -> Event:
     if not isinstance(kind, str) or not isinstance(body, dict):
         raise KubeError(0, "BadAnswer", "a watch event has no object")
     return Event(kind, body)
-
-
-def http_date(text: str | None) -> datetime | None:
-    """The instant in a Date header (RFC 9110)."""
-    try:
-        return parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
 
 
 def _decoded(data: bytes) -> Any:

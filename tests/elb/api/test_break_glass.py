@@ -145,6 +145,7 @@ def test_it_takes_an_admin_a_reason_and_an_end(elb: Elb) -> None:
         {"reason": "x", "until": "2020-01-01T00:00:00Z"},
         {"reason": "x", "until": "2099-01-01T00:00:00Z"},
         {"reason": "x", "until": "2099-01-01T00:00:00"},
+        {"reason": "x", "until": "9999-12-31T23:59:59-12:00"},
     ):
         assert elb.admin.extension("POST", path, body).status == 400, body
     for user in (another(elb, "mary", "member"), elb.controller):

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.core.pem import parse_chain
 from certferry.settings import ElbLimits
@@ -69,30 +67,6 @@ def test_echo_shows_the_key_where_the_setting_says_so(tmp_path: Any) -> None:
     pair = authority().issue("a.example")
     with serving(settings_in(tmp_path, private_key_echo=True)) as elb:
         assert elb.admin.make("certificate", **content(pair))["private_key"] == pair.key
-
-
-@pytest.mark.parametrize("name", ["crlf", "blank lines", "spaces", "PKCS#1", "root first"])
-def test_pem_is_normalised(api: Api, name: str) -> None:
-    pair = authority().issue("a.example", key=rsa_key(), chain=True)
-    certificate, key = pair
-    leaf_end = certificate.index("-----END CERTIFICATE-----\n") + 26
-    match name:
-        case "crlf":
-            certificate = certificate.replace("\n", "\r\n")
-        case "blank lines":
-            certificate = "\n\n" + certificate.replace("-----BEGIN", "\n\n-----BEGIN")
-        case "spaces":
-            certificate, key = certificate.replace("\n", "  \n"), key.replace("\n", " \n") + "\n\n"
-        case "PKCS#1":
-            key = (
-                rsa_key()
-                .private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-                .decode()
-            )
-        case "root first":
-            certificate = certificate[leaf_end:] + certificate[:leaf_end]
-    made = api.make("certificate", certificate=certificate, private_key=key)
-    assert made["certificate"] == pair.certificate
 
 
 def test_what_cannot_be_used_is_refused_with_a_sentence(api: Api) -> None:

@@ -98,7 +98,10 @@ def test_without_advanced_forwarding_there_is_less(api: Api) -> None:
     pool = api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"]
     listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)["id"]
     base = {"listener_id": listener, "action": "REDIRECT_TO_POOL", "redirect_pool_id": pool}
-    assert api.make("l7policy", **base)["priority"] is None
+    made = api.make("l7policy", **base)
+    assert made["priority"] == 1
+    back = {"name": "n", "priority": made["priority"]}
+    assert api("PUT", f"/l7policies/{made['id']}", {"l7policy": back}).status == 200, "as it was shown"
     conditions = [{"value": "a.example"}, {"value": "b.example"}]
     for more in (
         {"priority": 3},

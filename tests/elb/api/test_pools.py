@@ -40,7 +40,8 @@ def test_a_pool_lives_from_create_to_delete(api: Api, lb: str) -> None:
 def test_a_pool_needs_a_home_or_a_type(api: Api) -> None:
     fields = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
     assert api("POST", "/pools", {"pool": fields}).code == "ELB.8902"
-    assert api.make("pool", type="instance", **fields)["loadbalancers"] == []
+    assert api("POST", "/pools", {"pool": fields | {"type": "instance"}}).status == 400, "in which VPC?"
+    assert api.make("pool", type="instance", vpc_id="v", **fields)["loadbalancers"] == []
 
 
 def test_what_is_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:

@@ -19,8 +19,8 @@ REVIEW: Final = Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", "Sel
 
 async def examined(kube: KubeClient, settings: ControllerSettings) -> list[Verdict]:
     """Raises ``KubeError`` when it does not answer at all."""
-    said, date = await kube.version()
-    return [_version(said), clock("Kubernetes API", date), await _permissions(kube, settings)]
+    said = await kube.version()
+    return [_version(said), clock("Kubernetes API", kube.date), await _permissions(kube, settings)]
 
 
 def clock(whose: str, date: datetime | None) -> Verdict:

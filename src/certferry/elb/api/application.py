@@ -26,20 +26,26 @@ from starlette.exceptions import HTTPException
 
 from certferry import __version__
 from certferry.elb.api import (
+    batch,
+    cascade,
     catalog,
     certificates,
     healthmonitors,
+    ipgroups,
     l7policies,
     listeners,
     loadbalancers,
     members,
+    openapi,
     pools,
+    private_key_echo,
     rules,
+    security_policies,
+    tags,
 )
 from certferry.elb.api import certferry as extensions
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.certferry import events
-from certferry.elb.api.openapi import described, operation
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
 from certferry.elb.identity.auth import Logins, authenticated
 from certferry.elb.identity.signature import Presented
@@ -52,6 +58,7 @@ from certferry.settings import ElbSettings
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 ROUTES: Final[tuple[Route, ...]] = (
+    *private_key_echo.ROUTES,
     *certificates.ROUTES,
     *loadbalancers.ROUTES,
     *listeners.ROUTES,
@@ -60,6 +67,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     *healthmonitors.ROUTES,
     *rules.ROUTES,  # before the policies: /l7policies/rules is no policy's id
     *l7policies.ROUTES,
+    *ipgroups.ROUTES,
+    *security_policies.ROUTES,
+    *cascade.ROUTES,
+    *batch.ROUTES,
+    *tags.ROUTES,
     *catalog.ROUTES,
 )
 _MOST: Final = 1 << 20
@@ -90,28 +102,34 @@ def application(elb: Elb) -> FastAPI:
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.add_api_route("/healthz", _healthz(elb), methods=["GET"], summary="Whether the service answers")
-    app.add_api_route("/versions", _versions, methods=["GET"], summary="List API versions")
-    app.add_api_route("/v3/certferry", _extensions, methods=["GET"], summary="What Certferry adds")
-    for path, method, endpoint, summary in keystone.endpoints(elb):
-        app.add_api_route(path, endpoint, methods=[method], summary=summary)
-    for base, routes in (("elb", ROUTES), ("certferry", extensions.ROUTES)):
-        for route in routes:
-            app.add_api_route(
-                f"/v3/{{project_id}}/{base}{route.path}",
-                _endpoint(elb, route),
-                methods=[route.method],
-                status_code=route.status,
-                summary=route.summary,
-                openapi_extra=operation(route),
-            )
+    for path, public, summary in (
+        ("/healthz", _healthz(elb), "Whether the service answers"),
+        ("/versions", _versions, "List API versions"),
+        ("/v3/certferry", _extensions, "What Certferry adds"),
+    ):
+        extra = openapi.public_operation()
+        app.add_api_route(path, public, methods=["GET"], summary=summary, openapi_extra=extra)
+    for path, method, answer, summary in keystone.endpoints(elb):
+        extra = openapi.keystone_operation(path, method)
+        app.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=extra)
+    routes = (*ROUTES, *extensions.ROUTES)
+    for route in routes:
+        app.add_api_route(
+            "/v3/{project_id}" + route.under + route.path,
+            _endpoint(elb, route),
+            methods=[route.method],
+            status_code=route.status,
+            summary=route.summary,
+            openapi_extra=openapi.operation(route, routes),
+        )
     app.add_api_route(
         "/v3/{project_id}/certferry/events",
         events.endpoint(elb, read, lambda refused: failure(refused, secrets.token_hex(16))),
         methods=["GET"],
         summary="Follow all changes (server-sent events)",
+        openapi_extra=openapi.stream_operation(),
     )
-    described(app, (*ROUTES, *extensions.ROUTES))
+    openapi.described(app, routes)
     app.add_exception_handler(HTTPException, _unknown)
     app.add_exception_handler(SQLAlchemyError, _unstorable)
     app.add_exception_handler(Exception, _broken)
@@ -142,8 +160,8 @@ def _answered(elb: Elb, route: Route, request: Request, presented: Presented, re
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
         raise forbidden("This project is not the one you are logged in to")
-    if actor.role == "reader" and route.method != "GET":
-        raise forbidden("The role reader does not change anything")
+    if route.method != "GET" and actor.role not in route.roles:
+        raise forbidden(f"The role {actor.role} may not do this; {' and '.join(route.roles)} may")
     call = Call(
         store=elb.store,
         settings=elb.settings,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from certferry.elb.errors import Refused, malformed, missing, over_quota
+from certferry.elb.errors import Refused, malformed, missing, over_quota, switched_off
 from certferry.elb.identity.actor import Actor
 from certferry.elb.plane.report import Reporter, no_data_plane
 from certferry.elb.store.store import Store, Transaction
@@ -58,6 +58,8 @@ class Answer:
 
 Handler = Callable[[Call], Answer]
 
+WRITERS: Final = ("admin", "member", "controller")
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -69,8 +71,14 @@ class Route:
     handler: Handler
     summary: str
     takes: tuple[str, type[msgspec.Struct]] | None = None
-    """The body: the name of its envelope ("" = none), and what is in it."""
+    """The body: the name of its envelope (empty: it has none), and what is in it."""
     status: int = 200
+    under: str = "/elb"
+    """Where `path` begins within a project; tags have a place of their own."""
+    gives: type[Any] | None = None
+    """What an answer other than the usual ones holds (for OpenAPI)."""
+    roles: tuple[str, ...] = WRITERS
+    """Who may use it, where it writes; everybody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +96,43 @@ def body_of(call: Call, envelope: str, kind: type[Struct]) -> Body[Struct]:
         document = msgspec.json.decode(call.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise malformed("The body is not JSON") from None
-    raw = document.get(envelope) if isinstance(document, dict) else None
+    raw = document.get(envelope) if envelope and isinstance(document, dict) else document
     if not isinstance(raw, dict):
-        raise malformed(f"The body needs an object named {envelope}")
-    try:
-        value = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise malformed(f"{envelope}: {error}") from None
+        raise malformed(f"The body needs an object{f' named {envelope}' if envelope else ''}")
+    value = converted(raw, kind, envelope)
     return Body(value, msgspec.to_builtins(value), raw)
+
+
+def converted(raw: Any, kind: type[Struct], where: str) -> Struct:
+    """`raw` as `kind`; raises ``Refused`` (400) that says what in `where` is wrong."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise malformed(f"{where}: {error}" if where else str(error)) from None
+
+
+def completed(given: Mapping[str, Any], before: Row, **parts: type[msgspec.Struct]) -> dict[str, Any]:
+    """`given`, with each of its objects in `parts` completed from what is there. Raises ``Refused`` (400)."""
+    whole = dict(given)
+    for field, kind in parts.items():
+        if isinstance(given.get(field), dict):
+            both = {**(before.data[field] or {}), **given[field]}
+            whole[field] = msgspec.to_builtins(converted(both, kind, field))
+    return whole
+
+
+def check_served(raw: Mapping[str, Any], *fields: str) -> None:
+    """Raises ``Refused`` (403) when one of `fields` asks for something that nothing here does.
+
+    Better than to take it and not to do it; switched off, they are harmless.
+    """
+    for field in fields:
+        if not _idle(raw.get(field)):
+            raise switched_off(f"{field} is not served here: leave it out")
+
+
+def _idle(value: Any) -> bool:
+    return all(map(_idle, value.values())) if isinstance(value, dict) else not value
 
 
 def merged(
@@ -149,6 +186,7 @@ def times(row: Row) -> dict[str, str]:
 
 
 __all__ = [
+    "WRITERS",
     "Answer",
     "Body",
     "Call",
@@ -157,6 +195,9 @@ __all__ = [
     "Route",
     "asked",
     "body_of",
+    "check_served",
+    "completed",
+    "converted",
     "merged",
     "references",
     "required",

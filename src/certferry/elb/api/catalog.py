@@ -39,7 +39,7 @@ def system_security_policies(call: Call) -> Answer:
 
 def flavors(call: Call) -> Answer:
     """GET: sizes that clients may name; none of them limits anything here."""
-    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call)))
+    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call), call.world))
     return Answer(200, {"flavors": page, "page_info": info})
 
 
@@ -84,6 +84,11 @@ def availability_zones(call: Call) -> Answer:
     return Answer(200, {"availability_zones": [zones]})
 
 
+def preoccupied(call: Call) -> Answer:
+    """GET: how many addresses a new load balancer takes from its subnet."""
+    return Answer(200, {"preoccupy_ip": {"total": 1}})
+
+
 def quotas(call: Call) -> Answer:
     """GET: the limits; -1 is none."""
     return Answer(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
@@ -104,9 +109,8 @@ def quota_details(call: Call) -> Answer:
 def _quota(call: Call) -> dict[str, Any]:
     limits = msgspec.structs.asdict(call.settings.limits)
     ours = ("sni_certificates", "sni_names", "certificate_names")
-    none_yet = ("ipgroup", "security_policy")
     known = {key: value for key, value in limits.items() if key not in ours}
-    return known | dict.fromkeys(none_yet, 0) | {"listeners_per_pool": -1}
+    return known | {"listeners_per_pool": -1}
 
 
 def _unrendered(call: Call, world: World, row: Row) -> Wire:
@@ -120,6 +124,7 @@ ROUTES: Final = (
     Route("GET", "/flavors", flavors, "List flavors"),
     Route("GET", "/flavors/{id}", flavor, "Show a flavor"),
     Route("GET", "/availability-zones", availability_zones, "List availability zones"),
+    Route("GET", "/preoccupy-ip-num", preoccupied, "Show how many addresses a load balancer takes"),
     Route("GET", "/quotas", quotas, "Show quotas"),
     Route("GET", "/quotas/details", quota_details, "Show quotas and their use"),
 )

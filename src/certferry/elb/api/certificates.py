@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from certferry.core.model import domain_names
-from certferry.core.pem import Chain, Defect, PrivateKey, parse_chain, parse_key, parse_pair
+from certferry.core.pem import Chain, Defect, PrivateKey, listed, parse_chain, parse_key, parse_pair
 from certferry.elb import emergency, findings, locks
 from certferry.elb.api.call import (
     Answer,
@@ -30,6 +30,7 @@ from certferry.elb.api.call import (
 )
 from certferry.elb.api.fields import PROTECTION, Flag, Protected, Text
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.private_key_echo import echoes
 from certferry.elb.bindings import bound_names, check_certificate, past_names, users
 from certferry.elb.errors import conflict, malformed, unusable
 from certferry.elb.plane.projection import source
@@ -65,7 +66,7 @@ class CertificateUpdate(Protected, frozen=True, kw_only=True):
     private_key: str | UnsetType | None = UNSET
     domain: Annotated[str, Meta(max_length=10000)] | UnsetType | None = UNSET
     scm_certificate_id: Text = UNSET
-    source: Text = UNSET
+    source: Annotated[str, Meta(pattern="^(scm)?$")] | UnsetType | None = UNSET
     certferry: CertificateExtension | UnsetType | None = UNSET
 
 
@@ -75,7 +76,7 @@ class CertificateCreate(CertificateUpdate, frozen=True, kw_only=True):
     certificate: str
     type: Annotated[str, Meta(max_length=16)] | UnsetType | None = UNSET
     admin_state_up: Flag = UNSET
-    enterprise_project_id: Text = UNSET
+    enterprise_project_id: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType | None = UNSET
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -103,7 +104,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     data, content = row.data, row.content
     assert content is not None
     chain = content.chain
-    shown = content.key.reveal() if content.key and call.settings.private_key_echo else None
+    shown = content.key.reveal() if content.key and echoes(call, world) else None
     origin, now = source(data), call.store.now()
     return {
         "id": row.id,
@@ -136,6 +137,8 @@ def create(call: Call) -> Answer:
     """POST: a new certificate of this project, locked if a controller makes it."""
     body = body_of(call, "certificate", CertificateCreate)
     data = merged(_NEW, body.given, _DEFAULTS) | _origin(call, body.value)
+    if data["scm_certificate_id"] and "source" not in body.given:
+        data["source"] = "scm"
     _check_domain(data["domain"], call)
     content = Content(version=1, chain=(pair := _first(body.value, data["type"]))[0], key=pair[1])
 
@@ -153,7 +156,9 @@ def create(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """PUT: the given fields; certificate and key together are one change, and the same content is none."""
     body = body_of(call, "certificate", CertificateUpdate)
-    chain, key = _given(body.value)
+    now_there = call.world.get("certificate", call.path["id"])
+    authority = now_there is not None and now_there.data["type"] == "client"
+    chain, key = _given(body.value, authority=authority)
 
     def decide(transaction: Transaction) -> Row:
         before, now = asked(call, transaction.world, "certificate"), transaction.now
@@ -189,16 +194,18 @@ def remove(call: Call) -> Answer:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "certificate")
-        locks.check_writable(row, call.actor)
-        if used := users(transaction.world, row.id):
-            raise conflict(
-                f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}"
-            )
-        transaction.delete(row)
+        discard(transaction, asked(call, transaction.world, "certificate"), call)
 
     call.write(decide)
     return Answer(204)
+
+
+def discard(transaction: Transaction, row: Row, call: Call) -> None:
+    """Deletes the certificate. Raises ``Refused`` (409, 403)."""
+    locks.check_writable(row, call.actor)
+    if used := users(transaction.world, row.id):
+        raise conflict(f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}")
+    transaction.delete(row)
 
 
 def _touched(before: Row, data: Mapping[str, Any], content: object) -> set[str]:
@@ -230,17 +237,17 @@ def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | Non
             case _:
                 raise malformed("type is server or client")
     except Defect as defect:
-        raise unusable(defect.sentence) from None
+        raise unusable(defect.sentence, authority=kind == "client") from None
 
 
-def _given(value: CertificateUpdate) -> tuple[Chain | None, PrivateKey | None]:
+def _given(value: CertificateUpdate, *, authority: bool) -> tuple[Chain | None, PrivateKey | None]:
     """The halves that a PUT carries; a key of asterisks is none. Raises ``Refused`` (400)."""
     text = value.private_key if isinstance(value.private_key, str) else ""
     try:
         chain = parse_chain(value.certificate) if isinstance(value.certificate, str) else None
         return chain, None if not text or _ASTERISKS.fullmatch(text) else parse_key(text)
     except Defect as defect:
-        raise unusable(defect.sentence) from None
+        raise unusable(defect.sentence, authority=authority) from None
 
 
 def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Content:
@@ -252,7 +259,8 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
     new_chain, new_key = chain or old.chain, key or old.key
     if new_key is not None and new_key.spki != new_chain.spki:
         missing_half = "" if chain and key else "; send certificate and private_key together"
-        raise unusable(f"The private key does not belong to the certificate{missing_half}")
+        names = listed(new_chain.names) or new_chain.subject
+        raise unusable(f"The private key does not belong to the certificate for {names}{missing_half}")
     if new_chain.digest == old.chain.digest:  # and so the key: both have the leaf's public half
         return old
     return Content(version=old.version + 1, chain=new_chain, key=new_key)

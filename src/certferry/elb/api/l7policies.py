@@ -14,6 +14,8 @@ from certferry.elb.api.call import (
     Route,
     asked,
     body_of,
+    check_served,
+    completed,
     merged,
     references,
     required,
@@ -26,6 +28,7 @@ from certferry.elb.api.health import policy_status
 from certferry.elb.api.listeners import check_pool
 from certferry.elb.api.listing import Resource, Wire, listing, showing
 from certferry.elb.api.rules import RuleCreate, check_rules, forget_names, rule_data
+from certferry.elb.api.rules import render as render_rule
 from certferry.elb.errors import conflict, malformed, over_quota
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
@@ -36,25 +39,50 @@ Action = Annotated[
 ]
 
 
+RedirectCode = Annotated[str, Meta(pattern="^30[12378]$")]
+Protocol = Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")]
+PortText = Annotated[str, Meta(max_length=16)]
+AnswerCode = Annotated[str, Meta(pattern=r"^[245]\d\d$")]
+ContentType = Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")]
+Message = Annotated[str, Meta(max_length=1024)]
+
+
 class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
     """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
 
-    status_code: Annotated[str, Meta(pattern="^30[12378]$")]
-    protocol: Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")] = "${protocol}"
+    status_code: RedirectCode
+    protocol: Protocol = "${protocol}"
     host: Part = "${host}"
-    port: Annotated[str, Meta(max_length=16)] = "${port}"
+    port: PortText = "${port}"
     path: Part = "${path}"
     query: Part = "${query}"
+
+
+class RedirectUrlConfigUpdate(Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    status_code: RedirectCode | UnsetType = UNSET
+    protocol: Protocol | UnsetType = UNSET
+    host: Part | UnsetType = UNSET
+    port: PortText | UnsetType = UNSET
+    path: Part | UnsetType = UNSET
+    query: Part | UnsetType = UNSET
 
 
 class FixedResponseConfig(Struct, frozen=True, kw_only=True):
     """The answer of FIXED_RESPONSE."""
 
-    status_code: Annotated[str, Meta(pattern=r"^[245]\d\d$")]
-    content_type: Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")] = (
-        "text/plain"
-    )
-    message_body: Annotated[str, Meta(max_length=1024)] = ""
+    status_code: AnswerCode
+    content_type: ContentType = "text/plain"
+    message_body: Message = ""
+
+
+class FixedResponseConfigUpdate(Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    status_code: AnswerCode | UnsetType = UNSET
+    content_type: ContentType | UnsetType = UNSET
+    message_body: Message | UnsetType = UNSET
 
 
 class RedirectPool(Struct, frozen=True, kw_only=True):
@@ -74,8 +102,8 @@ class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
     redirect_pool_id: Reference = UNSET
     redirect_pools_config: list[RedirectPool] | UnsetType | None = UNSET
     redirect_listener_id: Reference = UNSET
-    redirect_url_config: RedirectUrlConfig | UnsetType | None = UNSET
-    fixed_response_config: FixedResponseConfig | UnsetType | None = UNSET
+    redirect_url_config: RedirectUrlConfigUpdate | UnsetType | None = UNSET
+    fixed_response_config: FixedResponseConfigUpdate | UnsetType | None = UNSET
     rules: list[RuleCreate] | UnsetType | None = UNSET
 
 
@@ -84,6 +112,8 @@ class L7PolicyCreate(L7PolicyUpdate, frozen=True, kw_only=True):
 
     listener_id: Identifier
     action: Action
+    redirect_url_config: RedirectUrlConfig | UnsetType | None = UNSET  # type: ignore[assignment]
+    fixed_response_config: FixedResponseConfig | UnsetType | None = UNSET  # type: ignore[assignment]
     enterprise_project_id: Text = UNSET
 
 
@@ -106,6 +136,7 @@ _TARGETS: Final = {
     "FIXED_RESPONSE": ("fixed_response_config",),
 }
 """Action → the fields of which it needs one; those of the others it must not have."""
+_UNSERVED: Final = ("redirect_pools_extend_config", "redirect_pools_sticky_session_config")
 _FIXED: Final[dict[str, Any]] = {
     "position": 100,
     "redirect_url": None,
@@ -121,17 +152,26 @@ def render(call: Call, world: World, row: Row) -> Wire:
         "project_id": row.project_id,
         **_FIXED,
         **{field: row.data[field] for field in _DEFAULTS},
+        "priority": 1 if row.data["priority"] is None else row.data["priority"],
         "action": row.data["action"],
         "listener_id": row.data["listener_id"],
         "provisioning_status": policy_status(world, row),
-        "rules": references(world.find("rule", "l7policy_id", row.id)),
+        "rules": _shown_rules(call, world, row),
         **times(row),
     }
+
+
+def _shown_rules(call: Call, world: World, row: Row) -> list[Wire]:
+    rules = world.find("rule", "l7policy_id", row.id)
+    if ("display_all_rules", "true") in call.query:
+        return [render_rule(call, world, one) for one in rules]
+    return list(references(rules))
 
 
 def create(call: Call) -> Answer:
     """POST: a new policy, with its rules."""
     body = body_of(call, "l7policy", L7PolicyCreate)
+    check_served(body.raw, *_UNSERVED)
     value, rules = body.value, _rules(body.given)
     own = {"action": value.action, "listener_id": value.listener_id}
     data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own)
@@ -158,6 +198,7 @@ def create(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """PUT: the given fields; given rules replace all rules."""
     body = body_of(call, "l7policy", L7PolicyUpdate)
+    check_served(body.raw, *_UNSERVED)
     rules = _rules(body.given)
 
     def decide(transaction: Transaction) -> Row:
@@ -165,7 +206,15 @@ def update(call: Call) -> Answer:
         before = asked(call, world, "l7policy")
         unchanged(body, before, "action", "listener_id")
         listener = required(world, "listener", before.data["listener_id"], call.actor.project_id)
-        data = _tidied(merged(before.data, body.given, _DEFAULTS))
+        given = completed(
+            body.given,
+            before,
+            redirect_url_config=RedirectUrlConfig,
+            fixed_response_config=FixedResponseConfig,
+        )
+        if before.data["priority"] is None and given.get("priority") == 1:
+            del given["priority"]  # as answers show it: a client that sends back what it read
+        data = _tidied(merged(before.data, given, _DEFAULTS))
         siblings = world.find("l7policy", "listener_id", listener.id)
         data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
         _check(call, world, data, listener)
@@ -186,12 +235,29 @@ def remove(call: Call) -> Answer:
     def decide(transaction: Transaction) -> None:
         row = asked(call, transaction.world, "l7policy")
         listener = required(transaction.world, "listener", row.data["listener_id"], row.project_id)
-        _replace(transaction, row, ())
-        transaction.delete(row)
+        discard_policy(transaction, row)
         forget_names(transaction, listener)
 
     call.write(decide)
     return Answer(204)
+
+
+def discard_policy(transaction: Transaction, row: Row) -> None:
+    """Deletes the policy and its rules."""
+    _replace(transaction, row, ())
+    transaction.delete(row)
+
+
+def prioritise(transaction: Transaction, call: Call, wanted: Mapping[str, int]) -> None:
+    """Gives policies (by id) other priorities, all at once. Raises ``Refused``."""
+    for identifier, priority in wanted.items():
+        before = required(transaction.world, "l7policy", identifier, call.actor.project_id)
+        transaction.update(before, {**before.data, "priority": priority})
+    for identifier in wanted:
+        row = required(transaction.world, "l7policy", identifier, call.actor.project_id)
+        listener = required(transaction.world, "listener", row.data["listener_id"], row.project_id)
+        siblings = transaction.world.find("l7policy", "listener_id", listener.id)
+        _priority(row.data, listener, [one for one in siblings if one.id != identifier])
 
 
 def _rules(given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -230,7 +296,9 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
         return None
     taken = {row.data["priority"] for row in siblings} - {None}
     if priority is None:
-        return min(max(taken, default=0) + 1, 10_000)
+        if max(taken, default=0) >= 10_000:
+            raise malformed("The next priority would be above 10000: name one, or renumber the others")
+        return max(taken, default=0) + 1
     if priority == 0:
         raise malformed("priority 0 is for policies of action REDIRECT_TO_LISTENER")
     if priority in taken:

@@ -14,6 +14,8 @@ from certferry.elb.api.call import (
     Route,
     asked,
     body_of,
+    check_served,
+    completed,
     merged,
     required,
     times,
@@ -21,10 +23,12 @@ from certferry.elb.api.call import (
     within_quota,
 )
 from certferry.elb.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
+from certferry.elb.api.ipgroups import check_groups
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.member_filters import MEMBER_FILTERS
 from certferry.elb.api.tls import TLS_POLICIES
 from certferry.elb.bindings import bound_names, check_listener, past_names
-from certferry.elb.errors import conflict, malformed, missing, over_quota
+from certferry.elb.errors import conflict, malformed, over_quota
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
 from certferry.elb.vips import bind_of, check_port
@@ -33,14 +37,24 @@ Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
 POOL_PROTOCOLS: Final = {"HTTP": ("HTTP",), "HTTPS": ("HTTP", "HTTPS", "GRPC")}
 """Listener protocol → the protocols of pools it may send to."""
+ListKind = Annotated[str, Meta(pattern="^(white|black)$")]
 
 
 class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Who may connect."""
 
-    ipgroup_id: Identifier
+    ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)]
+    """One group, or several with commas between them."""
     enable_ipgroup: bool = True
-    type: Annotated[str, Meta(pattern="^(white|black)$")] = "white"
+    type: ListKind = "white"
+
+
+class ListenerIpGroupUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
+    enable_ipgroup: bool | UnsetType = UNSET
+    type: ListKind | UnsetType = UNSET
 
 
 class ListenerUpdate(Protected, frozen=True, kw_only=True):
@@ -61,7 +75,7 @@ class ListenerUpdate(Protected, frozen=True, kw_only=True):
     client_timeout: Seconds = UNSET
     member_timeout: Seconds = UNSET
     insert_headers: dict[str, bool | str | None] | UnsetType | None = UNSET
-    ipgroup: ListenerIpGroup | UnsetType | None = UNSET
+    ipgroup: ListenerIpGroupUpdate | UnsetType | None = UNSET
     enhance_l7policy_enable: Flag = UNSET
     enable_member_retry: Flag = UNSET
     transparent_client_ip_enable: Flag = UNSET
@@ -72,6 +86,7 @@ class ListenerCreate(ListenerUpdate, frozen=True, kw_only=True):
     """A new listener."""
 
     loadbalancer_id: Identifier
+    ipgroup: ListenerIpGroup | UnsetType | None = UNSET  # type: ignore[assignment]
     protocol: Annotated[str, Meta(max_length=32)]
     protocol_port: Port
     tags: Tags = UNSET
@@ -103,6 +118,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "enterprise_project_id": "0",
     **PROTECTION,
 }
+_UNSERVED: Final = (
+    *("quic_config", "proxy_protocol_enable", "port_ranges", "ssl_early_data_enable"),
+    *("cps", "connection", "nat64_enable"),
+)
 _OWN: Final = {"loadbalancer_id", "past_names", "transport"}
 _FIXED: Final[dict[str, Any]] = {
     "connection_limit": -1,
@@ -111,9 +130,9 @@ _FIXED: Final[dict[str, Any]] = {
     "port_ranges": None,
     "ssl_early_data_enable": False,
     "cps": None,
-    "connection": None,
     "nat64_enable": False,
 }
+"""Without ``connection``: openstacksdk cannot list objects that have a field of this name."""
 _REFERENCES: Final = (
     "default_pool_id",
     "default_tls_container_ref",
@@ -146,6 +165,7 @@ def create(call: Call) -> Answer:
     value = body.value
     if value.protocol not in PROTOCOLS:
         raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
+    check_served(body.raw, *_UNSERVED)
     place = {
         "protocol": PROTOCOLS[value.protocol],
         "protocol_port": value.protocol_port,
@@ -163,7 +183,7 @@ def create(call: Call) -> Answer:
         if 0 <= limit <= len(world.find("listener", "loadbalancer_id", loadbalancer.id)):
             raise over_quota("listeners_per_loadbalancer", limit)
         check_port(world, loadbalancer, value.protocol_port)
-        _check(call, world, data)
+        _check(call, world, data, None)
         return transaction.create("listener", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
@@ -173,6 +193,7 @@ def create(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """PUT: the given fields; names that lose their certificate are remembered while they are routed."""
     body = body_of(call, "listener", ListenerUpdate)
+    check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
@@ -180,11 +201,12 @@ def update(call: Call) -> Answer:
         unchanged(body, before, "protocol_port", "loadbalancer_id")
         if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
             raise malformed("protocol of a listener cannot be changed")
-        data = _tidied(merged(before.data, body.given, _DEFAULTS))
+        given = completed(body.given, before, ipgroup=ListenerIpGroup)
+        data = _tidied(merged(before.data, given, _DEFAULTS))
         if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
             raise malformed("enhance_l7policy_enable cannot be switched off again")
         if data != before.data:
-            _check(call, world, data)
+            _check(call, world, data, before.id)
         draft = msgspec.structs.replace(before, data=data)
         data["past_names"] = past_names(world, draft, bound_names(world, before.data))
         return transaction.update(before, data)
@@ -223,14 +245,13 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def _check(call: Call, world: World, data: dict[str, Any]) -> None:
+def _check(call: Call, world: World, data: dict[str, Any], identifier: str | None) -> None:
     check_listener(world, data, call.actor.project_id, call.settings.limits)
     if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
         raise malformed(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
     if data["security_policy_id"]:
-        raise missing("security_policy", data["security_policy_id"])
-    if data["ipgroup"]:
-        raise missing("ipgroup", data["ipgroup"]["ipgroup_id"])
+        required(world, "security_policy", data["security_policy_id"], call.actor.project_id)
+    check_groups(call, world, data, identifier)
     if not data["admin_state_up"]:
         raise malformed("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:
@@ -247,7 +268,11 @@ def check_pool(call: Call, world: World, pool_id: str, protocol: str, loadbalanc
 
 
 RESOURCE: Final = Resource(
-    kind="listener", plural="listeners", render=render, nested={"loadbalancer_id": "loadbalancers"}
+    kind="listener",
+    plural="listeners",
+    render=render,
+    nested={"loadbalancer_id": "loadbalancers"},
+    filters=MEMBER_FILTERS,
 )
 
 ROUTES: Final = (

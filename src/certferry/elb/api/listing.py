@@ -19,6 +19,10 @@ MOST: Final = 2000
 _PAGING: Final = ("limit", "marker", "page_reverse")
 
 
+Fits = Callable[[World, Wire, set[str]], bool]
+"""Whether an object (as it is on the wire) is among those that a filter asks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """How one kind looks on the wire."""
@@ -31,6 +35,8 @@ class Resource:
     """Filters on references: query key → the wire field whose ``id`` it compares."""
     within: tuple[str, str] | None = None
     """The kind it is part of, and the field (and path variable) that says of which."""
+    filters: Mapping[str, Fits] = field(default_factory=dict)
+    """Filters that compare no field of the same name."""
 
     def one(self, call: Call, world: World, row: Row) -> Wire:
         """A single object in its envelope."""
@@ -70,19 +76,27 @@ def listing(resource: Resource) -> Handler:
     def index(call: Call) -> Answer:
         world = call.world
         wires = [resource.render(call, world, row) for row in resource.rows(call, world)]
-        page, info = paged(call.query, filtered(resource, call.query, wires))
+        page, info = paged(call.query, filtered(resource, call.query, wires, world))
         return Answer(200, {resource.plural: page, "page_info": info})
 
     return index
 
 
-def filtered(resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire]) -> list[Wire]:
+def filtered(
+    resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], world: World
+) -> list[Wire]:
     """Those that match: one of the values of each key; keys that no object has are ignored."""
     wanted: dict[str, set[str]] = {}
     for key, value in query:
         if key not in _PAGING:
-            wanted.setdefault(key, set()).add(value)
+            # True: as openstacksdk writes a boolean
+            wanted.setdefault(key, set()).update(
+                {value, value.lower()} if value in ("True", "False") else {value}
+            )
     for key, values in wanted.items():
+        if fits := resource.filters.get(key):
+            wires = [wire for wire in wires if fits(world, wire, values)]
+            continue
         wires = [wire for wire in wires if not values.isdisjoint(_values(resource, wire, key, values))]
     return wires
 

@@ -22,6 +22,7 @@ from certferry.elb.api.call import (
 )
 from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.member_filters import MEMBER_FILTERS
 from certferry.elb.api.statuses import statuses
 from certferry.elb.errors import conflict, malformed
 from certferry.elb.store.store import Transaction
@@ -41,6 +42,9 @@ class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):
     elb_virsubnet_ids: Words = UNSET
     deletion_protection_enable: Flag = UNSET
     waf_failure_action: Text = UNSET
+    vip_subnet_cidr_id: Reference = UNSET
+    ipv6_vip_virsubnet_id: Reference = UNSET
+    charge_mode: Text = UNSET
 
 
 class PublicIp(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +58,6 @@ class LoadBalancerCreate(LoadBalancerUpdate, frozen=True, kw_only=True):
     """A new load balancer; ``guaranteed`` can only be true."""
 
     vip_address: Annotated[str, Meta(max_length=45)] | UnsetType | None = UNSET
-    vip_subnet_cidr_id: Reference = UNSET
-    ipv6_vip_virsubnet_id: Reference = UNSET
     vpc_id: Reference = UNSET
     provider: Text = UNSET
     guaranteed: Flag = UNSET
@@ -64,7 +66,6 @@ class LoadBalancerCreate(LoadBalancerUpdate, frozen=True, kw_only=True):
     publicip_ids: Words = UNSET
     tags: Tags = UNSET
     enterprise_project_id: Text = UNSET
-    charge_mode: Text = UNSET
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -106,6 +107,10 @@ _FIXED: Final[dict[str, Any]] = {
     "service_lb_mode": None,
     "log_group_id": None,
     "log_topic_id": None,
+    "custom_qos_limit": None,
+    "instance_id": None,
+    "instance_type": None,
+    "proxy_protocol_extensions": None,
 }
 
 
@@ -173,10 +178,7 @@ def remove(call: Call) -> Answer:
 
     def decide(transaction: Transaction) -> None:
         row = asked(call, transaction.world, "loadbalancer")
-        if row.data["deletion_protection_enable"]:
-            raise conflict(
-                f"Load balancer {row.id} is protected: set deletion_protection_enable to false first"
-            )
+        check_unprotected(row)
         for kind in ("listener", "pool"):
             if found := transaction.world.find(kind, "loadbalancer_id", row.id):
                 raise conflict(f"Load balancer {row.id} still has {kind} {found[0].id}")
@@ -186,7 +188,27 @@ def remove(call: Call) -> Answer:
     return Answer(204)
 
 
-RESOURCE: Final = Resource(kind="loadbalancer", plural="loadbalancers", render=render)
+def check_unprotected(row: Row) -> None:
+    """Raises ``Refused`` (409) when the load balancer is protected from deletion."""
+    if row.data["deletion_protection_enable"]:
+        raise conflict(f"Load balancer {row.id} is protected: set deletion_protection_enable to false first")
+
+
+def _by_ip_version(_world: World, wire: Wire, wanted: set[str]) -> bool:
+    return ("6" if ":" in wire["vip_address"] else "4") in wanted
+
+
+def _by_public_ip(_world: World, wire: Wire, wanted: set[str]) -> bool:
+    return any(str(value) in wanted for one in wire["publicips"] for value in one.values())
+
+
+RESOURCE: Final = Resource(
+    kind="loadbalancer",
+    plural="loadbalancers",
+    render=render,
+    filters=MEMBER_FILTERS
+    | {"ip_version": _by_ip_version, "publicips": _by_public_ip, "eips": _by_public_ip},
+)
 
 ROUTES: Final = (
     Route("GET", "/loadbalancers", listing(RESOURCE), "List load balancers"),

@@ -23,7 +23,7 @@ from certferry.elb.api.call import (
 from certferry.elb.api.fields import Flag, Port, Reference, Text
 from certferry.elb.api.health import member_status
 from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.errors import conflict, malformed, over_quota
+from certferry.elb.errors import Refused, conflict, malformed, over_quota
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
 
@@ -81,21 +81,56 @@ def render(call: Call, world: World, row: Row) -> Wire:
 
 def create(call: Call) -> Answer:
     """POST: a new member of the pool."""
-    body = body_of(call, "member", MemberCreate)
-    data = merged(_DEFAULTS, body.given, _DEFAULTS) | {"address": _address(body.value.address)}
+    data = new_data(body_of(call, "member", MemberCreate).given)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        pool = asked(call, world, "pool", "pool_id")
-        within_quota(world, call, "member")
-        siblings, limit = world.find("member", "pool_id", pool.id), call.settings.limits.members_per_pool
-        if 0 <= limit <= len(siblings):
-            raise over_quota("members_per_pool", limit)
-        _alone(data, siblings)
-        return transaction.create("member", str(uuid.uuid4()), data | {"pool_id": pool.id})
+        return add(transaction, call, asked(call, transaction.world, "pool", "pool_id"), data)
 
     row, world = call.write(decide)
     return Answer(201, RESOURCE.one(call, world, row))
+
+
+def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new member from those given. Raises ``Refused`` (400)."""
+    return merged(_DEFAULTS, given, _DEFAULTS) | {"address": _address(given["address"])}
+
+
+def add(transaction: Transaction, call: Call, pool: Row, data: Mapping[str, Any]) -> Row:
+    """A new member of `pool`. Raises ``Refused``."""
+    world = transaction.world
+    within_quota(world, call, "member")
+    siblings, limit = world.find("member", "pool_id", pool.id), call.settings.limits.members_per_pool
+    if 0 <= limit <= len(siblings):
+        raise over_quota("members_per_pool", limit)
+    home = world.get("loadbalancer", pool.data["loadbalancer_id"])
+    if home is not None and not data["subnet_cidr_id"] and not home.data["ip_target_enable"]:
+        raise Refused(
+            400,
+            "ELB.8939",
+            f"A member without subnet_cidr_id needs ip_target_enable of load balancer {home.id}",
+        )
+    _alone(world, pool.id, data)
+    return transaction.create("member", str(uuid.uuid4()), {**data, "pool_id": pool.id})
+
+
+def change(transaction: Transaction, before: Row, given: Mapping[str, Any]) -> Row:
+    """`before` with the given fields. Raises ``Refused`` (409)."""
+    data = merged(before.data, given, _DEFAULTS)
+    _alone(transaction.world, before.data["pool_id"], data, before.id)
+    return transaction.update(before, data)
+
+
+def check_deletable(pool: Row) -> None:
+    """Raises ``Refused`` (409) when the members of `pool` are protected."""
+    if pool.data["member_deletion_protection_enable"]:
+        raise conflict(f"Members of pool {pool.id} are protected from deletion")
+
+
+def twin(world: World, pool_id: str, data: Mapping[str, Any]) -> Row | None:
+    """The member of the pool with this address and port."""
+    place = (_address(data["address"]), data["protocol_port"])
+    members = world.find("member", "pool_id", pool_id)
+    return next((row for row in members if (row.data["address"], row.data["protocol_port"]) == place), None)
 
 
 def update(call: Call) -> Answer:
@@ -105,10 +140,7 @@ def update(call: Call) -> Answer:
     def decide(transaction: Transaction) -> Row:
         before = RESOURCE.row(call, transaction.world)
         unchanged(body, before, "address", "subnet_cidr_id")
-        data = merged(before.data, body.given, _DEFAULTS)
-        siblings = transaction.world.find("member", "pool_id", before.data["pool_id"])
-        _alone(data, [row for row in siblings if row.id != before.id])
-        return transaction.update(before, data)
+        return change(transaction, before, body.given)
 
     row, world = call.write(decide)
     return Answer(200, RESOURCE.one(call, world, row))
@@ -120,19 +152,18 @@ def remove(call: Call) -> Answer:
     def decide(transaction: Transaction) -> None:
         row = RESOURCE.row(call, transaction.world)
         pool = transaction.world.get("pool", row.data["pool_id"])
-        if pool is not None and pool.data["member_deletion_protection_enable"]:
-            raise conflict(f"Members of pool {pool.id} are protected from deletion")
+        if pool is not None:
+            check_deletable(pool)
         transaction.delete(row)
 
     call.write(decide)
     return Answer(204)
 
 
-def _alone(data: Mapping[str, Any], siblings: Any) -> None:
-    place = (data["address"], data["protocol_port"])
-    for row in siblings:
-        if (row.data["address"], row.data["protocol_port"]) == place:
-            raise conflict(f"Member {row.id} of this pool has the same address and port")
+def _alone(world: World, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
+    other = twin(world, pool_id, data)
+    if other is not None and other.id != identifier:
+        raise conflict(f"Member {other.id} of this pool has the same address and port")
 
 
 def _address(text: str) -> str:

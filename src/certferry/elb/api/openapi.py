@@ -1,9 +1,13 @@
-"""The OpenAPI description of the API, from the same types that check the requests."""
+"""The OpenAPI description of the API, from the same types that check the requests.
+
+What answers hold is told from what a resource is created with: the same fields, without the limits
+on what comes in, and those that the service adds.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +16,38 @@ from fastapi.openapi.utils import get_openapi
 
 from certferry.elb.api.call import Route
 from certferry.elb.api.listing import MOST
+from certferry.elb.identity.keystone import Login
+
+Schema = dict[str, Any]
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
+_TEXT: Final[Schema] = {"type": "string"}
+_OBJECT: Final[Schema] = {"type": "object"}
+_PAGING: Final = (
+    ("limit", {"type": "integer", "minimum": 0, "maximum": MOST}),
+    ("marker", _TEXT),
+    ("page_reverse", {"type": "boolean"}),
+)
+_ADDED: Final[Mapping[str, Schema]] = {
+    "id": _TEXT,
+    "project_id": _TEXT,
+    "created_at": {"type": "string", "format": "date-time"},
+    "updated_at": {"type": "string", "format": "date-time"},
+}
+_SECURITY: Final[Schema] = {
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Auth-Token",
+        "description": "A token of POST /v3/auth/tokens",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "SDK-HMAC-SHA256 with an access key",
+    },
+}
 
 
 class Error(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,50 +58,181 @@ class Error(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-def operation(route: Route) -> dict[str, Any]:
-    """What FastAPI cannot know of `route`: its path and query variables, its body, its errors."""
-    names = ["project_id", *re.findall(r"{(\w+)}", route.path)]
-    parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-    ]
-    if route.summary.startswith("List"):
-        parameters += [
-            {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": MOST}},
-            {"name": "marker", "in": "query", "schema": {"type": "string"}},
-            {"name": "page_reverse", "in": "query", "schema": {"type": "boolean"}},
-        ]
-    described: dict[str, Any] = {"parameters": parameters, "responses": {"default": _error()}}
+class KeystoneReason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request to the identity API failed."""
+
+    code: int
+    title: str
+    message: str
+
+
+class KeystoneError(msgspec.Struct, frozen=True, kw_only=True):
+    """The identity API's form of an error."""
+
+    error: KeystoneReason
+
+
+def operation(route: Route, routes: Sequence[Route]) -> Schema:
+    """What FastAPI cannot know of `route`, one of `routes`: its variables, bodies and errors."""
+    parameters = [_path(name) for name in ("project_id", *re.findall(r"{(\w+)}", route.path))]
+    made = _creates(routes).get(_collection(route.path))
+    if made and route.method == "GET" and not route.path.endswith("{id}"):
+        fields = ("id", *made[1].__struct_fields__)
+        parameters += [_query(name, schema) for name, schema in _PAGING]
+        parameters += [_query(name, {"type": "array", "items": _TEXT}) for name in dict.fromkeys(fields)]
+    described: Schema = {
+        "parameters": parameters,
+        "responses": {
+            str(route.status): _success(route, made),
+            "default": _answer("Refused", _reference(Error)),
+        },
+    }
     if route.takes is not None:
         envelope, kind = route.takes
-        described["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _enveloped(envelope, kind)}},
-        }
+        described["requestBody"] = _body(_enveloped(envelope, _reference(kind)))
     return described
+
+
+def keystone_operation(path: str, method: str) -> Schema:
+    """The same for an operation of the identity API."""
+    parameters = [_path(name) for name in re.findall(r"{(\w+)}", path)]
+    responses: Schema = {"default": _answer("Refused", _reference(KeystoneError))}
+    described: Schema = {"parameters": parameters, "responses": responses}
+    match method, path.rpartition("/")[2]:
+        case "POST", "tokens":
+            described |= {"requestBody": _body(_reference(Login)), "security": []}
+            responses["201"] = _answer("Logged in; the token is in X-Subject-Token", _OBJECT)
+        case _, "tokens":
+            header = {"name": "X-Subject-Token", "in": "header", "required": True, "schema": _TEXT}
+            parameters.append(header)
+        case "GET", "projects" | "users":
+            parameters.append(_query("name", _TEXT))
+        case "GET", "" | "v3":
+            described["security"] = []
+        case _:
+            pass
+    if method == "DELETE":
+        responses["204"] = {"description": "Done"}
+    return described
+
+
+def public_operation() -> Schema:
+    """The same for what everybody may ask."""
+    return {"security": [], "responses": {"200": _answer("As it is", _OBJECT)}}
+
+
+def stream_operation() -> Schema:
+    """The same for the event stream."""
+    since = _query("since", {"type": "integer", "minimum": 0})
+    return {
+        "parameters": [_path("project_id"), since],
+        "responses": {
+            "200": {"description": "Changes", "content": {"text/event-stream": {"schema": _TEXT}}},
+            "default": _answer("Refused", _reference(Error)),
+        },
+    }
 
 
 def described(app: FastAPI, routes: Sequence[Route]) -> None:
     """Makes `app` serve the description, with the schemas of all bodies."""
-    kinds = [Error, *(route.takes[1] for route in routes if route.takes is not None)]
+    given = (kind for route in routes for kind in (route.takes and route.takes[1], route.gives) if kind)
+    kinds = [Error, KeystoneError, Login, *given]
     _, schemas = msgspec.json.schema_components(dict.fromkeys(kinds), ref_template=_TEMPLATE)
+    for kind, create in _creates(routes).values():
+        schemas[_shown_name(kind)] = _shown(schemas[create.__name__], schemas)
 
     def make() -> dict[str, Any]:
         if not app.openapi_schema:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schemas)
+            components["securitySchemes"] = _SECURITY
+            document["security"] = [{name: []} for name in _SECURITY]
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = make  # type: ignore[method-assign]
 
 
-def _enveloped(envelope: str, kind: type[msgspec.Struct]) -> dict[str, Any]:
-    reference = {"$ref": _TEMPLATE.format(name=kind.__name__)}
+def _creates(routes: Iterable[Route]) -> dict[str, tuple[str, type[msgspec.Struct]]]:
+    """Collection → the kind of what is made there, and what it is made of."""
+    return {
+        route.path: route.takes
+        for route in routes
+        if route.method == "POST" and route.status == 201 and route.takes and route.takes[0]
+    }
+
+
+def _collection(path: str) -> str:
+    """``/pools/{id}`` and ``/pools/{id}/x`` → ``/pools``; the collection itself stays."""
+    return path.partition("/{id}")[0]
+
+
+def _success(route: Route, made: tuple[str, type[msgspec.Struct]] | None) -> Schema:
+    if route.status == 204:
+        return {"description": "Done"}
+    if route.gives is not None:
+        return _answer("As it is", {"allOf": [_reference(route.gives), _with_id({})]})
+    if made is None or (route.path.count("/{id}/") and not (route.takes and route.takes[0] == made[0])):
+        return _answer("As it is", _with_id({}) if route.under == "/elb" else _OBJECT)
+    one = {"$ref": _TEMPLATE.format(name=_shown_name(made[0]))}
+    if route.method == "GET" and not route.path.endswith("{id}"):
+        plural = route.path.rpartition("/")[2].replace("-", "_")
+        fields: Schema = {plural: {"type": "array", "items": one}, "page_info": _OBJECT}
+        return _answer("One page", _with_id(fields))
+    return _answer("As it is", _with_id({made[0]: one}))
+
+
+def _with_id(fields: Mapping[str, Schema]) -> Schema:
+    properties = {**fields, "request_id": _TEXT}
+    return {"type": "object", "required": sorted(properties), "properties": properties}
+
+
+def _shown_name(kind: str) -> str:
+    return "".join(word.capitalize() for word in kind.split("_")) + "Shown"
+
+
+def _shown(create: Mapping[str, Any], schemas: Mapping[str, Any]) -> Schema:
+    """The schema of an object as answers show it."""
+    properties = {
+        name: _bare(schema, schemas)
+        for name, schema in create["properties"].items()
+        if name not in ("loadbalancer_id", "listener_id", "pool_id", "project_id", "publicip", "publicip_ids")
+    }
+    return {"type": "object", "required": ["id"], "properties": {**properties, **_ADDED}}
+
+
+def _bare(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Schema:
+    """Types alone, and null: what was stored once may be beyond a limit of today."""
+    kinds: set[str] = {"null"}
+    for one in (schema, *schema.get("anyOf", ())):
+        if "$ref" in one:
+            one = schemas[one["$ref"].rpartition("/")[2]]
+        kinds.update([one["type"]] if isinstance(one.get("type"), str) else ())
+    return {"type": sorted(kinds)} if len(kinds) > 1 else {}
+
+
+def _reference(kind: type[Any]) -> Schema:
+    return {"$ref": _TEMPLATE.format(name=kind.__name__)}
+
+
+def _enveloped(envelope: str, schema: Schema) -> Schema:
     if not envelope:
-        return reference
-    return {"type": "object", "required": [envelope], "properties": {envelope: reference}}
+        return schema
+    return {"type": "object", "required": [envelope], "properties": {envelope: schema}}
 
 
-def _error() -> dict[str, Any]:
-    reference = {"$ref": _TEMPLATE.format(name=Error.__name__)}
-    return {"description": "Refused", "content": {"application/json": {"schema": reference}}}
+def _body(schema: Schema) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _answer(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _path(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _query(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "schema": schema}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,6 +15,8 @@ from certferry.elb.api.call import (
     Route,
     asked,
     body_of,
+    check_served,
+    completed,
     merged,
     references,
     required,
@@ -24,27 +27,55 @@ from certferry.elb.api.call import (
 from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Text
 from certferry.elb.api.listeners import check_pool
 from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.api.member_filters import MEMBER_FILTERS
 from certferry.elb.errors import conflict, malformed
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
+LAYER_4: Final = ("TCP", "UDP", "QUIC", "TLS")
 Algorithm = Annotated[str, Meta(pattern="^(ROUND_ROBIN|LEAST_CONNECTIONS|SOURCE_IP|QUIC_CID)$")]
+Stickiness = Annotated[str, Meta(pattern="^(SOURCE_IP|HTTP_COOKIE|APP_COOKIE)$")]
+CookieName = Annotated[str, Meta(max_length=1024)]
+Minutes = Annotated[int, Meta(ge=1, le=1440)]
+SlowSeconds = Annotated[int, Meta(ge=30, le=1200)]
 
 
 class PoolStickiness(msgspec.Struct, frozen=True, kw_only=True):
     """Session persistence; the timeout in minutes."""
 
-    type: Annotated[str, Meta(pattern="^(SOURCE_IP|HTTP_COOKIE|APP_COOKIE)$")]
-    cookie_name: Annotated[str, Meta(max_length=1024)] | None = None
-    persistence_timeout: Annotated[int, Meta(ge=1, le=1440)] | None = None
+    type: Stickiness
+    cookie_name: CookieName | None = None
+    persistence_timeout: Minutes | None = None
 
 
 class PoolSlowStart(msgspec.Struct, frozen=True, kw_only=True):
     """A new member's share grows over `duration` seconds."""
 
     enable: bool = False
-    duration: Annotated[int, Meta(ge=30, le=1200)] = 30
+    duration: SlowSeconds = 30
+
+
+class PoolStickinessUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    type: Stickiness | UnsetType = UNSET
+    cookie_name: CookieName | UnsetType | None = UNSET
+    persistence_timeout: Minutes | UnsetType | None = UNSET
+
+
+class PoolSlowStartUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    enable: bool | UnsetType = UNSET
+    duration: SlowSeconds | UnsetType = UNSET
+
+
+class PoolDrain(msgspec.Struct, frozen=True, kw_only=True):
+    """How long connections to a member that is gone may last."""
+
+    enable: bool = False
+    timeout: Annotated[int, Meta(ge=10, le=4000)] = 300
 
 
 class PoolUpdate(Protected, frozen=True, kw_only=True):
@@ -54,8 +85,9 @@ class PoolUpdate(Protected, frozen=True, kw_only=True):
     description: Text = UNSET
     admin_state_up: Flag = UNSET
     lb_algorithm: Algorithm | UnsetType = UNSET
-    session_persistence: PoolStickiness | UnsetType | None = UNSET
-    slow_start: PoolSlowStart | UnsetType | None = UNSET
+    session_persistence: PoolStickinessUpdate | UnsetType | None = UNSET
+    slow_start: PoolSlowStartUpdate | UnsetType | None = UNSET
+    connection_drain: PoolDrain | UnsetType | None = UNSET
     member_deletion_protection_enable: Flag = UNSET
     vpc_id: Reference = UNSET
     type: Annotated[str, Meta(pattern="^(instance|ip|)$")] | UnsetType | None = UNSET
@@ -66,6 +98,9 @@ class PoolCreate(PoolUpdate, frozen=True, kw_only=True):
 
     protocol: Annotated[str, Meta(max_length=16)]
     lb_algorithm: Algorithm
+    session_persistence: PoolStickiness | UnsetType | None = UNSET  # type: ignore[assignment]
+    slow_start: PoolSlowStart | UnsetType | None = UNSET  # type: ignore[assignment]
+    ip_version: Annotated[str, Meta(pattern="^(v4|v6|dualstack)$")] | UnsetType | None = UNSET
     listener_id: Reference = UNSET
     loadbalancer_id: Reference = UNSET
     enterprise_project_id: Text = UNSET
@@ -78,6 +113,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "lb_algorithm": None,
     "session_persistence": None,
     "slow_start": None,
+    "connection_drain": None,
+    "ip_version": "dualstack",
     "member_deletion_protection_enable": False,
     "vpc_id": None,
     "type": "",
@@ -85,14 +122,15 @@ _DEFAULTS: Final[dict[str, Any]] = {
     **PROTECTION,
 }
 _FIXED: Final[dict[str, Any]] = {
-    "ip_version": "dualstack",
     "any_port_enable": False,
-    "connection_drain": None,
     "pool_health": None,
     "public_border_group": "center",
     "az_affinity": None,
     "quic_cid_hash_strategy": None,
 }
+
+
+_UNSERVED: Final = ("any_port_enable", "pool_health", "az_affinity", "quic_cid_hash_strategy")
 
 
 def users(world: World, pool_id: str) -> tuple[Row, ...]:
@@ -123,7 +161,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
         "id": row.id,
         "project_id": row.project_id,
         **_FIXED,
-        **{field: data[field] for field in _DEFAULTS},
+        **{field: data.get(field, default) for field, default in _DEFAULTS.items()},
         "protocol": data["protocol"],
         "loadbalancers": [{"id": data["loadbalancer_id"]}] if data["loadbalancer_id"] else [],
         "listeners": references(users(world, row.id)),
@@ -141,7 +179,9 @@ def create(call: Call) -> Answer:
         raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}")
     if not (value.listener_id or value.loadbalancer_id or value.type):
         raise malformed("One of loadbalancer_id, listener_id and type is needed")
+    check_served(body.raw, *_UNSERVED)
     data = merged(_DEFAULTS, body.given, _DEFAULTS) | {"protocol": value.protocol}
+    _check(data | {"loadbalancer_id": value.loadbalancer_id or value.listener_id or None})
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
@@ -162,6 +202,25 @@ def create(call: Call) -> Answer:
     return Answer(201, RESOURCE.one(call, world, row))
 
 
+def _check(data: Mapping[str, Any]) -> None:
+    """Raises ``Refused`` (400) unless the fields go together."""
+    if data["type"] == "instance" and not (data["vpc_id"] or data["loadbalancer_id"]):
+        raise malformed("A pool of type instance needs vpc_id, or a load balancer")
+    if data["type"] == "ip" and data["vpc_id"]:
+        raise malformed("A pool of type ip has no vpc_id")
+    if not (sticky := data["session_persistence"]):
+        return
+    kind, layer4 = sticky["type"], data["protocol"] in LAYER_4
+    if layer4 != (kind == "SOURCE_IP"):
+        raise malformed(f"session_persistence {kind} does not go with a pool of protocol {data['protocol']}")
+    if (kind == "APP_COOKIE") != bool(sticky["cookie_name"]):
+        raise malformed("session_persistence: cookie_name is for type APP_COOKIE, which needs it")
+    if layer4 and (sticky["persistence_timeout"] or 1) > 60:
+        raise malformed(
+            f"session_persistence: persistence_timeout is 1 to 60 for protocol {data['protocol']}"
+        )
+
+
 def _listener(call: Call, world: World, value: PoolCreate) -> Row | None:
     if not isinstance(value.listener_id, str) or not value.listener_id:
         return None
@@ -176,11 +235,15 @@ def _listener(call: Call, world: World, value: PoolCreate) -> Row | None:
 def update(call: Call) -> Answer:
     """PUT: the given fields."""
     body = body_of(call, "pool", PoolUpdate)
+    check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
         before = asked(call, transaction.world, "pool")
         unchanged(body, before, "protocol", "loadbalancer_id")
-        return transaction.update(before, merged(before.data, body.given, _DEFAULTS))
+        given = completed(body.given, before, session_persistence=PoolStickiness, slow_start=PoolSlowStart)
+        data = {**_DEFAULTS, **merged(before.data, given, _DEFAULTS)}
+        _check(data)
+        return transaction.update(before, data)
 
     row, world = call.write(decide)
     return Answer(200, RESOURCE.one(call, world, row))
@@ -192,20 +255,25 @@ def remove(call: Call) -> Answer:
     def decide(transaction: Transaction) -> None:
         world = transaction.world
         row = asked(call, world, "pool")
-        dependents = (
-            *world.find("member", "pool_id", row.id),
-            *world.find("healthmonitor", "pool_id", row.id),
-            *world.find("listener", "default_pool_id", row.id),
-            *policies(world, row.id),
-        )
-        if dependents:
-            raise conflict(
-                f"Pool {row.id} is in use: it has or is used by {dependents[0].kind} {dependents[0].id}"
-            )
+        for kind in ("member", "healthmonitor"):
+            if parts := world.find(kind, "pool_id", row.id):
+                raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}")
+        check_unused(world, row)
         transaction.delete(row)
 
     call.write(decide)
     return Answer(204)
+
+
+def check_unused(world: World, row: Row) -> None:
+    """Raises ``Refused`` (409) when a listener or a policy sends to the pool."""
+    used = (*world.find("listener", "default_pool_id", row.id), *policies(world, row.id))
+    if used:
+        raise conflict(f"Pool {row.id} is used by {used[0].kind} {used[0].id}")
+
+
+def _drains(_world: World, wire: Wire, wanted: set[str]) -> bool:
+    return str(bool((wire["connection_drain"] or {}).get("enable"))).lower() in wanted
 
 
 RESOURCE: Final = Resource(
@@ -213,6 +281,7 @@ RESOURCE: Final = Resource(
     plural="pools",
     render=render,
     nested={"loadbalancer_id": "loadbalancers", "listener_id": "listeners"},
+    filters=MEMBER_FILTERS | {"connection_drain": _drains},
 )
 
 ROUTES: Final = (

@@ -17,6 +17,8 @@ from certferry.elb.identity.users import Identity
 
 _MINUTE: Final = 60.0
 _REMEMBERED: Final = 10_000
+_USERS: Final = 5
+"""For so many users one address may fail as often as it can."""
 
 
 def authenticated(identity: Identity, request: Presented, now: datetime) -> Actor:
@@ -42,27 +44,38 @@ def authenticated(identity: Identity, request: Presented, now: datetime) -> Acto
 
 
 class Logins:
-    """Failed logins per user and address: after `most` within a minute, more are refused unseen."""
+    """Logins that did not succeed, by user and address: after `most` within a minute, more are refused
+    unseen. An address may fail for several users, but not for all that it can think of.
+
+    An attempt counts before its password is looked at: many at the same time are no way around.
+    """
 
     def __init__(self, most: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._most = most
         self._clock = clock
-        self._failures: dict[tuple[str, str], list[float]] = {}
+        self._attempts: dict[tuple[str, str], list[float]] = {}
         self._lock = threading.Lock()
 
-    def check(self, user: str, address: str) -> None:
-        """Raises ``Refused`` (429) when there were too many."""
+    def attempt(self, user: str, address: str) -> None:
+        """Counts one; raises ``Refused`` (429) when there were too many."""
         with self._lock:
-            if len(self._recent(user, address)) >= self._most:
-                raise Refused(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+            for key, most in self._limits(user, address):
+                if len(self._recent(key)) >= most:
+                    raise Refused(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+            for key, _ in self._limits(user, address):
+                if len(self._attempts) >= _REMEMBERED:
+                    self._attempts.pop(next(iter(self._attempts)))
+                self._attempts[key] = [*self._recent(key), self._clock().timestamp()]
 
-    def failed(self, user: str, address: str) -> None:
-        """Counts one."""
+    def succeeded(self, user: str, address: str) -> None:
+        """The last attempt was none of those that count."""
         with self._lock:
-            if len(self._failures) >= _REMEMBERED:
-                self._failures.pop(next(iter(self._failures)))
-            self._failures[user, address] = [*self._recent(user, address), self._clock().timestamp()]
+            for key, _ in self._limits(user, address):
+                self._attempts[key] = self._recent(key)[:-1]
 
-    def _recent(self, user: str, address: str) -> list[float]:
+    def _limits(self, user: str, address: str) -> tuple[tuple[tuple[str, str], int], ...]:
+        return (((user, address), self._most), (("", address), self._most * _USERS))
+
+    def _recent(self, key: tuple[str, str]) -> list[float]:
         since = self._clock().timestamp() - _MINUTE
-        return [at for at in self._failures.get((user, address), ()) if at > since]
+        return [at for at in self._attempts.get(key, ()) if at > since]

@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from certferry.elb.errors import Refused
-from certferry.elb.identity.actor import Actor
+from certferry.elb.identity.actor import ROLES, Actor
 from certferry.elb.identity.auth import authenticated
 from certferry.elb.identity.users import Project, Session
 
@@ -76,9 +76,15 @@ def endpoints(elb: Elb) -> list[tuple[str, str, Endpoint, str]]:
         ("/v3/", "GET", _public(lambda request: _version(elb)), "Show the identity API"),
         ("/v3/auth/tokens", "POST", _login(elb), "Log in"),
         ("/v3/auth/tokens", "GET", _authenticated(elb, _show_token), "Show a token"),
+        ("/v3/auth/tokens", "HEAD", _authenticated(elb, _show_token), "Check a token"),
+        ("/v3/auth/tokens", "DELETE", _authenticated(elb, _revoke_token), "Log out"),
         ("/v3/auth/catalog", "GET", _authenticated(elb, _show_catalog), "Show the service catalog"),
         ("/v3/projects", "GET", _authenticated(elb, _list_projects), "List projects"),
-        ("/v3/auth/projects", "GET", _authenticated(elb, _list_projects), "List projects"),
+        ("/v3/auth/projects", "GET", _authenticated(elb, _list_projects), "List my projects"),
+        ("/v3/projects/{project_id}", "GET", _authenticated(elb, _show_project), "Show a project"),
+        ("/v3/users", "GET", _authenticated(elb, _list_users), "List users"),
+        ("/v3/users/{user_id}", "GET", _authenticated(elb, _show_user), "Show a user"),
+        ("/v3/roles", "GET", _authenticated(elb, _list_roles), "List roles"),
     ]
 
 
@@ -114,7 +120,8 @@ def _authenticated(elb: Elb, make: Callable[[Elb, Request, Actor], Any]) -> Endp
 
         try:
             presented = await read(request)
-            return _json(200, await run_in_threadpool(work))
+            answered = await run_in_threadpool(work)
+            return Response(status_code=204) if answered is None else _json(200, answered)
         except Refused as refused:
             return _failure(refused)
 
@@ -131,11 +138,11 @@ def _logged_in(elb: Elb, body: bytes, address: str) -> tuple[str, Session]:
     if user is None or "password" not in login.identity.methods or user.password is None:
         raise Refused(400, "", "Log in by password")
     name = user.name or elb.identity.name_of(user.id or "") or ""
-    elb.logins.check(name, address)
+    elb.logins.attempt(name, address)
     actor = elb.identity.by_password(name, user.password)
     if actor is None:
-        elb.logins.failed(name, address)
         raise Refused(401, "", "The user or the password is wrong")
+    elb.logins.succeeded(name, address)
     wanted = login.scope.project if login.scope else None
     project = elb.identity.project(actor)
     if wanted and not (wanted.id == project.id or (wanted.id is None and wanted.name == project.name)):
@@ -150,6 +157,11 @@ def _show_token(elb: Elb, request: Request, actor: Actor) -> Any:
     return {"token": _token(elb, session)}
 
 
+def _revoke_token(elb: Elb, request: Request, actor: Actor) -> Any:
+    _show_token(elb, request, actor)
+    elb.identity.revoke(request.headers.get("x-subject-token", ""))
+
+
 def _show_catalog(elb: Elb, request: Request, actor: Actor) -> Any:
     return {"catalog": _catalog(elb, actor.project_id)}
 
@@ -159,15 +171,50 @@ def _list_projects(elb: Elb, request: Request, actor: Actor) -> Any:
     project = elb.identity.project(actor)
     wanted = request.query_params.get("name")
     shown = wanted in (None, project.name, elb.settings.region)
-    found = [
+    return {"projects": [_project(project, wanted)] if shown else [], "links": {}}
+
+
+def _show_project(elb: Elb, request: Request, actor: Actor) -> Any:
+    if request.path_params["project_id"] != actor.project_id:
+        raise Refused(404, "", "There is no such project")
+    return {"project": _project(elb.identity.project(actor))}
+
+
+def _project(project: Project, name: str | None = None) -> Mapping[str, Any]:
+    domain = _domain(project)["id"]
+    return {"id": project.id, "name": name or project.name, "domain_id": domain, "enabled": True}
+
+
+def _list_users(elb: Elb, request: Request, actor: Actor) -> Any:
+    """Those of the project for an admin; itself for anybody else."""
+    wanted = request.query_params.get("name")
+    seen = [user for user in _seen(elb, actor) if wanted in (None, user["name"])]
+    return {"users": seen, "links": {}}
+
+
+def _show_user(elb: Elb, request: Request, actor: Actor) -> Any:
+    for user in _seen(elb, actor):
+        if user["id"] == request.path_params["user_id"]:
+            return {"user": user}
+    raise Refused(404, "", "There is no such user")
+
+
+def _seen(elb: Elb, actor: Actor) -> list[Mapping[str, Any]]:
+    domain = _domain(elb.identity.project(actor))["id"]
+    return [
         {
-            "id": project.id,
-            "name": wanted or project.name,
-            "domain_id": _domain(project)["id"],
+            "id": user.user_id,
+            "name": user.name,
+            "domain_id": domain,
+            "default_project_id": user.project_id,
             "enabled": True,
         }
+        for user in (elb.identity.of_project(actor.project_id) if actor.role == "admin" else [actor])
     ]
-    return {"projects": found if shown else [], "links": {}}
+
+
+def _list_roles(elb: Elb, request: Request, actor: Actor) -> Any:
+    return {"roles": [{"id": role, "name": role} for role in ROLES], "links": {}}
 
 
 def _version(elb: Elb) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Engine, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, insert, select, update
 
 from certferry.elb.identity.actor import ROLES, Actor
 from certferry.elb.store import schema
@@ -117,18 +117,11 @@ class Identity:
             ).first()
             if found is not None:
                 return AccessKey(access_key=found.access_key, secret_key=self._secret(found))
-            pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
-            sealed = self._seal.seal(pair.secret_key.encode(), secret_purpose(pair.access_key))
-            connection.execute(
-                insert(table),
-                {
-                    "access_key": pair.access_key,
-                    "user_id": user_id,
-                    "sealed_secret": sealed,
-                    "created_at": self._clock(),
-                },
-            )
-            return pair
+            return new_pair(connection, self._seal, user_id, self._clock())
+
+    def hashed(self, password: str) -> str:
+        """What is kept of a password."""
+        return self._hasher.hash(password)
 
     def by_access_key(self, access_key: str) -> tuple[Actor, str] | None:
         """The user with this key and its secret key."""
@@ -186,6 +179,17 @@ class Identity:
             actor=_actor(found), project=project, issued_at=found.issued_at, expires_at=found.expires_at
         )
 
+    def of_project(self, project_id: str) -> list[Actor]:
+        """Everybody in that project, by name."""
+        query = _USERS.where(schema.users.c.project_id == project_id).order_by(schema.users.c.name)
+        with self._reading.connect() as connection:
+            return [_actor(found) for found in connection.execute(query)]
+
+    def revoke(self, token: str) -> None:
+        """That token is void."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(schema.tokens).where(schema.tokens.c.hash == _hash(token)))
+
     def project(self, actor: Actor) -> Project:
         """The project of `actor`."""
         with self._reading.connect() as connection:
@@ -201,6 +205,15 @@ class Identity:
 
     def _secret(self, found: Row[Any]) -> str:
         return self._seal.unseal(found.sealed_secret, secret_purpose(found.access_key)).decode()
+
+
+def new_pair(connection: Connection, seal: Seal, user_id: str, now: datetime) -> AccessKey:
+    """One more access key of the user; the secret half is stored sealed."""
+    pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
+    sealed = seal.seal(pair.secret_key.encode(), secret_purpose(pair.access_key))
+    row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": sealed, "created_at": now}
+    connection.execute(insert(schema.credentials), row)
+    return pair
 
 
 def secret_purpose(access_key: str) -> str:

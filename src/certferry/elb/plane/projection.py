@@ -25,14 +25,20 @@ _HOME: Final[dict[str, tuple[str, str]]] = {
     "healthmonitor": ("pools", "pool_id"),
     "l7policy": ("policies", ""),
     "rule": ("policies", "l7policy_id"),
+    "ipgroup": ("ipgroups", ""),
+    "security_policy": ("security_policies", ""),
 }
-"""Kind → the map of ``State`` it appears in, and the field with the id of what it is part of."""
+"""Kind → the map of ``State`` it appears in, and the field with the id of what it is part of.
+
+The data plane knows nothing of the other kinds."""
 
 
 def published(world: World, before: Publication, touched: Sequence[Row]) -> Publication:
     """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
     changed: dict[str, set[str]] = {}
     for row in touched:
+        if row.kind not in _HOME:
+            continue
         home, part_of = _HOME[row.kind]
         changed.setdefault(home, set()).add(str(row.data[part_of]) if part_of else row.id)
     maps: dict[str, Mapping[str, Any]] = {}
@@ -133,10 +139,22 @@ def _policy(world: World, identifier: str) -> model.Policy | None:
     return msgspec.convert({**row.data, "id": row.id, "rules": rules}, model.Policy)
 
 
+def _ipgroup(world: World, identifier: str) -> tuple[str, ...] | None:
+    row = world.get("ipgroup", identifier)
+    return None if row is None else tuple(entry["ip"] for entry in row.data["ip_list"])
+
+
+def _security_policy(world: World, identifier: str) -> model.SecurityPolicy | None:
+    row = world.get("security_policy", identifier)
+    return None if row is None else msgspec.convert(row.data, model.SecurityPolicy)
+
+
 _MAKERS: Final = {
     "loadbalancers": _loadbalancer,
     "listeners": _listener,
     "certificates": _certificate,
     "pools": _pool,
     "policies": _policy,
+    "ipgroups": _ipgroup,
+    "security_policies": _security_policy,
 }

@@ -19,6 +19,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -96,6 +97,7 @@ users = Table(
     Column("cluster", String(255), nullable=True),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Index("uq_users_cluster", "cluster", unique=True),  # one controller a cluster: it is who owns
 )
 
 credentials = Table(
@@ -215,9 +217,19 @@ l7policies = _resource(
     _reference("redirect_listener_id", "listeners"),
 )
 
+ipgroups = _resource("ipgroups")
+
+security_policies = _resource("security_policies")
+
+project_settings = _resource("project_settings")
+"""At most one a project, under the project's id: what its users have chosen for all of it."""
+
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 
 RESOURCES: Final[dict[str, Table]] = {
+    "project_setting": project_settings,
+    "ipgroup": ipgroups,
+    "security_policy": security_policies,
     "loadbalancer": loadbalancers,
     "certificate": certificates,
     "pool": pools,

@@ -49,7 +49,7 @@ class Addresses:
             detail = f"failed to allocate IP {asked}: provided IP is already allocated"
             raise _refused(name, invalid("spec.clusterIPs", [asked], detail))
         elif asked != "None" and not self._contains(asked):
-            detail = f"failed to allocate IP {asked}: the provided IP is not in the valid range. The range of valid IPs is {self._network}"
+            detail = f"failed to allocate IP {asked}: the provided network does not match the current range"
             raise _refused(name, invalid("spec.clusterIPs", [asked], detail))
         spec["clusterIP"], spec["clusterIPs"] = asked, [asked]
 
@@ -58,6 +58,9 @@ class Addresses:
             asked = port.get("nodePort")
             if asked and asked in taken:
                 detail = "provided port is already allocated"
+                raise _refused(name, invalid(f"spec.ports[{number}].nodePort", asked, detail))
+            if asked and asked not in _NODE_PORTS:
+                detail = "provided port is not in the valid range. The range of valid ports is 30000-32767"
                 raise _refused(name, invalid(f"spec.ports[{number}].nodePort", asked, detail))
             if not asked:
                 port["nodePort"] = next(n for n in _NODE_PORTS if n not in taken)

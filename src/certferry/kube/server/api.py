@@ -21,6 +21,7 @@ from certferry.kube.server.kinds import Kind, Object
 from certferry.kube.server.managed import Writer
 from certferry.kube.server.registry import Decision, Registry, Step
 from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
+from certferry.kube.server.snapshots import Snapshots
 from certferry.kube.server.status import (
     Refused,
     Resource,
@@ -49,6 +50,7 @@ class Api:
         self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
         self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
         self._documents = Documents(kinds)
+        self._snapshots = Snapshots()
 
     async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
         """The answer to `request`. Raises ``Refused``."""
@@ -81,9 +83,14 @@ class Api:
         # A namespace itself is asked for in itself, as the real authoriser sees it.
         space = target.name if target.kind.name == "Namespace" else target.namespace
         auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
-        answer = await self._act(request, target, verb)
-        if target.kind.deprecated and isinstance(answer, Answer):
-            return msgspec.structs.replace(answer, warnings=(target.kind.deprecated, *answer.warnings))
+        deprecated = (target.kind.deprecated,) if target.kind.deprecated else ()
+        try:
+            answer = await self._act(request, target, verb)
+        except Refused as refused:
+            refused.warnings = deprecated
+            raise
+        if deprecated and isinstance(answer, Answer):
+            return msgspec.structs.replace(answer, warnings=(*deprecated, *answer.warnings))
         return answer
 
     async def _act(self, request: Request, target: Target, verb: str) -> Answer | AsyncIterator[bytes]:
@@ -144,23 +151,24 @@ class Api:
     def _list(self, request: Request, target: Target) -> Answer:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
         self._revision(request)
-        found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
+        wanted = self._wanted(request, target)
         limit = number(request.query.get("limit", ""), "limit")
-        meta: dict[str, Any] = {"resourceVersion": str(self._registry.revision)}
+        revision, start = self._registry.revision, ("", "")
         if page := request.query.get("continue", ""):
             revision, start = read_token(page)
-            # The pages show what is there now, under the revision of the first: a watch from that
-            # revision tells again what moved between them, so a client ends with the truth.
-            self._registry.check_kept(revision)
-            meta["resourceVersion"] = str(revision)
-            found = [s for s in found if (s.namespace, s.name) > start]
+            every = self._snapshots.read(target.kind, revision)
+        else:
+            every = self._registry.select(target.kind, "", selectors.Selection())
+        found = [s for s in every if (s.namespace, s.name) > start and _takes(wanted, target.namespace, s)]
+        meta: dict[str, Any] = {"resourceVersion": str(revision)}
         if limit and len(found) > limit:
             rest = len(found) - limit
             found = found[:limit]
-            meta["continue"] = token(int(meta["resourceVersion"]), found[-1])
-            if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
+            self._snapshots.keep(target.kind, revision, every)
+            meta["continue"] = token(revision, found[-1])
+            if wanted.everything:
                 meta["remainingItemCount"] = rest
-        return Answer(tables.many(view, target.kind, found, meta, self._clock()))
+        return Answer(parts=tables.many(view, target.kind, found, meta, self._clock()))
 
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
         view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
@@ -300,17 +308,12 @@ class Api:
         if target.kind.namespaced and not target.namespace:
             raise method_not_allowed()
         found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
-        body = tables.many(
-            tables.View(),
-            target.kind,
-            found,
-            {"resourceVersion": str(self._registry.revision)},
-            self._clock(),
-        )
+        meta = {"resourceVersion": str(self._registry.revision)}
+        parts = tables.many(tables.View(), target.kind, found, meta, self._clock())
         if not request.dry:
             for stored in found:
                 await self._remove(target.kind, stored)
-        return Answer(body)
+        return Answer(parts=parts)
 
     async def _remove(self, kind: Kind, stored: Stored) -> None:
         decide = writes.delete(kind, stored.name, writes.Preconditions(), self._clock())
@@ -319,6 +322,12 @@ class Api:
         except Refused as refused:
             if refused.code != 404:  # gone meanwhile is what was asked for
                 raise
+
+
+def _takes(wanted: selectors.Selection, namespace: str, stored: Stored) -> bool:
+    if namespace and stored.namespace != namespace:
+        return False
+    return wanted.everything or wanted.takes(stored.facts.labels, stored.facts.fields)
 
 
 def _deleted(kind: Kind, found: Object) -> dict[str, Any]:

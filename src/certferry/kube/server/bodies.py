@@ -163,24 +163,39 @@ def patcher(
             value = apply(old, asked)
         except patch.BadPatch as error:
             raise bad_request(str(error)) from None
-        except patch.PatchFailed as error:
-            raise Refused(422, "Invalid", str(error), {}) from None
+        except patch.PatchFailed:
+            text = "the server rejected our request due to an error in our request"
+            raise Refused(422, "Invalid", text, {}) from None
         return _checked_patch(value, asked, kind, validation, warnings)
 
     return patched
 
 
 def _checked_patch(value: Any, asked: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
-    shown = _REDACTED if kind.sealed else msgspec.json.encode(asked).decode()
+    shown = _REDACTED if kind.sealed else _go(asked)
     try:
         found, unknown = decode.canonical(kind.name, value)
     except decode.Mismatch as error:
-        raise unprocessable("", "", "", [invalid("patch", shown, str(error))]) from None
+        raise unprocessable("", "", "", [invalid("patch", shown, error.converter)]) from None
     if unknown and validation == "Strict":
         raise unprocessable("", "", "", [invalid("patch", shown, _strict(unknown))])
     if validation == "Warn":
         warnings += [f'unknown field "{path}"' for path in unknown]
     return found
+
+
+def _go(value: Any) -> str:
+    """As Go prints a map (`%+v`)."""
+    match value:
+        case dict():
+            return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+        case list():
+            return "[" + " ".join(map(_go, value)) + "]"
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+    return str(value)
 
 
 def _check_kind(value: Any, kind: Kind) -> None:

@@ -23,7 +23,14 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class Mismatch(ValueError):
-    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret."""
+    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret.
+
+    `converter` is how Go says it of a patch, where values are converted rather than read.
+    """
+
+    def __init__(self, text: str, converter: str = "") -> None:
+        super().__init__(text)
+        self.converter = converter or text
 
 
 def canonical(kind: str, value: Any, *, whole: bool = True) -> tuple[dict[str, Any], list[str]]:
@@ -185,8 +192,12 @@ def _quantity(item: Any) -> str:
 
 def _mismatch(item: Any, owner: Type, path: str, go: str, shown: str = "") -> Mismatch:
     place = re.sub(r"\[\d+\]", "", path)
+    plain = {bool: "bool", int: "int64", float: "float64", str: "string"}.get(type(item), "")
+    scalar = go in ("string", "bool", "int32", "int64")
+    converter = f"cannot convert {plain} to {go}" if plain and scalar else ""
     return Mismatch(
-        f"json: cannot unmarshal {shown or _json_type(item)} into Go struct field {owner.name}.{place} of type {go}"
+        f"json: cannot unmarshal {shown or _json_type(item)} into Go struct field {owner.name}.{place} of type {go}",
+        converter,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.kube.server import discovery, openapi
+from certferry.kube.server import discovery, openapi, openapi_v2
 from certferry.kube.server.kinds import Kind
 from certferry.kube.server.request import Answer, Request
 from certferry.kube.server.status import Refused, unknown_path
@@ -84,21 +84,29 @@ class Documents:
         raise unknown_path()
 
     def _openapi(self, request: Request, rest: list[str]) -> Answer:
+        path = "/".join(rest)
+        if path == "v2" and "proto-openapi.spec.v2" in request.accept:
+            return Answer(self._made("v2 protobuf"), media=openapi_v2.MEDIA)
         if "json" not in request.accept and "*/*" not in request.accept and request.accept:
             raise Refused(
                 406, "NotAcceptable", "only the following media types are accepted: application/json"
             )
-        path = "/".join(rest)
+        return Answer(self._made(path))
+
+    def _made(self, path: str) -> bytes:
         if path not in self._documents:
-            groups = openapi.groups(self._kinds)
-            match path:
-                case "v2":
-                    found = openapi.document_v2(self._kinds)
-                case "v3":
-                    found = openapi.index(self._kinds)
-                case _ if path.removeprefix("v3/") in groups:
-                    found = openapi.document(groups[path.removeprefix("v3/")])
-                case _:
-                    raise unknown_path()
-            self._documents[path] = msgspec.json.encode(found)
-        return Answer(self._documents[path])
+            self._documents[path] = self._make(path)
+        return self._documents[path]
+
+    def _make(self, path: str) -> bytes:
+        groups = openapi.groups(self._kinds)
+        match path:
+            case "v2 protobuf":
+                return openapi_v2.encode(openapi.document_v2(self._kinds))
+            case "v2":
+                return msgspec.json.encode(openapi.document_v2(self._kinds))
+            case "v3":
+                return msgspec.json.encode(openapi.index(self._kinds))
+            case _ if path.removeprefix("v3/") in groups:
+                return msgspec.json.encode(openapi.document(groups[path.removeprefix("v3/")]))
+        raise unknown_path()

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-import structlog
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.web_request import BaseRequest
 
@@ -24,8 +23,8 @@ from certferry.kube.server.documents import VERSION
 from certferry.kube.server.request import Answer, Request
 from certferry.kube.server.status import Refused, internal, unauthorized
 
-log = structlog.get_logger("certferry.kube")
 MAX_BODY = 3 * 1024 * 1024
+_BLOCK = 64 * 1024
 _HEALTH = ("/livez", "/readyz", "/healthz")
 
 
@@ -56,6 +55,8 @@ class Front:
         """Answer one request, whatever happens."""
         try:
             answer = await self._answer(request)
+            if isinstance(answer, Answer) and answer.parts:
+                return await _pieces(request, answer)
             if isinstance(answer, Answer):
                 return _response(answer, head=request.method == "HEAD")
         except Refused as refused:
@@ -64,6 +65,9 @@ class Front:
             raise
         except Exception:
             # Without the request's body: it may hold a key.
+            import structlog  # takes as long as all the rest of a start
+
+            log = structlog.get_logger("certferry.kube")
             log.exception("request failed", method=request.method, path=request.path)
             return _refusal(internal("the request failed; the server's log says more"))
         task = asyncio.current_task()
@@ -129,16 +133,41 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
 
 def _response(answer: Answer, *, head: bool) -> web.Response:
     response = web.Response(body=b"" if head else answer.body, status=answer.code)
+    _head(response, answer)
+    return response
+
+
+def _head(response: web.StreamResponse, answer: Answer) -> None:
     response.headers["Content-Type"] = answer.media
     response.headers["Cache-Control"] = "no-cache, private"
     for text in answer.warnings:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
+
+
+async def _pieces(request: BaseRequest, answer: Answer) -> web.StreamResponse:
+    """A long body, some pieces at a time, at the client's pace."""
+    response = web.StreamResponse(status=answer.code)
+    _head(response, answer)
+    response.content_length = sum(map(len, answer.parts))
+    await response.prepare(request)
+    if request.method != "HEAD":
+        pending, size = [], 0
+        for piece in answer.parts:
+            pending.append(piece)
+            size += len(piece)
+            if size >= _BLOCK:
+                await response.write(b"".join(pending))
+                pending, size = [], 0
+        await response.write(b"".join(pending))
+    await response.write_eof()
     return response
 
 
 def _refusal(refused: Refused) -> web.Response:
-    response = _response(Answer(msgspec.json.encode(refused.body()), refused.code), head=False)
+    response = _response(
+        Answer(msgspec.json.encode(refused.body()), refused.code, warnings=refused.warnings), head=False
+    )
     if refused.code == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="certferry"'
     return response

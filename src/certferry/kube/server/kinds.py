@@ -19,6 +19,7 @@ from certferry.kube.server import (
     rules_data,
     rules_ingress,
     rules_network,
+    rules_service,
     rules_workloads,
 )
 from certferry.kube.server.columns import Cells, Column
@@ -203,10 +204,10 @@ KINDS: tuple[Kind, ...] = (
         status=True,
         columns=columns.SERVICE,
         cells=columns.service,
-        namer=names.label_1035,
-        default=rules_network.default_service,
-        keep=rules_network.keep_service,
-        check=rules_network.check_service,
+        namer=names.label,
+        default=rules_service.default_service,
+        keep=rules_service.keep_service,
+        check=rules_service.check_service,
         selectable=("spec.clusterIP", "spec.type"),
     ),
     Kind(

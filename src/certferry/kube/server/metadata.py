@@ -12,6 +12,7 @@ from typing import Any
 from certferry.kube.server import names
 from certferry.kube.server.status import Fault, forbidden_field, immutable, invalid, required, too_long
 
+_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 MAX_ANNOTATIONS = 256 * 1024
 Namer = Callable[[str], list[str]]
 
@@ -74,13 +75,17 @@ def _common(meta: dict[str, Any]) -> Iterator[Fault]:
     for number, owner in enumerate(meta.get("ownerReferences", [])):
         path = "metadata.ownerReferences"
         if not owner.get("apiVersion"):
-            yield invalid(f"{path}[{number}].apiVersion", "", "version must not be empty")
+            yield required(f"{path}[{number}].apiVersion", "must not be empty")
         for key in ("kind", "name", "uid"):
             if not owner.get(key):
-                yield invalid(f"{path}[{number}].{key}", "", "must not be empty")
+                yield required(f"{path}[{number}].{key}", "must not be empty")
     for finalizer in meta.get("finalizers", []):
         for text in names.qualified(finalizer):
             yield invalid("metadata.finalizers", finalizer, text)
+    for number, finalizer in enumerate(meta.get("finalizers", [])):
+        if "/" not in finalizer and finalizer not in _FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid(f"metadata.finalizers[{number}]", finalizer, detail)
 
 
 def labels(found: dict[str, str], path: str) -> Iterator[Fault]:

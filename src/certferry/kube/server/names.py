@@ -12,7 +12,6 @@ from typing import Final
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
-_LABEL_1035: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WILDCARD: Final = rf"\*\.{_SUBDOMAIN}"
 _QUALIFIED: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE: Final = f"({_QUALIFIED})?"
@@ -25,10 +24,6 @@ _SUBDOMAIN_TEXT = (
 _LABEL_TEXT = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
     "and end with an alphanumeric character"
-)
-_LABEL_1035_TEXT = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-    "character, and end with an alphanumeric character"
 )
 _WILDCARD_TEXT = (
     "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must "
@@ -55,11 +50,6 @@ def label(value: str) -> list[str]:
     return _checked(value, 63, _LABEL, _LABEL_TEXT, "my-name", "123-abc")
 
 
-def label_1035(value: str) -> list[str]:
-    """RFC 1035 label: a Service."""
-    return _checked(value, 63, _LABEL_1035, _LABEL_1035_TEXT, "my-name", "abc-123")
-
-
 def host(value: str) -> list[str]:
     """A host of an Ingress, with or without a wildcard."""
     if "*" in value:
@@ -72,7 +62,7 @@ def qualified(value: str) -> list[str]:
     prefix, slash, name = value.rpartition("/")
     if "/" in prefix:
         return [
-            "a qualified name "
+            "a valid label key "
             + _regex(_QUALIFIED_TEXT, _QUALIFIED, "MyName", "my.name", "123-abc")
             + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
         ]

@@ -1,7 +1,7 @@
 """The three patches: JSON (RFC 6902), merge (RFC 7386) and Kubernetes' strategic merge.
 
 `writes` applies them to the stored object; nothing here changes its arguments. List merge keys come
-from the table in `fields`. Server-side apply is not among them.
+from the table in `fields`. Server-side apply is another thing: see `managed`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def _remove(document: Any, path: list[str]) -> tuple[Any, Any]:
 def strategic_merge(target: Any, patch: Any, kind: str) -> Any:
     """Kubernetes' own: lists of objects merge by key, ``$patch`` and the other directives steer it."""
     if not isinstance(patch, dict):
-        raise BadPatch("error decoding patch: the patch must be an object")
+        kind_of = {list: "array", str: "string", bool: "bool"}.get(type(patch), "number")
+        raise BadPatch(f"json: cannot unmarshal {kind_of} into Go value of type map[string]interface {{}}")
     return _merge_struct(dict(target), patch, TYPES[kind])
 
 
@@ -147,7 +148,8 @@ def _merge_struct(target: dict[str, Any], patch: dict[str, Any], owner: Type | N
         if key.startswith("$setElementOrder/"):
             name = key.partition("/")[2]
             if isinstance(result.get(name), list):
-                result[name] = _ordered(result[name], order, _merge_key(owner, name))
+                before = target.get(name) or []
+                result[name] = _ordered(result[name], order, before, _merge_key(owner, name))
     return result
 
 
@@ -167,7 +169,7 @@ def _merge_field(result: dict[str, Any], key: str, value: Any, owner: Type | Non
 
 def _merge_list(target: list[Any], patch: list[Any], merge: str, inner: Type | None) -> list[Any]:
     if not merge:
-        return target + [v for v in patch if v not in target]
+        return _ordered(target + [v for v in patch if v not in target], patch, target, merge)
     if any(isinstance(v, dict) and v.get("$patch") == "replace" and merge not in v for v in patch):
         return [v for v in patch if not (isinstance(v, dict) and "$patch" in v)]
     result = list(target)
@@ -181,7 +183,7 @@ def _merge_list(target: list[Any], patch: list[Any], merge: str, inner: Type | N
             result.append(_merge_struct({}, item, inner))
         else:
             result[at] = _merge_struct(result[at], item, inner)
-    return result
+    return _ordered(result, patch, target, merge)
 
 
 def _merge_key(owner: Type | None, name: str) -> str:
@@ -189,19 +191,18 @@ def _merge_key(owner: Type | None, name: str) -> str:
     return (field.merge or "") if field else ""
 
 
-def _ordered(found: list[Any], order: list[Any], merge: str) -> list[Any]:
-    """`found` in the order asked for; what the order does not name keeps its place after those before it."""
+def _ordered(found: list[Any], wanted: list[Any], before: list[Any], merge: str) -> list[Any]:
+    """`found`, its items that are `wanted` in that order, the others as they were `before` (upstream's way)."""
 
     def key(item: Any) -> Any:
         return item.get(merge) if merge and isinstance(item, dict) else item
 
-    wanted = [key(o) for o in order]
-    rank: dict[int, float] = {}
-    last = -1.0
-    for index, item in enumerate(found):
-        if key(item) in wanted:
-            last = float(wanted.index(key(item)))
-            rank[index] = last
-        else:
-            rank[index] = last + 0.5
-    return [found[i] for i in sorted(range(len(found)), key=lambda i: rank[i])]
+    asked, old = [key(o) for o in wanted], [key(o) for o in before]
+    mine = sorted((v for v in found if key(v) in asked), key=lambda v: asked.index(key(v)))
+    others = [v for v in found if key(v) not in asked]
+    result: list[Any] = []
+    while others and mine:
+        left, right = key(others[0]), key(mine[0])
+        first = left in old and right in old and old.index(left) < old.index(right)
+        result.append((others if first else mine).pop(0))
+    return result + others + mine

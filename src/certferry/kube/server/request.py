@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -90,10 +90,12 @@ class Request(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """A whole answer."""
 
-    body: bytes
+    body: bytes = b""
     code: int = 200
     media: str = "application/json"
     warnings: tuple[str, ...] = ()
+    parts: Sequence[bytes] = ()
+    """The body in pieces, in place of `body`: a long list is never put together in memory."""
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certferry.kube.server import names
-from certferry.kube.server.status import Fault, forbidden_field, invalid, required, unsupported
+from certferry.kube.server.status import Fault, invalid, required, unsupported
 
 _GROUP = "rbac.authorization.k8s.io"
 
@@ -24,47 +24,48 @@ def default_binding(binding: dict[str, Any]) -> None:
 
 def check_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with a Role, whose rules are about resources alone."""
-    for number, rule in enumerate(role["rules"] or []):
-        if rule.get("nonResourceURLs"):
-            detail = "namespaced rules cannot apply to non-resource URLs"
-            yield invalid(f"rules[{number}].nonResourceURLs", rule["nonResourceURLs"], detail)
-        yield from _rule(rule, f"rules[{number}]")
+    return _rules(role["rules"] or [], namespaced=True)
 
 
 def check_cluster_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with a ClusterRole."""
-    for number, rule in enumerate(role["rules"] or []):
+    return _rules(role["rules"] or [], namespaced=False)
+
+
+def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[Fault]:
+    for number, rule in enumerate(rules):
         path = f"rules[{number}]"
-        if rule.get("nonResourceURLs"):
+        if urls := rule.get("nonResourceURLs"):
+            if namespaced:
+                detail = "namespaced rules cannot apply to non-resource URLs"
+                yield invalid(f"{path}.nonResourceURLs", urls, detail)
             if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
                 detail = "rules cannot apply to both regular resources and non-resource URLs"
-                yield invalid(f"{path}.nonResourceURLs", rule["nonResourceURLs"], detail)
-            if not rule["verbs"]:
-                yield required(f"{path}.verbs", "verbs must contain at least one value")
-        else:
-            yield from _rule(rule, path)
-
-
-def _rule(rule: dict[str, Any], path: str) -> Iterator[Fault]:
-    if not rule["verbs"]:
-        yield required(f"{path}.verbs", "verbs must contain at least one value")
-    if not rule.get("apiGroups"):
-        yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
-    if not rule.get("resources"):
-        yield required(f"{path}.resources", "resource rules must supply at least one resource")
+                yield invalid(f"{path}.nonResourceURLs", urls, detail)
+            continue
+        if not rule.get("apiGroups"):
+            yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
+        if not rule.get("resources"):
+            yield required(f"{path}.resources", "resource rules must supply at least one resource")
+    # What upstream declares beside its types comes after what it checks by hand.
+    for number, rule in enumerate(rules):
+        if not rule["verbs"]:
+            yield required(f"rules[{number}].verbs")
 
 
 def check_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with a binding in a namespace."""
-    return _binding(binding, old, ("ClusterRole", "Role"))
+    return _binding(binding, old, ("Role", "ClusterRole"), namespaced=True)
 
 
 def check_cluster_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
     """What is wrong with a binding for the whole cluster."""
-    return _binding(binding, old, ("ClusterRole",))
+    return _binding(binding, old, ("ClusterRole",), namespaced=False)
 
 
-def _binding(binding: dict[str, Any], old: dict[str, Any] | None, kinds: tuple[str, ...]) -> Iterator[Fault]:
+def _binding(
+    binding: dict[str, Any], old: dict[str, Any] | None, kinds: tuple[str, ...], *, namespaced: bool
+) -> Iterator[Fault]:
     role = binding["roleRef"]
     if role["apiGroup"] != _GROUP:
         yield unsupported("roleRef.apiGroup", role["apiGroup"], (_GROUP,))
@@ -75,26 +76,27 @@ def _binding(binding: dict[str, Any], old: dict[str, Any] | None, kinds: tuple[s
     for text in names.path_segment(role["name"]):
         yield invalid("roleRef.name", role["name"], text)
     if old is not None and role != old["roleRef"]:
-        yield invalid("roleRef", role, "cannot change roleRef")
-    for number, subject in enumerate(binding.get("subjects", [])):
-        yield from _subject(subject, f"subjects[{number}]")
+        shown = {"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]}  # as Go has it
+        yield invalid("roleRef", shown, "cannot change roleRef")
+    subjects = binding.get("subjects", [])
+    for number, subject in enumerate(subjects):
+        yield from _subject(subject, f"subjects[{number}]", namespaced=namespaced)
+    for number, subject in enumerate(subjects):
+        if not subject["name"]:
+            yield required(f"subjects[{number}].name")
 
 
-def _subject(subject: dict[str, Any], path: str) -> Iterator[Fault]:
-    if not subject["name"]:
-        yield required(f"{path}.name")
+def _subject(subject: dict[str, Any], path: str, *, namespaced: bool) -> Iterator[Fault]:
     match subject["kind"]:
         case "ServiceAccount":
             for text in names.subdomain(subject["name"]) if subject["name"] else ():
                 yield invalid(f"{path}.name", subject["name"], text)
             if subject.get("apiGroup"):
                 yield unsupported(f"{path}.apiGroup", subject["apiGroup"], ("",))
-            if not subject.get("namespace"):
+            if not namespaced and not subject.get("namespace"):
                 yield required(f"{path}.namespace")
         case "User" | "Group":
             if subject.get("apiGroup") != _GROUP:
                 yield unsupported(f"{path}.apiGroup", subject.get("apiGroup", ""), (_GROUP,))
-            if subject.get("namespace"):
-                yield forbidden_field(f"{path}.namespace", "may not be set for users and groups")
         case kind:
-            yield unsupported(f"{path}.kind", kind, ("Group", "ServiceAccount", "User"))
+            yield unsupported(f"{path}.kind", kind, ("ServiceAccount", "User", "Group"))

@@ -93,7 +93,7 @@ def _rule(rule: dict[str, Any], path: str) -> Iterator[Fault]:
             yield invalid(f"{path}.host", host, text)
     if "http" not in rule:
         return
-    paths = rule["http"].get("paths", [])
+    paths = rule["http"].get("paths") or []
     if not paths:
         yield required(f"{path}.http.paths")
     for number, found in enumerate(paths):
@@ -136,7 +136,7 @@ def _service(service: dict[str, Any], path: str) -> Iterator[Fault]:
     if not name:
         yield required(f"{path}.service.name")
     else:
-        for text in names.label_1035(name):
+        for text in names.label(name):
             yield invalid(f"{path}.service.name", name, text)
     port = service.get("port", {})
     number, named = port.get("number", 0), port.get("name", "")

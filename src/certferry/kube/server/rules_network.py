@@ -1,18 +1,14 @@
-"""Service, Endpoints, EndpointSlice, Event and Lease: defaults and rules, with the real server's sentences.
-
-Cluster addresses are given out by `registry`, which knows which are taken; here they are only judged.
-"""
+"""Endpoints, EndpointSlice, Event, Lease and Namespace: defaults and rules, with the real server's sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import metadata, names
+from certferry.kube.server import names
 from certferry.kube.server.status import (
     Fault,
     duplicate,
-    forbidden_field,
     immutable,
     invalid,
     required,
@@ -21,122 +17,10 @@ from certferry.kube.server.status import (
 )
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
-_SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
-def default_service(service: dict[str, Any]) -> None:
-    """Type, affinity, families, policies, and of each port the protocol and the target."""
-    spec = service["spec"]
-    kind = spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
-    for port in spec.get("ports", []):
-        port.setdefault("protocol", "TCP")
-        if port.get("targetPort", "") in ("", 0) and "port" in port:
-            port["targetPort"] = port["port"]
-    if spec["sessionAffinity"] == "ClientIP":
-        client = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
-        client.setdefault("timeoutSeconds", 10800)
-    if kind != "ExternalName":
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        spec.setdefault("ipFamilies", ["IPv4"])
-    if kind in ("NodePort", "LoadBalancer"):
-        spec.setdefault("externalTrafficPolicy", "Cluster")
-    if kind == "LoadBalancer":
-        spec.setdefault("allocateLoadBalancerNodePorts", True)
-
-
-def keep_service(service: dict[str, Any], old: dict[str, Any]) -> None:
-    """An update that leaves the addresses out keeps them; a change of type drops what belonged to the old one."""
-    new, before = service["spec"], old["spec"]
-    if new["type"] != before["type"]:
-        _drop_by_type(new)
-    if "ExternalName" in (new["type"], before["type"]):
-        return
-    for key in ("clusterIP", "clusterIPs"):
-        if key in before:
-            new.setdefault(key, before[key])
-
-
-def _drop_by_type(spec: dict[str, Any]) -> None:
-    dropped: list[str] = []
-    if spec["type"] in ("ClusterIP", "ExternalName"):
-        dropped.append("externalTrafficPolicy")
-        for port in spec.get("ports", []):
-            port.pop("nodePort", None)
-    if spec["type"] == "ExternalName":
-        dropped += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
-    if spec["type"] != "LoadBalancer":
-        dropped.append("allocateLoadBalancerNodePorts")
-    for key in dropped:
-        spec.pop(key, None)
-
-
-def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
-    """What is wrong with a Service, new or in the place of `old`."""
-    spec = service["spec"]
-    headless = spec.get("clusterIP") == "None"
-    ports = spec.get("ports", [])
-    if old is not None and "ExternalName" not in (spec["type"], old["spec"]["type"]):
-        before = old["spec"].get("clusterIPs", [])
-        if spec.get("clusterIPs", [])[:1] != before[:1]:
-            yield invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set")
-    if not ports and not headless and spec["type"] != "ExternalName":
-        yield required("spec.ports")
-    yield from _service_type(spec, headless)
-    yield from _service_ports(ports, spec["type"])
-    yield from metadata.labels(spec.get("selector", {}), "spec.selector")
-    if spec["sessionAffinity"] not in ("ClientIP", "None"):
-        yield unsupported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
-    address = spec.get("clusterIP", "")
-    if address not in ("", "None") and names.address(address) is None:
-        yield invalid(
-            "spec.clusterIPs[0]", address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        )
-    for number, external in enumerate(spec.get("externalIPs", [])):
-        yield from _endpoint_address(external, f"spec.externalIPs[{number}]", loopback=False)
-
-
-def _service_type(spec: dict[str, Any], headless: bool) -> Iterator[Fault]:
-    kind = spec["type"]
-    if kind not in _SERVICE_TYPES:
-        yield unsupported("spec.type", kind, _SERVICE_TYPES)
-    if kind in ("LoadBalancer", "NodePort") and headless:
-        yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
-    if kind == "ExternalName":
-        name = spec.get("externalName", "").removesuffix(".")
-        if not name:
-            yield required("spec.externalName")
-        else:
-            for text in names.subdomain(name):
-                yield invalid("spec.externalName", name, text)
-        if spec.get("clusterIPs"):
-            yield forbidden_field("spec.clusterIPs", "may not be set for ExternalName services")
-
-
-def _service_ports(ports: list[dict[str, Any]], kind: str) -> Iterator[Fault]:
-    seen_names: set[str] = set()
-    seen_ports: set[tuple[str, int]] = set()
-    for number, port in enumerate(ports):
-        path = f"spec.ports[{number}]"
-        yield from _port_name(port.get("name", ""), path, seen_names, needed=len(ports) > 1)
-        value = port.get("port", 0)
-        for text in names.port_number(value):
-            yield invalid(f"{path}.port", value, text)
-        if port["protocol"] not in _PROTOCOLS:
-            yield unsupported(f"{path}.protocol", port["protocol"], _PROTOCOLS)
-        target = port.get("targetPort", 0)
-        wrong = names.port_number(target) if isinstance(target, int) else names.port_name(target)
-        for text in wrong:
-            yield invalid(f"{path}.targetPort", target, text)
-        if kind == "ClusterIP" and port.get("nodePort"):
-            yield forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'")
-        if (port["protocol"], value) in seen_ports:
-            yield duplicate(path, {"protocol": port["protocol"], "port": value})
-        seen_ports.add((port["protocol"], value))
-
-
-def _port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator[Fault]:
+def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator[Fault]:
+    """What is wrong with the name of a port among those in `seen`."""
     if not name:
         if needed:
             yield required(f"{path}.name")
@@ -189,7 +73,9 @@ def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[Fault]:
             yield required(path, "must specify `addresses` or `notReadyAddresses`")
         for key in ("addresses", "notReadyAddresses"):
             for at, address in enumerate(subset.get(key, [])):
-                yield from _endpoint_address(address["ip"], f"{path}.{key}[{at}].ip", loopback=loopback)
+                yield from endpoint_address(address["ip"], f"{path}.{key}[{at}].ip", loopback=loopback)
+                if names.address(address["ip"]) is None:
+                    yield invalid(f"{path}.{key}[{at}].ip", address["ip"], "must be a valid IP address")
         ports = subset.get("ports", [])
         for at, port in enumerate(ports):
             if len(ports) > 1 and not port.get("name"):
@@ -210,7 +96,7 @@ def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
         yield unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))
     seen: set[str] = set()
     for number, port in enumerate(found.get("ports") or []):
-        yield from _port_name(port["name"], f"ports[{number}]", seen, needed=False)
+        yield from port_name(port["name"], f"ports[{number}]", seen, needed=False)
         if port["protocol"] not in _PROTOCOLS:
             yield unsupported(f"ports[{number}].protocol", port["protocol"], _PROTOCOLS)
     endpoints = found.get("endpoints") or []
@@ -221,11 +107,13 @@ def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
         yield from _endpoint(
             endpoint.get("addresses") or [], kind, f"endpoints[{number}].addresses", loopback=loopback
         )
+    # What upstream declares beside its types comes after what it checks by hand.
+    for number, endpoint in enumerate(endpoints):
+        if not endpoint.get("addresses"):
+            yield required(f"endpoints[{number}].addresses")
 
 
 def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> Iterator[Fault]:
-    if not addresses:
-        yield required(path, "must contain at least 1 address")
     if len(addresses) > 100:
         yield too_many(path, len(addresses), 100)
     for number, address in enumerate(addresses):
@@ -234,7 +122,7 @@ def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> 
                 yield invalid(f"{path}[{number}]", address, text)
         else:
             yield from _family(address, kind, path)
-            yield from _endpoint_address(address, f"{path}[{number}]", loopback=loopback)
+            yield from endpoint_address(address, f"{path}[{number}]", loopback=loopback)
 
 
 def _family(address: str, kind: str, path: str) -> Iterator[Fault]:
@@ -243,7 +131,8 @@ def _family(address: str, kind: str, path: str) -> Iterator[Fault]:
         yield invalid(path, address, f"must be an {kind} address")
 
 
-def _endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fault]:
+def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fault]:
+    """What is wrong with an address that others shall connect to."""
     found = names.address(address)
     if found is None:
         yield invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")

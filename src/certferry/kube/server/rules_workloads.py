@@ -26,6 +26,7 @@ _CONTAINER = {"terminationMessagePath": "/dev/termination-log", "terminationMess
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _POLICIES = ("Always", "IfNotPresent", "Never")
+_RESTARTS = ("Always", "OnFailure", "Never")
 _MODE = 420
 _FIXED = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -138,6 +139,8 @@ def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> 
         yield invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
     if selector is None:
         yield required("spec.selector")
+        detail = "`selector` does not match template `labels`"
+        yield invalid("spec.template.metadata.labels", labels or None, detail)
     elif not selector:
         yield invalid("spec.selector", {}, "empty selector is invalid for deployment")
     elif not selector.get("matchLabels", {}).items() <= labels.items():
@@ -164,8 +167,8 @@ def _spec(spec: dict[str, Any], path: str) -> Iterator[Fault]:
     for key in ("initContainers", "containers"):
         for number, container in enumerate(spec.get(key) or []):
             yield from _container(container, f"{path}.{key}[{number}]", set(volumes), seen)
-    if spec["restartPolicy"] not in ("Always", "Never", "OnFailure"):
-        yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], ("Always", "Never", "OnFailure"))
+    if spec["restartPolicy"] not in _RESTARTS:
+        yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _RESTARTS)
 
 
 def _container(container: dict[str, Any], path: str, volumes: set[str], seen: set[str]) -> Iterator[Fault]:
@@ -180,8 +183,11 @@ def _container(container: dict[str, Any], path: str, volumes: set[str], seen: se
     if not container.get("image"):
         yield required(f"{path}.image")
     for number, port in enumerate(container.get("ports", [])):
-        for text in names.port_number(port["containerPort"]):
-            yield invalid(f"{path}.ports[{number}].containerPort", port["containerPort"], text)
+        where, value = f"{path}.ports[{number}].containerPort", port["containerPort"]
+        if not value:
+            yield required(where)
+        for text in names.port_number(value) if value else ():
+            yield invalid(where, value, text)
     for number, mount in enumerate(container.get("volumeMounts", [])):
         if mount["name"] not in volumes:
             yield Fault(

@@ -34,7 +34,7 @@ from certferry.kube.server.sweeper import sweep
 from certferry.seal import Seal, SealError
 from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
 
-_FIRST_NAMESPACES = ("default", "kube-system")
+_FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _DAY = 86_400.0
 _GRACE = 5.0
 

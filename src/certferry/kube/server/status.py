@@ -27,6 +27,7 @@ class Refused(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        self.warnings: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         """The Status object."""
@@ -90,7 +91,7 @@ def duplicate(field: str, value: Any) -> Fault:
 
 def unsupported(field: str, value: str, allowed: Sequence[str]) -> Fault:
     """A value that is none of `allowed`."""
-    listed = ", ".join(f'"{a}"' for a in sorted(allowed))
+    listed = ", ".join(f'"{a}"' for a in allowed)
     return Fault(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {listed}"
     )

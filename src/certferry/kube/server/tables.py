@@ -59,10 +59,12 @@ def one(view: View, kind: Kind, body: bytes, now: datetime) -> bytes:
     return _table(view, kind, [found], {"resourceVersion": found["metadata"]["resourceVersion"]}, now)
 
 
-def many(view: View, kind: Kind, stored: Sequence[Stored], meta: dict[str, Any], now: datetime) -> bytes:
-    """The answer that carries a list; `meta` is the list's metadata."""
+def many(
+    view: View, kind: Kind, stored: Sequence[Stored], meta: dict[str, Any], now: datetime
+) -> list[bytes]:
+    """The answer that carries a list, in pieces; `meta` is the list's metadata."""
     if view.form == "table":
-        return _table(view, kind, [msgspec.json.decode(s.body) for s in stored], meta, now)
+        return [_table(view, kind, [msgspec.json.decode(s.body) for s in stored], meta, now)]
     if view.form == "metadata":
         items = [msgspec.json.encode(_partial(msgspec.json.decode(s.body))) for s in stored]
         return _list("PartialObjectMetadataList", _META, meta, items)
@@ -93,9 +95,10 @@ def bookmark(view: View, kind: Kind, revision: int, annotations: dict[str, str])
     return msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
 
 
-def _list(name: str, version: str, meta: dict[str, Any], items: Sequence[bytes]) -> bytes:
+def _list(name: str, version: str, meta: dict[str, Any], items: Sequence[bytes]) -> list[bytes]:
     head = msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
-    return head[:-1] + b',"items":[' + b",".join(items) + b"]}\n"
+    separated = [piece for item in items for piece in (b",", item)][1:]
+    return [head[:-1] + b',"items":[', *separated, b"]}\n"]
 
 
 def _table(

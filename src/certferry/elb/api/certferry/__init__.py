@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from certferry.elb.api.call import Route
@@ -9,11 +10,9 @@ from certferry.elb.api.certferry import audit, breakglass, release, status, vers
 
 NAMES: Final = ("versions", "rollback", "status", "break-glass", "audit", "events", "release")
 """What ``GET /v3/certferry`` tells clients."""
-ROUTES: Final[tuple[Route, ...]] = (
-    *versions.ROUTES,
-    *status.ROUTES,
-    *breakglass.ROUTES,
-    *release.ROUTES,
-    *audit.ROUTES,
+ROUTES: Final[tuple[Route, ...]] = tuple(
+    replace(route, under="/certferry")
+    for subject in (versions, status, breakglass, release, audit)
+    for route in subject.ROUTES
 )
 """Paths are below ``/v3/{project_id}/certferry``; the event stream is a route of its own."""

@@ -82,7 +82,10 @@ def _owners(row: Row) -> str:
 
 
 def _end(until: datetime, now: datetime) -> datetime:
-    until = until.astimezone(UTC)
+    try:
+        until = until.astimezone(UTC)
+    except OverflowError:
+        raise malformed("until is no instant of this calendar") from None
     if until <= now:
         raise malformed("until is in the past")
     if until > now + LONGEST:

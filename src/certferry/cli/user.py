@@ -1,0 +1,162 @@
+"""``certferry user``: who may use an ELB, and as what. Works on the state directory; a running ELB
+knows of each change at the next request.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from certferry.cli.options import Config, State
+from certferry.settings import ElbSettings, Refused, read
+
+if TYPE_CHECKING:
+    from certferry.elb.identity.directory import Directory
+
+app = typer.Typer(help="Who may use an ELB: admins, members, readers, controllers.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The user's name.")]
+Role = Annotated[str, typer.Option(help="admin, member, reader or controller.")]
+Cluster = Annotated[str | None, typer.Option(help="Of a controller: its cluster, which owns what it writes.")]
+
+
+@app.command()
+def ls(state: State = None, config: Config = None) -> None:
+    """List all users; of access keys, the public half."""
+    with _directory(state, config) as directory:
+        for user in directory.users():
+            of = f" of {user.cluster}" if user.cluster else ""
+            keys = ", ".join(user.access_keys) or "none"
+            password = "password" if user.password else "no password"
+            typer.echo(
+                f"{user.name}  {user.role}{of}  project {user.project}  {password}  access keys: {keys}"
+            )
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Role = "member",
+    cluster: Cluster = None,
+    project: Annotated[str, typer.Option(help="Made if there is none of that name.")] = "certferry",
+    password: Annotated[
+        bool, typer.Option("--password/--no-password", help="Ask for a password, or read it from a pipe.")
+    ] = True,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Add a user. Without a password it only signs its requests: make it a pair with `certferry user keys`."""
+    secret = _password() if password else None
+    with _directory(state, config, new=True) as directory:
+        made = directory.add(name, role=role, project=project, password=secret, cluster=cluster)
+    typer.echo(f"User {made.name} ({made.role}) added to project {made.project} ({made.project_id})")
+
+
+@app.command()
+def passwd(name: Name, state: State = None, config: Config = None) -> None:
+    """Give a user another password; its tokens are void."""
+    with _directory(state, config) as directory:
+        directory.user(name)
+        directory.set_password(name, _password())
+    typer.echo(f"Password of {name} changed; tokens issued before are void")
+
+
+@app.command()
+def role(
+    name: Name,
+    role: Annotated[str, typer.Argument(help="admin, member, reader or controller.")],
+    cluster: Cluster = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Give a user another role."""
+    with _directory(state, config) as directory:
+        directory.set_role(name, role, cluster)
+    typer.echo(f"{name} is {role} from the next request on")
+
+
+@app.command()
+def keys(
+    name: Name,
+    new: Annotated[bool, typer.Option("--new", help="Make one more pair and show it, this once.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --new: a file (0600) as `certferry controller` takes it.")
+    ] = None,
+    revoke: Annotated[
+        str | None, typer.Option(help="An access key that is to open nothing any more.")
+    ] = None,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """List, make or revoke the AK/SK pairs of a user."""
+    with _directory(state, config) as directory:
+        if new and revoke:
+            raise Refused("Either --new or --revoke, not both.")
+        if out and not new:
+            raise Refused("--out is for the secret of a pair that is made: it needs --new.")
+        if revoke:
+            directory.revoke_key(name, revoke)
+            typer.echo(f"Access key {revoke} of {name} revoked")
+        elif new:
+            _show_new(directory, name, out)
+        else:
+            for access_key in directory.user(name).access_keys:
+                typer.echo(access_key)
+
+
+@app.command()
+def remove(name: Name, state: State = None, config: Config = None) -> None:
+    """Remove a user with its keys and tokens."""
+    with _directory(state, config) as directory:
+        user = directory.user(name)
+        directory.remove(name)
+    typer.echo(f"User {name} removed")
+    if user.cluster:
+        typer.echo(f"What cluster {user.cluster} owns stays locked until a controller of it, or its release")
+
+
+def _show_new(directory: Directory, name: str, out: Path | None) -> None:
+    from msgspec import json
+
+    from certferry.files import write
+
+    user = directory.user(name)
+    pair = directory.add_key(name)
+    if out is None:
+        typer.echo(
+            f"access_key  {pair.access_key}\nsecret_key  {pair.secret_key}\nproject_id  {user.project_id}"
+        )
+        return
+    content = {
+        "project_id": user.project_id,
+        "access_key": pair.access_key,
+        "secret_key": pair.secret_key,
+    }
+    try:
+        write(out.expanduser(), json.encode(content).decode() + "\n")
+    except OSError as error:
+        directory.revoke_key(name, pair.access_key)
+        raise Refused(f"{out} cannot be written: {error.strerror}.") from None
+    typer.echo(f"Access key {pair.access_key} of {name}, with its secret, is in {out}")
+
+
+@contextmanager
+def _directory(state: Path | None, config: Path | None, *, new: bool = False) -> Iterator[Directory]:
+    from certferry.elb.identity.directory import opened
+
+    settings = read(ElbSettings, "elb", {"state": state}, os.environ, config)
+    with opened(settings, new=new) as directory:
+        yield directory
+
+
+def _password() -> str:
+    """Typed twice at a terminal, else the first line of what comes in."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\n")

@@ -1,0 +1,218 @@
+"""Many of one kind in one request (elb-v3-api.md 1.4). One transaction; a refusal tells which one it was.
+
+Deleting many is the exception: each id has an answer of its own, and those that can go, go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.elb.api import certificates, l7policies, members
+from certferry.elb.api.call import Answer, Call, Route, asked, body_of
+from certferry.elb.api.cascade import discard_pool
+from certferry.elb.api.fields import Identifier
+from certferry.elb.errors import Refused, malformed
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
+
+_ROOM: Final = 2000
+Ids = Annotated[list[Identifier], Meta(max_length=_ROOM)]
+
+
+class CertificatesDelete(Struct, frozen=True, kw_only=True):
+    """Certificates that are to go."""
+
+    certificates: Ids
+
+
+class PoolsDelete(Struct, frozen=True, kw_only=True):
+    """Pools that are to go."""
+
+    pools: Ids
+
+
+class MembersCreate(Struct, frozen=True, kw_only=True):
+    """New members."""
+
+    members: Annotated[list[members.MemberCreate], Meta(max_length=_ROOM)]
+
+
+class MemberChange(members.MemberUpdate, frozen=True, kw_only=True):
+    """What of one member is to change."""
+
+    id: Identifier
+
+
+class MembersUpdate(Struct, frozen=True, kw_only=True):
+    """Changes of members."""
+
+    members: Annotated[list[MemberChange], Meta(max_length=_ROOM)]
+
+
+class MemberGone(Struct, frozen=True, kw_only=True):
+    """A member by id, or by address and port."""
+
+    id: Identifier | UnsetType | None = UNSET
+    address: Annotated[str, Meta(max_length=64)] | UnsetType | None = UNSET
+    protocol_port: int | UnsetType | None = UNSET
+
+
+class MembersDelete(Struct, frozen=True, kw_only=True):
+    """Members that are to go."""
+
+    members: Annotated[list[MemberGone], Meta(max_length=_ROOM)]
+
+
+class PolicyPriority(Struct, frozen=True, kw_only=True):
+    """The new place of one policy."""
+
+    id: Identifier
+    priority: Annotated[int, Meta(ge=0, le=10000)]
+
+
+class PoliciesPriority(Struct, frozen=True, kw_only=True):
+    """New places, also such as are each other's."""
+
+    l7policies: Annotated[list[PolicyPriority], Meta(max_length=_ROOM)]
+
+
+def delete_certificates(call: Call) -> Answer:
+    """POST certificates/batch-delete."""
+    ids = body_of(call, "", CertificatesDelete).value.certificates
+    return Answer(200, {"certificates": _deleted(call, "certificate", ids, certificates.discard)})
+
+
+def delete_pools(call: Call) -> Answer:
+    """POST pools/batch-delete: with their members and health monitors."""
+    ids = body_of(call, "", PoolsDelete).value.pools
+    return Answer(200, {"pools": _deleted(call, "pool", ids, lambda t, row, _: discard_pool(t, row))})
+
+
+def _deleted(
+    call: Call, kind: str, ids: list[str], discard: Callable[[Transaction, Row, Call], None]
+) -> list[dict[str, str]]:
+    """What became of each id."""
+
+    def outcome(transaction: Transaction, identifier: str) -> dict[str, str]:
+        row = transaction.world.get(kind, identifier)
+        if row is None or row.project_id != call.actor.project_id:
+            return {"id": identifier, "ret_status": "not found", "ret_code": "ELB.8904"}
+        try:
+            discard(transaction, row, call)  # refuses before it changes anything
+        except Refused as refused:
+            return {
+                "id": identifier,
+                "ret_status": "failed",
+                "ret_code": refused.code,
+                "ret_msg": refused.sentence,
+            }
+        return {"id": identifier, "ret_status": "successful"}
+
+    results, _ = call.write(lambda transaction: [outcome(transaction, one) for one in dict.fromkeys(ids)])
+    return results
+
+
+def add_members(call: Call) -> Answer:
+    """POST members/batch-add: those that are there already are told of as they are."""
+    given = [
+        members.new_data(msgspec.to_builtins(one)) for one in body_of(call, "", MembersCreate).value.members
+    ]
+
+    def decide(transaction: Transaction) -> list[tuple[Row, str]]:
+        pool = asked(call, transaction.world, "pool", "pool_id")
+        made = []
+        for data in given:
+            twin = members.twin(transaction.world, pool.id, data)
+            row = twin or members.add(transaction, call, pool, data)
+            made.append((row, "existed" if twin else "successful"))
+        return made
+
+    rows, world = call.write(decide)
+    wires = [members.render(call, world, row) | {"ret_status": status} for row, status in rows]
+    return Answer(201, {"members": wires})
+
+
+def update_members(call: Call) -> Answer:
+    """POST members/batch-update."""
+    changes = body_of(call, "", MembersUpdate).value.members
+
+    def decide(transaction: Transaction) -> list[Row]:
+        pool = asked(call, transaction.world, "pool", "pool_id")
+        return [
+            members.change(transaction, _member(transaction.world, pool, one.id), msgspec.to_builtins(one))
+            for one in changes
+        ]
+
+    rows, world = call.write(decide)
+    return Answer(200, {"members": [members.render(call, world, row) for row in rows]})
+
+
+def delete_members(call: Call) -> Answer:
+    """POST members/batch-delete."""
+    given = [msgspec.to_builtins(one) for one in body_of(call, "", MembersDelete).value.members]
+
+    def decide(transaction: Transaction) -> list[dict[str, Any]]:
+        pool = asked(call, transaction.world, "pool", "pool_id")
+        members.check_deletable(pool)
+        return [_gone(transaction, pool, one) for one in given]
+
+    results, _ = call.write(decide)
+    return Answer(200, {"members": results})
+
+
+def _gone(transaction: Transaction, pool: Row, one: dict[str, Any]) -> dict[str, Any]:
+    identifier = one.get("id")
+    if identifier:
+        found = transaction.world.get("member", identifier)
+        row = found if found is not None and found.data["pool_id"] == pool.id else None
+    elif one.get("address") and one.get("protocol_port"):
+        row = members.twin(transaction.world, pool.id, one)
+    else:
+        raise malformed("members: each needs an id, or address and protocol_port")
+    if row is None:
+        return {"id": identifier or "", "ret_status": "not found"}
+    transaction.delete(row)
+    return {"id": row.id, "ret_status": "successful"}
+
+
+def _member(world: World, pool: Row, identifier: str) -> Row:
+    row = world.get("member", identifier)
+    if row is None or row.data["pool_id"] != pool.id:
+        raise malformed(f"members: {identifier} is no member of pool {pool.id}")
+    return row
+
+
+def set_priorities(call: Call) -> Answer:
+    """POST l7policies/batch-update-priority: all at once, so that policies can change places."""
+    wanted = {one.id: one.priority for one in body_of(call, "", PoliciesPriority).value.l7policies}
+    call.write(lambda transaction: l7policies.prioritise(transaction, call, wanted))
+    return Answer(202, {})
+
+
+_MEMBERS: Final = "/pools/{pool_id}/members"
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/certificates/batch-delete",
+        delete_certificates,
+        "Delete several certificates",
+        ("", CertificatesDelete),
+    ),
+    Route("POST", "/pools/batch-delete", delete_pools, "Delete several pools", ("", PoolsDelete)),
+    Route("POST", f"{_MEMBERS}/batch-add", add_members, "Create several members", ("", MembersCreate), 201),
+    Route("POST", f"{_MEMBERS}/batch-update", update_members, "Update several members", ("", MembersUpdate)),
+    Route("POST", f"{_MEMBERS}/batch-delete", delete_members, "Delete several members", ("", MembersDelete)),
+    Route(
+        "POST",
+        "/l7policies/batch-update-priority",
+        set_priorities,
+        "Give several policies other priorities",
+        ("", PoliciesPriority),
+        202,
+    ),
+)

@@ -1,0 +1,116 @@
+"""Deleting something with all that is under it (elb-v3-api.md 3, 4, 5).
+
+Certificates, groups and policies of TLS are nobody's part: they stay. Nothing is deleted where one
+part of it is protected from deletion.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from certferry.elb.api.call import Answer, Call, Route, asked, body_of
+from certferry.elb.api.l7policies import discard_policy
+from certferry.elb.api.loadbalancers import check_unprotected
+from certferry.elb.api.members import check_deletable
+from certferry.elb.api.pools import check_unused
+from certferry.elb.api.pools import policies as policies_to
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row
+
+
+class CascadeOption(Struct, frozen=True, kw_only=True):
+    """What becomes of what only belongs to the load balancer loosely."""
+
+    unbounded_pool: bool | None = True
+    """Pools: deleted, or kept without a load balancer."""
+    public_ip: bool | None = False
+    """Taken as it comes: addresses here are nobody's property."""
+
+
+def listener(call: Call) -> Answer:
+    """DELETE …/force: with its policies; pools are let go."""
+
+    def decide(transaction: Transaction) -> None:
+        _discard_listener(transaction, asked(call, transaction.world, "listener"))
+
+    call.write(decide)
+    return Answer(204)
+
+
+def loadbalancer(call: Call) -> Answer:
+    """DELETE …/force-elb: with its listeners and pools."""
+    call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=True))
+    return Answer(204)
+
+
+def loadbalancer_and_some(call: Call) -> Answer:
+    """POST …/delete-cascade: the same, with a choice about its pools."""
+    option = body_of(call, "loadbalancer", CascadeOption).value if call.body.strip() else CascadeOption()
+    pools = option.unbounded_pool is not False
+    call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=pools))
+    return Answer(204)
+
+
+def pool(call: Call) -> Answer:
+    """DELETE …/delete-cascade: with its members and its health monitor, unless something sends to it."""
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "pool")
+        discard_pool(transaction, row)
+
+    call.write(decide)
+    return Answer(204)
+
+
+def discard_pool(transaction: Transaction, row: Row) -> None:
+    """Deletes the pool and its parts. Raises ``Refused`` (409)."""
+    check_unused(transaction.world, row)
+    check_deletable(row)
+    for kind in ("member", "healthmonitor"):
+        for part in transaction.world.find(kind, "pool_id", row.id):
+            transaction.delete(part)
+    transaction.delete(row)
+
+
+def _discard_listener(transaction: Transaction, row: Row) -> None:
+    world = transaction.world
+    for field in ("listener_id", "redirect_listener_id"):
+        for policy in world.find("l7policy", field, row.id):
+            discard_policy(transaction, policy)
+    transaction.delete(row)
+
+
+def _discard_loadbalancer(transaction: Transaction, call: Call, *, pools: bool) -> None:
+    row = asked(call, transaction.world, "loadbalancer")
+    check_unprotected(row)
+    for one in transaction.world.find("listener", "loadbalancer_id", row.id):
+        _discard_listener(transaction, one)
+    for one in transaction.world.find("pool", "loadbalancer_id", row.id):
+        if pools and not policies_to(transaction.world, one.id):
+            discard_pool(transaction, one)
+        else:
+            transaction.update(one, {**one.data, "loadbalancer_id": None})
+    transaction.delete(row)
+
+
+ROUTES: Final = (
+    Route("DELETE", "/listeners/{id}/force", listener, "Delete a listener with its policies", status=204),
+    Route(
+        "DELETE",
+        "/loadbalancers/{id}/force-elb",
+        loadbalancer,
+        "Delete a load balancer with all that is under it",
+        status=204,
+    ),
+    Route(
+        "POST",
+        "/loadbalancers/{id}/delete-cascade",
+        loadbalancer_and_some,
+        "Delete a load balancer with what is under it",
+        ("loadbalancer", CascadeOption),
+        204,
+    ),
+    Route("DELETE", "/pools/{id}/delete-cascade", pool, "Delete a pool with all that is in it", status=204),
+)

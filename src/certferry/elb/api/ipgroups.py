@@ -1,0 +1,244 @@
+"""IP groups (elb-v3-api.md 7): addresses that a listener's access list names."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.elb.api.call import (
+    Answer,
+    Call,
+    Route,
+    asked,
+    body_of,
+    merged,
+    references,
+    required,
+    times,
+    within_quota,
+)
+from certferry.elb.api.fields import Text
+from certferry.elb.api.listing import Resource, Wire, listing, showing
+from certferry.elb.errors import conflict, malformed, over_quota
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
+
+_ROOM: Final = 10_000
+"""Entries that a body may have before the limit of the settings is looked at."""
+
+
+class IpEntry(Struct, frozen=True, kw_only=True):
+    """An address, a network, or a range ``a-b``."""
+
+    ip: Annotated[str, Meta(min_length=1, max_length=100)]
+    description: Annotated[str, Meta(max_length=255)] | None = ""
+
+
+Entries = Annotated[list[IpEntry], Meta(max_length=_ROOM)]
+
+
+class IpGroupUpdate(Struct, frozen=True, kw_only=True):
+    """What may be changed; a list replaces the list that was there."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    ip_list: Entries | UnsetType = UNSET
+
+
+class IpGroupCreate(IpGroupUpdate, frozen=True, kw_only=True):
+    """A new group; it may be empty."""
+
+    ip_list: Entries
+    enterprise_project_id: Text = UNSET
+
+
+class GoneEntry(Struct, frozen=True, kw_only=True):
+    """An entry that is to go."""
+
+    ip: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class IpListDelete(Struct, frozen=True, kw_only=True):
+    """Entries that are to go."""
+
+    ip_list: Annotated[list[GoneEntry], Meta(max_length=_ROOM)]
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "name": "",
+    "description": "",
+    "ip_list": [],
+    "enterprise_project_id": "0",
+}
+
+
+def bound(world: World, group_id: str) -> list[Row]:
+    """The listeners whose access list names the group."""
+    return [row for row in world.table("listener").rows.values() if group_id in group_ids(row.data)]
+
+
+def group_ids(listener: Mapping[str, Any]) -> list[str]:
+    """The groups that a listener names: one id, or several with commas between them."""
+    binding = listener["ipgroup"]
+    return [one.strip() for one in binding["ipgroup_id"].split(",")] if binding else []
+
+
+def check_groups(call: Call, world: World, listener: Mapping[str, Any], identifier: str | None) -> None:
+    """Raises ``Refused`` unless the listener (None: a new one) may name its groups."""
+    limits, ids = call.settings.limits, group_ids(listener)
+    if 0 <= limits.ipgroups_per_listener < len(ids):
+        raise over_quota("ipgroups_per_listener", limits.ipgroups_per_listener)
+    for group_id in ids:
+        group = required(world, "ipgroup", group_id, call.actor.project_id)
+        others = [row for row in bound(world, group.id) if row.id != identifier]
+        if 0 <= limits.ipgroup_bindings <= len(others):
+            raise over_quota("ipgroup_bindings", limits.ipgroup_bindings)
+
+
+def render(call: Call, world: World, row: Row) -> Wire:
+    """A group as answers show it."""
+    return {
+        "id": row.id,
+        "project_id": row.project_id,
+        **{field: row.data[field] for field in _DEFAULTS},
+        "listeners": references(bound(world, row.id)),
+        **times(row),
+    }
+
+
+def create(call: Call) -> Answer:
+    """POST: a new group."""
+    body = body_of(call, "ipgroup", IpGroupCreate)
+    data = _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
+
+    def decide(transaction: Transaction) -> Row:
+        within_quota(transaction.world, call, "ipgroup")
+        return transaction.create("ipgroup", str(uuid.uuid4()), data)
+
+    row, world = call.write(decide)
+    return Answer(201, RESOURCE.one(call, world, row))
+
+
+def update(call: Call) -> Answer:
+    """PUT: the given fields."""
+    body = body_of(call, "ipgroup", IpGroupUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        before = asked(call, transaction.world, "ipgroup")
+        return transaction.update(before, _tidied(call, merged(before.data, body.given, _DEFAULTS)))
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def put_entries(call: Call) -> Answer:
+    """POST …/iplist/create-or-update: entries are added, or get another description."""
+    body = body_of(call, "ipgroup", IpGroupUpdate)
+
+    def decide(transaction: Transaction) -> Row:
+        before = asked(call, transaction.world, "ipgroup")
+        more = {**body.given, "ip_list": [*before.data["ip_list"], *body.given.get("ip_list", ())]}
+        return transaction.update(before, _tidied(call, merged(before.data, more, _DEFAULTS)))
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def delete_entries(call: Call) -> Answer:
+    """POST …/iplist/batch-delete: entries go; those that are not there are no error."""
+    gone = {_parsed(entry.ip) for entry in body_of(call, "ipgroup", IpListDelete).value.ip_list}
+
+    def decide(transaction: Transaction) -> Row:
+        before = asked(call, transaction.world, "ipgroup")
+        kept = [entry for entry in before.data["ip_list"] if _parsed(entry["ip"]) not in gone]
+        return transaction.update(before, {**before.data, "ip_list": kept})
+
+    row, world = call.write(decide)
+    return Answer(200, RESOURCE.one(call, world, row))
+
+
+def remove(call: Call) -> Answer:
+    """DELETE, unless a listener names it."""
+
+    def decide(transaction: Transaction) -> None:
+        row = asked(call, transaction.world, "ipgroup")
+        if used := bound(transaction.world, row.id):
+            raise conflict(f"IP group {row.id} is used by listener {used[0].id}")
+        transaction.delete(row)
+
+    call.write(decide)
+    return Answer(204)
+
+
+def related_listeners(call: Call) -> Answer:
+    """GET …/related-listeners."""
+    world = call.world
+    return Answer(200, {"listeners": references(bound(world, asked(call, world, "ipgroup").id))})
+
+
+def _tidied(call: Call, data: dict[str, Any]) -> dict[str, Any]:
+    """One entry an address, the last one given. Raises ``Refused``."""
+    entries = _unique(data["ip_list"])
+    limit = call.settings.limits.ipgroup_max_length
+    if 0 <= limit < len(entries):
+        raise over_quota("ipgroup_max_length", limit)
+    return {**data, "ip_list": entries}
+
+
+def _unique(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    by_place = {
+        _parsed(entry["ip"]): {"ip": entry["ip"].strip(), "description": entry["description"] or ""}
+        for entry in entries
+    }
+    return list(by_place.values())
+
+
+def _parsed(text: str) -> tuple[Any, Any]:
+    """The first and the last address; raises ``Refused`` (400)."""
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    try:
+        if not dash:
+            network = ipaddress.ip_network(first, strict=False)
+            return network[0], network[-1]
+        ends = ipaddress.ip_address(first), ipaddress.ip_address(last)
+    except ValueError:
+        ends = None
+    if ends is None or ends[0].version != ends[1].version or int(ends[0]) > int(ends[1]):
+        raise malformed(
+            f"ip_list: “{text[:60]}” is no address, no network, and no range like 10.0.0.1-10.0.0.9"
+        )
+    return ends
+
+
+def _found(_world: World, wire: Wire, wanted: set[str]) -> bool:
+    return any(entry["ip"] in wanted for entry in wire["ip_list"])
+
+
+RESOURCE: Final = Resource(kind="ipgroup", plural="ipgroups", render=render, filters={"ip_list": _found})
+
+ROUTES: Final = (
+    Route("GET", "/ipgroups", listing(RESOURCE), "List IP groups"),
+    Route("POST", "/ipgroups", create, "Create an IP group", ("ipgroup", IpGroupCreate), 201),
+    Route("GET", "/ipgroups/{id}", showing(RESOURCE), "Show an IP group"),
+    Route("PUT", "/ipgroups/{id}", update, "Update an IP group", ("ipgroup", IpGroupUpdate)),
+    Route("DELETE", "/ipgroups/{id}", remove, "Delete an IP group", status=204),
+    Route(
+        "POST",
+        "/ipgroups/{id}/iplist/create-or-update",
+        put_entries,
+        "Add or change addresses of an IP group",
+        ("ipgroup", IpGroupUpdate),
+    ),
+    Route(
+        "POST",
+        "/ipgroups/{id}/iplist/batch-delete",
+        delete_entries,
+        "Delete addresses of an IP group",
+        ("ipgroup", IpListDelete),
+    ),
+    Route("GET", "/ipgroups/{id}/related-listeners", related_listeners, "Show the listeners of an IP group"),
+)

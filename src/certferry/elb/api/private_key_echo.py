@@ -1,0 +1,70 @@
+"""Whether answers carry private keys: a choice of each project (elb-v3-api.md 2).
+
+The vendor's default is yes. Here it is the operator's setting, which is no; an admin may choose
+otherwise for a project, and a reader never gets a key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from certferry.elb.api.call import Answer, Call, Route, body_of
+from certferry.elb.store.store import Transaction
+from certferry.elb.store.world import Row, World
+
+_KIND: Final = "project_setting"
+_FIELD: Final = "private_key_echo"
+
+
+class PrivateKeyEcho(Struct, frozen=True, kw_only=True):
+    """The choice."""
+
+    private_key_echo: bool
+
+
+def echoes(call: Call, world: World) -> bool:
+    """Whether this answer may carry private keys."""
+    return call.actor.role != "reader" and _chosen(call, world)
+
+
+def show(call: Call) -> Answer:
+    """GET …/settings/private-key-echo."""
+    return Answer(200, {_FIELD: _chosen(call, call.world)})
+
+
+def choose(call: Call) -> Answer:
+    """POST …/settings/private-key-echo."""
+    wanted = body_of(call, "", PrivateKeyEcho).value.private_key_echo
+
+    def decide(transaction: Transaction) -> Row:
+        before = transaction.world.get(_KIND, call.actor.project_id)
+        if before is None:
+            return transaction.create(_KIND, call.actor.project_id, {_FIELD: wanted})
+        return transaction.update(before, {**before.data, _FIELD: wanted})
+
+    _, world = call.write(decide)
+    return Answer(201, {_FIELD: _chosen(call, world)})
+
+
+def _chosen(call: Call, world: World) -> bool:
+    row = world.get(_KIND, call.actor.project_id)
+    return call.settings.private_key_echo if row is None else bool(row.data[_FIELD])
+
+
+_PATH: Final = "/certificates/settings/private-key-echo"
+
+ROUTES: Final = (
+    Route("GET", _PATH, show, "Show whether answers carry private keys", gives=PrivateKeyEcho),
+    Route(
+        "POST",
+        _PATH,
+        choose,
+        "Choose whether answers carry private keys",
+        ("", PrivateKeyEcho),
+        201,
+        gives=PrivateKeyEcho,
+        roles=("admin",),
+    ),
+)

@@ -1,0 +1,90 @@
+"""Tags of load balancers and listeners, at the place of their own that the vendor gives them
+(``/v3/{project_id}/{kind}/…``; elb-v3-api.md 1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from certferry.elb.api.call import Answer, Call, Handler, Route, asked, body_of
+from certferry.elb.api.fields import Tag
+from certferry.elb.errors import malformed
+from certferry.elb.store.store import Transaction
+
+MOST: Final = 20
+"""Tags on one object."""
+
+
+class TagsAction(Struct, frozen=True, kw_only=True):
+    """Tags to set (a key has one value), or to take away."""
+
+    action: Annotated[str, Meta(pattern="^(create|delete)$")]
+    tags: Annotated[list[Tag], Meta(max_length=100)]
+
+
+class Tags(Struct, frozen=True, kw_only=True):
+    """The tags of one object."""
+
+    tags: list[Tag]
+
+
+def _show(kind: str) -> Handler:
+    def show(call: Call) -> Answer:
+        return Answer(200, {"tags": list(asked(call, call.world, kind).data["tags"])})
+
+    return show
+
+
+def _act(kind: str) -> Handler:
+    def act(call: Call) -> Answer:
+        value = body_of(call, "", TagsAction).value
+        given = {tag.key: tag.value for tag in value.tags}
+
+        def decide(transaction: Transaction) -> None:
+            row = asked(call, transaction.world, kind)
+            have = {tag["key"]: tag["value"] for tag in row.data["tags"]}
+            after = have | given if value.action == "create" else {k: have[k] for k in have if k not in given}
+            if len(after) > MOST:
+                raise malformed(f"A {kind} has at most {MOST} tags")
+            tags = [{"key": key, "value": text} for key, text in after.items()]
+            transaction.update(row, {**row.data, "tags": tags})
+
+        call.write(decide)
+        return Answer(204)
+
+    return act
+
+
+def _index(kind: str) -> Handler:
+    def index(call: Call) -> Answer:
+        values: dict[str, set[str]] = {}
+        for row in call.world.of_project(kind, call.actor.project_id):
+            for tag in row.data["tags"]:
+                values.setdefault(tag["key"], set()).add(tag["value"])
+        return Answer(200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]})
+
+    return index
+
+
+def _routes() -> Iterator[Route]:
+    for kind, name in (("loadbalancer", "load balancer"), ("listener", "listener")):
+        shared: dict[str, Any] = {"under": ""}
+        yield Route("GET", f"/{kind}s/tags", _index(kind), f"Show the tags of all {name}s", **shared)
+        yield Route(
+            "GET", f"/{kind}s/{{id}}/tags", _show(kind), f"Show the tags of a {name}", gives=Tags, **shared
+        )
+        yield Route(
+            "POST",
+            f"/{kind}s/{{id}}/tags/action",
+            _act(kind),
+            f"Set or take away tags of a {name}",
+            ("", TagsAction),
+            204,
+            **shared,
+        )
+
+
+ROUTES: Final = tuple(_routes())

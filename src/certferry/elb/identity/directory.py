@@ -1,0 +1,240 @@
+"""The users of a store as their operator manages them. ``certferry user`` calls it.
+
+It writes to the database that a running ELB asks on each request: what changes here counts at once.
+Each change is in the audit log, under the name of the operator.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from certferry.elb.home import prepared, sealing_key, store_file
+from certferry.elb.identity.actor import ROLES
+from certferry.elb.identity.users import AccessKey, Identity, new_pair
+from certferry.elb.store import schema
+from certferry.elb.store.database import SchemaTooNew, StoreUnusable, open_database
+from certferry.seal import Seal, SealError
+from certferry.settings import NEWER, ElbSettings, Refused
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+_OPERATOR: Final = "operator"
+SHORTEST: Final = 8
+"""Characters of a password."""
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A user, without anything secret."""
+
+    name: str
+    role: str
+    project: str
+    project_id: str
+    cluster: str | None
+    password: bool
+    """Whether it can log in by one."""
+    access_keys: tuple[str, ...]
+
+
+class Directory:
+    """The users of one store. What cannot be done raises ``Refused``."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        seal: Seal,
+        identity: Identity,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._engine = engine
+        self._seal = seal
+        self._identity = identity
+        self._clock = clock
+
+    def users(self) -> list[User]:
+        """All of them, by name."""
+        with self._engine.connect() as connection:
+            keys: dict[str, list[str]] = {}
+            for found in connection.execute(
+                select(schema.credentials).order_by(schema.credentials.c.created_at)
+            ):
+                keys.setdefault(found.user_id, []).append(found.access_key)
+            rows = connection.execute(
+                select(schema.users, schema.projects.c.name.label("project"))
+                .join(schema.projects)
+                .order_by(schema.users.c.name)
+            ).all()
+        return [_user(row, tuple(keys.get(row.id, ()))) for row in rows]
+
+    def add(
+        self, name: str, *, role: str, project: str, password: str | None, cluster: str | None = None
+    ) -> User:
+        """A new user."""
+        if not _NAME.fullmatch(name):
+            raise Refused(
+                f"“{name}” is no user name: up to 64 letters, digits and . _ @ + -, a letter or digit first."
+            )
+        _check_role(role, cluster)
+        with self._writing() as connection:
+            if self._find(connection, name) is not None:
+                raise Refused(f"There is a user {name} already.")
+        home = self._identity.ensure_project(project)
+        try:
+            identifier = self._identity.ensure_user(
+                name, role=role, project=home, password=password and _long_enough(password), cluster=cluster
+            )
+        except IntegrityError:
+            raise Refused(
+                f"Cluster {cluster} has a controller already: each has one, for it owns what it writes."
+            ) from None
+        with self._writing() as connection:
+            self._note(connection, "create", identifier, home.id, name, ["role", "password"])
+        return self.user(name)
+
+    def user(self, name: str) -> User:
+        """One of them."""
+        found = next((user for user in self.users() if user.name == name), None)
+        if found is None:
+            raise Refused(f"There is no user {name}; `certferry user ls` shows all.")
+        return found
+
+    def set_password(self, name: str, password: str) -> None:
+        """Another password; tokens that were issued before are void."""
+        hashed = self._identity.hashed(_long_enough(password))
+        with self._writing() as connection:
+            row = self._the(connection, name)
+            self._change(connection, row, "password", password_hash=hashed)
+            connection.execute(delete(schema.tokens).where(schema.tokens.c.user_id == row.id))
+
+    def set_role(self, name: str, role: str, cluster: str | None = None) -> None:
+        """Another role; it counts from the next request on."""
+        _check_role(role, cluster)
+        try:
+            with self._writing() as connection:
+                self._change(connection, self._the(connection, name), "role", role=role, cluster=cluster)
+        except IntegrityError:
+            raise Refused(f"Cluster {cluster} has a controller already.") from None
+
+    def add_key(self, name: str) -> AccessKey:
+        """One more access key; its secret is shown this once."""
+        with self._writing() as connection:
+            row = self._the(connection, name)
+            pair = new_pair(connection, self._seal, row.id, self._clock())
+            self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
+        return pair
+
+    def revoke_key(self, name: str, access_key: str) -> None:
+        """That key opens nothing any more."""
+        table = schema.credentials
+        with self._writing() as connection:
+            row = self._the(connection, name)
+            gone = delete(table).where(table.c.user_id == row.id, table.c.access_key == access_key)
+            if connection.execute(gone).rowcount != 1:
+                raise Refused(f"User {name} has no access key {access_key}.")
+            self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
+
+    def remove(self, name: str) -> None:
+        """The user, its keys and its tokens are gone. What a controller owns stays owned by its cluster."""
+        with self._writing() as connection:
+            row = self._the(connection, name)
+            connection.execute(delete(schema.users).where(schema.users.c.id == row.id))
+            self._note(connection, "delete", row.id, row.project_id, name, [])
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise Refused(f"The store cannot be written: {error.orig}.", code=1) from None
+
+    def _find(self, connection: Connection, name: str) -> Row[Any] | None:
+        return connection.execute(select(schema.users).where(schema.users.c.name == name)).first()
+
+    def _the(self, connection: Connection, name: str) -> Row[Any]:
+        found = self._find(connection, name)
+        if found is None:
+            raise Refused(f"There is no user {name}; `certferry user ls` shows all.")
+        return found
+
+    def _change(self, connection: Connection, row: Row[Any], what: str, **fields: Any) -> None:
+        connection.execute(
+            update(schema.users).where(schema.users.c.id == row.id).values(**fields, updated_at=self._clock())
+        )
+        self._note(connection, "update", row.id, row.project_id, row.name, [what])
+
+    def _note(
+        self, connection: Connection, action: str, user_id: str, project_id: str, name: str, fields: list[str]
+    ) -> None:
+        connection.execute(
+            insert(schema.audit),
+            {
+                "at": self._clock(),
+                "actor": _OPERATOR,
+                "role": _OPERATOR,
+                "request_id": uuid.uuid4().hex,
+                "project_id": project_id,
+                "action": action,
+                "kind": "user",
+                "object_id": user_id,
+                "fields": [*fields, name],
+                "fingerprint": None,
+            },
+        )
+
+
+@contextmanager
+def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
+    """The users of the ELB with these settings, which may be running. `new`: or is to be, some day."""
+    state = settings.state.expanduser().absolute()
+    if not new and not store_file(state).exists():
+        raise Refused(f"No ELB keeps its state in {state}: name the right --state.")
+    engine = None
+    try:
+        state = prepared(settings)
+        seal = Seal.open_or_create(sealing_key(state), os.environ)
+        engine = open_database(store_file(state))
+        yield Directory(engine, seal, Identity(engine, seal))
+    except SchemaTooNew as reason:
+        raise Refused(str(reason), NEWER) from None
+    except (StoreUnusable, SealError) as reason:
+        raise Refused(str(reason)) from None
+    finally:
+        if engine is not None:
+            engine.dispose()
+
+
+def _check_role(role: str, cluster: str | None) -> None:
+    if role not in ROLES:
+        raise Refused(f"There is no role {role}: choose one of {', '.join(ROLES)}.")
+    if role == "controller" and not cluster:
+        raise Refused("A controller is of one cluster: name it with --cluster (the uid of kube-system).")
+    if role != "controller" and cluster:
+        raise Refused(f"--cluster is for the role controller, not for {role}.")
+
+
+def _long_enough(password: str) -> str:
+    if len(password) < SHORTEST:
+        raise Refused(f"The password is too short: at least {SHORTEST} characters.")
+    return password
+
+
+def _user(row: Row[Any], keys: tuple[str, ...]) -> User:
+    return User(
+        name=row.name,
+        role=row.role,
+        project=row.project,
+        project_id=row.project_id,
+        cluster=row.cluster,
+        password=row.password_hash is not None,
+        access_keys=keys,
+    )

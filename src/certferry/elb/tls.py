@@ -1,0 +1,106 @@
+"""The certificate of the REST API itself: loaded, watched, and replaced without a restart.
+
+The service makes it and gives its context to the server. The rules are those of every certificate
+here: what cannot be used, or is worse than what is served, leaves the good one in place, loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from certferry.core import checks
+from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
+from certferry.settings import ElbSettings, Refused
+
+_LOOK: Final = 1.0
+"""Seconds between looks at the files: a look is two calls of stat."""
+_log = structlog.get_logger("certferry.elb")
+
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+class OwnTls:
+    """A server's TLS context that follows two files. Raises ``Refused`` when they cannot be used at first."""
+
+    def __init__(self, certificate: Path, key: Path, scratch: Path) -> None:
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._files = (certificate, key)
+        self._scratch = scratch
+        try:
+            self._seen = self._stamp()
+            self._serve(self._read())
+        except (OSError, Defect, ssl.SSLError) as reason:
+            raise Refused(
+                f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}"
+            ) from None
+
+    async def watch(self) -> None:
+        """Follows the files until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            self.look()
+
+    def look(self) -> None:
+        """Serves what is in the files now, if they changed and it is no worse."""
+        try:
+            stamp = self._stamp()
+            if stamp == self._seen:
+                return
+            self._seen = stamp  # before they are read: what is written meanwhile is seen by the next look
+            pair, now = self._read(), datetime.now(UTC)
+            if objection := checks.objection(pair.chain, self._chain, self._chain.names, now):
+                _log.warning("own certificate not taken", reason=objection.sentence)
+            elif pair.chain.digest != self._chain.digest:
+                self._serve(pair)
+                _log.info("own certificate replaced", until=pair.chain.not_after.isoformat())
+        except (OSError, Defect, ssl.SSLError) as reason:
+            _log.warning("own certificate not taken", reason=_why(reason))
+
+    def _read(self) -> KeyPair:
+        certificate, key = (path.read_text(encoding="ascii", errors="replace") for path in self._files)
+        return parse_pair(certificate, key)
+
+    def _stamp(self) -> Stamp:
+        found = (path.stat() for path in self._files)
+        return tuple((one.st_mtime_ns, one.st_ino, one.st_size) for one in found)
+
+    def _serve(self, pair: KeyPair) -> None:
+        # OpenSSL takes files alone: one of our own, so that what was checked is what is loaded.
+        with tempfile.NamedTemporaryFile("w", dir=self._scratch, prefix=".tls-") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(pair.key.reveal() + pair.chain.pem)
+            file.flush()
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)
+            self.context.load_cert_chain(file.name)
+        self._chain: Chain = pair.chain
+
+
+def own_tls(settings: ElbSettings, state: Path) -> OwnTls | None:
+    """As the settings say; None: without TLS. Raises ``Refused``."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise Refused("TLS of the API needs both tls_certificate and tls_key.")
+    return OwnTls(certificate.expanduser(), key.expanduser(), state)
+
+
+def _why(reason: Exception) -> str:
+    match reason:
+        case Defect():
+            return reason.sentence
+        case ssl.SSLError():
+            return f"the TLS library refuses the certificate ({reason.reason})."
+        case OSError():
+            return f"{reason.filename}: {reason.strerror}."
+        case _:
+            return str(reason)

@@ -1,0 +1,230 @@
+"""Service: defaults and rules, in the order and with the sentences of the real server.
+
+Cluster addresses and node ports are given out by `addresses`, which knows which are taken; here they
+are only judged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+
+from certferry.kube.server import metadata, names
+from certferry.kube.server.rules_network import endpoint_address, port_name
+from certferry.kube.server.status import (
+    Fault,
+    duplicate,
+    forbidden_field,
+    invalid,
+    required,
+    unsupported,
+)
+
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_FAMILIES = ("IPv4", "IPv6")
+_BALANCED = "may only be used when `type` is 'LoadBalancer'"
+_DAY = 86_400
+
+
+def default_service(service: dict[str, Any]) -> None:
+    """Type, affinity, families, policies, and of each port the protocol and the target."""
+    spec = service["spec"]
+    kind = spec.setdefault("type", "ClusterIP")
+    spec.setdefault("sessionAffinity", "None")
+    for port in spec.get("ports", []):
+        port.setdefault("protocol", "TCP")
+        if port.get("targetPort", "") in ("", 0) and "port" in port:
+            port["targetPort"] = port["port"]
+    if kind in ("ClusterIP", "ExternalName") and spec.get("externalIPs"):
+        spec.setdefault("externalTrafficPolicy", "Cluster")
+    if spec["sessionAffinity"] == "ClientIP":
+        client = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
+        client.setdefault("timeoutSeconds", 10800)
+    if kind != "ExternalName":
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        spec.setdefault("ipFamilies", ["IPv4"])
+    if kind in ("NodePort", "LoadBalancer"):
+        spec.setdefault("externalTrafficPolicy", "Cluster")
+    if kind == "LoadBalancer":
+        spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+
+def keep_service(service: dict[str, Any], old: dict[str, Any]) -> None:
+    """An update that leaves the addresses out keeps them; a change of type drops what belonged to the old one."""
+    new, before = service["spec"], old["spec"]
+    if new["type"] != before["type"]:
+        _drop_by_type(new)
+    if "ExternalName" in (new["type"], before["type"]):
+        return
+    for key in ("clusterIP", "clusterIPs"):
+        if key in before:
+            new.setdefault(key, before[key])
+    # Who changes one of the two means both (NormalizeClusterIPs upstream).
+    if new.get("clusterIP") != before.get("clusterIP") and new.get("clusterIPs") == before.get("clusterIPs"):
+        new["clusterIPs"] = [new["clusterIP"]]
+
+
+def _drop_by_type(spec: dict[str, Any]) -> None:
+    dropped: list[str] = []
+    if spec["type"] in ("ClusterIP", "ExternalName"):
+        dropped.append("externalTrafficPolicy")
+        for port in spec.get("ports", []):
+            port.pop("nodePort", None)
+    if spec["type"] == "ExternalName":
+        dropped += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+    if spec["type"] != "LoadBalancer":
+        dropped.append("allocateLoadBalancerNodePorts")
+    for key in dropped:
+        spec.pop(key, None)
+
+
+def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+    """What is wrong with a Service, new or in the place of `old`."""
+    spec = service["spec"]
+    families = list(_families(spec))
+    if families:  # found when addresses are given out, before all else
+        yield from families
+        return
+    if old is not None:
+        yield from _unchanged(spec, old["spec"])
+    headless = spec.get("clusterIP") == "None"
+    ports = spec.get("ports", [])
+    if not ports and not headless and spec["type"] != "ExternalName":
+        yield required("spec.ports")
+    yield from _by_type(spec, headless)
+    yield from _ports(ports)
+    yield from metadata.labels(spec.get("selector", {}), "spec.selector")
+    yield from _affinity(spec)
+    address = spec.get("clusterIP", "")
+    if address not in ("", "None") and names.address(address) is None:
+        detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        yield invalid("spec.clusterIPs[0]", address, detail)
+    for number, external in enumerate(spec.get("externalIPs", [])):
+        yield from endpoint_address(external, f"spec.externalIPs[{number}]", loopback=False)
+    if spec["type"] not in _TYPES:
+        yield unsupported("spec.type", spec["type"], _TYPES)
+    yield from _numbers(ports, spec["type"])
+    yield from _balancer(spec)
+    yield from _policies(spec)
+
+
+def _families(spec: dict[str, Any]) -> Iterator[Fault]:
+    for number, family in enumerate(spec.get("ipFamilies", [])):
+        if family not in _FAMILIES:
+            yield unsupported(f"spec.ipFamilies[{number}]", family, _FAMILIES)
+        elif family in spec["ipFamilies"][:number]:
+            yield duplicate(f"spec.ipFamilies[{number}]", family)
+
+
+def _unchanged(spec: dict[str, Any], old: dict[str, Any]) -> Iterator[Fault]:
+    if "ExternalName" not in (spec["type"], old["type"]):
+        addresses, before = spec.get("clusterIPs", []), old.get("clusterIPs", [])
+        if before and addresses[:1] != before[:1]:
+            yield invalid("spec.clusterIPs[0]", addresses, "may not change once set")
+    if spec["type"] == old["type"] == "LoadBalancer":
+        chosen = spec.get("loadBalancerClass")
+        if chosen != old.get("loadBalancerClass"):
+            yield invalid("spec.loadBalancerClass", chosen, "may not change once set")
+
+
+def _by_type(spec: dict[str, Any], headless: bool) -> Iterator[Fault]:
+    kind = spec["type"]
+    if kind in ("LoadBalancer", "NodePort") and headless:
+        yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
+    if kind != "ExternalName":
+        return
+    for key in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if spec.get(key):
+            yield forbidden_field(f"spec.{key}", "may not be set for ExternalName services")
+    name = spec.get("externalName", "").removesuffix(".")
+    if not name:
+        yield required("spec.externalName")
+    for text in names.subdomain(name) if name else ():
+        yield invalid("spec.externalName", name, text)
+
+
+def _ports(ports: list[dict[str, Any]]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for number, port in enumerate(ports):
+        path = f"spec.ports[{number}]"
+        yield from port_name(port.get("name", ""), path, seen, needed=len(ports) > 1)
+        for text in names.port_number(port["port"]):
+            yield invalid(f"{path}.port", port["port"], text)
+        if port["protocol"] not in _PROTOCOLS:
+            yield unsupported(f"{path}.protocol", port["protocol"], _PROTOCOLS)
+        target = port.get("targetPort", 0)
+        wrong = names.port_number(target) if isinstance(target, int) else names.port_name(target)
+        for text in wrong:
+            yield invalid(f"{path}.targetPort", target, text)
+        if "appProtocol" in port:
+            for text in names.qualified(port["appProtocol"]):
+                yield invalid(f"{path}.appProtocol", port["appProtocol"], text)
+
+
+def _affinity(spec: dict[str, Any]) -> Iterator[Fault]:
+    affinity = spec["sessionAffinity"]
+    if affinity not in ("ClientIP", "None"):
+        yield unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))
+    if affinity == "None" and "sessionAffinityConfig" in spec:
+        detail = "must not be set when session affinity is None"
+        yield forbidden_field("spec.sessionAffinityConfig", detail)
+    if affinity == "ClientIP":
+        seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+        if not 0 < seconds <= _DAY:
+            path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+            yield invalid(path, seconds, f"must be greater than 0 and less than {_DAY}")
+
+
+def _numbers(ports: list[dict[str, Any]], kind: str) -> Iterator[Fault]:
+    node_ports: set[tuple[str, int]] = set()
+    seen: set[tuple[str, int]] = set()
+    for number, port in enumerate(ports):
+        if kind == "ClusterIP" and port.get("nodePort"):
+            yield forbidden_field(
+                f"spec.ports[{number}].nodePort", "may not be used when `type` is 'ClusterIP'"
+            )
+    for number, port in enumerate(ports):
+        given = port.get("nodePort", 0)
+        if given and (port["protocol"], given) in node_ports:
+            yield duplicate(f"spec.ports[{number}].nodePort", given)
+        node_ports.add((port["protocol"], given))
+    for number, port in enumerate(ports):
+        if (port["protocol"], port["port"]) in seen:
+            yield duplicate(f"spec.ports[{number}]", {"protocol": port["protocol"], "port": port["port"]})
+        seen.add((port["protocol"], port["port"]))
+
+
+def _balancer(spec: dict[str, Any]) -> Iterator[Fault]:
+    balanced = spec["type"] == "LoadBalancer"
+    ranges = spec.get("loadBalancerSourceRanges", [])
+    if ranges and not balanced:
+        yield forbidden_field("spec.LoadBalancerSourceRanges", _BALANCED)
+    for number, text in enumerate(ranges):
+        try:
+            ipaddress.ip_network(text.strip(), strict=False)
+        except ValueError:
+            detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            yield invalid(f"spec.LoadBalancerSourceRanges[{number}]", text.strip(), detail)
+    if "allocateLoadBalancerNodePorts" in spec and not balanced:
+        yield forbidden_field("spec.allocateLoadBalancerNodePorts", _BALANCED)
+    chosen = spec.get("loadBalancerClass")
+    if chosen is not None and not balanced:
+        yield forbidden_field("spec.loadBalancerClass", _BALANCED)
+    elif chosen is not None:
+        for text in names.qualified(chosen):
+            yield invalid("spec.loadBalancerClass", chosen, text)
+
+
+def _policies(spec: dict[str, Any]) -> Iterator[Fault]:
+    outside, inside = spec.get("externalTrafficPolicy", ""), spec.get("internalTrafficPolicy")
+    reachable = spec["type"] in ("LoadBalancer", "NodePort") or bool(spec.get("externalIPs"))
+    if outside and not reachable:
+        detail = "may only be set for externally-accessible services"
+        yield invalid("spec.externalTrafficPolicy", outside, detail)
+    elif outside and outside not in ("Cluster", "Local"):
+        yield unsupported("spec.externalTrafficPolicy", outside, ("Cluster", "Local"))
+    if inside is not None and inside not in ("Cluster", "Local"):
+        yield unsupported("spec.internalTrafficPolicy", inside, ("Cluster", "Local"))

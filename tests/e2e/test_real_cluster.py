@@ -1,0 +1,78 @@
+"""What only a real API server can show: the manifests as a whole, and each mode's rights, enough and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.controller.rbac import MODES
+from tests.e2e import objects
+from tests.e2e.conftest import MakeSite
+from tests.e2e.real import ACCOUNT, KUBECONFIG, RealSystem
+from tests.e2e.site import Site
+from tests.e2e.system import KUBECTL, System
+from tests.test_deploy import DEPLOY
+
+
+@pytest.mark.parametrize("mode", reversed(MODES))  # the widest last: others need it
+def test_the_manifests_are_applied_as_they_are(system: System, mode: str) -> None:
+    said = system.kubectl("apply", "-k", str(DEPLOY / mode), "--dry-run=server").stdout
+    assert "deployment.apps/certferry-controller" in said
+    system.kubectl("apply", "-k", str(DEPLOY / mode))
+    assert KUBECTL
+
+
+def test_the_service_account_may_do_what_it_must_and_no_more(system: System) -> None:
+    who = f"--as=system:serviceaccount:{':'.join(ACCOUNT)}"
+
+    def may(*what: str) -> bool:
+        return system.kubectl("auth", "can-i", *what, who, check=False).stdout.strip() == "yes"
+
+    assert may("watch", "secrets", "-A")
+    assert may("patch", "ingresses", "--subresource=status", "-A")
+    assert may("update", "leases/certferry-controller", "-n", "certferry")
+    for verb in ("create", "update", "patch", "delete"):
+        assert not may(verb, "secrets", "-A")
+    assert not may("delete", "ingresses", "-A")
+    assert not may("update", "leases/another", "-n", "certferry")
+
+
+def test_the_status_the_real_server_keeps_is_ours(system: System, site: MakeSite) -> None:
+    shop = site("real-status")
+    pair = shop.pair()
+    shop.publish(pair)
+    shop.shows(pair)
+    assert shop.address.port == shop.port
+
+
+class Named(RealSystem):
+    """The controller may read one Secret, by its name."""
+
+    rbac = ("--mode", "named", "--secret", "by-name/shop-tls")
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"CERTFERRY_CONTROLLER_SECRETS": "named"}
+
+
+@pytest.fixture
+def named(place: Path) -> Iterator[RealSystem]:
+    running = Named(place / "named", Path(KUBECONFIG))
+    # what an earlier mode granted would hide what this one lacks
+    running.kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/name=certferry")
+    running.apply(objects.namespace("by-name"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_secrets_by_name_are_enough_for_a_rotation(named: RealSystem, backend: int) -> None:
+    shop = Site(named, "by-name", 12443, backend)
+    shop.publish(shop.pair())
+    new = shop.pair()
+    shop.put_secret(new)
+    shop.shows(new)
+    who = f"--as=system:serviceaccount:{':'.join(ACCOUNT)}"
+    refused = named.kubectl("get", "secrets", "-A", who, check=False)
+    assert "forbidden" in refused.stderr

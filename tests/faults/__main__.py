@@ -1,0 +1,64 @@
+"""`make faults`: every fault once, as a table in docs/faults.md; exit code 1 when one cost something."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.faults.run import FAULTS, SLOW, Outcome, outcome, stage
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "faults.md"
+HEAD = """# Faults
+
+What each fault costs, measured by `make faults` on a whole system (Kubernetes API, ELB, Envoy, controller as processes; a
+proxy that misbehaves before each API that the controller uses). During each one the certificate in a Secret is renewed, and clients come one
+after another: a new connection each, verified, with a request.
+
+| column | |
+|---|---|
+| met | requests of the controller that the fault was done to |
+| requests, failed | of the clients, from before the fault until the new certificate was served |
+| lost | renewals that were not served in the end |
+| heal | from the renewal, or the end of the fault where that is later, until a client was shown the new certificate |
+| writes | of the certificate, in the ELB's audit log; one renewal is one write |
+
+Beside these, two replicas of which the leader is stopped in the middle of a plan and resumed, or killed, are
+tests (`tests/controller/test_replicas.py`), as is a restart after each step of a plan (`tests/faults/test_faults.py`).
+"""
+
+
+async def _all() -> list[Outcome]:
+    async with stage() as on:
+        found = []
+        for name, act in (FAULTS | SLOW).items():
+            found.append(await outcome(on, name, act))
+            print(_row(found[-1]), flush=True)
+        return found
+
+
+def _row(it: Outcome) -> str:
+    cells = (it.name, it.hits, it.requests, len(it.failures), it.lost, f"{it.heal:.2f} s", it.writes)
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _page(found: Sequence[Outcome]) -> str:
+    table = ["| fault | met | requests | failed | lost | heal | writes |", "|---|" + "---:|" * 6]
+    failed, lost = sum(len(it.failures) for it in found), sum(it.lost for it in found)
+    twice = sum(it.writes != it.changes for it in found)
+    close = f"Together: {failed} failed, {lost} lost, {twice} written more or less than once."
+    made = f"Measured {datetime.now(UTC):%Y-%m-%d} on {platform.system()} {platform.machine()}, Python {platform.python_version()}."
+    return "\n".join([HEAD, *table, *map(_row, found), "", close, "", made, ""])
+
+
+def main() -> None:
+    found = asyncio.run(_all())
+    PAGE.write_text(_page(found))
+    sys.exit(any(it.failures or it.lost or it.writes != it.changes for it in found))
+
+
+if __name__ == "__main__":
+    main()

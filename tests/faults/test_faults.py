@@ -1,0 +1,48 @@
+"""With an ELB and an API server that misbehave: nothing fails for clients, nothing is lost, nothing is written twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.controller.fake_kube import until
+from tests.e2e.site import Site
+from tests.faults.run import FAULTS, outcome, stage
+from tests.faults.system import FaultySystem
+
+
+async def test_no_fault_costs_a_handshake_or_a_change_and_each_change_is_one_write() -> None:
+    async with stage() as on:
+        for name, act in FAULTS.items():
+            it = await outcome(on, name, act)
+            assert (it.failures, it.lost, it.writes) == ((), 0, it.changes), it
+            assert it.requests > 0
+
+
+async def test_a_restart_after_any_step_of_a_plan_ends_with_one_of_each() -> None:
+    async with stage() as on:
+        system, nth = on.system, 0
+        while True:
+            nth += 1
+            await system.killed_at(on.elb, "POST", "/elb/", nth)
+            site = Site(system, f"step-{nth}", 11000 + nth, on.site.backend)
+            hits, pair = on.elb.hits, site.pair()
+            await asyncio.to_thread(site.publish, pair)
+            made = asyncio.create_task(asyncio.to_thread(site.shows, pair))
+            await _ended(system, made)
+            on.elb.faults = []
+            if made.done() and on.elb.hits < hits + nth:
+                await made
+                break  # the plan has fewer steps than that
+            await asyncio.to_thread(system.start_controller)
+            await made
+            found = await asyncio.to_thread(site.elb.want, 200, "GET", system.elb_path("certificates"))
+            uid = await asyncio.to_thread(site.uid)
+            assert len([c for c in found["certificates"] if uid in (c["description"] or "")]) == 1
+            listener = await asyncio.to_thread(site.listener)
+            assert listener["protocol_port"] == site.port
+        assert nth > 4
+
+
+async def _ended(system: FaultySystem, made: asyncio.Task[None]) -> None:
+    """Until the controller was killed, or did all without."""
+    await until(lambda: system.child("controller").poll() is not None or made.done(), 30)

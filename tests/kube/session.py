@@ -1,0 +1,100 @@
+"""The daily kubectl session as a transcript: every command, its exit code, what it printed.
+
+The commands stand in ``tests/testdata/kubectl/session.txt``; ``test_kubectl_session`` runs them against
+the embedded API and compares the transcript. ``python -m tests.kube.session KUBECONFIG`` runs them
+against any other API server, such as a real one, and prints the differences.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.certs import authority
+from tests.golden import TESTDATA
+from tests.kube.serving import KUBECTL
+
+FOLDER = TESTDATA / "kubectl"
+COMMANDS = FOLDER / "session.txt"
+TRANSCRIPT = FOLDER / "session.out.txt"
+_VARIES = (
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "<uid>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
+    (re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000"), "<time>"),
+    (re.compile(r'(resourceVersion"?: ")\d+'), r"\1<revision>"),
+    (re.compile(r"\b10\.\d+\.\d+\.\d+\b"), "<address>"),
+    (re.compile(r"(?<=:)3[0-2]\d{3}(?=/TCP)|(?<=nodePort: )3[0-2]\d{3}"), "<port>"),
+    (re.compile(r"(?<=[ (])\d+s\b"), "<age>"),
+    (re.compile(r"https://(127\.0\.0\.1|localhost):\d+"), "<server>"),
+    (re.compile(r"/tmp/[\w./-]*?(LIVE|MERGED)-\d+"), r"\1"),
+    (re.compile(r"/tmp/kubectl-edit-\w+\.yaml"), "<file>"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000"), "<time>"),
+    (re.compile(r"W\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "), "W "),
+    (re.compile(r"v1\.3\d\.\d+\S*"), "<version>"),
+)
+
+
+def run(environment: Mapping[str, str], place: Path) -> str:
+    """The transcript of the session, run in the folder `place`."""
+    files = place / "files"
+    subprocess.run(["cp", "-r", FOLDER, files], check=True)
+    for name in ("web", "other"):
+        pair = authority().issue("shop.example.com")
+        (files / f"{name}.crt").write_text(pair.certificate)
+        (files / f"{name}.key").write_text(pair.key)
+    path = f"{KUBECTL.parent}:{os.environ['PATH']}"
+    environment = {**os.environ, **environment, "PATH": path, "KUBE_EDITOR": "./editor", "LANG": "C"}
+    lines: list[str] = []
+    for line in COMMANDS.read_text().splitlines():
+        lines.append(line)
+        if line.startswith("$ "):
+            lines += _told(line[2:], files, environment)
+    return "\n".join(lines) + "\n"
+
+
+def _told(command: str, place: Path, environment: Mapping[str, str]) -> list[str]:
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=place,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    told = [_settled(line) for line in done.stdout.splitlines()]
+    told += [f"! {_settled(line)}" for line in done.stderr.splitlines()]
+    return told + ([f"[exit {done.returncode}]"] if done.returncode else [])
+
+
+def _settled(line: str) -> str:
+    for expression, name in _VARIES:
+        line = expression.sub(name, line)
+    # Columns are as wide as what varies: <age> and the like.
+    if "CLUSTER-IP" in line or "<" in line:
+        return re.sub(r" {2,}(?=[<A-Z])|(?<=>) {2,}", "  ", line).rstrip()
+    return line.rstrip()
+
+
+def main() -> int:
+    """Compare another server with the transcript of ours."""
+    with tempfile.TemporaryDirectory() as place:
+        home = {"KUBECONFIG": str(Path(sys.argv[1]).resolve()), "HOME": place}
+        found = run(home, Path(place))
+    ours = TRANSCRIPT.read_text().splitlines()
+    sys.stdout.writelines(
+        f"{line}\n"
+        for line in difflib.unified_diff(ours, found.splitlines(), "ours", "theirs", lineterm="", n=2)
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
