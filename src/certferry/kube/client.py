@@ -128,10 +128,6 @@ class KubeClient:
         except ValueError:
             return None
 
-    async def version(self) -> str:
-        """The server's, like v1.34.1."""
-        return str((await self._call("GET", "/version")).get("gitVersion", ""))
-
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
         return await self._call("GET", kind.path(namespace, name))
