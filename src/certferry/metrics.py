@@ -86,6 +86,63 @@ class Metrics:
             ["namespace", "secret", "certificate_id"],
             registry=self._registry,
         )
+        self.lifetime_left = Gauge(
+            "certferry_certificate_lifetime_left_ratio",
+            "Share of its life that a certificate has left; role: served, chosen, stored, own",
+            ["certificate_id", "name", "role"],
+            registry=self._registry,
+        )
+        self.expires = Gauge(
+            "certferry_certificate_expires_timestamp_seconds",
+            "End of validity of every certificate, as seconds since 1970",
+            ["certificate_id", "name", "role"],
+            registry=self._registry,
+        )
+        self.expiry_state = Gauge(
+            "certferry_certificates",
+            "Certificates by role and by how near their end is: good, late, urgent, emergency, expired",
+            ["role", "state"],
+            registry=self._registry,
+        )
+        self.due = Gauge(
+            "certferry_rotations_due",
+            "Certificates in use whose renewal is late",
+            registry=self._registry,
+        )
+        self.last_rotation = Gauge(
+            "certferry_last_rotation_timestamp_seconds",
+            "When a new certificate was last seen by a client, as seconds since 1970; 0: not since the start",
+            registry=self._registry,
+        )
+        self.rollbacks = Counter(
+            "certferry_rollbacks_total",
+            "Certificates taken back because clients saw that they do not work: done, impossible, failed",
+            ["end"],
+            registry=self._registry,
+        )
+        self.parked = Gauge(
+            "certferry_certificates_parked",
+            "Contents that are parked after a rollback",
+            registry=self._registry,
+        )
+        self.unserved = Gauge(
+            "certferry_places_unserved",
+            "Addresses and names that do not show what they should: wrong, unreachable",
+            ["why"],
+            registry=self._registry,
+        )
+        self.alert = Gauge(
+            "certferry_alert",
+            "1 for each alert that stands",
+            ["alert", "urgency", "cluster", "subject", "hosts", "owner", "source", "command"],
+            registry=self._registry,
+        )
+        self.deliveries = Counter(
+            "certferry_alert_deliveries_total",
+            "Posts of alerts to the webhook: taken, failed",
+            ["end"],
+            registry=self._registry,
+        )
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -246,6 +246,42 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
     clock_skew: float = 300.0
     """How far the clocks of clients may be off."""
+    rollback_within: float = 10.0
+    """How soon a certificate that clients cannot use is taken back, where the ELB keeps versions; 0: never."""
+    patrol: float = 60.0
+    """How often each address and name is looked at while nothing changes; 0: never."""
+    own_certificates: tuple[str, ...] = ()
+    """host:port of certificates of this system itself that are watched too, beside those of the APIs."""
+
+
+class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``alerts``: when the controller speaks, and to whom. Times in seconds."""
+
+    late: float = 1 / 3
+    """Share of its life that is left when a renewal counts as late,"""
+    urgent: float = 1 / 6
+    """as urgent,"""
+    emergency: float = 1 / 20
+    """and as an emergency."""
+    late_days: float | None = None
+    """The same in days, where those are preferred."""
+    urgent_days: float | None = None
+    emergency_days: float | None = None
+    stall_due: int = 3
+    """So many renewals due and none done is a stall,"""
+    stall_patience: float = 86_400.0
+    """once the last of them has been due for so long."""
+    webhook: str = ""
+    """Where alerts are posted to; empty: nowhere."""
+    webhook_form: Literal["certferry", "alertmanager"] = "certferry"
+    webhook_secret_file: Path | None = None
+    """The key (0600) that signs what is posted."""
+    webhook_ca: Path | None = None
+    """The authority of the webhook's certificate; None: the system's."""
+    repeat: float = 14_400.0
+    """How often an alert that stands is told again."""
+    runbooks: str = "docs"
+    """Where the documentation is; the page of each alert is below it."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):

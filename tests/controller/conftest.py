@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 from certferry.controller.conduct import Conduct
 from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
+from certferry.controller.vigil import Vigil
 from certferry.core.claims import Options
 from certferry.elb.client import Credentials, ElbClient
 from certferry.kube.client import KubeClient
@@ -34,7 +35,7 @@ class System:
         self._task: asyncio.Task[None] | None = None
         self.resync = 60.0
         self.garbage = 0.05
-        self.conduct = Conduct()
+        self.conduct = Conduct(vigil=Vigil(patrol=0))
 
     async def start(self) -> None:
         """The controller alone."""

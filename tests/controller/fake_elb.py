@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from certferry.core.pem import Defect, parse_pair
+from certferry.core.pem import Defect, parse_chain, parse_pair
+from tests.certs import Pair, authority
 
 Object = dict[str, Any]
 
@@ -64,6 +65,15 @@ class FakeElb:
         self._directory = tempfile.TemporaryDirectory()
         self.front_port = 0
         self._keys: dict[str, str] = {}
+        self.extensions: tuple[str, ...] = ()
+        """Those of our ELB that this one has: none, like a vendor's."""
+        self.unusable: set[str] = set()
+        """Fingerprints that clients cannot use: the front shows something else for them."""
+        self.refusals: list[tuple[str, str, int, str, str]] = []
+        """(method, part of the path, status, code, message): every such request is refused."""
+        self.rejected = ""
+        """What the data plane says of every certificate; empty: it takes them."""
+        self._contents: dict[str, list[Pair]] = {}
 
     def balancer(self, name: str = "lb", address: str = "127.0.0.1") -> str:
         """A load balancer whose port 443 is bound where the front listens."""
@@ -117,6 +127,8 @@ class FakeElb:
     async def start(self) -> None:
         app = web.Application(client_max_size=10_000_000)
         app.router.add_route("*", "/v3/{project}/elb/{path:.*}", self._serve)
+        app.router.add_get("/v3/certferry", self._offered)
+        app.router.add_route("*", "/v3/{project}/certferry/certificates/{ref}/{what}", self._extended)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -163,6 +175,40 @@ class FakeElb:
                 return None
         return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
+    # the extensions
+
+    async def _offered(self, _: web.Request) -> web.Response:
+        if not self.extensions:
+            return _error(404, "APIGW.0101", "The API does not exist")
+        return _json({"certferry": {"version": "0", "extensions": list(self.extensions)}})
+
+    async def _extended(self, request: web.Request) -> web.Response:
+        ref, what = request.match_info["ref"], request.match_info["what"]
+        kept = self._contents[ref]
+        if what == "status":
+            return _json({"status": self._status(ref)})
+        if what == "versions":
+            return _json({"versions": [_version(n, kept) for n in range(len(kept), 0, -1)]})
+        body = msgspec.json.decode(await request.read())
+        self.writes.append(("POST", f"certificates/{ref}/{what}", body))
+        pair = kept[int(body["version"]) - 1]
+        self._store("certificates", ref, {"certificate": pair.certificate, "private_key": pair.key})
+        return _json({"certificate": self._view("certificates", ref)})
+
+    def _status(self, ref: str) -> Object:
+        seats = [
+            {
+                "listener_id": listener["id"],
+                "loadbalancer_id": listener["loadbalancers"][0]["id"],
+                "seat": "default",
+                "state": "rejected" if self.rejected else "accepted",
+                "message": self.rejected,
+            }
+            for listener in self.objects["listeners"].values()
+        ]
+        chain = parse_chain(self.objects["certificates"][ref]["certificate"])
+        return {"certificate_id": ref, "fingerprint": chain.fingerprint, "listeners": seats}
+
     # the API
 
     async def _serve(self, request: web.Request) -> web.Response:
@@ -179,6 +225,9 @@ class FakeElb:
                 key = str(body.get("certificate", {}).get("private_key", ""))
                 told = failure[2]
                 return _error(told.status, told.code, f"told to fail {key}", told.headers)
+        for method, part, status, code, message in self.refusals:
+            if method == request.method and part in path:
+                return _error(status, code, message)
         if request.method != "GET":
             self.writes.append((request.method, path, body))
             self.writers.append(request.headers["Authorization"].partition("Access=")[2].partition(",")[0])
@@ -226,7 +275,11 @@ class FakeElb:
         if plural == "certificates" and "certificate" in fields:
             pair = parse_pair(fields["certificate"], fields["private_key"])
             if not self.stale_front or ref not in self._tls:
-                self._load(ref, pair.chain.pem, pair.key.reveal())
+                shown = Pair(pair.chain.pem, pair.key.reveal())
+                if pair.chain.fingerprint in self.unusable:
+                    shown = authority().issue("somebody.example.net")
+                self._load(ref, shown.certificate, shown.key)
+            self._contents.setdefault(ref, []).append(Pair(pair.chain.pem, pair.key.reveal()))
             fields = {**fields, "certificate": pair.chain.pem, "private_key": "******"}
         if plural == "listeners" and "loadbalancer_id" in fields:
             fields["loadbalancers"] = [{"id": fields.pop("loadbalancer_id")}]
@@ -289,6 +342,23 @@ class FakeElb:
 
 def path_is_bulk(parts: list[str]) -> bool:
     return parts in (["members"], ["l7policies", "rules"])
+
+
+def _version(number: int, kept: list[Pair]) -> Object:
+    chain = parse_chain(kept[number - 1].certificate)
+    return {
+        "number": number,
+        "current": number == len(kept),
+        "fingerprint": chain.fingerprint,
+        "digest": chain.digest,
+        "not_before": chain.not_before.isoformat(),
+        "not_after": chain.not_after.isoformat(),
+        "domains": list(chain.names),
+        "created_at": chain.not_before.isoformat(),
+        "user": "controller",
+        "via": "put",
+        "request_id": "r",
+    }
 
 
 def _locate(parts: list[str]) -> tuple[str, str, str]:

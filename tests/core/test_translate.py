@@ -44,7 +44,9 @@ def _produce(given: Any) -> Any:
 def _shown(made: Translation, steps: list[Any], elb: Elb) -> Any:
     problems = [f"{p.object.kind} {p.object.name}: {p.reason}: {p.sentence}" for p in made.problems]
     served = {
-        f"{s.host or '(no name)'}:{s.port}": s.fingerprint for it in made.status.values() for s in it.served
+        f"{s.host or '(no name)'}:{s.port} {s.kind}".strip(): s.fingerprint
+        for it in made.status.values()
+        for s in it.served
     }
     listeners = {
         f"{it.protocol}:{it.protocol_port}": {

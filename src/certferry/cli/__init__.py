@@ -12,13 +12,28 @@ import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__, lifeline
-from certferry.cli import demo, doctor, explain, kubeconfig, plan, programs, rbac, release, store, user
+from certferry.cli import (
+    alerts,
+    audit,
+    cert,
+    console,
+    demo,
+    doctor,
+    explain,
+    kubeconfig,
+    plan,
+    programs,
+    rbac,
+    release,
+    store,
+    user,
+    why,
+)
 from certferry.settings import Refused
 
 app = typer.Typer(
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for program in (programs.up, programs.elb, programs.kube):
@@ -29,8 +44,13 @@ controller.command()(release.release)
 app.add_typer(controller, name="controller")
 for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
+app.command()(console.console)
 app.command()(rbac.rbac)
 app.command()(kubeconfig.kubeconfig)
+app.command()(why.why)
+app.command()(audit.audit)
+app.add_typer(cert.app, name="cert")
+app.add_typer(alerts.app, name="alerts")
 app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")

@@ -15,6 +15,7 @@ import typer
 from certferry import __version__
 from certferry.cli.options import Config, Listen, State, run_server, text
 from certferry.settings import (
+    AlertSettings,
     ControllerSettings,
     ElbSettings,
     KubeServerSettings,
@@ -127,6 +128,9 @@ def controller(
     """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
     if context_.invoked_subcommand is not None:
         return
+    from certferry.alerts import Webhook
+    from certferry.alerts import run as deliver
+    from certferry.cli.alerts import rules
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
     from certferry.fleet import one
@@ -149,7 +153,19 @@ def controller(
     settings = read(ControllerSettings, "controller", flags, os.environ, config)
     at = f"{settings.listen_host}:{settings.listen_port}"
     access = one(settings, config)
-    run_server("controller", lambda: serve(settings, access), at, KubeconfigError, CredentialsError)
+    telling = read(AlertSettings, "alerts", {}, os.environ, config)
+    if telling.webhook:
+        Webhook(telling)  # what is wrong with its settings is told before anything starts
+
+    async def work() -> None:
+        await serve(
+            settings,
+            access,
+            rules(telling),
+            lambda it: deliver(it.watch.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()),
+        )
+
+    run_server("controller", work, at, KubeconfigError, CredentialsError)
 
 
 def _show(text: str) -> None:

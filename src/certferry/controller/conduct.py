@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from certferry.controller.apply import Hands, Outcome, apply
+from certferry.controller.vigil import Vigil
 from certferry.core.drift import Modes
 from certferry.core.objects import Name
 from certferry.core.plan import Step
@@ -26,5 +27,7 @@ class Conduct(NamedTuple):
     """None: it is the only one."""
     act: Act | None = apply
     """What carries out a plan; None: nothing does, what would be done is told."""
+    vigil: Vigil = Vigil()
+    """What it watches beside its work."""
     drift: Modes = Modes()
     """What becomes of changes that others make on the ELB."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
 from certferry.metrics import Metrics
@@ -16,6 +18,8 @@ class Connection:
         self._remote = remote
         self._gauge = metrics.connected.labels(remote)
         self._trouble: str | None = ""
+        self.since = time.monotonic()
+        """When it was lost, or came back."""
         self._gauge.set(0)
 
     @property
@@ -27,7 +31,7 @@ class Connection:
         """How the last attempt ended."""
         if (trouble is None) == (self._trouble is None) and self._trouble != "":
             return
-        self._trouble = trouble
+        self._trouble, self.since = trouble, time.monotonic()
         self._gauge.set(trouble is None)
         if trouble is None:
             _log.info("connected", remote=self._remote)

@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.apply import Hands, content
-from certferry.core import checks, emergency
+from certferry.core import checks, emergency, parking
 from certferry.core.certificates import domain, mark_of, renewed
 from certferry.core.model import Certificate
 from certferry.core.names import described
@@ -113,6 +113,8 @@ class FastPath:
             return None  # somebody changed it on the ELB: what becomes of that is the reconcile's
         now = datetime.now(UTC)
         if emergency.waits(have, chain, now):
+            return None
+        if (parked := parking.parked(have.description)) and parked == parking.mark(chain):
             return None
         if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 import structlog
 
-from certferry.controller.apply import Hands, Outcome
+from certferry.controller.apply import Failure, Hands, Outcome
 from certferry.controller.conduct import Conduct
 from certferry.controller.connection import Connection
 from certferry.controller.drifting import Drifting
@@ -26,17 +26,20 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, told, warnings
+from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
 from certferry.controller.pace import Pace, Waits
+from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
+from certferry.controller.patrol import Patrol
 from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
+from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
 from certferry.core.decide import Decision, decide
 from certferry.core.garbage import sweep
-from certferry.core.model import State
+from certferry.core.model import Certificate, State
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain
 from certferry.core.plan import Step
@@ -83,6 +86,13 @@ class Controller:
             elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
         )
         self._fast = FastPath(self._hands, self, options.checks)
+        vigil = conduct.vigil
+        self._parking = Parking(self._hands, self._taken_back)
+        self._proof = Proof(
+            self.metrics, self._rotated, self._refused_by_clients, waits.probe_deadline, vigil.rollback_within
+        )
+        self.watch = Watchman(self.metrics, options, vigil.rules, self._troubles)
+        self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
         self._endpoints = EndpointPath(self._hands, options.backends, self._pace.poke)
         self._drifting = Drifting(elb)
         self._known: Mapping[str, str] = {}
@@ -91,7 +101,6 @@ class Controller:
         """Since when what could be deleted has been unused."""
         self._due: datetime | None = None
         self._nodes_asked = False
-        self._proof = Proof(self.metrics, self._rotated, waits.probe_deadline)
         self._reporter = Reporter(kube, self._cache)
         self._kubernetes = Connection("kubernetes", self.metrics)
         self._balancer = Connection("elb", self.metrics)
@@ -134,8 +143,10 @@ class Controller:
                 if self._conduct.act:
                     tasks.create_task(self._endpoints.run())
                 tasks.create_task(self._rhythm())
+                tasks.create_task(self._watch_over())
         finally:
             await self._fast.stop()
+            await self._parking.stop()
             await self._proof.stop()
 
     @property
@@ -222,6 +233,14 @@ class Controller:
             if trouble is not None or self._cache.view.value is not None:
                 self._kubernetes.set(trouble)
 
+    async def _watch_over(self) -> None:
+        await self.in_step.wait()
+        await self._patrol.run()
+
+    def _troubles(self) -> Mapping[str, tuple[str, float]]:
+        both = (("kubernetes", self._kubernetes), ("elb", self._balancer))
+        return {name: (it.trouble, it.since) for name, it in both if it.trouble}
+
     async def _rhythm(self) -> None:
         pause: float | None = None
         while True:
@@ -304,6 +323,7 @@ class Controller:
         for found in decision.drifts:
             self.metrics.drift.labels(found.kind, found.mode).inc()
         news = await self._drifting.news(decision.drifts, translation)
+        self.watch.drifted(n.sentence for n in (*news.once, *news.standing))
         if news.once:
             _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
             self._reporter.tell(news.once)
@@ -323,7 +343,7 @@ class Controller:
             await self._observe()
             view, state, translation = await self._translate()
         self._missing = missing
-        self._fast.cluster_id = view.cluster_id
+        self._fast.cluster_id = self._parking.cluster_id = view.cluster_id
         self._fast.translation = translation if self._conduct.act else None
         return view, state, translation
 
@@ -355,20 +375,28 @@ class Controller:
         self.reconciled += 1
         self.in_step.set()
         self._tell(view, translation, state, ())
+        if self._conduct.act:
+            self._parking.unfinished(state, view.cluster_id)
 
     def _refused(self, outcome: Outcome, view: ClusterView, translation: Translation, state: State) -> None:
         for failure in outcome.failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
         notices = [n for f in outcome.failures for n in blamed(f, translation)]
-        self._tell(view, translation, state, notices)
+        self._tell(view, translation, state, notices, outcome.failures)
 
     def _tell(
-        self, view: ClusterView, translation: Translation, state: State, more: Iterable[Notice]
+        self,
+        view: ClusterView,
+        translation: Translation,
+        state: State,
+        more: Iterable[Notice],
+        failures: Sequence[Failure] = (),
     ) -> None:
+        self.watch.looked(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *self._drifts, *more],
+            [*warnings(translation), *self._drifts, *more, *self.watch.notices()],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )
@@ -397,6 +425,7 @@ class Controller:
             _log.warning(
                 "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
             )
+        self.watch.rotated(rotation)
         ingresses = sorted({seat.ingress for seat in rotation.seats})
         for it in ingresses:
             for instant in ("changed", "accepted", "served"):
@@ -405,6 +434,14 @@ class Controller:
         self._reporter.rotated(
             told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
         )
+
+    def _refused_by_clients(self, rotation: Rotation, why: str) -> None:
+        if self._conduct.act and self._leads:
+            self._parking.refuse(rotation, why)
+
+    def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
+        self._reporter.tell(taken_back(certificate, end, sentence, self._fast.translation))
+        self._pace.poke()
 
 
 def _explain(steps: tuple[Step, ...]) -> None:

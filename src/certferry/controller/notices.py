@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from certferry.controller.apply import Failure
 from certferry.controller.proof import Rotation
 from certferry.controller.report import Entry, Notice
-from certferry.core.model import State, bind_port
+from certferry.core import names
+from certferry.core.model import Certificate, State, bind_port
 from certferry.core.objects import Name, ObjectRef, Reported
 from certferry.core.translate import IngressStatus, Translation
 
@@ -50,6 +51,25 @@ def told(rotation: Rotation) -> list[Notice]:
         reason, sentence = "CertificateServed", f"Clients of {where} are shown the new certificate."
     ingresses = sorted({seat.ingress for seat in rotation.seats})
     return [Notice(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
+
+
+def taken_back(
+    certificate: Certificate, end: str, sentence: str, translation: Translation | None
+) -> list[Notice]:
+    """That a content was taken back, or could not be: on its Secret and on each Ingress that uses it."""
+    uid = names.described(certificate.description).get("secret_id", "")
+    follow = translation.follows.get(uid) if translation else None
+    if follow is None:
+        return []
+    name = follow.secret
+    text = f"The new certificate of Secret {name} does not work for clients: {sentence}."
+    if end == "done":
+        text += f" It is parked. Change the Secret, or try again: certferry cert resume {name}"
+    secret = ObjectRef(kind="Secret", namespace=name.namespace, name=name.name, uid=uid)
+    return [
+        Notice(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
+        for about in (secret, *follow.users)
+    ]
 
 
 def annotation(rotation: Rotation) -> str:

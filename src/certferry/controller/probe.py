@@ -1,7 +1,8 @@
 """What a client really sees: a TLS handshake with an address, a port and a name.
 
-Called after a write that changes what is served. It knows nothing of certificates but the bytes
-that come; it verifies nothing, for the question is what is served and not whether it is good.
+Called after a write that changes what is served, and by the patrol. It knows nothing of certificates
+but the bytes that come; it verifies nothing, for the question is what is served and not whether it is
+good. What could not be reached is told apart from what was reached and is wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5
 ONE_HANDSHAKE: Final = 5.0
+_CIPHERS: Final = {"RSA": "aRSA", "EC": "aECDSA"}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -28,9 +30,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):
     port: int
     host: str
     """"" for a client that names no host."""
+    kind: str = ""
+    """RSA or EC for a client that understands no other; "" for one that takes what it is shown."""
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}" + (f" ({self.host})" if self.host else "")
+        asked = " ".join(part for part in (self.host, self.kind) if part)
+        return f"{self.address}:{self.port}" + (f" ({asked})" if asked else "")
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,44 +45,69 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wrong(msgspec.Struct, frozen=True, kw_only=True):
-    """The listener answers, and until the deadline with another certificate."""
+    """The listener answers with another certificate."""
 
     fingerprint: str
 
 
-class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
-    """No handshake came about until the deadline."""
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """The listener was reached, and no handshake came about."""
 
     why: str
 
 
-Sight = Served | Wrong | Unreachable
+class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody answered there: says nothing of the certificate."""
+
+    why: str
+
+
+Sight = Served | Wrong | Broken | Unreachable
+
+
+class NotReached(OSError):
+    """No TCP connection came about."""
 
 
 async def until_served(
-    target: Target, fingerprint: str, deadline: float, wanted: Callable[[], bool] = lambda: True
+    target: Target,
+    fingerprint: str,
+    deadline: float,
+    wanted: Callable[[], bool] = lambda: True,
+    seen: Callable[[Sight], None] = lambda sight: None,
 ) -> Sight:
     """Look again and again until `target` shows `fingerprint`.
 
-    At most `deadline` seconds, and only as long as that is what is `wanted` there.
+    At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
+    every look.
     """
     end, pause = time.monotonic() + deadline, FIRST_PAUSE
     while True:
         # The first look waits too: the ELB says yes a little before clients can see it.
         await asyncio.sleep(pause)
-        sight = await _look(target, fingerprint, min(ONE_HANDSHAKE, deadline))
+        sight = await look(target, fingerprint, min(ONE_HANDSHAKE, deadline))
+        seen(sight)
         if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
             return sight
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
 async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> bytes:
-    """The leaf certificate (DER) that `target` shows; raises OSError, ssl.SSLError or TimeoutError."""
-    async with asyncio.timeout(seconds):
-        _, writer = await asyncio.open_connection(
-            target.address, target.port, ssl=_context(), server_hostname=_name(target.host)
-        )
+    """The leaf certificate (DER) that `target` shows.
+
+    Raises ``NotReached`` where nobody listens, and OSError (ssl.SSLError among them) or TimeoutError where
+    the handshake fails.
+    """
     try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(target.address, target.port)
+    except TimeoutError:
+        raise NotReached(0, "no answer in time") from None
+    except OSError as error:
+        raise NotReached(error.errno or 0, error.strerror or type(error).__name__) from None
+    try:
+        async with asyncio.timeout(seconds):
+            await writer.start_tls(_context(target.kind), server_hostname=_name(target.host))
         connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
         leaf = connection.getpeercert(binary_form=True)
     finally:
@@ -88,24 +118,31 @@ async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> bytes:
     return leaf
 
 
-async def _look(target: Target, fingerprint: str, seconds: float) -> Sight:
+async def look(target: Target, fingerprint: str, seconds: float = ONE_HANDSHAKE) -> Sight:
+    """One handshake, judged."""
     try:
         leaf = await handshake(target, seconds)
+    except NotReached as error:
+        return Unreachable(why=error.strerror or "no reason given")
     except TimeoutError:
-        return Unreachable(why="no answer in time")
+        return Broken(why="no answer to the TLS handshake in time")
     except ssl.SSLError as error:
-        return Unreachable(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
+        return Broken(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
     except OSError as error:
-        return Unreachable(why=error.strerror or type(error).__name__)
+        return Broken(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
     seen = hashlib.sha256(leaf).hexdigest()
     return Served(at=time.time()) if seen == fingerprint else Wrong(fingerprint=seen)
 
 
 @functools.cache
-def _context() -> ssl.SSLContext:
+def _context(kind: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if kind:
+        # in TLS 1.3 the suite says nothing of the certificate; every policy that serves both has 1.2
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_CIPHERS[kind])
     return context
 
 

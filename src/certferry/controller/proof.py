@@ -1,18 +1,22 @@
 """From “accepted” to “served”: every changed certificate is looked for where clients meet it.
 
-The loop and the fast path tell it what ought to be seen; it probes, keeps the three instants, and
-hands each finished rotation on. It writes nothing itself.
+The loop and the fast path tell it what ought to be seen; it probes each address and name, with RSA
+and ECDSA where both exist, keeps the three instants, and hands each finished rotation on. When
+clients clearly cannot use what came, it says so at once: ``parking`` then goes back. It writes
+nothing itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from certferry.controller.probe import Served, Sight, Target, Unreachable, until_served
+from certferry.controller.doubt import Doubt
+from certferry.controller.probe import Broken, Served, Sight, Target, Unreachable, until_served
 from certferry.core.model import State, bind_port
 from certferry.core.objects import ObjectRef
 from certferry.core.translate import Translation
@@ -20,8 +24,6 @@ from certferry.metrics import Metrics
 
 PARALLEL: Final = 4
 """Handshakes at a time."""
-PER_ROTATION: Final = 8
-"""Places that one rotation is looked for at: a certificate of 100 hosts is not probed 100 times."""
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +46,15 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     served: float | None = None
     trouble: str | None = None
     """Where it is not served, and why."""
+    before: Mapping[Target, str] = MappingProxyType({})
+    """What each place was really seen to show before, where that is what it should have shown."""
+    late: tuple[tuple[Seat, Sight], ...] = ()
+    """Where it was not seen, and what was seen."""
 
 
 Finished = Callable[[Rotation], None]
+Refused = Callable[[Rotation, str], None]
+"""Told when clients cannot use the new certificate, and why."""
 
 
 def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
@@ -63,7 +71,10 @@ def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
             if balancer is None or not balancer.vip_address:
                 continue
             target = Target(
-                address=balancer.vip_address, port=bind_port(balancer, served.port), host=served.host
+                address=balancer.vip_address,
+                port=bind_port(balancer, served.port),
+                host=served.host,
+                kind=served.kind,
             )
             found.setdefault(
                 target,
@@ -80,12 +91,17 @@ def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
 class Proof:
     """What is expected where, and the probes under way."""
 
-    def __init__(self, metrics: Metrics, finished: Finished, deadline: float) -> None:
+    def __init__(
+        self, metrics: Metrics, finished: Finished, refused: Refused, deadline: float, patience: float
+    ) -> None:
         self._metrics = metrics
         self._finished = finished
+        self._refused = refused
         self._deadline = deadline
+        self._patience = patience
         self._expected: Mapping[Target, Seat] = {}
         self._by_certificate: dict[str, list[Seat]] = {}
+        self._seen: dict[Target, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(PARALLEL)
 
@@ -97,7 +113,7 @@ class Proof:
         for seat in news:
             by_fingerprint.setdefault(seat.fingerprint, []).append(seat)
         for fingerprint, group in by_fingerprint.items():
-            self._start(fingerprint, group, changed, accepted)
+            self._start(fingerprint, group, before, changed, accepted)
 
     def believe(self, expected: Mapping[Target, Seat]) -> None:
         """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
@@ -109,9 +125,18 @@ class Proof:
             msgspec.structs.replace(seat, fingerprint=fingerprint)
             for seat in self._by_certificate.get(certificate, ())
         ]
-        self._settle({**self._expected, **{seat.target: seat for seat in group}})
+        before = self._settle({**self._expected, **{seat.target: seat for seat in group}})
         if group:
-            self._start(fingerprint, group, changed, accepted)
+            self._start(fingerprint, group, before, changed, accepted)
+
+    @property
+    def expected(self) -> Mapping[Target, Seat]:
+        """What each address, port and host is to show now."""
+        return self._expected
+
+    async def look(self, seat: Seat) -> Sight:
+        """What is really seen there, given the time that a change may take."""
+        return await self._look(seat.target, seat.fingerprint, lambda sight: None)
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -121,59 +146,97 @@ class Proof:
 
     def _settle(self, expected: Mapping[Target, Seat]) -> Mapping[Target, Seat]:
         before, self._expected = self._expected, expected
+        self._seen = {t: f for t, f in self._seen.items() if t in expected}
         self._by_certificate = {}
         for seat in expected.values():
             self._by_certificate.setdefault(seat.certificate, []).append(seat)
         return before
 
-    def _start(self, fingerprint: str, group: list[Seat], changed: float, accepted: float) -> None:
+    def _start(
+        self,
+        fingerprint: str,
+        group: list[Seat],
+        before: Mapping[Target, Seat],
+        changed: float,
+        accepted: float,
+    ) -> None:
         self._metrics.rotation.labels("accepted").observe(max(0.0, accepted - changed))
-        rotation = Rotation(fingerprint=fingerprint, seats=tuple(group), changed=changed, accepted=accepted)
+        rotation = Rotation(
+            fingerprint=fingerprint,
+            seats=tuple(group),
+            changed=changed,
+            accepted=accepted,
+            before={
+                s.target: seen
+                for s in group
+                if (seen := self._seen.get(s.target)) and seen == _fingerprint(before.get(s.target))
+            },
+        )
         task = asyncio.get_running_loop().create_task(self._prove(rotation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _prove(self, rotation: Rotation) -> None:
-        targets = list(_spread(rotation.seats))
-        sights = await asyncio.gather(*(self._look(t, rotation.fingerprint) for t in targets))
-        late = [(t, s) for t, s in zip(targets, sights, strict=True) if not isinstance(s, Served)]
-        if any(_fingerprint(self._expected.get(t)) != rotation.fingerprint for t, _ in late):
+        doubt = Doubt(rotation.before, self._patience)
+
+        async def one(seat: Seat) -> Sight:
+            return await self._look(seat.target, rotation.fingerprint, lambda s: tell(seat.target, s))
+
+        def tell(target: Target, sight: Sight) -> None:
+            if doubt.refuses(target, sight) and self._expects(target, rotation.fingerprint):
+                self._refused(rotation, f"{target} {_seen(sight)}")
+
+        ordered = _spread(rotation.seats)
+        sights = await asyncio.gather(*map(one, ordered))
+        late = [(t, s) for t, s in zip(ordered, sights, strict=True) if not isinstance(s, Served)]
+        if any(not self._expects(seat.target, rotation.fingerprint) for seat, _ in late):
             return  # a newer one took its place meanwhile; that rotation tells the rest
         if late:
             self._metrics.rotations.labels(
                 "unreachable" if isinstance(late[0][1], Unreachable) else "wrong"
             ).inc()
-            self._finished(msgspec.structs.replace(rotation, trouble=_trouble(late)))
+            self._finished(msgspec.structs.replace(rotation, trouble=_trouble(late), late=tuple(late)))
             return
         served = max(s.at for s in sights if isinstance(s, Served))
         self._metrics.rotation.labels("served").observe(max(0.0, served - rotation.changed))
         self._metrics.rotations.labels("served").inc()
         self._finished(msgspec.structs.replace(rotation, served=served))
 
-    async def _look(self, target: Target, fingerprint: str) -> Sight:
+    def _expects(self, target: Target, fingerprint: str) -> bool:
+        return _fingerprint(self._expected.get(target)) == fingerprint
+
+    async def _look(self, target: Target, fingerprint: str, seen: Callable[[Sight], None]) -> Sight:
         async with self._handshakes:
-            return await until_served(
-                target,
-                fingerprint,
-                self._deadline,
-                lambda: _fingerprint(self._expected.get(target)) == fingerprint,
+            sight = await until_served(
+                target, fingerprint, self._deadline, lambda: self._expects(target, fingerprint), seen
             )
+        if isinstance(sight, Served):
+            self._seen[target] = fingerprint
+        return sight
 
 
-def _spread(group: Iterable[Seat]) -> Iterable[Target]:
-    """One host per address and port first, then more, up to the limit."""
-    ordered = sorted({seat.target for seat in group})
-    first = {(t.address, t.port): t for t in reversed(ordered)}
-    return [*first.values(), *(t for t in ordered if t not in first.values())][:PER_ROTATION]
+def _spread(group: Iterable[Seat]) -> list[Seat]:
+    """Every place, but one host per address and port first."""
+    ordered = sorted({seat.target: seat for seat in group}.values(), key=lambda seat: seat.target)
+    first = {(s.target.address, s.target.port): s for s in reversed(ordered)}
+    return [*first.values(), *(s for s in ordered if s not in first.values())]
 
 
 def _fingerprint(seat: Seat | None) -> str | None:
     return seat.fingerprint if seat else None
 
 
-def _trouble(late: Sequence[tuple[Target, Sight]]) -> str:
-    target, sight = late[0]
+def _trouble(late: Sequence[tuple[Seat, Sight]]) -> str:
+    seat, sight = late[0]
     more = f", and {len(late) - 1} more" if len(late) > 1 else ""
-    if isinstance(sight, Unreachable):
-        return f"{target} cannot be reached: {sight.why}{more}"
-    return f"{target} still shows another certificate{more}"
+    return f"{seat.target} {_seen(sight)}{more}"
+
+
+def _seen(sight: Sight) -> str:
+    match sight:
+        case Unreachable():
+            return f"cannot be reached: {sight.why}"
+        case Broken():
+            return f"was reached, but {sight.why}"
+        case _:
+            return "still shows another certificate"

@@ -27,7 +27,17 @@ from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = ("CertificateServed", "CertificateNotServed", "LoadBalancerRefused", "QuotaExceeded")
+REASONS: Final = (
+    "CertificateNotServed",
+    "CertificateRolledBack",
+    "CertificateServed",
+    "DriftFound",
+    "LoadBalancerRefused",
+    "QuotaExceeded",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
+)
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""

@@ -13,8 +13,9 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -25,6 +26,8 @@ from certferry.controller.loop import Controller
 from certferry.controller.options import options_of
 from certferry.controller.pace import Waits
 from certferry.controller.scope import scope
+from certferry.controller.vigil import Vigil
+from certferry.core.alarms import Rules
 from certferry.core.objects import Name
 from certferry.fleet import ClusterAccess
 from certferry.kube.client import KubeClient
@@ -35,7 +38,13 @@ SWITCH: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
 
 
-async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
+Beside = Callable[[Controller], Coroutine[Any, Any, None]]
+"""Something that runs as long as the controller does, and reads what it publishes."""
+
+
+async def serve(
+    settings: ControllerSettings, cluster: ClusterAccess, rules: Rules, beside: Beside | None = None
+) -> None:
     """Run the controller of `cluster` until SIGTERM or SIGINT."""
     # a rotation takes its turns between those of a long translation (see ``loop``)
     sys.setswitchinterval(SWITCH)
@@ -48,13 +57,14 @@ async def serve(settings: ControllerSettings, cluster: ClusterAccess) -> None:
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
-        conduct = Conduct(scope(settings, options), leader, act, settings.drift)
+        vigil = _vigil(settings, rules, elb=elb.url, kubernetes=kube.url)
+        conduct = Conduct(scope(settings, options), leader, act, vigil, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.listen_host, settings.listen_port).start()
-            await _until(stop, controller)
+            await _until(stop, controller, beside)
         finally:
             await runner.cleanup()
 
@@ -77,13 +87,17 @@ def _may_write(settings: ControllerSettings, leader: Leader | None) -> Callable[
     return (lambda: leader.leading) if leader else (lambda: True)
 
 
-async def _until(stop: asyncio.Event, controller: Controller) -> None:
+async def _until(stop: asyncio.Event, controller: Controller, beside: Beside | None) -> None:
     running = asyncio.create_task(controller.run())
+    accompanying = asyncio.create_task(beside(controller)) if beside else None
     settling = asyncio.create_task(_settle(controller))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     settling.cancel()
+    if accompanying:
+        accompanying.cancel()
+        await asyncio.gather(accompanying, return_exceptions=True)
     if running.done():
         running.result()  # a defect: let it be seen
     running.cancel()
@@ -104,4 +118,15 @@ def _waits(settings: ControllerSettings) -> Waits:
         resync=settings.resync,
         garbage=settings.garbage_wait,
         probe_deadline=settings.probe_deadline,
+    )
+
+
+def _vigil(settings: ControllerSettings, rules: Rules, **apis: str) -> Vigil:
+    own = [(where, where) for where in settings.own_certificates]
+    for what, url in apis.items():
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            own.append((f"{what} API", f"{parts.hostname}:{parts.port or 443}"))
+    return Vigil(
+        rules=rules, rollback_within=settings.rollback_within, patrol=settings.patrol, own=tuple(own)
     )

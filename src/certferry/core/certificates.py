@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, emergency, names
+from certferry.core import checks, emergency, names, parking
 from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
@@ -100,6 +100,12 @@ def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now:
             certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
         )
     before = have.chain if have else None
+    if have and parking.waits(secret, have.description):
+        sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
+        rest = f"{_stays(have)} Change the Secret, or try again: certferry cert resume {it.secret}"
+        return Followed(
+            certificate=_kept(have, it), problems=_both(secret, it, "CertificateParked", sentence, rest)
+        )
     if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
         reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
         sentence = f"The new certificate is not taken: {refusal.sentence}."

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from certferry.core.managed import Manager, managers
 from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
@@ -23,6 +24,8 @@ TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
+RESUME_ANNOTATION: Final = "certferry.io/resume"
+"""On a Secret: the fingerprint of a parked content that is to be tried again."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
 """CCE's match mode for all paths of an Ingress: a stock API server prunes the `property` of a path."""
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
@@ -190,6 +193,8 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     chain: Chain | None = None
     flaw: Flaw | None = None
+    manager: Manager | None = None
+    """Another tool that keeps it."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -316,18 +321,20 @@ def parse_class(obj: Json) -> IngressClass:
 def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
     """A Secret's public side, and its key pair for a caller that sends it on at once."""
     meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
+    keeper = next(iter(managers({**obj, "kind": "Secret"})), None)
     if kind not in TLS_TYPES:
         flaw = Flaw(
             reason="NotTLS",
             sentence=f"Its type is {kind}; a certificate needs a Secret of type kubernetes.io/tls or IngressTLS.",
         )
-        return Secret(meta=meta, type=kind, flaw=flaw), None
+        return Secret(meta=meta, type=kind, flaw=flaw, manager=keeper), None
     try:
         data = obj.get("data") or {}
         pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"))
     except Defect as defect:
-        return Secret(meta=meta, type=kind, flaw=Flaw(reason=defect.reason, sentence=defect.sentence)), None
-    return Secret(meta=meta, type=kind, chain=pair.chain), pair
+        flaw = Flaw(reason=defect.reason, sentence=defect.sentence)
+        return Secret(meta=meta, type=kind, flaw=flaw, manager=keeper), None
+    return Secret(meta=meta, type=kind, chain=pair.chain, manager=keeper), pair
 
 
 def parse_meta(obj: Json) -> Meta:
@@ -336,7 +343,7 @@ def parse_meta(obj: Json) -> Meta:
     annotations = {
         k: v
         for k, v in sorted((meta.get("annotations") or {}).items())
-        if k.startswith(_READ_PREFIXES) and k != MASTER_ANNOTATION
+        if (k.startswith(_READ_PREFIXES) and k != MASTER_ANNOTATION) or k == RESUME_ANNOTATION
     }
     return Meta(
         namespace=meta.get("namespace") or "",

@@ -21,6 +21,7 @@ Reason = Literal[
     "CertificateHeld",
     "CertificateNotFound",
     "CertificateNotYetValid",
+    "CertificateParked",
     "CertificateUnusable",
     "ChainBroken",
     "ChainExpired",

@@ -38,6 +38,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str
     """Id or key."""
     fingerprint: str
+    kind: str = ""
+    """RSA or EC, where certificates of both kinds answer for the host; else "" for any client."""
 
 
 class IngressStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,14 +283,20 @@ def _status(
 
 def _served(claim: Claim, seat: Binding) -> tuple[Served, ...]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
-    return tuple(
-        Served(
-            loadbalancer=claim.loadbalancer,
-            port=claim.port,
-            host=host,
-            certificate=certificate.id,
-            fingerprint=certificate.chain.fingerprint,
-        )
-        for host in hosts
-        if (certificate := seat.seats.answer(host)) and certificate.chain
-    )
+    found = []
+    for host in hosts:
+        answers = {kind: c for kind in KINDS if (c := seat.seats.answer(host, kind))}
+        both = len({c.id for c in answers.values()}) > 1
+        for kind, certificate in answers.items() if both else [("", answers.get(KINDS[0]))]:
+            if certificate and certificate.chain:
+                found.append(
+                    Served(
+                        loadbalancer=claim.loadbalancer,
+                        port=claim.port,
+                        host=host,
+                        certificate=certificate.id,
+                        fingerprint=certificate.chain.fingerprint,
+                        kind=kind,
+                    )
+                )
+    return tuple(found)

@@ -109,6 +109,11 @@ class KubeClient:
             self._said["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def url(self) -> str:
+        """The server's origin."""
+        return self._access.server
+
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
             # no limit: each watch holds a connection, and a Secret may need one of its own
@@ -127,6 +132,10 @@ class KubeClient:
             return parsedate_to_datetime(self._date) if self._date else None
         except ValueError:
             return None
+
+    async def version(self) -> str:
+        """The server's, like v1.34.1."""
+        return str((await self._call("GET", "/version")).get("gitVersion", ""))
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
@@ -174,10 +183,6 @@ class KubeClient:
         meta = body["metadata"]
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
-
-    async def version(self) -> str:
-        """What the server calls its version, like ``v1.34.1``."""
-        return str((await self._call("GET", "/version")).get("gitVersion") or "")
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""

@@ -17,7 +17,12 @@ import yaml
 from certferry.kube.server.auth import ROLES, User
 from certferry.kube.server.tls import Files, client, write_private
 
-KUBECONFIGS: Final = {"admin": "kubeconfig", "controller": "kubeconfig-controller", "view": "kubeconfig-view"}
+KUBECONFIGS: Final = {
+    "admin": "kubeconfig",
+    "controller": "kubeconfig-controller",
+    "edit": "kubeconfig-edit",
+    "view": "kubeconfig-view",
+}
 """File names in the state directory, by role."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from certferry.core import parking
 from certferry.elb import emergency, findings
 from certferry.elb.api.call import Answer, Call, Route, asked
 from certferry.elb.api.certferry.bodies import instant
@@ -32,7 +33,7 @@ def status(call: Call) -> Answer:
                 ],
                 "findings": findings.found(row, now),
                 "break_glass": emergency.shown(row, now),
-                "parked": None,
+                "parked": parking.parked(row.data["description"]),
             }
         },
     )

@@ -1,0 +1,55 @@
+"""Delivering what stands, until the receiver has taken it.
+
+Runs beside the controller. A receiver that is away is tried again, less and less often, with what
+stands by then: nothing that ended is lost, and nothing is told that is over before it was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from certferry.alerts.ledger import Ledger
+from certferry.alerts.webhook import Webhook, WebhookError
+from certferry.core.alert import Alert
+from certferry.latest import Latest
+from certferry.settings import AlertSettings
+
+FIRST: Final = 1.0
+LONGEST: Final = 60.0
+
+_log = structlog.get_logger()
+
+
+async def run(
+    standing: Latest[tuple[Alert, ...]], settings: AlertSettings, count: Callable[[str], None]
+) -> None:
+    """Until cancelled; returns at once where no webhook is set. `count` is told taken or failed."""
+    if not settings.webhook:
+        return
+    webhook, ledger = Webhook(settings), Ledger(timedelta(seconds=settings.repeat))
+    pause = FIRST
+    while True:
+        sequence, alerts = standing.sequence, standing.value
+        tellings = ledger.due(alerts, datetime.now(UTC))
+        if tellings:
+            try:
+                await webhook.post(tellings)
+            except WebhookError as error:
+                count("failed")
+                _log.warning("alerts not delivered, trying on", why=str(error), alerts=len(tellings))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST)
+                continue
+            count("taken")
+            pause = FIRST
+            ledger.taken(tellings, datetime.now(UTC))
+        wait = (ledger.next(datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(wait, 0.01)):
+                await standing.after(sequence)

@@ -1,0 +1,82 @@
+"""One post of alerts to a URL: signed, with a time limit; an answer from 300 on is a failure.
+
+``deliver`` and `certferry alerts test` use it. It does not retry.
+"""
+
+from __future__ import annotations
+
+import ssl
+import stat
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from certferry import __version__
+from certferry.alerts.forms import FORMS
+from certferry.alerts.ledger import Telling
+from certferry.alerts.signature import headers
+from certferry.settings import AlertSettings, Refused
+
+TIMEOUT: Final = 10.0
+
+
+class WebhookError(Exception):
+    """The receiver did not take it; the text says why."""
+
+
+class Webhook:
+    """Where alerts go. Raises ``Refused`` for settings that cannot work."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        if not settings.webhook.startswith(("http://", "https://")):
+            raise Refused(f"alerts.webhook is no URL: “{settings.webhook}”.")
+        self.url = settings.webhook
+        self._form = FORMS[settings.webhook_form]
+        self._docs = settings.runbooks
+        self._repeat = timedelta(seconds=settings.repeat)
+        self._key = _key(settings.webhook_secret_file) if settings.webhook_secret_file else None
+        self._tls = _trust(settings.webhook_ca) if settings.webhook_ca else True
+
+    async def post(self, tellings: Sequence[Telling]) -> None:
+        """Deliver them in one post; raises ``WebhookError``."""
+        body = self._form(tellings, self._docs, datetime.now(UTC), self._repeat)
+        head = {"Content-Type": "application/json", "User-Agent": f"certferry/{__version__}"}
+        if self._key:
+            head |= headers(self._key, body, int(time.time()))
+        limit = aiohttp.ClientTimeout(total=TIMEOUT)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit) as session,
+                session.post(
+                    self.url, data=body, headers=head, ssl=self._tls, allow_redirects=False
+                ) as response,
+            ):
+                if response.status >= 300:
+                    raise WebhookError(f"{self.url} answered {response.status}")
+        except TimeoutError:
+            raise WebhookError(f"{self.url} did not answer within {TIMEOUT:g} s") from None
+        except aiohttp.ClientError as error:
+            raise WebhookError(f"{self.url} cannot be reached: {error}") from None
+
+
+def _key(file: Path) -> bytes:
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise Refused(f"Others can read {file}, which signs alerts; run: chmod 600 {file}")
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise Refused(f"The key that signs alerts ({file}) cannot be read: {error.strerror}.") from None
+    if len(key) < 16:
+        raise Refused(f"The key that signs alerts ({file}) is shorter than 16 characters.")
+    return key
+
+
+def _trust(ca: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None

@@ -1,0 +1,65 @@
+"""``certferry alerts``: whether alerts arrive, and what they would be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from certferry.cli.options import Config
+from certferry.settings import AlertSettings, Refused, read
+
+if TYPE_CHECKING:
+    from certferry.core.alarms import Rules
+
+app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
+
+
+@app.command("test")
+def send_test(config: Config = None) -> None:
+    """Post a test alert to the webhook of the settings, and say whether it was taken."""
+    from certferry.alerts import Webhook, WebhookError
+    from certferry.alerts.ledger import Telling
+    from certferry.core.alert import Alert
+
+    settings = read(AlertSettings, "alerts", {}, os.environ, config)
+    if not settings.webhook:
+        raise Refused("No webhook is set: write alerts.webhook into the settings file (docs/alerts.md).")
+    webhook, now = Webhook(settings), datetime.now(UTC)
+    alert = Alert(
+        name="Test",
+        subject="certferry alerts test",
+        summary="This is a test: alerts of Certferry arrive here.",
+        hosts=("shop.example.com",),
+        owner="nobody",
+        source="certferry alerts test",
+        why="somebody typed the command",
+        command="certferry alerts test",
+    )
+    try:
+        for status in ("firing", "resolved"):
+            told = Telling(status="firing" if status == "firing" else "resolved", alert=alert, since=now)
+            asyncio.run(webhook.post([told]))
+    except WebhookError as error:
+        raise Refused(f"The test alert was not taken: {error}.", 1) from None
+    signed = "signed" if settings.webhook_secret_file else "not signed: set alerts.webhook_secret_file"
+    typer.echo(f"{webhook.url} took the test alert and its end ({settings.webhook_form} form, {signed}).")
+
+
+def rules(settings: AlertSettings) -> Rules:
+    """When to speak, from the settings."""
+    from certferry.core.alarms import Rules
+    from certferry.core.expiry import Limits
+
+    limits = Limits(
+        late=settings.late,
+        urgent=settings.urgent,
+        emergency=settings.emergency,
+        late_days=settings.late_days,
+        urgent_days=settings.urgent_days,
+        emergency_days=settings.emergency_days,
+    )
+    return Rules(limits=limits, stall_due=settings.stall_due, stall_patience=settings.stall_patience)

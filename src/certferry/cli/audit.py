@@ -1,0 +1,77 @@
+"""``certferry audit``: who changed what on the load balancers, oldest first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from certferry.cli.cert.fleet import Cluster, chosen, each, run
+from certferry.cli.cert.history import duration
+from certferry.cli.options import Config, State
+from certferry.cli.output import Format, Output, show, warn
+from certferry.elb import extensions
+from certferry.fleet import ClusterAccess
+from certferry.settings import Refused
+
+
+def audit(
+    certificate: Annotated[str | None, typer.Option(help="Only this certificate, by id.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only what serves this host.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only since then: 1h, 2d, or 2026-11-23T12:00.")] = None,
+    cluster: Cluster = None,
+    output: Output = Format.table,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Show who changed what on the load balancers of all clusters."""
+    begin = _instant(since) if since else None
+
+    async def ask(access: ClusterAccess) -> list[dict[str, Any]]:
+        async with access.elb() as elb:
+            if "audit" not in await extensions.available(elb):
+                warn(f"The ELB of {access.name} has no audit log.")
+                return []
+            found = extensions.audit(elb, certificate=certificate, host=host, since=begin)
+            return [_row(access.name, record) async for record in found]
+
+    async def work() -> int:
+        answers, code = await each(chosen(config, state, cluster), ask)
+        rows = sorted((r for a in answers for r in a.value or ()), key=lambda r: r["at"])
+        columns = ("when", "cluster", "user", "verb", "kind", "name", "fingerprint", "reason")
+        if output is Format.table:
+            rows = [{**r, "fingerprint": (r["fingerprint"] or "")[:16]} for r in rows]
+        show(rows, columns, output)
+        return code
+
+    run(work)
+
+
+def _row(cluster: str, record: extensions.Record) -> dict[str, Any]:
+    return {
+        "cluster": cluster,
+        "when": f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        "at": record.at,
+        "user": record.user,
+        "role": record.role,
+        "verb": record.verb,
+        "kind": record.kind,
+        "resource_id": record.resource_id,
+        "name": record.name or record.resource_id,
+        "fingerprint": record.fingerprint,
+        "previous_fingerprint": record.previous_fingerprint,
+        "reason": record.reason,
+        "request_id": record.request_id,
+        "sequence": record.sequence,
+    }
+
+
+def _instant(text: str) -> datetime:
+    if text[-1:] in "smhd" and text[:-1].isdigit():
+        return datetime.now(UTC) - duration(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refused(f"--since {text} is no time: it must be like 1h, 2d or 2026-11-23T12:00.") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,177 @@
+"""``certferry cert check``: the checks on a file, an address, a Secret or what an Ingress is served with.
+
+They are the controller's own; nothing is changed. Exit code 1: something is refused.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from certferry.cli.cert.fleet import Cluster, Seen, chosen, run, see
+from certferry.cli.options import Config, State
+from certferry.cli.output import BAD, Format, Output, ago, document
+from certferry.core import checks
+from certferry.core.objects import Name
+from certferry.core.pem import Chain, Defect, parse_chain, parse_der_leaf, parse_key
+from certferry.settings import Refused
+
+
+class Judged(NamedTuple):
+    """What is checked: a chain, or the reason why there is none."""
+
+    what: str
+    chain: Chain | None
+    hosts: tuple[str, ...] = ()
+    key: str | None = None
+    flaw: str = ""
+    leaf_only: bool = False
+
+
+def check(
+    target: Annotated[
+        str, typer.Argument(help="A file, HOST:PORT, secret/NAMESPACE/NAME or ingress/NAMESPACE/NAME.")
+    ],
+    key: Annotated[Path | None, typer.Option(help="The private key that belongs to a file.")] = None,
+    host: Annotated[list[str] | None, typer.Option(help="A host it is to serve; several times.")] = None,
+    cluster: Cluster = None,
+    output: Output = Format.table,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Check a certificate before it is used, or where it is served; exit code 1 if it would be refused."""
+    file = Path(target) if Path(target).is_file() else None
+
+    async def work() -> int:
+        hosts = tuple(h.lower() for h in host or ())
+        kind, slash, rest = target.partition("/")
+        if slash and kind in ("secret", "ingress"):
+            seen = await see(chosen(config, state, cluster))
+            found = _secret(seen, rest) if kind == "secret" else await _ingress(seen, rest)
+        elif file:
+            found = [_file(file, key)]
+        elif ":" in target:
+            found = [await _address(target)]
+        else:
+            raise Refused(
+                f"“{target}” is no file that exists, and neither HOST:PORT, secret/NAMESPACE/NAME nor ingress/NAMESPACE/NAME."
+            )
+        facts = [_facts(it._replace(hosts=hosts or it.hosts)) for it in found]
+        if output is Format.table:
+            for one in facts:
+                _print(one)
+        else:
+            document(facts, output)
+        return BAD if any(not one["good"] for one in facts) else 0
+
+    run(work)
+
+
+def _file(file: Path, key: Path | None) -> Judged:
+    try:
+        text = file.read_text(errors="replace")
+        chain = parse_chain(text)
+        beside = key.read_text(errors="replace") if key else text
+        spki = parse_key(beside).spki if key or "PRIVATE KEY-----" in text else None
+    except OSError as error:
+        raise Refused(f"{error.filename} cannot be read: {error.strerror}.") from None
+    except Defect as defect:
+        return Judged(str(file), None, flaw=defect.sentence)
+    return Judged(str(file), chain, key=spki)
+
+
+def _secret(seen: Seen, text: str) -> list[Judged]:
+    namespace, _, name = text.partition("/")
+    found = [
+        (picture.cluster.name, picture.view.secrets[Name(namespace, name)])
+        for picture in seen.pictures
+        if picture.view and Name(namespace, name) in picture.view.secrets
+    ]
+    if not found:
+        raise Refused(f"There is no Secret {text} in any cluster that answered.")
+    hosts = tuple(
+        sorted(
+            {
+                h
+                for picture in seen.pictures
+                if picture.view
+                for i in picture.view.ingresses.values()
+                for entry in i.tls
+                if i.meta.namespace == namespace and entry.secret == name
+                for h in entry.hosts or i.hosts
+            }
+        )
+    )
+    return [
+        Judged(f"{cluster} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else "")
+        for cluster, s in found
+    ]
+
+
+async def _ingress(seen: Seen, text: str) -> list[Judged]:
+    from certferry.controller.proof import seats
+    from certferry.core.translate import translate
+
+    found = []
+    for picture in seen.pictures:
+        if picture.view and Name(*text.partition("/")[::2]) in picture.view.ingresses:
+            made = translate(picture.view, picture.observed, picture.options, datetime.now(UTC))
+            for target, seat in sorted(seats(made, picture.observed).items()):
+                if f"{seat.ingress.namespace}/{seat.ingress.name}" == text:
+                    one = await _address(f"{target.address}:{target.port}", target.host)
+                    found.append(one._replace(what=f"{picture.cluster.name} {target}"))
+    if not found:
+        raise Refused(f"There is no Ingress {text} that is served over HTTPS in any cluster that answered.")
+    return found
+
+
+async def _address(text: str, host: str = "") -> Judged:
+    from certferry.controller.probe import NotReached, Target, handshake
+
+    address, _, port = text.rpartition(":")
+    if not port.isdigit():
+        raise Refused(f"“{text}” is no address: it must be like shop.example.com:443.")
+    name = host or address.strip("[]")
+    try:
+        leaf = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
+    except NotReached as error:
+        return Judged(text, None, flaw=f"Nobody answers there: {error.strerror}.")
+    except (OSError, TimeoutError) as error:
+        return Judged(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
+    named = name if any(c.isalpha() for c in name) else ""
+    return Judged(text, parse_der_leaf(leaf), (named,) if named else (), leaf_only=True)
+
+
+def _facts(it: Judged) -> dict[str, Any]:
+    if it.chain is None:
+        return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
+    found = checks.findings(it.chain, None, it.hosts, datetime.now(UTC), key=it.key)
+    if it.leaf_only:  # a handshake shows us the leaf; what else was sent is not known here
+        found = tuple(f for f in found if f.reason != "ChainIncomplete")
+    return {
+        "what": it.what,
+        "good": not any(f.severity == "refuse" for f in found),
+        "names": list(it.chain.names),
+        "hosts": list(it.hosts),
+        "issuer": it.chain.issuer,
+        "key": it.chain.key,
+        "not_before": it.chain.not_before,
+        "not_after": it.chain.not_after,
+        "fingerprint": it.chain.fingerprint,
+        "findings": [{"severity": f.severity, "reason": f.reason, "sentence": f.sentence} for f in found],
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    typer.echo(f"{facts['what']}: {'good' if facts['good'] else 'not good'}")
+    if flaw := facts.get("flaw"):
+        typer.echo(f"  {flaw}")
+        return
+    end = f"{facts['not_after']:%Y-%m-%d %H:%M} UTC ({ago(facts['not_after'], datetime.now(UTC))})"
+    typer.echo(f"  for {', '.join(facts['names']) or 'no name'}, {facts['key']}, by {facts['issuer']}")
+    typer.echo(f"  ends {end}, fingerprint {facts['fingerprint']}")
+    for finding in facts["findings"]:
+        typer.echo(f"  {finding['severity']} {finding['reason']}: {finding['sentence']}")

@@ -1,0 +1,132 @@
+"""What the commands work on: a look at every cluster, and which certificate is meant by a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeVar
+
+import typer
+
+from certferry.cli.output import PARTIAL, warn
+from certferry.core.objects import Name
+from certferry.core.pem import covers
+from certferry.core.watched import Watched
+from certferry.fleet import Answer, ClusterAccess, Fleet, gather, read
+from certferry.fleet.picture import Picture, look
+from certferry.settings import Refused
+
+T = TypeVar("T")
+
+Cluster = Annotated[str | None, typer.Option(help="Only this cluster of the settings file.")]
+Reference = Annotated[
+    str, typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.")
+]
+
+
+class Found(NamedTuple):
+    """One certificate, and where it was seen."""
+
+    picture: Picture
+    it: Watched
+
+    @property
+    def cluster(self) -> ClusterAccess:
+        """Its cluster."""
+        return self.picture.cluster
+
+    @property
+    def secret(self) -> Name | None:
+        """The Secret that it follows."""
+        return self.it.origin.secret_name if self.it.origin else None
+
+
+class Seen(NamedTuple):
+    """What all clusters showed; `code` is what a command ends with that found nothing wrong."""
+
+    pictures: list[Picture]
+    code: int
+
+    def certificates(self) -> Iterator[Found]:
+        """All of them, the soonest end first."""
+        found = [Found(picture, it) for picture in self.pictures for it in picture.watched]
+        yield from sorted(found, key=lambda f: (f.it.not_after, f.it.id))
+
+    def matching(self, word: str) -> list[Found]:
+        """Those that `word` means: by id, name or Secret, else by host. Raises ``Refused`` where none is."""
+        every = list(self.certificates())
+        word = word.removeprefix("secret/")
+        exact = [f for f in every if word in (f.it.id, f.it.name, str(f.secret) if f.secret else "")]
+        if exact:
+            return exact
+        host = word.lower()
+        served = [f for f in every if f.it.used and (host in f.it.hosts or covers(f.it.names, host))]
+        if served:
+            return served
+        starts = [f for f in every if len(word) >= 6 and f.it.id.startswith(word)]
+        if starts:
+            return starts
+        raise Refused(
+            f"No certificate is “{word}”: give an id, a name, NAMESPACE/SECRET or a host (certferry cert ls)."
+        )
+
+    def one(self, word: str) -> Found:
+        """The one that `word` means. Raises ``Refused`` where there are several."""
+        found = self.matching(word)
+        if len(found) > 1:
+            listed = ", ".join(f"{f.it.id} ({f.cluster.name})" for f in found[:5])
+            raise Refused(f"“{word}” is several certificates: {listed}. Give an id, and --cluster.")
+        return found[0]
+
+
+def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Fleet:
+    """The clusters of the settings, or the one that was named."""
+    fleet = read(config, state)
+    return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
+
+
+async def see(fleet: Fleet) -> Seen:
+    """Look at every cluster; say which did not answer. Raises ``Refused`` where none did."""
+    answers = await gather(fleet, look)
+    pictures = [a.value for a in answers if a.value is not None]
+    code = 0
+    for answer in answers:
+        if answer.trouble:
+            warn(f"Cluster {answer.cluster}: {answer.trouble}")
+            code = PARTIAL
+    for picture in pictures:
+        if picture.trouble:
+            warn(f"Cluster {picture.cluster.name}: {picture.trouble}. What follows is its ELB's alone.")
+            code = PARTIAL
+    if not pictures:
+        raise Refused("No cluster answered.", PARTIAL)
+    return Seen(pictures, code)
+
+
+async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tuple[list[Answer[T]], int]:
+    """`ask` every cluster; say which did not answer."""
+    answers = await gather(fleet, ask)
+    for answer in answers:
+        if answer.trouble:
+            warn(f"Cluster {answer.cluster}: {answer.trouble}")
+    return answers, PARTIAL if any(a.trouble for a in answers) else 0
+
+
+def run(work: Callable[[], Awaitable[int]]) -> None:
+    """Run a command and end with its code; what a remote refuses is one line."""
+    from certferry.elb.client import CredentialsError, ElbError
+    from certferry.kube.client import KubeError
+    from certferry.kube.kubeconfig import KubeconfigError
+
+    async def working() -> int:
+        return await work()
+
+    try:
+        code = asyncio.run(working())
+    except (ElbError, KubeError) as error:
+        raise Refused(error.message, 1 if error.status else PARTIAL) from None
+    except (CredentialsError, KubeconfigError) as error:
+        raise Refused(str(error)) from None
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,79 @@
+"""Whether each listener shows a new certificate: a row for every place where it is to be seen."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from certferry.cli.cert.fleet import Found, Seen
+from certferry.cli.cert.journal import Place
+from certferry.controller.probe import Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.core import usage
+from certferry.core.model import bind_port
+from certferry.core.pem import Chain
+
+DEADLINE = 15.0
+"""Seconds for a change of a Secret to reach clients, the controller's way included."""
+
+
+async def results(seen: Seen, todo: list[Place], new: Chain) -> list[dict[str, Any]]:
+    """A row for each address and name; ``served`` says whether the new one is shown."""
+    waiting: list[tuple[Place, Target]] = []
+    for found in seen.certificates():
+        place = _place(found)
+        if place in todo:
+            waiting += [(place, target) for target in targets(found)]
+    sights = await asyncio.gather(*(until_served(t, new.fingerprint, DEADLINE) for _, t in waiting))
+    rows = [_row(place, target, sight) for (place, target), sight in zip(waiting, sights, strict=True)]
+    unused = [p for p in todo if not any(p == place for place, _ in waiting)]
+    return rows + [
+        {
+            "cluster": p.cluster,
+            "place": f"{p.kind} {p.name}",
+            "listener": "",
+            "host": "",
+            "result": "on no listener",
+            "served": True,
+        }
+        for p in unused
+    ]
+
+
+def targets(found: Found) -> list[Target]:
+    """Every address, port and name that shows a certificate."""
+    picture = found.picture
+    if picture.view is None:
+        return []
+    places = set()
+    for use in usage.uses(picture.view, picture.observed, picture.options):
+        balancer = picture.observed.loadbalancers.get(use.loadbalancer)
+        if use.certificate == found.it.id and balancer and balancer.vip_address:
+            port = bind_port(balancer, use.port)
+            for host in use.hosts or use.names or ("",):
+                places.add(Target(address=balancer.vip_address, port=port, host=host))
+    return sorted(places)
+
+
+def _place(found: Found) -> Place:
+    kind, name = ("Secret", str(found.secret)) if found.secret else ("ELB certificate", found.it.id)
+    return Place(cluster=found.cluster.name, kind=kind, name=name)
+
+
+def _row(place: Place, target: Target, sight: Sight) -> dict[str, Any]:
+    match sight:
+        case Served():
+            result = "served"
+        case Unreachable():
+            result = f"not reached: {sight.why}"
+        case Broken():
+            result = f"reached, but {sight.why}"
+        case _:
+            result = f"shows another certificate ({sight.fingerprint[:16]})"
+    return {
+        "cluster": place.cluster,
+        "place": f"{place.kind} {place.name}",
+        "listener": f"{target.address}:{target.port}",
+        "host": target.host,
+        "result": result,
+        "served": isinstance(sight, Served),
+    }

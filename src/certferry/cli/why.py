@@ -1,0 +1,140 @@
+"""``certferry why HOST[:PORT]``: from a hostname to the cause, in one command."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from certferry.cli.cert.fleet import Cluster, chosen, run, see
+from certferry.cli.cert.listing import limits
+from certferry.cli.options import Config, State
+from certferry.cli.output import BAD, Format, Output, document
+from certferry.core.pem import parse_der_leaf
+from certferry.core.seats import present
+from certferry.core.why import Door, Sight, Story, doors, story
+from certferry.elb import extensions
+from certferry.elb.client import ElbError
+from certferry.fleet.picture import Picture
+from certferry.settings import Refused
+
+
+def why(
+    host: Annotated[str, typer.Argument(help="HOST or HOST:PORT.")],
+    cluster: Cluster = None,
+    output: Output = Format.table,
+    config: Config = None,
+    state: State = None,
+) -> None:
+    """Say what HOST serves, who decides on it, why it is not newer, and what to type next; 1: not well."""
+    name, _, digits = host.lower().partition(":")
+    if digits and not digits.isdigit():
+        raise Refused(f"“{host}” is no HOST:PORT.")
+
+    async def work() -> int:
+        seen = await see(chosen(config, state, cluster))
+        stories = [
+            await _story(picture, door, config)
+            for picture in seen.pictures
+            if picture.view
+            for door in doors(
+                picture.view, picture.observed, picture.options, name, int(digits) if digits else None
+            )
+        ]
+        if not stories:
+            raise Refused(
+                f"No Ingress of a cluster that answered asks for {host} over HTTPS (certferry cert ls lists what is served).",
+                BAD,
+            )
+        if output is Format.table:
+            for one in stories:
+                _print(one)
+        else:
+            document(stories, output)
+        return BAD if any(not one.well for one in stories) else seen.code
+
+    run(work)
+
+
+async def _story(picture: Picture, door: Door, config: object) -> Story:
+    assert picture.view is not None
+    return story(
+        picture.view,
+        picture.observed,
+        picture.options,
+        door,
+        await _look(door),
+        _rotation(picture, door.host),
+        await _data_plane(picture, door),
+        datetime.now(UTC),
+        limits(config),
+    )
+
+
+async def _look(door: Door) -> Sight:
+    from certferry.controller.probe import NotReached, Target, handshake
+
+    address = door.loadbalancer.vip_address or ""
+    try:
+        leaf = await handshake(Target(address=address, port=door.bound, host=door.host))
+    except NotReached as error:
+        return Sight(trouble=f"nobody answers ({error.strerror})", reached=False)
+    except (OSError, TimeoutError) as error:
+        return Sight(trouble=f"the TLS handshake failed ({error})")
+    return Sight(chain=parse_der_leaf(leaf))
+
+
+async def _data_plane(picture: Picture, door: Door) -> tuple[str, ...]:
+    """What the data plane refused of the certificate that is to be served there."""
+    listener = next(
+        (
+            it
+            for it in picture.observed.listeners.values()
+            if (it.loadbalancer_id, it.protocol_port) == (door.loadbalancer.id, door.port)
+        ),
+        None,
+    )
+    bound = present(listener, picture.observed.certificates).answer(door.host)
+    if bound is None or "status" not in picture.extensions:
+        return ()
+    async with picture.cluster.elb() as elb:
+        try:
+            status = await extensions.status(elb, bound.id)
+        except ElbError:
+            return ()
+    return tuple(sorted({s.message for s in status.listeners if s.state == "rejected" and s.message}))
+
+
+def _rotation(picture: Picture, host: str) -> str:
+    assert picture.view is not None
+    for name, text in picture.rotations.items():
+        ingress = picture.view.ingresses.get(name)
+        if text and ingress and host in {*ingress.hosts, *(h for e in ingress.tls for h in e.hosts)}:
+            try:
+                said = json.loads(text)
+            except ValueError:
+                continue
+            seen = f"served {said.get('served')}" if said.get("served") else "not seen by a client"
+            return f"{str(said.get('fingerprint'))[:16]}: changed {said.get('changed')}, accepted {said.get('accepted')}, {seen}"
+    return ""
+
+
+def _print(one: Story) -> None:
+    rows = (
+        ("host", f"{one.host} (cluster {one.cluster})"),
+        ("served", one.served),
+        ("should be", one.expected),
+        ("load balancer", one.loadbalancer),
+        ("listener", one.listener),
+        ("governed by", one.governing),
+        ("source", one.source),
+        ("last rotation", one.last_rotation),
+        *(("problem", p) for p in one.problems),
+        ("why", one.why),
+        ("next", one.next),
+    )
+    for label, text in rows:
+        typer.echo(f"{label + ':':15}{text}")
+    typer.echo()

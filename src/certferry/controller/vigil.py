@@ -1,0 +1,19 @@
+"""What the controller watches beside its work, and how patiently: from the settings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from certferry.core.alarms import Rules
+
+
+class Vigil(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds."""
+
+    rules: Rules = Rules()
+    rollback_within: float = 10.0
+    """How soon a certificate that clients cannot use is taken back; 0: never."""
+    patrol: float = 60.0
+    """How often each address and name is looked at while nothing changes; 0: never."""
+    own: tuple[tuple[str, str], ...] = ()
+    """(what it is, host:port) of certificates of this system itself."""

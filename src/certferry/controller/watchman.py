@@ -1,0 +1,182 @@
+"""Keeps what is known together, and derives what is to be told: alerts, Events, metrics of expiry.
+
+The loop tells it what it decided, ``proof`` and ``patrol`` what clients see. What deserves an alert
+is ``core.alarms``' affair, sending it that of ``alerts``: they read ``alerts`` here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from certferry.controller.apply import Failure
+from certferry.controller.patrol import unserved
+from certferry.controller.probe import Target
+from certferry.controller.proof import Rotation
+from certferry.controller.report import Notice
+from certferry.core import alarms, expiry, parking
+from certferry.core.alarms import Known, Rules, Unserved
+from certferry.core.alert import Alert
+from certferry.core.claims import Options
+from certferry.core.model import State
+from certferry.core.objects import ClusterView, Name, ObjectRef
+from certferry.core.problems import Problem
+from certferry.core.translate import Translation
+from certferry.core.watched import Watched, watched
+from certferry.latest import Latest
+from certferry.metrics import Metrics
+
+Troubles = Callable[[], Mapping[str, tuple[str, float]]]
+"""Remotes that do not answer: why, and since which monotonic second."""
+
+TOLD: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalEmergency", "CertificateExpired")
+"""Alerts that are Kubernetes Events too; what the others say has Events of its own."""
+
+
+class Watchman:
+    """One controller's. Read ``alerts`` from outside."""
+
+    def __init__(self, metrics: Metrics, options: Options, rules: Rules, troubles: Troubles) -> None:
+        self._metrics = metrics
+        self._options = options
+        self._rules = rules
+        self._troubles = troubles
+        self._known = Known(cluster=options.cluster_name)
+        self._state = State()
+        self._own: tuple[Watched, ...] = ()
+        self._drift: dict[str, float] = {}
+        self._late: dict[Target, Unserved] = {}
+        self.alerts: Latest[tuple[Alert, ...]] = Latest(())
+
+    def looked(
+        self, view: ClusterView, state: State, translation: Translation, failures: Sequence[Failure]
+    ) -> None:
+        """What the newest reconcile found."""
+        taken = frozenset(translation.material)
+        refused = _refusals(translation.problems, view, taken)
+        failed = {
+            follow.secret: f.sentence
+            for f in failures
+            if (follow := translation.follows.get(f.step.key.removeprefix("@certificate/")))
+        }
+        self._state = state
+        self._known = msgspec.structs.replace(
+            self._known,
+            watched=watched(view, state, self._options, refused, failed),
+            problems=translation.problems,
+            taken=taken,
+            view=view,
+            failures=tuple((f"{f.step.kind} {f.step.name or f.step.key}", f.sentence) for f in failures),
+        )
+        self.evaluate()
+
+    def drifted(self, sentences: Iterable[str]) -> None:
+        """What somebody else changed on the load balancer."""
+        self._drift |= dict.fromkeys(sentences, time.monotonic())
+
+    def rotated(self, rotation: Rotation) -> None:
+        """How a rotation ended at each place."""
+        for seat in rotation.seats:
+            self._late.pop(seat.target, None)
+        for seat, sight in rotation.late:
+            self._late[seat.target] = unserved(seat, sight)
+        if rotation.served is not None:
+            self._known = msgspec.structs.replace(
+                self._known, last_rotation=datetime.fromtimestamp(rotation.served, UTC)
+            )
+            self._metrics.last_rotation.set(rotation.served)
+        self.evaluate()
+
+    def patrolled(self, bad: Mapping[Target, Unserved], own: tuple[Watched, ...]) -> None:
+        """What a round of the patrol saw: the whole, so that what is well again is forgotten."""
+        self._late = dict(bad)
+        self._own = own
+        self.evaluate()
+
+    def evaluate(self) -> None:
+        """Derive everything anew from what is known now."""
+        now, clock = datetime.now(UTC), time.monotonic()
+        self._drift = {s: at for s, at in self._drift.items() if clock - at < self._rules.drift_shown}
+        away = {
+            remote: why
+            for remote, (why, since) in self._troubles().items()
+            if clock - since >= self._rules.disconnect_patience
+        }
+        by_key = {w.origin.secret.meta.uid: w.id for w in self._known.watched if w.origin and w.origin.secret}
+        late = tuple(
+            sorted(
+                msgspec.structs.replace(
+                    u, certificate=by_key.get(u.certificate.removeprefix("@certificate/"), u.certificate)
+                )
+                for u in self._late.values()
+            )
+        )
+        known = msgspec.structs.replace(
+            self._known,
+            watched=(*self._known.watched, *self._own),
+            unserved=late,
+            drift=tuple(sorted(self._drift)),
+            disconnected=away,
+        )
+        found = alarms.alerts(known, self._rules, now)
+        self._measure(known, found, now)
+        self.alerts.set(found)
+
+    def notices(self) -> list[Notice]:
+        """Events about what expires, on the Secret, or on the Ingresses where there is none."""
+        told = [a for a in self.alerts.value if a.name in TOLD]
+        by_name = {w.name: w for w in self._known.watched}
+        return [
+            Notice(object=about, type="Warning", reason=a.name, sentence=f"{a.summary} {a.why}. {a.command}")
+            for a in told
+            if (it := by_name.get(a.subject))
+            for about in _objects(it, self._known.view)
+        ]
+
+    def _measure(self, known: Known, found: tuple[Alert, ...], now: datetime) -> None:
+        metrics, limits = self._metrics, self._rules.limits
+        for gauge in (
+            metrics.lifetime_left,
+            metrics.expires,
+            metrics.expiry_state,
+            metrics.unserved,
+            metrics.alert,
+        ):
+            gauge.clear()
+        due = 0
+        for it in known.watched:
+            state = expiry.state(it.not_before, it.not_after, now, limits)
+            labels = (it.id, it.name, it.role)
+            metrics.expires.labels(*labels).set(it.not_after.timestamp())
+            metrics.lifetime_left.labels(*labels).set(expiry.left(it.not_before, it.not_after, now))
+            metrics.expiry_state.labels(it.role, state).inc()
+            due += it.used and state != "good"
+        metrics.due.set(due)
+        metrics.parked.set(sum(1 for c in self._state.certificates.values() if parking.parked(c.description)))
+        for place in known.unserved:
+            metrics.unserved.labels("wrong" if place.reachable else "unreachable").inc()
+        for a in found:
+            metrics.alert.labels(
+                a.name, a.urgency, a.cluster, a.subject, ",".join(a.hosts), a.owner, a.source, a.command
+            ).set(1)
+
+
+def _refusals(problems: Iterable[Problem], view: ClusterView, taken: frozenset[str]) -> Mapping[Name, str]:
+    """Why the contents of Secrets are not taken, shortened for a sentence that goes on."""
+    found: dict[Name, str] = {}
+    for problem in problems:
+        name = Name(problem.object.namespace, problem.object.name)
+        secret = view.secrets.get(name) if problem.object.kind == "Secret" else None
+        if secret and secret.chain and secret.chain.digest not in taken:
+            text = problem.sentence.removeprefix("The new certificate is not taken: ")
+            found.setdefault(name, text.partition(". ")[0])
+    return found
+
+
+def _objects(it: Watched, view: ClusterView | None) -> list[ObjectRef]:
+    if it.origin and it.origin.secret:
+        return [it.origin.secret.ref]
+    return [view.ingresses[i].ref for i in it.ingresses if view and i in view.ingresses]

@@ -1,0 +1,86 @@
+"""What somebody should be told, as values: one alert per certificate, and not one per Ingress.
+
+``core.alarms`` finds them, the controller publishes them, ``alerts`` sends them. Each name has a page
+in docs/runbooks.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import msgspec
+
+AlertName = Literal[
+    "CertificateDefective",
+    "CertificateExpired",
+    "CertificateNotServed",
+    "CertificateNotUsed",
+    "CertificateParked",
+    "CertificateRefused",
+    "CertificateUnreachable",
+    "Disconnected",
+    "LoadBalancerDrift",
+    "LoadBalancerRefused",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
+    "RotationStalled",
+    "SecretNotRead",
+    "Test",
+]
+NAMES: Final[tuple[str, ...]] = get_args(AlertName)
+
+Urgency = Literal["critical", "warning"]
+
+URGENCIES: Final[dict[AlertName, Urgency]] = {
+    "CertificateDefective": "warning",
+    "CertificateExpired": "critical",
+    "CertificateNotServed": "critical",
+    "CertificateNotUsed": "warning",
+    "CertificateParked": "critical",
+    "CertificateRefused": "critical",
+    "CertificateUnreachable": "warning",
+    "Disconnected": "warning",
+    "LoadBalancerDrift": "warning",
+    "LoadBalancerRefused": "critical",
+    "RenewalEmergency": "critical",
+    "RenewalLate": "warning",
+    "RenewalUrgent": "critical",
+    "RotationStalled": "critical",
+    "SecretNotRead": "critical",
+    "Test": "warning",
+}
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One thing to be told about one certificate (or listener, or the system as a whole)."""
+
+    name: AlertName
+    subject: str
+    """What it is about: with the name it is the alert's identity."""
+    summary: str
+    cluster: str = ""
+    hosts: tuple[str, ...] = ()
+    owner: str = ""
+    """Who is to act: the namespace, or the user on the ELB."""
+    source: str = ""
+    """Where its content comes from."""
+    why: str = ""
+    """Why it is not newer, or not served."""
+    command: str = ""
+    """What to type next."""
+
+    @property
+    def urgency(self) -> Urgency:
+        """critical: clients see it now or soon. warning: within working hours."""
+        return URGENCIES[self.name]
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Equal for the same alert at two times, whatever its text."""
+        return self.cluster, self.name, self.subject
+
+
+def runbook(name: str) -> str:
+    """The page of an alert, below the documentation's root."""
+    return f"runbooks/{name}.md"

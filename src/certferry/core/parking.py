@@ -1,0 +1,47 @@
+"""Contents that were refused by what clients saw, and are not tried again until somebody says so.
+
+The mark stands in the description of the certificate on the load balancer: it survives a restart and
+a change of leader, needs no right to write Secrets, works on a vendor's ELB, and everybody sees it.
+It goes when the Secret's content changes (the description is then written anew), or when the Secret
+has the annotation ``certferry.io/resume`` with the fingerprint: that is what `certferry cert resume`
+writes, so that who may resume is who may write the Secret.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from certferry.core import names
+from certferry.core.objects import RESUME_ANNOTATION, Secret
+from certferry.core.pem import Chain
+
+MARK: Final = 32
+"""Hex digits of the fingerprint in a mark: a description has room for 255 characters."""
+
+
+def parked(description: str | None) -> str | None:
+    """The (shortened) fingerprint that is parked on a certificate with this description."""
+    return names.described(description).get("parked") or None
+
+
+def park(description: str, chain: Chain) -> str:
+    """The description with `chain` parked."""
+    said = dict(names.described(description))
+    cluster = said.pop("cluster_id", "")
+    for gone in ("attention", "content"):  # what is there now is not what was declared
+        said.pop(gone, None)
+    return names.describe(cluster, **(said | {"parked": mark(chain)}))
+
+
+def mark(chain: Chain) -> str:
+    """How a content is named in a mark."""
+    return chain.fingerprint[:MARK]
+
+
+def waits(secret: Secret, description: str | None) -> bool:
+    """Whether the content of `secret` is parked on the certificate that follows it."""
+    refused = parked(description)
+    if refused is None or secret.chain is None or mark(secret.chain) != refused:
+        return False
+    resumed = secret.meta.annotations.get(RESUME_ANNOTATION, "")
+    return not (resumed and refused.startswith(resumed[:MARK]) and len(resumed) >= 8)

@@ -1,0 +1,121 @@
+"""One look at a cluster and its ELB: what the command line answers from.
+
+It lists once and watches nothing. A cluster that does not answer leaves a picture of its ELB alone: at
+3 a.m. that is what there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from certferry.core import names
+from certferry.core.claims import Options
+from certferry.core.model import State
+from certferry.core.objects import (
+    ClusterView,
+    EndpointSlice,
+    Name,
+    parse_class,
+    parse_ingress,
+    parse_secret,
+    parse_service,
+    parse_slice,
+)
+from certferry.core.watched import Watched, watched
+from certferry.elb import extensions
+from certferry.fleet.access import ClusterAccess
+from certferry.kube import client as kinds
+from certferry.kube.client import KubeClient, KubeError, Object
+from certferry.kube.kubeconfig import KubeconfigError
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster and its ELB at one moment."""
+
+    cluster: ClusterAccess
+    observed: State
+    extensions: frozenset[str]
+    options: Options
+    view: ClusterView | None = None
+    """None: the cluster did not answer."""
+    trouble: str | None = None
+    """Why it did not."""
+    rotations: Mapping[Name, str] = {}
+    """The annotation ``certferry.io/rotation`` of each Ingress."""
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """Every server certificate, the soonest end first."""
+        return watched(self.view, self.observed, self.options)
+
+
+async def look(cluster: ClusterAccess) -> Picture:
+    """Read all of it. Raises ``ElbError`` where the ELB does not answer."""
+    async with cluster.elb() as elb:
+        observed, offered, (view, rotations, trouble) = await asyncio.gather(
+            elb.observe(), extensions.available(elb), _cluster(cluster)
+        )
+    return Picture(
+        cluster=cluster,
+        observed=observed,
+        extensions=offered,
+        options=Options(
+            cluster_name=cluster.name, default_loadbalancer=_usual(observed, view) if view else None
+        ),
+        view=view,
+        trouble=trouble,
+        rotations=rotations,
+    )
+
+
+async def _cluster(cluster: ClusterAccess) -> tuple[ClusterView | None, Mapping[Name, str], str | None]:
+    try:
+        async with cluster.kube() as kube:
+            return (*await _view(kube), None)
+    except (KubeError, KubeconfigError) as error:
+        return None, {}, str(error)
+
+
+async def _view(kube: KubeClient) -> tuple[ClusterView, Mapping[Name, str]]:
+    async def items(kind: kinds.Kind) -> list[Object]:
+        return (await kube.listing(kind)).items
+
+    system, ingresses, classes, services, slices, secrets = await asyncio.gather(
+        kube.get(kinds.NAMESPACE, "kube-system"),
+        items(kinds.INGRESS),
+        items(kinds.INGRESS_CLASS),
+        items(kinds.SERVICE),
+        items(kinds.ENDPOINT_SLICE),
+        items(kinds.SECRET),
+    )
+    grouped: dict[Name, list[EndpointSlice]] = {}
+    for part in map(parse_slice, slices):
+        grouped.setdefault(Name(part.meta.namespace, part.service), []).append(part)
+    view = ClusterView(
+        cluster_id=str(system["metadata"]["uid"]),
+        ingresses={i.meta.key: i for i in map(parse_ingress, ingresses)},
+        classes={c.name: c for c in map(parse_class, classes)},
+        services={s.meta.key: s for s in map(parse_service, services)},
+        slices={name: tuple(parts) for name, parts in grouped.items()},
+        # the pair is dropped here: nothing that reads a picture needs a key
+        secrets={s.meta.key: s for s, _ in map(parse_secret, secrets)},
+    )
+    return view, {Name(i["metadata"]["namespace"], i["metadata"]["name"]): _rotation(i) for i in ingresses}
+
+
+def _rotation(ingress: Object) -> str:
+    return str((ingress["metadata"].get("annotations") or {}).get("certferry.io/rotation") or "")
+
+
+def _usual(observed: State, view: ClusterView) -> str | None:
+    """The load balancer of an Ingress that names none: where this cluster has most of its listeners."""
+    ours = Counter(
+        it.loadbalancer_id
+        for it in observed.listeners.values()
+        if names.is_of(view.cluster_id, it.description)
+    )
+    return min(ours, key=lambda ref: (-ours[ref], ref), default=None)

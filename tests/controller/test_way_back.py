@@ -1,0 +1,161 @@
+"""A certificate that clients cannot use is taken back, parked, and stays so until somebody says otherwise."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import msgspec
+import pytest
+
+from certferry.core.pem import Chain, parse_chain
+from tests.certs import Pair, authority
+from tests.controller.conftest import System
+from tests.controller.fake_kube import until
+
+ALL = ("versions", "rollback")
+
+
+def shop(days: float = 90) -> Pair:
+    return authority().issue("shop.example.com", days=days)
+
+
+def facts(pair: Pair) -> Chain:
+    return parse_chain(pair.certificate)
+
+
+async def running(system: System, first: Pair) -> None:
+    system.shop(first)
+    await system.start()
+    await system.in_step()
+    await served(system, first)
+
+
+async def served(system: System, pair: Pair) -> None:
+    def shown() -> bool:
+        told = system.annotation("certferry.io/rotation")
+        return bool(told) and json.loads(told)["fingerprint"] == facts(pair).fingerprint
+
+    await until(lambda: shown() and json.loads(system.annotation("certferry.io/rotation"))["served"])
+
+
+def content(system: System) -> str:
+    return facts(Pair(system.our_certificate()["certificate"], "")).fingerprint
+
+
+def parked(system: System) -> str | None:
+    said: dict[str, str] = json.loads(system.our_certificate()["description"])
+    return said.get("parked")
+
+
+async def unusable(system: System) -> tuple[Pair, Pair]:
+    """A good one, then one that clients cannot use, taken back."""
+    good, bad = shop(), shop()
+    await running(system, good)
+    system.elb.unusable.add(facts(bad).fingerprint)
+    system.kube.secret("demo", "shop-tls", bad)
+    await until(lambda: parked(system) and content(system) == facts(good).fingerprint)
+    return good, bad
+
+
+async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: System) -> None:
+    system.elb.extensions = ALL
+    began = time.monotonic()
+    good, bad = await unusable(system)
+    assert time.monotonic() - began < 10
+    assert facts(bad).fingerprint.startswith(parked(system) or "?")
+    await served(system, good)
+    await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
+    await until(lambda: system.kube.events("Ingress", "CertificateParked"))
+    assert system.controller is not None
+    assert "CertificateParked" in [a.name for a in system.controller.watch.alerts.value]
+
+
+async def test_a_parked_content_is_not_tried_again_after_a_restart(system: System) -> None:
+    system.elb.extensions = ALL
+    good, bad = await unusable(system)
+    await system.stop()
+    writes = len(system.elb.writes)
+    await system.start()
+    await system.in_step()
+    system.kube.secret("demo", "shop-tls", bad)  # the same content once more: the fast path's turn
+    await until(lambda: system.kube.events("Secret", "CertificateParked"))
+    assert [w for w in system.elb.writes[writes:] if "certificates" in w[1]] == []
+    assert content(system) == facts(good).fingerprint
+
+
+async def test_a_new_content_ends_it(system: System) -> None:
+    system.elb.extensions = ALL
+    await unusable(system)
+    newer = shop()
+    system.kube.secret("demo", "shop-tls", newer)
+    await served(system, newer)
+    await until(lambda: parked(system) is None)
+
+
+async def test_resuming_ends_it(system: System) -> None:
+    system.elb.extensions = ALL
+    _, bad = await unusable(system)
+    system.elb.unusable.clear()
+    secret = system.kube.objects["secrets", "demo", "shop-tls"]
+    secret["metadata"]["annotations"] = {"certferry.io/resume": facts(bad).fingerprint}
+    system.kube.put("secrets", "demo", "shop-tls", secret)
+    await served(system, bad)
+    assert parked(system) is None
+
+
+async def test_a_crash_between_the_mark_and_the_rollback_is_finished(system: System) -> None:
+    good, bad = shop(), shop()
+    await running(system, good)
+    system.kube.secret("demo", "shop-tls", bad)
+    await served(system, bad)
+    await system.stop()
+    system.elb.extensions = ALL
+    ours = system.our_certificate()
+    said = json.loads(ours["description"]) | {"parked": facts(bad).fingerprint[:32]}
+    ours = system.elb.objects["certificates"][ours["id"]]
+    ours["description"] = msgspec.json.encode(said).decode()
+    await system.start()
+    await until(lambda: content(system) == facts(good).fingerprint)
+    assert parked(system)
+
+
+@pytest.mark.parametrize("why", ["no versions", "expired"])
+async def test_without_a_version_that_is_valid_it_stays_and_says_so(system: System, why: str) -> None:
+    first, bad = shop(days=-1 if why == "expired" else 90), shop()
+    system.elb.extensions = () if why == "no versions" else ALL
+    await running(system, first)
+    system.elb.unusable.add(facts(bad).fingerprint)
+    system.kube.secret("demo", "shop-tls", bad)
+    await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
+    (event,) = system.kube.events("Secret", "CertificateRolledBack")
+    assert "no previous version available" in event["message"]
+    assert content(system) == facts(bad).fingerprint
+    assert parked(system) is None
+
+
+async def test_nobody_there_says_nothing_against_a_certificate(system: System) -> None:
+    system.elb.extensions = ALL
+    good, new = shop(), shop()
+    await running(system, good)
+    front = system.elb._front
+    assert front is not None
+    front.close()
+    system.kube.secret("demo", "shop-tls", new)
+    await until(lambda: system.kube.events("Ingress", "CertificateNotServed"))
+    (event,) = system.kube.events("Ingress", "CertificateNotServed")
+    assert "cannot be reached" in event["message"]
+    assert content(system) == facts(new).fingerprint
+    assert system.controller is not None
+    (alert,) = system.controller.watch.alerts.value
+    assert alert.name == "CertificateUnreachable"
+
+
+async def test_still_the_old_one_is_no_reason_to_go_back(system: System) -> None:
+    system.elb.extensions = ALL
+    good, new = shop(), shop()
+    await running(system, good)
+    system.elb.stale_front = True
+    system.kube.secret("demo", "shop-tls", new)
+    await until(lambda: system.kube.events("Ingress", "CertificateNotServed"))
+    assert content(system) == facts(new).fingerprint
