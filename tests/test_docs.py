@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from certferry.controller import report
-from certferry.core import alert, annotations, objects, problems
+from certferry.core import alert, objects, problems
+from certferry.core.annotations import ANNOTATIONS, PREFIX
 from tests import reference
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +45,7 @@ def test_every_setting_metric_and_command_has_a_heading(
 
 
 def test_every_annotation_has_a_heading() -> None:
-    known = {f"`{annotations.PREFIX}{row.key}`" for row in annotations.ANNOTATIONS}
+    known = {f"`{PREFIX}{row.key}`" for row in ANNOTATIONS}
     own = {getattr(objects, name) for name in dir(objects) if name.endswith("_ANNOTATION")}
     assert sorted((known | {f"`{key}`" for key in own}) - set(headings("annotations.md"))) == []
 
