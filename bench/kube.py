@@ -65,6 +65,12 @@ class Load:
 
         await asyncio.gather(*(work() for _ in range(32)))
 
+    def cpu(self) -> float:
+        """CPU seconds that the server has used since it started."""
+        assert self.process.process is not None
+        fields = Path(f"/proc/{self.process.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self, line: str) -> float:
         """MB of the server's memory, by a line of /proc: VmRSS is now, VmHWM the most there ever was."""
         assert self.process.process is not None
@@ -108,7 +114,7 @@ async def watches(load: Load) -> list[Measured]:
     watchers = [asyncio.create_task(_watch(load, sent, late, ready)) for _ in range(WATCHERS)]
     await ready.wait()
     tasks = []
-    start = time.monotonic()
+    start, used = time.monotonic(), load.cpu()
     for number in range(RATE * SECONDS):
         await asyncio.sleep(max(0.0, start + number / RATE - time.monotonic()))
         tasks.append(asyncio.create_task(_write(load, number, sent)))
@@ -122,6 +128,7 @@ async def watches(load: Load) -> list[Measured]:
         Measured(f"writes a second with {WATCHERS} watchers", f"{rate:.0f}", "≥ 300", rate >= 0.99 * RATE),
         Measured("event, p50", f"{p50:.1f} ms", "< 30 ms", p50 < 30),
         Measured("event, p99", f"{p99:.1f} ms", "", True),
+        Measured("CPU of the server meanwhile", f"{load.cpu() - used:.1f} s", "", True),
     ]
 
 
@@ -131,7 +138,10 @@ async def ready(load: Load) -> list[Measured]:
     start = time.monotonic()
     load.process.start()
     spent = time.monotonic() - start
-    return [Measured(f"ready after kill -9, with {SECRETS:,} Secrets", f"{spent:.2f} s", "< 2 s", spent < 2)]
+    return [
+        Measured(f"ready after kill -9, with {SECRETS:,} Secrets", f"{spent:.2f} s", "< 2 s", spent < 2),
+        Measured("CPU of the server until then", f"{load.cpu():.2f} s", "", True),
+    ]
 
 
 ROWS: Final[dict[str, Callable[[Load], Awaitable[list[Measured]]]]] = {
@@ -221,7 +231,7 @@ def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     if unknown := set(asked.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    place = Path(tempfile.mkdtemp(prefix="cfk-"))
+    place, busy = Path(tempfile.mkdtemp(prefix="cfk-")), os.getloadavg()[0]
     try:
         found = asyncio.run(run(asked.rows or list(ROWS), place))
     finally:
@@ -233,13 +243,13 @@ def main(arguments: list[str]) -> None:
     table = "\n".join(lines)
     print(table)
     if not asked.rows:
-        asked.report.write_text(_page(table))
+        asked.report.write_text(_page(table, busy))
 
 
-def _page(table: str) -> str:
+def _page(table: str, busy: float) -> str:
     where = (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
-        f"Python {platform.python_version()}, `python -m bench kube`"
+        f"Python {platform.python_version()}, load {busy:.1f} before the run, `python -m bench kube`"
     )
     return f"""# Benchmarks of the embedded Kubernetes API
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from tests.certs import authority
 from tests.kube.serving import KUBECTL, PATIENCE, Process
+from tests.test_cli import certferry
 
 MANIFEST = """
 apiVersion: v1
@@ -333,6 +335,39 @@ def test_roles_and_reviews(kubectl: Session, process: Process) -> None:
     denied = kubectl.run("auth", "can-i", "get", "secrets", **viewer)
     assert (denied.returncode, denied.stdout.split()[0]) == (1, "no")
     assert "certferry:view" in kubectl.ok("auth", "whoami", **viewer)
+
+
+def test_a_person_with_a_client_certificate(kubectl: Session, process: Process, tmp_path: Path) -> None:
+    printed = certferry("kubeconfig", "--user", "anna", "--state", process.state)
+    assert "token" not in printed.stdout
+    (tmp_path / "anna").write_text(printed.stdout)
+    anna = {"KUBECONFIG": str(tmp_path / "anna")}
+    assert "anna" in kubectl.ok("auth", "whoami", **anna)
+    assert kubectl.run("get", "ingresses", **anna).returncode == 0
+    refused = kubectl.run("get", "secrets", **anna)
+    assert 'User "anna" cannot list resource "secrets"' in refused.stderr
+    nobody = certferry("kubeconfig", "--user", "x", "--role", "king", "--state", process.state)
+    assert (nobody.returncode, nobody.stderr) == (
+        2,
+        "certferry: There is no --role king: choose one of admin, controller, view.\n",
+    )
+    empty = certferry("kubeconfig", "--user", "x", "--state", tmp_path)
+    assert empty.returncode == 2
+    assert f"There is no embedded Kubernetes API in {tmp_path}" in empty.stderr
+
+
+def test_the_worked_example_of_a_single_vm_is_taken(kubectl: Session) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "single-vm.md").read_text()
+    manifests = "---\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    kubectl.ok("create", "namespace", "sites")
+    applied = kubectl.ok("apply", "-f", "-", stdin=manifests)
+    assert [line.split("/")[0] for line in applied.splitlines()] == [
+        "service",
+        "endpointslice.discovery.k8s.io",
+        "ingress.networking.k8s.io",
+    ]
+    assert "shop:http (127.0.0.1:3000)" in kubectl.ok("describe", "ingress", "shop", "-n", "sites")
+    kubectl.ok("delete", "namespace", "sites")
 
 
 def test_discovery_and_version(kubectl: Session) -> None:

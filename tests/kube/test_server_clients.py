@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 import lightkube
 import pytest
+from lightkube.core.exceptions import ApiError
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
-from lightkube.resources.core_v1 import Secret
+from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
-from tests.kube.serving import Process
+from tests.kube.serving import PATIENCE, Process
 
 # The library is typed in part, and the parts that it is not are those that are called here.
 kubernetes: Any = importlib.import_module("kubernetes")
@@ -84,3 +86,38 @@ def test_lightkube_reads_writes_and_watches(config: Path) -> None:
     for kind, secret in client.watch(Secret, namespace="default", fields={"metadata.name": "light"}):
         assert (kind, secret.type) == ("ADDED", "Opaque")
         break
+
+
+def test_lightkube_applies_and_is_told_of_conflicts(config: Path) -> None:
+    client = lightkube.Client(lightkube.KubeConfig.from_file(config), field_manager="one")
+
+    def wanted(value: str) -> ConfigMap:
+        return ConfigMap(metadata=ObjectMeta(name="applied", namespace="default"), data={"a": value})
+
+    made = client.apply(wanted("1"))
+    assert made.metadata
+    assert made.metadata.managedFields
+    assert [(m.manager, m.operation) for m in made.metadata.managedFields] == [("one", "Apply")]
+    with pytest.raises(ApiError, match=r'conflict with "one": [.]data[.]a'):
+        client.apply(wanted("2"), field_manager="two")
+    assert client.apply(wanted("2"), field_manager="two", force=True).data == {"a": "2"}
+
+
+def test_the_informer_of_the_official_library_follows(config: Path) -> None:
+    core = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(config)))
+    informers = importlib.import_module("kubernetes.informer")
+    seen: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+    informer = informers.SharedInformer(list_func=core.list_namespaced_config_map, namespace="default")
+    informer.add_event_handler("ADDED", lambda o: seen.put(("ADDED", o.metadata.name)))
+    informer.add_event_handler("DELETED", lambda o: seen.put(("DELETED", o.metadata.name)))
+    informer.start()
+    try:
+        body = kubernetes.client.V1ConfigMap(metadata={"name": "followed"}, data={"a": "1"})
+        core.create_namespaced_config_map("default", body)
+        core.delete_namespaced_config_map("followed", "default")
+        events = []
+        while ("DELETED", "followed") not in events:
+            events.append(seen.get(timeout=PATIENCE))
+        assert events.index(("ADDED", "followed")) < events.index(("DELETED", "followed"))
+    finally:
+        informer.stop()

@@ -34,6 +34,7 @@ ENDPOINTS = endpoints.Endpoints(
         secret_key="hush-secret",
         loadbalancer_id="7b4f",
     ),
+    console=endpoints.Console(url="http://127.0.0.1:4"),
     metrics=endpoints.Metrics(url="http://127.0.0.1:20003/metrics"),
     port_map={"80": 8080, "443": 8443},
     pid=1,

@@ -16,9 +16,11 @@ from certferry.cli import (
     alerts,
     audit,
     cert,
+    console,
     demo,
     doctor,
     explain,
+    kubeconfig,
     plan,
     programs,
     rbac,
@@ -42,7 +44,9 @@ controller.command()(release.release)
 app.add_typer(controller, name="controller")
 for command in (store.backup, store.restore, store.rotate_seal_key):
     app.command()(command)
+app.command()(console.console)
 app.command()(rbac.rbac)
+app.command()(kubeconfig.kubeconfig)
 app.command()(why.why)
 app.command()(audit.audit)
 app.add_typer(cert.app, name="cert")

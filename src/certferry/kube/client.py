@@ -133,6 +133,10 @@ class KubeClient:
         except ValueError:
             return None
 
+    async def version(self) -> str:
+        """The server's, like v1.34.1."""
+        return str((await self._call("GET", "/version")).get("gitVersion", ""))
+
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """The object; ``KubeError`` 404 when there is none."""
         return await self._call("GET", kind.path(namespace, name))
@@ -179,10 +183,6 @@ class KubeClient:
         meta = body["metadata"]
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
-
-    async def version(self) -> str:
-        """What the server calls its version, like ``v1.34.1``."""
-        return str((await self._call("GET", "/version")).get("gitVersion") or "")
 
     async def merge(
         self, kind: Kind, name: str, patch: Object, namespace: str | None = None, subresource: str = ""

@@ -36,11 +36,18 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """The web console; the ELB's users log in."""
+
+    url: str
+
+
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file."""
 
     kubeconfig: str
     elb: Elb
+    console: Console
     metrics: Metrics
     port_map: Mapping[str, int]
     """Where ports of the first load balancer really are: {"80": 8080, "443": 8443}."""

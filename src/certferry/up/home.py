@@ -23,6 +23,8 @@ class Home:
         self.envoy = root / "envoy.json"
         self.kubeconfig = root / "kubeconfig"
         self.controller_kubeconfig = root / "kubeconfig-controller"
+        self.edit_kubeconfig = root / "kubeconfig-edit"
+        self.view_kubeconfig = root / "kubeconfig-view"
         self.elb_accounts = root / "elb-credentials.json"
         self.controller_credentials = root / "elb-controller.json"
         self.admin_credentials = root / "elb-admin.json"

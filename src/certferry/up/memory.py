@@ -25,6 +25,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     elb_port: int
     metrics_port: int
     backend_port: int
+    console_port: int = 0
+    """0: not chosen yet."""
     subnet: str
     """Where load balancers get their addresses, like ``127.44.5.0/24``; 127.0.0.1/32: they share one."""
     privileged_shift: int

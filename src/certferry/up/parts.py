@@ -49,6 +49,11 @@ def controller(home: Home, memory: Memory) -> Arguments:
     )
 
 
+def console(home: Home, memory: Memory) -> Arguments:
+    """The web console."""
+    return ("console", "--state", str(home.root), "--listen", _at(memory.console_port))
+
+
 def backend(memory: Memory) -> Arguments:
     """The demo's web server."""
     return ("demo", "backend", "--listen", _at(memory.backend_port))
@@ -57,6 +62,11 @@ def backend(memory: Memory) -> Arguments:
 def elb_url(memory: Memory) -> str:
     """The ELB's origin."""
     return f"http://{_at(memory.elb_port)}"
+
+
+def console_url(memory: Memory) -> str:
+    """The console's origin."""
+    return f"http://{_at(memory.console_port)}"
 
 
 def controller_url(memory: Memory) -> str:
@@ -70,6 +80,7 @@ def ports(memory: Memory) -> dict[str, int]:
         "Kubernetes API": memory.kube_port,
         "ELB API": memory.elb_port,
         "controller's metrics": memory.metrics_port,
+        "console": memory.console_port,
         "demo backend": memory.backend_port,
     }
 

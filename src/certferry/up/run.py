@@ -38,6 +38,8 @@ def run(settings: UpSettings, say: Say, show: Say) -> None:
     try:
         home.endpoints.unlink(missing_ok=True)
         memory = recall(home.memory) or _choose()
+        if not memory.console_port:  # a state from before there was a console
+            memory = msgspec.structs.replace(memory, console_port=addresses.free_ports(1)[0])
         keep(home.memory, memory)
     except OSError as error:
         raise Refused(f"The state directory {home.root} cannot be written: {error.strerror}.") from None
@@ -45,13 +47,14 @@ def run(settings: UpSettings, say: Say, show: Say) -> None:
 
 
 def _choose() -> Memory:
-    kube, elb, metrics, backend = addresses.free_ports(4)
+    kube, elb, metrics, backend, console = addresses.free_ports(5)
     subnet = addresses.free_subnet()
     return Memory(
         kube_port=kube,
         elb_port=elb,
         metrics_port=metrics,
         backend_port=backend,
+        console_port=console,
         subnet=subnet,
         privileged_shift=addresses.privileged_shift(subnet),
     )
@@ -120,6 +123,7 @@ class _System:
         from certferry.up import starting
 
         found = await starting.equip(self._home, self._memory, self._use, demo=self._settings.demo)
+        self._launch("console", parts.console(self._home, self._memory))
         await starting.all_ready(self._memory)
         for child in self._children.values():
             child.settled.set()
@@ -173,7 +177,7 @@ class _System:
         """Controller first, the ELB last: it ends Envoy, so traffic flows as long as anything does."""
         self._endpoints = None  # else the watch would publish it again, with fewer and fewer processes
         self._home.endpoints.unlink(missing_ok=True)
-        for name in ("controller", "kube", "elb", "backend"):
+        for name in ("console", "controller", "kube", "elb", "backend"):
             if name in self._children:
                 await self._children[name].stop()
         for task in self._tasks:

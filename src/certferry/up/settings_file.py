@@ -15,8 +15,19 @@ from certferry.up.parts import CLUSTER
 _HEAD = "# Written by `certferry up` at each start. Your own settings belong into a file for --config.\n"
 
 
-def keep(home: Home, elb_url: str) -> None:
-    """Write the file. Raises OSError."""
+def keep(home: Home, elb_url: str, loadbalancer_id: str) -> None:
+    """Write the file. `loadbalancer_id`: of the default one. Raises OSError."""
     elb = {"url": elb_url, "credentials_file": home.admin_credentials.name}
-    cluster = {"name": CLUSTER, "kubeconfig": home.kubeconfig.name, "elb": elb}
+    roles = {
+        "reader": {"kubeconfig": home.view_kubeconfig.name},
+        "member": {"kubeconfig": home.edit_kubeconfig.name},
+        "admin": {"kubeconfig": home.kubeconfig.name},
+    }
+    cluster = {
+        "name": CLUSTER,
+        "kubeconfig": home.kubeconfig.name,
+        "elb": elb,
+        "default_loadbalancer": loadbalancer_id or None,
+        "roles": roles,
+    }
     write(home.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))

@@ -24,7 +24,8 @@ def block(state: Path, endpoints: Endpoints, address: str, *, demo: bool) -> str
     head = [
         f"Certferry is ready. State: {state}   (Ctrl-C ends everything)",
         f"  Kubernetes  {endpoints.kubeconfig} (kubeconfig)",
-        f"  ELB         {endpoints.elb.url} (user {endpoints.elb.username}; all credentials: endpoints.json there)",
+        f"  Console     {endpoints.console.url} (user {endpoints.elb.username}; password in endpoints.json)",
+        f"  ELB         {endpoints.elb.url} (all credentials: endpoints.json in the state directory)",
     ]
     return "\n".join(head + (_tour(state, endpoints, address) if demo else []))
 

@@ -57,9 +57,9 @@ async def _equip_elb(home: Home, memory: Memory, use: Callable[[str], Awaitable[
     users = accounts.load(home.elb_accounts)
     accounts.hand_over(users.of(users.controller), home.controller_credentials)
     accounts.hand_over(users.of(users.admin), home.admin_credentials)
-    settings_file.keep(home, parts.elb_url(memory))
     admin, known = users.of(users.admin), memory.loadbalancer_id
     loadbalancer = await _through(lambda: first.load_balancer(url, admin, known))
+    settings_file.keep(home, url, loadbalancer.id)
     if loadbalancer.id != memory.loadbalancer_id:
         await use(loadbalancer.id)
     await ready.envoy_runs(home.envoy)
@@ -87,8 +87,9 @@ async def _through(act: Callable[[], Awaitable[T]]) -> T:
 
 
 async def all_ready(memory: Memory) -> None:
-    """Until the controller is, which needs the others."""
+    """Until the controller is, which needs the others, and the console."""
     await ready.answers(f"{parts.controller_url(memory)}/readyz")
+    await ready.answers(f"{parts.console_url(memory)}/healthz")
 
 
 async def page_trouble(home: Home, found: Found) -> str:
@@ -110,6 +111,7 @@ def endpoints_of(home: Home, memory: Memory, found: Found) -> endpoints.Endpoint
             domain=users.domain,
             **admin,
         ),
+        console=endpoints.Console(url=parts.console_url(memory)),
         metrics=endpoints.Metrics(url=f"{parts.controller_url(memory)}/metrics"),
         port_map={str(port): bind_port(found.loadbalancer, port) for port in (80, 443)},
         pid=os.getpid(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from certferry.core.envoy.match import has_cookie
 from certferry.core.envoy.redirects import redirect
 from certferry.core.envoy.stickiness import Stickiness
 from certferry.core.model import Listener, LoadBalancer, Policy
@@ -27,6 +28,13 @@ class Target(msgspec.Struct, frozen=True):
         """All requests to this pool."""
         body = {"cluster": self.pool_id} | _shared(listener, self.sticky.hash_policy())
         return {"route": body} | _per_route(self.sticky.route_filters())
+
+
+class Pinned(NamedTuple):
+    """A further condition on a policy's requests, and what is done with those that fulfil it."""
+
+    condition: dict[str, Any]
+    action: dict[str, Any]
 
 
 def action(
@@ -54,27 +62,45 @@ def action(
             return _UNAVAILABLE
 
 
-def _to_pools(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> dict[str, Any]:
-    shares = [
+def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> list[Pinned]:
+    """Where clients go that stick to one of several pools of `policy`: to the pool that set their cookie."""
+    found = []
+    for target, _ in _shares(policy, targets):
+        sticky = target.sticky.within(policy.id)
+        if sticky.cookie and len(policy.redirect_pools_config or ()) > 1:
+            own = msgspec.structs.replace(target, sticky=sticky)
+            found.append(Pinned(has_cookie(sticky.cookie), own.route(listener)))
+    return found
+
+
+def _shares(policy: Policy, targets: Mapping[str, Target]) -> list[tuple[Target, int]]:
+    """The pools of a policy that take requests, with their weights."""
+    if not policy.redirect_pools_config:
+        single = targets.get(policy.redirect_pool_id or "")
+        return [(single, 1)] if single else []
+    return [
         (targets[share.pool_id], share.weight)
-        for share in policy.redirect_pools_config or ()
+        for share in policy.redirect_pools_config
         if share.weight > 0 and share.pool_id in targets
     ]
-    if not policy.redirect_pools_config and (single := targets.get(policy.redirect_pool_id or "")):
-        shares = [(single, 1)]
+
+
+def _to_pools(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> dict[str, Any]:
+    shares = _shares(policy, targets)
     if not shares:
         return _UNAVAILABLE
     if len(shares) == 1:
         return shares[0][0].route(listener)
     clusters = [
-        {"name": target.pool_id, "weight": weight} | _per_route(target.sticky.route_filters())
+        {"name": target.pool_id, "weight": weight}
+        | _per_route(target.sticky.within(policy.id).route_filters())
         for target, weight in shares
     ]
-    sticky = next((by for target, _ in shares if (by := target.sticky.pool_hash_policy())), [])
+    by_address = next((by for target, _ in shares if (by := target.sticky.hash_policy())), [])
     weighted: dict[str, Any] = {"clusters": clusters}
-    if sticky:  # to a pool first: which member of it is told by a cookie, or by the same hash
+    if by_address:
         weighted["use_hash_policy"] = True
-    return {"route": {"weighted_clusters": weighted} | _shared(listener, sticky)}
+    return {"route": {"weighted_clusters": weighted} | _shared(listener, by_address)}
 
 
 def _per_route(filters: dict[str, Any]) -> dict[str, Any]:

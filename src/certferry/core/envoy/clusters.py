@@ -34,6 +34,8 @@ def cluster(pool_id: str, pool: Pool) -> Message:
         "connect_timeout": "5s",
         "lb_policy": _algorithm(pool),
         "ignore_health_on_host_removal": True,
+        # As the vendor does: where all members fail their check nobody gets the requests (503), rather than all.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         # The vendor has no such limits; Envoy's own (1024) would be met as unexplained 503s.
         "circuit_breakers": {
             "thresholds": [{"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY}]

@@ -66,7 +66,7 @@ def matches(policy: Policy) -> list[Match]:
             case "QUERY_STRING":
                 conditions.setdefault("query_parameters", []).append(_keyed(rule))
             case "COOKIE":
-                conditions.setdefault("headers", []).append(_cookie(rule))
+                conditions.setdefault("headers", []).append(has_cookie(_key(rule), _alternatives(rule)))
             case "SOURCE_IP" if networks := ranges(_values(rule)):
                 client = {"key": CLIENT, "address_match": {"ranges": networks}}
                 conditions.setdefault("filter_state", []).append(client)
@@ -95,14 +95,16 @@ def _path(compare: str, value: str) -> Match:
 
 def _keyed(rule: Rule) -> dict[str, Any]:
     """A header or a query parameter with one of some values, in which * and ? stand for anything."""
-    text = "|".join(_wild(value) for value in _values(rule))
-    return {"name": _key(rule), "string_match": {"safe_regex": {"regex": text}}}
+    return {"name": _key(rule), "string_match": {"safe_regex": {"regex": _alternatives(rule)}}}
 
 
-def _cookie(rule: Rule) -> dict[str, Any]:
-    """A cookie with one of some values, among others in the header."""
-    text = "|".join(_wild(value) for value in _values(rule))
-    pattern = f"(?:.*;\\s*)?{re.escape(_key(rule))}=(?:{text})(?:\\s*;.*)?"
+def _alternatives(rule: Rule) -> str:
+    return "|".join(_wild(value) for value in _values(rule))
+
+
+def has_cookie(name: str, values: str = ".*") -> dict[str, Any]:
+    """A HeaderMatcher for a cookie, among others, whose value fits the expression `values`."""
+    pattern = f"(?:.*;\\s*)?{re.escape(name)}=(?:{values})(?:\\s*;.*)?"
     return {"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from certferry.core.envoy.access import access
-from certferry.core.envoy.actions import Target, action
+from certferry.core.envoy.actions import Pinned, Target, action, pinned
 from certferry.core.envoy.headers import inserted_headers
 from certferry.core.envoy.match import Match, hosts, matches
 from certferry.core.envoy.message import Message, remembered
@@ -30,6 +30,19 @@ class Ruled(NamedTuple):
     hosts: tuple[str, ...]
     matches: tuple[Match, ...]
     action: dict[str, Any]
+    pinned: tuple[Pinned, ...]
+
+    def routes(self, way: Match) -> list[dict[str, Any]]:
+        """The routes for one way to fulfil the policy."""
+        name = {"name": self.policy.id}
+        headers = way.route.get("headers", [])
+        return [
+            *(
+                name | {"match": way.route | {"headers": [*headers, p.condition]}} | p.action
+                for p in self.pinned
+            ),
+            name | {"match": way.route} | self.action,
+        ]
 
 
 @remembered
@@ -67,7 +80,9 @@ def _ruled(
     policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
 ) -> Ruled:
     done = action(policy, listener, loadbalancer, targets)
-    return Ruled(policy, hosts(policy), tuple(matches(policy)), done)
+    return Ruled(
+        policy, hosts(policy), tuple(matches(policy)), done, tuple(pinned(policy, listener, targets))
+    )
 
 
 def _concerning(name: str, ruled: Iterable[Ruled]) -> tuple[tuple[Ruled, str | None], ...]:
@@ -99,7 +114,7 @@ def _virtual_host(
 ) -> Message:
     ways = [(one, host, way) for one, host in concerning for way in one.matches]
     ways.sort(key=lambda w: _precedence(listener, w[0].policy, w[1], w[2]))
-    routes = [{"name": one.policy.id, "match": way.route} | one.action for one, _, way in ways]
+    routes = [route for one, _, way in ways for route in one.routes(way)]
     if fallback is not None:
         routes.append({"name": "default", "match": {"prefix": "/"}} | fallback.route(listener))
     return Message({"name": name, "domains": [name], "routes": routes})

@@ -41,8 +41,13 @@ def usable(certificate: Certificate | None) -> bool:
     return certificate is not None and certificate.chain is not None and certificate.chain.loadable
 
 
+def label(name: str) -> str:
+    """A host name as a place. Places without a dot are ours, so a host without one gets a final dot."""
+    return name if "." in name else f"{name}."
+
+
 def seat(listener_id: str, place: str, number: int = 0) -> str:
-    """The name of a seat. Places without a dot are ours, so a host without one gets a final dot."""
+    """The name of a seat."""
     return f"{listener_id}/{place}/{number}"
 
 
@@ -74,8 +79,8 @@ def _places(
     found = [Place(None, (seat(listener_id, DEFAULT),), (default,))] if default else []
     for name in sorted({*holders, *past}):
         if ids := _holder(name, holders) or ((default,) if default else ()):
-            label = name if "." in name else f"{name}."
-            found.append(Place(name, tuple(seat(listener_id, label, n) for n in range(len(ids))), ids))
+            seats = tuple(seat(listener_id, label(name), n) for n in range(len(ids)))
+            found.append(Place(name, seats, ids))
     return tuple(found)
 
 

@@ -18,7 +18,6 @@ from certferry.core.model import Pool
 
 FILTER: Final = "envoy.filters.http.stateful_session"
 COOKIE: Final = "CERTFERRY_MEMBER"
-_POOL_COOKIE: Final = "CERTFERRY_POOL"
 _FILTER_TYPE: Final = f"{TYPE}envoy.extensions.filters.http.stateful_session.v3."
 _COOKIE_STATE: Final = f"{TYPE}envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
 _BY_ADDRESS: Final = {"connection_properties": {"source_ip": True}}
@@ -37,13 +36,11 @@ class Stickiness(msgspec.Struct, frozen=True):
         """For a pool that is shared out by hash."""
         return [_BY_ADDRESS] if self.address else []
 
-    def pool_hash_policy(self) -> list[dict[str, Any]]:
-        """What a client sticks to one of several pools by."""
-        if self.address:
-            return [_BY_ADDRESS]
-        if self.cookie:
-            return [{"cookie": {"name": _POOL_COOKIE, "ttl": f"{self.seconds}s", "path": "/"}}]
-        return []
+    def within(self, policy_id: str) -> Stickiness:
+        """The same among the pools of one policy: its cookie says nothing about other routes."""
+        if not self.cookie:
+            return self
+        return msgspec.structs.replace(self, cookie=f"{self.cookie}_{_mark(policy_id)}")
 
     def route_filters(self) -> dict[str, Any]:
         """The per-route filter configuration; {} without a cookie."""
@@ -71,11 +68,14 @@ def stickiness(pool: Pool) -> Stickiness:
     if kept.type not in {"HTTP_COOKIE", "APP_COOKIE"}:
         return Stickiness(address=True)
     # A name for each pool: behind one host there may be several, by path.
-    mark = hashlib.sha256(pool.id.encode()).hexdigest()[:8]
     seconds = 60 * (kept.persistence_timeout or 1440) if kept.type == "HTTP_COOKIE" else 0
-    return Stickiness(f"{COOKIE}_{mark}", seconds)
+    return Stickiness(f"{COOKIE}_{_mark(pool.id)}", seconds)
 
 
 def unstuck() -> dict[str, Any]:
     """The filter in a filter chain: it does nothing until a route says so."""
     return {"name": FILTER, "typed_config": {"@type": f"{_FILTER_TYPE}StatefulSession"}}
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -33,6 +33,7 @@ def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:
         *("--concurrency", str(options.concurrency)),
         *("--drain-time-s", str(options.drain_seconds)),
         *("--log-level", options.log_level),
+        *("--file-flush-interval-msec", "500"),
         "--disable-hot-restart",
     ]
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
+
+from certferry.elb.plane.sittings import Sitting
+
+_UNREAD: Final = 20_000
+"""Sittings kept while nobody asks for them: more than a renewal of everything makes in a second."""
 
 
 def _now() -> datetime:
@@ -35,6 +42,8 @@ class Ledger:
         self.seats: dict[str, SeatStatus] = {}
         self.refusals: dict[tuple[str, str], str] = {}
         self._refused: dict[str, tuple[str, int]] = {}
+        self._fingerprints: dict[str, tuple[str, str, float]] = {}
+        self._sittings: deque[Sitting] = deque(maxlen=_UNREAD)
 
     def retries(self, seat: str, digest: str) -> int:
         """A number that differs whenever Envoy may have refused exactly this on `seat` before.
@@ -49,8 +58,14 @@ class Ledger:
         refused, times = self._refused.get(seat, ("", 0))
         return times if refused == digest else 0
 
-    def sent(self, seat: str, digest: str) -> None:
-        """`digest` is on its way to `seat`."""
+    def sittings(self) -> Iterator[Sitting]:
+        """What sits where since when, as far as it was not told yet."""
+        while self._sittings:
+            yield self._sittings.popleft()
+
+    def sent(self, seat: str, digest: str, fingerprint: str = "") -> None:
+        """`digest` (of the chain whose leaf has `fingerprint`) is on its way to `seat`."""
+        self._fingerprints[seat] = (digest, fingerprint, self._clock().timestamp())
         before = self.seats.get(seat)
         accepted = before.accepted if before else None
         error = before.error if before and before.digest == digest else ""
@@ -62,8 +77,15 @@ class Ledger:
         for seat, digest in versions.items():
             self.seats.setdefault(seat, SeatStatus(digest=digest, accepted=digest))
 
+    def sits(self, seat: str, fingerprint: str) -> None:
+        """Envoy has had it since before we met."""
+        self._sittings.append(Sitting(seat, fingerprint, 0.0, 0.0))
+
     def accepted(self, seat: str, digest: str) -> None:
         """Envoy took it."""
+        of, fingerprint, at = self._fingerprints.get(seat, ("", "", 0.0))
+        if of == digest and fingerprint:
+            self._sittings.append(Sitting(seat, fingerprint, at, self._clock().timestamp()))
         before = self.seats.get(seat)
         if before is not None:
             newest = before.digest == digest
@@ -86,6 +108,7 @@ class Ledger:
         """The seat is no more."""
         self.seats.pop(seat, None)
         self._refused.pop(seat, None)
+        self._fingerprints.pop(seat, None)
 
     def _say(self, seat: str, digest: str, accepted: str | None, error: str) -> None:
         self.seats[seat] = SeatStatus(digest=digest, accepted=accepted, error=error, since=self._clock())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.core.envoy import Options
+from certferry.elb.plane.access import AccessLog
 from certferry.elb.plane.envoy import EnvoySupervisor
 from certferry.elb.plane.members import MemberHealth
 from certferry.elb.plane.publication import Publication
@@ -35,6 +36,9 @@ async def data_plane(
         await envoy.start()
         health = MemberHealth(envoy.admin)
         await stack.enter_async_context(_beside(health.follow(publications)))
+        if options.access_log:
+            log = AccessLog(state, envoy.admin, lambda: ads.ledger().sittings(), options.access_log_bytes)
+            await stack.enter_async_context(_beside(log.follow()))
         yield lambda: _report(ads, envoy, health)
 
 

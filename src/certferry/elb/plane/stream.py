@@ -61,12 +61,18 @@ class Stream:
     async def receive(self, requests: AsyncIterator[Any]) -> None:
         """Takes requests and answers until the stream ends."""
         async for request in requests:
-            if request.type_url == SECRETS:
-                self._ledger.reported(request.initial_resource_versions)
+            if request.type_url == SECRETS and request.initial_resource_versions:
+                self._reported(request.initial_resource_versions)
             subscription = self._subscriptions.setdefault(request.type_url, Subscription())
             if (answer := subscription.request(request)) is not None:
                 self._take(request.type_url, answer)
             self._wake.set()
+
+    def _reported(self, versions: Mapping[str, str]) -> None:
+        self._ledger.reported(versions)
+        for seat, held in self._worlds.value.snapshot.secrets.items():
+            if versions.get(seat) == held.version:
+                self._ledger.sits(seat, held.chain.fingerprint)
 
     async def follow(self) -> None:
         """Wakes at every new world, for ever."""
@@ -114,7 +120,7 @@ class Stream:
             if alone and resources:
                 continue
             self._alone.discard(name)
-            self._ledger.sent(name, held.version)
+            self._ledger.sent(name, held.version, held.chain.fingerprint)
             resources.append(secret(held, key, self._ledger.retries(name, held.version)))
             if alone or len(resources) == _BATCH[SECRETS]:
                 break

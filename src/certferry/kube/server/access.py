@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,14 @@ import msgspec
 import yaml
 
 from certferry.kube.server.auth import ROLES, User
-from certferry.kube.server.tls import Files, write_private
+from certferry.kube.server.tls import Files, client, write_private
 
-KUBECONFIGS: Final = {"admin": "kubeconfig", "controller": "kubeconfig-controller", "view": "kubeconfig-view"}
+KUBECONFIGS: Final = {
+    "admin": "kubeconfig",
+    "controller": "kubeconfig-controller",
+    "edit": "kubeconfig-edit",
+    "view": "kubeconfig-view",
+}
 """File names in the state directory, by role."""
 
 
@@ -38,20 +44,35 @@ def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str,
     """The kubeconfigs for `server` (its URL), rewritten only when something in them changed."""
     ca = base64.b64encode(files.ca.read_bytes()).decode()
     for role, name in KUBECONFIGS.items():
-        content = yaml.safe_dump(_kubeconfig(server, ca, role, by_role[role]), sort_keys=False).encode()
+        credentials = {"token": by_role[role]}
+        content = yaml.safe_dump(_kubeconfig(server, ca, role, credentials), sort_keys=False).encode()
         path = state / name
         if not path.exists() or path.read_bytes() != content:
             write_private(path, content)
 
 
-def _kubeconfig(server: str, ca: str, role: str, token: str) -> dict[str, object]:
+def certificate_kubeconfig(state: Path, name: str, role: str, now: datetime) -> str:
+    """A kubeconfig with a client certificate for `name`. Raises ``FileNotFoundError`` where no server was yet."""
+    files = Files(state / "kube")
+    known = yaml.safe_load((state / KUBECONFIGS["admin"]).read_text())
+    server = known["clusters"][0]["cluster"]["server"]
+    certificate, key = client(files, name, role, now)
+    credentials = {
+        "client-certificate-data": base64.b64encode(certificate).decode(),
+        "client-key-data": base64.b64encode(key).decode(),
+    }
+    ca = base64.b64encode(files.ca.read_bytes()).decode()
+    return yaml.safe_dump(_kubeconfig(server, ca, name, credentials), sort_keys=False)
+
+
+def _kubeconfig(server: str, ca: str, user: str, credentials: dict[str, str]) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "certferry", "cluster": {"server": server, "certificate-authority-data": ca}}],
-        "users": [{"name": role, "user": {"token": token}}],
+        "users": [{"name": user, "user": credentials}],
         "contexts": [
-            {"name": "certferry", "context": {"cluster": "certferry", "user": role, "namespace": "default"}}
+            {"name": "certferry", "context": {"cluster": "certferry", "user": user, "namespace": "default"}}
         ],
         "current-context": "certferry",
     }

@@ -101,6 +101,14 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
         Rule(frozenset({"patch", "update"}), frozenset({"ingresses", "ingresses/status", "services/status"})),
         _REVIEWS,
     ),
+    "edit": (
+        Rule(READ, _OPEN | _STORED | _STATUSES | {"secrets"}),
+        Rule(
+            frozenset({"create", "delete", "deletecollection", "patch", "update"}),
+            frozenset({"configmaps", "endpointslices", "ingresses", "secrets", "services"}),
+        ),
+        _REVIEWS,
+    ),
     "view": (Rule(READ, _OPEN | _STORED | _STATUSES), _REVIEWS),
 }
 """What each role may do. The controller reads Secrets and never writes one."""

@@ -1,0 +1,34 @@
+"""``certferry kubeconfig``: a kubeconfig for one person, with a client certificate in place of a token."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from certferry.cli.options import State
+from certferry.settings import Refused, state_default
+
+
+def kubeconfig(
+    user: Annotated[str, typer.Option(help="The name that the API server knows them by.")],
+    role: Annotated[str, typer.Option(help="admin, controller, or view (everything but Secrets).")] = "view",
+    state: State = None,
+) -> None:
+    """Print a kubeconfig for the embedded Kubernetes API, with a client certificate for 90 days."""
+    from certferry.kube.server import access
+    from certferry.kube.server.auth import ROLES
+
+    if role not in ROLES:
+        raise Refused(f"There is no --role {role}: choose one of {', '.join(ROLES)}.")
+    home = (state or state_default(os.environ)).expanduser()
+    try:
+        made = access.certificate_kubeconfig(home, user, role, datetime.now(UTC))
+    except FileNotFoundError as missing:
+        raise Refused(
+            f"There is no embedded Kubernetes API in {home} ({missing.filename} is missing): "
+            "start `certferry up` or `certferry kube` there first, or name another --state."
+        ) from None
+    typer.echo(made, nl=False)

@@ -1,0 +1,121 @@
+"""What an ELB has, as one person may see it, kept current for the pages while they look.
+
+One feed per session and ELB, with that person's token. It follows the ELB's event stream where there
+is one, and looks every few seconds where there is none (a vendor's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from certferry.core.model import State
+from certferry.elb import extensions
+from certferry.elb.client import CERTIFICATES, ElbClient, ElbError
+from certferry.latest import Latest
+
+LOOK: Final = 3.0
+"""Seconds between two looks at an ELB without events."""
+SURE: Final = 30.0
+"""The same for one with events: they might get lost."""
+BREATH: Final = 0.05
+"""Seconds in which events are collected."""
+RETRY: Final = 1.0
+
+
+class Extra(msgspec.Struct, frozen=True, kw_only=True):
+    """What our ELB says of a certificate beside the model."""
+
+    versions: int = 0
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What people want to know of a certificate, and the controller does not."""
+
+    id: str
+    created_at: str | None = None
+    updated_at: str | None = None
+    certferry: Extra | None = None
+
+
+class ElbFeed:
+    """One ELB through one token; `run` keeps it current."""
+
+    def __init__(self, client: ElbClient) -> None:
+        self.client = client
+        self.changed: Latest[int] = Latest(0)
+        self.state = State()
+        self.facts: Mapping[str, Facts] = {}
+        self.extensions: frozenset[str] = frozenset()
+        self.ready = False
+        self.trouble: str | None = None
+        self.refused = False
+        """Whether the token is not valid any more."""
+        self._asked = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Keep it current until cancelled, or until the token ends."""
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self._follow())
+            while not self.refused:
+                with contextlib.suppress(ElbError):
+                    await self.refresh()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SURE if "events" in self.extensions else LOOK):
+                        await self._asked.wait()
+                await asyncio.sleep(BREATH)
+                self._asked.clear()
+            following.cancel()
+
+    async def refresh(self) -> State:
+        """Look now. Raises ``ElbError``."""
+        async with self._turn:
+            try:
+                if not self.ready:
+                    self.extensions = await extensions.available(self.client)
+                state = await self.client.observe()
+                facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, Facts)}
+            except ElbError as error:
+                self.refused = error.status == 401
+                self._told(str(error))
+                raise
+            news = not self.ready or state != self.state or facts != self.facts
+            self.state, self.facts, self.ready = state, facts, True
+            self._told(None, news=news)
+            return state
+
+    async def until_ready(self, seconds: float) -> bool:
+        """Whether it is ready within `seconds`; ends early when it cannot be."""
+        sequence = -1
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.ready and self.trouble is None:
+                    sequence, _ = await self.changed.after(sequence)
+        except TimeoutError:
+            return False
+        return self.ready
+
+    def _told(self, trouble: str | None, *, news: bool = False) -> None:
+        if news or trouble != self.trouble:
+            self.trouble = trouble
+            self.changed.set(self.changed.value + 1)
+
+    async def _follow(self) -> None:
+        since: int | None = None
+        while True:
+            if "events" in self.extensions:
+                try:
+                    async for record in extensions.events(self.client, since):
+                        since = record.sequence
+                        self._asked.set()
+                except extensions.Gap as gap:
+                    since = gap.sequence
+                    self._asked.set()
+                except ElbError:
+                    pass
+            await asyncio.sleep(RETRY)

@@ -1,0 +1,22 @@
+"""What a page module tells ``app`` of each of its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.responses import Response
+
+from certferry.console.visit import Visit
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+class Page(NamedTuple):
+    """A path, who shows it, who takes its form, and the least role for each."""
+
+    path: str
+    show: Handler | None
+    act: Handler | None = None
+    sees: str = "reader"
+    acts: str = "member"

@@ -1,0 +1,80 @@
+"""ConfigMaps and Secrets > Secrets: the list. It leads to everything that can be done with one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console.desk import Desk
+from certferry.console.routes import Page
+from certferry.console.secret_state import state
+from certferry.console.tables import Column, Listing
+from certferry.console.things import SecretThing
+from certferry.console.visit import Visit
+from certferry.console.words import Pill
+from certferry.core.objects import Name
+from certferry.core.pem import Chain
+from certferry.core.usage import Use
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One Secret."""
+
+    thing: SecretThing
+    chain: Chain | None
+    uses: tuple[Use, ...]
+    ingresses: tuple[Name, ...]
+
+    @property
+    def text(self) -> str:
+        """What is searched: name, type, domains, hosts and Ingresses."""
+        names = self.chain.names if self.chain else ()
+        hosts = (h for use in self.uses for h in use.hosts)
+        return " ".join((str(self.thing.name), self.thing.type, *names, *hosts, *map(str, self.ingresses)))
+
+
+COLUMNS: Final = (
+    Column("name", "Secret Name", lambda r: (r.thing.name.name, r.thing.name.namespace)),
+    Column("type", "Secret Type", lambda r: r.thing.type),
+    Column("domains", "Domains", lambda r: r.chain.names if r.chain else ("~",)),
+    Column("expires", "Expires", lambda r: r.chain.not_after if r.chain else _NEVER),
+    Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",)),
+    Column("served", "Status", None),
+    Column("created", "Created", lambda r: r.thing.created),
+    Column("operation", "Operation", None),
+)
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/secrets."""
+    desk = await visit.desk()
+    if not desk.may("member"):
+        return visit.render("secrets_hidden.html", desk=desk)
+    listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
+    states: dict[Name, Pill | None] = {
+        row.thing.name: state(desk, row.thing, row.uses) for row in listing.rows
+    }
+    return visit.render("secrets.html", desk=desk, listing=listing, states=states, live=f"/live/{desk.name}")
+
+
+def rows(desk: Desk, namespace: str) -> list[Row]:
+    """Every Secret of `namespace` ("": of all), by name."""
+    derived = desk.derived
+    return [
+        Row(
+            thing=thing,
+            chain=thing.secret.chain,
+            uses=derived.by_secret.get(name, ()),
+            ingresses=derived.referring.get(name, ()),
+        )
+        for name, thing in sorted(desk.kube.secrets.items())
+        if not namespace or name.namespace == namespace
+    ]
+
+
+PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/secrets", show),)

@@ -1,0 +1,48 @@
+"""How a Secret with a certificate stands: whether clients are shown what is in it, and if not, why.
+
+Lists and the Secret's own pages say it in the same words.
+"""
+
+from __future__ import annotations
+
+from certferry.console.desk import Desk
+from certferry.console.things import SecretThing
+from certferry.console.words import Pill
+from certferry.core.objects import TLS_TYPES
+from certferry.core.usage import Use
+
+
+def state(desk: Desk, thing: SecretThing, uses: tuple[Use, ...]) -> Pill | None:
+    """None for a Secret that holds no certificate by its type."""
+    if thing.type not in TLS_TYPES:
+        return None
+    if thing.secret.chain is None:
+        return Pill("bad", "Cannot be used", thing.secret.flaw.sentence if thing.secret.flaw else "")
+    if objection := _objection(desk, thing):
+        return Pill("bad", "Not accepted", objection)
+    if not uses:
+        if desk.derived.referring.get(thing.name):
+            return Pill(
+                "idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer."
+            )
+        return Pill("idle", "Not in use", "No Ingress names it.")
+    if any(use.chain is None or use.chain.digest != thing.secret.chain.digest for use in uses):
+        return Pill("busy", "On its way", "The load balancer has other content still.")
+    return served(desk, uses)
+
+
+def served(desk: Desk, uses: tuple[Use, ...]) -> Pill:
+    """Whether the listeners of `uses` show what the ELB has for them."""
+    seen = [desk.served(use) for use in uses]
+    if False in seen:
+        return Pill("bad", "Not served", "A handshake with a listener shows another certificate.")
+    if None in seen:
+        return Pill("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
+    return Pill("good", "Served", "A handshake with each listener shows it.")
+
+
+def _objection(desk: Desk, thing: SecretThing) -> str:
+    problems = desk.derived.problems.get(("Secret", thing.name), ())
+    return next(
+        (p.sentence for p in problems if "not taken" in p.sentence or "not accepted" in p.sentence), ""
+    )

@@ -1,0 +1,150 @@
+"""ConfigMaps and Secrets > Secrets > Update: procedure 1, with checks while one types.
+
+OK writes the Secret and leads to the rotation's page. A private key goes from the form to the
+Kubernetes API and nowhere else; none is ever put into a page.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from certferry.console.checking import CERTIFICATE, KEY, Judgement, Place, judge
+from certferry.console.desk import Derived, Desk
+from certferry.console.rotations import Rotation
+from certferry.console.routes import Page
+from certferry.console.stops import Refusal, missing
+from certferry.console.things import SecretThing
+from certferry.console.visit import FormFields, Visit, path, refuse
+from certferry.core import usage
+from certferry.core.objects import TLS_TYPES, Name
+from certferry.kube.client import SECRET, KubeError
+
+PUBLIC: Final = ("tls.crt", "ca.crt")
+"""Values of a Secret that are no secret."""
+
+
+async def show(visit: Visit) -> Response:
+    """GET …/update."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    present = await desk.kube.client.get(SECRET, thing.name.name, thing.name.namespace)
+    return visit.render(
+        "secret_update.html",
+        desk=desk,
+        thing=thing,
+        tls=thing.type in TLS_TYPES,
+        version=present["metadata"].get("resourceVersion", ""),
+        touched=usage.touched_by(desk.derived.uses, thing.name),
+        place=place_of(desk, thing),
+    )
+
+
+async def check(visit: Visit) -> Response:
+    """POST …/check: what is to be said of the certificate so far."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    form, place = await visit.form(), place_of(desk, thing)
+    judged = judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
+    return visit.render("checks.html", desk=desk, judged=judged, place=place, form=form)
+
+
+async def save(visit: Visit) -> Response:
+    """POST …/update."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    form = await visit.form()
+    if thing.type not in TLS_TYPES:
+        return await _save_values(visit, desk, thing, form)
+    judged = _judged(desk, thing, form)
+    data = {"tls.crt": _base64(form.text(CERTIFICATE))}
+    if form.text(KEY):
+        data["tls.key"] = _base64(form.text(KEY))
+    await write(desk, thing, {"data": data}, form.text("version"))
+    said = f"Secret {thing.name} is updated."
+    if not desk.derived.referring.get(thing.name):
+        return visit.go(_list(desk, thing), f"{said} No Ingress names it.")
+    assert judged.chain
+    rotation = Rotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
+    name, digest = thing.name, judged.chain.digest
+
+    def objection(derived: Derived) -> str:
+        secret = derived.view.secrets.get(name)
+        if secret is None or secret.chain is None or secret.chain.digest != digest:
+            return ""
+        problems = derived.problems.get(("Secret", name), ())
+        return next((p.sentence for p in problems if "not taken" in p.sentence), "")
+
+    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_secret.get(name, ()), objection)
+    return visit.go(path("clusters", desk.name, "rotations", rotation.id), said)
+
+
+def found(visit: Visit, desk: Desk) -> SecretThing:
+    """The Secret in the path. Raises ``Stop``."""
+    name = Name(visit.part("namespace"), visit.part("name"))
+    thing = desk.kube.secrets.get(name)
+    if thing is None:
+        raise missing(f"Secret {name}", (path("clusters", desk.name, "secrets"), "Secrets"))
+    return thing
+
+
+def place_of(desk: Desk, thing: SecretThing) -> Place:
+    """What a new certificate of the Secret has to do."""
+    derived = desk.derived
+    follow = derived.translation.follows.get(thing.uid)
+    uses = derived.by_secret.get(thing.name, ())
+    return Place(
+        present=thing.secret.chain,
+        serving=next((use.chain for use in uses if use.chain), None),
+        hosts=follow.depend if follow else (),
+    )
+
+
+async def write(desk: Desk, thing: SecretThing, patch: dict[str, Any], version: str) -> None:
+    """Merge `patch` into the Secret as it was at `version`. Raises ``Refusal`` when it changed since."""
+    if version:
+        patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
+    try:
+        async with desk.writing() as kube:
+            await kube.merge(SECRET, thing.name.name, patch, thing.name.namespace)
+    except KubeError as error:
+        if error.status == 409:
+            raise Refusal(
+                {"": "Somebody changed this Secret meanwhile. Close this dialog and open it again."}, 409
+            ) from None
+        raise
+
+
+def _judged(desk: Desk, thing: SecretThing, form: FormFields) -> Judgement:
+    judged = judge(form.text(CERTIFICATE), form.text(KEY), place_of(desk, thing), datetime.now(UTC))
+    refuse(judged.errors)
+    return judged
+
+
+async def _save_values(visit: Visit, desk: Desk, thing: SecretThing, form: FormFields) -> Response:
+    known = {key for key, _ in thing.data}
+    given = {k: v for k, v in zip(form.all("key"), form.all("value"), strict=False) if k and v}
+    if unknown := sorted(given.keys() - known):
+        raise Refusal({"value": f"There is no value {unknown[0]}."})
+    if given:
+        data = {key: _base64(value) for key, value in given.items()}
+        await write(desk, thing, {"data": data}, form.text("version"))
+    return visit.go(_list(desk, thing), f"Secret {thing.name} is updated.")
+
+
+def _list(desk: Desk, thing: SecretThing) -> str:
+    return f"{path('clusters', desk.name, 'secrets')}?namespace={thing.name.namespace}"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode((text.rstrip("\n") + "\n").encode()).decode()
+
+
+_ONE: Final = "/clusters/{cluster}/secrets/{namespace}/{name}"
+PAGES: Final[tuple[Page, ...]] = (
+    Page(f"{_ONE}/update", show, save, sees="member"),
+    Page(f"{_ONE}/check", None, check),
+)

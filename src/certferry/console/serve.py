@@ -1,0 +1,77 @@
+"""``certferry console``: the application behind uvicorn, until SIGTERM.
+
+Plain HTTP is for loopback alone: a session's cookie and private keys travel here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import Final
+
+import structlog
+import uvicorn
+
+from certferry.console.app import Console, application
+from certferry.fleet import Fleet
+from certferry.settings import ConsoleSettings, Refused, host_port
+
+GRACE: Final = 2
+"""Seconds for requests under way; event streams would otherwise never end."""
+_log = structlog.get_logger()
+
+
+async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``Refused``, OSError."""
+    check(settings)
+    with _listen(settings.listen) as listening:
+        port = listening.getsockname()[1]
+        console = Console(fleet, settings, f"certferry-{port}")
+        config = uvicorn.Config(
+            application(console),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+        )
+        scheme = "https" if console.tls else "http"
+        _log.info("console listens", url=f"{scheme}://{settings.listen.rpartition(':')[0]}:{port}/")
+        await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def check(settings: ConsoleSettings) -> None:
+    """Raises ``Refused`` for plain HTTP beyond loopback, and for half a TLS setting."""
+    host, _ = host_port(settings.listen)
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise Refused("The console needs both tls_certificate and tls_key, or neither.")
+    for file in (settings.tls_certificate, settings.tls_key):
+        if file is not None and not os.access(file, os.R_OK):
+            raise Refused(f"The console's TLS file {file} cannot be read.")
+    if settings.tls_certificate is None and not _loopback(host):
+        raise Refused(
+            f"The console does not listen on {host} without TLS, for passwords and keys travel to it: "
+            "set console.tls_certificate and console.tls_key, or listen on 127.0.0.1."
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(listen: str) -> socket.socket:
+    host, port = host_port(listen)
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except OSError:
+        found.close()
+        raise
+    return found

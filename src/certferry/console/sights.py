@@ -1,0 +1,166 @@
+"""What clients are really shown, seen by the console itself: TLS handshakes with listeners.
+
+Pages ask for what they show; a look is made in the background, at most a few at a time, and the page
+is told when it came. Nothing is verified: the question is what is served, not whether it is good.
+Only addresses of load balancers that the ELB names are asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from certferry.core.model import LoadBalancer, State, bind_port
+from certferry.core.usage import Place, Use
+from certferry.latest import Latest
+
+FRESH: Final = 10.0
+"""Seconds after which a look is made again."""
+ONE_HANDSHAKE: Final = 3.0
+PARALLEL: Final = 6
+KEPT: Final = 20_000
+PER_USE: Final = 3
+"""Hosts that are looked at per certificate and listener."""
+
+
+class Target(NamedTuple):
+    """Address and port as they are really bound, and the name to ask for ("" for none)."""
+
+    address: str
+    port: int
+    host: str
+
+
+class Sight(NamedTuple):
+    """What was seen, when: a fingerprint, or why there is none."""
+
+    at: float
+    fingerprint: str
+    trouble: str
+
+
+class Sights:
+    """What was seen last, by target."""
+
+    def __init__(self) -> None:
+        self.changed: Latest[int] = Latest(0)
+        self._seen: dict[Target, Sight] = {}
+        self._tasks: dict[Target, asyncio.Task[None]] = {}
+        self._turn = asyncio.Semaphore(PARALLEL)
+
+    def known(self, target: Target) -> Sight | None:
+        """What was seen last, however long ago."""
+        return self._seen.get(target)
+
+    def want(self, targets: Iterable[Target]) -> None:
+        """Look at those that were not looked at lately."""
+        now = time.monotonic()
+        for target in targets:
+            seen = self._seen.get(target)
+            if target not in self._tasks and (seen is None or now - seen.at > FRESH):
+                task = asyncio.get_running_loop().create_task(self._look(target))
+                self._tasks[target] = task
+                task.add_done_callback(functools.partial(self._looked, target))
+
+    def forget(self, targets: Iterable[Target]) -> None:
+        """What was seen there may have changed."""
+        for target in targets:
+            self._seen.pop(target, None)
+
+    async def close(self) -> None:
+        """End the looks under way."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def look(self, target: Target) -> Sight:
+        """Look now."""
+        async with self._turn:
+            sight = await handshake(target)
+        before = self._seen.pop(target, None)
+        self._seen[target] = sight
+        if len(self._seen) > KEPT:
+            del self._seen[next(iter(self._seen))]
+        if before is None or before[1:] != sight[1:]:
+            self.changed.set(self.changed.value + 1)
+        return sight
+
+    async def _look(self, target: Target) -> None:
+        await self.look(target)
+
+    def _looked(self, target: Target, _: asyncio.Task[None]) -> None:
+        self._tasks.pop(target, None)
+
+
+def targets(use: Use, state: State) -> list[Target]:
+    """Where to look for `use`, the first few of its hosts."""
+    balancer = state.loadbalancers.get(use.loadbalancer)
+    if balancer is None or not balancer.vip_address:
+        return []
+    return [target(balancer, use.port, host) for host in hosts_of(use)[:PER_USE]]
+
+
+def hosts_of(use: Use) -> tuple[str, ...]:
+    """The names to ask for to be shown the certificate of `use`."""
+    return use.hosts or use.names or ("",)
+
+
+def target(balancer: LoadBalancer, port: int, host: str) -> Target:
+    """Where `port` of `balancer` is reached."""
+    return Target(balancer.vip_address or "", bind_port(balancer, port), host)
+
+
+def shown(sights: Sights, uses: Iterable[Use], state: State) -> Mapping[Place, str]:
+    """What is known of the hosts of `uses`, as ``core.usage`` takes it."""
+    found: dict[Place, str] = {}
+    for use in uses:
+        balancer = state.loadbalancers.get(use.loadbalancer)
+        for host in hosts_of(use)[:PER_USE] if balancer else ():
+            assert balancer
+            sight = sights.known(target(balancer, use.port, host))
+            if sight and sight.fingerprint:
+                found[use.loadbalancer, use.port, host] = sight.fingerprint
+    return found
+
+
+async def handshake(target: Target) -> Sight:
+    """One look."""
+    at, fingerprint, trouble = time.monotonic(), "", ""
+    try:
+        async with asyncio.timeout(ONE_HANDSHAKE):
+            fingerprint = await _fingerprint(target)
+    except TimeoutError:
+        trouble = "no answer in time"
+    except ssl.SSLError as error:
+        trouble = f"the TLS handshake failed ({error.reason or 'no reason given'})"
+    except (OSError, UnicodeError) as error:
+        trouble = getattr(error, "strerror", None) or type(error).__name__
+    return Sight(at, fingerprint, trouble)
+
+
+async def _fingerprint(target: Target) -> str:
+    # a wildcard is asked for by a name that it covers
+    name = f"certferry-probe{target.host[1:]}" if target.host.startswith("*.") else target.host
+    _, writer = await asyncio.open_connection(
+        target.address, target.port, ssl=_context(), server_hostname=name
+    )
+    try:
+        leaf = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    finally:
+        writer.transport.abort()  # nobody waits for a close_notify
+    if leaf is None:
+        raise ssl.SSLError("the listener showed no certificate")
+    return hashlib.sha256(leaf).hexdigest()
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

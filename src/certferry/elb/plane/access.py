@@ -1,0 +1,154 @@
+"""The access log: Envoy's raw lines, and to each the fingerprint of the certificate that was shown.
+
+Run by the ELB's program beside our Envoy. While no ELB runs, Envoy goes on writing, and the next one
+catches up: a line is lost never, and written twice only if the power goes in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+import structlog
+
+from certferry.core.envoy.access_log import CONNECTED, FILE, PLACE, STARTED
+from certferry.core.envoy.listeners import PLAIN
+from certferry.core.envoy.seats import DEFAULT, label, seat
+from certferry.elb.plane.admin import Admin, Unanswered
+from certferry.elb.plane.sittings import Sitting, Sittings
+
+_log = structlog.get_logger(__name__)
+_PERIOD: Final = 0.5
+_SLICE: Final = 32 << 10
+"""Bytes of raw lines between two looks at what else there is to do."""
+_RAW_LIMIT: Final = 8 << 20
+_LINGER: Final = 3.0
+"""Seconds after which Envoy writes no more to a file that it was told to leave."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Up to where the raw file was read."""
+
+    inode: int
+    offset: int
+
+
+class AccessLog:
+    """Reads ``access.raw`` and writes ``access.log``, both in `directory`."""
+
+    def __init__(
+        self, directory: Path, admin: Admin, fresh: Callable[[], Iterable[Sitting]], limit: int
+    ) -> None:
+        self._raw = directory / FILE
+        self._file = directory / "access.log"
+        self._mark = directory / "access.mark"
+        self._admin, self._fresh, self._limit = admin, fresh, limit
+        self._sittings = Sittings(directory / "access.seats")
+
+    async def follow(self) -> None:
+        """For ever; trouble with the disk is said and tried again."""
+        while True:
+            try:
+                await self._read_on()
+            except OSError as error:
+                _log.error("access_log_failed", problem=str(error), file=str(self._file))
+                await asyncio.sleep(10 * _PERIOD)
+            await asyncio.sleep(_PERIOD)
+
+    async def _read_on(self) -> None:
+        """All that there is now; then a file that has grown long is begun anew."""
+        self._sittings.add(self._fresh())
+        try:
+            raw = self._raw.open("rb")
+        except FileNotFoundError:
+            return
+        with raw:
+            raw.seek(self._offset(raw))
+            await self._drain(raw)
+            if raw.tell() > _RAW_LIMIT:
+                await self._begin_anew(raw)
+
+    def _offset(self, raw: BinaryIO) -> int:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            mark = msgspec.json.decode(self._mark.read_bytes(), type=Mark)
+            facts = os.fstat(raw.fileno())
+            if mark.inode == facts.st_ino and mark.offset <= facts.st_size:
+                return mark.offset
+        return 0
+
+    async def _drain(self, raw: BinaryIO) -> None:
+        while lines := _whole_lines(raw):
+            self._sittings.add(self._fresh())
+            self._write(b"".join(self._told(line) for line in lines))
+            self._mark.write_bytes(msgspec.json.encode(Mark(os.fstat(raw.fileno()).st_ino, raw.tell())))
+            await asyncio.sleep(0)
+
+    async def _begin_anew(self, raw: BinaryIO) -> None:
+        """Envoy is told to write to a new file; what it still writes to this one is read to its end."""
+        self._raw.unlink()
+        try:
+            await self._admin.ask("/reopen_logs", "POST")
+        except Unanswered:
+            return
+        await asyncio.sleep(_LINGER)
+        await self._drain(raw)
+
+    def _write(self, lines: bytes) -> None:
+        if self._file.exists() and self._file.stat().st_size > self._limit:
+            self._file.replace(self._file.with_suffix(".log.1"))
+        with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+            file.write(lines)
+
+    def _told(self, line: bytes) -> bytes:
+        try:
+            raw = msgspec.json.decode(line, type=dict[str, Any])
+            return msgspec.json.encode(self._line(raw)) + b"\n"
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError):
+            return line  # better as it is than not at all
+
+    def _line(self, raw: dict[str, Any]) -> dict[str, Any]:
+        started = float(raw.pop(STARTED))
+        waited, place = raw.pop(CONNECTED, None), raw.pop(PLACE, None)
+        told: dict[str, Any] = {"time": _instant(started)}
+        told |= {name: value for name, value in raw.items() if value is not None}
+        if place in (None, PLAIN) or waited is None:
+            return told
+        first, *others = (*self._shown(raw, place, started - int(waited) / 1e6), "")
+        told["certificate_sha256"] = first or None
+        if others[:-1]:
+            told["certificate_sha256_or"] = others[:-1]
+        return told
+
+    def _shown(self, raw: dict[str, Any], place: str, connected: float) -> list[str]:
+        """Likeliest first. A place may have two seats: ECDSA, then RSA."""
+        where = DEFAULT if place == DEFAULT else label(place)
+        seats = [self._sittings.shown(seat(raw["listener"], where, n), connected) for n in (0, 1)]
+        suite = raw.get("tls_cipher") or ""
+        if seats[1] and "RSA" in suite:
+            seats = seats[1:]
+        elif "ECDSA" in suite:
+            seats = seats[:1]
+        return [fingerprint for some in seats for fingerprint in some]
+
+
+def _whole_lines(raw: BinaryIO) -> list[bytes]:
+    """The next lines that Envoy has finished."""
+    begun = raw.tell()
+    data = raw.read(_SLICE)
+    end = data.rfind(b"\n") + 1
+    if not end and len(data) == _SLICE:
+        end = len(data) + len(raw.readline())
+        raw.seek(begun)
+        data = raw.read(end)
+    raw.seek(begun + end)
+    return data[:end].splitlines(keepends=True)
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

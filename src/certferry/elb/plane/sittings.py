@@ -1,0 +1,91 @@
+"""Which certificate sat on which seat of our Envoy at what time. Written by ``ledger``, read by ``access``.
+
+Envoy's access log does not say which certificate a client was shown. It says which seat, and when the
+client connected; this says the rest, also for connections that are older than this process.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_KEPT: Final = 20
+"""Sittings per seat that a file begins with: connections older than that many rotations are told as unknown."""
+_SLACK: Final = 0.02
+"""Seconds after Envoy's word in which one of its threads may still show the one before."""
+
+
+class Sitting(msgspec.Struct, frozen=True, array_like=True):
+    """From the instants (seconds since 1970) on: Envoy was being sent it, and had taken it."""
+
+    seat: str
+    fingerprint: str
+    sent: float
+    accepted: float
+
+
+class Sittings:
+    """All that is known, in memory and in a file that only grows while this process lives."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._by_seat: dict[str, list[Sitting]] = {}
+        for sitting in _read(file):
+            self._remember(sitting)
+        kept = [s for some in self._by_seat.values() for s in some[-_KEPT:]]
+        draft = file.with_suffix(".new")
+        draft.write_bytes(_lines(kept))
+        draft.chmod(0o600)
+        draft.replace(file)
+
+    def add(self, sittings: Iterable[Sitting]) -> None:
+        """Remembers them, also for the next process; what was known last is no news."""
+        new = [s for s in sittings if self._remember(s)]
+        if new:
+            with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+                file.write(_lines(new))
+
+    def shown(self, seat: str, at: float) -> tuple[str, ...]:
+        """Fingerprints that a client which connected at `at` may have been shown on `seat`, likeliest first.
+
+        One, but for the instants of a change; none where nothing is known of that time.
+        """
+        some = self._by_seat.get(seat, [])
+        index = bisect.bisect_right([s.sent for s in some], at) - 1
+        if index < 0:
+            return ()
+        found = [some[index].fingerprint]
+        while index > 0 and at < some[index].accepted + _SLACK:
+            index -= 1
+            found.append(some[index].fingerprint)
+        return tuple(dict.fromkeys(found))
+
+    def _remember(self, sitting: Sitting) -> bool:
+        some = self._by_seat.setdefault(sitting.seat, [])
+        if some and some[-1].fingerprint == sitting.fingerprint:
+            return False
+        some.append(sitting)
+        del some[: -10 * _KEPT]
+        return True
+
+
+def _read(file: Path) -> Iterable[Sitting]:
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    decode = msgspec.json.Decoder(Sitting).decode
+    for line in lines:
+        try:
+            yield decode(line)
+        except msgspec.DecodeError:
+            continue  # the power went while it was written
+
+
+def _lines(sittings: Iterable[Sitting]) -> bytes:
+    return b"".join(msgspec.json.encode(sitting) + b"\n" for sitting in sittings)
