@@ -26,7 +26,16 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
+from certferry.controller.notices import (
+    annotation,
+    blamed,
+    entry,
+    handed_over,
+    left,
+    taken_back,
+    told,
+    warnings,
+)
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
@@ -168,7 +177,8 @@ class Controller:
     def _heard(self, record: Record | None) -> None:
         """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
         state = self._world.state
-        if record and state and record.kind == "certificate" and record.fingerprint:
+        written = record and record.kind == "certificate" and record.verb in ("create", "update")
+        if record and state and written and record.fingerprint:  # an end of break-glass changes no content
             present = state.certificates.get(record.resource_id)
             if present and present.chain and present.chain.fingerprint == record.fingerprint:
                 return
@@ -395,8 +405,15 @@ class Controller:
         self.watch.looked(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
+        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *self._drifts, *more, *self.watch.notices()],
+            [
+                *warnings(translation),
+                *handed_over(translation, written),
+                *self._drifts,
+                *more,
+                *self.watch.notices(),
+            ],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )
