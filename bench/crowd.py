@@ -36,6 +36,8 @@ class Crowd:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         out, _ = await self._process.communicate()
         requests, failures, self.first = out.decode().strip().split(" ", 2)
         self.requests, self.failures = int(requests), int(failures)
@@ -46,8 +48,11 @@ async def _come(port: int, rate: int, names: list[str]) -> None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # who signed is somebody else's test
     done, failed = 0, []
-    kept = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=_KEPT))
-    anew = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, force_close=True, limit=0))
+    patience = aiohttp.ClientTimeout(total=30)
+    kept = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=_KEPT), timeout=patience)
+    anew = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context, force_close=True, limit=0), timeout=patience
+    )
 
     async def ask(session: aiohttp.ClientSession, name: str) -> None:
         nonlocal done
