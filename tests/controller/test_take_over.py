@@ -138,7 +138,6 @@ async def test_there_and_back_without_a_failed_handshake(
         served = visitors.served
         await until(lambda: visitors.served > served + 5)
     assert visitors.failures == []
-    assert visitors.served > 50
     deleted = [p for m, p, _ in system.elb.writes if m == "DELETE"]
     assert not [p for p in deleted if p.startswith(("listeners", "certificates"))]
 
