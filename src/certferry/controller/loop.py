@@ -26,7 +26,7 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
+from certferry.controller.notices import annotation, blamed, entry, left, remark, taken_back, told, warnings
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
@@ -35,12 +35,13 @@ from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
+from certferry.core.checks import Finding
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
 from certferry.core.decide import Decision, decide
 from certferry.core.garbage import sweep
 from certferry.core.model import Certificate, State
-from certferry.core.objects import ClusterView, Name
+from certferry.core.objects import ClusterView, Name, ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.plan import Step
 from certferry.core.problems import Problem
@@ -188,6 +189,10 @@ class Controller:
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
         self._proof.renewed(key, chain.fingerprint, changed, accepted)
         self._pace.poke_later()
+
+    def remarked(self, secret: ObjectRef, finding: Finding) -> None:
+        """It is served all the same."""
+        self._reporter.tell([remark(secret, finding)])
 
     def declined(self) -> None:
         """The reconcile decides."""

@@ -134,6 +134,7 @@ class Watchman:
             for a in told
             if (it := by_name.get(a.subject))
             for about in _objects(it, self._known.view)
+            if not any((p.object, p.reason) == (about, a.name) for p in self._known.problems)
         ]
 
     def _measure(self, known: Known, found: tuple[Alert, ...], now: datetime) -> None:
