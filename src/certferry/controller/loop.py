@@ -26,7 +26,17 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, remark, taken_back, told, warnings
+from certferry.controller.notices import (
+    annotation,
+    blamed,
+    entry,
+    handed_over,
+    left,
+    remark,
+    taken_back,
+    told,
+    warnings,
+)
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
@@ -401,8 +411,15 @@ class Controller:
         self.watch.looked(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
+        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *self._drifts, *more, *self.watch.notices()],
+            [
+                *warnings(translation),
+                *handed_over(translation, written),
+                *self._drifts,
+                *more,
+                *self.watch.notices(),
+            ],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )

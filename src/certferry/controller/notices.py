@@ -41,6 +41,20 @@ def warnings(translation: Translation) -> list[Notice]:
     ]
 
 
+def handed_over(translation: Translation, stands: Mapping[Name, Reported]) -> list[Notice]:
+    """For Ingresses whose listener another one governs now. `stands`: what is written on them so far."""
+    found = []
+    for name, status in translation.status.items():
+        before = stands[name].master if name in stands else None
+        if before and before != str(status.master):
+            who = "this Ingress" if status.master == name else f"Ingress {status.master}"
+            sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
+            found.append(
+                Notice(object=status.ref, type="Normal", reason="ListenerHandedOver", sentence=sentence)
+            )
+    return found
+
+
 def told(rotation: Rotation) -> list[Notice]:
     """How a rotation ended, for each Ingress that shows the certificate."""
     kind: Literal["Normal", "Warning"] = "Normal"
