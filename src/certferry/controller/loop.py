@@ -177,7 +177,8 @@ class Controller:
     def _heard(self, record: Record | None) -> None:
         """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
         state = self._world.state
-        if record and state and record.kind == "certificate" and record.fingerprint:
+        written = record and record.kind == "certificate" and record.verb in ("create", "update")
+        if record and state and written and record.fingerprint:  # an end of break-glass changes no content
             present = state.certificates.get(record.resource_id)
             if present and present.chain and present.chain.fingerprint == record.fingerprint:
                 return
