@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 
 
 def headings(page: str) -> list[str]:
-    return re.findall(r"^## (.+)$", (DOCS / page).read_text(), re.MULTILINE)
+    return re.findall(r"^##+ (.+)$", (DOCS / page).read_text(), re.MULTILINE)
 
 
 def test_every_reason_has_a_heading_and_every_heading_a_reason() -> None:

@@ -45,6 +45,7 @@ class Derived(msgspec.Struct, frozen=True):
     uses: tuple[Use, ...]
     by_secret: Mapping[Name, tuple[Use, ...]]
     by_certificate: Mapping[str, tuple[Use, ...]]
+    by_ingress: Mapping[Name, tuple[Use, ...]]
     referring: Mapping[Name, tuple[Name, ...]]
     """Ingresses that name a Secret in spec.tls, whatever comes of it."""
     problems: Mapping[tuple[str, Name], tuple[Problem, ...]]
@@ -104,7 +105,9 @@ class Desk:
         view, state = self.kube.view, self.elb.state
         kept = self._kept.get(self.name)
         if kept is None or kept.view is not view or kept.state is not state:
-            kept = self._kept[self.name] = derive(view, state, self.options, datetime.now(UTC))
+            kept = self._kept[self.name] = derive(
+                view, state, self.options, datetime.now(UTC), secrets=self.kube.reads_secrets
+            )
         return kept
 
     def served(self, use: Use) -> bool | None:
@@ -136,8 +139,10 @@ class Desk:
             yield client
 
 
-def derive(view: ClusterView, state: State, options: Options, now: datetime) -> Derived:
-    """Everything that pages need of both worlds."""
+def derive(
+    view: ClusterView, state: State, options: Options, now: datetime, *, secrets: bool = True
+) -> Derived:
+    """Everything that pages need of both worlds. `secrets`: whether the view may see them."""
     translation = translate(view, state, options, now)
     uses = usage.uses(view, state, options)
     referring: dict[Name, dict[Name, None]] = {}
@@ -151,9 +156,12 @@ def derive(view: ClusterView, state: State, options: Options, now: datetime) -> 
         uses=uses,
         by_secret=_grouped((u.secret, u) for u in uses if u.secret),
         by_certificate=_grouped((u.certificate, u) for u in uses),
+        by_ingress=_grouped((name, u) for u in uses for name in u.ingresses),
         referring={secret: tuple(names) for secret, names in referring.items()},
         problems=_grouped(
-            ((p.object.kind, Name(p.object.namespace, p.object.name)), p) for p in translation.problems
+            ((p.object.kind, Name(p.object.namespace, p.object.name)), p)
+            for p in translation.problems
+            if secrets or p.reason != "SecretNotFound"
         ),
     )
 

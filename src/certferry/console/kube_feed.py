@@ -32,9 +32,9 @@ class KubeFeed:
         self.version = ""
         self.cluster_id: str | None = None
         self._trouble: str | None = None
-        self._reads_secrets = secrets
+        self.reads_secrets = secrets
         self._scheduled = False
-        self._view: tuple[tuple[int, ...], ClusterView] | None = None
+        self._view: tuple[tuple[Any, ...], ClusterView] | None = None
         self._ingresses: Informer[IngressThing] = Informer(
             client, kinds.INGRESS, things.ingress, self._stirred
         )
@@ -87,13 +87,15 @@ class KubeFeed:
 
     @property
     def view(self) -> ClusterView:
-        """For the core: without Services and endpoints, which decide nothing about certificates."""
+        """For the core: without endpoints, which decide nothing about certificates."""
         ingresses, secrets, classes = self.ingresses, self.secrets, self._classes.values
-        mark = (id(ingresses), id(secrets), id(classes))
-        if self._view is None or self._view[0] != mark:
+        services = self.services
+        mark = (ingresses, secrets, classes, services)
+        if self._view is None or any(a is not b for a, b in zip(self._view[0], mark, strict=True)):
             view = ClusterView(
                 cluster_id=self.cluster_id or "",
                 ingresses=MappingProxyType({name: t.ingress for name, t in ingresses.items()}),
+                services=MappingProxyType({name: t.service for name, t in services.items()}),
                 secrets=MappingProxyType({name: t.secret for name, t in secrets.items()}),
                 classes=MappingProxyType({c.name: c for c in classes.values()}),
             )
@@ -103,7 +105,7 @@ class KubeFeed:
     @property
     def _informers(self) -> tuple[Informer[Any], ...]:
         always = (self._ingresses, self._services, self._config_maps, self._namespaces, self._classes)
-        return (*always, self._secrets) if self._reads_secrets else always
+        return (*always, self._secrets) if self.reads_secrets else always
 
     async def run(self) -> None:
         """Keep it current until cancelled."""

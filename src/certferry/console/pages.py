@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +45,7 @@ class Pages:
             "listed": listed,
             "until": words.until,
         }
-        self._templates.globals |= {"path": path, "version": __version__}
+        self._templates.globals |= {"path": path, "pairs": _pairs, "release": __version__}
 
     def render(self, visit: Visit, template: str, status: int, context: Mapping[str, Any]) -> Response:
         """A page for somebody who is logged in."""
@@ -84,6 +84,11 @@ class Pages:
 
     def _page(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(context), status)
+
+
+def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Options of a list whose labels are their values."""
+    return [(value, value) for value in values]
 
 
 def _common(request: Request, session: Session | None) -> dict[str, Any]:

@@ -23,9 +23,6 @@ from certferry.core import usage
 from certferry.core.objects import TLS_TYPES, Name
 from certferry.kube.client import SECRET, KubeError
 
-PUBLIC: Final = ("tls.crt", "ca.crt")
-"""Values of a Secret that are no secret."""
-
 
 async def show(visit: Visit) -> Response:
     """GET …/update."""
@@ -60,9 +57,9 @@ async def save(visit: Visit) -> Response:
     if thing.type not in TLS_TYPES:
         return await _save_values(visit, desk, thing, form)
     judged = _judged(desk, thing, form)
-    data = {"tls.crt": _base64(form.text(CERTIFICATE))}
+    data = {"tls.crt": base64_of(form.text(CERTIFICATE))}
     if form.text(KEY):
-        data["tls.key"] = _base64(form.text(KEY))
+        data["tls.key"] = base64_of(form.text(KEY))
     await write(desk, thing, {"data": data}, form.text("version"))
     said = f"Secret {thing.name} is updated."
     if not desk.derived.referring.get(thing.name):
@@ -130,7 +127,7 @@ async def _save_values(visit: Visit, desk: Desk, thing: SecretThing, form: FormF
     if unknown := sorted(given.keys() - known):
         raise Refusal({"value": f"There is no value {unknown[0]}."})
     if given:
-        data = {key: _base64(value) for key, value in given.items()}
+        data = {key: base64_of(value) for key, value in given.items()}
         await write(desk, thing, {"data": data}, form.text("version"))
     return visit.go(_list(desk, thing), f"Secret {thing.name} is updated.")
 
@@ -139,7 +136,8 @@ def _list(desk: Desk, thing: SecretThing) -> str:
     return f"{path('clusters', desk.name, 'secrets')}?namespace={thing.name.namespace}"
 
 
-def _base64(text: str) -> str:
+def base64_of(text: str) -> str:
+    """As a Secret holds a text."""
     return base64.b64encode((text.rstrip("\n") + "\n").encode()).decode()
 
 

@@ -1,0 +1,173 @@
+"""ELB > Load Balancers: the list, and one with its tabs Summary, Listeners, Forwarding Policies, Status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console.desk import Desk
+from certferry.console.routes import Page
+from certferry.console.secret_state import served
+from certferry.console.stops import missing
+from certferry.console.tables import Column, Listing
+from certferry.console.visit import Visit, path
+from certferry.console.words import Pill
+from certferry.core.model import Listener, LoadBalancer, Policy, Rule, State, bind_port
+from certferry.core.names import described, is_of
+from certferry.core.objects import Name
+from certferry.core.usage import Use
+from certferry.elb.client import Resource
+
+TABS: Final = ("summary", "listeners", "policies", "status")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One load balancer."""
+
+    balancer: LoadBalancer
+    listeners: tuple[Listener, ...]
+    ingresses: int
+
+    @property
+    def text(self) -> str:
+        """What is searched."""
+        b = self.balancer
+        return f"{b.name} {b.id} {b.vip_address or ''}"
+
+
+class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One listener."""
+
+    listener: Listener
+    port: int
+    """As it is really bound."""
+    governing: Name | None
+    """The Ingress that decides on it."""
+    ours: bool
+    """Whether a controller of a cluster keeps it."""
+    uses: tuple[Use, ...]
+    state: Pill | None
+
+
+COLUMNS: Final = (
+    Column("name", "Name", lambda r: r.balancer.name or r.balancer.id),
+    Column("address", "Private IPv4 Address", lambda r: r.balancer.vip_address or ""),
+    Column("type", "Type", lambda r: not r.balancer.guaranteed),
+    Column("listeners", "Listeners", lambda r: -len(r.listeners)),
+    Column("ingresses", "Ingresses", lambda r: -r.ingresses),
+)
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/elb/loadbalancers."""
+    desk = await visit.desk()
+    by_balancer: dict[str, list[Listener]] = {}
+    for listener in desk.elb.state.listeners.values():
+        by_balancer.setdefault(listener.loadbalancer_id, []).append(listener)
+    asking: dict[str, int] = {}
+    for status in desk.derived.translation.status.values():
+        asking[status.loadbalancer] = asking.get(status.loadbalancer, 0) + 1
+    rows = [
+        Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=asking.get(b.id, 0))
+        for b in sorted(desk.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
+    ]
+    listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
+    return visit.render("balancers.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+
+
+async def one(visit: Visit) -> Response:
+    """GET …/{id}?tab=."""
+    desk = await visit.desk()
+    state = desk.elb.state
+    balancer = state.loadbalancers.get(visit.part("id"))
+    tab = visit.query.get("tab", "summary")
+    if balancer is None or tab not in TABS:
+        where = path("clusters", desk.name, "elb", "loadbalancers")
+        raise missing(f"load balancer {visit.part('id')}", (where, "Load Balancers"))
+    listeners = _sorted(it for it in state.listeners.values() if it.loadbalancer_id == balancer.id)
+    names = {listener.id for listener in listeners}
+    policies = sorted(
+        (p for p in state.policies.values() if p.listener_id in names),
+        key=lambda p: (p.listener_id, p.priority or 0, p.name or ""),
+    )
+    return visit.render(
+        "balancer.html",
+        desk=desk,
+        balancer=balancer,
+        tab=tab,
+        listeners=[listener_row(desk, listener) for listener in listeners],
+        policies=[(p, conditions(p), target(p, state)) for p in policies],
+        tree=await _statuses(desk, balancer) if tab == "status" else None,
+        state=state,
+        live=f"/live/{desk.name}",
+    )
+
+
+def listener_row(desk: Desk, listener: Listener) -> ListenerRow:
+    """What the Listeners tab shows of one."""
+    uses = tuple(use for use in desk.derived.uses if use.listener == listener.id)
+    balancer = desk.elb.state.loadbalancers[listener.loadbalancer_id]
+    return ListenerRow(
+        listener=listener,
+        port=bind_port(balancer, listener.protocol_port),
+        governing=next((use.governing for use in uses if use.governing), None) or _governing(desk, listener),
+        ours="cluster_id" in described(listener.description),
+        uses=uses,
+        state=served(desk, uses) if uses else None,
+    )
+
+
+def conditions(policy: Policy) -> str:
+    """The rules of a policy in words."""
+    return " and ".join(_rule(rule) for rule in policy.rules) or "every request"
+
+
+def target(policy: Policy, state: State) -> str:
+    """Where a policy leads."""
+    if policy.action == "REDIRECT_TO_LISTENER":
+        listener = state.listeners.get(policy.redirect_listener_id or "")
+        return f"redirected to port {listener.protocol_port}" if listener else "redirected to a listener"
+    if policy.action == "REDIRECT_TO_URL":
+        url = policy.redirect_url_config
+        return f"redirected to {url.protocol}://{url.host}:{url.port}{url.path}" if url else "redirected"
+    if policy.action == "FIXED_RESPONSE":
+        fixed = policy.fixed_response_config
+        return f"answered with {fixed.status_code}" if fixed else "answered"
+    shares = [s.pool_id for s in policy.redirect_pools_config or ()] or [policy.redirect_pool_id or ""]
+    pools = [state.pools.get(ref) for ref in shares]
+    return ", ".join(f"{p.name} ({len(p.members)} members)" for p in pools if p) or "no backend server group"
+
+
+def _rule(rule: Rule) -> str:
+    word = {"EQUAL_TO": "is", "STARTS_WITH": "begins with", "REGEX": "matches"}.get(rule.compare_type, "is")
+    values = [f"{c.key} = {c.value}" if c.key else c.value for c in rule.conditions] or [rule.value]
+    what = {"HOST_NAME": "domain name", "PATH": "path"}.get(rule.type, rule.type.lower().replace("_", " "))
+    return f"{what} {word} {' or '.join(values)}"
+
+
+def _governing(desk: Desk, listener: Listener) -> Name | None:
+    if not is_of(desk.kube.cluster_id or "", listener.description):
+        return None
+    for status in desk.derived.translation.status.values():
+        if status.loadbalancer == listener.loadbalancer_id and any(
+            p == listener.protocol_port for p, _ in status.ports
+        ):
+            return status.master
+    return None
+
+
+async def _statuses(desk: Desk, balancer: LoadBalancer) -> Mapping[str, Any] | None:
+    found = await desk.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
+    tree: Mapping[str, Any] | None = found.get("loadbalancer")
+    return tree
+
+
+def _sorted(listeners: Any) -> list[Listener]:
+    return sorted(listeners, key=lambda it: (it.protocol_port, it.id))
+
+
+_ROOT: Final = "/clusters/{cluster}/elb/loadbalancers"
+PAGES: Final[tuple[Page, ...]] = (Page(_ROOT, show), Page(f"{_ROOT}/{{id}}", one))

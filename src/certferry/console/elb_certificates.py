@@ -1,0 +1,164 @@
+"""ELB > Certificates: the list, and who may change which.
+
+A certificate that follows a Secret is changed there: Modify and Delete are disabled, with the reason
+and a link to the Secret.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console.desk import Desk
+from certferry.console.elb_feed import Facts
+from certferry.console.routes import Page
+from certferry.console.secret_state import served
+from certferry.console.stops import missing
+from certferry.console.tables import Column, Listing
+from certferry.console.visit import Visit, path
+from certferry.console.words import Pill
+from certferry.core.model import OWN_PREFIX, Certificate
+from certferry.core.names import described
+from certferry.core.objects import Name
+from certferry.core.usage import Use
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a certificate cannot be changed here, and where it can."""
+
+    reason: str
+    link: str = ""
+    label: str = ""
+    word: str = "Follows a Secret"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate."""
+
+    certificate: Certificate
+    facts: Facts
+    uses: tuple[Use, ...]
+    lock: Lock | None
+
+    @property
+    def text(self) -> str:
+        """What is searched."""
+        c = self.certificate
+        names = c.chain.names if c.chain else ()
+        return " ".join((c.name, c.id, *c.domain, *names, self.lock.label if self.lock else ""))
+
+
+COLUMNS: Final = (
+    Column("name", "Name", lambda r: r.certificate.name or r.certificate.id),
+    Column("type", "Type", lambda r: r.certificate.type),
+    Column("domains", "Domains", lambda r: r.certificate.chain.names if r.certificate.chain else ("~",)),
+    Column("expires", "Expires", lambda r: r.certificate.chain.not_after if r.certificate.chain else _NEVER),
+    Column("listeners", "Listener (Frontend Protocol/Port)", lambda r: -len(r.uses)),
+    Column("source", "Source", lambda r: r.lock.label if r.lock else ""),
+    Column("status", "Status", None),
+    Column("operation", "Operation", None),
+)
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/elb/certificates."""
+    desk = await visit.desk()
+    listing = Listing(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
+    return visit.render(
+        "elb_certificates.html",
+        desk=desk,
+        listing=listing,
+        states={row.certificate.id: state(desk, row) for row in listing.rows},
+        state=desk.elb.state,
+        live=f"/live/{desk.name}",
+    )
+
+
+def rows(visit: Visit, desk: Desk) -> list[Row]:
+    """Every certificate of the ELB, by name."""
+    uses = desk.derived.by_certificate
+    found = (
+        Row(
+            certificate=c,
+            facts=desk.elb.facts.get(c.id) or Facts(id=c.id),
+            uses=uses.get(c.id, ()),
+            lock=lock_of(visit, desk, c),
+        )
+        for c in desk.elb.state.certificates.values()
+    )
+    return sorted(found, key=lambda row: (row.certificate.name, row.certificate.id))
+
+
+def state(desk: Desk, row: Row) -> Pill:
+    """Whether clients are shown it."""
+    c = row.certificate
+    if c.type != "server":
+        return Pill("idle", "CA certificate")
+    if c.break_glass:
+        return Pill("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
+    return served(desk, row.uses) if row.uses else Pill("idle", "Not in use", "No listener uses it.")
+
+
+def lock_of(visit: Visit, desk: Desk, certificate: Certificate) -> Lock | None:
+    """Why it cannot be changed here; None when it can."""
+    said = described(certificate.description)
+    follows = certificate.owner or ("secret_id" in said and certificate.name.startswith(OWN_PREFIX))
+    if follows:
+        return _following(visit, desk, certificate)
+    if certificate.protection_status == "consoleProtection":
+        reason = certificate.protection_reason or "no reason was given"
+        return Lock(reason=f"Modification protection is on: {reason}.", word="Protected")
+    return None
+
+
+def _following(visit: Visit, desk: Desk, certificate: Certificate) -> Lock:
+    source = certificate.source
+    uses = desk.derived.by_certificate.get(certificate.id, ())
+    here = next((use.secret for use in uses if use.secret), None) or _by_uid(desk, certificate)
+    if here is None and source and source.cluster == desk.cluster.name:
+        here = Name(source.namespace, source.secret)
+    cluster = desk.name if here else source.cluster if source else certificate.owner or "another cluster"
+    name = here or (Name(source.namespace, source.secret) if source else None)
+    known = any(c.name == cluster for c in visit.console.fleet.clusters)
+    where = f"Secret {name}" if name else "its TLS Secret"
+    link = ""
+    if name and known:
+        link = f"{path('clusters', cluster, 'secrets')}?namespace={name.namespace}&q={name.name}"
+    return Lock(
+        reason=f"It follows {where} of cluster {cluster}: change the Secret, and the certificate follows.",
+        link=link,
+        label=str(name) if name else cluster,
+    )
+
+
+def _by_uid(desk: Desk, certificate: Certificate) -> Name | None:
+    uid = described(certificate.description).get("secret_id")
+    return (
+        next((name for name, thing in desk.kube.secrets.items() if thing.uid == uid), None) if uid else None
+    )
+
+
+def found(visit: Visit, desk: Desk) -> Certificate:
+    """The certificate in the path. Raises ``Stop``."""
+    certificate = desk.elb.state.certificates.get(visit.part("id"))
+    if certificate is None:
+        raise missing(f"certificate {visit.part('id')}", (list_path(desk), "Certificates"))
+    return certificate
+
+
+def list_path(desk: Desk) -> str:
+    """The list."""
+    return path("clusters", desk.name, "elb", "certificates")
+
+
+def may_change(desk: Desk, certificate: Certificate, lock: Lock | None) -> bool:
+    """Whether Modify is open: not locked, or an emergency that lets admins in."""
+    return lock is None or (certificate.break_glass is not None and desk.may("admin"))
+
+
+PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/elb/certificates", show),)

@@ -1,0 +1,94 @@
+"""ELB > Listeners > Edit: bind and replace certificates on a listener that no cluster keeps.
+
+A listener of a cluster is kept by its controller: the dialog then says which Ingress decides, and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from certferry.console.desk import Derived, Desk
+from certferry.console.elb_balancers import listener_row
+from certferry.console.ingress_form import POLICIES
+from certferry.console.ingress_update import label
+from certferry.console.rotations import Rotation
+from certferry.console.routes import Page
+from certferry.console.stops import Refusal, missing
+from certferry.console.visit import Visit, path, refuse
+from certferry.core.model import Listener
+from certferry.elb.client import LISTENERS, ElbError
+
+
+async def show(visit: Visit) -> Response:
+    """GET …/{id}/edit."""
+    desk = await visit.desk()
+    listener = _found(visit, desk)
+    servers = sorted(
+        (c for c in desk.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
+    )
+    return visit.render(
+        "listener_edit.html",
+        desk=desk,
+        row=listener_row(desk, listener),
+        certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers],
+        sni_certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers if c.domain],
+        policies=POLICIES,
+    )
+
+
+async def save(visit: Visit) -> Response:
+    """POST …/{id}/edit."""
+    desk = await visit.desk()
+    listener = _found(visit, desk)
+    row = listener_row(desk, listener)
+    if row.ours or listener.protection_status == "consoleProtection":
+        raise Refusal({"": "This listener is kept by a cluster's controller, or protected."}, 409)
+    form = await visit.form()
+    certificates, errors = desk.elb.state.certificates, {}
+    server, sni = form.text("certificate"), [i for i in form.all("sni_certificate") if i]
+    if server not in certificates:
+        errors["certificate"] = "Select a server certificate."
+    if any(i not in certificates for i in sni):
+        errors["sni_certificate"] = "One of these certificates is not on the load balancer any more."
+    refuse(errors)
+    changes: dict[str, Any] = {"default_tls_container_ref": server, "sni_container_refs": sni}
+    if policy := form.text("policy"):
+        changes["tls_ciphers_policy"] = policy
+    try:
+        await desk.elb.client.update(LISTENERS, listener.id, changes)
+    except ElbError as error:
+        if 400 <= error.status < 500 and error.status != 401:
+            raise Refusal({"": error.message}, error.status) from None
+        raise
+    await desk.elb.refresh()
+    chains = [c.chain for i in (server, *sni) if (c := certificates.get(i)) and c.chain]
+    rotation = Rotation(
+        f"Listener {listener.name or listener.id}", _back(listener, desk), chains, datetime.now(UTC)
+    )
+    identity = listener.id
+
+    def uses(derived: Derived) -> Any:
+        return [use for use in derived.uses if use.listener == identity]
+
+    visit.console.rotations.start(desk, rotation, uses)
+    return visit.go(path("clusters", desk.name, "rotations", rotation.id), "The listener is modified.")
+
+
+def _found(visit: Visit, desk: Desk) -> Listener:
+    listener = desk.elb.state.listeners.get(visit.part("id"))
+    if listener is None or listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
+        raise missing(f"HTTPS listener {visit.part('id')}")
+    return listener
+
+
+def _back(listener: Listener, desk: Desk) -> str:
+    return f"{path('clusters', desk.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
+
+
+PAGES: Final[tuple[Page, ...]] = (
+    Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, sees="member"),
+)

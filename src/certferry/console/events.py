@@ -1,0 +1,98 @@
+"""Events: of one object, and of the cluster. Kubernetes keeps them for an hour."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console.desk import Desk
+from certferry.console.kinds import opened
+from certferry.console.routes import Page
+from certferry.console.tables import Column, Listing
+from certferry.console.visit import Visit
+from certferry.kube.client import EVENT
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One Event."""
+
+    kind: str
+    """Of the object that it is about."""
+    name: str
+    type: str
+    reason: str
+    message: str
+    count: int
+    first: datetime | None
+    last: datetime | None
+    uid: str
+
+    @property
+    def text(self) -> str:
+        """What is searched."""
+        return f"{self.kind} {self.name} {self.reason} {self.message}"
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
+COLUMNS: Final = (
+    Column("object", "Object", lambda r: (r.kind, r.name)),
+    Column("type", "Event Type", lambda r: r.type),
+    Column("reason", "Event Name", lambda r: r.reason),
+    Column("message", "Kubernetes Event", None),
+    Column("count", "Occurrences", lambda r: r.count),
+    Column("last", "Last Occurrence", lambda r: r.last or _EPOCH),
+)
+
+
+async def of_object(visit: Visit) -> Response:
+    """GET …/events of one object."""
+    it = await opened(visit)
+    about = {
+        "involvedObject.kind": it.kind.name,
+        "involvedObject.namespace": it.name.namespace,
+        "involvedObject.name": it.name.name,
+    }
+    rows = await found(it.desk, ",".join(f"{k}={v}" for k, v in about.items()), it.name.namespace)
+    return visit.render("events_dialog.html", desk=it.desk, it=it, rows=rows)
+
+
+async def of_cluster(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/events."""
+    desk = await visit.desk()
+    rows = await found(desk, "", visit.namespace or None)
+    if not desk.may("member"):
+        rows = [row for row in rows if row.kind != "Secret"]
+    listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
+    return visit.render("events.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+
+
+async def found(desk: Desk, selector: str, namespace: str | None = None) -> list[Row]:
+    """Events, the latest first."""
+    listing = await desk.kube.client.listing(EVENT, namespace, selector)
+    return sorted(map(_row, listing.items), key=lambda row: row.last or _EPOCH, reverse=True)
+
+
+def _row(obj: dict[str, Any]) -> Row:
+    about = obj.get("involvedObject") or {}
+    first = obj.get("firstTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
+    last = obj.get("lastTimestamp") or first
+    return Row(
+        kind=about.get("kind") or "",
+        name=f"{about.get('namespace') or ''}/{about.get('name') or ''}",
+        type=obj.get("type") or "Normal",
+        reason=obj.get("reason") or "",
+        message=obj.get("message") or "",
+        count=int(obj.get("count") or 1),
+        first=datetime.fromisoformat(first) if first else None,
+        last=datetime.fromisoformat(last) if last else None,
+        uid=obj["metadata"].get("uid") or obj["metadata"]["name"],
+    )
+
+
+PAGES: Final[tuple[Page, ...]] = (
+    Page("/clusters/{cluster}/events", of_cluster),
+    Page("/clusters/{cluster}/{kind}/{namespace}/{name}/events", of_object),
+)

@@ -1,0 +1,102 @@
+"""Services & Ingresses > Ingresses > Create Ingress."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from certferry.console import ingress_fields
+from certferry.console.desk import Desk
+from certferry.console.ingress_form import OPTIONS, IngressForm, applied
+from certferry.console.ingress_sync import list_path
+from certferry.console.ingress_update import choices
+from certferry.console.objects_diff import diff
+from certferry.console.routes import Page
+from certferry.console.visit import FormFields, Visit, refuse
+from certferry.core.annotations import PREFIX
+from certferry.core.objects import Name
+from certferry.kube.client import INGRESS, KubeError
+
+NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/ingresses/create."""
+    desk = await visit.desk()
+    namespace = visit.namespace or ("default" if "default" in desk.kube.namespaces else "")
+    return visit.render(
+        "ingress_create.html",
+        desk=desk,
+        form=_EMPTY,
+        chosen=namespace,
+        balancers=_balancers(desk),
+        **choices(desk, namespace, _EMPTY),
+    )
+
+
+async def save(visit: Visit) -> Response:
+    """POST."""
+    desk = await visit.desk()
+    fields = await visit.form()
+    errors: dict[str, str] = {}
+    body = _body(desk, fields, errors)
+    refuse(errors)
+    name = Name(body["metadata"]["namespace"], body["metadata"]["name"])
+    try:
+        async with desk.writing() as kube:
+            await kube.create(INGRESS, body, name.namespace)
+    except KubeError as error:
+        if error.status == 409:
+            refuse({"name": f"There is an Ingress {name} already."})
+        raise
+    return visit.go(list_path(desk, name), f"Ingress {name} is created.")
+
+
+async def preview(visit: Visit) -> Response:
+    """POST …/diff: what OK would create."""
+    desk = await visit.desk()
+    errors: dict[str, str] = {}
+    body = _body(desk, await visit.form(), errors)
+    lines = [] if errors else diff({"metadata": {}}, body)
+    return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
+
+
+def _body(desk: Desk, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
+    namespace, name = fields.text("in_namespace"), fields.text("name")
+    if namespace not in desk.kube.namespaces:
+        errors["in_namespace"] = "There is no such namespace."
+    if not NAME.fullmatch(name):
+        errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
+    form = ingress_fields.read(fields, errors)
+    ingress_fields.check(desk, namespace, form, _EMPTY, errors)
+    if not form.forwarding:
+        errors["service"] = "An Ingress needs at least one forwarding policy."
+    meta: dict[str, Any] = {"name": name, "namespace": namespace}
+    if balancer := fields.text("loadbalancer"):
+        if balancer not in desk.elb.state.loadbalancers:
+            errors["loadbalancer"] = "This load balancer does not exist any more."
+        meta["annotations"] = {f"{PREFIX}id": balancer}
+    bare = {
+        "apiVersion": INGRESS.group_version,
+        "kind": INGRESS.name,
+        "metadata": meta,
+        "spec": {"ingressClassName": desk.cluster.class_name},
+    }
+    return applied(form, bare)
+
+
+def _balancers(desk: Desk) -> list[tuple[str, str]]:
+    known = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in desk.elb.state.loadbalancers.values()]
+    default = desk.cluster.default_loadbalancer
+    return (
+        [("", "The default of the cluster"), *sorted(known, key=lambda b: b[1])] if default else sorted(known)
+    )
+
+
+PAGES: Final[tuple[Page, ...]] = (
+    Page("/clusters/{cluster}/ingresses/create", show, save, sees="member"),
+    Page("/clusters/{cluster}/ingresses/diff", None, preview),
+)

@@ -1,0 +1,155 @@
+"""What was typed into the form of an Ingress, read and checked against the cluster and the ELB.
+
+Create and Update share it. A sentence for each field that cannot be taken; nothing is written here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from certferry.console.desk import Desk
+from certferry.console.ingress_form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
+from certferry.console.visit import FormFields
+from certferry.core import checks
+from certferry.core.annotations import TLS_POLICIES
+from certferry.core.model import Certificate, domain_names
+from certferry.core.objects import TLS_TYPES, Name
+from certferry.core.pem import covers, listed
+
+NUMBERS: Final = {"port": (1, 65535), "idle": (0, 4000), "request": (1, 300), "response": (1, 300)}
+_HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def read(fields: FormFields, errors: dict[str, str]) -> IngressForm:
+    """The form; what is no number and the like goes into `errors`."""
+    options = {name: fields.text(name) for name in OPTIONS}
+    for name, (low, high) in NUMBERS.items():
+        fields.number(name, low, high, errors)
+    if options["policy"] and options["policy"] not in TLS_POLICIES:
+        errors["policy"] = "There is no such security policy."
+    options["http2"] = "true" if fields.text("http2") else ""
+    sni = tuple(
+        Sni(", ".join(domain_names(domains)), secret)
+        for domains, secret in zip(fields.all("sni_domain"), fields.all("sni_secret"), strict=False)
+        if domains or secret
+    )
+    rows = zip(
+        *(fields.all(n) for n in ("domain", "matching", "path", "service", "service_port")), strict=False
+    )
+    return IngressForm(
+        protocol=fields.text("protocol") or "HTTPS",
+        source="elb" if fields.text("source") == "elb" else "secret",
+        secret=fields.text("secret"),
+        certificate=fields.text("certificate"),
+        sni=sni,
+        sni_certificates=tuple(dict.fromkeys(fields.all("sni_certificate"))),
+        options=options,
+        forwarding=tuple(Forwarding(r[0].lower(), r[1], r[2] or "/", r[3], r[4]) for r in rows if any(r)),
+    )
+
+
+def check(desk: Desk, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]) -> None:
+    """Whether the cluster and the ELB have what the form names, and whether it will do."""
+    if form.protocol == "HTTPS":
+        certificates = desk.elb.state.certificates
+        if form.source == "elb":
+            _check_chosen(form, before, certificates, errors)
+        else:
+            _check_secrets(desk, namespace, form, errors)
+    _check_forwarding(desk, namespace, form, before, errors)
+
+
+def warnings(desk: Desk, form: IngressForm, namespace: str) -> list[str]:
+    """What is not wrong, and a person should know before OK."""
+    if form.protocol != "HTTPS":
+        return []
+    chains = []
+    if form.source == "elb":
+        chosen = [desk.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
+        chains = [c.chain for c in chosen if c and c.chain]
+    else:
+        names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
+        chains = [t.secret.chain for n in names if (t := desk.kube.secrets.get(n)) and t.secret.chain]
+    hosts = sorted({row.domain for row in form.forwarding if row.domain})
+    bare = tuple(h for h in hosts if not any(covers(chain.names, h) for chain in chains))
+    told = [f"No certificate covers {listed(bare)}: clients of it will be warned."] if bare and chains else []
+    now = datetime.now(UTC)
+    told += [
+        f"The certificate for {listed(c.names)} {f.sentence}."
+        for c in chains
+        if (f := checks.expired(c, now))
+    ]
+    return told
+
+
+def _check_chosen(
+    form: IngressForm,
+    before: IngressForm,
+    known: Mapping[str, Certificate],
+    errors: dict[str, str],
+) -> None:
+    server = known.get(form.certificate)
+    if not form.certificate:
+        errors["certificate"] = "Select a server certificate, or create one."
+    elif server is None or server.type != "server":
+        errors["certificate"] = "This certificate is not on the load balancer any more."
+    elif server.chain is None or not server.chain.loadable:
+        errors["certificate"] = "This certificate cannot be served."
+    elif server.chain.not_after <= datetime.now(UTC) and before.certificate != form.certificate:
+        errors["certificate"] = "This certificate has expired; a new choice must be a valid one."
+    names: dict[str, str] = {}
+    for ref in form.sni_certificates:
+        certificate = known.get(ref)
+        if certificate is None or not certificate.domain:
+            errors["sni_certificate"] = "An SNI certificate needs a domain on the load balancer."
+            continue
+        kind = "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
+        for name in certificate.domain:
+            if (other := names.setdefault(f"{kind} {name}", ref)) != ref:
+                label = known[other].name or other
+                errors["sni_certificate"] = (
+                    f"{name} has two certificates: {label} and {certificate.name or ref}."
+                )
+
+
+def _check_secrets(desk: Desk, namespace: str, form: IngressForm, errors: dict[str, str]) -> None:
+    if not form.secret:
+        errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
+    for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):
+        thing = desk.kube.secrets.get(Name(namespace, secret)) if secret else None
+        if secret and (thing is None or thing.type not in TLS_TYPES):
+            errors[field] = f"There is no TLS Secret {namespace}/{secret}."
+        elif thing and thing.secret.chain is None and thing.secret.flaw:
+            errors[field] = f"Secret {secret} cannot be used: {thing.secret.flaw.sentence}"
+    taken: dict[str, str] = {}
+    for row in form.sni:
+        if not row.domains or not row.secret:
+            errors["sni_domain"] = "Each row needs a domain name and a certificate."
+        for name in domain_names(row.domains):
+            if not _HOST.fullmatch(name):
+                errors["sni_domain"] = f"“{name[:60]}” is not a domain name."
+            elif taken.setdefault(name, row.secret) != row.secret:
+                errors["sni_domain"] = f"{name} has two certificates: {taken[name]} and {row.secret}."
+
+
+def _check_forwarding(
+    desk: Desk, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
+) -> None:
+    for row in form.forwarding:
+        if row in before.forwarding:
+            continue  # what stands there is not refused
+        service = desk.kube.services.get(Name(namespace, row.service))
+        ports = {p for s in service.service.ports for p in (str(s.port), s.name)} if service else set()
+        if row.domain and not _HOST.fullmatch(row.domain):
+            errors["domain"] = f"“{row.domain[:60]}” is not a domain name."
+        if row.matching not in PATH_TYPES or not row.path.startswith("/"):
+            errors["path"] = "A path begins with /."
+        if service is None:
+            errors["service"] = f"There is no Service {namespace}/{row.service}."
+        elif row.port not in ports:
+            errors["service_port"] = f"Service {row.service} has no port {row.port or '(none given)'}."
+    if not form.forwarding and before.forwarding:
+        errors["domain"] = "An Ingress needs at least one forwarding policy."

@@ -1,0 +1,174 @@
+"""The form of an Ingress: from an object to what the form shows, and back again. Pure.
+
+The dialog's words are the vendor's (Certificate Source, Server Certificate, SNI …). Whatever an
+object has beyond them is left as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from certferry.core.annotations import PREFIX, TLS_POLICIES
+from certferry.core.model import domain_names
+
+Object = dict[str, Any]
+Source = Literal["secret", "elb"]
+
+IDS: Final = f"{PREFIX}tls-certificate-ids"
+OPTIONS: Final = {
+    "policy": f"{PREFIX}tls-ciphers-policy",
+    "http2": f"{PREFIX}http2-enable",
+    "backend": f"{PREFIX}pool-protocol",
+    "idle": f"{PREFIX}keepalive_timeout",
+    "request": f"{PREFIX}client_timeout",
+    "response": f"{PREFIX}member_timeout",
+    "port": f"{PREFIX}port",
+}
+"""Fields of the form and the annotations that they stand for."""
+PATH_TYPES: Final = ("Prefix", "Exact", "ImplementationSpecific")
+POLICIES: Final = tuple((name, name.upper()) for name in TLS_POLICIES)
+
+
+class Sni(msgspec.Struct, frozen=True):
+    """A row of SNI from Secrets."""
+
+    domains: str
+    secret: str
+
+
+class Forwarding(msgspec.Struct, frozen=True):
+    """A row of the forwarding policies."""
+
+    domain: str
+    matching: str
+    path: str
+    service: str
+    port: str
+
+
+class IngressForm(msgspec.Struct, frozen=True, kw_only=True):
+    """What the form shows."""
+
+    protocol: str = "HTTPS"
+    source: Source = "secret"
+    secret: str = ""
+    certificate: str = ""
+    """Id on the ELB."""
+    sni: tuple[Sni, ...] = ()
+    sni_certificates: tuple[str, ...] = ()
+    options: Mapping[str, str] = {}
+    """By the names of ``OPTIONS``; "" = not set."""
+    forwarding: tuple[Forwarding, ...] = ()
+
+
+def of(obj: Mapping[str, Any]) -> IngressForm:
+    """What the form shows of `obj`."""
+    notes, spec = obj["metadata"].get("annotations") or {}, obj.get("spec") or {}
+    entries = spec.get("tls") or []
+    ids = tuple(i.strip() for i in notes.get(IDS, "").split(",") if i.strip())
+    server = _server(entries)
+    return IngressForm(
+        protocol="HTTPS" if entries or ids else "HTTP",
+        source="elb" if ids else "secret",
+        secret=entries[server].get("secretName") or "" if entries else "",
+        certificate=ids[0] if ids else "",
+        sni=tuple(
+            Sni(", ".join(entry.get("hosts") or ()), entry.get("secretName") or "")
+            for number, entry in enumerate(entries)
+            if number != server
+        ),
+        sni_certificates=ids[1:],
+        options={name: notes.get(key, "") for name, key in OPTIONS.items()},
+        forwarding=tuple(_forwarding(spec)),
+    )
+
+
+def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
+    """`obj` as the form says; what the form does not show stays."""
+    changed: Object = copy.deepcopy(dict(obj))
+    before = of(obj)
+    notes = changed["metadata"].setdefault("annotations", {}) or {}
+    changed["metadata"]["annotations"] = notes
+    for name, key in OPTIONS.items():
+        _set(notes, key, form.options.get(name, ""))
+    # the annotation alone decides; spec.tls is left, so that one can come back to it
+    elb = form.source == "elb" and form.protocol == "HTTPS"
+    ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()
+    _set(notes, IDS, ",".join(ids))
+    if not notes:
+        del changed["metadata"]["annotations"]
+    spec = changed.setdefault("spec", {})
+    if not elb and (form.secret, form.sni, form.protocol) != (before.secret, before.sni, before.protocol):
+        _put(spec, "tls", _tls(form, spec.get("tls") or []) if form.protocol == "HTTPS" else [])
+    if form.forwarding != before.forwarding:
+        _put(spec, "rules", _rules(form, spec.get("rules") or []))
+    return changed
+
+
+def _tls(form: IngressForm, entries: list[Object]) -> list[Object]:
+    server = _server(entries)
+    first = {**entries[server], "secretName": form.secret} if entries else {"secretName": form.secret}
+    rows = [{"hosts": list(domain_names(row.domains)), "secretName": row.secret} for row in form.sni]
+    return [first, *rows]
+
+
+def _server(entries: list[Object]) -> int:
+    """Which entry is the server certificate: the one without hosts, else the first."""
+    return next((n for n, entry in enumerate(entries) if not entry.get("hosts")), 0)
+
+
+def _forwarding(spec: Object) -> list[Forwarding]:
+    return [
+        Forwarding(
+            rule.get("host") or "",
+            path.get("pathType") or "ImplementationSpecific",
+            path.get("path") or "/",
+            *_service(path.get("backend") or {}),
+        )
+        for rule in spec.get("rules") or ()
+        for path in (rule.get("http") or {}).get("paths") or ()
+    ]
+
+
+def _service(backend: Object) -> tuple[str, str]:
+    service = backend.get("service") or {}
+    port = service.get("port") or {}
+    return service.get("name") or "", str(port.get("number") or port.get("name") or "")
+
+
+def _rules(form: IngressForm, before: list[Object]) -> list[Object]:
+    """The rules by host in the form's order; a path that was there keeps what the form does not show."""
+    known = {
+        (rule.get("host") or "", p.get("path") or "/", p.get("pathType")): p
+        for rule in before
+        for p in (rule.get("http") or {}).get("paths") or ()
+    }
+    hosts: dict[str, list[Object]] = {}
+    for row in form.forwarding:
+        port: Object = {"number": int(row.port)} if row.port.isdecimal() else {"name": row.port}
+        path = {
+            **known.get((row.domain, row.path, row.matching), {}),
+            "path": row.path,
+            "pathType": row.matching,
+            "backend": {"service": {"name": row.service, "port": port}},
+        }
+        hosts.setdefault(row.domain, []).append(path)
+    return [({"host": host} if host else {}) | {"http": {"paths": paths}} for host, paths in hosts.items()]
+
+
+def _set(notes: Object, key: str, value: str) -> None:
+    if value:
+        notes[key] = value
+    else:
+        notes.pop(key, None)
+
+
+def _put(spec: Object, key: str, value: list[Object]) -> None:
+    if value:
+        spec[key] = value
+    else:
+        spec.pop(key, None)

@@ -1,0 +1,148 @@
+"""Services & Ingresses > Ingresses: the list. It leads to everything that can be done with one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console.desk import Derived, Desk
+from certferry.console.ingress_sync import differences
+from certferry.console.routes import Page
+from certferry.console.secret_state import served
+from certferry.console.tables import Column, Listing
+from certferry.console.things import IngressThing
+from certferry.console.visit import Visit
+from certferry.console.words import Pill
+from certferry.core.annotations import read as read_annotations
+from certferry.core.model import LoadBalancer, bind_port
+from certferry.core.objects import Name
+from certferry.core.pem import Chain
+from certferry.core.problems import Problem
+from certferry.core.translate import IngressStatus
+from certferry.core.usage import Use
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_MILD: Final = ("HostConflict", "AnnotationUnknown", "NameTaken")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One Ingress."""
+
+    thing: IngressThing
+    status: IngressStatus | None
+    """None: it is not for this controller, or names no load balancer."""
+    balancer: LoadBalancer | None
+    source: str
+    uses: tuple[Use, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def chain(self) -> Chain | None:
+        """The certificate that ends first among those that its clients are shown."""
+        chains = [use.chain for use in self.uses if use.chain and (use.hosts or not self.hosts)]
+        return min(chains, key=lambda c: c.not_after, default=None)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Of its rules."""
+        return self.thing.ingress.hosts
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it is really reached."""
+        if self.status is None or self.balancer is None or not self.balancer.vip_address:
+            return ()
+        return tuple(
+            f"{self.balancer.vip_address}:{bind_port(self.balancer, port)}" for port, _ in self.status.ports
+        )
+
+    @property
+    def text(self) -> str:
+        """What is searched."""
+        secrets = (entry.secret for entry in self.thing.ingress.tls)
+        balancer = self.balancer.name if self.balancer else ""
+        return " ".join((str(self.thing.name), *self.hosts, *secrets, balancer, *self.addresses))
+
+
+COLUMNS: Final = (
+    Column("name", "Ingress Name", lambda r: (r.thing.name.name, r.thing.name.namespace)),
+    Column("class", "Class", lambda r: r.thing.ingress.class_name or "~"),
+    Column("balancer", "Load Balancer", lambda r: r.balancer.name if r.balancer else "~"),
+    Column("hosts", "Domain Names", lambda r: r.hosts or ("~",)),
+    Column("source", "Certificate Source", lambda r: r.source),
+    Column("expires", "Expires", lambda r: r.chain.not_after if r.chain else _NEVER),
+    Column("status", "Status", None),
+    Column("operation", "Operation", None),
+)
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/ingresses."""
+    desk = await visit.desk()
+    listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
+    return visit.render(
+        "ingresses.html",
+        desk=desk,
+        listing=listing,
+        states={row.thing.name: state(desk, row) for row in listing.rows},
+        differing={row.thing.name for row in listing.rows if differences(desk, row.thing)},
+        live=f"/live/{desk.name}",
+    )
+
+
+def rows(desk: Desk, namespace: str) -> list[Row]:
+    """Every Ingress of `namespace` ("": of all), by name."""
+    derived = desk.derived
+    return [
+        row(desk, derived, thing)
+        for name, thing in sorted(desk.kube.ingresses.items())
+        if not namespace or name.namespace == namespace
+    ]
+
+
+def row(desk: Desk, derived: Derived, thing: IngressThing) -> Row:
+    """What the list shows of one."""
+    status = derived.translation.status.get(thing.name)
+    return Row(
+        thing=thing,
+        status=status,
+        balancer=desk.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
+        source=source(thing),
+        uses=derived.by_ingress.get(thing.name, ()),
+        problems=derived.problems.get(("Ingress", thing.name), ()),
+    )
+
+
+def source(thing: IngressThing) -> str:
+    """In the words of the form."""
+    values, _ = read_annotations(thing.ingress)
+    if values.tls_certificate_ids:
+        return "ELB server certificate"
+    return "TLS secret" if thing.ingress.tls else "—"
+
+
+def state(desk: Desk, row: Row) -> Pill:
+    """Whether it is served as it asks."""
+    grave = [p for p in row.problems if p.reason not in _MILD]
+    if row.status is None:
+        said = row.problems[0].sentence if row.problems else "Its class belongs to another controller."
+        return Pill("bad" if row.problems else "idle", "Not served" if row.problems else "Other class", said)
+    if grave:
+        return Pill("warn" if row.uses else "bad", "Warning", grave[0].sentence)
+    if not any(protocol == "HTTPS" for _, protocol in row.status.ports):
+        return Pill("good", "HTTP", "It is served without TLS.")
+    if not row.uses:
+        return Pill("busy", "On its way", "The load balancer does not have it yet.")
+    return served(desk, tuple(use for use in row.uses if use.hosts or not row.hosts))
+
+
+def governed_by(desk: Desk, name: Name) -> Name | None:
+    """The Ingress that decides on the listener of `name`, if that is another one."""
+    status = desk.derived.translation.status.get(name)
+    return status.master if status and status.master != name else None
+
+
+PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/ingresses", show),)

@@ -1,0 +1,192 @@
+"""Synchronize Configuration: what the load balancer has differs from what an Ingress says.
+
+The direction is the vendor's: what the load balancer has is written into the Ingress. A certificate
+that differs makes the source “ELB server certificate”, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from starlette.responses import Response
+
+from certferry.console.desk import Desk
+from certferry.console.ingress_form import IDS
+from certferry.console.objects_diff import diff, merge_patch
+from certferry.console.routes import Page
+from certferry.console.stops import Refusal, missing
+from certferry.console.things import IngressThing
+from certferry.console.visit import Visit, path
+from certferry.core.annotations import PREFIX, Values
+from certferry.core.annotations import read as read_annotations
+from certferry.core.listening import DEFAULT_TLS_POLICY
+from certferry.core.model import Listener
+from certferry.core.objects import Name
+from certferry.kube.client import INGRESS, KubeError
+
+
+class Difference(NamedTuple):
+    """A setting: what the Ingress says, what the load balancer has, and the annotation that says so."""
+
+    label: str
+    ingress: str
+    elb: str
+    key: str
+    value: str | None
+    """None: the annotation goes away."""
+
+
+class Setting(NamedTuple):
+    """A listener setting that an annotation sets: how both sides are read."""
+
+    label: str
+    key: str
+    asked: Callable[[Values], object]
+    """None: the Ingress leaves it open."""
+    has: Callable[[Listener], object]
+
+
+_SETTINGS: Final = (
+    Setting(
+        "Security Policy",
+        "tls-ciphers-policy",
+        lambda v: None if v.security_policy_id else v.tls_ciphers_policy or DEFAULT_TLS_POLICY,
+        lambda it: it.tls_ciphers_policy,
+    ),
+    Setting("HTTP2", "http2-enable", lambda v: bool(v.http2_enable), lambda it: bool(it.http2_enable)),
+    Setting(
+        "Idle Timeout", "keepalive_timeout", lambda v: v.keepalive_timeout, lambda it: it.keepalive_timeout
+    ),
+    Setting("Request Timeout", "client_timeout", lambda v: v.client_timeout, lambda it: it.client_timeout),
+    Setting("Response Timeout", "member_timeout", lambda v: v.member_timeout, lambda it: it.member_timeout),
+)
+
+
+def differences(desk: Desk, thing: IngressThing) -> list[Difference]:
+    """Where the HTTPS listener of an Ingress has something else than the Ingress says."""
+    listener = _listener(desk, thing)
+    if listener is None:
+        return []
+    values, _ = read_annotations(thing.ingress)
+    found = []
+    for setting in _SETTINGS:
+        asked, has = setting.asked(values), setting.has(listener)
+        if asked is not None and asked != has and has is not None:
+            found.append(
+                Difference(setting.label, _text(asked), _text(has), PREFIX + setting.key, _text(has))
+            )
+    return [*found, *_certificates(desk, thing, values, listener)]
+
+
+async def show(visit: Visit) -> Response:
+    """GET …/synchronize: the preview."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    there = differences(desk, thing)
+    return visit.render(
+        "ingress_sync.html",
+        desk=desk,
+        thing=thing,
+        differences=there,
+        lines=diff(present, synchronized(present, there)),
+        version=present["metadata"].get("resourceVersion", ""),
+    )
+
+
+async def save(visit: Visit) -> Response:
+    """POST …/synchronize."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    form = await visit.form()
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    patch = merge_patch(present, synchronized(present, differences(desk, thing)))
+    await write(desk, thing.name, patch, form.text("version"))
+    return visit.go(list_path(desk, thing.name), f"Ingress {thing.name} says now what the load balancer has.")
+
+
+def synchronized(present: dict[str, Any], there: list[Difference]) -> dict[str, Any]:
+    """The Ingress with the load balancer's settings."""
+    notes = dict(present["metadata"].get("annotations") or {})
+    notes |= {d.key: d.value for d in there if d.value is not None}
+    return {**present, "metadata": {**present["metadata"], "annotations": notes}}
+
+
+def found(visit: Visit, desk: Desk) -> IngressThing:
+    """The Ingress in the path. Raises ``Stop``."""
+    name = Name(visit.part("namespace"), visit.part("name"))
+    thing = desk.kube.ingresses.get(name)
+    if thing is None:
+        raise missing(f"Ingress {name}", (path("clusters", desk.name, "ingresses"), "Ingresses"))
+    return thing
+
+
+async def write(desk: Desk, name: Name, patch: dict[str, Any], version: str) -> None:
+    """Merge `patch` into the Ingress as it was at `version`. Raises ``Refusal`` when it changed since."""
+    patch = (
+        {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}} if version else patch
+    )
+    try:
+        async with desk.writing() as kube:
+            await kube.merge(INGRESS, name.name, patch, name.namespace)
+    except KubeError as error:
+        if error.status == 409:
+            sentence = "Somebody changed this Ingress meanwhile. Close this dialog and open it again."
+            raise Refusal({"": sentence}, 409) from None
+        raise
+
+
+def list_path(desk: Desk, name: Name) -> str:
+    """The list that an Ingress stands in."""
+    return f"{path('clusters', desk.name, 'ingresses')}?namespace={name.namespace}"
+
+
+def _listener(desk: Desk, thing: IngressThing) -> Listener | None:
+    status = desk.derived.translation.status.get(thing.name)
+    port = next((p for p, protocol in status.ports if protocol == "HTTPS"), None) if status else None
+    if status is None or port is None:
+        return None
+    return next(
+        (
+            it
+            for it in desk.elb.state.listeners.values()
+            if (it.loadbalancer_id, it.protocol_port) == (status.loadbalancer, port)
+        ),
+        None,
+    )
+
+
+def _certificates(desk: Desk, thing: IngressThing, values: Values, listener: Listener) -> list[Difference]:
+    """The server certificate, where the Ingress asks for another one than the listener has."""
+    asked = _asked(desk, thing, values)
+    if asked is None or not listener.default_tls_container_ref:
+        return []
+    ids = tuple(dict.fromkeys((listener.default_tls_container_ref, *(listener.sni_container_refs or ()))))
+    if asked in ids:
+        return []
+    return [Difference("Server Certificate", _named(desk, asked), _named(desk, ids[0]), IDS, ",".join(ids))]
+
+
+def _asked(desk: Desk, thing: IngressThing, values: Values) -> str | None:
+    if values.tls_certificate_ids:
+        return values.tls_certificate_ids[0]
+    entries = thing.ingress.tls
+    if not entries:
+        return None
+    server = next((e for e in entries if not e.hosts), entries[0])
+    uses = desk.derived.by_secret.get(Name(thing.name.namespace, server.secret), ())
+    return uses[0].certificate if uses else None
+
+
+def _named(desk: Desk, identity: str) -> str:
+    certificate = desk.elb.state.certificates.get(identity)
+    return certificate.name or identity if certificate else identity
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
+PAGES: Final[tuple[Page, ...]] = (Page(f"{_ONE}/synchronize", show, save, sees="member"),)

@@ -1,0 +1,177 @@
+"""Services & Ingresses > Ingresses > More > Update: procedure 2, and everything else of the form.
+
+OK writes ``tls-certificate-ids`` and leaves spec.tls, or takes the annotation away; then the rotation's
+page shows what clients get.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+from certferry.console import ingress_fields
+from certferry.console.desk import Derived, Desk
+from certferry.console.ingress_form import PATH_TYPES, POLICIES, IngressForm, applied, of
+from certferry.console.ingress_list import governed_by
+from certferry.console.ingress_sync import found, list_path, write
+from certferry.console.objects_diff import diff, merge_patch
+from certferry.console.rotations import Rotation
+from certferry.console.routes import Page
+from certferry.console.things import IngressThing
+from certferry.console.visit import FormFields, Visit, path, refuse
+from certferry.console.words import expiry
+from certferry.core.names import described
+from certferry.core.objects import TLS_TYPES, Name
+from certferry.core.pem import Chain, listed
+from certferry.kube.client import INGRESS
+
+Object = dict[str, Any]
+
+
+async def show(visit: Visit) -> Response:
+    """GET …/update."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    status = desk.derived.translation.status.get(thing.name)
+    return visit.render(
+        "ingress_update.html",
+        desk=desk,
+        thing=thing,
+        form=of(present),
+        version=present["metadata"].get("resourceVersion", ""),
+        balancer=desk.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
+        governing=governed_by(desk, thing.name),
+        **choices(desk, thing.name.namespace, of(present)),
+    )
+
+
+async def preview(visit: Visit) -> Response:
+    """POST …/diff: what OK would change."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    errors: dict[str, str] = {}
+    form = _read(desk, thing.name.namespace, await visit.form(), of(present), errors)
+    lines = [] if errors else diff(present, applied(form, present))
+    return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
+
+
+async def save(visit: Visit) -> Response:
+    """POST …/update."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    fields = await visit.form()
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    errors: dict[str, str] = {}
+    before = of(present)
+    form = _read(desk, thing.name.namespace, fields, before, errors)
+    refuse(errors)
+    patch = merge_patch(present, applied(form, present))
+    said = f"Ingress {thing.name} is updated."
+    if patch:
+        await write(desk, thing.name, patch, fields.text("version"))
+    if not _chooses(form, before):
+        return visit.go(list_path(desk, thing.name), said if patch else "Nothing was changed.")
+    return visit.go(follow(visit, desk, thing, form), said)
+
+
+def choices(desk: Desk, namespace: str, form: IngressForm) -> dict[str, Any]:
+    """What the form's lists offer."""
+    secrets = [
+        (name.name, f"{name.name} — {_said(thing.secret.chain)}")
+        for name, thing in sorted(desk.kube.secrets.items())
+        if name.namespace == namespace and thing.type in TLS_TYPES
+    ]
+    chosen = {form.certificate, *form.sni_certificates}
+    certificates = sorted(
+        (
+            c
+            for c in desk.elb.state.certificates.values()
+            if c.type == "server"
+            and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
+        ),
+        key=lambda c: (c.name, c.id),
+    )
+    return {
+        "secrets": secrets,
+        "certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates],
+        "sni_certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates if c.domain],
+        "policies": [("", "TLS-1-2 (default)"), *POLICIES],
+        "path_types": PATH_TYPES,
+        "services": [
+            (name.name, [str(p.port) for p in thing.service.ports])
+            for name, thing in sorted(desk.kube.services.items())
+            if name.namespace == namespace
+        ],
+    }
+
+
+def label(name: str, chain: Chain | None) -> str:
+    """A certificate in a list: its name, for what, until when."""
+    return f"{name} — {_said(chain)}"
+
+
+def follow(visit: Visit, desk: Desk, thing: IngressThing, form: IngressForm) -> str:
+    """Start to follow the choice; the path of its page."""
+    name = thing.name
+    rotation = Rotation(
+        f"Ingress {name}", list_path(desk, name), _chains(desk, name.namespace, form), datetime.now(UTC)
+    )
+
+    def objection(derived: Derived) -> str:
+        problems = derived.problems.get(("Ingress", name), ())
+        grave = ("CertificateHeld", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
+        return next((p.sentence for p in problems if p.reason in grave), "")
+
+    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_ingress.get(name, ()), objection)
+    return path("clusters", desk.name, "rotations", rotation.id)
+
+
+def _read(
+    desk: Desk, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
+) -> IngressForm:
+    form = ingress_fields.read(fields, errors)
+    if not form.forwarding:  # the dialog of procedure 2 may leave them folded away
+        form = msgspec.structs.replace(form, forwarding=before.forwarding)
+    if form.source == "elb" and not form.secret and not form.sni:
+        form = msgspec.structs.replace(form, secret=before.secret, sni=before.sni)
+    if before.protocol == "HTTPS" and form.protocol != "HTTPS":
+        errors["protocol"] = (
+            "An HTTPS Ingress stays HTTPS: a browser that was sent here over HTTPS would fail."
+        )
+    ingress_fields.check(desk, namespace, form, before, errors)
+    return form
+
+
+def _chooses(form: IngressForm, before: IngressForm) -> bool:
+    """Whether other certificates are chosen than before."""
+
+    def chosen(it: IngressForm) -> Any:
+        elb = it.source == "elb"
+        return (it.certificate, it.sni_certificates) if elb else (it.secret, it.sni)
+
+    return form.protocol == "HTTPS" and (form.source, chosen(form)) != (before.source, chosen(before))
+
+
+def _chains(desk: Desk, namespace: str, form: IngressForm) -> list[Chain]:
+    if form.source == "elb":
+        found = [desk.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
+        return [c.chain for c in found if c and c.chain]
+    names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
+    things = [desk.kube.secrets.get(n) for n in names]
+    return [t.secret.chain for t in things if t and t.secret.chain]
+
+
+def _said(chain: Chain | None) -> str:
+    return f"{listed(chain.names, 2)}, {expiry(chain).word.lower()}" if chain else "cannot be read"
+
+
+_ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
+PAGES: Final[tuple[Page, ...]] = (
+    Page(f"{_ONE}/update", show, save, sees="member"),
+    Page(f"{_ONE}/diff", None, preview),
+)

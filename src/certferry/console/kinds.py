@@ -1,0 +1,56 @@
+"""The kinds of objects that the console opens, edits and deletes, by their word in paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from certferry.console.desk import Desk
+from certferry.console.stops import forbidden, missing
+from certferry.console.visit import Visit, path
+from certferry.core.objects import Name
+from certferry.kube import client
+from certferry.kube.client import Kind, KubeError
+
+
+class Opened(NamedTuple):
+    """The object of a page, read now."""
+
+    desk: Desk
+    kind: Kind
+    name: Name
+    body: dict[str, Any]
+
+    @property
+    def one(self) -> str:
+        """Its path."""
+        return path("clusters", self.desk.name, self.kind.plural, self.name.namespace, self.name.name)
+
+    @property
+    def list(self) -> str:
+        """The path of the list that it stands in."""
+        return f"{path('clusters', self.desk.name, self.kind.plural)}?namespace={self.name.namespace}"
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.plural: kind for kind in (client.CONFIG_MAP, client.INGRESS, client.SECRET, client.SERVICE)
+}
+
+
+async def opened(visit: Visit) -> Opened:
+    """The object in the path. Raises ``Stop``; ``Refusal`` never."""
+    desk = await visit.desk()
+    kind = KINDS.get(visit.part("kind"))
+    if kind is None:
+        raise missing("such kind", (path("clusters", desk.name), "Overview"))
+    if kind is client.SECRET and not desk.may("member"):
+        raise forbidden(desk.role, "member")
+    name = Name(visit.part("namespace"), visit.part("name"))
+    try:
+        body = await desk.kube.client.get(kind, name.name, name.namespace)
+    except KubeError as error:
+        if error.status == 404:
+            where = path("clusters", desk.name, kind.plural)
+            raise missing(f"{kind.name} {name}", (where, "Back to the list")) from None
+        raise
+    return Opened(desk, kind, name, {"apiVersion": kind.group_version, "kind": kind.name, **body})

@@ -1,0 +1,131 @@
+"""ConfigMaps and Secrets > Secrets > Create Secret. Also opened in place by the form of an Ingress."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from certferry.console.checking import CERTIFICATE, KEY, Place, judge
+from certferry.console.desk import Desk
+from certferry.console.ingress_create import NAME
+from certferry.console.ingress_update import label
+from certferry.console.routes import Page
+from certferry.console.secret_update import base64_of
+from certferry.console.visit import FormFields, Visit, json, path, refuse
+from certferry.core.objects import TLS_TYPES
+from certferry.core.pem import Chain
+from certferry.kube.client import SECRET, KubeError
+
+TYPES: Final = (
+    ("kubernetes.io/tls", "kubernetes.io/tls"),
+    ("IngressTLS", "IngressTLS"),
+    ("Opaque", "Opaque"),
+    ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockerconfigjson"),
+    ("other", "Other"),
+)
+_DATA_KEY = re.compile(r"(?!\.\.)[A-Za-z0-9._-]{1,253}")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+
+
+async def show(visit: Visit) -> Response:
+    """GET /clusters/{cluster}/secrets/create."""
+    desk = await visit.desk()
+    pick = visit.query.get("pick", "")
+    return visit.render(
+        "secret_create.html",
+        desk=desk,
+        chosen=visit.namespace or ("default" if "default" in desk.kube.namespaces else ""),
+        types=TYPES[:2] if pick else TYPES,
+        pick=pick,
+        place=Place(),
+    )
+
+
+async def check(visit: Visit) -> Response:
+    """POST …/check."""
+    desk = await visit.desk()
+    form = await visit.form()
+    judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
+    return visit.render("checks.html", desk=desk, judged=judged, place=Place(), form=form)
+
+
+async def save(visit: Visit) -> Response:
+    """POST."""
+    desk = await visit.desk()
+    form = await visit.form()
+    errors: dict[str, str] = {}
+    body, chain = _body(desk, form, errors)
+    refuse(errors)
+    namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+    try:
+        async with desk.writing() as kube:
+            await kube.create(SECRET, body, namespace)
+    except KubeError as error:
+        if error.status == 409:
+            refuse({"name": f"There is a Secret {namespace}/{name} already."})
+        raise
+    if form.text("pick") and visit.fetched:
+        return json({"created": {"id": name, "label": label(name, chain), "into": "secrets"}})
+    where = f"{path('clusters', desk.name, 'secrets')}?namespace={namespace}"
+    return visit.go(where, f"Secret {namespace}/{name} is created.")
+
+
+def _body(desk: Desk, form: FormFields, errors: dict[str, str]) -> tuple[dict[str, Any], Chain | None]:
+    namespace, name = form.text("in_namespace"), form.text("name")
+    if namespace not in desk.kube.namespaces:
+        errors["in_namespace"] = "There is no such namespace."
+    if not NAME.fullmatch(name):
+        errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
+    kind = form.text("type")
+    kind = form.text("other_type") if kind == "other" else kind
+    if not kind:
+        errors["other_type"] = "Give the type."
+    meta: dict[str, Any] = {"name": name, "namespace": namespace}
+    if labels := _labels(form, errors):
+        meta["labels"] = labels
+    if description := form.text("description"):
+        meta["annotations"] = {"description": description}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind}
+    if kind not in TLS_TYPES:
+        return body | {"data": _values(form, errors)}, None
+    judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
+    errors |= judged.errors
+    data = {"tls.crt": base64_of(form.text(CERTIFICATE)), "tls.key": base64_of(form.text(KEY))}
+    return body | {"data": data}, judged.chain
+
+
+def _values(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for key, value in zip(form.all("key"), form.all("value"), strict=False):
+        if not key and not value:
+            continue
+        if not _DATA_KEY.fullmatch(key):
+            errors["value"] = (
+                f"“{key[:60]}” is no key: letters, digits, . _ and -, not beginning with two dots."
+            )
+        found[key] = base64_of(value)
+    return found
+
+
+def _labels(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for key, value in zip(form.all("label_key"), form.all("label_value"), strict=False):
+        if not key and not value:
+            continue
+        if not _LABEL_KEY.fullmatch(key) or (value and not _LABEL.fullmatch(value)):
+            errors["label_key"] = f"“{key[:60]}={value[:60]}” is no label."
+        found[key] = value
+    return found
+
+
+_ROOT: Final = "/clusters/{cluster}/secrets"
+PAGES: Final[tuple[Page, ...]] = (
+    Page(f"{_ROOT}/create", show, save, sees="member"),
+    Page(f"{_ROOT}/check", None, check),
+)

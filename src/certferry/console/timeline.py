@@ -1,0 +1,94 @@
+"""When certificates end, as a picture: one dot each over the coming year. Numbers for an SVG; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from certferry.console.words import SOON, VERY_SOON
+
+WIDTH: Final = 1000
+LEFT: Final = 70
+"""Where now is; what has expired stands left of it."""
+BASE: Final = 96
+STEP: Final = 9
+HIGH: Final = 9
+"""Dots above each other; more are counted."""
+SPAN: Final = timedelta(days=365)
+SLOTS: Final = 90
+
+
+class Dot(NamedTuple):
+    """One certificate."""
+
+    x: float
+    y: float
+    level: str
+    title: str
+
+
+class Mark(NamedTuple):
+    """A month on the axis."""
+
+    x: float
+    label: str
+
+
+class Timeline(NamedTuple):
+    """Everything that is drawn."""
+
+    dots: list[Dot]
+    marks: list[Mark]
+    more: list[Mark]
+    """How many dots there was no room for, above their column."""
+    said: str
+    """The same in words, for who does not see it."""
+
+
+def draw(ends: Iterable[tuple[datetime, str]], now: datetime) -> Timeline:
+    """`ends`: instants and what ends there."""
+    columns: dict[int, list[tuple[datetime, str]]] = {}
+    counts = {"bad": 0, "warn": 0, "good": 0}
+    for end, title in sorted(ends):
+        columns.setdefault(_slot(end, now), []).append((end, title))
+        counts[_level(end, now)] += 1
+    dots, more = [], []
+    for slot, entries in sorted(columns.items()):
+        x = _x(slot)
+        for number, (end, title) in enumerate(entries[:HIGH]):
+            dots.append(Dot(x, BASE - 8 - number * STEP, _level(end, now), f"{title}: {end:%Y-%m-%d}"))
+        if len(entries) > HIGH:
+            more.append(Mark(x, f"+{len(entries) - HIGH}"))
+    said = (
+        f"{counts['bad']} certificates have expired or end within {VERY_SOON.days} days, "
+        f"{counts['warn']} within {SOON.days} days, {counts['good']} later."
+    )
+    return Timeline(dots, _months(now), more, said)
+
+
+def _slot(end: datetime, now: datetime) -> int:
+    if end <= now:
+        return -1
+    return min(SLOTS, int((end - now) / SPAN * SLOTS))
+
+
+def _x(slot: int) -> float:
+    return round(LEFT - 30 if slot < 0 else LEFT + slot * (WIDTH - LEFT - 20) / SLOTS, 1)
+
+
+def _level(end: datetime, now: datetime) -> str:
+    left = end - now
+    return "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
+
+
+def _months(now: datetime) -> list[Mark]:
+    marks = []
+    year, month = now.year, now.month
+    for _ in range(12):
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+        at = datetime(year, month, 1, tzinfo=now.tzinfo)
+        if at - now < SPAN:
+            x = LEFT + (at - now) / SPAN * (WIDTH - LEFT - 20)
+            marks.append(Mark(round(x, 1), f"{at:%b %Y}" if month == 1 else f"{at:%b}"))
+    return marks
