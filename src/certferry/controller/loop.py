@@ -223,7 +223,8 @@ class Controller:
         async for view in self._cache.view.values():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
-                if before is not None and before != view and only_endpoints(before, view):
+                acting = self._conduct.act is not None
+                if acting and before is not None and before != view and only_endpoints(before, view):
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):
                     self._changed = time.time()
