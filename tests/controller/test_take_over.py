@@ -118,6 +118,7 @@ async def test_there_and_back_without_a_failed_handshake(
         await system.in_step()
         assert system.elb.writes == []
         await system.stop()
+        await until(lambda: visitors.served > 5)
         # 2. hand over, and renew
         system.conduct = Conduct()
         await system.start()

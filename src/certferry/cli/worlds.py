@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from certferry import fleet
+from certferry.cli.output import PARTIAL
 from certferry.controller.options import options_of
 from certferry.core.claims import Options
 from certferry.core.model import State
@@ -28,7 +29,7 @@ async def entered(
         async with access.kube() as kube, access.elb() as elb:
             view, observed = await asyncio.gather(snapshot(kube), elb.observe())
     except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
-        raise Refused(f"Cluster “{access.name}”: {error}.", 1) from None
+        raise Refused(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
     options = msgspec.structs.replace(
         options_of(settings),
         class_name=access.class_name,
