@@ -162,9 +162,12 @@ def test_no_step_makes_worse_what_is_served(
     for step in steps[:abandoned_after]:
         elb.apply(step)
         _nothing_lost(before, elb.state, wanted)
-    for step in _steps(after, elb):
-        elb.apply(step)
-        _nothing_lost(before, elb.state, wanted)
+    # A content waits while a host that it does not cover depends on the one in place; the same plan may
+    # give that host to another certificate, and the next one takes the content.
+    for _ in range(3):
+        for step in _steps(after, elb):
+            elb.apply(step)
+            _nothing_lost(before, elb.state, wanted)
     assert _steps(after, elb) == ()
 
 
