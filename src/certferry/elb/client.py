@@ -356,6 +356,22 @@ class ElbClient:
         self._url = self._url or keystone.elb_in(login.catalog, self._credentials.region) or ""
         return login
 
+    async def whoami(self) -> keystone.Login:
+        """What Keystone says now of the token that we were given; ``ElbError`` 401 or 404 when it has ended."""
+        return keystone.logged_in(self._credentials.token, await self._of_token("GET"))
+
+    async def log_out(self) -> None:
+        """End the token that we were given."""
+        await self._of_token("DELETE")
+
+    async def _of_token(self, method: str) -> bytes:
+        token, url = self._credentials.token, f"{self._identity}/v3/auth/tokens"
+        headers = {"x-auth-token": token, "x-subject-token": token}
+        status, data, told = await self._exchange(method, url, (), b"", headers)
+        if status >= 400:
+            raise _refused(status, data, told)
+        return data
+
     @property
     def url(self) -> str:
         """The ELB's origin; empty until it was found."""
