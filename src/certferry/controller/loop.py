@@ -59,6 +59,7 @@ from certferry.core.translate import Translation, translate
 from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
+from certferry.elb.observation import observe
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import KubeClient, KubeError
 from certferry.metrics import Metrics
@@ -368,7 +369,7 @@ class Controller:
         if self._locks is None:
             self._locks = bool(await extensions.available(self._elb))
         begun = self._world.begin()
-        self._world.observed(await self._elb.observe(), begun)
+        self._world.observed(await observe(self._elb), begun)
         self._stale, self._observed_at = False, time.monotonic()
         self._balancer.set(None)
 
