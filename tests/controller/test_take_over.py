@@ -118,6 +118,7 @@ async def test_there_and_back_without_a_failed_handshake(
         await system.in_step()
         assert system.elb.writes == []
         await system.stop()
+        await until(lambda: visitors.served > 5)
         # 2. hand over, and renew
         system.conduct = Conduct()
         await system.start()
@@ -138,7 +139,6 @@ async def test_there_and_back_without_a_failed_handshake(
         served = visitors.served
         await until(lambda: visitors.served > served + 5)
     assert visitors.failures == []
-    assert visitors.served > 50
     deleted = [p for m, p, _ in system.elb.writes if m == "DELETE"]
     assert not [p for p in deleted if p.startswith(("listeners", "certificates"))]
 

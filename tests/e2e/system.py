@@ -41,6 +41,12 @@ class ElbDoor(msgspec.Struct, frozen=True):
     loadbalancer_id: str
 
 
+class ConsoleDoor(msgspec.Struct, frozen=True):
+    """The console in endpoints.json."""
+
+    url: str
+
+
 class MetricsDoor(msgspec.Struct, frozen=True):
     """The metrics in endpoints.json."""
 
@@ -56,6 +62,7 @@ class Endpoints(msgspec.Struct, frozen=True):
     port_map: dict[str, int]
     pid: int
     processes: dict[str, int]
+    console: ConsoleDoor = ConsoleDoor("")
 
 
 class System:

@@ -31,13 +31,13 @@ from certferry.console.rotations import Rotations
 from certferry.console.routes import Handler, Page
 from certferry.console.security import Headers, same_origin
 from certferry.console.sessions import Session, Sessions
-from certferry.console.sites import sites
+from certferry.console.sites import Login, sites
 from certferry.console.stops import LoginNeeded, Refusal, Stop
 from certferry.console.visit import Visit, json
-from certferry.elb.client import ElbError
+from certferry.elb.client import CredentialsError, ElbError
 from certferry.fleet import Fleet
 from certferry.kube.client import KubeError
-from certferry.settings import ConsoleSettings
+from certferry.settings import ConsoleSettings, Refused
 
 STATIC: Final = Path(__file__).parent / "static"
 _log = structlog.get_logger()
@@ -65,9 +65,16 @@ class Console:
         return self.sessions.find(request.cookies.get(self.cookie, ""))
 
     def _ended(self, session: Session) -> None:
-        task = asyncio.get_running_loop().create_task(self.feeds.forget(session))
+        task = asyncio.get_running_loop().create_task(self._leave(session, list(session.logins.values())))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, session: Session, logins: list[Login]) -> None:
+        await self.feeds.forget(session)
+        for left in logins:
+            with contextlib.suppress(ElbError, Refused, CredentialsError):
+                async with self.sites[left.site].client(left) as client:
+                    await client.log_out()
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:

@@ -66,7 +66,7 @@ def judge(certificate: str, private_key: str, place: Place, now: datetime) -> Ju
     if objection := checks.refusal(chain, place.serving, place.hosts, now):
         errors[CERTIFICATE] = f"It cannot take the place of the one in service: {objection.sentence}."
     found = checks.findings(
-        chain, place.serving or place.present, place.hosts, now, taken=place.taken, key=spki
+        chain, place.present or place.serving, place.hosts, now, taken=place.taken, key=spki
     )
     return Judgement(chain=chain, errors=errors, findings=found)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,6 +17,7 @@ import msgspec
 from certferry.core.model import State
 from certferry.elb import extensions
 from certferry.elb.client import CERTIFICATES, ElbClient, ElbError
+from certferry.elb.observation import observe
 from certferry.latest import Latest
 
 LOOK: Final = 3.0
@@ -25,6 +27,8 @@ SURE: Final = 30.0
 BREATH: Final = 0.05
 """Seconds in which events are collected."""
 RETRY: Final = 1.0
+ROLES: Final = 15.0
+"""Seconds after which a person's role is asked for again."""
 
 
 class Extra(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +59,9 @@ class ElbFeed:
         self.trouble: str | None = None
         self.refused = False
         """Whether the token is not valid any more."""
+        self.roles: tuple[str, ...] | None = None
+        """What Keystone says that the person is, looked at every now and then; None: not yet."""
+        self._looked = 0.0
         self._asked = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -65,6 +72,7 @@ class ElbFeed:
             while not self.refused:
                 with contextlib.suppress(ElbError):
                     await self.refresh()
+                await self._look_at_roles()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(SURE if "events" in self.extensions else LOOK):
                         await self._asked.wait()
@@ -78,7 +86,7 @@ class ElbFeed:
             try:
                 if not self.ready:
                     self.extensions = await extensions.available(self.client)
-                state = await self.client.observe()
+                state = await observe(self.client)
                 facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, Facts)}
             except ElbError as error:
                 self.refused = error.status == 401
@@ -104,6 +112,16 @@ class ElbFeed:
         if news or trouble != self.trouble:
             self.trouble = trouble
             self.changed.set(self.changed.value + 1)
+
+    async def _look_at_roles(self) -> None:
+        """A person whose role was changed has it here too, before their token ends."""
+        if self._looked and time.monotonic() - self._looked < ROLES:
+            return
+        self._looked = time.monotonic()
+        try:
+            self.roles = (await self.client.whoami()).roles
+        except ElbError as error:
+            self.refused |= error.status in (401, 404)
 
     async def _follow(self) -> None:
         since: int | None = None

@@ -87,6 +87,7 @@ def _entered(console: Console, request: Request, found: Login, where: str) -> Re
         same = before.logins.get(found.site)
         if same is None or same.user == found.user:  # one more ELB for the same person
             session.logins = {**before.logins, found.site: found}
+            before.logins = {k: v for k, v in before.logins.items() if k == found.site}
         console.sessions.end(before)
     response = RedirectResponse(where, 303)
     response.set_cookie(

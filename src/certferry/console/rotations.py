@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import structlog
+
 from certferry.console.desk import Derived, Desk
 from certferry.console.sights import hosts_of, target
 from certferry.core.model import State
@@ -20,6 +22,8 @@ from certferry.core.seats import KINDS, present
 from certferry.core.usage import Use
 from certferry.elb.client import ElbError
 from certferry.latest import Latest
+
+_log = structlog.get_logger()
 
 PAUSE: Final = 0.15
 """Seconds between two looks."""
@@ -109,8 +113,13 @@ class Rotations:
             rotation.steps[where] = _step(where, desk.elb.state)
         task = asyncio.get_running_loop().create_task(self._follow(desk, rotation, uses, objection))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return rotation.id
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("rotation not followed", error=type(error).__name__, exc_info=error)
 
     async def close(self) -> None:
         """End all."""
@@ -127,15 +136,17 @@ class Rotations:
     ) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
-        while not rotation.served and loop.time() < end:
-            before = (dict(rotation.steps), rotation.objection)
-            await self._look(desk, rotation, uses, objection)
-            if (rotation.steps, rotation.objection) != before:
-                self.changed.set(self.changed.value + 1)
-            if not rotation.served:
-                await asyncio.sleep(PAUSE)
-        rotation.over = True
-        self.changed.set(self.changed.value + 1)
+        try:
+            while not rotation.served and loop.time() < end:
+                before = (dict(rotation.steps), rotation.objection)
+                await self._look(desk, rotation, uses, objection)
+                if (rotation.steps, rotation.objection) != before:
+                    self.changed.set(self.changed.value + 1)
+                if not rotation.served:
+                    await asyncio.sleep(PAUSE)
+        finally:
+            rotation.over = True
+            self.changed.set(self.changed.value + 1)
 
     async def _look(
         self,

@@ -86,8 +86,8 @@ class Sessions:
     def end(self, session: Session) -> None:
         """Log out."""
         if self._sessions.pop(session.id, None):
-            session.logins.clear()
             self._ended(session)
+            session.logins.clear()
 
     def _sweep(self) -> None:
         now = self._clock()

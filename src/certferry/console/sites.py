@@ -72,7 +72,7 @@ class Site:
         return Login(
             site=self.key,
             user=said.user or username,
-            role=_role(said.roles, names),
+            role=role_of(said.roles, names),
             url=url,
             credentials=Credentials(
                 project_id=whose.project_id or said.project_id, token=said.token, region=whose.region
@@ -112,6 +112,7 @@ def key_of(cluster: ClusterAccess) -> str:
     return " ".join(part for part in (where, project) if part) or cluster.name
 
 
-def _role(roles: tuple[str, ...], names: Mapping[str, str]) -> str:
+def role_of(roles: tuple[str, ...], names: Mapping[str, str]) -> str:
+    """The highest of them; what is not known is worth nothing."""
     known = [role for name in roles if (role := names.get(name, name)) in RANKS]
     return max(known, key=RANKS.__getitem__, default="reader")

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from certferry.console.desk import Desk
 from certferry.console.sessions import Session
-from certferry.console.sites import Login, key_of
+from certferry.console.sites import Login, key_of, role_of
 from certferry.console.stops import LoginNeeded, Refusal, Stop, forbidden, missing
 from certferry.fleet import ClusterAccess
 from certferry.kube.kubeconfig import KubeconfigError
@@ -97,6 +97,11 @@ class Visit:
         if elb.refused:
             self.session.logins.pop(site.key, None)
             raise LoginNeeded(site.key)
+        if elb.roles is not None:
+            now = role_of(elb.roles, self.console.settings.role_names)
+            if now != login.role:
+                self.session.logins[site.key] = msgspec.structs.replace(login, role=now)
+                return self.desk_of(cluster)
         return Desk(cluster, login, kube, elb, feeds.sights, self.session.derived)
 
     async def desk(self) -> Desk:

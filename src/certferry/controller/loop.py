@@ -32,6 +32,7 @@ from certferry.controller.notices import (
     entry,
     handed_over,
     left,
+    remark,
     taken_back,
     told,
     warnings,
@@ -44,12 +45,13 @@ from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
+from certferry.core.checks import Finding
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
 from certferry.core.decide import Decision, decide
 from certferry.core.garbage import sweep
 from certferry.core.model import Certificate, State
-from certferry.core.objects import ClusterView, Name
+from certferry.core.objects import ClusterView, Name, ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.plan import Step
 from certferry.core.problems import Problem
@@ -57,6 +59,7 @@ from certferry.core.translate import Translation, translate
 from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
+from certferry.elb.observation import observe
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import KubeClient, KubeError
 from certferry.metrics import Metrics
@@ -198,6 +201,10 @@ class Controller:
         self._proof.renewed(key, chain.fingerprint, changed, accepted)
         self._pace.poke_later()
 
+    def remarked(self, secret: ObjectRef, finding: Finding) -> None:
+        """It is served all the same."""
+        self._reporter.tell([remark(secret, finding)])
+
     def declined(self) -> None:
         """The reconcile decides."""
         self._pace.poke()
@@ -217,7 +224,8 @@ class Controller:
         async for view in self._cache.view.values():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
-                if before is not None and before != view and only_endpoints(before, view):
+                acting = self._conduct.act is not None
+                if acting and before is not None and before != view and only_endpoints(before, view):
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):
                     self._changed = time.time()
@@ -361,7 +369,7 @@ class Controller:
         if self._locks is None:
             self._locks = bool(await extensions.available(self._elb))
         begun = self._world.begin()
-        self._world.observed(await self._elb.observe(), begun)
+        self._world.observed(await observe(self._elb), begun)
         self._stale, self._observed_at = False, time.monotonic()
         self._balancer.set(None)
 

@@ -16,6 +16,7 @@ from certferry.controller.apply import Failure
 from certferry.controller.proof import Rotation
 from certferry.controller.report import Entry, Notice
 from certferry.core import names
+from certferry.core.checks import Finding
 from certferry.core.model import Certificate, State, bind_port
 from certferry.core.objects import Name, ObjectRef, Reported
 from certferry.core.translate import IngressStatus, Translation
@@ -84,6 +85,12 @@ def taken_back(
         Notice(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
         for about in (secret, *follow.users)
     ]
+
+
+def remark(secret: ObjectRef, finding: Finding) -> Notice:
+    """What a renewal changed beside the content, told once."""
+    sentence = f"The new certificate is served; {finding.sentence}."
+    return Notice(object=secret, type="Warning", reason=finding.reason, sentence=sentence)
 
 
 def annotation(rotation: Rotation) -> str:

@@ -78,7 +78,8 @@ def _served(translation: Translation, names: Mapping[str, str]) -> Iterator[str]
     for status in translation.status.values():
         for it in status.served:
             host = it.host or "(clients that name no host)"
-            line = f"= {host} on port {it.port} is shown {names.get(it.certificate, it.certificate)}"
+            kind = {"EC": ", if it takes ECDSA,", "RSA": ", if it takes RSA alone,"}.get(it.kind, "")
+            line = f"= {host} on port {it.port}{kind} is shown {names.get(it.certificate, it.certificate)}"
             if line not in seen:
                 seen.add(line)
                 yield line

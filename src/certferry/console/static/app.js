@@ -79,10 +79,10 @@ function follow(url) {
   const sign = $("#live");
   const say = (word, state) => { if (sign && sign.textContent !== word) { sign.textContent = word; sign.className = `live ${state}`; } };
   const source = new EventSource(url);
-  let lost = false;
   source.addEventListener("changed", refresh);
-  source.onopen = () => { say("Live", "on"); if (lost) refresh(); lost = false; };
-  source.onerror = () => { lost = true; say("Not connected", "off"); if (source.readyState === 2) setTimeout(() => follow(url), 3000); };
+  // what changed between the page and the stream was told to nobody
+  source.onopen = () => { say("Live", "on"); refresh(); };
+  source.onerror = () => { say("Not connected", "off"); if (source.readyState === 2) setTimeout(() => follow(url), 3000); };
   addEventListener("pagehide", () => source.close());
 }
 
@@ -118,16 +118,15 @@ async function open(url, opener) {
 function told(form, errors) {
   for (const place of $$("[data-error]", form)) { place.hidden = true; place.textContent = ""; }
   for (const field of $$("[aria-invalid]", form)) field.removeAttribute("aria-invalid");
-  let first;
   for (const [name, sentence] of Object.entries(errors)) {
     const place = $(`[data-error="${CSS.escape(name)}"]`, form) ?? $('[data-error=""]', form);
     if (!place) { toast(sentence); continue; }
     place.textContent = place.hidden ? sentence : `${place.textContent} ${sentence}`;
     place.hidden = false;
     const field = form.elements[name];
-    if (field instanceof HTMLElement) { field.setAttribute("aria-invalid", "true"); first ??= field; }
+    if (field instanceof HTMLElement) field.setAttribute("aria-invalid", "true");
   }
-  first?.focus();
+  $("[aria-invalid]", form)?.focus();
 }
 
 async function send(form, submitter) {
@@ -319,6 +318,9 @@ function theme(choice) {
 $("#theme").addEventListener("click", () => theme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % 3]));
 $("#theme span").textContent = document.documentElement.dataset.theme ?? "auto";
 
+// typed before the script was there
+for (const input of $$("form[data-auto] input[type=search]"))
+  if (input.value !== (new URLSearchParams(location.search).get("q") ?? "")) search(input);
 if (document.body.dataset.live) follow(document.body.dataset.live);
 prepare(document);
 setTimeout(() => $$(".toast").forEach((t) => t.remove()), 8000);

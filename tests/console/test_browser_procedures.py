@@ -1,0 +1,128 @@
+"""Both procedures of the manual, word for word, and each ends with a handshake outside the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from playwright.sync_api import expect
+
+from tests import certs
+from tests.console.conftest import LogIn
+from tests.console.user import User
+from tests.e2e import tls
+from tests.e2e.objects import CERTIFICATE_IDS
+from tests.e2e.site import INGRESS, SECRET, Site
+
+
+@pytest.fixture(scope="module")
+def site(make_site: Callable[[str, int], Site]) -> Site:
+    return make_site("moving", 11444)
+
+
+@pytest.fixture
+def user(log_in: LogIn) -> User:
+    return log_in()
+
+
+def to_secrets(user: User, site: Site) -> None:
+    """Log in to the console and click the cluster name to access the cluster console. In the navigation pane,
+    choose ConfigMaps and Secrets. In the right pane, click the Secrets tab, find the secret used by the ingress."""
+    user.choose("local", "ConfigMaps and Secrets", "Secrets")
+    user.page.get_by_label("Search name, domain, ingress or host").fill(INGRESS + " " + site.name)
+    expect(user.row(SECRET)).to_have_count(1)
+
+
+def to_update(user: User, site: Site) -> None:
+    """… choose Services & Ingresses. Then, click the Ingresses tab, locate the row containing the target ingress,
+    and choose More > Update in the Operation column."""
+    user.choose("local", "Services & Ingresses", "Ingresses")
+    expect(user.page.get_by_role("columnheader", name="Operation")).to_be_visible()
+    user.row(site.name).get_by_role("button", name="More").click()
+    user.page.get_by_role("menuitem", name="Update").click()
+    expect(user.dialog.get_by_role("heading", name="Update Ingress")).to_be_visible()
+
+
+def served(user: User, site: Site, pair: certs.Pair) -> None:
+    """The rotation's page says so, and a client outside the browser sees it."""
+    expect(user.page.get_by_text("Every listener serves the new certificate.")).to_be_visible()
+    seen = tls.fingerprint(pair.certificate)
+    expect(user.page.locator("tbody tr").first).to_contain_text(
+        ":".join(seen[i : i + 2] for i in range(0, 16, 2)).upper()
+    )
+    for instant in ("Changed", "Accepted", "Served"):
+        expect(user.page.get_by_role("listitem").filter(has_text=instant).first).to_contain_text(":")
+    assert site.shown() == seen
+
+
+def test_procedure_for_tls_secret_certificates(user: User, site: Site, tmp_path: Path) -> None:
+    new = site.pair(days=91)
+    to_secrets(user, site)
+    user.row(SECRET).get_by_role("link", name="Update").click()
+    user.upload(tmp_path, new)  # modify the certificate file in the secret
+    expect(user.dialog.get_by_text("New certificate")).to_be_visible()
+    expect(user.dialog.locator(".compare section").last).to_contain_text("90 days left")
+    user.ok()  # and click OK to update the secret
+    served(user, site, new)
+
+
+def test_the_certificate_alone_keeps_the_present_key(user: User, site: Site) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    first, second = site.pair(days=92, key=key), site.pair(days=93, key=key)
+    site.put_secret(first)
+    site.shows(first)
+    to_secrets(user, site)
+    user.row(SECRET).get_by_role("link", name="Update").click()
+    user.paste(second, key=False)
+    expect(user.dialog.get_by_text("KeyReused")).to_be_visible()
+    user.ok()
+    served(user, site, second)
+
+
+def test_procedure_for_elb_server_certificates(user: User, site: Site) -> None:
+    new = site.pair(days=201)
+    before = site.get("apis/networking.k8s.io/v1", "ingresses", INGRESS)
+    to_update(user, site)
+    # Set Certificate Source to ELB server certificate, select a new server certificate (created in place) …
+    user.dialog.get_by_label("Backend Protocol").select_option("http")
+    user.dialog.get_by_role("radio", name="ELB server certificate").check()
+    user.dialog.get_by_role("link", name="Create certificate").click()
+    user.dialog.get_by_label("Certificate Name").fill("bought")
+    user.paste(new)
+    user.ok()
+    chooser = user.dialog.get_by_role("combobox", name="Server Certificate")
+    expect(chooser.locator("option:checked")).to_contain_text("bought")
+    expect(user.dialog.get_by_label("Backend Protocol")).to_have_value(
+        "http"
+    )  # what was typed is still there
+    user.dialog.get_by_role("button", name="Show YAML changes").click()
+    expect(user.dialog.locator(".diff .added", has_text=CERTIFICATE_IDS)).to_be_visible()
+    user.ok()  # … and click OK to update the ingress.
+    served(user, site, new)
+    after = site.get("apis/networking.k8s.io/v1", "ingresses", INGRESS)
+    assert after["metadata"]["annotations"][CERTIFICATE_IDS] == site.listener()["default_tls_container_ref"]
+    assert after["spec"]["tls"] == before["spec"]["tls"]
+
+
+def test_and_back_to_the_secret(user: User, site: Site) -> None:
+    pair = site.pair(days=95)
+    site.put_secret(pair)
+    to_update(user, site)
+    user.dialog.get_by_role("radio", name="TLS secret").check()
+    user.ok()
+    served(user, site, pair)
+    after = site.get("apis/networking.k8s.io/v1", "ingresses", INGRESS)
+    assert CERTIFICATE_IDS not in after["metadata"]["annotations"]
+
+
+def test_another_content_on_the_elb_certificate_page(user: User, site: Site) -> None:
+    site.annotate(ids=site.post_certificate(site.pair(days=202), "renewed"))
+    new = site.pair(days=203)
+    user.choose("local", "Certificates")
+    user.row("renewed").get_by_role("link", name="Modify").click()
+    user.paste(new)
+    user.ok()
+    served(user, site, new)
+    site.annotate(ids=None)

@@ -1,0 +1,171 @@
+"""What must not be done is refused, in words beside the field, and what was typed stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import certs
+from tests.console.conftest import LogIn
+from tests.console.user import User
+from tests.e2e.site import SECRET, Site
+
+
+@pytest.fixture
+def user(log_in: LogIn) -> User:
+    return log_in()
+
+
+@pytest.fixture
+def update(user: User, shop: Site) -> User:
+    """Before the Update dialog of a Secret in use."""
+    user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
+    user.row(SECRET).get_by_role("link", name="Update").click()
+    expect(user.dialog.get_by_role("heading", name="Update Secret")).to_be_visible()
+    return user
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "sentence"),
+    [
+        (lambda site: site.pair(days=-1), "certificate", "it expired on"),
+        (lambda site: site.pair(started=-2), "certificate", "not valid before"),
+        (
+            lambda site: certs.authority().issue("elsewhere.test.example"),
+            "certificate",
+            "not for still.test.example",
+        ),
+        (
+            lambda site: site.pair()._replace(key=site.pair().key),
+            "private_key",
+            "belongs to another certificate",
+        ),
+        (lambda site: site.pair()._replace(key="nonsense"), "private_key", "not PEM"),
+        (lambda site: site.pair()._replace(certificate="nonsense"), "certificate", "not PEM"),
+    ],
+    ids=["expired", "not yet", "a host is lost", "another key", "no key", "no certificate"],
+)
+def test_a_certificate_that_must_not_be_served_is_refused(
+    update: User, shop: Site, make: Callable[[Site], certs.Pair], field: str, sentence: str
+) -> None:
+    before, pair = shop.shown(), make(shop)
+    update.paste(pair)
+    expect(update.dialog.locator(".findings .bad").first).to_contain_text(sentence)  # while one types
+    update.ok()
+    expect(update.dialog.locator(f'[data-error="{field}"]')).to_contain_text(sentence)
+    expect(update.dialog.get_by_role("textbox", name="Private Key")).to_have_value(pair.key)
+    assert shop.shown() == before
+
+
+def test_the_new_certificate_alone_needs_its_key(update: User, shop: Site) -> None:
+    update.paste(shop.pair(), key=False)
+    update.ok()
+    expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text("give the new one's key too")
+
+
+def test_what_changed_meanwhile_is_not_written_over(update: User, shop: Site) -> None:
+    label = {"metadata": {"labels": {"touched": "yes"}}}
+    path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
+    shop.kube.want(200, "PATCH", path, label, kind="application/merge-patch+json")
+    update.paste(shop.pair())
+    update.ok()
+    expect(update.dialog.get_by_role("alert")).to_contain_text("Somebody changed this Secret meanwhile")
+
+
+def test_a_managed_secret_says_who_will_write_over_it(user: User, shop: Site) -> None:
+    mark = {"metadata": {"annotations": {"cert-manager.io/certificate-name": "still"}}}
+    path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
+    shop.kube.want(200, "PATCH", path, mark, kind="application/merge-patch+json")
+    user.page.goto(f"/clusters/local/secrets/{shop.name}/{SECRET}/update")
+    expect(user.page.get_by_text("Managed by cert-manager.")).to_be_visible()
+    mark["metadata"]["annotations"] = {"cert-manager.io/certificate-name": None}  # type: ignore[dict-item]
+    shop.kube.want(200, "PATCH", path, mark, kind="application/merge-patch+json")
+
+
+def test_a_certificate_that_follows_a_secret_cannot_be_changed_on_the_elb(user: User, shop: Site) -> None:
+    own = shop.own_certificate()
+    user.choose("local", "Certificates")
+    row = user.row(own["name"])
+    for name in ("Modify", "Delete"):
+        button = row.get_by_role("button", name=name)
+        expect(button).to_have_attribute("aria-disabled", "true")
+        assert "change the Secret" in (button.get_attribute("title") or "")
+    row.get_by_role("link", name=f"{shop.name}/{SECRET}").click()
+    expect(user.row(SECRET)).to_have_count(1)
+    # neither by its address nor by a form made by hand
+    path = f"/clusters/local/elb/certificates/{own['id']}"
+    assert user.get(f"{path}/modify").status == 409
+    assert user.post(f"{path}/modify", name="mine").status == 409
+    assert user.post(f"{path}/delete").status == 409
+    assert shop.own_certificate()["name"] == own["name"]
+
+
+def test_a_certificate_in_use_is_not_deleted_and_one_without_use_is(user: User, shop: Site) -> None:
+    shop.post_certificate(shop.pair(), "left over")
+    user.choose("local", "Certificates")
+    user.row("left over").get_by_role("link", name="Delete").click()
+    user.ok("Delete")
+    expect(user.row("left over")).to_have_count(0)
+
+
+def test_delete_says_what_would_break_and_wants_the_name_of_what_is_in_use(user: User, shop: Site) -> None:
+    user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
+    user.row(SECRET).get_by_role("button", name="More").click()
+    user.page.get_by_role("menuitem", name="Delete").click()
+    expect(user.dialog).to_contain_text("One Ingress names it: still/shop.")
+    expect(user.dialog).to_contain_text("nothing renews it any more")
+    user.ok("Delete")
+    expect(user.dialog.locator('[data-error="typed"]')).to_contain_text(f"Type {SECRET}")
+    assert shop.uid()
+    user.page.keyboard.press("Escape")
+    user.page.goto(f"/clusters/local/ingresses/{shop.name}/shop/delete")
+    expect(user.page.get_by_text("Port 11443 (HTTPS) of the load balancer is closed")).to_be_visible()
+
+
+def test_edit_yaml_shows_the_changes_first_and_keeps_what_it_does_not_show(user: User, shop: Site) -> None:
+    path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
+    before = shop.kube.want(200, "GET", path)
+    user.page.goto(f"/clusters/local/secrets/{shop.name}/{SECRET}/yaml/edit")
+    text = user.page.get_by_role("textbox", name="YAML")
+    shown = text.input_value()
+    assert before["data"]["tls.key"] not in shown
+    text.fill(shown.replace("type: kubernetes.io/tls", "type: kubernetes.io/tls\nimmutable: false"))
+    user.page.get_by_role("button", name="OK").click()
+    expect(user.page.get_by_role("alert")).to_contain_text("Look at the changes first")
+    user.page.get_by_role("button", name="Show changes").click()
+    expect(user.page.locator(".diff .added")).to_have_text("+immutable: false")
+    user.page.get_by_role("button", name="OK").click()
+    expect(user.row(SECRET)).to_have_count(1)
+    after = shop.kube.want(200, "GET", path)
+    assert after["immutable"] is False
+    assert after["data"] == before["data"]
+
+
+def test_pages_that_are_not_there_say_so(user: User) -> None:
+    for path, status in {
+        "/clusters/nowhere": 404,
+        "/clusters/local/secrets/a/b/update": 404,
+        "/clusters/local/elb/certificates/unknown/history": 404,
+        "/clusters/local/rotations/unknown": 404,
+        "/clusters/local/secrets?page=0": 400,
+        "/clusters/local/secrets?page=x": 400,
+        "/clusters/local/secrets?page=99": 404,
+        "/clusters/local/secrets?sort=nothing": 400,
+        "/clusters/local/pods/a/b/yaml": 404,
+        "/nothing": 404,
+    }.items():
+        assert user.get(path).status == status, path
+
+
+def test_a_form_from_elsewhere_is_not_taken(user: User, shop: Site) -> None:
+    path = f"/clusters/local/secrets/{shop.name}/{SECRET}/delete"
+    request = user.context.request
+    assert request.post(path, form={"typed": SECRET}, max_redirects=0).status == 403
+    assert request.post(path, form={"typed": SECRET, "csrf": "guessed"}, max_redirects=0).status == 403
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    token = user.page.locator('meta[name="csrf"]').get_attribute("content") or ""
+    form: dict[str, str | float | bool] = {"typed": SECRET, "csrf": token}
+    assert request.post(path, form=form, headers=foreign, max_redirects=0).status == 403
+    assert shop.uid()
