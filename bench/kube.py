@@ -249,7 +249,7 @@ def main(arguments: list[str]) -> None:
 def _page(table: str, busy: float) -> str:
     where = (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
-        f"Python {platform.python_version()}, load {busy:.1f} before the run, `python -m bench kube`"
+        f"Python {platform.python_version()}, load {busy:.1f} before the run, nice {os.nice(0)}, `python -m bench kube`"
     )
     return f"""# Benchmarks of the embedded Kubernetes API
 

@@ -34,6 +34,13 @@ class Prober:
         self._process.kill()
         await self._process.wait()
 
+    async def speaks(self, seconds: float = 30) -> None:
+        """Waits for its first word: from then on it looks."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(seconds):
+            await self._process.stdout.readline()
+
     async def sees(self, fingerprint: str, seconds: float = 30) -> float:
         """When (``time.monotonic``) a handshake that shows `fingerprint` was completed first."""
         assert self._process is not None

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import click
 import msgspec
 import typer.main
 
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "up": settings.UpSettings,
     "elb": settings.ElbSettings,
     "controller": settings.ControllerSettings,
+    "console": settings.ConsoleSettings,
     "kube": settings.KubeServerSettings,
     "alerts": settings.AlertSettings,
     "elb.limits": settings.ElbLimits,
@@ -78,9 +79,7 @@ def commands_page() -> str:
         "written by a newer Certferry. 4, a cluster or load balancer did not answer, so that the answer is not complete.",
     ]
     for path, command in commands():
-        usage = " ".join(
-            _argument(p) for p in command.params if isinstance(p, click.Argument) or _is_argument(p)
-        )
+        usage = " ".join(_argument(p) for p in command.params if _is_argument(p))
         text = inspect.cleandoc(command.help or "")
         lines += [
             "",
@@ -102,6 +101,8 @@ def commands() -> Iterator[tuple[str, Any]]:
     root: Any = typer.main.get_command(app)
     for name, command in sorted(root.commands.items()):
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield name, command
             for sub, one in sorted(command.commands.items()):
                 if not one.hidden:
                     yield f"{name} {sub}", one
@@ -114,12 +115,12 @@ def _is_argument(parameter: Any) -> bool:
 
 
 def _argument(parameter: Any) -> str:
-    name = str(parameter.human_readable_name).upper()
+    name = str(parameter.name).upper().replace("_", "-")
     return name if parameter.required else f"[{name}]"
 
 
 def _docstrings(kind: type[Any]) -> Iterator[tuple[str, str]]:
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(kind)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     body = tree.body[0]
     assert isinstance(body, ast.ClassDef)
     for one, following in zip(body.body, [*body.body[1:], None], strict=True):

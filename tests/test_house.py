@@ -135,7 +135,7 @@ def commands() -> list[str]:
         _, _, table = text.partition("Commands")
         return re.findall(r"^[│|]\s(\w[\w-]*)\s", table, re.MULTILINE)
 
-    groups = {"demo"}
+    groups = {"alerts", "cert", "demo", "explain", "user"}
     return [c for c in listed() if c not in groups] + [
         f"{g} {c}" for g in (*groups, "controller") for c in listed(g)
     ]

@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from certferry.core.pem import parse_chain
 from tests.certs import Pair, authority
@@ -155,6 +156,18 @@ async def test_a_certificate_that_is_accepted_but_not_served_is_told(system: Sys
     system.kube.secret("demo", "shop-tls", shop())
     await until(lambda: system.kube.events("Ingress", "CertificateNotServed"))
     assert json.loads(system.annotation("certferry.io/rotation"))["served"] is None
+
+
+async def test_a_renewal_that_keeps_its_key_is_served_and_told(system: System) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    system.shop(authority().issue("shop.example.com", key=key))
+    await system.start()
+    await system.in_step()
+    new = authority().issue("shop.example.com", key=key)
+    system.kube.secret("demo", "shop-tls", new)
+    fingerprint = parse_chain(new.certificate).fingerprint
+    await until(lambda: fingerprint in system.annotation("certferry.io/rotation"))
+    await until(lambda: system.kube.events("Secret", "KeyReused"))
 
 
 async def test_deleting_the_ingress_leaves_nothing_behind(system: System) -> None:

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from certferry.core.claims import Options
-from certferry.core.plan import match, plan
+from certferry.core.decide import decide
+from certferry.core.drift import Modes
+from certferry.core.model import State
 from certferry.core.translate import Translation, translate
 from tests import golden
-from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, view
-
-OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
 
 
 @pytest.mark.parametrize("path", golden.cases("translate"))
@@ -25,23 +25,34 @@ def test_golden(path: Path, pytestconfig: pytest.Config) -> None:
 def _produce(given: Any) -> Any:
     """Carry out the plan, then `then` on top of it, and so on; each stage shows problems and steps."""
     elb = Elb(observed(given.get("observed") or {}))
+    modes = msgspec.convert(given.get("drift", {}), Modes)
+    said = {"cluster_name": "test", "default_loadbalancer": BALANCER.id, **given.get("options", {})}
+    options = msgspec.convert(said, Options)
+    known: Any = {}
     stages = []
-    for stage in (given, *given.get("then", ())):
-        options = msgspec.structs.replace(OPTIONS, **given.get("options", {}))
+    before = given
+    for change in (given, *given.get("then", ())):
+        # with `keep`, what a later stage does not say stays as it was
+        stage = {**before, **change} if change.get("keep") else change
+        before = {k: v for k, v in stage.items() if k not in ("then", "tamper", "keep")}
+        elb.state = tampered(elb.state, change.get("tamper", ()))
         now = stage.get("now", NOW)
         cluster = view(stage)
         made = translate(cluster, elb.state, options, now)
         elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
-        steps = plan(made.desired, elb.state, CLUSTER, made.held)
-        elb.ids = dict(match(made.desired, elb.state, CLUSTER))
-        elb.run(steps)
+        decision = decide(made, elb.state, CLUSTER, modes, known)
+        elb.ids = dict(decision.ids)
+        elb.run(decision.steps)
         again = translate(cluster, elb.state, options, now)
-        assert plan(again.desired, elb.state, CLUSTER, again.held) == (), "planning again must yield nothing"
-        stages.append(_shown(made, [_step(s) for s in steps], elb))
+        settled = decide(again, elb.state, CLUSTER, modes)
+        assert settled.steps == (), "planning again must yield nothing"
+        known = settled.ids
+        drifts = [f"{d.kind}, {d.mode}: {d.sentence}" for d in decision.drifts]
+        stages.append(_shown(made, [_step(s) for s in decision.steps], elb, drifts))
     return stages
 
 
-def _shown(made: Translation, steps: list[Any], elb: Elb) -> Any:
+def _shown(made: Translation, steps: list[Any], elb: Elb, drifts: list[str]) -> Any:
     problems = [f"{p.object.kind} {p.object.name}: {p.reason}: {p.sentence}" for p in made.problems]
     served = {
         f"{s.host or '(no name)'}:{s.port} {s.kind}".strip(): s.fingerprint
@@ -55,7 +66,21 @@ def _shown(made: Translation, steps: list[Any], elb: Elb) -> Any:
         }
         for it in elb.state.listeners.values()
     }
-    return {"problems": problems, "served": served, "steps": steps, "listeners": listeners}
+    shown = {"problems": problems, "served": served, "steps": steps, "listeners": listeners}
+    if drifts:
+        shown["drift"] = drifts
+    if order := _order(elb.state):
+        shown["order"] = order
+    return shown
+
+
+def _order(state: State) -> list[str]:
+    """The policies with numbers as the ELB asks them."""
+    numbered = [p for p in state.policies.values() if p.priority is not None]
+    return [
+        f"{p.priority} " + " ".join(f"{r.compare_type} {r.value}" for r in p.rules)
+        for p in sorted(numbered, key=lambda p: (p.listener_id, p.priority or 0))
+    ]
 
 
 def _step(step: Any) -> Any:

@@ -31,6 +31,7 @@ from certferry.core.objects import (
     parse_class,
     parse_ingress,
     parse_meta,
+    parse_node,
     parse_service,
     parse_slice,
 )
@@ -91,6 +92,7 @@ def view(given: Mapping[str, Any]) -> ClusterView:
         slices={name: tuple(found) for name, found in slices.items()},
         secrets=secrets(given.get("secrets") or {}),
         classes={c.name: c for c in classes},
+        nodes={n.name: n for n in map(parse_node, by_kind["Node"])} if "Node" in by_kind else None,
     )
 
 
@@ -142,7 +144,40 @@ def observed(given: Mapping[str, Any]) -> State:
         listeners[ref] = msgspec.convert(
             {"id": ref, "loadbalancer_id": BALANCER.id, "description": own, **facts}, Listener
         )
-    return State(loadbalancers={BALANCER.id: BALANCER}, certificates=certificates, listeners=listeners)
+    others = {
+        ref: msgspec.convert({"id": ref, **facts}, LoadBalancer)
+        for ref, facts in (given.get("loadbalancers") or {}).items()
+    }
+    return State(
+        loadbalancers={BALANCER.id: BALANCER, **others},
+        certificates=certificates,
+        listeners=listeners,
+        ipgroups={ref: tuple(ips) for ref, ips in (given.get("ipgroups") or {}).items()},
+    )
+
+
+def tampered(state: State, changes: Iterable[Mapping[str, Any]]) -> State:
+    """`state` after somebody's hand: `part` and `name` say what, `set` or `delete` or `add` how."""
+    for change in changes:
+        content = dict(getattr(state, change["part"]))
+        if "add" in change:
+            added = {"id": change["name"], "name": change["name"], **change["add"]}
+            if "listener_id" in added:
+                added["listener_id"] = next(
+                    i for i, it in state.listeners.items() if it.name == added["listener_id"]
+                )
+            content[change["name"]] = msgspec.convert(added, Policy)
+        else:
+            (ref,) = [i for i, it in content.items() if it.name.startswith(change["name"])]
+            if change.get("delete"):
+                del content[ref]
+            else:
+                content[ref] = _changed(content[ref], change["set"])
+            if change.get("delete") and change["part"] == "listeners":
+                policies = {k: p for k, p in state.policies.items() if p.listener_id != ref}
+                state = msgspec.structs.replace(state, policies=policies)
+        state = msgspec.structs.replace(state, **{change["part"]: content})
+    return state
 
 
 class Elb:
@@ -195,7 +230,7 @@ class Elb:
             self._put("loadbalancers", step.id or "", None)
         else:
             ref = self._new(step)
-            self._put("loadbalancers", ref, LoadBalancer(id=ref, vip_address="127.0.0.99", **fields))
+            self._put("loadbalancers", ref, _made(ref, fields))
 
     def _certificate(self, step: Step, fields: dict[str, Any]) -> None:
         if step.verb == "delete":
@@ -305,6 +340,10 @@ class Elb:
         ]
         assert policy.priority is None or policy.priority not in others, "one number, one policy"
         self._put("policies", policy.id, policy)
+
+
+def _made(ref: str, fields: Mapping[str, Any]) -> LoadBalancer:
+    return msgspec.convert({"id": ref, "vip_address": "127.0.0.99", **fields}, LoadBalancer)
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

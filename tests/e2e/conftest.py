@@ -15,7 +15,10 @@ from tests.e2e.real import KUBECONFIG, RealSystem
 from tests.e2e.site import Site
 from tests.e2e.system import System
 
-ABOUT_UP = ("test_deploy.py", "test_doctor.py", "test_kills.py", "test_life.py", "test_no_key_leaves.py")
+ABOUT_UP = (
+    *("test_deploy.py", "test_doctor.py", "test_kills.py", "test_life.py", "test_no_key_leaves.py"),
+    "test_strangers.py",
+)
 """What tests `certferry up` itself, or the embedded API."""
 collect_ignore = [*ABOUT_UP, "test_settings_file.py"] if KUBECONFIG else ["test_real_cluster.py"]
 

@@ -46,6 +46,11 @@ class RealSystem(System):
         self._controller: tuple[str, ...] = ()
 
     def start(self, seconds: float = 60) -> None:
+        self.prepare()
+        self.start_controller(seconds)
+
+    def prepare(self) -> None:
+        """Everything but the controller."""
         self.state.mkdir(mode=0o700, exist_ok=True)
         elb_port, metrics_port = self.elb_port(), free_ports(1)[0]
         subnet = free_subnet()
@@ -85,7 +90,6 @@ class RealSystem(System):
             *("--default-loadbalancer", balancer.id, *self.replicas),
             *("--listen", f"127.0.0.1:{metrics_port}"),
         )
-        self.start_controller(seconds)
 
     def start_controller(self, seconds: float = 60) -> None:
         """Until it is ready; again after it was killed."""

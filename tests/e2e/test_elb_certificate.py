@@ -6,7 +6,7 @@ from tests.certs import authority
 from tests.e2e.conftest import MakeSite
 from tests.e2e.objects import CERTIFICATE_IDS
 from tests.e2e.site import INGRESS, Site
-from tests.e2e.tls import get
+from tests.e2e.tls import fingerprint, get
 from tests.e2e.waiting import until
 
 
@@ -83,3 +83,22 @@ def choose(shop: Site, annotation: str) -> None:
 def _bound(shop: Site) -> tuple[str, list[str]]:
     listener = shop.listener()
     return listener["default_tls_container_ref"], listener["sni_container_refs"] or []
+
+
+def test_new_content_on_the_elb_is_noticed_by_the_controller_at_once(site: MakeSite) -> None:
+    shop = site("noticed")
+    chosen, renewed = shop.pair(), shop.pair()
+    identity = shop.post_certificate(chosen)
+    shop.publish(None, {CERTIFICATE_IDS: identity})
+    shop.shows(chosen)
+
+    shop.put_certificate(identity, renewed)
+
+    # its poll is a minute apart: this comes by the event stream
+    wanted = fingerprint(renewed.certificate)
+    until(lambda: wanted in _rotation(shop), "the Ingress says what is served", seconds=10)
+
+
+def _rotation(shop: Site) -> str:
+    meta = shop.get("apis/networking.k8s.io/v1", "ingresses", INGRESS)["metadata"]
+    return str(meta.get("annotations", {}).get("certferry.io/rotation", ""))

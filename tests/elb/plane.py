@@ -201,11 +201,13 @@ def trusting(*alpn: str) -> ssl.SSLContext:
     return context
 
 
-async def handshake(port: int, name: str | None = None, context: ssl.SSLContext | None = None) -> str:
+async def handshake(
+    port: int, name: str | None = None, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> str:
     """The fingerprint that a client which asks for `name` is shown; raises OSError."""
     context = context or trusting()
     async with asyncio.timeout(DEADLINE):
-        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name or "")
+        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name or "")
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     with contextlib.suppress(OSError, ssl.SSLError):

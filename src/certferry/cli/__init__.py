@@ -19,6 +19,7 @@ from certferry.cli import (
     console,
     demo,
     doctor,
+    envoy,
     explain,
     kubeconfig,
     plan,
@@ -54,6 +55,7 @@ app.add_typer(alerts.app, name="alerts")
 app.command()(doctor.doctor)
 app.command()(plan.plan)
 app.add_typer(explain.app, name="explain")
+app.add_typer(envoy.app, name="envoy")
 app.add_typer(demo.app, name="demo")
 app.add_typer(user.app, name="user")
 

@@ -14,7 +14,9 @@ from certferry.settings import Refused, state_default
 
 def kubeconfig(
     user: Annotated[str, typer.Option(help="The name that the API server knows them by.")],
-    role: Annotated[str, typer.Option(help="admin, controller, or view (everything but Secrets).")] = "view",
+    role: Annotated[
+        str, typer.Option(help="admin, controller, edit, or view (everything but Secrets).")
+    ] = "view",
     state: State = None,
 ) -> None:
     """Print a kubeconfig for the embedded Kubernetes API, with a client certificate for 90 days."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from certferry.core.model import State as World
     from certferry.core.release import Part
     from certferry.elb.client import ElbClient
+    from certferry.elb.observation import observe
 
 
 def release(
@@ -68,7 +69,7 @@ async def _work(
     from certferry.core.release import clusters
 
     async with client as elb:
-        observed = await elb.observe()
+        observed = await observe(elb)
         found = clusters(observed)
         chosen = cluster or _only(found)
         parts = way(observed, chosen)

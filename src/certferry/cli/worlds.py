@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 
 from certferry import fleet
+from certferry.cli.output import PARTIAL
 from certferry.controller.options import options_of
 from certferry.core.claims import Options
 from certferry.core.model import State
 from certferry.core.objects import ClusterView
 from certferry.elb.client import CredentialsError, ElbError
+from certferry.elb.observation import observe
 from certferry.kube.client import KubeError
 from certferry.kube.kubeconfig import KubeconfigError
 from certferry.kube.snapshot import snapshot
@@ -26,9 +28,9 @@ async def entered(
     access = fleet.read(config, state).cluster(cluster)
     try:
         async with access.kube() as kube, access.elb() as elb:
-            view, observed = await asyncio.gather(snapshot(kube), elb.observe())
+            view, observed = await asyncio.gather(snapshot(kube), observe(elb))
     except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
-        raise Refused(f"Cluster “{access.name}”: {error}.", 1) from None
+        raise Refused(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
     options = msgspec.structs.replace(
         options_of(settings),
         class_name=access.class_name,

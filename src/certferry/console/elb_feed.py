@@ -17,6 +17,7 @@ import msgspec
 from certferry.core.model import State
 from certferry.elb import extensions
 from certferry.elb.client import CERTIFICATES, ElbClient, ElbError
+from certferry.elb.observation import observe
 from certferry.latest import Latest
 
 LOOK: Final = 3.0
@@ -85,7 +86,7 @@ class ElbFeed:
             try:
                 if not self.ready:
                     self.extensions = await extensions.available(self.client)
-                state = await self.client.observe()
+                state = await observe(self.client)
                 facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, Facts)}
             except ElbError as error:
                 self.refused = error.status == 401

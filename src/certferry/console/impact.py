@@ -81,10 +81,13 @@ def _shared(before: Translation, after: Translation, key: str, port: int, state:
 
 
 def _hosts(before: Translation, port: int, after: Translation) -> tuple[str, ...]:
-    def shown(it: Translation) -> Mapping[str, str]:
-        return {
-            s.host: s.fingerprint for status in it.status.values() for s in status.served if s.port == port
-        }
+    def shown(it: Translation) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for status in it.status.values():
+            for s in status.served:  # an RSA and an ECDSA certificate may share a host
+                if s.port == port:
+                    found.setdefault(s.host, set()).add(s.fingerprint)
+        return {host: frozenset(prints) for host, prints in found.items()}
 
     old, new = shown(before), shown(after)
     return tuple(sorted(h for h in new if h in old and old[h] != new[h]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -19,11 +19,14 @@ from certferry.core import checks, emergency, parking
 from certferry.core.certificates import domain, mark_of, renewed
 from certferry.core.model import Certificate
 from certferry.core.names import described
+from certferry.core.objects import ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.plan import Step, certificate_step
 from certferry.core.translate import Translation
 from certferry.elb.client import ElbError
 from certferry.kube.cache import Arrival
+
+COMPARED: Final = ("KeyReused", "NamesLost")
 
 
 class Ends(Protocol):
@@ -31,6 +34,9 @@ class Ends(Protocol):
 
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
         """The ELB took the content for certificate `key`; both instants are wall-clock seconds."""
+
+    def remarked(self, secret: ObjectRef, finding: checks.Finding) -> None:
+        """The new content is served, and compared with the one before it something is to be said."""
 
     def declined(self) -> None:
         """Nothing was written: it is the reconcile's."""
@@ -97,10 +103,20 @@ class FastPath:
         metrics = self._hands.metrics
         metrics.decision.observe(max(0.0, time.time() - arrival.at))
         metrics.elb_writes.labels("update", "certificate").inc()
+        remarks = self._compared(uid, chain)
         written = await self._hands.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
         self._hands.world.wrote(written if written.chain else replace(written, chain=chain))
         self._ends.accepted(step.key, chain, arrival.at, accepted)
+        for finding in remarks:
+            self._ends.remarked(arrival.secret.ref, finding)
+
+    def _compared(self, uid: str, chain: Chain) -> tuple[checks.Finding, ...]:
+        """What only the moment of the change shows: afterwards there is nothing to compare with."""
+        have = self._hands.world.following(self.cluster_id, uid)
+        before = have.chain if have else None
+        found = checks.findings(chain, before, (), datetime.now(UTC), self._policy)
+        return tuple(f for f in found if f.reason in COMPARED and f.severity != "info")
 
     def _step(self, uid: str, chain: Chain) -> Step | None:
         """The one write that is due, if it is one that changes content alone."""

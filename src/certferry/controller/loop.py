@@ -26,7 +26,17 @@ from certferry.controller.endpoints import EndpointPath, only_endpoints
 from certferry.controller.fast import FastPath
 from certferry.controller.guard import guarded
 from certferry.controller.listening import follow
-from certferry.controller.notices import annotation, blamed, entry, left, taken_back, told, warnings
+from certferry.controller.notices import (
+    annotation,
+    blamed,
+    entry,
+    handed_over,
+    left,
+    remark,
+    taken_back,
+    told,
+    warnings,
+)
 from certferry.controller.pace import Pace, Waits
 from certferry.controller.parking import Parking
 from certferry.controller.patience import Patience
@@ -35,12 +45,13 @@ from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
+from certferry.core.checks import Finding
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
 from certferry.core.decide import Decision, decide
 from certferry.core.garbage import sweep
 from certferry.core.model import Certificate, State
-from certferry.core.objects import ClusterView, Name
+from certferry.core.objects import ClusterView, Name, ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.plan import Step
 from certferry.core.problems import Problem
@@ -48,6 +59,7 @@ from certferry.core.translate import Translation, translate
 from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
+from certferry.elb.observation import observe
 from certferry.kube.cache import Arrival, Cache
 from certferry.kube.client import KubeClient, KubeError
 from certferry.metrics import Metrics
@@ -168,7 +180,8 @@ class Controller:
     def _heard(self, record: Record | None) -> None:
         """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
         state = self._world.state
-        if record and state and record.kind == "certificate" and record.fingerprint:
+        written = record and record.kind == "certificate" and record.verb in ("create", "update")
+        if record and state and written and record.fingerprint:  # an end of break-glass changes no content
             present = state.certificates.get(record.resource_id)
             if present and present.chain and present.chain.fingerprint == record.fingerprint:
                 return
@@ -187,6 +200,10 @@ class Controller:
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
         self._proof.renewed(key, chain.fingerprint, changed, accepted)
         self._pace.poke_later()
+
+    def remarked(self, secret: ObjectRef, finding: Finding) -> None:
+        """It is served all the same."""
+        self._reporter.tell([remark(secret, finding)])
 
     def declined(self) -> None:
         """The reconcile decides."""
@@ -207,7 +224,8 @@ class Controller:
         async for view in self._cache.view.values():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
-                if before is not None and before != view and only_endpoints(before, view):
+                acting = self._conduct.act is not None
+                if acting and before is not None and before != view and only_endpoints(before, view):
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):
                     self._changed = time.time()
@@ -351,7 +369,7 @@ class Controller:
         if self._locks is None:
             self._locks = bool(await extensions.available(self._elb))
         begun = self._world.begin()
-        self._world.observed(await self._elb.observe(), begun)
+        self._world.observed(await observe(self._elb), begun)
         self._stale, self._observed_at = False, time.monotonic()
         self._balancer.set(None)
 
@@ -395,8 +413,15 @@ class Controller:
         self.watch.looked(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
+        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
         self._reporter.standing(
-            [*warnings(translation), *self._drifts, *more, *self.watch.notices()],
+            [
+                *warnings(translation),
+                *handed_over(translation, written),
+                *self._drifts,
+                *more,
+                *self.watch.notices(),
+            ],
             {name: entry(status, translation, state) for name, status in translation.status.items()},
             left(others, self._reporter.ingresses, state),
         )

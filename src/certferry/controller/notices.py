@@ -16,6 +16,7 @@ from certferry.controller.apply import Failure
 from certferry.controller.proof import Rotation
 from certferry.controller.report import Entry, Notice
 from certferry.core import names
+from certferry.core.checks import Finding
 from certferry.core.model import Certificate, State, bind_port
 from certferry.core.objects import Name, ObjectRef, Reported
 from certferry.core.translate import IngressStatus, Translation
@@ -38,6 +39,20 @@ def warnings(translation: Translation) -> list[Notice]:
         Notice(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
         for p in translation.problems
     ]
+
+
+def handed_over(translation: Translation, stands: Mapping[Name, Reported]) -> list[Notice]:
+    """For Ingresses whose listener another one governs now. `stands`: what is written on them so far."""
+    found = []
+    for name, status in translation.status.items():
+        before = stands[name].master if name in stands else None
+        if before and before != str(status.master):
+            who = "this Ingress" if status.master == name else f"Ingress {status.master}"
+            sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
+            found.append(
+                Notice(object=status.ref, type="Normal", reason="ListenerHandedOver", sentence=sentence)
+            )
+    return found
 
 
 def told(rotation: Rotation) -> list[Notice]:
@@ -70,6 +85,12 @@ def taken_back(
         Notice(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
         for about in (secret, *follow.users)
     ]
+
+
+def remark(secret: ObjectRef, finding: Finding) -> Notice:
+    """What a renewal changed beside the content, told once."""
+    sentence = f"The new certificate is served; {finding.sentence}."
+    return Notice(object=secret, type="Warning", reason=finding.reason, sentence=sentence)
 
 
 def annotation(rotation: Rotation) -> str:

@@ -32,6 +32,7 @@ REASONS: Final = (
     "CertificateRolledBack",
     "CertificateServed",
     "DriftFound",
+    "ListenerHandedOver",
     "LoadBalancerRefused",
     "QuotaExceeded",
     "RenewalEmergency",

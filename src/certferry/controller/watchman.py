@@ -130,10 +130,11 @@ class Watchman:
         told = [a for a in self.alerts.value if a.name in TOLD]
         by_name = {w.name: w for w in self._known.watched}
         return [
-            Notice(object=about, type="Warning", reason=a.name, sentence=f"{a.summary} {a.why}. {a.command}")
+            Notice(object=about, type="Warning", reason=a.name, sentence=a.told)
             for a in told
             if (it := by_name.get(a.subject))
             for about in _objects(it, self._known.view)
+            if not any((p.object, p.reason) == (about, a.name) for p in self._known.problems)
         ]
 
     def _measure(self, known: Known, found: tuple[Alert, ...], now: datetime) -> None:

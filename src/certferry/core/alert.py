@@ -76,6 +76,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return URGENCIES[self.name]
 
     @property
+    def told(self) -> str:
+        """All of it in sentences: what, why, and what to type next."""
+        why = f"{self.why[:1].upper()}{self.why[1:].rstrip('.')}." if self.why else ""
+        command = f"Next: `{self.command}`." if self.command else ""
+        return " ".join(part for part in (self.summary, why, command) if part)
+
+    @property
     def identity(self) -> tuple[str, str, str]:
         """Equal for the same alert at two times, whatever its text."""
         return self.cluster, self.name, self.subject

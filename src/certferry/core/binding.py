@@ -7,7 +7,7 @@ first; nothing bound is replaced by something worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -177,7 +177,8 @@ def _sni(
                 )
             )
             continue
-        taken = {h for h in offer.hosts if (o := owners.get((kind, h))) and o.certificate.id != ref}
+        there = {h: o for h in offer.hosts if (o := owners.get((kind, h))) and h not in barred}
+        taken = {h for h, o in there.items() if o.certificate.id != ref}
         for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
             names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
             text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
@@ -197,7 +198,8 @@ def _sni(
         owners |= {(kind, h): offer for h in free}
         if not (server and ref == server.certificate.id):
             bound[ref] = offer.certificate
-    if server and server.certificate.domain and _shadowed(_answers(server, brought), bound.values()):
+    bound_names = {n for ref, c in bound.items() for n in c.domain if n not in lost.get(ref, ())}
+    if server and server.certificate.domain and _shadowed(_answers(server, brought), bound_names):
         bound[server.certificate.id] = server.certificate
     for ref, names_lost in _contested(bound, owners).items():
         lost[ref] = lost.get(ref, frozenset()) | names_lost
@@ -252,10 +254,10 @@ def _answers(server: Offer, brought: Sequence[Offer]) -> tuple[str, ...]:
     )
 
 
-def _shadowed(hosts: tuple[str, ...], sni: Iterable[Certificate]) -> bool:
-    """Whether a wildcard among `sni` would answer for one of `hosts`."""
-    wildcards = [n for c in sni for n in c.domain if n.startswith("*.")]
-    return any(h.endswith(w[1:]) and h != w for h in hosts for w in wildcards)
+def _shadowed(hosts: tuple[str, ...], names: Set[str]) -> bool:
+    """Whether one of `names` would answer for one of `hosts`: a wildcard, or the same of the other kind."""
+    wildcards = [n for n in names if n.startswith("*.")]
+    return any(h in names or any(h.endswith(w[1:]) and h != w for w in wildcards) for h in hosts)
 
 
 def _governed(master: Claim, offer: Offer) -> Problem:

@@ -15,7 +15,7 @@ from certferry.core import checks, emergency, names, parking
 from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
-from certferry.core.pem import Chain, listed
+from certferry.core.pem import Chain, covers, listed
 from certferry.core.problems import Problem, Reason
 
 
@@ -65,7 +65,7 @@ def follows(
     for name, used in sorted(uses.items()):
         secret = view.secrets.get(name)
         hosts = {h for _, hosts in used for h in hosts}
-        served = {h for claim, entry in used if not entry for h in claim.ingress.hosts}
+        served = {h for claim, entry in used if not entry for h in _left(claim)}
         have = existing.following(view.cluster_id, name, secret.meta.uid if secret else None)
         served |= serving.get(have.id if have else "", frozenset())
         result[name] = Follow(
@@ -77,6 +77,12 @@ def follows(
             wanted=any(not claim.values.tls_certificate_ids for claim, _ in used),
         )
     return result
+
+
+def _left(claim: Claim) -> Iterable[str]:
+    """The rule hosts for which no entry with hosts brings a certificate of its own."""
+    named = tuple(h for entry in claim.ingress.tls for h in entry.hosts)
+    return (h for h in claim.ingress.hosts if not covers(named, h))
 
 
 def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now: datetime) -> Followed:

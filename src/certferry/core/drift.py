@@ -21,8 +21,8 @@ from msgspec.structs import replace
 
 from certferry.core import listening, names
 from certferry.core.growing import settings_of
-from certferry.core.model import Certificate, Listener, Policy, Pool, State
-from certferry.core.steps import resolved, rule_set, wire
+from certferry.core.model import Certificate, Listener, Policy, Pool, Rule, State
+from certferry.core.steps import resolved, rule_set, rule_text, wire
 
 Mode = Literal["repair", "adopt", "report", "off"]
 """Put right; left, told once; left and reported; left alone and not looked at."""
@@ -114,10 +114,17 @@ def settle(
         k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, found)
         for k, p in desired.policies.items()
     }
-    found += _deleted(desired, ids, known)
+    found += _deleted(desired, observed, ids, known)
     found += _added(desired, observed, ids)
+    names = {ref: c.name or ref for world in (observed, desired) for ref, c in world.certificates.items()}
+    names |= {ref: p.name for world in (observed, desired) for ref, p in world.pools.items()}
+    found = [replace(d, have=_named(d.have, names), want=_named(d.want, names)) for d in found]
     left = replace(desired, certificates=certificates, listeners=listeners, pools=pools, policies=policies)
     return Settled(desired=left, drifts=tuple(sorted(d for d in found if d.mode != "off")))
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    return ", ".join(names.get(part, part) for part in text.split(", "))
 
 
 def _same_mark(want: str | None, have: str | None, mark: str) -> bool:
@@ -199,8 +206,15 @@ def _changed(want: Any, have: Any, ids: Mapping[str, str], fields: tuple[str, ..
         f
         for f in fields
         if getattr(want, f) is not None
+        and not _to_be_made(getattr(want, f), ids)
         and resolved(wire(getattr(want, f)), ids) != resolved(wire(getattr(have, f)), ids)
     )
+
+
+def _to_be_made(value: Any, ids: Mapping[str, str]) -> bool:
+    """Whether a reference is to something that is not there yet: then there is more to it than drift."""
+    refs = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(ref, str) and ref.startswith("@") and ref not in ids for ref in refs)
 
 
 def _drifts(kind: Kind, want: Any, have: Any, fields: tuple[str, ...], mode: Mode) -> Iterator[Drift]:
@@ -217,7 +231,10 @@ def _drifts(kind: Kind, want: Any, have: Any, fields: tuple[str, ...], mode: Mod
         )
 
 
-def _deleted(desired: State, ids: Mapping[str, str], known: Mapping[str, str]) -> Iterator[Drift]:
+def _deleted(
+    desired: State, observed: State, ids: Mapping[str, str], known: Mapping[str, str]
+) -> Iterator[Drift]:
+    there = {*observed.certificates, *observed.listeners, *observed.pools, *observed.policies}
     wanted: dict[str, Any] = {
         **desired.certificates,
         **desired.listeners,
@@ -226,7 +243,7 @@ def _deleted(desired: State, ids: Mapping[str, str], known: Mapping[str, str]) -
     }
     for key, ref in known.items():
         kind = _DELETED.get(key.partition("/")[0])
-        if kind and key in wanted and key not in ids:
+        if kind and key in wanted and key not in ids and ref not in there:
             # without it nothing is served: it is made again whatever the mode
             yield Drift(
                 kind=kind,
@@ -258,8 +275,12 @@ def _added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, tuple) and all(isinstance(v, str) for v in value):
-        return ", ".join(value)
+    if isinstance(value, tuple) and all(isinstance(v, Rule) for v in value):
+        return " and ".join(rule_text(v) for v in value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
     plain = wire(value)
     return (
         str(plain)

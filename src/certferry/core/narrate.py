@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from certferry.core.decide import Decision
-from certferry.core.model import State
-from certferry.core.steps import Step
+from certferry.core.model import Rule, State
+from certferry.core.steps import Step, rule_text
 from certferry.core.translate import Translation
 
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
@@ -76,7 +78,8 @@ def _served(translation: Translation, names: Mapping[str, str]) -> Iterator[str]
     for status in translation.status.values():
         for it in status.served:
             host = it.host or "(clients that name no host)"
-            line = f"= {host} on port {it.port} is shown {names.get(it.certificate, it.certificate)}"
+            kind = {"EC": ", if it takes ECDSA,", "RSA": ", if it takes RSA alone,"}.get(it.kind, "")
+            line = f"= {host} on port {it.port}{kind} is shown {names.get(it.certificate, it.certificate)}"
             if line not in seen:
                 seen.add(line)
                 yield line
@@ -94,7 +97,7 @@ def _names(translation: Translation, observed: State, ids: Mapping[str, str]) ->
 
 def _text(field: str, value: Any, names: Mapping[str, str]) -> str:
     if field == "rules":
-        return " and ".join(_rule(rule) for rule in value)
+        return " and ".join(rule_text(msgspec.convert(rule, Rule)) for rule in value)
     if isinstance(value, list):
         return ", ".join(_text("", v, names) for v in value) or "none"
     if isinstance(value, dict):
@@ -108,9 +111,3 @@ def _text(field: str, value: Any, names: Mapping[str, str]) -> str:
         if isinstance(value, str)
         else str(value)
     )
-
-
-def _rule(rule: Mapping[str, Any]) -> str:
-    how = {"EQUAL_TO": "is", "STARTS_WITH": "begins with", "REGEX": "matches"}[rule["compare_type"]]
-    what = {"HOST_NAME": "host", "PATH": "path"}.get(rule["type"], rule["type"].lower())
-    return f"{what} {how} {rule['value']}"

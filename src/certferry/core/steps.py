@@ -90,6 +90,14 @@ def rule_fields(rule: Rule) -> dict[str, Any]:
     return {"compare_type": rule.compare_type, "value": rule.value} | given
 
 
+def rule_text(rule: Rule) -> str:
+    """A rule in words."""
+    how = {"EQUAL_TO": "is", "STARTS_WITH": "begins with", "REGEX": "matches"}[rule.compare_type]
+    what = {"HOST_NAME": "host", "PATH": "path"}.get(rule.type, rule.type.lower())
+    values = (rule.value, *(c.value for c in rule.conditions))
+    return f"{what} {how} {' or '.join(v for v in values if v)}"
+
+
 def rule_set(policy: Policy) -> list[tuple[str, str, str, tuple[Any, ...]]]:
     """What a policy matches, in a form that can be compared."""
     return sorted((r.type, r.compare_type, r.value, r.conditions) for r in policy.rules)

@@ -7,25 +7,22 @@ steps. It knows neither how objects are read nor how steps are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
 
 import msgspec
 
-from certferry.core import binding, certificates, claims, forwarding, listening, names
+from certferry.core import certificates, claims, names, ports
 from certferry.core.binding import Binding
 from certferry.core.certificates import Follow
 from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, State
+from certferry.core.model import Certificate, Listener, LoadBalancer, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
-from certferry.core.pools import Made, Source
+from certferry.core.pools import Source
+from certferry.core.ports import World
 from certferry.core.problems import Problem
 from certferry.core.seats import KINDS, present
-
-SHARED_SNI: Final = 30
-"""SNI certificates that a listener of a shared load balancer has at most."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,86 +73,45 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 def translate(view: ClusterView, observed: State, options: Options, now: datetime) -> Translation:
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
+    listening = ports.by_port(observed)
     existing = certificates.ours(observed, view.cluster_id)
-    there_now = _by_port(observed)
     everyone = [claim for group in asked.groups.values() for claim in group]
-    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, there_now, observed))
+    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
     followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
     there = _keyed(observed, secrets)
-    world = _wanted(there, secrets)
-    problems = [*asked.problems, *(p for f in followed.values() for p in f.problems)]
-    listeners: dict[str, Listener] = {}
-    made: dict[str, Made] = {}
-    policies: dict[str, Policy] = {}
-    seats: dict[tuple[str, int], Binding] = {}
-    held: set[tuple[str, int]] = set()
-    for (balancer, port), group in asked.groups.items():
-        have = there_now.get((balancer, port))
-        shared = balancer in observed.loadbalancers and not observed.loadbalancers[balancer].guaranteed
-        limits = (
-            msgspec.structs.replace(options, max_sni=min(options.max_sni, SHARED_SNI)) if shared else options
-        )
-        if conflict := _conflict(group, have, view.cluster_id):
-            problems += conflict
-            held.add((balancer, port))
-            continue
-        access, unclear, opened = listening.access(group, have, observed)
-        problems += [*unclear, *(listening.shared_problems(group) if shared else ())]
-        if not opened:
-            continue
-        if group[0].protocol == "HTTPS":
-            brought, missing = binding.offers(group, secrets, world)
-            seats[balancer, port] = seat = binding.bind(group, brought, present(have, there), limits, now)
-            problems += [*missing, *seat.problems]
-            if seat.seats.default is None:
-                problems.append(_no_certificate(group, have))
-                held.add((balancer, port))
-                if have is None:
-                    continue
-        key = listener_key(balancer, port)
-        target = _redirect_target(group, asked.groups)
-        if target:
-            policies |= forwarding.redirect(group, key, target, view.cluster_id)
-            default_pool, advanced = None, bool(have and have.enhance_l7policy_enable)
-        else:
-            routed = forwarding.forward(group, key, view, options, have, observed)
-            made |= routed.made
-            advanced = routed.advanced
-            policies |= routed.policies
-            problems += routed.problems
-            default_pool = routed.default_pool
-        listeners[key] = listening.listener(
-            group,
-            key,
-            seats.get((balancer, port)),
-            default_pool,
-            view.cluster_id,
-            listening.Setting(advanced=advanced, access=access, shared=shared),
-        )
-    kept = _certificates(secrets, seats.values(), there)
+    world = World(
+        view=view,
+        observed=observed,
+        options=options,
+        now=now,
+        groups=asked.groups,
+        secrets=secrets,
+        there=there,
+        wanted=_wanted(there, secrets),
+    )
+    found = {at: ports.port(group, listening.get(at), world) for at, group in asked.groups.items()}
+    seats = {at: it.seat for at, it in found.items() if it.seat}
+    made = {key: m for it in found.values() for key, m in it.made.items()}
+    problems = {*asked.problems, *(p for f in followed.values() for p in f.problems)}
+    problems |= {p for it in found.values() for p in it.problems}
     return Translation(
         desired=State(
             loadbalancers=_balancers(asked, observed),
-            listeners=listeners,
-            certificates=kept,
+            listeners={it.listener.id: it.listener for it in found.values() if it.listener},
+            certificates=_certificates(secrets, seats.values(), there),
             pools={key: m.pool for key, m in made.items()},
-            policies=policies,
+            policies={key: p for it in found.values() for key, p in it.policies.items()},
         ),
         material={c.chain.digest: n for n, c in secrets.items() if c.chain and c.id.startswith("@")},
-        problems=tuple(sorted(set(problems))),
+        problems=tuple(sorted(problems)),
         status=_status(asked.groups, seats),
         follows={s.meta.uid: it for n, it in follows.items() if (s := view.secrets.get(n))},
-        held=frozenset(held),
+        held=frozenset(at for at, it in found.items() if it.held),
         seats=seats,
         sources={key: m.source for key, m in made.items()},
         needs_nodes=any(m.by_node for m in made.values()),
     )
-
-
-def listener_key(loadbalancer: str, port: int) -> str:
-    """The key of a listener in the desired world."""
-    return f"@listener/{loadbalancer}/{port}"
 
 
 def _serving(
@@ -190,41 +146,6 @@ def _wanted(
     """Certificates by observed id, with the content that those that follow a Secret are to have."""
     wanted = {c.id: c for c in secrets.values()}
     return {ref: wanted.get(c.id, c) for ref, c in there.items()}
-
-
-def _by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
-    listeners = sorted(observed.listeners.values(), key=lambda it: it.id, reverse=True)
-    return {(it.loadbalancer_id, it.protocol_port): it for it in listeners if it.protocol != "UDP"}
-
-
-def _conflict(group: Sequence[Claim], have: Listener | None, cluster_id: str) -> list[Problem]:
-    if have is None:
-        return []
-    if not names.is_of(cluster_id, have.description):
-        text = f"Port {have.protocol_port} of the load balancer has a listener ({have.name or have.id}) that this cluster did not make; it is left alone. Choose another port (annotation elb.port) or delete that listener."
-    elif have.protocol != group[0].protocol:
-        text = f"Port {have.protocol_port} is {have.protocol} on the load balancer and cannot become {group[0].protocol}; the listener stays as it is. Choose another port (annotation elb.port)."
-    else:
-        return []
-    return [claim.problem("ListenerConflict", text) for claim in group]
-
-
-def _no_certificate(group: Sequence[Claim], have: Listener | None) -> Problem:
-    rest = "What it has stays." if have else "It is opened as soon as there is one."
-    return group[0].problem(
-        "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
-    )
-
-
-def _redirect_target(
-    group: Sequence[Claim], groups: Mapping[tuple[str, int], tuple[Claim, ...]]
-) -> str | None:
-    master = group[0]
-    if master.protocol != "HTTP" or not master.values.ssl_redirect:
-        return None
-    https = [port for protocol, port in master.values.listen_ports or () if protocol == "HTTPS"]
-    found = [port for port in https if (master.loadbalancer, port) in groups]
-    return listener_key(master.loadbalancer, found[0]) if found else None
 
 
 def _certificates(

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from certferry.core.model import Certificate, HealthMonitor, Listener, Member, Policy, Pool, Rule, State
+from certferry.core.model import Certificate
 from certferry.elb import keystone, wire
 from certferry.elb.credentials import (
     Credentials,
@@ -29,6 +29,18 @@ from certferry.elb.credentials import (
     SignedRequests,
     TokenRequests,
     load,
+)
+from certferry.elb.resources import (
+    CERTIFICATES,
+    HEALTHMONITORS,
+    IPGROUPS,
+    LISTENERS,
+    LOADBALANCERS,
+    POLICIES,
+    POOLS,
+    Resource,
+    members_of,
+    rules_of,
 )
 from certferry.elb.sign import query_string
 from certferry.elb.wire import CertificateWire, Wire
@@ -40,42 +52,12 @@ TIMEOUT: Final = 10.0
 """Seconds for one request."""
 LONGEST_WAIT: Final = 300.0
 """Seconds that a Retry-After is believed."""
-PARALLEL: Final = 8
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
 _ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
 """For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
-
-
-class Resource(NamedTuple):
-    """A collection: its path below ``/elb`` and the names of its envelope."""
-
-    path: str
-    one: str
-    many: str
-
-
-CERTIFICATES: Final = Resource("certificates", "certificate", "certificates")
-LOADBALANCERS: Final = Resource("loadbalancers", "loadbalancer", "loadbalancers")
-LISTENERS: Final = Resource("listeners", "listener", "listeners")
-POOLS: Final = Resource("pools", "pool", "pools")
-HEALTHMONITORS: Final = Resource("healthmonitors", "healthmonitor", "healthmonitors")
-POLICIES: Final = Resource("l7policies", "l7policy", "l7policies")
-IPGROUPS: Final = Resource("ipgroups", "ipgroup", "ipgroups")
-ALL_MEMBERS: Final = Resource("members", "member", "members")
-ALL_RULES: Final = Resource("l7policies/rules", "rule", "rules")
-
-
-def members_of(pool: str) -> Resource:
-    """The members of one pool."""
-    return Resource(f"pools/{pool}/members", "member", "members")
-
-
-def rules_of(policy: str) -> Resource:
-    """The rules of one policy."""
-    return Resource(f"l7policies/{policy}/rules", "rule", "rules")
 
 
 class ElbError(Exception):
@@ -111,7 +93,8 @@ class ElbClient:
         self._tls = tls
         self._proof = self._proof_of(credentials)
         self._session: aiohttp.ClientSession | None = None
-        self._bulk = True
+        self.bulk = True
+        """Whether it has the lists of all members and of all rules; ``observation`` finds out."""
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
@@ -228,69 +211,6 @@ class ElbClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(error) from None
 
-    async def observe(self, load_balancer_ids: Iterable[str] | None = None) -> State:
-        """The world as it is now: all of the project, or these load balancers and all certificates."""
-        only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
-        of_these = {} if only is None else {"loadbalancer_id": only}
-        balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
-            self.find(LOADBALANCERS, **({} if only is None else {"id": only})),
-            self.find(LISTENERS, **of_these),
-            self.find(POOLS, **of_these),
-            self.find(HEALTHMONITORS),
-            self.find(POLICIES),
-            self.certificates(),
-            self._ipgroups(),
-        )
-        by_listener = {one.id: one for one in map(wire.listener, listeners)}
-        mine = [p for p in policies if p.get("listener_id") in by_listener]
-        members, rules = await self._leaves(pools, mine)
-        checks = {m["id"]: wire.healthmonitor(m) for m in monitors}
-        return State(
-            loadbalancers=_by_id(wire.loadbalancer(b) for b in balancers),
-            listeners=_by_id(by_listener.values()),
-            certificates=certificates,
-            pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
-            policies=_by_id(_policy(p, rules) for p in mine),
-            ipgroups=groups,
-        )
-
-    async def _leaves(
-        self, pools: list[dict[str, Any]], policies: list[dict[str, Any]]
-    ) -> tuple[dict[str, list[Member]], dict[str, list[Rule]]]:
-        """Members by pool and rules by policy: two requests where the ELB has the bulk lists."""
-        if self._bulk:
-            try:
-                members, rules = await _together(self.find(ALL_MEMBERS), self.find(ALL_RULES))
-            except ElbError as error:
-                if error.status not in (400, 404, 405):
-                    raise
-                self._bulk = False
-            else:
-                return _joined(pools, "members", members, wire.member), _joined(
-                    policies, "rules", rules, wire.rule
-                )
-        turn = asyncio.Semaphore(PARALLEL)
-
-        async def leaves(resource: Resource, owner: str) -> tuple[str, list[dict[str, Any]]]:
-            async with turn:
-                return owner, await self.find(resource)
-
-        by_pool = await _together(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
-        by_policy = await _together(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
-        return (
-            {owner: [wire.member(m) for m in found] for owner, found in by_pool},
-            {owner: [wire.rule(r) for r in found] for owner, found in by_policy},
-        )
-
-    async def _ipgroups(self) -> dict[str, tuple[str, ...]]:
-        try:
-            found = await self.find(IPGROUPS)
-        except ElbError as error:
-            if error.status != 404:
-                raise
-            return {}
-        return {group["id"]: wire.ipgroup(group) for group in found}
-
     async def _pages(self, resource: Resource, query: Mapping[str, str | Sequence[str]]) -> Any:
         pairs = [(k, v) for k, vs in query.items() for v in ([vs] if isinstance(vs, str) else vs)]
         marker: list[tuple[str, str]] = []
@@ -394,20 +314,6 @@ class ElbClient:
             raise _unreachable(error) from None
 
 
-async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The answers in order; the first failure ends the others."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(request) for request in requests]
-    except ExceptionGroup as group:
-        # not except*: until Python 3.11.4 that wraps what is raised in it into a group again
-        first = next((e for e in group.exceptions if isinstance(e, ElbError)), None)
-        if first is None:
-            raise
-        raise first from None
-    return [task.result() for task in running]
-
-
 class _PageInfo(msgspec.Struct, frozen=True):
     next_marker: str | None = None
 
@@ -447,35 +353,10 @@ def _unreachable(error: BaseException) -> ElbError:
     return ElbError(0, "Cut", f"the connection was cut ({type(error).__name__})")
 
 
-def _by_id(objects: Iterable[Any]) -> dict[str, Any]:
-    return dict(sorted((one.id, one) for one in objects))
-
-
-def _joined(
-    owners: list[dict[str, Any]], field: str, found: list[dict[str, Any]], read: Any
-) -> dict[str, Any]:
-    by_id = {one["id"]: read(one) for one in found}
-    return {owner["id"]: [by_id[ref] for ref in wire.refs(owner, field) if ref in by_id] for owner in owners}
-
-
-def _pool(
-    pool: dict[str, Any],
-    members: Mapping[str, list[Member]],
-    checks: Mapping[str, HealthMonitor],
-    listeners: Mapping[str, Listener],
-) -> Pool:
-    through = next((listeners[i].loadbalancer_id for i in wire.refs(pool, "listeners") if i in listeners), "")
-    monitor = checks.get(str(pool.get("healthmonitor_id") or ""))
-    return wire.pool(pool, members.get(pool["id"], []), monitor, through)
-
-
-def _policy(policy: dict[str, Any], rules: Mapping[str, list[Rule]]) -> Policy:
-    return wire.policy(policy, rules.get(policy["id"], []))
-
-
 __all__ = [
     "CERTIFICATES",
     "HEALTHMONITORS",
+    "IPGROUPS",
     "LISTENERS",
     "LOADBALANCERS",
     "POLICIES",

@@ -176,14 +176,14 @@ def _in_url(host: str) -> str:
 async def _data_plane(
     settings: ElbSettings, state: Path, latest: Latest[Publication]
 ) -> AsyncIterator[Reporter]:
-    if not settings.envoy:
+    if not settings.envoy and not settings.remote_envoys.listen:
         yield no_data_plane
         return
     try:
         directory = run_directory(state)
     except OSError as error:
         raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    async with data_plane(state, directory, latest, settings.envoy_options) as reporter:
+    async with data_plane(state, directory, latest, settings) as reporter:
         yield reporter
 
 

@@ -80,8 +80,10 @@ def loadbalancer(wire: Wire) -> model.LoadBalancer:
 
 
 def listener(wire: Wire) -> model.Listener:
-    """A listener; its load balancer comes as a reference."""
-    return _made(model.Listener, wire, {"loadbalancer_id": _first(wire, "loadbalancers", "loadbalancer_id")})
+    """A listener; its load balancer comes as a reference. A shared one says TERMINATED_HTTPS for HTTPS."""
+    protocol = str(wire.get("protocol") or "").removeprefix("TERMINATED_")
+    balancer = _first(wire, "loadbalancers", "loadbalancer_id")
+    return _made(model.Listener, wire, {"loadbalancer_id": balancer, "protocol": protocol})
 
 
 def healthmonitor(wire: Wire) -> model.HealthMonitor:

@@ -27,6 +27,7 @@ from certferry.core.objects import (
 )
 from certferry.core.watched import Watched, watched
 from certferry.elb import extensions
+from certferry.elb.observation import observe
 from certferry.fleet.access import ClusterAccess
 from certferry.kube import client as kinds
 from certferry.kube.client import KubeClient, KubeError, Object
@@ -57,7 +58,7 @@ async def look(cluster: ClusterAccess) -> Picture:
     """Read all of it. Raises ``ElbError`` where the ELB does not answer."""
     async with cluster.elb() as elb:
         observed, offered, (view, rotations, trouble) = await asyncio.gather(
-            elb.observe(), extensions.available(elb), _cluster(cluster)
+            observe(elb), extensions.available(elb), _cluster(cluster)
         )
     return Picture(
         cluster=cluster,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from certferry.core.claims import CONTROLLER
 from certferry.core.model import LoadBalancer, convert
 from certferry.demo import ca, objects
 from certferry.elb.client import LOADBALANCERS, ElbClient, ElbError
@@ -38,7 +39,7 @@ async def classes(kubeconfig: Path) -> None:
             await _absent(client, NAMESPACE, _named("v1", "Namespace", name))
         ingress_class = _named("networking.k8s.io/v1", "IngressClass", "cce")
         ingress_class["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
-        ingress_class["spec"] = {"controller": "certferry.io/controller"}
+        ingress_class["spec"] = {"controller": CONTROLLER}
         await _absent(client, INGRESS_CLASS, ingress_class)
 
 

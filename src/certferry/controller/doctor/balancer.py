@@ -12,6 +12,7 @@ from certferry.controller.probe import Target, handshake
 from certferry.core.model import State, bind_port
 from certferry.elb import extensions
 from certferry.elb.client import CERTIFICATES, ElbClient, ElbError, Resource
+from certferry.elb.observation import observe
 
 QUOTAS: Final = Resource("quotas/details", "quota", "quotas")
 SCARCE: Final = 0.1
@@ -25,7 +26,7 @@ PROBES: Final = 50
 
 async def examined(elb: ElbClient) -> list[Verdict]:
     """Raises ``ElbError`` when it does not answer at all, or does not let us in."""
-    state = await elb.observe()
+    state = await observe(elb)
     found = [well("ELB API", f"It answers; we see {len(state.certificates)} certificates.")]
     found.append(await _rights(elb))
     found.append(await _lock(elb))

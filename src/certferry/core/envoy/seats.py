@@ -8,14 +8,16 @@ certificates on them: choosing another certificate changes what a seat holds, an
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from certferry.core.envoy.message import remembered
+from certferry.core.envoy.message import Secret, remembered
 from certferry.core.model import Certificate, Listener
 
 DEFAULT: Final = "default"
 CLIENT_CA: Final = "client-ca"
+_REMEMBERED: Final = 4_096
+"""Listeners whose last answer is kept."""
 _NAME: Final = re.compile(r"(\*\.)?[^*]+")
 """What Envoy takes as a server name; any other fails the whole listener."""
 
@@ -51,22 +53,83 @@ def seat(listener_id: str, place: str, number: int = 0) -> str:
     return f"{listener_id}/{place}/{number}"
 
 
-def places(
-    listener: Listener, certificates: Mapping[str, Certificate], hosts: Collection[str]
-) -> tuple[Place, ...]:
+class Seated(NamedTuple):
+    """A listener's places, and what sits on their seats."""
+
+    places: tuple[Place, ...]
+    secrets: dict[str, Secret]
+
+
+class _Before(NamedTuple):
+    """The last answer for a listener, and what it was made of."""
+
+    refs: tuple[str, ...]
+    past: tuple[str, ...]
+    held: tuple[Certificate | None, ...]
+    bound: tuple[Bound | None, ...]
+    answer: Seated
+    seats: Mapping[str, tuple[str, ...]]
+    """The seats of each certificate."""
+
+
+_before: dict[str, _Before] = {}
+
+
+def seated(listener: Listener, certificates: Mapping[str, Certificate], hosts: Collection[str]) -> Seated:
     """The places of `listener`, sorted by name, the default first if it has a usable certificate.
 
-    `hosts` are the names that its rules mention: a past name keeps its place while one does.
+    `hosts` are the names that its rules mention: a past name keeps its place while one does. New
+    content of one certificate among a thousand is answered from the last answer for the listener:
+    only what sits on that certificate's seats is made anew.
     """
-    default = listener.default_tls_container_ref or ""
-    bound = tuple(
-        [_bound(c) for ref in listener.sni_container_refs or () if usable(c := certificates.get(ref)) and c]
-    )
-    past = tuple(n for n in listener.past_names if _mentioned(n, hosts))
-    return _places(listener.id, default if usable(certificates.get(default)) else "", bound, past)
+    refs = (listener.default_tls_container_ref or "", *(listener.sni_container_refs or ()))
+    past = tuple(n for n in listener.past_names if _mentioned(n, hosts)) if listener.past_names else ()
+    held = tuple(map(certificates.get, refs))
+    before = _before.get(listener.id)
+    if before is not None and before.refs == refs and before.past == past:
+        changed = [n for n, (old, new) in enumerate(zip(before.held, held, strict=True)) if old is not new]
+        if all(_bound(held[n]) == before.bound[n] for n in changed):
+            made = _reseated(before, held, changed)
+            _before[listener.id] = made
+            return made.answer
+    bound = tuple(map(_bound, held))
+    default = refs[0] if bound[0] is not None else ""
+    places = _places(listener.id, default, tuple(b for b in bound[1:] if b is not None), past)
+    seats: dict[str, tuple[str, ...]] = {}
+    for place in places:
+        for name, ref in zip(place.seats, place.certificates, strict=True):
+            seats[ref] = (*seats.get(ref, ()), name)
+    answer = Seated(places, {n: s for place in places for n, s in _secrets(place, certificates)})
+    if len(_before) >= _REMEMBERED:
+        _before.clear()
+    _before[listener.id] = _Before(refs, past, held, bound, answer, seats)
+    return answer
 
 
-def _bound(certificate: Certificate) -> Bound:
+def _reseated(before: _Before, held: tuple[Certificate | None, ...], changed: list[int]) -> _Before:
+    """`before`, with the new content of the certificates at `changed`, which sit where they sat."""
+    secrets = before.answer.secrets
+    if changed:
+        secrets = dict(secrets)
+        for number in changed:
+            certificate = held[number]
+            if certificate is not None and certificate.chain is not None:
+                for name in before.seats.get(before.refs[number], ()):
+                    secrets[name] = Secret(name=name, chain=certificate.chain)
+    return before._replace(held=held, answer=Seated(before.answer.places, secrets))
+
+
+def _secrets(place: Place, certificates: Mapping[str, Certificate]) -> Iterator[tuple[str, Secret]]:
+    for name, ref in zip(place.seats, place.certificates, strict=True):
+        chain = certificates[ref].chain
+        assert chain is not None
+        yield name, Secret(name=name, chain=chain)
+
+
+def _bound(certificate: Certificate | None) -> Bound | None:
+    """None if Envoy cannot load it."""
+    if certificate is None or not usable(certificate):
+        return None
     assert certificate.chain is not None
     return Bound(certificate.id, certificate.domain, certificate.chain.key[:3] == "RSA")
 

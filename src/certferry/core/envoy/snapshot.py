@@ -26,11 +26,10 @@ from certferry.core.envoy.message import (
     remembered,
 )
 from certferry.core.envoy.routes import route_table
-from certferry.core.envoy.seats import CLIENT_CA, Place, places, seat
+from certferry.core.envoy.seats import CLIENT_CA, seat, seated
 from certferry.core.envoy.stickiness import stickiness
 from certferry.core.envoy.tls import negotiated
 from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
-from certferry.core.pem import Chain
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,29 +87,14 @@ def _listener(
         return http_listener(listener.id, loadbalancer, listener, options.access_log)
     if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
         return None
-    sitting = places(listener, state.certificates, _hosts(listener.id, policies))
+    sitting, own = seated(listener, state.certificates, _hosts(listener.id, policies))
     if not sitting or not _trust(listener, state.certificates, secrets):
         return None
-    _seated(sitting, state.certificates, secrets)
+    secrets.update(own)
     if listener.tls_ciphers_policy is None:
         listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
     tls = negotiated(listener, state.security_policies)
     return https_listener(listener.id, loadbalancer, listener, sitting, tls, options.access_log)
-
-
-def _seated(
-    sitting: tuple[Place, ...], certificates: Mapping[str, Certificate], secrets: dict[str, Secret]
-) -> None:
-    for place in sitting:
-        for name, ref in zip(place.seats, place.certificates, strict=True):
-            chain = certificates[ref].chain
-            assert chain is not None
-            secrets[name] = _secret(name, chain)
-
-
-@remembered
-def _secret(name: str, chain: Chain) -> Secret:
-    return Secret(name=name, chain=chain)
 
 
 def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, Secret]) -> bool:

@@ -39,7 +39,51 @@ def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:
 
 
 def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
-    """Envoy's bootstrap: everything but the way to the xDS server comes from there."""
+    """The bootstrap of our own Envoy: everything but the way to the xDS server comes from there."""
+    endpoint = {"pipe": {"path": sockets.xds}}
+    body = _common("certferry", _xds_cluster(endpoint, "STATIC"), options)
+    return body | {"admin": {"address": {"pipe": {"path": sockets.admin, "mode": 0o600}}}}
+
+
+class Introduction(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Envoy of another machine needs to know of us, and we of it. All PEM."""
+
+    name: str
+    host: str
+    port: int
+    server_name: str
+    authority: str
+    certificate: str
+    key: str
+
+
+def remote_bootstrap(to: Introduction, options: EnvoyOptions) -> dict[str, Any]:
+    """The bootstrap of an Envoy of another machine. It holds a private key, and opens no admin port."""
+    cluster = _xds_cluster({"socket_address": {"address": to.host, "port_value": to.port}}, "STRICT_DNS")
+    own = {"inline_string": to.certificate}, {"inline_string": to.key}
+    name = {"san_type": "DNS", "matcher": {"exact": to.server_name}}
+    context = {
+        "@type": f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "sni": to.server_name,
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            # As a client Envoy stops at 1.2 unless told.
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
+            "tls_certificates": [{"certificate_chain": own[0], "private_key": own[1]}],
+            "validation_context": {
+                "trusted_ca": {"inline_string": to.authority},
+                "match_typed_subject_alt_names": [name],
+            },
+        },
+    }
+    cluster["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+    return _common(to.name, cluster, options)
+
+
+def _common(node: str, xds: dict[str, Any], options: EnvoyOptions) -> dict[str, Any]:
     grpc = {
         "envoy_grpc": {
             "cluster_name": "xds",
@@ -49,8 +93,7 @@ def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
     }
     monitor = {"@type": _TYPE + _CONNECTIONS, "max_active_downstream_connections": options.max_connections}
     return {
-        "node": {"id": "certferry", "cluster": "certferry"},
-        "admin": {"address": {"pipe": {"path": sockets.admin, "mode": 0o600}}},
+        "node": {"id": node, "cluster": "certferry"},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -61,7 +104,7 @@ def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
             "lds_config": _ADS,
             "cds_config": _ADS,
         },
-        "static_resources": {"clusters": [_xds_cluster(sockets.xds)]},
+        "static_resources": {"clusters": [xds]},
         "overload_manager": {
             "resource_monitors": [
                 {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": monitor}
@@ -75,18 +118,18 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(msgspec.json.encode([str(part) for part in parts])).hexdigest()
 
 
-def _xds_cluster(path: str) -> dict[str, Any]:
+def _xds_cluster(address: dict[str, Any], kind: str) -> dict[str, Any]:
     keepalive = {"interval": "30s", "timeout": "60s"}
     http2 = {"http2_protocol_options": {"connection_keepalive": keepalive}}
     return {
         "name": "xds",
-        "type": "STATIC",
+        "type": kind,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {"@type": _TYPE + _HTTP_OPTIONS, "explicit_http_config": http2}
         },
         "load_assignment": {
             "cluster_name": "xds",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }

@@ -1,4 +1,4 @@
-"""The data plane as a whole: xDS server, Envoy, what is asked of it. Run by the ELB's program.
+"""The data plane as a whole: xDS servers, Envoy, what is asked of it. Run by the ELB's program.
 
 Entered first and left last: traffic flows as long as anything does.
 """
@@ -7,44 +7,93 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from certferry.core.envoy import Options
 from certferry.elb.plane.access import AccessLog
+from certferry.elb.plane.authority import Authority
 from certferry.elb.plane.envoy import EnvoySupervisor
+from certferry.elb.plane.guests import Register
 from certferry.elb.plane.members import MemberHealth
 from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.report import Report, Reporter, refusals, seatings
+from certferry.elb.plane.remote import RemoteServer
+from certferry.elb.plane.report import EnvoyStatus, MemberKey, Report, Reporter, refusals, seatings
 from certferry.elb.plane.xds import AdsServer
 from certferry.latest import Latest
-from certferry.settings import EnvoyOptions
+from certferry.settings import ElbSettings, Refused
+
+
+class Own:
+    """Our own Envoy, and what is known of it; nothing where there is none."""
+
+    def __init__(self) -> None:
+        self.envoy: EnvoySupervisor | None = None
+        self.health: MemberHealth | None = None
+
+    def status(self) -> EnvoyStatus | None:
+        """How it is."""
+        return self.envoy.status() if self.envoy else None
+
+    def members(self) -> Mapping[MemberKey, bool]:
+        """Which members pass their checks."""
+        return self.health.members if self.health else MappingProxyType({})
 
 
 @asynccontextmanager
 async def data_plane(
-    state: Path, sockets: Path, publications: Latest[Publication], options: EnvoyOptions
+    state: Path, sockets: Path, publications: Latest[Publication], settings: ElbSettings
 ) -> AsyncIterator[Reporter]:
-    """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block."""
+    """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block.
+
+    Raises ``Refused`` when it cannot listen for remote Envoys.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        ads = AdsServer(publications, Options(access_log=options.access_log))
-        envoy = EnvoySupervisor(state, sockets, sockets / "xds.sock", options)
-        stack.push_async_callback(_end, ads, envoy, options)
+        ads = AdsServer(publications, Options(access_log=settings.envoy_options.access_log))
+        own = Own()
         await ads.start(sockets / "xds.sock")
-        await envoy.start()
-        health = MemberHealth(envoy.admin)
-        await stack.enter_async_context(_beside(health.follow(publications)))
-        if options.access_log:
-            log = AccessLog(state, envoy.admin, lambda: ads.ledger().sittings(), options.access_log_bytes)
-            await stack.enter_async_context(_beside(log.follow()))
-        yield lambda: _report(ads, envoy, health)
+        stack.push_async_callback(ads.stop)
+        if settings.remote_envoys.listen:
+            await _remote(ads, state, settings.remote_envoys.listen, stack)
+        if settings.envoy:
+            await _own(own, ads, state, sockets, settings, stack)
+            assert own.health is not None
+            await stack.enter_async_context(_beside(own.health.follow(publications)))
+        yield lambda: _report(ads, own)
 
 
-async def _end(ads: AdsServer, envoy: EnvoySupervisor, options: EnvoyOptions) -> None:
-    await ads.stop()
-    if options.at_end == "leave":
+async def _remote(ads: AdsServer, state: Path, listen: str, stack: contextlib.AsyncExitStack) -> None:
+    try:
+        remote = RemoteServer(ads, Register(state), Authority.open_or_create(state))
+        await remote.start(listen)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise Refused(f"Remote Envoys cannot be served on {listen}: {error}.") from None
+    stack.push_async_callback(remote.stop)
+
+
+async def _own(
+    own: Own,
+    ads: AdsServer,
+    state: Path,
+    sockets: Path,
+    settings: ElbSettings,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    options = settings.envoy_options
+    own.envoy = envoy = EnvoySupervisor(state, sockets, sockets / "xds.sock", options)
+    own.health = MemberHealth(envoy.admin)
+    stack.push_async_callback(_end, envoy, options.at_end)
+    await envoy.start()
+    if options.access_log:
+        log = AccessLog(state, envoy.admin, lambda: ads.ledger().sittings(), options.access_log_bytes)
+        await stack.enter_async_context(_beside(log.follow()))
+
+
+async def _end(envoy: EnvoySupervisor, how: str) -> None:
+    if how == "leave":
         envoy.release()
     else:
         await envoy.stop()
@@ -61,12 +110,12 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def _report(ads: AdsServer, envoy: EnvoySupervisor, health: MemberHealth) -> Report:
+def _report(ads: AdsServer, own: Own) -> Report:
     ledgers = ads.speaking()
     return Report(
-        envoy=envoy.status(),
+        envoy=own.status(),
         connected=ads.connected(),
         seatings=seatings(ads.worlds.value.snapshot, ledgers),
         refusals=refusals(ledgers),
-        members=health.members,
+        members=own.members(),
     )

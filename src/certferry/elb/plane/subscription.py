@@ -37,6 +37,10 @@ class Subscription:
         """Names asked for and not heard of since."""
         self._greeted = False
         self._blank = False
+        self._settled: Mapping[str, Versioned] | None = None
+        """Resources of which nothing was left to send, until something is forgotten or asked for."""
+        self._due: tuple[Mapping[str, Versioned], set[str]] | None = None
+        """The last answer of `changed`, less what was sent since."""
 
     def request(self, request: Any) -> Answer | None:
         """Takes a DeltaDiscoveryRequest; an answer if it is one to a response of ours."""
@@ -52,6 +56,8 @@ class Subscription:
 
     def _subscribe(self, request: Any) -> None:
         names = set(request.resource_names_subscribe)
+        if names or request.initial_resource_versions or not self._greeted:
+            self._unsettle()
         if not self._greeted:
             self._greeted = True
             self.wildcard = not names  # the old way to say "all"
@@ -68,6 +74,7 @@ class Subscription:
         self.unanswered -= self.known.keys()
 
     def _forget(self, name: str) -> None:
+        self._unsettle()
         if name == "*":
             self.wildcard = False
         self.names.discard(name)
@@ -76,14 +83,28 @@ class Subscription:
 
     def changed(self, resources: Mapping[str, Versioned]) -> list[str]:
         """What Envoy wants and has not, or not in this version; sorted."""
-        known, wanted = self.known, (resources if self.wildcard else self.names)
-        return sorted(
-            name for name in wanted if (r := resources.get(name)) is not None and known.get(name) != r.version
-        )
+        known, names, settled = self.known, self.names, self._settled
+        if settled is resources:
+            return []
+        if settled is not None:  # a thousand secrets, of which one is new: the others are the same objects
+            fresh = [item for item in resources.items() if settled.get(item[0]) is not item[1]]
+        elif self.wildcard:
+            fresh = list(resources.items())
+        else:
+            fresh = [(name, r) for name in names if (r := resources.get(name)) is not None]
+        found = [
+            name
+            for name, resource in fresh
+            if (self.wildcard or name in names) and known.get(name) != resource.version
+        ]
+        if not found:
+            self._settled = resources
+        self._due = (resources, set(found))
+        return sorted(found)
 
     def gone(self, resources: Mapping[str, Any]) -> list[str]:
         """What Envoy has, or has just asked for, and is no more; sorted."""
-        return sorted({n for n in self.known if n not in resources} | (self.unanswered - resources.keys()))
+        return sorted((self.known.keys() - resources.keys()) | (self.unanswered - resources.keys()))
 
     def owes_greeting(self) -> bool:
         """Whether Envoy waits for a first response even if nothing is in it."""
@@ -95,14 +116,23 @@ class Subscription:
         self.known.update(sent)
         self.unanswered.difference_update(name for name, _ in sent)
         self._blank = False
+        if self._due is not None:
+            self._due[1].difference_update(name for name, _ in sent)
+            if not self._due[1]:
+                self._settled = self._due[0]
         for name in gone:
+            self._unsettle()
             self.known.pop(name, None)
             self.unanswered.discard(name)
 
     def again(self, names: Iterable[str]) -> None:
         """`names` shall be sent once more, whatever Envoy has."""
+        self._unsettle()
         for name in names:
             self.known.pop(name, None)
+
+    def _unsettle(self) -> None:
+        self._settled = self._due = None
 
     def under_way(self) -> Iterator[str]:
         """Names in responses without an answer."""

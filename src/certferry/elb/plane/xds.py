@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,8 +92,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         return tuple(sorted(name for name, count in self._connected.items() if count))
 
     def speaking(self) -> Mapping[str, Ledger]:
-        """The ledgers of the Envoys that are connected, and of ours, which others may be told of when it is not."""
-        return {name: self.ledger(name) for name in {LOCAL, *self.connected()}}
+        """The ledgers of the Envoys that are connected; where none is, what ours said last."""
+        return {name: self.ledger(name) for name in self.connected() or (LOCAL,)}
 
     async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
         self, requests: AsyncIterator[Any], _context: Any
@@ -103,22 +103,29 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             yield response
 
     async def serve(
-        self, name: str, worlds: Latest[World], requests: AsyncIterator[Any]
+        self,
+        name: str,
+        worlds: Latest[World],
+        requests: AsyncIterator[Any],
+        leave: asyncio.Event | None = None,
     ) -> AsyncIterator[Any]:
-        """A stream of the Envoy `name`, which gets `worlds`."""
+        """A stream of the Envoy `name`, which gets `worlds`, until it ends or is told to `leave`."""
         stream = Stream(worlds, self._encoder, self.ledger(name))
-        follower = asyncio.create_task(stream.follow())
         receiver = asyncio.create_task(stream.receive(requests))
         receiver.add_done_callback(stream.end)
+        helpers = [receiver, asyncio.create_task(stream.follow())]
+        if leave is not None:
+            helpers.append(asyncio.create_task(_then(leave, stream.end)))
         self._connected[name] += 1
         try:
             async for response in stream.responses():
                 yield response
-            await receiver
+            if receiver.done():
+                await receiver
         finally:
             self._connected[name] -= 1
-            follower.cancel()
-            receiver.cancel()
+            for helper in helpers:
+                helper.cancel()
 
     async def _follow(self) -> None:
         async for publication in self._publications.values():
@@ -129,3 +136,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
 
     def _world(self, publication: Publication) -> World:
         return World(snapshot(publication.state, self._options), publication.keys, publication.state)
+
+
+async def _then(event: asyncio.Event, act: Callable[[], None]) -> None:
+    await event.wait()
+    act()

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: bearer tokens and client certificates, three roles.
+"""Who asks, and whether they may: bearer tokens and client certificates, fixed roles.
 
 `http` identifies, `api` authorises, the reviews (`kubectl auth can-i`, `whoami`) ask the same
 question. Tokens are kept as the kubeconfigs hold them, in one file (0600); they are compared by

@@ -1,0 +1,120 @@
+"""`certferry envoy`: which Envoys of other machines serve which load balancers.
+
+They are let in by the certificate that `add` makes; the ELB reads the register while it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from certferry.cli.options import Config, State, given
+from certferry.settings import ElbSettings, Refused, host_port, read, state_default
+
+if TYPE_CHECKING:
+    from certferry.elb.plane.guests import Register
+
+app = typer.Typer(help="Envoys of other machines: let in, list, let go.", no_args_is_help=True)
+_MODE = 0o600
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What it is called in statuses and logs.")],
+    loadbalancer: Annotated[
+        list[str], typer.Option(help="Id of a load balancer that it serves; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where its bootstrap is written (0600: it holds a key).")],
+    elb: Annotated[
+        str | None, typer.Option(help="Host and port under which it reaches the ELB. Default: the setting.")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="Where its listeners bind. Default: the load balancer's own address.")
+    ] = "",
+    days: Annotated[int, typer.Option(help="How long its certificate is valid.", min=1, max=3650)] = 365,
+    state: State = None,
+    config: Config = None,
+) -> None:
+    """Let an Envoy in; again under the same name: a new certificate, and the old one lets nobody in."""
+    from certferry.elb.plane.authority import SERVER_NAME, Authority
+    from certferry.elb.plane.bootstrap import Introduction, remote_bootstrap
+    from certferry.elb.plane.guests import Guest
+
+    settings = _settings(state, config)
+    host, port = host_port(elb or settings.remote_envoys.advertise or settings.remote_envoys.listen)
+    if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (nobody reaches anything there)
+        raise Refused("Say with --elb under which host and port the Envoy reaches the ELB.")
+    try:
+        authority = Authority.open_or_create(settings.state)
+        issued = authority.client(name, days)
+        _register(settings).add(
+            Guest(
+                name=name,
+                fingerprint=issued.fingerprint,
+                loadbalancers=tuple(loadbalancer),
+                not_after=issued.not_after,
+                address=address,
+            )
+        )
+        to = Introduction(
+            name=name,
+            host=host,
+            port=port,
+            server_name=SERVER_NAME,
+            authority=authority.pem.decode(),
+            certificate=issued.certificate.decode(),
+            key=issued.key.decode(),
+        )
+        _write(out, remote_bootstrap(to, settings.envoy_options))
+    except (OSError, ValueError) as problem:
+        raise Refused(f"{name} was not let in: {problem}") from None
+    typer.echo(f"{out} (valid until {issued.not_after:%Y-%m-%d}). On the other machine: envoy -c {out.name}")
+
+
+@app.command("ls")
+def list_(state: State = None, config: Config = None) -> None:
+    """List the Envoys that are let in."""
+    try:
+        guests = _register(_settings(state, config)).read()
+    except (OSError, ValueError) as problem:
+        raise Refused(str(problem)) from None
+    for guest in guests:
+        over = " (expired)" if guest.not_after < datetime.now(UTC) else ""
+        typer.echo(f"{guest.name}\t{','.join(guest.loadbalancers)}\t{guest.not_after:%Y-%m-%d}{over}")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="As it was added.")], state: State = None, config: Config = None
+) -> None:
+    """Let an Envoy go: it goes on with what it has, and hears nothing more."""
+    try:
+        known = _register(_settings(state, config)).remove(name)
+    except (OSError, ValueError) as problem:
+        raise Refused(str(problem)) from None
+    if not known:
+        raise Refused(f"No Envoy {name} is let in: see `certferry envoy ls`.")
+    typer.echo(f"{name} is let in no longer. What it holds, keys included, is on that machine still.")
+
+
+def _settings(state: Path | None, config: Path | None) -> ElbSettings:
+    flags = {"state": state_default(os.environ)} | given({"state": state})
+    return read(ElbSettings, "elb", flags, os.environ, config)
+
+
+def _register(settings: ElbSettings) -> Register:
+    from certferry.elb.plane.guests import Register
+
+    return Register(settings.state)
+
+
+def _write(out: Path, bootstrap: object) -> None:
+    import msgspec
+
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "wb") as file:
+        os.fchmod(file.fileno(), _MODE)
+        file.write(msgspec.json.format(msgspec.json.encode(bootstrap)))

@@ -1,0 +1,136 @@
+"""The world of an ELB as it is now, read through its client: what ``core.plan`` compares with.
+
+Called by the controller's loop and by commands that look at everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from certferry.core.model import HealthMonitor, Listener, Member, Policy, Pool, Rule, State
+from certferry.elb import wire
+from certferry.elb.client import ElbClient, ElbError
+from certferry.elb.resources import (
+    ALL_MEMBERS,
+    ALL_RULES,
+    HEALTHMONITORS,
+    IPGROUPS,
+    LISTENERS,
+    LOADBALANCERS,
+    POLICIES,
+    POOLS,
+    Resource,
+    members_of,
+    rules_of,
+)
+
+PARALLEL: Final = 8
+"""Requests at once, where members and rules must be asked for one by one."""
+
+
+async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None) -> State:
+    """The world as it is now: all of the project, or these load balancers and all certificates."""
+    only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
+    of_these = {} if only is None else {"loadbalancer_id": only}
+    balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
+        elb.find(LOADBALANCERS, **({} if only is None else {"id": only})),
+        elb.find(LISTENERS, **of_these),
+        elb.find(POOLS, **of_these),
+        elb.find(HEALTHMONITORS),
+        elb.find(POLICIES),
+        elb.certificates(),
+        _ipgroups(elb),
+    )
+    by_listener = {one.id: one for one in map(wire.listener, listeners)}
+    mine = [p for p in policies if p.get("listener_id") in by_listener]
+    members, rules = await _leaves(elb, pools, mine)
+    checks = {m["id"]: wire.healthmonitor(m) for m in monitors}
+    return State(
+        loadbalancers=_by_id(wire.loadbalancer(b) for b in balancers),
+        listeners=_by_id(by_listener.values()),
+        certificates=certificates,
+        pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
+        policies=_by_id(_policy(p, rules) for p in mine),
+        ipgroups=groups,
+    )
+
+
+async def _leaves(
+    elb: ElbClient, pools: list[dict[str, Any]], policies: list[dict[str, Any]]
+) -> tuple[dict[str, list[Member]], dict[str, list[Rule]]]:
+    """Members by pool and rules by policy: two requests where the ELB has the bulk lists."""
+    if elb.bulk:
+        try:
+            members, rules = await _together(elb.find(ALL_MEMBERS), elb.find(ALL_RULES))
+        except ElbError as error:
+            if error.status not in (400, 404, 405):
+                raise
+            elb.bulk = False
+        else:
+            return _joined(pools, "members", members, wire.member), _joined(
+                policies, "rules", rules, wire.rule
+            )
+    turn = asyncio.Semaphore(PARALLEL)
+
+    async def leaves(resource: Resource, owner: str) -> tuple[str, list[dict[str, Any]]]:
+        async with turn:
+            return owner, await elb.find(resource)
+
+    by_pool = await _together(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
+    by_policy = await _together(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
+    return (
+        {owner: [wire.member(m) for m in found] for owner, found in by_pool},
+        {owner: [wire.rule(r) for r in found] for owner, found in by_policy},
+    )
+
+
+async def _ipgroups(elb: ElbClient) -> dict[str, tuple[str, ...]]:
+    try:
+        found = await elb.find(IPGROUPS)
+    except ElbError as error:
+        if error.status != 404:
+            raise
+        return {}
+    return {group["id"]: wire.ipgroup(group) for group in found}
+
+
+async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The answers in order; the first failure ends the others."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(request) for request in requests]
+    except ExceptionGroup as group:
+        # not except*: until Python 3.11.4 that wraps what is raised in it into a group again
+        first = next((e for e in group.exceptions if isinstance(e, ElbError)), None)
+        if first is None:
+            raise
+        raise first from None
+    return [task.result() for task in running]
+
+
+def _by_id(objects: Iterable[Any]) -> dict[str, Any]:
+    return dict(sorted((one.id, one) for one in objects))
+
+
+def _joined(
+    owners: list[dict[str, Any]], field: str, found: list[dict[str, Any]], read: Any
+) -> dict[str, Any]:
+    by_id = {one["id"]: read(one) for one in found}
+    return {owner["id"]: [by_id[ref] for ref in wire.refs(owner, field) if ref in by_id] for owner in owners}
+
+
+def _pool(
+    pool: dict[str, Any],
+    members: Mapping[str, list[Member]],
+    checks: Mapping[str, HealthMonitor],
+    listeners: Mapping[str, Listener],
+) -> Pool:
+    through = next((listeners[i].loadbalancer_id for i in wire.refs(pool, "listeners") if i in listeners), "")
+    monitor = checks.get(str(pool.get("healthmonitor_id") or ""))
+    return wire.pool(pool, members.get(pool["id"], []), monitor, through)
+
+
+def _policy(policy: dict[str, Any], rules: Mapping[str, list[Rule]]) -> Policy:
+    return wire.policy(policy, rules.get(policy["id"], []))

@@ -1,0 +1,124 @@
+"""The xDS server for Envoys of other machines: TCP with mutual TLS. Run by the ELB's program when it is asked for.
+
+The client's certificate decides which load balancers it gets; its node id, which is whatever it
+says, decides nothing. Whoever is taken from the register loses its stream at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from envoy.service.discovery.v3 import ads_pb2_grpc
+
+from certferry.core.envoy.scope import scoped
+from certferry.elb.plane.authority import Authority, Issued
+from certferry.elb.plane.guests import Guest, Register
+from certferry.elb.plane.stream import World
+from certferry.elb.plane.xds import GRPC_OPTIONS, AdsServer
+from certferry.latest import Latest
+
+_log = structlog.get_logger(__name__)
+_RENEW: Final = timedelta(days=30)
+"""Before the end of our own certificate."""
+
+
+class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
+    """Lets the guests of `register` have their part of what `ads` serves."""
+
+    def __init__(self, ads: AdsServer, register: Register, authority: Authority) -> None:
+        self._ads, self._register, self._authority = ads, register, authority
+        self._own = authority.server()
+        self._server: Any = None
+        self._streams: dict[asyncio.Event, Guest] = {}
+        """Who has a stream, by the event that ends it."""
+        self._followers: list[asyncio.Task[None]] = []
+
+    async def start(self, listen: str) -> int:
+        """Listens on `listen` (host and port); the port. Raises RuntimeError when it cannot."""
+        self._register.take()
+        self._server = grpc.aio.server(options=(*GRPC_OPTIONS, ("grpc.so_reuseport", 0)))
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _configuration(self._own, self._authority), self._fetch, require_client_authentication=True
+        )
+        port = int(self._server.add_secure_port(listen, credentials))
+        await self._server.start()
+        self._followers = [asyncio.create_task(self._register.follow()), asyncio.create_task(self._watch())]
+        return port
+
+    async def stop(self) -> None:
+        """Closes every stream."""
+        for follower in self._followers:
+            follower.cancel()
+        if self._server is not None:
+            await self._server.stop(grace=None)
+
+    async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
+        self, requests: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """One stream of one guest."""
+        guest = self._register.guests.value.get(_fingerprint(context))
+        if guest is None:
+            _log.warning("envoy_refused", peer=context.peer(), reason="its certificate is not registered")
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "This certificate is not registered.")
+            return
+        leave = asyncio.Event()
+        self._streams[leave] = guest
+        worlds = Latest(_part(self._ads.worlds.value, guest))
+        follower = asyncio.create_task(self._follow(guest, worlds))
+        _log.info("envoy_connected", name=guest.name, peer=context.peer())
+        try:
+            async for response in self._ads.serve(guest.name, worlds, requests, leave):
+                yield response
+        finally:
+            follower.cancel()
+            del self._streams[leave]
+        if leave.is_set():
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, "This certificate is registered otherwise now."
+            )
+
+    async def _follow(self, guest: Guest, worlds: Latest[World]) -> None:
+        async for world in self._ads.worlds.values():
+            worlds.set(_part(world, guest))
+
+    async def _watch(self) -> None:
+        """Ends the streams of whoever is a guest no longer, or of other load balancers than before."""
+        async for guests in self._register.guests.values():
+            for leave, guest in self._streams.items():
+                if guests.get(guest.fingerprint) != guest:
+                    _log.info("envoy_let_go", name=guest.name)
+                    leave.set()
+
+    def _fetch(self) -> Any:
+        """Asked by gRPC at every handshake, from a thread of its own; None: as before."""
+        if self._own.not_after - datetime.now(UTC) > _RENEW:
+            return None
+        self._own = self._authority.server()
+        return _configuration(self._own, self._authority)
+
+
+def _configuration(own: Issued, authority: Authority) -> Any:
+    return grpc.ssl_server_certificate_configuration([(own.key, own.certificate)], authority.pem)
+
+
+def _fingerprint(context: Any) -> str:
+    """Of the client's certificate, which gRPC has verified."""
+    with contextlib.suppress(LookupError, ValueError):
+        (pem, *_) = context.auth_context()["x509_pem_cert"]
+        return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
+    return ""
+
+
+def _part(world: World, guest: Guest) -> World:
+    snapshot = scoped(world.snapshot, world.state, guest.loadbalancers, guest.address)
+    return World(snapshot, world.keys, world.state)

@@ -1,0 +1,163 @@
+"""What only shows while it runs: drift, endpoints, Nodes, garbage, hand-over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certferry.core import names
+from tests.certs import authority
+from tests.controller.conftest import System
+from tests.controller.fake_kube import until
+
+
+async def running(system: System, **annotations: str) -> None:
+    system.shop(authority().issue("shop.example.com"), **annotations)
+    await system.start()
+    await system.in_step()
+
+
+def listener(system: System) -> dict[str, Any]:
+    (one,) = system.elb.made("listeners")
+    return one
+
+
+def members(system: System) -> list[tuple[str, int]]:
+    return sorted((m["address"], m["protocol_port"]) for m in system.elb.made("members"))
+
+
+def endpoints(system: System, *addresses: str) -> None:
+    found = [{"addresses": [a], "conditions": {"ready": True}, "nodeName": "n1"} for a in addresses]
+    piece = {
+        "metadata": {"labels": {"kubernetes.io/service-name": "shop"}},
+        "ports": [{"name": "web", "port": 8080}],
+        "endpoints": found,
+    }
+    system.kube.put("endpointslices", "demo", "shop-1", piece)
+
+
+def node(system: System, name: str, address: str) -> None:
+    status = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "addresses": [{"type": "InternalIP", "address": address}],
+    }
+    system.kube.put("nodes", "", name, {"status": status})
+
+
+async def test_an_option_changed_on_the_elb_is_told_and_left(system: System) -> None:
+    system.resync = 0.2
+    await running(system)
+    writes = system.elb.count("PUT", "listeners")
+    listener(system)["http2_enable"] = True
+    await until(lambda: system.kube.events("Ingress", "DriftFound"))
+    (event,) = system.kube.events("Ingress", "DriftFound")
+    assert "http2_enable of listener k8s_HTTPS_443 was changed" in event["message"]
+    assert event["type"] == "Warning"
+    assert system.elb.count("PUT", "listeners") == writes
+    assert listener(system)["http2_enable"] is True
+
+
+async def test_a_binding_changed_on_the_elb_is_put_right_and_told_once(system: System) -> None:
+    system.resync = 0.2
+    other = authority().issue("shop.example.com")
+    theirs = system.elb.certificate(other.certificate, other.key, "theirs")
+    await running(system)
+    ours = system.our_certificate()["id"]
+    listener(system)["default_tls_container_ref"] = theirs
+    await until(lambda: listener(system)["default_tls_container_ref"] == ours)
+    await until(lambda: system.kube.events("Ingress", "DriftFound"))
+    (event,) = system.kube.events("Ingress", "DriftFound")
+    assert "theirs" in event["message"]
+    assert "It is put right" in event["message"]
+
+
+async def test_a_restart_still_tells_drift_from_a_change_of_mind(system: System) -> None:
+    await running(system)
+    await system.stop()
+    listener(system)["http2_enable"] = True
+    await system.start()
+    await system.in_step()
+    await until(lambda: system.kube.events("Ingress", "DriftFound"))
+    assert listener(system)["http2_enable"] is True
+    system.kube.put("ingresses", "demo", "shop", timed(system))
+    await until(lambda: listener(system).get("client_timeout") == 30)
+    assert listener(system)["http2_enable"] is False
+
+
+def timed(system: System) -> dict[str, Any]:
+    item = system.kube.objects["ingresses", "demo", "shop"]
+    annotations = {"kubernetes.io/elb.client_timeout": "30"}
+    return {"metadata": {"annotations": annotations}, "spec": item["spec"]}
+
+
+async def test_endpoints_change_members_and_nothing_is_read(system: System) -> None:
+    await running(system)
+    reads = system.elb.requests - len(system.elb.writes)
+    reconciled = system.controller.reconciled if system.controller else 0
+    endpoints(system, "10.0.0.1", "10.0.0.2")
+    await until(lambda: members(system) == [("10.0.0.1", 8080), ("10.0.0.2", 8080)])
+    endpoints(system, "10.0.0.2", "10.0.0.3")
+    await until(lambda: members(system) == [("10.0.0.2", 8080), ("10.0.0.3", 8080)])
+    assert system.elb.requests - len(system.elb.writes) == reads
+    assert system.controller is not None
+    assert system.controller.reconciled == reconciled
+
+
+async def test_a_refused_member_is_the_reconciles(system: System) -> None:
+    await running(system)
+    system.elb.fail("POST", "members", 409)
+    endpoints(system, "10.0.0.1", "10.0.0.2")
+    await until(lambda: members(system) == [("10.0.0.1", 8080), ("10.0.0.2", 8080)])
+
+
+async def test_nodes_are_watched_only_where_a_service_needs_them(system: System) -> None:
+    node(system, "n1", "192.168.0.1")
+    await running(system)
+    assert system.kube.count("GET", "/nodes") == 0
+    assert members(system) == [("10.0.0.1", 8080)]
+    port = {"name": "web", "port": 80, "nodePort": 30080}
+    system.kube.put("services", "demo", "shop", {"spec": {"type": "NodePort", "ports": [port]}})
+    await until(lambda: members(system) == [("192.168.0.1", 30080)])
+    node(system, "n2", "192.168.0.2")
+    await until(lambda: members(system) == [("192.168.0.1", 30080), ("192.168.0.2", 30080)])
+
+
+async def test_an_ingress_deleted_and_made_again_finds_its_certificate(system: System) -> None:
+    system.garbage = 60.0
+    await running(system)
+    before = system.our_certificate()["id"]
+    system.kube.remove("ingresses", "demo", "shop")
+    await until(lambda: not system.elb.made("listeners"))
+    assert system.our_certificate()["id"] == before
+    system.ingress()
+    await until(lambda: system.elb.made("listeners"))
+    assert listener(system)["default_tls_container_ref"] == before
+    assert system.elb.count("POST", "certificates") == 1
+
+
+async def test_hand_over_is_written_and_told(system: System) -> None:
+    await running(system)
+    system.shop(authority().issue("next.example.com"), "next")
+    await until(lambda: system.annotation(MASTER, "next") == "demo/shop")
+    system.kube.remove("ingresses", "demo", "shop")
+    await until(lambda: system.annotation(MASTER, "next") == "demo/next")
+    await until(lambda: system.kube.events("Ingress", "ListenerHandedOver"))
+    (event,) = system.kube.events("Ingress", "ListenerHandedOver")
+    assert event["involvedObject"]["name"] == "next"
+    assert "by Ingress demo/shop no more" in event["message"]
+
+
+async def test_certificates_and_options_are_written_apart(system: System) -> None:
+    await running(system)
+    chosen = authority().issue("shop.example.com")
+    ref = system.elb.certificate(chosen.certificate, chosen.key, "mine")
+    # so that an option that the ELB refuses holds up no certificate
+    system.ingress("shop", tls_certificate_ids=ref, http2_enable="true")
+    await until(lambda: listener(system)["default_tls_container_ref"] == ref)
+    await until(lambda: listener(system)["http2_enable"] is True)
+    bodies = [b["listener"] for m, p, b in system.elb.writes if m == "PUT" and "listeners" in p]
+    assert not [b for b in bodies if "default_tls_container_ref" in b and "http2_enable" in b]
+    marks = names.described(listener(system)["description"])
+    assert {"options", "bound"} <= marks.keys()
+
+
+MASTER = "kubernetes.io/elb.listener-master-ingress"

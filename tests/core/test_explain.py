@@ -1,0 +1,47 @@
+"""Why a host is shown its certificate, as golden cases: the same inputs as translate's, with an Ingress to explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from certferry.cli.explain import lines
+from certferry.core.claims import Options
+from certferry.core.decide import decide
+from certferry.core.drift import Modes
+from certferry.core.explain import explain
+from certferry.core.narrate import told
+from certferry.core.objects import Name
+from certferry.core.translate import translate
+from tests import golden
+from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, view
+
+
+@pytest.mark.parametrize("path", golden.cases("explain"))
+def test_golden(path: Path, pytestconfig: pytest.Config) -> None:
+    golden.check(path, _produce, rewrite=pytestconfig.getoption("golden"))
+
+
+def _produce(given: Any) -> Any:
+    """What `plan` says of the way to it, and what `explain` says of each Ingress before and after."""
+    elb = Elb(observed(given.get("observed") or {}))
+    options = msgspec.convert({"cluster_name": "test", "default_loadbalancer": BALANCER.id}, Options)
+    cluster = view(given)
+    made = translate(cluster, elb.state, options, NOW)
+    decision = decide(made, elb.state, CLUSTER, Modes())
+    plan = told(decision, made, elb.state)
+
+    def said() -> dict[str, list[str]]:
+        found = {
+            name: explain(cluster, elb.state, options, NOW, Name("shop", name)) for name in given["explain"]
+        }
+        return {name: list(lines(it)) if it else ["(none)"] for name, it in found.items()}
+
+    before = said()
+    elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
+    elb.ids = dict(decision.ids)
+    elb.run(decision.steps)
+    return {"plan": plan, "before": before, "after": said()}

@@ -1,0 +1,43 @@
+"""Certificates and load balancers wait before they are deleted; everything else goes at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from certferry.core.garbage import sweep
+from certferry.core.moving import STANDS_IN
+from certferry.core.steps import Step, deletion
+from tests.core.worlds import NOW
+
+WAIT = timedelta(seconds=30)
+CERTIFICATE = deletion("certificate", "c-1", "mine", "no Ingress uses its Secret any more")
+BALANCER = deletion("loadbalancer", "lb-9", "made", "the Ingress that asked for it is gone")
+LISTENER = deletion("listener", "l-1", "k8s_HTTP_80", "no Ingress asks for this port any more")
+
+
+def names(steps: tuple[Step, ...]) -> list[str]:
+    return [s.id or "" for s in steps]
+
+
+def test_marked_then_deleted_when_a_later_plan_still_says_so() -> None:
+    first = sweep((LISTENER, CERTIFICATE, BALANCER), {}, NOW, WAIT)
+    assert names(first.steps) == ["l-1"]
+    assert first.due == NOW + WAIT
+    early = sweep((CERTIFICATE, BALANCER), first.marks, NOW + WAIT / 2, WAIT)
+    assert early.steps == ()
+    late = sweep((CERTIFICATE, BALANCER), early.marks, NOW + WAIT, WAIT)
+    assert names(late.steps) == ["c-1", "lb-9"]
+    assert late.due is None
+
+
+def test_what_is_used_again_loses_its_mark() -> None:
+    first = sweep((CERTIFICATE,), {}, NOW, WAIT)
+    used = sweep((), first.marks, NOW + WAIT / 2, WAIT)
+    again = sweep((CERTIFICATE,), used.marks, NOW + WAIT, WAIT)
+    assert again.steps == ()
+    assert again.due == NOW + 2 * WAIT
+
+
+def test_a_stand_in_goes_at_once() -> None:
+    twin = deletion("certificate", "c-2", "mine_twin", STANDS_IN)
+    assert names(sweep((twin,), {}, NOW, WAIT).steps) == ["c-2"]

@@ -1,0 +1,115 @@
+"""`certferry cert`, `why` and `audit` against a running system: what a person types at 3 a.m."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.certs import Pair
+from tests.e2e.conftest import MakeSite
+from tests.e2e.site import Site
+from tests.e2e.tls import fingerprint
+from tests.test_cli import certferry
+
+
+class Typist:
+    """Types commands for the one system that runs."""
+
+    def __init__(self, shop: Site, folder: Path) -> None:
+        self.shop = shop
+        self.folder = folder
+
+    def types(self, *words: str) -> subprocess.CompletedProcess[str]:
+        state = str(self.shop.system.state)
+        return certferry(*words, "--state", state, XDG_STATE_HOME=str(self.folder))
+
+    def says(self, *words: str, code: int = 0) -> Any:
+        done = self.types(*words, "-o", "json")
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def files(self, pair: Pair) -> tuple[str, ...]:
+        cert, key = self.folder / "new.crt", self.folder / "new.key"
+        cert.write_text(pair.certificate)
+        key.write_text(pair.key)
+        return ("--cert", str(cert), "--key", str(key))
+
+
+@pytest.fixture
+def shop(site: MakeSite, request: pytest.FixtureRequest) -> Site:
+    made = site(request.node.name.removeprefix("test_").replace("_", "-")[:30].strip("-"))
+    first = made.pair()
+    made.publish(first)
+    made.shows(first)
+    return made
+
+
+@pytest.fixture
+def typist(shop: Site, tmp_path: Path) -> Typist:
+    return Typist(shop, tmp_path)
+
+
+def test_from_a_host_to_its_story(shop: Site, typist: Typist) -> None:
+    (story,) = typist.says("why", shop.host)
+    assert story["well"]
+    assert story["source"] == f"Secret {shop.name}/shop-tls"
+    assert story["governing"] == f"Ingress {shop.name}/shop"
+    (row,) = [r for r in typist.says("cert", "ls") if shop.host in r["hosts"]]
+    assert (row["role"], row["state"]) == ("served", "good")
+    (place,) = typist.says("cert", "where", shop.host)
+    assert place["ingresses"] == [f"{shop.name}/shop"]
+    (good,) = typist.says("cert", "check", f"ingress/{shop.name}/shop")
+    assert good["fingerprint"] == story["served"][:16] + good["fingerprint"][16:]
+
+
+def test_replacing_writes_each_place_and_looks_at_each_listener(shop: Site, typist: Typist) -> None:
+    new = shop.pair()
+    words = ("cert", "replace", shop.host, *typist.files(new))
+    planned = typist.types(*words, "--plan")
+    assert f"Secret {shop.name}/shop-tls: {shop.host}" in planned.stderr
+    (result,) = typist.says(*words, "--yes")
+    assert result["result"] == "served"
+    assert result["host"] == shop.host
+    shop.shows(new)
+    assert not list(typist.folder.glob("certferry/replacements/*"))
+
+
+def test_a_bad_one_is_refused_before_anything_is_written(shop: Site, typist: Typist) -> None:
+    done = typist.types("cert", "replace", shop.host, *typist.files(shop.pair(days=-1)), "--yes")
+    assert done.returncode == 1
+    assert "CertificateExpired" in done.stderr
+    assert "Nothing was changed" in done.stderr
+
+
+def test_the_way_back_of_a_certificate_that_follows_a_secret(shop: Site, typist: Typist) -> None:
+    second = shop.pair()
+    shop.put_secret(second)
+    shop.shows(second)
+    versions = typist.says("cert", "history", shop.host)
+    assert [v["serves"] for v in versions] == [True, False]
+    refused = typist.types("cert", "rollback", shop.host)
+    assert refused.returncode == 1
+    assert "the Secret is the truth" in refused.stderr
+    done = typist.types("cert", "rollback", shop.host, "--pause", "1h", "--reason", "game day")
+    assert done.returncode == 0, done.stderr
+    (story,) = typist.says("why", shop.host, code=1)
+    assert story["served"].startswith(versions[1]["fingerprint"][:16])
+    assert "EmergencyOpen" in " ".join(story["problems"])
+    assert typist.types("cert", "break-glass", shop.host, "--end").returncode == 0
+    shop.shows(second)
+
+
+def test_break_glass_and_who_did_it(shop: Site, typist: Typist) -> None:
+    emergency = shop.pair()
+    words = ("cert", "break-glass", shop.host, *typist.files(emergency), "--reason", "issuer is down")
+    done = typist.types(*words, "--for", "30m")
+    assert done.returncode == 0, done.stderr
+    shop.shows(emergency)
+    records = typist.says("audit", "--host", shop.host)
+    assert "issuer is down" in [r["reason"] for r in records]
+    print_of_new = fingerprint(emergency.certificate)
+    assert print_of_new in [r["fingerprint"] for r in records]
