@@ -132,8 +132,6 @@ def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() ->
         source="elb",
         certificate="c-1",
         sni_certificates=("c-2", "c-1"),
-        secret=chosen.secret,
-        sni=chosen.sni,
         options=chosen.options,
         forwarding=chosen.forwarding,
     )
