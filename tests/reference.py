@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "up": settings.UpSettings,
     "elb": settings.ElbSettings,
     "controller": settings.ControllerSettings,
+    "console": settings.ConsoleSettings,
     "kube": settings.KubeServerSettings,
     "alerts": settings.AlertSettings,
     "elb.limits": settings.ElbLimits,

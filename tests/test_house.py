@@ -32,8 +32,9 @@ def run(*command: str | Path, **changes: str) -> subprocess.CompletedProcess[str
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Every text file that the repository holds, the Apache licence excepted."""
+    pictures = {".png"}
     for name in run("git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines():
-        if name != "LICENSE" and (ROOT / name).is_file():
+        if name != "LICENSE" and Path(name).suffix not in pictures and (ROOT / name).is_file():
             yield ROOT / name, (ROOT / name).read_text()
 
 

@@ -138,7 +138,12 @@ def target(policy: Policy, state: State) -> str:
         return f"answered with {fixed.status_code}" if fixed else "answered"
     shares = [s.pool_id for s in policy.redirect_pools_config or ()] or [policy.redirect_pool_id or ""]
     pools = [state.pools.get(ref) for ref in shares]
-    return ", ".join(f"{p.name} ({len(p.members)} members)" for p in pools if p) or "no backend server group"
+    return (
+        ", ".join(
+            f"{p.name} ({len(p.members)} member{'' if len(p.members) == 1 else 's'})" for p in pools if p
+        )
+        or "no backend server group"
+    )
 
 
 def _rule(rule: Rule) -> str:

@@ -34,7 +34,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     link: str = ""
     label: str = ""
-    word: str = "Follows a Secret"
+    word: str = "TLS secret"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,8 +43,8 @@ COLUMNS: Final = (
     Column("type", "Secret Type", lambda r: r.thing.type),
     Column("domains", "Domains", lambda r: r.chain.names if r.chain else ("~",)),
     Column("expires", "Expires", lambda r: r.chain.not_after if r.chain else _NEVER),
-    Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",)),
     Column("served", "Status", None),
+    Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",)),
     Column("created", "Created", lambda r: r.thing.created),
     Column("operation", "Operation", None),
 )

@@ -1,0 +1,331 @@
+"""What the console works out by itself, without a browser: forms, diffs, impact, lists, sessions, words."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.console import impact, words
+from certferry.console.checking import Place, judge
+from certferry.console.desk import derive
+from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
+from certferry.console.objects_diff import APPLIED, KEPT, diff, merge_patch, readable, restored, text
+from certferry.console.security import local_path
+from certferry.console.sessions import Session, Sessions
+from certferry.console.sites import Login, role_of
+from certferry.console.stops import Stop
+from certferry.console.tables import ROWS, Column, Listing
+from certferry.console.timeline import draw
+from certferry.core.claims import Options
+from certferry.core.objects import Name
+from certferry.core.pem import parse_chain
+from certferry.elb.credentials import Credentials
+from tests.certs import authority
+from tests.core.worlds import BALANCER, NOW, observed, view
+
+SECRET: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {
+        "name": "site",
+        "namespace": "shop",
+        "resourceVersion": "7",
+        "annotations": {APPLIED: '{"data":{"tls.key":"S0VZ"}}', "note": "x"},
+        "managedFields": [{"manager": "kubectl"}],
+    },
+    "type": "kubernetes.io/tls",
+    "data": {"tls.crt": "Q1JU", "tls.key": "S0VZ"},
+}
+INGRESS: dict[str, Any] = {
+    "metadata": {"name": "site", "annotations": {"kubernetes.io/elb.id": "lb-1"}},
+    "spec": {
+        "ingressClassName": "cce",
+        "tls": [{"hosts": ["b.example.com"], "secretName": "b"}, {"secretName": "site"}],
+        "rules": [
+            {
+                "host": "shop.example.com",
+                "http": {
+                    "paths": [
+                        {
+                            "path": "/",
+                            "pathType": "Prefix",
+                            "property": {"kept": "yes"},
+                            "backend": {"service": {"name": "web", "port": {"number": 80}}},
+                        }
+                    ]
+                },
+            }
+        ],
+    },
+}
+
+
+# -- objects
+
+
+def test_no_key_is_in_the_text_of_a_secret_and_what_is_left_alone_comes_back() -> None:
+    shown = text(readable(SECRET))
+    assert "S0VZ" not in shown
+    assert "managedFields" not in shown
+    assert shown.count(KEPT) == 2
+    edited = yaml.safe_load(shown)
+    assert diff(SECRET, restored(edited, SECRET)) == []
+    edited["data"]["extra"] = "bmV3"
+    whole = restored(edited, SECRET)
+    assert whole["data"] == {"tls.crt": "Q1JU", "tls.key": "S0VZ", "extra": "bmV3"}
+    assert whole["metadata"]["annotations"] == SECRET["metadata"]["annotations"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7396, as it is written there."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def without_null(value: Any) -> Any:
+    """A merge patch cannot write a null, and Kubernetes keeps none."""
+    if isinstance(value, dict):
+        return {k: without_null(v) for k, v in value.items() if v is not None}
+    return value
+
+
+@given(st.dictionaries(st.sampled_from("abc"), JSON), st.dictionaries(st.sampled_from("abc"), JSON))
+def test_the_patch_makes_the_new_object_of_the_old(old: dict[str, Any], new: dict[str, Any]) -> None:
+    old, new = without_null(old), without_null(new)
+    assert merged(old, merge_patch(old, new)) == new
+
+
+# -- the form of an Ingress
+
+
+def test_the_form_shows_an_ingress_and_puts_it_back_unchanged() -> None:
+    form = of(INGRESS)
+    assert (form.protocol, form.source, form.secret) == ("HTTPS", "secret", "site")
+    assert form.sni == (Sni("b.example.com", "b"),)
+    assert applied(form, INGRESS) == INGRESS
+
+
+def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() -> None:
+    before = copy.deepcopy(INGRESS)
+    chosen = of(INGRESS)
+    form = IngressForm(
+        source="elb",
+        certificate="c-1",
+        sni_certificates=("c-2", "c-1"),
+        secret=chosen.secret,
+        sni=chosen.sni,
+        options=chosen.options,
+        forwarding=chosen.forwarding,
+    )
+    changed = applied(form, INGRESS)
+    assert changed["metadata"]["annotations"][IDS] == "c-1,c-2"
+    assert changed["spec"] == INGRESS["spec"]
+    assert before == INGRESS
+    back = applied(of(INGRESS), changed)
+    assert back == INGRESS
+
+
+def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_not_shown() -> None:
+    form = of(INGRESS)
+    rows = (*form.forwarding, form.forwarding[0].__class__("x.example.com", "Exact", "/x", "api", "http"))
+    changed = applied(IngressForm(secret="new", sni=(), options=form.options, forwarding=rows), INGRESS)
+    assert changed["spec"]["tls"] == [{"secretName": "new"}]
+    first, second = changed["spec"]["rules"]
+    assert first == INGRESS["spec"]["rules"][0]
+    assert second["http"]["paths"][0]["backend"] == {"service": {"name": "api", "port": {"name": "http"}}}
+    named = {"metadata": {"name": "n"}, "spec": {"tls": [{"hosts": ["a.example"], "secretName": "a"}]}}
+    assert applied(IngressForm(secret="b", options=of(named).options), named)["spec"]["tls"] == [
+        {"hosts": ["a.example"], "secretName": "b"}
+    ]
+
+
+# -- certificates while one types
+
+
+def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
+    old, new = authority().issue("a.example", days=10), authority().issue("a.example", days=90)
+    place = Place(
+        present=parse_chain(old.certificate), serving=parse_chain(old.certificate), hosts=("a.example",)
+    )
+    now = datetime.now(UTC)
+    assert "another certificate" in judge(new.certificate, "", place, now).errors["private_key"]
+    assert judge(new.certificate, new.key, place, now).errors == {}
+    judged = judge(old.certificate, "", place, now)
+    assert judged.errors == {}
+    other = authority().issue("b.example", days=90)
+    assert "not for a.example" in judge(other.certificate, other.key, place, now).errors["certificate"]
+    assert judge("", "", place, now).errors == {"certificate": "The certificate is empty."}
+
+
+def test_a_judgement_holds_no_key() -> None:
+    pair = authority().issue("a.example")
+    assert "PRIVATE" not in repr(judge(pair.certificate, pair.key, Place(), datetime.now(UTC)))
+
+
+# -- what a deletion does
+
+SHARED = """
+objects:
+- kind: Ingress
+  metadata: {name: first}
+  spec: {ingressClassName: cce, tls: [{secretName: site}], rules: [{host: shop.example.com}]}
+- kind: Ingress
+  metadata: {name: second}
+  spec: {ingressClassName: cce, tls: [{hosts: [b.example.com], secretName: b}], rules: [{host: b.example.com}]}
+secrets: {site: {}, b: {names: [b.example.com]}}
+observed:
+  certificates:
+    c-site: {secret_id: uid-site, content: site, domain: [shop.example.com]}
+    c-b: {secret_id: uid-b, content: b, names: [b.example.com], domain: [b.example.com]}
+  listeners:
+    li-443: {protocol: HTTPS, protocol_port: 443, default_tls_container_ref: c-site, sni_container_refs: [c-b]}
+"""
+
+
+def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
+    given = yaml.safe_load(SHARED)
+    options = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+    world = derive(view(given), observed(given["observed"]), options, NOW)
+    told = impact.of_ingress(world, Name("shop", "first"), options, NOW)
+    assert any("Port 443 stays for other Ingresses, and shop/second governs it" in t for t in told), told
+    assert any("b.example.com" in t for t in told)
+    other = impact.of_ingress(world, Name("shop", "second"), options, NOW)
+    assert other[0] == "Port 443 stays as it is for the other Ingresses on it."
+    assert impact.of_secret(world, Name("shop", "b"))[0] == "One Ingress names it: shop/second."
+    assert "nothing renews it any more" in impact.of_secret(world, Name("shop", "b"))[1]
+
+
+# -- lists
+
+
+def listing(**query: str) -> Listing[int]:
+    columns = (Column("n", "Number", lambda n: n), Column("x", "Fixed"))
+    return Listing(list(range(100)), columns, query, str)
+
+
+def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
+    assert listing().rows == list(range(ROWS))
+    assert listing(sort="-n", page="2").rows == list(range(99 - ROWS, 99 - 2 * ROWS, -1))
+    found = listing(q="9")
+    assert (found.found, found.total) == (19, 100)
+    assert found.url(page=2) == "?q=9&page=2"
+    assert listing(page="3").url(sort="n") == "?sort=n"
+    assert found.sorting(found.columns[0]) == "?q=9&sort=n"
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"page": "0"}, 400),
+        ({"page": "-1"}, 400),
+        ({"page": "²"}, 400),
+        ({"page": "5"}, 404),
+        ({"sort": "x"}, 400),
+    ],
+)
+def test_what_is_no_page_and_no_order_is_said_so(query: dict[str, str], status: int) -> None:
+    with pytest.raises(Stop) as stop:
+        listing(**query)
+    assert stop.value.status == status
+
+
+# -- who is logged in
+
+
+def test_a_session_ends_when_unused_when_too_old_and_with_its_token() -> None:
+    now = [datetime(2026, 11, 23, tzinfo=UTC)]
+    ended: list[Session] = []
+    sessions = Sessions(timedelta(hours=12), timedelta(hours=1), ended.append, lambda: now[0])
+
+    def login(hours: float) -> Login:
+        return Login(
+            site="s", user="u", role="admin", url="http://e", credentials=Credentials(token="t"),
+            expires=now[0] + timedelta(hours=hours),
+        )  # fmt: skip
+
+    unused, short = sessions.start(login(100)), sessions.start(login(0.5))
+    busy = sessions.start(login(100))
+    assert len({unused.id, short.id, busy.id}) == 3
+    now[0] += timedelta(minutes=40)
+    assert sessions.find(short.id) is None
+    assert sessions.find(busy.id) is busy
+    now[0] += timedelta(minutes=40)
+    assert sessions.find(unused.id) is None
+    for _ in range(15):
+        now[0] += timedelta(minutes=50)
+        found = sessions.find(busy.id)
+    assert found is None
+    assert ended == [short, unused, busy]
+    assert "t" not in repr(busy.logins)
+    assert not unused.accepts(busy.csrf)
+
+
+def test_the_highest_known_role_counts_and_an_unknown_one_is_a_reader() -> None:
+    assert role_of(("reader", "admin", "x"), {}) == "admin"
+    assert role_of(("te_admin",), {}) == "reader"
+    assert role_of(("te_admin",), {"te_admin": "member"}) == "member"
+
+
+@pytest.mark.parametrize(
+    ("path", "led"),
+    [
+        ("/clusters/a?q=b", "/clusters/a?q=b"),
+        ("//evil.example", "/clusters"),
+        ("/\\evil.example", "/clusters"),
+        ("https://evil.example/", "/clusters"),
+        ("javascript:alert(1)", "/clusters"),
+        ("/a\nb", "/clusters"),
+        ("", "/clusters"),
+    ],
+)
+def test_a_login_leads_only_to_our_own_pages(path: str, led: str) -> None:
+    assert local_path(path) == led
+
+
+# -- words and the picture
+
+
+def test_an_end_is_said_in_one_unit_and_by_its_gravity() -> None:
+    def pill(**left: float) -> tuple[str, str]:
+        said = words.until(NOW + timedelta(**left), now=NOW)
+        return said.level, said.word
+
+    assert pill(days=90, hours=5) == ("good", "90 days left")
+    assert pill(days=29) == ("warn", "29 days left")
+    assert pill(hours=25) == ("bad", "1 day left")
+    assert pill(days=-2) == ("bad", "Expired 2 days ago")
+    assert words.fingerprint("ab" * 32) == "AB:AB:AB:AB:AB:AB:AB:AB"
+    assert words.common("CN=Some CA,O=Us") == "Some CA"
+
+
+def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for() -> None:
+    ends = [(NOW - timedelta(days=1), "gone"), (NOW + timedelta(days=3), "soon")]
+    ends += [(NOW + timedelta(days=200), f"n{i}") for i in range(40)]
+    picture = draw(ends, NOW)
+    xs = [dot.x for dot in picture.dots]
+    assert xs == sorted(xs)
+    assert [dot.level for dot in picture.dots[:3]] == ["bad", "bad", "good"]
+    assert len(picture.dots) + sum(int(mark.label) for mark in picture.more) == 42
+    assert picture.said.startswith(
+        "2 certificates have expired or end within 7 days, 0 within 30 days, 40 later"
+    )

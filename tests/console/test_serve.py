@@ -1,0 +1,97 @@
+"""`certferry console` on its own: where it may listen, what every answer carries, and a cluster that is away."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.up.addresses import free_ports
+from tests.certs import authority
+from tests.e2e.waiting import until
+
+FLEET = "clusters: [{name: far, kubeconfig: missing, elb: {url: 'http://127.0.0.1:9'}}]"
+
+
+def console(folder: Path, *flags: str) -> list[str]:
+    settings = folder / "certferry.yaml"
+    settings.write_text(FLEET)
+    return [sys.executable, "-m", "certferry", "console", "--config", str(settings), *flags]
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority().certificate)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[str]:
+    """A console over TLS whose only cluster is away."""
+    pair = authority().issue("localhost")
+    (tmp_path / "tls.crt").write_text(pair.certificate)
+    (tmp_path / "tls.key").write_text(pair.key)
+    (port,) = free_ports(1)
+    flags = ["--listen", f"127.0.0.1:{port}"]
+    flags += ["--tls-certificate", str(tmp_path / "tls.crt"), "--tls-key", str(tmp_path / "tls.key")]
+    process = subprocess.Popen(console(tmp_path, *flags), stderr=subprocess.DEVNULL)
+    url = f"https://localhost:{port}"
+
+    def answers() -> bool:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5, context=trusting()) as answer:
+            return bool(answer.status == 200)
+
+    try:
+        until(answers, "the console answers", seconds=60)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_every_answer_carries_the_rules_of_the_page(origin: str) -> None:
+    with urllib.request.urlopen(f"{origin}/login", timeout=10, context=trusting()) as answer:
+        headers, body = answer.headers, answer.read().decode()
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["strict-transport-security"]
+    assert headers["cache-control"] == "no-store"
+    assert "Secure" in headers["set-cookie"]
+    assert "<style" not in body
+    assert "style=" not in body
+    assert "<script>" not in body
+
+
+def test_a_cluster_that_is_away_is_said_at_the_login(origin: str) -> None:
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=trusting()), urllib.request.HTTPCookieProcessor()
+    )
+    page = opener.open(f"{origin}/login", timeout=10).read().decode()
+    token = page.partition('name="csrf" value="')[2].partition('"')[0]
+    form = f"csrf={token}&user=admin&password=secret-word".encode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        opener.open(f"{origin}/login", form, timeout=20)
+    said = refused.value.read().decode()
+    assert refused.value.code == 502
+    assert "ELB: not reachable" in said
+    assert "secret-word" not in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--listen", "0.0.0.0:0"], "does not listen on 0.0.0.0 without TLS"),
+        (["--listen", "nonsense"], "is no address to listen on"),
+        (["--tls-key", "missing.pem"], "needs both tls_certificate and tls_key"),
+    ],
+)
+def test_what_cannot_be_served_safely_is_one_line(tmp_path: Path, flags: list[str], sentence: str) -> None:
+    done = subprocess.run(console(tmp_path, *flags), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
