@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import elb, kube
+from bench import console, elb, kube
 from bench.floor import floor
 from bench.rotation import measure
 from bench.rows import Row, table
@@ -29,7 +29,11 @@ LIMITS: Final = {
 }
 """Settings that let a thousand certificates stand on one listener."""
 
-OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {"elb": elb.main, "kube": kube.main}
+OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {
+    "console": console.main,
+    "elb": elb.main,
+    "kube": kube.main,
+}
 """What is measured by name alone, each with a page of its own."""
 
 INTRODUCTION: Final = """\
