@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,17 @@ class Typist:
     def types(self, *words: str) -> subprocess.CompletedProcess[str]:
         state = str(self.shop.system.state)
         return certferry(*words, "--state", state, XDG_STATE_HOME=str(self.folder))
+
+    def starts(self, *words: str) -> subprocess.Popen[str]:
+        """The same, without waiting for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "certferry", *words, "--state", str(self.shop.system.state)],
+            env={**os.environ, "XDG_STATE_HOME": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def says(self, *words: str, code: int = 0) -> Any:
         done = self.types(*words, "-o", "json")
@@ -75,6 +89,33 @@ def test_replacing_writes_each_place_and_looks_at_each_listener(shop: Site, typi
     assert result["result"] == "served"
     assert result["host"] == shop.host
     shop.shows(new)
+    assert not list(typist.folder.glob("certferry/replacements/*"))
+
+
+def test_an_interrupted_replacement_goes_on(shop: Site, typist: Typist) -> None:
+    old, new = shop.pair(), shop.pair()
+    shop.put_secret(old)
+    shop.shows(old)
+    spare = shop.post_certificate(old)
+    words = ("cert", "replace", shop.host, *typist.files(new), "--yes")
+    envoy = shop.system.pid("envoy")
+    os.kill(envoy, signal.SIGSTOP)  # nothing is served, so that the command cannot come to its end
+    try:
+        with typist.starts(*words) as command:
+            assert command.stderr
+            seen = next((line for line in command.stderr if line.startswith("[1/2]")), "")
+            command.kill()
+    finally:
+        os.kill(envoy, signal.SIGCONT)
+    assert seen
+    assert list(typist.folder.glob("certferry/replacements/*"))
+
+    done = typist.types(*words)
+    assert done.returncode == 0, done.stderr
+    assert "has it already" in done.stderr
+    shop.shows(new)
+    path = shop.system.elb_path("certificates", spare)
+    assert shop.elb.want(200, "GET", path)["certificate"]["certificate"].strip() == new.certificate.strip()
     assert not list(typist.folder.glob("certferry/replacements/*"))
 
 

@@ -61,7 +61,7 @@ def test_a_second_ctrl_c_kills_what_hangs(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "state" / "endpoints.json"
     until(file.exists, "all is ready", seconds=60)
     processes = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes
-    assert set(processes) == {"kube", "elb", "envoy", "controller", "backend"}
+    assert set(processes) == {"kube", "elb", "envoy", "controller", "console", "backend"}
     os.kill(processes["controller"], signal.SIGSTOP)
     up.send_signal(signal.SIGINT)
     until(lambda: not file.exists(), "up has begun to end")

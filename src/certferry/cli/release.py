@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from certferry.core.model import State as World
     from certferry.core.release import Part
     from certferry.elb.client import ElbClient
-    from certferry.elb.observation import observe
 
 
 def release(
@@ -67,6 +66,7 @@ async def _work(
 ) -> None:
     from certferry.controller.release import carry_out
     from certferry.core.release import clusters
+    from certferry.elb.observation import observe
 
     async with client as elb:
         observed = await observe(elb)
