@@ -44,6 +44,9 @@ function morph(old, fresh) {
   if (old === document.activeElement && old.matches("input, select, textarea")) return;
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "style") old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  // what is gone goes first: a node that has to be moved loses the focus
+  const stays = new Set([...fresh.children].map((c) => c.id));
+  for (const child of [...old.children]) if (child.id && !stays.has(child.id)) child.remove();
   const known = new Map([...old.children].filter((c) => c.id).map((c) => [c.id, c]));
   let next = old.firstChild;
   for (const child of [...fresh.childNodes]) {
