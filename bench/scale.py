@@ -59,6 +59,7 @@ SETTINGS: Final = {
         }
     ),
     "CERTFERRY_CONTROLLER_MAX_SNI": "2000",
+    "CERTFERRY_CONTROLLER_MAX_SNI_NAMES": "2000",
     # 10,000 names are as many filter chains: Envoy's memory is not what is measured here
     "CERTFERRY_ELB_ENVOY": "false",
     "CERTFERRY_CONTROLLER_PROBE_DEADLINE": "0.1",

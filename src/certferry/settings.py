@@ -225,6 +225,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_loadbalancer: str | None = None
     max_sni: int = 50
     """SNI certificates on one listener; the ELB has a limit of its own, which must not be lower."""
+    max_sni_names: int = 200
+    """Names of all SNI certificates of one listener together; as above."""
     resync: float = 60.0
     hold_off: float = 0.02
     """Quiet time after a change before a reconcile."""

@@ -15,6 +15,7 @@ def options_of(settings: ControllerSettings) -> Options:
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
         max_sni=settings.max_sni,
+        max_sni_names=settings.max_sni_names,
         backends=settings.backends,
         admission=Admission(
             loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host

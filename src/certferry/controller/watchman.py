@@ -6,6 +6,7 @@ is ``core.alarms``' affair, sending it that of ``alerts``: they read ``alerts`` 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ from certferry.metrics import Metrics
 Troubles = Callable[[], Mapping[str, tuple[str, float]]]
 """Remotes that do not answer: why, and since which monotonic second."""
 
+SOON = 1.0
+"""Seconds within which rotations are told of together: deriving looks at every certificate."""
+
 TOLD: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalEmergency", "CertificateExpired")
 """Alerts that are Kubernetes Events too; what the others say has Events of its own."""
 
@@ -49,6 +53,7 @@ class Watchman:
         self._own: tuple[Watched, ...] = ()
         self._drift: dict[str, float] = {}
         self._late: dict[Target, Unserved] = {}
+        self._soon: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
     def looked(
@@ -88,7 +93,8 @@ class Watchman:
                 self._known, last_rotation=datetime.fromtimestamp(rotation.served, UTC)
             )
             self._metrics.last_rotation.set(rotation.served)
-        self.evaluate()
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(SOON, self.evaluate)
 
     def patrolled(self, bad: Mapping[Target, Unserved], own: tuple[Watched, ...]) -> None:
         """What a round of the patrol saw: the whole, so that what is well again is forgotten."""
@@ -98,6 +104,9 @@ class Watchman:
 
     def evaluate(self) -> None:
         """Derive everything anew from what is known now."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         now, clock = datetime.now(UTC), time.monotonic()
         self._drift = {s: at for s, at in self._drift.items() if clock - at < self._rules.drift_shown}
         away = {
