@@ -7,7 +7,8 @@ was busy sees only the newest. It knows nothing of what it carries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Latest(Generic[T]):
         self.value = value
         self.sequence = 0
         self._changed = asyncio.Event()
+        self._woken: set[asyncio.Event] = set()
 
     def set(self, value: T) -> None:
         """Publish `value`; an equal one wakes nobody."""
@@ -30,6 +32,17 @@ class Latest(Generic[T]):
         # Waiters hold the old event: waking them and starting a new one needs no lock.
         self._changed.set()
         self._changed = asyncio.Event()
+        for event in self._woken:
+            event.set()
+
+    @contextmanager
+    def waking(self, event: asyncio.Event) -> Iterator[None]:
+        """Sets `event` at each change, for the time of the block: for who waits for other things too."""
+        self._woken.add(event)
+        try:
+            yield
+        finally:
+            self._woken.discard(event)
 
     async def after(self, sequence: int) -> tuple[int, T]:
         """The newest (sequence, value), as soon as it is newer than `sequence`."""

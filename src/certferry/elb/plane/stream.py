@@ -74,11 +74,6 @@ class Stream:
             if versions.get(seat) == held.version:
                 self._ledger.sits(seat, held.chain.fingerprint)
 
-    async def follow(self) -> None:
-        """Wakes at every new world, for ever."""
-        async for _ in self._worlds.values():
-            self._wake.set()
-
     def end(self, _: object = None) -> None:
         """Nothing comes any more, so nothing goes."""
         self._ended = True
@@ -87,12 +82,13 @@ class Stream:
     async def responses(self) -> AsyncIterator[Any]:
         """What is due, as it comes due, until the other side ends."""
         try:
-            while not self._ended:
-                self._wake.clear()
-                while not self._ended and (response := self._next(self._worlds.value)) is not None:
-                    yield response
-                if not self._ended:
-                    await self._wake.wait()
+            with self._worlds.waking(self._wake):
+                while not self._ended:
+                    self._wake.clear()
+                    while not self._ended and (response := self._next(self._worlds.value)) is not None:
+                        yield response
+                    if not self._ended:
+                        await self._wake.wait()
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()

@@ -113,7 +113,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         stream = Stream(worlds, self._encoder, self.ledger(name))
         receiver = asyncio.create_task(stream.receive(requests))
         receiver.add_done_callback(stream.end)
-        helpers = [receiver, asyncio.create_task(stream.follow())]
+        helpers = [receiver]
         if leave is not None:
             helpers.append(asyncio.create_task(_then(leave, stream.end)))
         self._connected[name] += 1

@@ -30,6 +30,9 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence until a comment shows that the connection lives."""
 ENDED: Final = -1
 """What ``Elb.changes`` becomes when the service ends."""
+TOGETHER: Final = 0.02
+"""Seconds that a reader waits after a change: many changes are then one look into the log, and the
+data plane comes first."""
 _PAGE: Final = 200
 
 
@@ -87,7 +90,9 @@ async def _stream(elb: Elb, actor: Actor, at: int) -> AsyncIterator[bytes]:
             continue
         try:
             async with asyncio.timeout(HEARTBEAT):
-                seen, _ = await elb.changes.after(seen)
+                await elb.changes.after(seen)
+            await asyncio.sleep(TOGETHER)
+            seen = elb.changes.sequence
         except TimeoutError:
             if not await run_in_threadpool(elb.identity.still, actor):
                 return
