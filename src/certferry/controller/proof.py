@@ -125,8 +125,10 @@ class Proof:
             msgspec.structs.replace(seat, fingerprint=fingerprint)
             for seat in self._by_certificate.get(certificate, ())
         ]
-        before = self._settle({**self._expected, **{seat.target: seat for seat in group}})
         if group:
+            before = {seat.target: self._expected[seat.target] for seat in group}
+            self._by_certificate[certificate] = group
+            self._expected = {**self._expected, **{seat.target: seat for seat in group}}
             self._start(fingerprint, group, before, changed, accepted)
 
     @property

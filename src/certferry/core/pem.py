@@ -14,6 +14,7 @@ import hashlib
 import ipaddress
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import msgspec
@@ -134,8 +135,12 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
     key: PrivateKey
 
 
+@lru_cache(maxsize=8192)
 def parse_chain(text: str) -> Chain:
-    """The chain in `text` (PEM, any order, any line ends); raises ``Defect``."""
+    """The chain in `text` (PEM, any order, any line ends); raises ``Defect``.
+
+    Remembered: what a Secret holds comes back from the load balancer, again and again.
+    """
     if not text.strip():
         raise Defect("Empty", "The certificate is empty.")
     if len(text) > MAX_CERTIFICATE:

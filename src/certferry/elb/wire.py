@@ -7,7 +7,6 @@ certificate it decodes only the public half, so that no key is ever in memory on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -44,9 +43,8 @@ class CertificateWire(msgspec.Struct, frozen=True, kw_only=True):
     certferry: Extension | None = None
 
 
-@lru_cache(maxsize=8192)
 def chain_of(pem: str) -> Chain | None:
-    """The chain in `pem`, or None when it cannot be read. Remembered: most of them never change."""
+    """The chain in `pem`, or None when it cannot be read."""
     try:
         return parse_chain(pem)
     except Defect:
