@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import compress, count
+from operator import is_not
 from typing import Final, NamedTuple
 
 from certferry.core.envoy.message import Secret, remembered
@@ -87,7 +89,7 @@ def seated(listener: Listener, certificates: Mapping[str, Certificate], hosts: C
     held = tuple(map(certificates.get, refs))
     before = _before.get(listener.id)
     if before is not None and before.refs == refs and before.past == past:
-        changed = [n for n, (old, new) in enumerate(zip(before.held, held, strict=True)) if old is not new]
+        changed = list(compress(count(), map(is_not, before.held, held)))
         if all(_bound(held[n]) == before.bound[n] for n in changed):
             made = _reseated(before, held, changed)
             _before[listener.id] = made

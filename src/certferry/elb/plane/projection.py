@@ -32,6 +32,9 @@ _HOME: Final[dict[str, tuple[str, str]]] = {
 
 The data plane knows nothing of the other kinds."""
 
+_SUPERSEDED: Final = 16
+"""So many keys that no certificate has any more are no reason to look at all certificates."""
+
 
 def published(world: World, before: Publication, touched: Sequence[Row]) -> Publication:
     """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
@@ -55,22 +58,19 @@ def published(world: World, before: Publication, touched: Sequence[Row]) -> Publ
 
 
 def _keys(world: World, before: Mapping[str, PrivateKey], touched: Iterable[Row]) -> Mapping[str, PrivateKey]:
-    """`before`, with the keys that the touched certificates have now, less those that none has."""
-    certificates = [row for row in touched if row.kind == "certificate"]
-    if not certificates:
+    """`before`, with the keys that the touched certificates have now; those that none has go now and then."""
+    given = {
+        row.content.chain.digest: row.content.key
+        for row in touched
+        if row.kind == "certificate" and row.content is not None and row.content.key is not None
+    }
+    if not given:
         return before
-    keys = dict(before)
-    gone = set()
-    for row in certificates:
-        if row.content is not None and row.content.key is not None:
-            keys[row.content.chain.digest] = row.content.key
-            if world.get("certificate", row.id) is not row:
-                gone.add(row.content.chain.digest)
-    if gone:
-        rows = world.table("certificate").rows.values()
-        gone -= {row.content.chain.digest for row in rows if row.content is not None}
-        for digest in gone:
-            del keys[digest]
+    keys = {**before, **given}
+    rows = world.table("certificate").rows
+    if len(keys) > 2 * len(rows) + _SUPERSEDED:
+        used = {row.content.chain.digest for row in rows.values() if row.content is not None}
+        keys = {digest: key for digest, key in keys.items() if digest in used}
     return keys
 
 

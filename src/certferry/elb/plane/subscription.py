@@ -6,6 +6,8 @@ Source: the incremental variant of the xDS protocol (envoyproxy.io, "xDS REST an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import is_not
 from typing import Any, NamedTuple, Protocol
 
 
@@ -87,7 +89,8 @@ class Subscription:
         if settled is resources:
             return []
         if settled is not None:  # a thousand secrets, of which one is new: the others are the same objects
-            fresh = [item for item in resources.items() if settled.get(item[0]) is not item[1]]
+            news = compress(resources, map(is_not, resources.values(), map(settled.get, resources)))
+            fresh = [(name, resources[name]) for name in news]
         elif self.wildcard:
             fresh = list(resources.items())
         else:
@@ -104,6 +107,8 @@ class Subscription:
 
     def gone(self, resources: Mapping[str, Any]) -> list[str]:
         """What Envoy has, or has just asked for, and is no more; sorted."""
+        if not self.unanswered and self.known.keys() <= resources.keys():
+            return []  # nearly always, and a set less
         return sorted((self.known.keys() - resources.keys()) | (self.unanswered - resources.keys()))
 
     def owes_greeting(self) -> bool:
