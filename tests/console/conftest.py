@@ -1,5 +1,7 @@
 """One running system and one browser for all tests of the console.
 
+They end with this package, for Playwright keeps an event loop of its own running in this thread: tests with
+a loop could not run beside it.
 Without Chromium the browser's tests are not collected on a laptop; in CI they fail.
 """
 
@@ -28,7 +30,7 @@ PASSWORD = "correct horse battery"  # of the users that the tests add
 LogIn = Callable[..., User]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system() -> Iterator[System]:
     place = Path(tempfile.mkdtemp(prefix="cf-"))
     place.chmod(0o755)
@@ -43,13 +45,13 @@ def system() -> Iterator[System]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backend() -> Iterator[int]:
     with Backend() as running:
         yield running.port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_site(system: System, backend: int) -> Callable[[str, int], Site]:
     """Makes a site of a name and port, served and seen."""
 
@@ -63,13 +65,13 @@ def make_site(system: System, backend: int) -> Callable[[str, int], Site]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(make_site: Callable[[str, int], Site]) -> Site:
     """A site that tests look at and do not change."""
     return make_site("still", 11443)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "CI needs Chromium: .ci/run installs it"
     with sync_playwright() as playwright:
@@ -77,7 +79,7 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def windows(browser: Browser) -> Iterator[dict[tuple[str, str], User]]:
     """Whoever has logged in, by role and theme: logging in takes a while."""
     opened: dict[tuple[str, str], User] = {}
