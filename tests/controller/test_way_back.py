@@ -147,8 +147,8 @@ async def test_nobody_there_says_nothing_against_a_certificate(system: System) -
     assert "cannot be reached" in event["message"]
     assert content(system) == facts(new).fingerprint
     assert system.controller is not None
-    (alert,) = system.controller.watch.alerts.value
-    assert alert.name == "CertificateUnreachable"
+    watch = system.controller.watch
+    await until(lambda: [a.name for a in watch.alerts.value] == ["CertificateUnreachable"])
 
 
 async def test_still_the_old_one_is_no_reason_to_go_back(system: System) -> None:
