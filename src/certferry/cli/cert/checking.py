@@ -16,7 +16,7 @@ from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
 from certferry.core import checks
 from certferry.core.objects import Name
-from certferry.core.pem import Chain, Defect, parse_chain, parse_der_leaf, parse_key
+from certferry.core.pem import Chain, Defect, parse_chain, parse_key, parse_shown
 from certferry.settings import Refused
 
 
@@ -28,7 +28,6 @@ class Judged(NamedTuple):
     hosts: tuple[str, ...] = ()
     key: str | None = None
     flaw: str = ""
-    leaf_only: bool = False
 
 
 def check(
@@ -136,21 +135,22 @@ async def _address(text: str, host: str = "") -> Judged:
         raise Refused(f"“{text}” is no address: it must be like shop.example.com:443.")
     name = host or address.strip("[]")
     try:
-        leaf = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
+        shown = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
     except NotReached as error:
         return Judged(text, None, flaw=f"Nobody answers there: {error.strerror}.")
     except (OSError, TimeoutError) as error:
         return Judged(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
     named = name if any(c.isalpha() for c in name) else ""
-    return Judged(text, parse_der_leaf(leaf), (named,) if named else (), leaf_only=True)
+    try:
+        return Judged(text, parse_shown(shown), (named,) if named else ())
+    except Defect as defect:
+        return Judged(text, None, flaw=defect.sentence)
 
 
 def _facts(it: Judged) -> dict[str, Any]:
     if it.chain is None:
         return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
     found = checks.findings(it.chain, None, it.hosts, datetime.now(UTC), key=it.key)
-    if it.leaf_only:  # a handshake shows us the leaf; what else was sent is not known here
-        found = tuple(f for f in found if f.reason != "ChainIncomplete")
     return {
         "what": it.what,
         "good": not any(f.severity == "refuse" for f in found),
