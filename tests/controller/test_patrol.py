@@ -27,7 +27,10 @@ from tests.controller.fake_kube import until
 HOST = "shop.example.com"
 OWN = "certferry.example.com"
 ACCESS_KEY = {"access_key": CREDENTIALS.access_key, "secret_key": CREDENTIALS.secret_key}
-NEAR_ITS_END = {"days": 1.0, "started": 89.0}
+
+
+def near_its_end() -> Pair:
+    return authority().issue(OWN, days=1, started=89)
 
 
 async def patrolled(system: System, pair: Pair, *own: tuple[str, str]) -> str:
@@ -83,7 +86,7 @@ async def test_a_port_that_is_closed_is_told_and_forgotten(system: System) -> No
 
 @pytest.mark.parametrize("guests_alone", [False, True], ids=["for anybody", "mutual TLS"])
 async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, guests_alone: bool) -> None:
-    async with own_door(tmp_path, authority().issue(OWN, **NEAR_ITS_END), guests_alone) as (where, show):
+    async with own_door(tmp_path, near_its_end(), guests_alone) as (where, show):
         await patrolled(system, authority().issue(HOST), ("xDS", where))
         await until(lambda: list(alerts(system)) == ["RenewalEmergency"])
         alert = alerts(system)["RenewalEmergency"]
@@ -99,7 +102,7 @@ async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, 
 async def test_our_own_certificate_nears_its_end_though_its_program_is_away(
     system: System, tmp_path: Path
 ) -> None:
-    async with own_door(tmp_path, authority().issue(OWN, **NEAR_ITS_END)) as (where, _):
+    async with own_door(tmp_path, near_its_end()) as (where, _):
         ref = await patrolled(system, authority().issue(HOST), ("console", where))
         await until(lambda: list(alerts(system)) == ["RenewalEmergency"])
     system.elb.show(ref, authority().issue("somebody.example.net"))
