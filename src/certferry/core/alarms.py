@@ -39,6 +39,7 @@ _NOT_USED: Final = frozenset(
         "HostConflict",
         "LimitExceeded",
         "ListenerConflict",
+        "NameTaken",
         "NoCertificate",
     }
 )

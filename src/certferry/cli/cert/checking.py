@@ -5,6 +5,7 @@ They are the controller's own; nothing is changed. Exit code 1: something is ref
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -14,9 +15,10 @@ import typer
 from certferry.cli.cert.fleet import Cluster, Seen, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
-from certferry.core import checks
+from certferry.core import checks, neighbours
 from certferry.core.objects import Name
 from certferry.core.pem import Chain, Defect, parse_chain, parse_key, parse_shown
+from certferry.fleet.picture import Picture
 from certferry.settings import Refused
 
 
@@ -28,6 +30,9 @@ class Judged(NamedTuple):
     hosts: tuple[str, ...] = ()
     key: str | None = None
     flaw: str = ""
+    before: Chain | None = None
+    """What is in its place now."""
+    taken: Mapping[str, str] = {}
 
 
 def check(
@@ -85,7 +90,7 @@ def _file(file: Path, key: Path | None) -> Judged:
 def _secret(seen: Seen, text: str) -> list[Judged]:
     namespace, _, name = text.partition("/")
     found = [
-        (picture.cluster.name, picture.view.secrets[Name(namespace, name)])
+        (picture, picture.view.secrets[Name(namespace, name)])
         for picture in seen.pictures
         if picture.view and Name(namespace, name) in picture.view.secrets
     ]
@@ -105,9 +110,20 @@ def _secret(seen: Seen, text: str) -> list[Judged]:
         )
     )
     return [
-        Judged(f"{cluster} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else "")
-        for cluster, s in found
+        Judged(
+            f"{picture.cluster.name} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else ""
+        )._replace(**_in_place(picture, Name(namespace, name)))
+        for picture, s in found
     ]
+
+
+def _in_place(picture: Picture, secret: Name) -> dict[str, Any]:
+    """What a Secret's content is compared with."""
+    for it in picture.watched:
+        if it.origin and it.origin.secret_name == secret:
+            certificate = it.origin.certificate
+            return {"before": certificate.chain, "taken": neighbours.taken(certificate, picture.observed)}
+    return {}
 
 
 async def _ingress(seen: Seen, text: str) -> list[Judged]:
@@ -150,7 +166,7 @@ async def _address(text: str, host: str = "") -> Judged:
 def _facts(it: Judged) -> dict[str, Any]:
     if it.chain is None:
         return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
-    found = checks.findings(it.chain, None, it.hosts, datetime.now(UTC), key=it.key)
+    found = checks.findings(it.chain, it.before, it.hosts, datetime.now(UTC), taken=it.taken, key=it.key)
     return {
         "what": it.what,
         "good": not any(f.severity == "refuse" for f in found),
