@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
+from certferry.cli.cert.completing import certificates
 from certferry.cli.output import PARTIAL, warn
 from certferry.core.objects import Name
 from certferry.core.pem import covers
@@ -21,7 +22,10 @@ T = TypeVar("T")
 
 Cluster = Annotated[str | None, typer.Option(help="Only this cluster of the settings file.")]
 Reference = Annotated[
-    str, typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.")
+    str,
+    typer.Argument(
+        help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.", autocompletion=certificates
+    ),
 ]
 
 

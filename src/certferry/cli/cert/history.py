@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli.cert.completing import certificates
 from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, show, warn
@@ -92,7 +93,9 @@ def rollback(
 
 
 def resume(
-    secret: Annotated[str, typer.Argument(help="NAMESPACE/SECRET whose content is parked.")],
+    secret: Annotated[
+        str, typer.Argument(help="NAMESPACE/SECRET whose content is parked.", autocompletion=certificates)
+    ],
     cluster: Cluster = None,
     config: Config = None,
     state: State = None,
