@@ -13,6 +13,7 @@ from certferry.core.decide import decide
 from certferry.core.drift import Modes
 from certferry.core.model import State
 from certferry.core.translate import Translation, translate
+from certferry.core.unmarked import NOTHING, Known
 from tests import golden
 from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
 
@@ -28,7 +29,7 @@ def _produce(given: Any) -> Any:
     modes = msgspec.convert(given.get("drift", {}), Modes)
     said = {"cluster_name": "test", "default_loadbalancer": BALANCER.id, **given.get("options", {})}
     options = msgspec.convert(said, Options)
-    known: Any = {}
+    known = NOTHING
     stages = []
     before = given
     for change in (given, *given.get("then", ())):
@@ -46,7 +47,7 @@ def _produce(given: Any) -> Any:
         again = translate(cluster, elb.state, options, now)
         settled = decide(again, elb.state, CLUSTER, modes)
         assert settled.steps == (), "planning again must yield nothing"
-        known = settled.ids
+        known = Known(ids=settled.ids, state=elb.state)
         drifts = [f"{d.kind}, {d.mode}: {d.sentence}" for d in decision.drifts]
         stages.append(_shown(made, [_step(s) for s in decision.steps], elb, drifts))
     return stages

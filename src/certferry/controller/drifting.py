@@ -51,7 +51,7 @@ class Drifting:
         """What is to be told of `drifts`."""
         found = tuple(drifts)
         await self._learn([d for d in found if d not in self._sentences])
-        self._sentences = {d: self._sentences.get(d) or _sentence(d, self._authors.get(d.id)) for d in found}
+        self._sentences = {d: self._sentences.get(d) or _sentence(d, self._author(d)) for d in found}
         standing = [n for d in found if d.mode == "report" for n in self._notices(d, translation)]
         fresh = [d for d in found if d.mode != "report" and d not in self._told]
         self._told = frozenset(found)
@@ -65,9 +65,14 @@ class Drifting:
             for ref in concerned(drift, translation)
         ]
 
+    def _author(self, drift: Drift) -> Record | None:
+        """The newest change of it or of its parts."""
+        found = [r for ref in (drift.id, *drift.parts) if (r := self._authors.get(ref))]
+        return max(found, key=lambda r: r.sequence, default=None)
+
     async def _learn(self, drifts: list[Drift]) -> None:
         """Ask the audit log about what the event stream did not tell of (we were away)."""
-        unknown = {d.id for d in drifts} - self._authors.keys()
+        unknown = {ref for d in drifts if not self._author(d) for ref in (d.id, *d.parts)}
         if not unknown:
             return
         try:

@@ -56,6 +56,7 @@ from certferry.core.pem import Chain
 from certferry.core.plan import Step
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
+from certferry.core.unmarked import NOTHING, Known
 from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
@@ -107,8 +108,6 @@ class Controller:
         self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
         self._endpoints = EndpointPath(self._hands, options.backends, self._pace.poke)
         self._drifting = Drifting(elb)
-        self._known: Mapping[str, str] = {}
-        """Key → id, when all was last in step."""
         self._marks: Mapping[str, datetime] = {}
         """Since when what could be deleted has been unused."""
         self._due: datetime | None = None
@@ -174,7 +173,7 @@ class Controller:
             self.metrics.leading.set(elected)
             self._stale = True
             self._fast.translation = self._endpoints.translation = None
-            self._known = {}
+            self._world.known = NOTHING
             self._pace.poke()
 
     def _heard(self, record: Record | None) -> None:
@@ -306,7 +305,7 @@ class Controller:
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
                 decision = await asyncio.to_thread(
-                    decide, translation, state, view.cluster_id, self._conduct.drift, self._known
+                    decide, translation, state, view.cluster_id, self._conduct.drift, self._world.known
                 )
                 steps = self._swept(decision)
                 if not self._locks:
@@ -314,8 +313,9 @@ class Controller:
                 self._count_steps(steps)
                 self._edge = next_edge(translation, view, state, datetime.now(UTC))
                 self._drifts = await self._told_of_drift(decision, translation)
+                if self._conduct.act or not decision.drifts:
+                    self._world.known = Known(ids=decision.ids, state=state)
                 if not steps or self._conduct.act is None:
-                    self._known = decision.ids
                     self._endpoints.translation = translation if not steps else None
                     self._settled(view, translation, state, worked, min(started, self._changed))
                     return True
@@ -323,6 +323,7 @@ class Controller:
                 _explain(steps)
                 worked = True
                 outcome = await self._conduct.act(steps, decision.ids, translation.material, self._hands)
+                self._world.known = self._world.known.changed(outcome.done)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
                 if outcome.failures:
                     self._refused(outcome, view, translation, state)

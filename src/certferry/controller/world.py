@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from certferry.core.certificates import ours
 from certferry.core.model import Certificate, Pool, State
+from certferry.core.unmarked import NOTHING
 
 
 class World:
@@ -19,6 +20,8 @@ class World:
 
     def __init__(self) -> None:
         self.state: State | None = None
+        self.known = NOTHING
+        """What was there at the last decision, for drift to be told from our own changes."""
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
         self._following: dict[str, dict[str, Certificate]] = {}
@@ -59,6 +62,7 @@ class World:
 
     def shared_out(self, pool: Pool) -> None:
         """The members of `pool` are these now."""
+        self.known = self.known.shared_out(pool)
         if self.state is not None:
             self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
 
