@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,10 @@ async def test_members_changed_by_hand_are_put_right_and_told_with_the_name(shop
         assert event["count"] == 1
 
 
+def at(addresses: list[str], answer: dict[str, Any]) -> bool:
+    return sorted(m["address"] for m in answer["members"]) == addresses
+
+
 async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
     await shop.open()
     pool = (await shop.one("pools"))["id"]
@@ -124,10 +129,7 @@ async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
         item = shop.kube.objects["endpointslices", "demo", "shop-1"]
         endpoints = [{"addresses": [a], "conditions": {"ready": True}} for a in addresses]
         shop.kube.put("endpointslices", "demo", "shop-1", {**item, "endpoints": endpoints})
-        await shop.comes_to(
-            f"pools/{pool}/members",
-            lambda answer, now=addresses: sorted(m["address"] for m in answer["members"]) == now,
-        )
+        await shop.comes_to(f"pools/{pool}/members", partial(at, addresses))
     await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
     await shop.told("lb_algorithm of pool")
     assert len(shop.kube.events("Ingress", "DriftFound")) == 1
