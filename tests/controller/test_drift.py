@@ -15,6 +15,7 @@ from certferry.controller.loop import Controller
 from certferry.controller.pace import Waits
 from certferry.controller.vigil import Vigil
 from certferry.core.claims import Options
+from certferry.core.drift import Modes
 from certferry.kube.client import KubeClient
 from certferry.kube.kubeconfig import Access, FixedToken
 from tests.certs import authority
@@ -31,8 +32,8 @@ class Shop(System):
         self.admin = elb.admin
         self._real = elb
 
-    async def open(self, **annotations: str) -> None:
-        self.shop(authority().issue("shop.example.com"), **annotations)
+    async def open(self) -> None:
+        self.shop(authority().issue("shop.example.com"))
         await self.start()
         await self.in_step()
 
@@ -43,6 +44,11 @@ class Shop(System):
         async with KubeClient(access) as kube, connected(self._real.controller) as elb:
             self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()
+
+    def annotate(self, more: dict[str, str]) -> None:
+        item = self.kube.objects["ingresses", "demo", "shop"]
+        notes = item["metadata"]["annotations"] | more
+        self.kube.put("ingresses", "demo", "shop", {**item, "metadata": {"annotations": notes}})
 
     async def asks(self, method: str, path: str, body: Any = None) -> Any:
         """The admin's request, in a thread: the ELB's client blocks."""
@@ -152,3 +158,55 @@ async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -
         assert f"It was {shop.admin.account.username} at " in await shop.told(what)
     after = await shop.one("listeners")
     assert after["default_tls_container_ref"] == listener["default_tls_container_ref"]
+
+
+async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
+    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(binding="adopt", listener="adopt"))
+    shop.shop(authority().issue("shop.example.com"))
+    shop.annotate({"kubernetes.io/elb.client_timeout": "30"})
+    await shop.start()
+    await shop.in_step()
+    listener = (await shop.one("listeners"))["id"]
+    theirs = authority().issue("shop.example.com")
+    body = {"name": "by-hand", "certificate": theirs.certificate, "private_key": theirs.key}
+    other = (await shop.asks("POST", "/certificates", {"certificate": body}))["certificate"]["id"]
+    change = {"default_tls_container_ref": other, "client_timeout": 5, "http2_enable": True}
+    await shop.asks("PUT", f"/listeners/{listener}", {"listener": change})
+    said = await shop.told("default_tls_container_ref of listener")
+    who = f"It was {shop.admin.account.username} at "
+    assert f"Ingress demo/shop says so now (kubernetes.io/elb.tls-certificate-ids: {other}). {who}" in said
+    said = await shop.told("http2_enable of listener")
+    assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: true" in said
+    await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "true")
+    assert shop.annotation("kubernetes.io/elb.client_timeout") == "5"
+    assert shop.annotation("kubernetes.io/elb.tls-certificate-ids") == other
+    # it stays so when something else is asked for, and without our memory
+    await shop.stop()
+    shop.annotate({"kubernetes.io/elb.member_timeout": "20"})
+    await shop.start()
+    await shop.in_step()
+    after = await shop.one("listeners")
+    assert {field: after[field] for field in change} == change
+    assert after["member_timeout"] == 20
+    assert len(shop.kube.events("Ingress", "DriftFound")) == 3
+
+
+async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
+    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(pool="adopt"))
+    await shop.open()
+    pool = (await shop.one("pools"))["id"]
+    await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
+    assert "taken as it is, until the Service asks for other settings" in await shop.told("lb_algorithm")
+    await shop.stop()
+    await shop.start()
+    await shop.in_step()
+    assert (await shop.one("pools"))["lb_algorithm"] == "LEAST_CONNECTIONS"
+    item = shop.kube.objects["services", "demo", "shop"]
+    notes = {"kubernetes.io/elb.session-affinity-mode": "HTTP_COOKIE"}
+    shop.kube.put("services", "demo", "shop", {**item, "metadata": {"annotations": notes}})
+
+    def as_the_service_says(answer: dict[str, Any]) -> bool:
+        (it,) = answer["pools"]
+        return bool(it["session_persistence"]) and it["lb_algorithm"] == "ROUND_ROBIN"
+
+    await shop.comes_to("pools", as_the_service_says)

@@ -50,17 +50,36 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, order=True):
     @property
     def sentence(self) -> str:
         """For people, without who did it."""
+        return f"{self.seen} {self.end}"
+
+    @property
+    def seen(self) -> str:
+        """What was found."""
         what = {"binding": "listener", "policy": "forwarding policy"}.get(self.kind, self.kind)
         if self.what in ("deleted", "added"):
             seen = f"The {what} {self.name} was {self.what} on the load balancer"
         else:
             seen = f"{self.what} of {what} {self.name} was changed on the load balancer to {self.have or 'nothing'}; the cluster asks for {self.want or 'nothing'}"
-        return f"{seen}. {_ENDS[self.mode]}"
+        return f"{seen}."
+
+    @property
+    def end(self) -> str:
+        """What becomes of it."""
+        if self.mode == "adopt":
+            return f"It is taken as it is, until {_UNTIL[self.kind]}."
+        return _ENDS[self.mode]
 
 
+_UNTIL: Final[Mapping[Kind, str]] = {
+    "certificate": "the Secret holds something new",
+    "binding": "the Ingresses of the port ask for other certificates",
+    "listener": "the Ingress that governs the port asks for other options",
+    "pool": "the Service asks for other settings",
+    "policy": "the Ingress changes this path",
+}
+"""Where no annotation of an Ingress can say it (see ``adoption``)."""
 _ENDS: Final[Mapping[Mode, str]] = {
     "repair": "It is put right.",
-    "adopt": "It is taken as it is, until the cluster asks for something else.",
     "report": "It is left as it is.",
     "off": "",
 }
