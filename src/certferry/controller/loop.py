@@ -440,7 +440,10 @@ class Controller:
                 *more,
                 *self.watch.notices(),
             ],
-            {name: entry(status, translation, state) for name, status in translation.status.items()},
+            {
+                name: entry(status, translation, state, view.ingresses[name])
+                for name, status in translation.status.items()
+            },
             left(others, self._reporter.ingresses, state),
         )
         self._count(translation, state)

@@ -21,7 +21,14 @@ import msgspec
 import structlog
 
 from certferry.core.masking import masked
-from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
+from certferry.core.objects import (
+    BALANCER_ID,
+    MASTER_ANNOTATION,
+    ROTATION_ANNOTATION,
+    Name,
+    ObjectRef,
+    Reported,
+)
 from certferry.core.problems import HOURLY
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
@@ -70,6 +77,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     status: tuple[tuple[str, Ports], ...] | None = None
     master: str | None = None
     rotation: str | None = None
+    loadbalancer: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,6 +291,7 @@ def _differing(entry: Entry, stands: Reported) -> dict[str, str]:
     wanted = (
         (MASTER_ANNOTATION, entry.master, stands.master),
         (ROTATION_ANNOTATION, entry.rotation, stands.rotation),
+        (BALANCER_ID, entry.loadbalancer, stands.loadbalancer),
     )
     return {key: want for key, want, have in wanted if want is not None and want != have}
 
