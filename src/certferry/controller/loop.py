@@ -327,7 +327,6 @@ class Controller:
                 _explain(steps)
                 worked = True
                 outcome = await self._conduct.act(steps, decision.ids, translation.material, self._hands)
-                self._world.known = self._world.known.changed(outcome.done)
                 self._stale = self._stale or outcome.structural or bool(outcome.failures)
                 if outcome.failures:
                     self._refused(outcome, view, translation, state)
