@@ -80,7 +80,8 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
     listening = ports.by_port(observed)
-    existing = certificates.ours(observed, view.cluster_id)
+    uids = {secret.meta.uid for secret in view.secrets.values()}
+    existing = certificates.ours(observed, view.cluster_id, uids)
     everyone = [claim for group in asked.groups.values() for claim in group]
     follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
     followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
