@@ -17,7 +17,7 @@ from certferry.core import parking
 from certferry.core.objects import RESUME_ANNOTATION, Name
 from certferry.core.pem import Defect, parse_pair
 from certferry.elb import extensions
-from certferry.elb.client import ElbClient
+from certferry.elb.client import ElbClient, ElbError
 from certferry.fleet.picture import Picture
 from certferry.settings import Refused
 
@@ -82,7 +82,12 @@ def rollback(
                 until = datetime.now(UTC) + duration(pause)
                 why = reason or "rolled back by hand"
                 await extensions.open_break_glass(elb, found.it.id, why, until)
-            back = await extensions.roll_back(elb, found.it.id, to, reason)
+            try:
+                back = await extensions.roll_back(elb, found.it.id, to, reason)
+            except ElbError:
+                if found.secret:  # nothing was rolled back: nothing is to be paused
+                    await extensions.close_break_glass(elb, found.it.id)
+                raise
         assert back.chain is not None
         typer.echo(f"{back.name or back.id} serves {back.chain.fingerprint} again.")
         if found.secret:
