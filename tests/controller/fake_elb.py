@@ -177,10 +177,18 @@ class FakeElb:
         self.front_port = self._front.sockets[0].getsockname()[1]
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
-        for listener in self.objects["listeners"].values():
-            refs = [*(listener.get("sni_container_refs") or ()), listener.get("default_tls_container_ref")]
-            certificates = self.objects["certificates"]
-            named = [r for r in refs[:-1] if name in (certificates.get(r, {}).get("domain") or "").split(",")]
+        certificates = self.objects["certificates"]
+
+        def has(ref: str | None) -> bool:
+            return name in (certificates.get(ref or "", {}).get("domain") or "").split(",")
+
+        found = [
+            [*(it.get("sni_container_refs") or ()), it.get("default_tls_container_ref")]
+            for it in self.objects["listeners"].values()
+        ]
+        # one front for all listeners: the one that has the name is meant
+        for refs in sorted(found, key=lambda refs: not any(map(has, refs))):
+            named = [r for r in refs[:-1] if has(r)]
             context = self._tls.get((named or [refs[-1]])[0] or "")
             if context:
                 connection.context = context

@@ -170,6 +170,25 @@ async def test_a_renewal_that_keeps_its_key_is_served_and_told(system: System) -
     await until(lambda: system.kube.events("Secret", "KeyReused"))
 
 
+async def test_a_listener_that_is_dead_holds_up_no_other(system: System) -> None:
+    system.probe_deadline = 60
+    dead = system.elb.balancer("dead", address="127.0.0.2")
+    others = [f"other{n}" for n in range(4)]
+    for name in others:
+        system.shop(authority().issue(f"{name}.example.com"), name=name, id=dead)
+    system.shop(shop())
+    await system.start()
+    await system.in_step()
+    for name in others:
+        system.kube.secret("demo", f"{name}-tls", authority().issue(f"{name}.example.com"))
+    await until(lambda: system.elb.count("PUT", "certificates") == len(others))
+    new = shop()
+    system.kube.secret("demo", "shop-tls", new)
+    fingerprint = parse_chain(new.certificate).fingerprint
+    await until(lambda: fingerprint in system.annotation("certferry.io/rotation"))
+    assert json.loads(system.annotation("certferry.io/rotation"))["served"]
+
+
 async def test_deleting_the_ingress_leaves_nothing_behind(system: System) -> None:
     system.shop(shop())
     await system.start()

@@ -14,7 +14,7 @@ import hashlib
 import ssl
 import time
 from _ssl import ENCODING_DER
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -75,33 +75,11 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Sight = Served | Wrong | Astray | Broken | Unreachable
+Looking = Callable[[Target, Chain, float], Awaitable[Sight]]
 
 
 class NotReached(OSError):
     """No TCP connection came about."""
-
-
-async def until_served(
-    target: Target,
-    chain: Chain,
-    deadline: float,
-    wanted: Callable[[], bool] = lambda: True,
-    seen: Callable[[Sight], None] = lambda sight: None,
-) -> Sight:
-    """Look again and again until `target` shows `chain`.
-
-    At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
-    every look.
-    """
-    end, pause = time.monotonic() + deadline, FIRST_PAUSE
-    while True:
-        # The first look waits too: the ELB says yes a little before clients can see it.
-        await asyncio.sleep(pause)
-        sight = await look(target, chain, min(ONE_HANDSHAKE, deadline))
-        seen(sight)
-        if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
-            return sight
-        pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
 async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> tuple[bytes, ...]:
@@ -142,6 +120,30 @@ async def look(target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> 
     except OSError as error:
         return Broken(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
     return judged(shown, chain)
+
+
+async def until_served(
+    target: Target,
+    chain: Chain,
+    deadline: float,
+    wanted: Callable[[], bool] = lambda: True,
+    seen: Callable[[Sight], None] = lambda sight: None,
+    looking: Looking = look,
+) -> Sight:
+    """Look again and again until `target` shows `chain`.
+
+    At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
+    every look; `looking` makes it.
+    """
+    end, pause = time.monotonic() + deadline, FIRST_PAUSE
+    while True:
+        # The first look waits too: the ELB says yes a little before clients can see it.
+        await asyncio.sleep(pause)
+        sight = await looking(target, chain, min(ONE_HANDSHAKE, deadline))
+        seen(sight)
+        if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
+            return sight
+        pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
 def judged(shown: tuple[bytes, ...], chain: Chain) -> Sight:

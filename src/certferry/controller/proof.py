@@ -11,20 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
 
 import msgspec
 
+from certferry.controller.doors import Doors
 from certferry.controller.doubt import Doubt
-from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, look, until_served
+from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 from certferry.core.model import State, bind_port
 from certferry.core.objects import ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.translate import Translation
 from certferry.metrics import Metrics
-
-PARALLEL: Final = 4
-"""Handshakes at a time."""
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +108,7 @@ class Proof:
         self._by_certificate: dict[str, list[Seat]] = {}
         self._seen: dict[Target, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshakes = asyncio.Semaphore(PARALLEL)
+        self._doors = Doors()
 
     def expect(self, expected: Mapping[Target, Seat], changed: float, accepted: float) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
@@ -150,7 +147,7 @@ class Proof:
 
     async def look(self, seat: Seat) -> Sight:
         """What is seen there at this moment; a later rotation may come back to what works."""
-        return self._remembered(seat.target, seat.chain, await look(seat.target, seat.chain))
+        return self._remembered(seat.target, seat.chain, await self._doors.look(seat.target, seat.chain))
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -217,10 +214,9 @@ class Proof:
         self._finished(msgspec.structs.replace(rotation, served=served))
 
     async def _look(self, target: Target, chain: Chain, seen: Callable[[Sight], None]) -> Sight:
-        async with self._handshakes:
-            sight = await until_served(
-                target, chain, self.deadline, lambda: self.expects(target, chain), seen
-            )
+        sight = await until_served(
+            target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._doors.look
+        )
         return self._remembered(target, chain, sight)
 
     def _remembered(self, target: Target, chain: Chain, sight: Sight) -> Sight:

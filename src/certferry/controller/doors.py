@@ -1,0 +1,45 @@
+"""Handshakes at a time: a few with each listener, so that one that is dead holds up no other.
+
+``proof`` looks through it. A listener may have a thousand names; where nobody answers for one of them,
+nobody does for the others, and they are not waited for one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from certferry.controller.probe import ONE_HANDSHAKE, Sight, Target, Unreachable, look
+from certferry.core.pem import Chain
+
+PARALLEL: Final = 4
+"""Handshakes with one listener at a time."""
+FRESH: Final = 0.5
+"""Seconds for which a closed port counts as closed."""
+
+
+class Doors:
+    """Every address and port that was looked at."""
+
+    def __init__(self) -> None:
+        self._doors: dict[tuple[str, int], _Door] = {}
+
+    async def look(self, target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> Sight:
+        """One handshake, judged; or what another one has just found out."""
+        door = self._doors.setdefault((target.address, target.port), _Door())
+        async with door.turn:
+            if door.closed and time.monotonic() - door.at < FRESH:
+                return door.closed
+            sight = await look(target, chain, seconds)
+            door.closed = sight if isinstance(sight, Unreachable) else None
+            door.at = time.monotonic()
+        return sight
+
+
+class _Door:
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(PARALLEL)
+        self.closed: Unreachable | None = None
+        self.at = 0.0
+        """When that was seen."""
