@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from certferry.controller.report import Notice
+from certferry.controller.event import Notice
 from certferry.core.drift import Drift
 from certferry.core.objects import ObjectRef
 from certferry.core.translate import Translation

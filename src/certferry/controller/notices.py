@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from certferry.controller.apply import Failure
+from certferry.controller.event import Notice
 from certferry.controller.proof import Rotation
-from certferry.controller.report import Entry, Notice
+from certferry.controller.report import Entry
 from certferry.core import names
 from certferry.core.annotations import PREFIX
 from certferry.core.checks import Finding

@@ -13,6 +13,7 @@ import structlog
 
 from certferry.controller.apply import Failure
 from certferry.controller.drifting import Drifting
+from certferry.controller.event import Notice
 from certferry.controller.gathering import Picture
 from certferry.controller.notices import (
     annotation,
@@ -24,7 +25,7 @@ from certferry.controller.notices import (
     warnings,
 )
 from certferry.controller.proof import Rotation
-from certferry.controller.report import Notice, Reporter
+from certferry.controller.report import Reporter
 from certferry.controller.watchman import Watchman
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
