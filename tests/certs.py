@@ -23,18 +23,22 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """A CA that issues leaves at once; `certificate` is what clients trust (PEM)."""
+    """A CA that issues leaves at once, a root, or `by` another one; `certificate` is its own (PEM)."""
 
-    def __init__(self, name: str = "Test CA") -> None:
+    def __init__(self, name: str = "Test CA", by: Authority | None = None) -> None:
         self.key: Key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name(name)
         self._certificate = _sign(
             self.name,
-            self.name,
+            by.name if by else self.name,
             self.key,
-            self.key,
+            by.key if by else self.key,
             _around(days=3650),
-            [(x509.BasicConstraints(ca=True, path_length=None), True)],
+            [
+                (x509.BasicConstraints(ca=True, path_length=None), True),
+                (_SIGNS, True),
+                (x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False),
+            ],
         )
         self.certificate = _pem(self._certificate)
 
@@ -57,9 +61,23 @@ class Authority:
                 False,
             ),
             (x509.BasicConstraints(ca=False, path_length=None), True),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
         ]
         leaf = _sign(_name(names[0]), self.name, key, self.key, valid, extensions)
         return Pair(_pem(leaf) + (self.certificate if chain else ""), key_pem(key))
+
+
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @functools.cache

@@ -175,7 +175,7 @@ class Controller:
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
         """One PUT did it; the whole is looked at when it is quiet."""
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
-        self._proof.renewed(key, chain.fingerprint, changed, accepted)
+        self._proof.renewed(key, chain, changed, accepted)
         self._pace.poke_later()
 
     def remarked(self, secret: ObjectRef, finding: Finding) -> None:
