@@ -203,6 +203,9 @@ async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(s
     await shop.start()
     await shop.in_step()
     assert (await shop.one("pools"))["lb_algorithm"] == "LEAST_CONNECTIONS"
+    shop.annotate({"kubernetes.io/elb.unheard-of": "x"})
+    await until(lambda: shop.kube.events("Ingress", "AnnotationUnknown"))
+    assert [e["count"] for e in shop.kube.events("Ingress", "DriftFound")] == [1]
     item = shop.kube.objects["services", "demo", "shop"]
     notes = {"kubernetes.io/elb.session-affinity-mode": "HTTP_COOKIE"}
     shop.kube.put("services", "demo", "shop", {**item, "metadata": {"annotations": notes}})

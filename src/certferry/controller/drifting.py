@@ -1,7 +1,7 @@
 """Drift, told to those whom it concerns, with who did it where the ELB's audit log knows.
 
-Called by the loop after each decision. What is left as it is stands as long as it is so; what is put
-right, or taken for good, is told once.
+Called after each decision. What is left as it is stands as long as it is so; what is put right, or what
+the Ingress says from now on, is told once.
 """
 
 from __future__ import annotations
@@ -60,10 +60,15 @@ class Drifting:
             d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
             for d in found
         }
-        standing = [n for d in found if d.mode == "report" for n in self._notices(d, translation)]
-        fresh = [d for d in found if d.mode != "report" and (d not in self._told or d in adopted)]
+        for ref in (ref for d in found for ref in (d.id, *d.parts)):
+            self._authors.pop(ref, None)  # whoever is next may be somebody else
+        left = [d for d in found if d.mode != "repair" and d not in adopted]
+        fresh = [d for d in found if d in adopted or (d.mode == "repair" and d not in self._told)]
         self._told = frozenset(found)
-        return News(standing, [n for d in fresh for n in self._notices(d, translation)])
+        return News(
+            standing=[n for d in left for n in self._notices(d, translation)],
+            once=[n for d in fresh for n in self._notices(d, translation)],
+        )
 
     def _notices(self, drift: Drift, translation: Translation) -> list[Notice]:
         kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"

@@ -80,7 +80,8 @@ class Telling:
             self._metrics.drift.labels(found.kind, found.mode).inc()
         news = await self._drifting.news(drifts, translation, adopted)
         self._drifts = news.standing
-        self._watchman.drifted(n.sentence for n in (*news.once, *news.standing))
+        wrong = [n for n in news.standing if n.type == "Warning"]  # what is agreed to is no alert
+        self._watchman.drifted(n.sentence for n in (*news.once, *wrong))
         if news.once:
             _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
             self._reporter.tell(news.once)
