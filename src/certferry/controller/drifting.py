@@ -55,7 +55,7 @@ class Drifting:
     ) -> News:
         """What is to be told of `drifts`; `adopted`: what an Ingress says now instead."""
         found = tuple(drifts)
-        await self._learn([d for d in found if d not in self._sentences])
+        await self._learn([d for d in found if d not in self._sentences or d in adopted])
         self._sentences = {
             d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
             for d in found
