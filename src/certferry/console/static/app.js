@@ -11,9 +11,22 @@ const later = (work, pause) => {
 
 // --- asking the server
 
+// what takes longer than a second shows that it goes on: in the topmost dialog, else under the head
+let waiting = 0;
+async function patiently(work) {
+  const sign = $$("dialog[open] progress").at(-1) ?? $("#busy");
+  const slow = setTimeout(() => { if (sign) sign.hidden = false; }, 1000);
+  waiting += 1;
+  try { return await work; } finally {
+    clearTimeout(slow);
+    waiting -= 1;
+    if (!waiting) for (const shown of $$("progress")) shown.hidden = true;
+  }
+}
+
 async function ask(url, options = {}) {
   const headers = { "X-Fragment": "1", "X-CSRF-Token": csrf(), ...options.headers };
-  const response = await fetch(url, { ...options, headers, redirect: "follow" });
+  const response = await patiently(fetch(url, { ...options, headers, redirect: "follow" }));
   if (response.status !== 401) return response;
   const { login } = await response.json();
   throw Object.assign(new Error("Your login has ended."), { login });
@@ -112,7 +125,7 @@ async function open(url, opener) {
   dialog.addEventListener("close", () => { dialog.remove(); (opener?.isConnected ? opener : $("main")).focus(); });
   dialog.showModal();
   prepare(dialog);
-  ($("[autofocus], .body input:not([type=hidden], [type=file], [readonly]), .body textarea, .body select", dialog) ?? $("[data-close]", dialog))?.focus();
+  ($("[autofocus], .body input:not([type=hidden], [type=file], [type=radio]:not(:checked), [readonly]), .body textarea, .body select", dialog) ?? $("[data-close]", dialog))?.focus();
   return dialog;
 }
 
@@ -133,10 +146,9 @@ function told(form, errors) {
 }
 
 async function send(form, submitter) {
-  const button = submitter ?? $("button:not([type=button])", form), progress = $("progress", form);
+  const button = submitter ?? $("button:not([type=button])", form);
   if (button.ariaDisabled === "true") return;
   button.ariaDisabled = "true";
-  const slow = setTimeout(() => { if (progress) progress.hidden = false; }, 1000);
   try {
     const url = submitter?.getAttribute("formaction") ?? form.action;
     const response = await ask(url, { method: "POST", body: new FormData(form, submitter) });
@@ -149,8 +161,6 @@ async function send(form, submitter) {
     told(form, { "": error.login ? "Your login has ended. Log in again in another tab, then press the button once more." : "The console does not answer. Nothing was changed; please try again." });
     if (error.login) renew(form, error.login);
   } finally {
-    clearTimeout(slow);
-    if (progress) progress.hidden = true;
     button.ariaDisabled = null;
   }
 }
@@ -167,12 +177,18 @@ function renew(form, login) {
   }, { once: true });
 }
 
-function created(form, { id, label, into }) {
+function created(form, { id, label, into, sni }) {
   const dialog = form.closest("dialog"), opener = dialog.opener;
   const behind = opener?.closest("form") ?? document;
   for (const select of $$(`select[data-takes="${into}"]`, behind)) {
     select.append(new Option(label, id));
     if (select.id === opener.dataset.into) { select.value = id; select.dispatchEvent(new Event("change", { bubbles: true })); }
+  }
+  for (const list of $$(`.choices[data-takes="${into}"]`, behind)) if (sni) {
+    const line = document.createElement("label");
+    line.append(Object.assign(document.createElement("input"), { type: "checkbox", name: list.dataset.name, value: id }), ` ${label}`);
+    $(".none", list)?.remove();
+    list.append(line);
   }
   dialog.close();
   toast(`${label} is created.`);
@@ -269,8 +285,17 @@ addEventListener("submit", (event) => {
   send(event.target, event.submitter);
 });
 
+// what was said of a field is said of what stood there before
+function forget(field) {
+  if (!field.form?.matches("[data-form]") || !field.name) return;
+  const place = $(`[data-error="${CSS.escape(field.name)}"]`, field.form);
+  if (place) { place.hidden = true; place.textContent = ""; }
+  field.removeAttribute("aria-invalid");
+}
+
 addEventListener("input", (event) => {
   const form = event.target.form;
+  forget(event.target);
   if (form?.matches("[data-check]") && event.target.matches("textarea, [data-checked]")) check(form);
   if (event.target.matches("form[data-auto] input[type=search]")) search(event.target);
 });
