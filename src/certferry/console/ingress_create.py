@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -72,8 +73,9 @@ async def check(visit: Visit) -> Response:
     fields = await visit.form()
     body = _body(desk, fields, {})
     form = ingress_fields.read(fields, {})
-    there = body["metadata"]["name"] and body["metadata"]["namespace"] in desk.kube.namespaces
-    told = foretold(desk, body["metadata"]["namespace"], form, body) if there else Forecast()
+    body["metadata"]["name"] = body["metadata"]["name"] or "new"
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest governs nothing
+    told = foretold(desk, body["metadata"]["namespace"], form, body)
     return visit.render("ingress_checks.html", desk=desk, told=told)
 
 

@@ -104,12 +104,23 @@ function follow(url) {
 
 // --- dialogs
 
+// a dialog over another has ids of its own: a label must not name the field behind
+let opened = 0;
+function apart(root) {
+  const mark = `-${++opened}`, parts = [root, ...$$("template", root).map((t) => t.content)];
+  const ids = new Set(parts.flatMap((part) => $$("[id]", part).map((e) => e.id)));
+  for (const name of ["id", "for", "aria-describedby", "aria-labelledby", "data-into", "data-add"])
+    for (const element of parts.flatMap((part) => $$(`[${name}]`, part)))
+      element.setAttribute(name, element.getAttribute(name).split(" ").map((id) => (ids.has(id) ? id + mark : id)).join(" "));
+}
+
 async function open(url, opener) {
   let page;
   try { page = await part(url); } catch (error) { return error.login ? location.assign(error.login) : toast(error.message); }
   const body = $("[data-dialog-body]", page);
   if (!body) return location.assign(url);
   const dialog = document.createElement("dialog");
+  apart(body);
   const title = $("h1", body);
   title.id = `dialog-title-${Date.now()}`;
   dialog.setAttribute("aria-labelledby", title.id);
@@ -191,7 +202,7 @@ function created(form, { id, label, into, sni }) {
     list.append(line);
   }
   dialog.close();
-  toast(`${label} is created.`);
+  toast(`${label.split(" — ")[0]} is created.`);
 }
 
 const check = later(async (form) => {
@@ -269,6 +280,24 @@ addEventListener("click", (event) => {
   if (copy) navigator.clipboard.writeText($(copy.dataset.copy).textContent).then(() => toast("Copied."), () => toast("The browser did not allow it."));
 });
 
+// another namespace has other Secrets and Services; what was typed stays
+async function relist(chooser) {
+  const form = chooser.form, page = await part(`${chooser.dataset.lists}?namespace=${encodeURIComponent(chooser.value)}`);
+  const rows = $$("template", form);
+  $$("template", page).forEach((fresh, number) => { rows[number].innerHTML = fresh.innerHTML; });
+  for (const name of ["secret", "sni_secret", "service"]) {
+    const fresh = $(`select[name=${name}]`, page) ?? $$("template", page).map((t) => $(`select[name=${name}]`, t.content)).find(Boolean);
+    for (const list of $$(`select[name=${name}]`, form)) {
+      const before = list.value;
+      list.replaceChildren(...[...fresh.options].map((o) => new Option(o.text, o.value)));
+      list.value = [...list.options].some((o) => o.value === before) ? before : "";
+    }
+  }
+  const links = $$("a[data-into]", form);
+  $$("a[data-into]", page).forEach((link, number) => { links[number].href = link.href; });
+  check(form);
+}
+
 async function preview(button) {
   const place = $("[data-preview]", button.form);
   button.ariaExpanded = "true";
@@ -308,7 +337,9 @@ const search = later(async (input) => {
 
 addEventListener("change", (event) => {
   const { target } = event;
+  forget(target);
   if (target.matches("input[type=file][data-into]")) upload(target);
+  if (target.matches("select[data-lists]")) relist(target).catch((error) => toast(error.message));
   if (target.form?.matches("[data-form]")) arrange(target.form);
   if (target.form?.matches("[data-check]") && target.matches("select, input")) check(target.form);
   if (target.matches("form[data-auto] select")) target.form.submit();
