@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ class Service:
         assert self._session is not None
         assert self._process is not None
         await self._session.close()
-        self._process.terminate()
+        self._process.send_signal(signal.SIGINT)  # and Envoy with it
         self._process.wait(20)
 
     def _answers(self) -> bool:

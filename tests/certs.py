@@ -34,7 +34,11 @@ class Authority:
             self.key,
             self.key,
             _around(days=3650),
-            [(x509.BasicConstraints(ca=True, path_length=None), True)],
+            [
+                (x509.BasicConstraints(ca=True, path_length=None), True),
+                (_SIGNS, True),
+                (x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False),
+            ],
         )
         self.certificate = _pem(self._certificate)
 
@@ -57,9 +61,23 @@ class Authority:
                 False,
             ),
             (x509.BasicConstraints(ca=False, path_length=None), True),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
         ]
         leaf = _sign(_name(names[0]), self.name, key, self.key, valid, extensions)
         return Pair(_pem(leaf) + (self.certificate if chain else ""), key_pem(key))
+
+
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @functools.cache

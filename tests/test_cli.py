@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.x509 import DNSName, load_pem_x509_certificate
+from cryptography.x509.verification import PolicyBuilder, Store
 
 from certferry import __version__
 from certferry.core.pem import Defect, covers, parse_chain, parse_pair
@@ -160,6 +162,9 @@ def test_a_demo_certificate_is_good_and_of_the_one_demo_ca(tmp_path: Path) -> No
     assert wire["certificate"] == certificate.read_text()
     assert wire["private_key"] == key.read_text()
     authority = (tmp_path / "state" / "demo" / "ca.crt").read_text()
+    trusted = Store([load_pem_x509_certificate(authority.encode())])
+    strict = PolicyBuilder().store(trusted).build_server_verifier(DNSName("shop.example.test"))
+    strict.verify(load_pem_x509_certificate(certificate.read_bytes()), [])
     made(tmp_path)
     assert (tmp_path / "state" / "demo" / "ca.crt").read_text() == authority
 

@@ -201,7 +201,9 @@ def kube_api(kubeconfig: Path) -> JsonApi:
     user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     headers = {"Authorization": f"Bearer {user['token']}", "Accept": "application/json"}
-    return JsonApi(cluster["server"], headers, ssl.create_default_context(cadata=authority))
+    context = ssl.create_default_context(cadata=authority)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return JsonApi(cluster["server"], headers, context)
 
 
 def alive(pid: int) -> bool:

@@ -33,6 +33,7 @@ def shown(tls: ssl.SSLSocket | ssl.SSLObject) -> str:
 def trusting(*protocols: str) -> ssl.SSLContext:
     """A client that trusts the tests' authority and checks names and dates, as browsers do."""
     context = ssl.create_default_context(cadata=authority().certificate)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context

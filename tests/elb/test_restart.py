@@ -15,33 +15,37 @@ from certferry.core.pem import parse_chain
 from certferry.elb.plane.admin import Admin
 from certferry.elb.plane.envoy import Record
 from certferry.elb.plane.rundir import run_directory
-from certferry.settings import ElbSettings, EnvoyOptions
 from tests.certs import authority
-from tests.elb.api.server import Elb, send, serving, settings_in
+from tests.elb.api.server import Api, send
 from tests.elb.held import KeepAlive
 from tests.elb.members import member
 from tests.elb.plane import free_port, handshake, until_true
+from tests.elb.store.program import elb_program
 
 CONNECTIONS = 100
 COUNTERS = r"(update_success|update_rejected|config_reload|listener_.*(added|modified|updated|removed)|cluster_(added|modified|removed))$"
 
 
+ENVIRONMENT = {
+    "CERTFERRY_ELB_ENVOY": "true",
+    "CERTFERRY_ELB_ENVOY_OPTIONS": '{"concurrency":1,"drain_seconds":1}',
+    "CERTFERRY_ELB_VIP_SHARED_ADDRESS": "127.0.0.1",
+}
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[ElbSettings]:
-    options = EnvoyOptions(concurrency=1, drain_seconds=1, at_end="leave")
-    yield settings_in(tmp_path, envoy=True, envoy_options=options, vip_shared_address="127.0.0.1")
-    record = msgspec.json.decode((tmp_path / "elb" / "envoy.json").read_bytes(), type=Record)
-    record.process.signal(signal.SIGKILL)
+def directory(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for left in tmp_path.glob("**/envoy.json"):  # a test that failed half-way leaves it
+        msgspec.json.decode(left.read_bytes(), type=Record).process.signal(signal.SIGKILL)
 
 
-async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothing(
-    settings: ElbSettings,
-) -> None:
+async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothing(directory: Path) -> None:
     port = free_port()
-    admin = Admin(str(run_directory(settings.state) / "admin.sock"))
     async with member() as only:
-        with serving(settings) as elb:
-            await asyncio.to_thread(_fill, elb, port, only.port)
+        with elb_program(directory, signal.SIGTERM, **ENVIRONMENT) as elb:
+            admin = Admin(str(run_directory(elb.state) / "admin.sock"))
+            await asyncio.to_thread(_fill, elb.api, port, only.port)
             await until_true(lambda: _answers(port))
             connections = [await KeepAlive.open(port, "shop.example.com") for _ in range(CONNECTIONS)]
             for connection in connections:
@@ -50,14 +54,14 @@ async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothin
             assert before
         for connection in connections:
             await connection.use()  # nobody is there to look after Envoy
-        with serving(settings) as elb:
+        with elb_program(directory, signal.SIGINT, **ENVIRONMENT) as elb:
 
             async def connected() -> bool:
-                reply = await asyncio.to_thread(send, elb.origin, "GET", "/healthz")
+                reply = await asyncio.to_thread(send, elb.api.origin, "GET", "/healthz")
                 return bool(reply.body["connected"])
 
             await until_true(connected)
-            chain = await asyncio.to_thread(_renew, elb)
+            chain = await asyncio.to_thread(_renew, elb.api)
             await until_true(lambda: _shows(port, chain))
             for connection in connections:
                 await connection.use()
@@ -70,12 +74,18 @@ async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothin
             }
             assert list(raised.values()) == [1], raised
             assert next(iter(raised)).startswith("sds.")
+            assert alive(elb.state)
+        assert not alive(elb.state), "Ctrl+C ends Envoy too"
         for connection in connections:
             await connection.close()
 
 
-def _fill(elb: Elb, port: int, member_port: int) -> None:
-    api = elb.admin
+def alive(state: Path) -> bool:
+    record = state / "envoy.json"
+    return record.exists() and msgspec.json.decode(record.read_bytes(), type=Record).process.alive()
+
+
+def _fill(api: Api, port: int, member_port: int) -> None:
     lb = api.make("loadbalancer")
     shift = lb["certferry"]["port_shift"]
     pool = api.make("pool", loadbalancer_id=lb["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
@@ -98,11 +108,11 @@ def _content(name: str) -> dict[str, Any]:
     return {"name": name, "certificate": pair.certificate, "private_key": pair.key, "domain": host}
 
 
-def _renew(elb: Elb) -> str:
+def _renew(api: Api) -> str:
     """New content for ``other``; its fingerprint."""
-    (found,) = elb.admin("GET", "/certificates", query="name=other").body["certificates"]
+    (found,) = api("GET", "/certificates", query="name=other").body["certificates"]
     pair = {k: v for k, v in _content("other").items() if k in ("certificate", "private_key")}
-    reply = elb.admin("PUT", f"/certificates/{found['id']}", {"certificate": pair})
+    reply = api("PUT", f"/certificates/{found['id']}", {"certificate": pair})
     assert reply.status == 200, reply.body
     return parse_chain(pair["certificate"]).fingerprint
 

@@ -8,12 +8,10 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.certs import authority
+from tests.kube.kubectl import Session
 from tests.kube.serving import KUBECTL, PATIENCE, Process
 from tests.test_cli import certferry
 
@@ -57,44 +55,6 @@ spec:
         property: {ingress.beta.kubernetes.io/url-match-mode: STARTS_WITH}
         backend: {service: {name: web, port: {name: http}}}
 """
-
-
-class Session:
-    """kubectl in one namespace of its own."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-
-    def run(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.process.kubectl(*arguments, stdin=stdin, **environment)
-
-    def ok(self, *arguments: str, stdin: str = "", **environment: str) -> str:
-        """What it printed; it must have gone well and without a complaint."""
-        done = self.run(*arguments, stdin=stdin, **environment)
-        assert (done.returncode, done.stderr) == (0, ""), done
-        return done.stdout
-
-    def refused(self, *arguments: str, stdin: str = "") -> str:
-        """What it complained about; the exit code must be 1."""
-        done = self.run(*arguments, stdin=stdin)
-        assert done.returncode == 1, done
-        return done.stderr
-
-
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    found = Process(tmp_path_factory.mktemp("state"), loopback_endpoints=True)
-    found.start()
-    yield found
-    found.end()
-
-
-@pytest.fixture
-def kubectl(process: Process) -> Iterator[Session]:
-    session = Session(process)
-    yield session
-    session.run("delete", "secrets,configmaps,services,ingresses", "--all", "-n", "default")
-    session.run("delete", "namespace", "shop", "--ignore-not-found")
 
 
 def test_apply_and_get_in_all_forms(kubectl: Session) -> None:
@@ -385,85 +345,6 @@ def test_explain_tells_what_a_field_is_for(kubectl: Session) -> None:
     assert "secretName is the name of the secret used to terminate TLS traffic" in explained
     assert "property" in kubectl.ok("explain", "ingress.spec.rules.http.paths")
     assert "containerPort" in kubectl.ok("explain", "deployment.spec.template.spec", "--recursive")
-
-
-WORKLOADS = """
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: runner}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: runner}
-spec:
-  selector: {matchLabels: {app: runner}}
-  template:
-    metadata: {labels: {app: runner}}
-    spec:
-      serviceAccountName: runner
-      containers:
-      - name: runner
-        image: registry.example/runner:1.2
-        ports: [{containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /readyz, port: 8080}}
-        resources: {requests: {cpu: 50m, memory: 64Mi}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: "certferry:runner"}
-rules: [{apiGroups: [""], resources: [secrets], verbs: [get, list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: "certferry:runner"}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "certferry:runner"}
-subjects: [{kind: ServiceAccount, name: runner, namespace: default}]
----
-apiVersion: v1
-kind: Node
-metadata: {name: one}
-status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: one, labels: {app: one}}
-spec: {containers: [{name: c, image: nginx}]}
-"""
-
-
-def test_manifests_of_workloads_are_kept_with_their_defaults(kubectl: Session) -> None:
-    kubectl.ok("apply", "-f", "-", stdin=WORKLOADS)
-    again = kubectl.ok("apply", "-f", "-", stdin=WORKLOADS)
-    assert [line.rpartition(" ")[2] for line in again.splitlines()] == ["unchanged"] * 6
-
-    def cells(kind: str, *more: str) -> list[str]:
-        return kubectl.ok("get", kind, "--no-headers", *more).split()
-
-    assert cells("deployments")[:4] == ["runner", "0/1", "0", "0"]
-    assert cells("deploy", "-o", "wide")[5:] == ["runner", "registry.example/runner:1.2", "app=runner"]
-    assert cells("pods")[:4] == ["one", "0/1", "Pending", "0"]
-    assert cells("nodes", "-o", "wide")[:3] + cells("nodes", "-o", "wide")[4:5] == [
-        "one",
-        "Unknown",
-        "<none>",
-        "192.0.2.1",
-    ]
-    old = "apiVersion: v1\nkind: Endpoints\nmetadata: {name: old}\nsubsets: [{addresses: [{ip: 192.0.2.7}], ports: [{port: 80}]}]"
-    warned = kubectl.run("apply", "-f", "-", stdin=old)
-    deprecated = "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\n"
-    assert (warned.stdout, warned.stderr) == ("endpoints/old created\n", deprecated)
-    assert kubectl.run("get", "ep", "--no-headers").stdout.split()[:2] == ["old", "192.0.2.7:80"]
-    assert cells("clusterrolebindings")[:2] == ["certferry:runner", "ClusterRole/certferry:runner"]
-    template = "jsonpath={.spec.template.spec['dnsPolicy','restartPolicy']} {..readinessProbe.periodSeconds}"
-    assert kubectl.ok("get", "deployment", "runner", "-o", template) == "ClusterFirst Always 10"
-    wrong = WORKLOADS.replace("labels: {app: runner}", "labels: {app: other}")
-    refused = kubectl.refused("apply", "-f", "-", stdin=wrong)
-    assert "`selector` does not match template `labels`" in refused
-    changed = WORKLOADS.replace("{name: c, image: nginx}", "{name: c, image: nginx, command: [x]}")
-    assert "pod updates may not change fields other than" in kubectl.refused(
-        "apply", "-f", "-", stdin=changed
-    )
-    kubectl.ok("delete", "-f", "-", stdin=WORKLOADS)
 
 
 def test_server_side_apply(kubectl: Session) -> None:

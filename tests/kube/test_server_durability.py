@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from certferry.kube.server import sealing
 from certferry.kube.server import store as stores
-from certferry.settings import NEWER, UNUSABLE
+from certferry.settings import NEWER, UNUSABLE, Refused
 from tests.kube.serving import PATIENCE, Process, client, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -104,6 +105,38 @@ async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
     refused = _start(tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (UNUSABLE, 1)
     assert "key" in refused.stderr
+
+
+async def test_another_sealing_key_beside_a_running_server(process: Process, tmp_path: Path) -> None:
+    folder = sealing.store_in(tmp_path)
+    assert folder is not None
+    old = (folder / "seal.key").read_text()
+    async with client(tmp_path) as api:
+        await asyncio.gather(*(api.post(SECRETS, secret(f"s{n}", x=str(n))) for n in range(20)))
+        before = (await api.get(SECRETS)).body["items"]
+        assert await asyncio.to_thread(sealing.rotate, folder, {}) == 20
+        await api.post(SECRETS, secret("later"))
+    assert old.strip() not in (folder / "seal.key").read_text()
+    assert await asyncio.to_thread(sealing.rotate, folder, {}) == 21, "what came later is under the new key"
+    process.kill()
+    process.start()
+    async with client(tmp_path) as api:
+        found = (await api.get(SECRETS)).body["items"]
+    assert [i for i in found if i["metadata"]["name"] != "later"] == before
+
+
+async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> None:
+    async with server(tmp_path) as api:
+        await api.post(SECRETS, secret("a"))
+    key = tmp_path / "kube" / "seal.key"
+    kept = key.read_text()
+    key.write_text("A" * 43 + "=\n")
+    with pytest.raises(Refused, match="cannot be sealed anew"):
+        sealing.rotate(tmp_path / "kube", {})
+    assert key.read_text() == "A" * 43 + "=\n"
+    key.write_text(kept)
+    async with server(tmp_path) as api:
+        assert (await api.get(f"{SECRETS}/a")).code == 200
 
 
 async def test_a_full_disk_is_an_answer_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -44,11 +44,18 @@ def restore(
 
 
 def rotate_seal_key(state: State = None) -> None:
-    """Seal all private keys and secrets in the ELB's store under a new key, also while it runs."""
-    from certferry.elb import keeping
+    """Seal all private keys and secrets under new keys: the ELB's, and the embedded Kubernetes API's.
 
-    changed = keeping.rotate_seal_key(_state(state))
+    Also while they run.
+    """
+    from certferry.elb import keeping
+    from certferry.kube.server import sealing
+
+    place = _state(state)
+    changed = keeping.rotate_seal_key(place)
     typer.echo(f"{changed} secrets are sealed under another key now. Older backups need the older key.")
+    if folder := sealing.store_in(place):
+        typer.echo(f"{sealing.rotate(folder)} Secrets of the embedded Kubernetes API are, too.")
 
 
 def _state(state: Path | None) -> Path:

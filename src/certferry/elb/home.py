@@ -31,3 +31,13 @@ def sealing_key(state: Path) -> Path:
 def lock_file(state: Path) -> Path:
     """Held by the one ELB process of this state."""
     return state / "elb.lock"
+
+
+def envoys_file(state: Path) -> Path:
+    """Which Envoys of other machines are let in."""
+    return state / "envoys.json"
+
+
+def envoys_authority(state: Path) -> tuple[Path, Path]:
+    """The certificate and the key of the authority that vouches for them."""
+    return state / "envoys-ca.crt", state / "envoys-ca.key"

@@ -18,8 +18,8 @@ from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from certferry import seal as seals
-from certferry.elb.home import lock_file, sealing_key, store_file
-from certferry.elb.store import schema, sealing
+from certferry.elb.home import envoys_authority, envoys_file, lock_file, sealing_key, store_file
+from certferry.elb.store import attached, schema, sealing
 from certferry.elb.store.database import (
     StoreUnusable,
     beside,
@@ -64,6 +64,8 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             copy(engine, draft)
             with _opened(draft) as saved:
+                attached.attach(saved, seal, {path.name: path for path in _beside_the_store(state)})
+                forget_log(saved)
                 kept = _kept(saved, seal, draft)
             _durable(draft, out)
         finally:
@@ -91,6 +93,7 @@ def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, st
             draft.chmod(0o600)
             with _opened(draft, open_database) as engine:
                 kept = _kept(engine, seal, saved)
+                files = attached.detach(engine, seal)
                 with engine.begin() as connection:
                     # logins of that time may have been revoked since
                     connection.execute(delete(schema.tokens))
@@ -101,6 +104,11 @@ def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, st
                 if key_path.exists():
                     key_path.replace(_before(key_path))
                 seals.install(key, key_path)
+            for place in _beside_the_store(state):
+                if place.exists():
+                    place.replace(_before(place))
+                if place.name in files:
+                    _write(place, files[place.name])
             _durable(draft, path)
         finally:
             for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
@@ -186,7 +194,7 @@ def _kept(engine: Engine, seal: Seal, path: Path) -> Kept:
     return Kept(
         certificates=int(certificates or 0),
         secrets=sealing.check_opens(engine, seal),
-        keys=sealing.keys_needed(engine),
+        keys=sealing.keys_needed(engine) | attached.keys_needed(engine),
     )
 
 
@@ -202,6 +210,19 @@ def _set_aside(path: Path) -> None:
     path.replace(_before(path))
     for left in beside(path):
         left.unlink(missing_ok=True)
+
+
+def _beside_the_store(state: Path) -> tuple[Path, ...]:
+    """Files that a backup holds too. The authority's certificate last: where it is, its key is."""
+    certificate, key = envoys_authority(state)
+    return envoys_file(state), key, certificate
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.restored")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    _durable(draft, path)
 
 
 def _before(path: Path) -> Path:

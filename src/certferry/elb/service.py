@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -57,15 +57,22 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
     # The loop and the API's threads hand over to each other several times per rotation: Python's
     # default of 5 ms until a thread gives way would be most of what a client waits.
     sys.setswitchinterval(_GIVE_WAY)
-    async with running(settings, accounts_for):
+    leaves = settings.envoy_options.at_end == "leave"
+    async with running(settings, accounts_for, lambda: leaves):
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again costs 10 ms a time
-        await _told_to_end()
+        if await _told_to_end() == signal.SIGINT:
+            leaves = False
 
 
 @asynccontextmanager
-async def running(settings: ElbSettings, accounts_for: str | None = None) -> AsyncIterator[str]:
-    """The service, up for the time of the block; its origin. Raises ``Refused``."""
+async def running(
+    settings: ElbSettings, accounts_for: str | None = None, leaves: Callable[[], bool] = lambda: False
+) -> AsyncIterator[str]:
+    """The service, up for the time of the block; its origin. Raises ``Refused``.
+
+    At its end `leaves` is asked whether Envoy goes on without it.
+    """
     async with contextlib.AsyncExitStack() as stack:
         state = _state(settings)
         stack.enter_context(_only_instance(state))
@@ -79,7 +86,7 @@ async def running(settings: ElbSettings, accounts_for: str | None = None) -> Asy
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
-        reporter = await stack.enter_async_context(_data_plane(settings, state, latest))
+        reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
         elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
@@ -174,7 +181,7 @@ def _in_url(host: str) -> str:
 
 @asynccontextmanager
 async def _data_plane(
-    settings: ElbSettings, state: Path, latest: Latest[Publication]
+    settings: ElbSettings, state: Path, latest: Latest[Publication], leaves: Callable[[], bool]
 ) -> AsyncIterator[Reporter]:
     if not settings.envoy and not settings.remote_envoys.listen:
         yield no_data_plane
@@ -183,7 +190,7 @@ async def _data_plane(
         directory = run_directory(state)
     except OSError as error:
         raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    async with data_plane(state, directory, latest, settings) as reporter:
+    async with data_plane(state, directory, latest, settings, leaves) as reporter:
         yield reporter
 
 
@@ -242,8 +249,10 @@ async def _answering(elb: Elb, listening: socket.socket, tls: OwnTls | None) -> 
         await task
 
 
-async def _told_to_end() -> None:
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+async def _told_to_end() -> int:
+    """The signal."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, told.put_nowait, number)
+    return await told.get()

@@ -75,7 +75,7 @@ class Child:
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # the ELB ends its Envoy then
         try:
             await asyncio.wait_for(process.wait(), patience)
         except TimeoutError:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certferry.elb import keeping
 from certferry.elb.home import sealing_key, store_file
+from certferry.elb.plane.authority import Authority
+from certferry.elb.plane.guests import Guest, Register
 from certferry.seal import VARIABLE, SealError
 from certferry.settings import Refused
 from tests.certs import Pair, authority
@@ -64,6 +67,27 @@ def test_a_backup_of_a_running_elb_is_restored_elsewhere(own: Elb, tmp_path: Pat
         assert put(elb.admin, identifier, authority().issue("a.example")).status == 200
     assert saved.stat().st_mode & 0o777 == key.stat().st_mode & 0o777 == 0o600
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"saved.db"}, "nothing is left over"
+
+
+def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> None:
+    settings, other = settings_in(tmp_path / "one"), settings_in(tmp_path / "other")
+    with serving(settings):
+        made = Authority.open_or_create(settings.state)
+        guest = Guest(name="edge-1", fingerprint="f", not_after=datetime.now(UTC), loadbalancers=("a",))
+        Register(settings.state).add(guest)
+    saved, key = tmp_path / "saved.db", tmp_path / "safe" / "key"
+    key.parent.mkdir()
+    keeping.backup(settings.state, saved, key, NOWHERE)
+    assert b"PRIVATE KEY" not in saved.read_bytes()
+    assert b"edge-1" not in saved.read_bytes()
+
+    other.state.mkdir(parents=True)
+    stranger = Authority.open_or_create(other.state)
+    keeping.restore(saved, other.state, key, NOWHERE)
+    assert Register(other.state).read() == [guest]
+    assert Authority.open_or_create(other.state).pem == made.pem != stranger.pem
+    with serving(other) as elb:
+        assert elb.admin("GET", "/certificates").status == 200
 
 
 def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def test_a_listener_lives_from_create_to_delete(api: Api, lb: str) -> None:
     assert "loadbalancer_id" not in made
     assert (made["keepalive_timeout"], made["connection_limit"]) == (60, -1)
     path = f"/listeners/{made['id']}"
+    unsaid = api("PUT", path, {"listener": {"insert_headers": {"X-Forwarded-Host": None}}})
+    assert unsaid.body["listener"]["insert_headers"] == {}
     body = {"listener": {"http2_enable": True, "insert_headers": None, "keepalive_timeout": 10}}
     changed = api("PUT", path, body).body["listener"]
     assert (changed["http2_enable"], changed["insert_headers"]) == (True, {})

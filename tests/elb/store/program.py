@@ -1,8 +1,9 @@
-"""``certferry elb`` as a process of its own, without Envoy: to be killed, and to run out of room."""
+"""``certferry elb`` as a process of its own: to be killed, to run out of room, to be restarted."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,17 +26,19 @@ class Program(NamedTuple):
 
 
 @contextmanager
-def elb_program(directory: Path) -> Iterator[Program]:
+def elb_program(directory: Path, end: int = signal.SIGKILL, **options: str) -> Iterator[Program]:
+    """`options`: more of its environment. `end`: the signal that ends it."""
     settings = settings_in(directory)
     credentials = bootstrap(settings, cluster="blue")
     environment = os.environ | {"CERTFERRY_ELB_ENVOY": "false", "CERTFERRY_ELB_LIMITS": '{"certificate": -1}'}
+    environment |= options
     command = [sys.executable, "-m", "certferry", "elb", "--state", str(settings.state)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         origin = f"http://127.0.0.1:{_port(process)}"
         yield Program(process, Api(origin, credentials.project_id, credentials.admin), settings.state)
     finally:
-        process.kill()
+        process.send_signal(end)
         process.wait(20)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
-
-from msgspec import UNSET, Meta, Struct, UnsetType
+from typing import Any, Final
 
 from certferry.elb.api.call import (
     Answer,
@@ -23,99 +21,20 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import Flag, Identifier, Reference, Text
 from certferry.elb.api.health import policy_status
+from certferry.elb.api.l7policy_bodies import (
+    FixedResponseConfig,
+    L7PolicyCreate,
+    L7PolicyUpdate,
+    RedirectUrlConfig,
+)
 from certferry.elb.api.listeners import check_pool
 from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.rules import RuleCreate, check_rules, forget_names, rule_data
+from certferry.elb.api.rules import check_rules, forget_names, rule_data
 from certferry.elb.api.rules import render as render_rule
 from certferry.elb.errors import conflict, malformed, over_quota
 from certferry.elb.store.store import Transaction
 from certferry.elb.store.world import Row, World
-
-Part = Annotated[str, Meta(max_length=255)]
-Action = Annotated[
-    str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")
-]
-
-
-RedirectCode = Annotated[str, Meta(pattern="^30[12378]$")]
-Protocol = Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")]
-PortText = Annotated[str, Meta(max_length=16)]
-AnswerCode = Annotated[str, Meta(pattern=r"^[245]\d\d$")]
-ContentType = Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")]
-Message = Annotated[str, Meta(max_length=1024)]
-
-
-class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
-    """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
-
-    status_code: RedirectCode
-    protocol: Protocol = "${protocol}"
-    host: Part = "${host}"
-    port: PortText = "${port}"
-    path: Part = "${path}"
-    query: Part = "${query}"
-
-
-class RedirectUrlConfigUpdate(Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
-
-    status_code: RedirectCode | UnsetType = UNSET
-    protocol: Protocol | UnsetType = UNSET
-    host: Part | UnsetType = UNSET
-    port: PortText | UnsetType = UNSET
-    path: Part | UnsetType = UNSET
-    query: Part | UnsetType = UNSET
-
-
-class FixedResponseConfig(Struct, frozen=True, kw_only=True):
-    """The answer of FIXED_RESPONSE."""
-
-    status_code: AnswerCode
-    content_type: ContentType = "text/plain"
-    message_body: Message = ""
-
-
-class FixedResponseConfigUpdate(Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
-
-    status_code: AnswerCode | UnsetType = UNSET
-    content_type: ContentType | UnsetType = UNSET
-    message_body: Message | UnsetType = UNSET
-
-
-class RedirectPool(Struct, frozen=True, kw_only=True):
-    """A pool and its weight."""
-
-    pool_id: Identifier
-    weight: Annotated[int, Meta(ge=0, le=100)] = 1
-
-
-class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed; rules replace all that were there."""
-
-    name: Text = UNSET
-    description: Text = UNSET
-    admin_state_up: Flag = UNSET
-    priority: Annotated[int, Meta(ge=0, le=10000)] | UnsetType | None = UNSET
-    redirect_pool_id: Reference = UNSET
-    redirect_pools_config: list[RedirectPool] | UnsetType | None = UNSET
-    redirect_listener_id: Reference = UNSET
-    redirect_url_config: RedirectUrlConfigUpdate | UnsetType | None = UNSET
-    fixed_response_config: FixedResponseConfigUpdate | UnsetType | None = UNSET
-    rules: list[RuleCreate] | UnsetType | None = UNSET
-
-
-class L7PolicyCreate(L7PolicyUpdate, frozen=True, kw_only=True):
-    """A new policy."""
-
-    listener_id: Identifier
-    action: Action
-    redirect_url_config: RedirectUrlConfig | UnsetType | None = UNSET  # type: ignore[assignment]
-    fixed_response_config: FixedResponseConfig | UnsetType | None = UNSET  # type: ignore[assignment]
-    enterprise_project_id: Text = UNSET
-
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "",

@@ -236,8 +236,9 @@ def remove(call: Call) -> Answer:
 
 
 def _tidied(data: dict[str, Any]) -> dict[str, Any]:
-    """Empty references as none, and the default TLS policy where there is TLS."""
+    """Empty references as none, headers without a word not at all, the default TLS policy where there is TLS."""
     tidy = {**data, **{field: data[field] or None for field in _REFERENCES}}
+    tidy["insert_headers"] = {name: word for name, word in tidy["insert_headers"].items() if word is not None}
     if tidy["protocol"] == "HTTPS" and not tidy["tls_ciphers_policy"]:
         tidy["tls_ciphers_policy"] = "tls-1-2"
     if tidy["protocol"] == "HTTP":

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certferry.elb.home import envoys_authority
+
 SERVER_NAME: Final = "xds.certferry.internal"
 """The name in the ELB's certificate: Envoys look for it, whatever address they reach it at."""
 _YEARS: Final = 10
@@ -47,7 +49,7 @@ class Authority:
     @classmethod
     def open_or_create(cls, state: Path) -> Authority:
         """The one of this state, made at first use. Raises OSError, ValueError (damaged)."""
-        place, secret = state / "envoys-ca.crt", state / "envoys-ca.key"
+        place, secret = envoys_authority(state)
         if not place.exists():
             _create(place, secret)
         key = load_pem_private_key(secret.read_bytes(), None)

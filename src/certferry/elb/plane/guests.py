@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from certferry.elb.home import envoys_file
 from certferry.elb.plane.xds import LOCAL
 from certferry.latest import Latest
 
@@ -45,7 +46,7 @@ class Register:
     """The file."""
 
     def __init__(self, state: Path) -> None:
-        self._file = state / "envoys.json"
+        self._file = envoys_file(state)
         self.guests: Latest[Guests] = Latest(MappingProxyType({}))
 
     def read(self) -> list[Guest]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -45,9 +45,15 @@ class Own:
 
 @asynccontextmanager
 async def data_plane(
-    state: Path, sockets: Path, publications: Latest[Publication], settings: ElbSettings
+    state: Path,
+    sockets: Path,
+    publications: Latest[Publication],
+    settings: ElbSettings,
+    leaves: Callable[[], bool],
 ) -> AsyncIterator[Reporter]:
     """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block.
+
+    At its end `leaves` is asked whether Envoy goes on without it.
 
     Raises ``Refused`` when it cannot listen for remote Envoys.
     """
@@ -59,7 +65,7 @@ async def data_plane(
         if settings.remote_envoys.listen:
             await _remote(ads, state, settings.remote_envoys.listen, stack)
         if settings.envoy:
-            await _own(own, ads, state, sockets, settings, stack)
+            await _own(own, ads, state, sockets, settings, stack, leaves)
             assert own.health is not None
             await stack.enter_async_context(_beside(own.health.follow(publications)))
         yield lambda: _report(ads, own)
@@ -81,19 +87,20 @@ async def _own(
     sockets: Path,
     settings: ElbSettings,
     stack: contextlib.AsyncExitStack,
+    leaves: Callable[[], bool],
 ) -> None:
     options = settings.envoy_options
     own.envoy = envoy = EnvoySupervisor(state, sockets, sockets / "xds.sock", options)
     own.health = MemberHealth(envoy.admin)
-    stack.push_async_callback(_end, envoy, options.at_end)
+    stack.push_async_callback(_end, envoy, leaves)
     await envoy.start()
     if options.access_log:
         log = AccessLog(state, envoy.admin, lambda: ads.ledger().sittings(), options.access_log_bytes)
         await stack.enter_async_context(_beside(log.follow()))
 
 
-async def _end(envoy: EnvoySupervisor, how: str) -> None:
-    if how == "leave":
+async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
+    if leaves():
         envoy.release()
     else:
         await envoy.stop()

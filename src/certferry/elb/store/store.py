@@ -131,9 +131,11 @@ class Store:
             transaction = Transaction(self.world, actor, request_id, self._now())
             result = decide(transaction)
             if transaction.changes:
+                # before anything is written: what the data plane cannot be told of must not get to the disk
+                told = self._told(transaction)
                 with self._engine.begin() as connection:
                     _Writing(connection, transaction, self._seal, self._keep).run()
-                self._take(transaction)
+                self._take(transaction, told)
             return result, self.world
 
     def now(self) -> datetime:
@@ -160,7 +162,11 @@ class Store:
         """The sequence of the last record of the audit log."""
         return audit.newest(self._engine)
 
-    def _take(self, transaction: Transaction) -> None:
+    def _told(self, transaction: Transaction) -> Publication:
+        touched = [row for change in transaction.changes for row in change if row is not None]
+        return published(transaction.world, self.publication, touched)
+
+    def _take(self, transaction: Transaction, told: Publication) -> None:
         self.world = transaction.world
         for before, after in transaction.changes:
             if (
@@ -173,8 +179,7 @@ class Store:
             elif after is None and before is not None:
                 self._oldest.pop(before.id, None)
         self._instant += timedelta(microseconds=len(transaction.changes))
-        touched = [row for change in transaction.changes for row in change if row is not None]
-        self.publication = published(self.world, self.publication, touched)
+        self.publication = told
         self._publish(self.publication)
 
     def _now(self) -> datetime:

@@ -273,7 +273,12 @@ class Store:
 
 
 def _purpose(stored: Stored) -> str:
-    return f"kube/{stored.kind}/{stored.namespace}/{stored.name}/{stored.revision}"
+    return purpose(*stored.key, stored.revision)
+
+
+def purpose(kind: str, namespace: str, name: str, revision: int) -> str:
+    """What the sealed body of this revision is bound to."""
+    return f"kube/{kind}/{namespace}/{name}/{revision}"
 
 
 Objects = Mapping[tuple[str, str], Stored]

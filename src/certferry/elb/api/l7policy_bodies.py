@@ -1,0 +1,93 @@
+"""What a request says of a forwarding policy (elb-v3-api.md 6). ``l7policies`` takes them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from certferry.elb.api.fields import Flag, Identifier, Reference, Text
+from certferry.elb.api.rules import RuleCreate
+
+Part = Annotated[str, Meta(max_length=255)]
+Action = Annotated[
+    str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")
+]
+
+
+RedirectCode = Annotated[str, Meta(pattern="^30[12378]$")]
+Protocol = Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")]
+PortText = Annotated[str, Meta(max_length=16)]
+AnswerCode = Annotated[str, Meta(pattern=r"^[245]\d\d$")]
+ContentType = Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")]
+Message = Annotated[str, Meta(max_length=1024)]
+
+
+class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
+    """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
+
+    status_code: RedirectCode
+    protocol: Protocol = "${protocol}"
+    host: Part = "${host}"
+    port: PortText = "${port}"
+    path: Part = "${path}"
+    query: Part = "${query}"
+
+
+class RedirectUrlConfigUpdate(Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    status_code: RedirectCode | UnsetType = UNSET
+    protocol: Protocol | UnsetType = UNSET
+    host: Part | UnsetType = UNSET
+    port: PortText | UnsetType = UNSET
+    path: Part | UnsetType = UNSET
+    query: Part | UnsetType = UNSET
+
+
+class FixedResponseConfig(Struct, frozen=True, kw_only=True):
+    """The answer of FIXED_RESPONSE."""
+
+    status_code: AnswerCode
+    content_type: ContentType = "text/plain"
+    message_body: Message = ""
+
+
+class FixedResponseConfigUpdate(Struct, frozen=True, kw_only=True):
+    """What of it is to change."""
+
+    status_code: AnswerCode | UnsetType = UNSET
+    content_type: ContentType | UnsetType = UNSET
+    message_body: Message | UnsetType = UNSET
+
+
+class RedirectPool(Struct, frozen=True, kw_only=True):
+    """A pool and its weight."""
+
+    pool_id: Identifier
+    weight: Annotated[int, Meta(ge=0, le=100)] = 1
+
+
+class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
+    """What may be changed; rules replace all that were there."""
+
+    name: Text = UNSET
+    description: Text = UNSET
+    admin_state_up: Flag = UNSET
+    priority: Annotated[int, Meta(ge=0, le=10000)] | UnsetType | None = UNSET
+    redirect_pool_id: Reference = UNSET
+    redirect_pools_config: list[RedirectPool] | UnsetType | None = UNSET
+    redirect_listener_id: Reference = UNSET
+    redirect_url_config: RedirectUrlConfigUpdate | UnsetType | None = UNSET
+    fixed_response_config: FixedResponseConfigUpdate | UnsetType | None = UNSET
+    rules: list[RuleCreate] | UnsetType | None = UNSET
+
+
+class L7PolicyCreate(L7PolicyUpdate, frozen=True, kw_only=True):
+    """A new policy."""
+
+    listener_id: Identifier
+    action: Action
+    redirect_url_config: RedirectUrlConfig | UnsetType | None = UNSET  # type: ignore[assignment]
+    fixed_response_config: FixedResponseConfig | UnsetType | None = UNSET  # type: ignore[assignment]
+    enterprise_project_id: Text = UNSET

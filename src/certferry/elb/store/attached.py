@@ -1,0 +1,61 @@
+"""Files that travel in a backup: which further Envoys are let in, and the authority that vouches for them.
+
+``keeping`` calls it. They are files because a command changes them beside a running ELB; in a backup
+they are rows, sealed like everything else that is secret there, and the running store knows no such table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, inspect, select
+
+from certferry.elb.store.database import forget_log, reading
+from certferry.seal import Seal, key_of
+
+_FILES = Table(
+    "attached_files",
+    MetaData(),
+    Column("name", String, primary_key=True),
+    Column("sealed_content", LargeBinary, nullable=False),
+)
+
+
+def attach(engine: Engine, seal: Seal, files: Mapping[str, Path]) -> None:
+    """Puts those of `files` that exist into the backup at `engine`, by name. Raises OSError."""
+    found = {name: path.read_bytes() for name, path in files.items() if path.exists()}
+    if not found:
+        return
+    with engine.begin() as connection:
+        _FILES.create(connection)
+        for name, content in found.items():
+            sealed = seal.seal(content, _purpose(name))
+            connection.execute(_FILES.insert(), {"name": name, "sealed_content": sealed})
+
+
+def detach(engine: Engine, seal: Seal) -> dict[str, bytes]:
+    """Takes them out again: content by name. Raises ``SealError``."""
+    sealed = _rows(engine)
+    files = {name: seal.unseal(content, _purpose(name)) for name, content in sealed.items()}
+    if sealed:
+        with engine.begin() as connection:
+            _FILES.drop(connection)
+        forget_log(engine)
+    return files
+
+
+def keys_needed(engine: Engine) -> frozenset[str]:
+    """The ids of the keys under which they are sealed."""
+    return frozenset(map(key_of, _rows(engine).values()))
+
+
+def _rows(engine: Engine) -> dict[str, bytes]:
+    with reading(engine).connect() as connection:
+        if not inspect(connection).has_table(_FILES.name):
+            return {}
+        return {row.name: row.sealed_content for row in connection.execute(select(_FILES))}
+
+
+def _purpose(name: str) -> str:
+    return f"attached/{name}"

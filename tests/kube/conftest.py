@@ -1,0 +1,26 @@
+"""A server for a module's kubectl, and a namespace that is empty again after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kube.kubectl import Session
+from tests.kube.serving import Process
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    found = Process(tmp_path_factory.mktemp("state"), loopback_endpoints=True)
+    found.start()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def kubectl(process: Process) -> Iterator[Session]:
+    session = Session(process)
+    yield session
+    session.run("delete", "secrets,configmaps,services,ingresses", "--all", "-n", "default")
+    session.run("delete", "namespace", "shop", "--ignore-not-found")
