@@ -17,10 +17,10 @@ from certferry.console.desk import Derived
 from certferry.core import checks
 from certferry.core.checks import Finding
 from certferry.core.claims import Options
-from certferry.core.objects import Name, parse_ingress
+from certferry.core.objects import ClusterView, Ingress, Name, parse_ingress
 from certferry.core.pem import Chain, covers
 from certferry.core.problems import Problem
-from certferry.core.translate import Translation, translate
+from certferry.core.translate import IngressStatus, translate
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +50,9 @@ def forecast(
     """`changed`: the Ingress as OK would write it; `chosen`: its certificates, the server certificate first."""
     ingress = parse_ingress(changed)
     name = ingress.meta.key
-    view = msgspec.structs.replace(
-        derived.view, ingresses=MappingProxyType({**derived.view.ingresses, name: ingress})
-    )
-    after = translate(view, derived.state, options, now)
-    new = _new(derived.translation, after)
+    beside = _beside(derived, options, ingress, now)
+    before = set(_problems(derived, beside, options, now))
+    new = [p for p in _problems(derived, {**beside, name: ingress}, options, now) if p not in before]
     present = shown(derived, name)
     server = chosen[0] if chosen else None
     mine = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
@@ -73,6 +71,27 @@ def forecast(
     )
 
 
-def _new(before: Translation, after: Translation) -> list[Problem]:
-    known = set(before.problems)
-    return [p for p in after.problems if p not in known]
+def _beside(derived: Derived, options: Options, ingress: Ingress, now: datetime) -> dict[Name, Ingress]:
+    """The Ingresses on the listeners that `ingress` has or is to have: a cluster of thousands is not translated."""
+    name, known = ingress.meta.key, derived.translation.status
+    alone = translate(_only(derived, {name: ingress}), derived.state, options, now).status.get(name)
+    places = {p for status in (known.get(name), alone) if status for p in _places(status)}
+    return {
+        other: derived.view.ingresses[other]
+        for other, status in known.items()
+        if other == name or not places.isdisjoint(_places(status))
+    }
+
+
+def _places(status: IngressStatus) -> set[tuple[str, int]]:
+    return {(status.loadbalancer, port) for port, _ in status.ports}
+
+
+def _problems(
+    derived: Derived, ingresses: Mapping[Name, Ingress], options: Options, now: datetime
+) -> tuple[Problem, ...]:
+    return translate(_only(derived, ingresses), derived.state, options, now).problems
+
+
+def _only(derived: Derived, ingresses: Mapping[Name, Ingress]) -> ClusterView:
+    return msgspec.structs.replace(derived.view, ingresses=MappingProxyType(dict(ingresses)))
