@@ -23,16 +23,16 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """A CA that issues leaves at once; `certificate` is what clients trust (PEM)."""
+    """A CA that issues leaves at once, a root, or `by` another one; `certificate` is its own (PEM)."""
 
-    def __init__(self, name: str = "Test CA") -> None:
+    def __init__(self, name: str = "Test CA", by: Authority | None = None) -> None:
         self.key: Key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name(name)
         self._certificate = _sign(
             self.name,
-            self.name,
+            by.name if by else self.name,
             self.key,
-            self.key,
+            by.key if by else self.key,
             _around(days=3650),
             [
                 (x509.BasicConstraints(ca=True, path_length=None), True),

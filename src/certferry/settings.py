@@ -254,7 +254,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     patrol: float = 60.0
     """How often each address and name is looked at while nothing changes; 0: never."""
     own_certificates: tuple[str, ...] = ()
-    """host:port of certificates of this system itself that are watched too, beside those of the APIs."""
+    """host:port of further certificates of this system itself that are watched too. Those of the two APIs, and
+    of the console and the xDS server where the same settings file says where they are, are by themselves."""
 
 
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class System:
         self._task: asyncio.Task[None] | None = None
         self.resync = 60.0
         self.garbage = 0.05
+        self.probe_deadline = 3.0
         self.conduct = Conduct(vigil=Vigil(patrol=0))
 
     async def start(self) -> None:
@@ -55,7 +56,13 @@ class System:
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         options = Options(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Waits(hold_off=0.01, ceiling=0.1, garbage=self.garbage, resync=self.resync, probe_deadline=3)
+        waits = Waits(
+            hold_off=0.01,
+            ceiling=0.1,
+            garbage=self.garbage,
+            resync=self.resync,
+            probe_deadline=self.probe_deadline,
+        )
         async with KubeClient(access) as kube, ElbClient(self.elb.url, CREDENTIALS) as elb:
             self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()

@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -67,6 +67,8 @@ class FakeElb:
         self._keys: dict[str, str] = {}
         self.extensions: tuple[str, ...] = ()
         """Those of our ELB that this one has: none, like a vendor's."""
+        self.sends: Callable[[str], str] = lambda chain: chain
+        """What the front makes of a chain (PEM) that is put in."""
         self.unusable: set[str] = set()
         """Fingerprints that clients cannot use: the front shows something else for them."""
         self.refusals: list[tuple[str, str, int, str, str]] = []
@@ -137,7 +139,7 @@ class FakeElb:
         self._port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._port}"
         if self._front is None:
-            await self._start_front()
+            await self.open_front()
 
     async def stop(self) -> None:
         """The API alone: the front goes on, as Envoy does."""
@@ -152,7 +154,17 @@ class FakeElb:
 
     # the front: what clients see
 
-    async def _start_front(self) -> None:
+    def show(self, ref: str, pair: Pair) -> None:
+        """The front shows `pair` for certificate `ref`, whatever the API says."""
+        self._load(ref, pair.certificate, pair.key)
+
+    async def close_front(self) -> None:
+        assert self._front is not None
+        self._front.close()
+        await self._front.wait_closed()
+
+    async def open_front(self) -> None:
+        """At first, and where it was."""
         base = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         base.sni_callback = self._choose
 
@@ -161,7 +173,7 @@ class FakeElb:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-        self._front = await asyncio.start_server(bye, "127.0.0.1", 0, ssl=base)
+        self._front = await asyncio.start_server(bye, "127.0.0.1", self.front_port, ssl=base)
         self.front_port = self._front.sockets[0].getsockname()[1]
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
@@ -289,7 +301,7 @@ class FakeElb:
 
     def _load(self, ref: str, chain: str, key: str) -> None:
         file = Path(self._directory.name) / "pair.pem"
-        file.write_text(chain + key)
+        file.write_text(self.sends(chain) + key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         self._tls[ref] = context

@@ -261,3 +261,34 @@ async def test_nothing_is_told_again_by_a_resync(system: System, logs: list[dict
     await until(lambda: system.kube.events("Ingress", "CertificateServed"))
     told = await resyncs(10)
     assert await resyncs(10) == told
+
+
+async def test_a_restart_tells_nothing_again(system: System) -> None:
+    await running(system, shop(days=-1))
+    await until(lambda: system.kube.events("Ingress") and system.kube.events("Secret"))
+    await until(lambda: system.kube.events("Ingress", "CertificateServed"))
+    before = {e["metadata"]["name"]: e["count"] for e in system.kube.events()}
+    await system.stop()
+    await system.start()
+    await system.in_step()
+    # a word that comes later is told after all that stands
+    annotate(system, "one")
+    await until(lambda: unknown(system, "one") == 1)
+    assert {k: e["count"] for e in system.kube.events() if (k := e["metadata"]["name"]) in before} == before
+    # what ends and begins anew is told anew
+    annotate(system, "another")
+    await until(lambda: unknown(system, "another") == 1)
+    annotate(system, "one")
+    await until(lambda: unknown(system, "one") == 2)
+
+
+def annotate(system: System, key: str) -> None:
+    item = system.kube.objects["ingresses", "demo", "shop"]
+    notes = {f"kubernetes.io/elb.{key}": "x"}
+    system.kube.put("ingresses", "demo", "shop", {**item, "metadata": {"annotations": notes}})
+
+
+def unknown(system: System, key: str) -> int:
+    """How often it was told that this annotation is not known."""
+    found = system.kube.events("Ingress", "AnnotationUnknown")
+    return sum(e["count"] for e in found if f"elb.{key} is not known" in e["message"])

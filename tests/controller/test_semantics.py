@@ -146,6 +146,20 @@ async def test_hand_over_is_written_and_told(system: System) -> None:
     assert "by Ingress demo/shop no more" in event["message"]
 
 
+async def test_a_load_balancer_named_by_address_is_filled_in_by_id(system: System) -> None:
+    named = system.elb.balancer("named", "127.0.0.2")
+    await running(system, ip="127.0.0.2")
+    await until(lambda: system.annotation("kubernetes.io/elb.id") == named)
+    # the id has precedence from then on, and a new address without it moves the Ingress
+    system.ingress(ip="127.0.0.1", id=named)
+    await until(lambda: system.kube.events("Ingress", "AnnotationInvalid"))
+    (event,) = system.kube.events("Ingress", "AnnotationInvalid")
+    assert "elb.ip 127.0.0.1 is ignored: elb.id has precedence" in event["message"]
+    system.ingress(ip="127.0.0.1")
+    await until(lambda: system.annotation("kubernetes.io/elb.id") == system.balancer)
+    assert listener(system)["loadbalancers"] == [{"id": system.balancer}]
+
+
 async def test_certificates_and_options_are_written_apart(system: System) -> None:
     await running(system)
     chosen = authority().issue("shop.example.com")

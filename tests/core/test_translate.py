@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from certferry.core.adoption import proposals
 from certferry.core.claims import Options
 from certferry.core.decide import decide
 from certferry.core.drift import Modes
 from certferry.core.model import State
 from certferry.core.translate import Translation, translate
+from certferry.core.unmarked import NOTHING, Known
 from tests import golden
 from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
 
@@ -28,7 +30,7 @@ def _produce(given: Any) -> Any:
     modes = msgspec.convert(given.get("drift", {}), Modes)
     said = {"cluster_name": "test", "default_loadbalancer": BALANCER.id, **given.get("options", {})}
     options = msgspec.convert(said, Options)
-    known: Any = {}
+    known = NOTHING
     stages = []
     before = given
     for change in (given, *given.get("then", ())):
@@ -41,18 +43,21 @@ def _produce(given: Any) -> Any:
         made = translate(cluster, elb.state, options, now)
         elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
         decision = decide(made, elb.state, CLUSTER, modes, known)
+        before_plan = elb.state
         elb.ids = dict(decision.ids)
         elb.run(decision.steps)
         again = translate(cluster, elb.state, options, now)
         settled = decide(again, elb.state, CLUSTER, modes)
         assert settled.steps == (), "planning again must yield nothing"
-        known = settled.ids
+        known = Known(ids=settled.ids, state=elb.state)
         drifts = [f"{d.kind}, {d.mode}: {d.sentence}" for d in decision.drifts]
-        stages.append(_shown(made, [_step(s) for s in decision.steps], elb, drifts))
+        found = proposals(decision.drifts, cluster, before_plan, made, options, now)
+        adopted = {str(it.ingress): dict(it.annotations) for it in found}
+        stages.append(_shown(made, [_step(s) for s in decision.steps], elb, drifts, adopted))
     return stages
 
 
-def _shown(made: Translation, steps: list[Any], elb: Elb, drifts: list[str]) -> Any:
+def _shown(made: Translation, steps: list[Any], elb: Elb, drifts: list[str], adopted: Any) -> Any:
     problems = [f"{p.object.kind} {p.object.name}: {p.reason}: {p.sentence}" for p in made.problems]
     served = {
         f"{s.host or '(no name)'}:{s.port} {s.kind}".strip(): s.fingerprint
@@ -69,6 +74,8 @@ def _shown(made: Translation, steps: list[Any], elb: Elb, drifts: list[str]) -> 
     shown = {"problems": problems, "served": served, "steps": steps, "listeners": listeners}
     if drifts:
         shown["drift"] = drifts
+    if adopted:
+        shown["adopted"] = adopted
     if order := _order(elb.state):
         shown["order"] = order
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -117,8 +118,8 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
 def observed(given: Mapping[str, Any]) -> State:
     """An ELB from YAML: `certificates` by id, `listeners` by id.
 
-    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's, `emergency` an
-    admin's content, until the end in `break_glass`.
+    Of a certificate `secret_id` makes it ours, `foreign_secret` another cluster's, `clusterless_secret`
+    one whose description names no cluster, `emergency` an admin's content, until the end in `break_glass`.
     """
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
@@ -128,6 +129,8 @@ def observed(given: Mapping[str, Any]) -> State:
         )
         if "foreign_secret" in facts:
             description = names.describe("another-cluster", secret_id=facts.pop("foreign_secret"))
+        if "clusterless_secret" in facts:
+            description = json.dumps({"secret_id": facts.pop("clusterless_secret")})
         certificates[ref] = Certificate(
             id=ref,
             name=facts.pop("name", ref),

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from certferry.core.model import IpGroupBinding
-from certferry.core.pem import parse_chain, parse_der_leaf
+from certferry.core.pem import parse_chain, parse_shown
 from tests.certs import authority
 from tests.elb.plane import (
     Plane,
@@ -221,7 +221,7 @@ async def _shown(port: int, name: str, context: ssl.SSLContext) -> str:
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
-    return parse_der_leaf(der).fingerprint
+    return parse_shown([der]).fingerprint
 
 
 async def _no_cluster(plane: Plane) -> bool:

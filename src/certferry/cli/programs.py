@@ -131,6 +131,7 @@ def controller(
     from certferry.alerts import Webhook
     from certferry.alerts import run as deliver
     from certferry.cli.alerts import rules
+    from certferry.cli.own import own_certificates
     from certferry.controller.serve import serve
     from certferry.elb.credentials import CredentialsError
     from certferry.fleet import one
@@ -154,6 +155,7 @@ def controller(
     at = f"{settings.listen_host}:{settings.listen_port}"
     access = one(settings, config)
     telling = read(AlertSettings, "alerts", {}, os.environ, config)
+    own = own_certificates(os.environ, config)
     if telling.webhook:
         Webhook(telling)  # what is wrong with its settings is told before anything starts
 
@@ -162,6 +164,7 @@ def controller(
             settings,
             access,
             rules(telling),
+            own,
             lambda it: deliver(it.watch.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()),
         )
 

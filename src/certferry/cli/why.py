@@ -12,7 +12,7 @@ from certferry.cli.cert.fleet import Cluster, chosen, run, see
 from certferry.cli.cert.listing import limits
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, document
-from certferry.core.pem import parse_der_leaf
+from certferry.core.pem import Defect, parse_shown
 from certferry.core.seats import present
 from certferry.core.why import Door, Sight, Story, doors, story
 from certferry.elb import extensions
@@ -78,12 +78,12 @@ async def _look(door: Door) -> Sight:
 
     address = door.loadbalancer.vip_address or ""
     try:
-        leaf = await handshake(Target(address=address, port=door.bound, host=door.host))
+        shown = await handshake(Target(address=address, port=door.bound, host=door.host))
+        return Sight(chain=parse_shown(shown))
     except NotReached as error:
         return Sight(trouble=f"nobody answers ({error.strerror})", reached=False)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, Defect) as error:
         return Sight(trouble=f"the TLS handshake failed ({error})")
-    return Sight(chain=parse_der_leaf(leaf))
 
 
 async def _data_plane(picture: Picture, door: Door) -> tuple[str, ...]:

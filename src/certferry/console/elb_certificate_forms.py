@@ -23,6 +23,7 @@ from certferry.console.stops import Refusal, Stop
 from certferry.console.visit import FormFields, Visit, json, path, refuse
 from certferry.core import usage
 from certferry.core.model import Certificate, domain_names
+from certferry.core.neighbours import taken
 from certferry.core.pem import Chain, Defect, parse_chain
 from certferry.elb.client import CERTIFICATES, ElbError
 
@@ -185,7 +186,12 @@ def place_of(desk: Desk, certificate: Certificate) -> Place:
     """What new content has to do."""
     uses = desk.derived.by_certificate.get(certificate.id, ())
     hosts = tuple(sorted({h for use in uses for h in use.hosts}))
-    return Place(present=certificate.chain, serving=certificate.chain if uses else None, hosts=hosts)
+    return Place(
+        present=certificate.chain,
+        serving=certificate.chain if uses else None,
+        hosts=hosts,
+        taken=taken(certificate, desk.elb.state),
+    )
 
 
 def follow(visit: Visit, desk: Desk, certificate: Certificate, chain: Chain) -> str:

@@ -20,6 +20,7 @@ from certferry.console.stops import Refusal, missing
 from certferry.console.things import SecretThing
 from certferry.console.visit import FormFields, Visit, path, refuse
 from certferry.core import usage
+from certferry.core.neighbours import taken
 from certferry.core.objects import TLS_TYPES, Name
 from certferry.kube.client import SECRET, KubeError
 
@@ -93,10 +94,12 @@ def place_of(desk: Desk, thing: SecretThing) -> Place:
     derived = desk.derived
     follow = derived.translation.follows.get(thing.uid)
     uses = derived.by_secret.get(thing.name, ())
+    certificate = next((c for u in uses if (c := desk.elb.state.certificates.get(u.certificate))), None)
     return Place(
         present=thing.secret.chain,
         serving=next((use.chain for use in uses if use.chain), None),
         hosts=follow.depend if follow else (),
+        taken=taken(certificate, desk.elb.state) if certificate else {},
     )
 
 

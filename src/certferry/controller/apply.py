@@ -85,24 +85,27 @@ async def apply(
     """
     known = dict(ids)
     done, failures, lost, overtaken = list[Step](), list[Failure](), list[Step](), list[Step]()
-    for step in steps:
-        try:
-            await _carry_out(step, known, material, hands)
-            done.append(step)
-        except Lost:
-            lost.append(step)
-        except Overtaken:
-            overtaken.append(step)
-        except ElbError as error:
-            if error.retryable:
-                raise
-            known.pop(step.key, None)
-            failures.append(Failure(step=step, sentence=error.message, code=error.code))
-        except KubeError as error:
-            if error.retryable:
-                raise
-            sentence = f"its Secret cannot be read: {error.message}"
-            failures.append(Failure(step=step, sentence=sentence))
+    try:
+        for step in steps:
+            try:
+                await _carry_out(step, known, material, hands)
+                done.append(step)
+            except Lost:
+                lost.append(step)
+            except Overtaken:
+                overtaken.append(step)
+            except ElbError as error:
+                if error.retryable:
+                    raise
+                known.pop(step.key, None)
+                failures.append(Failure(step=step, sentence=error.message, code=error.code))
+            except KubeError as error:
+                if error.retryable:
+                    raise
+                sentence = f"its Secret cannot be read: {error.message}"
+                failures.append(Failure(step=step, sentence=sentence))
+    finally:
+        hands.world.carried_out(done)
     for end, many in (("done", done), ("failed", [f.step for f in failures]), ("lost", lost)):
         for step in many:
             hands.metrics.steps.labels(step.kind, end).inc()

@@ -1,7 +1,8 @@
 """When three looks say that a new certificate does not work for clients.
 
 A look counts that reached the listener and saw a failed handshake, or a certificate that is neither
-the old nor the new one. Nobody there, or still the old one, says nothing against the new one.
+the old nor the new one. Nobody there, or still the old one, says nothing against the new one; nor does
+the new one with another chain, which is told and not taken back.
 ``proof`` asks it for each rotation.
 """
 

@@ -20,6 +20,7 @@ from certferry.elb.extensions import Record
 
 LOOK_BACK: Final = timedelta(days=7)
 """How far the audit log is read for who did it."""
+OWN_ROLE: Final = "controller"
 MOST: Final = 1000
 """Changes that are remembered from the event stream."""
 
@@ -41,19 +42,26 @@ class Drifting:
         self._told: frozenset[Drift] = frozenset()
 
     def heard(self, record: Record) -> None:
-        """Somebody else changed something."""
+        """Somebody changed something. An access key does not say which user we are, but our role does."""
+        if record.role == OWN_ROLE or record.user == self._elb.user:
+            return
         self._authors.pop(record.resource_id, None)
         self._authors[record.resource_id] = record
         while len(self._authors) > MOST:
             del self._authors[next(iter(self._authors))]
 
-    async def news(self, drifts: Iterable[Drift], translation: Translation) -> News:
-        """What is to be told of `drifts`."""
+    async def news(
+        self, drifts: Iterable[Drift], translation: Translation, adopted: Mapping[Drift, str]
+    ) -> News:
+        """What is to be told of `drifts`; `adopted`: what an Ingress says now instead."""
         found = tuple(drifts)
         await self._learn([d for d in found if d not in self._sentences])
-        self._sentences = {d: self._sentences.get(d) or _sentence(d, self._authors.get(d.id)) for d in found}
+        self._sentences = {
+            d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
+            for d in found
+        }
         standing = [n for d in found if d.mode == "report" for n in self._notices(d, translation)]
-        fresh = [d for d in found if d.mode != "report" and d not in self._told]
+        fresh = [d for d in found if d.mode != "report" and (d not in self._told or d in adopted)]
         self._told = frozenset(found)
         return News(standing, [n for d in fresh for n in self._notices(d, translation)])
 
@@ -65,16 +73,21 @@ class Drifting:
             for ref in concerned(drift, translation)
         ]
 
+    def _author(self, drift: Drift) -> Record | None:
+        """The newest change of it or of its parts."""
+        found = [r for ref in (drift.id, *drift.parts) if (r := self._authors.get(ref))]
+        return max(found, key=lambda r: r.sequence, default=None)
+
     async def _learn(self, drifts: list[Drift]) -> None:
         """Ask the audit log about what the event stream did not tell of (we were away)."""
-        unknown = {d.id for d in drifts} - self._authors.keys()
+        unknown = {ref for d in drifts if not self._author(d) for ref in (d.id, *d.parts)}
         if not unknown:
             return
         try:
             if "audit" not in await extensions.available(self._elb):
                 return
             async for record in extensions.audit(self._elb, since=datetime.now(UTC) - LOOK_BACK):
-                if record.resource_id in unknown and record.user != self._elb.user:
+                if record.resource_id in unknown:
                     self.heard(record)
         except ElbError:
             return  # told without a name
@@ -100,8 +113,9 @@ def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
     return (master,) if master else ()
 
 
-def _sentence(drift: Drift, record: Record | None) -> str:
+def _sentence(drift: Drift, record: Record | None, adopted: str | None) -> str:
+    said = f"{drift.seen} It is taken as it is: {adopted}" if adopted else drift.sentence
     if record is None:
-        return drift.sentence
+        return said
     why = f", “{record.reason}”" if record.reason else ""
-    return f"{drift.sentence} It was {record.user} at {record.at:%Y-%m-%d %H:%M:%S} UTC (request {record.request_id}{why})."
+    return f"{said} It was {record.user} at {record.at:%Y-%m-%d %H:%M:%S} UTC (request {record.request_id}{why})."

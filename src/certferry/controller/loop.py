@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from certferry.controller.adopting import adopt
 from certferry.controller.apply import Failure, Hands, Outcome
 from certferry.controller.conduct import Conduct
 from certferry.controller.connection import Connection
@@ -45,10 +46,12 @@ from certferry.controller.proof import Proof, Rotation, seats
 from certferry.controller.report import Notice, Reporter
 from certferry.controller.watchman import Watchman
 from certferry.controller.world import World
+from certferry.core.adoption import proposals
 from certferry.core.checks import Finding
 from certferry.core.claims import Options
 from certferry.core.claims import ours as claimed
 from certferry.core.decide import Decision, decide
+from certferry.core.drift import Drift
 from certferry.core.garbage import sweep
 from certferry.core.model import Certificate, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
@@ -56,6 +59,7 @@ from certferry.core.pem import Chain
 from certferry.core.plan import Step
 from certferry.core.problems import Problem
 from certferry.core.translate import Translation, translate
+from certferry.core.unmarked import NOTHING, Known
 from certferry.elb import extensions
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
@@ -107,8 +111,6 @@ class Controller:
         self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
         self._endpoints = EndpointPath(self._hands, options.backends, self._pace.poke)
         self._drifting = Drifting(elb)
-        self._known: Mapping[str, str] = {}
-        """Key → id, when all was last in step."""
         self._marks: Mapping[str, datetime] = {}
         """Since when what could be deleted has been unused."""
         self._due: datetime | None = None
@@ -174,7 +176,7 @@ class Controller:
             self.metrics.leading.set(elected)
             self._stale = True
             self._fast.translation = self._endpoints.translation = None
-            self._known = {}
+            self._world.known = NOTHING
             self._pace.poke()
 
     def _heard(self, record: Record | None) -> None:
@@ -198,7 +200,7 @@ class Controller:
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
         """One PUT did it; the whole is looked at when it is quiet."""
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
-        self._proof.renewed(key, chain.fingerprint, changed, accepted)
+        self._proof.renewed(key, chain, changed, accepted)
         self._pace.poke_later()
 
     def remarked(self, secret: ObjectRef, finding: Finding) -> None:
@@ -306,16 +308,18 @@ class Controller:
             for _ in range(ROUNDS):
                 view, state, translation = await self._gather()
                 decision = await asyncio.to_thread(
-                    decide, translation, state, view.cluster_id, self._conduct.drift, self._known
+                    decide, translation, state, view.cluster_id, self._conduct.drift, self._world.known
                 )
                 steps = self._swept(decision)
                 if not self._locks:
                     steps = guarded(steps, state, view.cluster_id)
                 self._count_steps(steps)
                 self._edge = next_edge(translation, view, state, datetime.now(UTC))
-                self._drifts = await self._told_of_drift(decision, translation)
+                adopted = await self._adopted(decision, view, state, translation)
+                self._drifts = await self._told_of_drift(decision, translation, adopted)
+                if self._conduct.act or not decision.drifts:
+                    self._world.known = Known(ids=decision.ids, state=state)
                 if not steps or self._conduct.act is None:
-                    self._known = decision.ids
                     self._endpoints.translation = translation if not steps else None
                     self._settled(view, translation, state, worked, min(started, self._changed))
                     return True
@@ -335,12 +339,25 @@ class Controller:
         self._marks, self._due = swept.marks, swept.due
         return swept.steps
 
-    async def _told_of_drift(self, decision: Decision, translation: Translation) -> list[Notice]:
+    async def _adopted(
+        self, decision: Decision, view: ClusterView, state: State, translation: Translation
+    ) -> Mapping[Drift, str]:
+        """What of the drift Ingresses say from now on."""
+        wanted = [d for d in decision.drifts if d.mode == "adopt"]
+        if not wanted or self._conduct.act is None:
+            return {}
+        now = datetime.now(UTC)
+        found = await asyncio.to_thread(proposals, wanted, view, state, translation, self._options, now)
+        return await adopt(self._hands.kube, found, view)
+
+    async def _told_of_drift(
+        self, decision: Decision, translation: Translation, adopted: Mapping[Drift, str]
+    ) -> list[Notice]:
         """What stands of it; the rest is told now."""
         self.metrics.drift.clear()
         for found in decision.drifts:
             self.metrics.drift.labels(found.kind, found.mode).inc()
-        news = await self._drifting.news(decision.drifts, translation)
+        news = await self._drifting.news(decision.drifts, translation, adopted)
         self.watch.drifted(n.sentence for n in (*news.once, *news.standing))
         if news.once:
             _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
@@ -422,7 +439,10 @@ class Controller:
                 *more,
                 *self.watch.notices(),
             ],
-            {name: entry(status, translation, state) for name, status in translation.status.items()},
+            {
+                name: entry(status, translation, state, view.ingresses[name])
+                for name, status in translation.status.items()
+            },
             left(others, self._reporter.ingresses, state),
         )
         self._count(translation, state)

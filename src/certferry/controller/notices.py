@@ -16,9 +16,10 @@ from certferry.controller.apply import Failure
 from certferry.controller.proof import Rotation
 from certferry.controller.report import Entry, Notice
 from certferry.core import names
+from certferry.core.annotations import PREFIX
 from certferry.core.checks import Finding
 from certferry.core.model import Certificate, State, bind_port
-from certferry.core.objects import Name, ObjectRef, Reported
+from certferry.core.objects import BALANCER_ID, Ingress, Name, ObjectRef, Reported
 from certferry.core.translate import IngressStatus, Translation
 
 QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
@@ -105,7 +106,7 @@ def annotation(rotation: Rotation) -> str:
     ).decode()
 
 
-def entry(status: IngressStatus, translation: Translation, state: State) -> Entry:
+def entry(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> Entry:
     """What is to stand on an Ingress: where it is really reached, and who governs its listener."""
     asked = translation.desired.loadbalancers.get(status.loadbalancer)
     names = {b.name: b for b in state.loadbalancers.values()}
@@ -113,7 +114,13 @@ def entry(status: IngressStatus, translation: Translation, state: State) -> Entr
     if balancer is None or not balancer.vip_address:
         return Entry(master=str(status.master))
     ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)
-    return Entry(status=((balancer.vip_address, ports),), master=str(status.master))
+    notes = ingress.meta.annotations
+    by_address = notes.get(f"{PREFIX}ip") == balancer.vip_address and BALANCER_ID not in notes
+    return Entry(
+        status=((balancer.vip_address, ports),),
+        master=str(status.master),
+        loadbalancer=balancer.id if by_address else None,
+    )
 
 
 def left(others: Mapping[Name, Reported], known: Mapping[Name, Entry], observed: State) -> dict[Name, Entry]:

@@ -8,19 +8,32 @@ what was seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 
-from certferry.controller.probe import NotReached, Served, Sight, Target, Unreachable, Wrong, handshake
+from certferry.controller.probe import (
+    Astray,
+    Broken,
+    Served,
+    Sight,
+    Target,
+    Unreachable,
+    Wrong,
+    handshake,
+)
 from certferry.controller.proof import Proof, Seat
 from certferry.core.alarms import Unserved
-from certferry.core.pem import parse_der_leaf
+from certferry.core.pem import Defect, parse_shown
 from certferry.core.watched import Watched, own
 
 GAP: Final = 0.02
 """Seconds between two handshakes: a thousand hosts take twenty seconds, and nobody notices."""
+
+SELDOM: Final = 10
+"""Rounds from one look at our own certificates to the next: nobody changes them behind our back, and a door
+for guests alone logs each look."""
 
 Seen = Callable[[Mapping[Target, Unserved], tuple[Watched, ...]], None]
 
@@ -28,13 +41,16 @@ _log = structlog.get_logger()
 
 
 class Patrol:
-    """Rounds, one after the other."""
+    """Rounds, one after the other. `mine`: (what it is, host:port) of each certificate of our own."""
 
     def __init__(self, proof: Proof, seen: Seen, every: float, mine: tuple[tuple[str, str], ...]) -> None:
         self._proof = proof
         self._seen = seen
         self._every = every
         self._mine = mine
+        self._rounds = 0
+        self._own: dict[str, Watched] = {}
+        """As it was last seen, by place: one that does not answer now expires all the same."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -43,26 +59,49 @@ class Patrol:
             await asyncio.sleep(self._every)
 
     async def round(self) -> None:
-        """Look at each place once."""
-        bad: dict[Target, Unserved] = {}
-        for target, seat in sorted(self._proof.expected.items()):
-            sight = await self._proof.look(seat)
-            now = self._proof.expected.get(target)
-            if now is not None and now.fingerprint == seat.fingerprint and not isinstance(sight, Served):
-                bad[target] = unserved(seat, sight)
+        """Look at each place once, and again at what was not as it should be."""
+        bad = await self._unserved(self._proof.expected)
+        if bad:
+            # a change may be on its way
+            await asyncio.sleep(self._proof.deadline)
+            bad = await self._unserved(bad)
+        mine = self._mine if self._rounds % SELDOM == 0 else ()
+        self._rounds += 1
+        for what, where in mine:
+            if found := await _own(what, where):
+                self._own[where] = found
+        self._seen(bad, tuple(self._own.values()))
+
+    async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, Unserved]:
+        found: dict[Target, Unserved] = {}
+        closed: dict[tuple[str, int], Unreachable] = {}
+        for target in sorted(places):
+            if (seat := self._proof.expected.get(target)) is None:
+                continue
+            # nobody there for one host is nobody for the others: a thousand of them are not waited for
+            sight = closed.get((target.address, target.port)) or await self._proof.look(seat)
+            if isinstance(sight, Unreachable):
+                closed[target.address, target.port] = sight
+            if not isinstance(sight, Served) and self._proof.expects(target, seat.chain):
+                found[target] = unserved(seat, sight)
             await asyncio.sleep(GAP)
-        self._seen(bad, tuple([w for what, where in self._mine if (w := await _own(what, where))]))
+        return found
 
 
 def unserved(seat: Seat, sight: Sight) -> Unserved:
     """A place that does not show what it should, in words."""
     target = seat.target
-    if isinstance(sight, Unreachable):
-        why = f"nobody answers there ({sight.why})"
-    elif isinstance(sight, Wrong):
-        why = f"another certificate is shown ({sight.fingerprint[:16]})"
-    else:
-        why = getattr(sight, "why", "no reason given")
+    match sight:
+        case Unreachable():
+            why = f"nobody answers there ({sight.why})"
+        case Wrong():
+            why = f"another certificate is shown ({sight.fingerprint[:16]})"
+        case Astray():
+            why = f"the right certificate is shown, but {sight.why}"
+        case Broken():
+            why = sight.why
+        case Served():
+            why = "it is shown again"
     return Unserved(
         certificate=seat.certificate,
         where=f"{target.address}:{target.port}",
@@ -75,8 +114,10 @@ def unserved(seat: Seat, sight: Sight) -> Unserved:
 async def _own(what: str, where: str) -> Watched | None:
     host, _, port = where.rpartition(":")
     try:
-        leaf = await handshake(Target(address=host.strip("[]"), port=int(port), host=host.strip("[]")))
-    except (NotReached, OSError, TimeoutError) as error:
+        shown = parse_shown(
+            await handshake(Target(address=host.strip("[]"), port=int(port), host=host.strip("[]")))
+        )
+    except (OSError, TimeoutError, Defect) as error:
         _log.debug("own certificate not seen", what=what, where=where, why=str(error))
         return None
-    return own(where, what, parse_der_leaf(leaf))
+    return own(where, what, shown)

@@ -1,8 +1,9 @@
 """What a client really sees: a TLS handshake with an address, a port and a name.
 
-Called after a write that changes what is served, and by the patrol. It knows nothing of certificates
-but the bytes that come; it verifies nothing, for the question is what is served and not whether it is
-good. What could not be reached is told apart from what was reached and is wrong.
+Called after a write that changes what is served, and by the patrol. It verifies nothing, for the
+question is what is served and not whether it is good: the bytes that come are compared with those that
+are to come, the leaf and what is sent with it. What could not be reached is told apart from what was
+reached and is wrong.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import functools
 import hashlib
 import ssl
 import time
+from _ssl import ENCODING_DER
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
+
+from certferry.core.pem import Chain, Defect, parse_shown
+from certferry.core.shown import astray
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5
@@ -50,6 +55,13 @@ class Wrong(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
 
 
+class Astray(msgspec.Struct, frozen=True, kw_only=True):
+    """The listener answers with the right certificate, and sends another chain with it."""
+
+    why: str
+    """Goes on after “the right certificate is shown, but …”."""
+
+
 class Broken(msgspec.Struct, frozen=True, kw_only=True):
     """The listener was reached, and no handshake came about."""
 
@@ -62,7 +74,7 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-Sight = Served | Wrong | Broken | Unreachable
+Sight = Served | Wrong | Astray | Broken | Unreachable
 
 
 class NotReached(OSError):
@@ -71,12 +83,12 @@ class NotReached(OSError):
 
 async def until_served(
     target: Target,
-    fingerprint: str,
+    chain: Chain,
     deadline: float,
     wanted: Callable[[], bool] = lambda: True,
     seen: Callable[[Sight], None] = lambda sight: None,
 ) -> Sight:
-    """Look again and again until `target` shows `fingerprint`.
+    """Look again and again until `target` shows `chain`.
 
     At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
     every look.
@@ -85,15 +97,15 @@ async def until_served(
     while True:
         # The first look waits too: the ELB says yes a little before clients can see it.
         await asyncio.sleep(pause)
-        sight = await look(target, fingerprint, min(ONE_HANDSHAKE, deadline))
+        sight = await look(target, chain, min(ONE_HANDSHAKE, deadline))
         seen(sight)
         if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
             return sight
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
-async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> bytes:
-    """The leaf certificate (DER) that `target` shows.
+async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> tuple[bytes, ...]:
+    """The certificates (DER) that `target` shows, leaf first, in the order in which they are sent.
 
     Raises ``NotReached`` where nobody listens, and OSError (ssl.SSLError among them) or TimeoutError where
     the handshake fails.
@@ -108,20 +120,19 @@ async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> bytes:
     try:
         async with asyncio.timeout(seconds):
             await writer.start_tls(_context(target.kind), server_hostname=_name(target.host))
-        connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        leaf = connection.getpeercert(binary_form=True)
+        shown = _sent(writer.get_extra_info("ssl_object"))
     finally:
         # no close_notify: nobody waits for it, and the listener sees a client that is done
         writer.transport.abort()
-    if leaf is None:
+    if not shown:
         raise ssl.SSLError("the listener showed no certificate")
-    return leaf
+    return shown
 
 
-async def look(target: Target, fingerprint: str, seconds: float = ONE_HANDSHAKE) -> Sight:
+async def look(target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> Sight:
     """One handshake, judged."""
     try:
-        leaf = await handshake(target, seconds)
+        shown = await handshake(target, seconds)
     except NotReached as error:
         return Unreachable(why=error.strerror or "no reason given")
     except TimeoutError:
@@ -130,8 +141,30 @@ async def look(target: Target, fingerprint: str, seconds: float = ONE_HANDSHAKE)
         return Broken(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
     except OSError as error:
         return Broken(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
-    seen = hashlib.sha256(leaf).hexdigest()
-    return Served(at=time.time()) if seen == fingerprint else Wrong(fingerprint=seen)
+    return judged(shown, chain)
+
+
+def judged(shown: tuple[bytes, ...], chain: Chain) -> Sight:
+    """What was `shown`, where it is to be `chain`."""
+    at = time.time()
+    if hashlib.sha256(b"".join(shown)).hexdigest() == chain.digest:
+        return Served(at=at)
+    leaf = hashlib.sha256(shown[0]).hexdigest()
+    if leaf != chain.fingerprint:
+        return Wrong(fingerprint=leaf)
+    try:
+        why = astray(parse_shown(shown), chain)
+    except Defect as defect:
+        why = defect.sentence
+    return Astray(why=why) if why else Served(at=at)
+
+
+def _sent(connection: ssl.SSLObject) -> tuple[bytes, ...]:
+    if public := getattr(connection, "get_unverified_chain", None):  # from Python 3.13 on
+        return tuple(public())
+    # before, the same call is there without a public name
+    chain = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return tuple(one.public_bytes(ENCODING_DER) for one in chain or ())
 
 
 @functools.cache

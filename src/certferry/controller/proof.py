@@ -16,9 +16,10 @@ from typing import Final
 import msgspec
 
 from certferry.controller.doubt import Doubt
-from certferry.controller.probe import Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, look, until_served
 from certferry.core.model import State, bind_port
 from certferry.core.objects import ObjectRef
+from certferry.core.pem import Chain
 from certferry.core.translate import Translation
 from certferry.metrics import Metrics
 
@@ -33,13 +34,14 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     ingress: ObjectRef
     certificate: str
     """Id or key."""
-    fingerprint: str
+    chain: Chain
+    """What is to be shown there."""
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate's way: changed at the source, accepted by the ELB, served (None: it is not)."""
 
-    fingerprint: str
+    chain: Chain
     seats: tuple[Seat, ...]
     changed: float
     accepted: float
@@ -47,9 +49,14 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None
     """Where it is not served, and why."""
     before: Mapping[Target, str] = MappingProxyType({})
-    """What each place was really seen to show before, where that is what it should have shown."""
+    """The leaf that each place was really seen to show before, where that is what it should have shown."""
     late: tuple[tuple[Seat, Sight], ...] = ()
     """Where it was not seen, and what was seen."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its leaf."""
+        return self.chain.fingerprint
 
 
 Finished = Callable[[Rotation], None]
@@ -82,7 +89,7 @@ def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
                     target=target,
                     ingress=status.ref,
                     certificate=served.certificate,
-                    fingerprint=served.fingerprint,
+                    chain=served.chain,
                 ),
             )
     return found
@@ -97,7 +104,8 @@ class Proof:
         self._metrics = metrics
         self._finished = finished
         self._refused = refused
-        self._deadline = deadline
+        self.deadline = deadline
+        """Seconds that a change may take until clients see it."""
         self._patience = patience
         self._expected: Mapping[Target, Seat] = {}
         self._by_certificate: dict[str, list[Seat]] = {}
@@ -108,37 +116,41 @@ class Proof:
     def expect(self, expected: Mapping[Target, Seat], changed: float, accepted: float) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
         before = self._settle(expected)
-        news = [s for t, s in expected.items() if _fingerprint(before.get(t)) != s.fingerprint]
-        by_fingerprint: dict[str, list[Seat]] = {}
+        news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
+        by_content: dict[str, list[Seat]] = {}
         for seat in news:
-            by_fingerprint.setdefault(seat.fingerprint, []).append(seat)
-        for fingerprint, group in by_fingerprint.items():
-            self._start(fingerprint, group, before, changed, accepted)
+            by_content.setdefault(seat.chain.digest, []).append(seat)
+        for group in by_content.values():
+            self._start(group[0].chain, group, before, changed, accepted)
 
     def believe(self, expected: Mapping[Target, Seat]) -> None:
         """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
         self._settle(expected)
 
-    def renewed(self, certificate: str, fingerprint: str, changed: float, accepted: float) -> None:
+    def renewed(self, certificate: str, chain: Chain, changed: float, accepted: float) -> None:
         """After the fast path: `certificate` (its key) has new content wherever it is seen."""
         group = [
-            msgspec.structs.replace(seat, fingerprint=fingerprint)
-            for seat in self._by_certificate.get(certificate, ())
+            msgspec.structs.replace(seat, chain=chain) for seat in self._by_certificate.get(certificate, ())
         ]
         if group:
             before = {seat.target: self._expected[seat.target] for seat in group}
             self._by_certificate[certificate] = group
             self._expected = {**self._expected, **{seat.target: seat for seat in group}}
-            self._start(fingerprint, group, before, changed, accepted)
+            self._start(chain, group, before, changed, accepted)
 
     @property
     def expected(self) -> Mapping[Target, Seat]:
         """What each address, port and host is to show now."""
         return self._expected
 
+    def expects(self, target: Target, chain: Chain) -> bool:
+        """Whether `chain` is what is to be shown there now."""
+        seat = self._expected.get(target)
+        return seat is not None and seat.chain.digest == chain.digest
+
     async def look(self, seat: Seat) -> Sight:
-        """What is really seen there, given the time that a change may take."""
-        return await self._look(seat.target, seat.fingerprint, lambda sight: None)
+        """What is seen there at this moment; a later rotation may come back to what works."""
+        return self._remembered(seat.target, seat.chain, await look(seat.target, seat.chain))
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -156,7 +168,7 @@ class Proof:
 
     def _start(
         self,
-        fingerprint: str,
+        chain: Chain,
         group: list[Seat],
         before: Mapping[Target, Seat],
         changed: float,
@@ -164,14 +176,14 @@ class Proof:
     ) -> None:
         self._metrics.rotation.labels("accepted").observe(max(0.0, accepted - changed))
         rotation = Rotation(
-            fingerprint=fingerprint,
+            chain=chain,
             seats=tuple(group),
             changed=changed,
             accepted=accepted,
             before={
                 s.target: seen
                 for s in group
-                if (seen := self._seen.get(s.target)) and seen == _fingerprint(before.get(s.target))
+                if (seen := self._seen.get(s.target)) and seen == _leaf(before.get(s.target))
             },
         )
         task = asyncio.get_running_loop().create_task(self._prove(rotation))
@@ -182,16 +194,16 @@ class Proof:
         doubt = Doubt(rotation.before, self._patience)
 
         async def one(seat: Seat) -> Sight:
-            return await self._look(seat.target, rotation.fingerprint, lambda s: tell(seat.target, s))
+            return await self._look(seat.target, rotation.chain, lambda s: tell(seat.target, s))
 
         def tell(target: Target, sight: Sight) -> None:
-            if doubt.refuses(target, sight) and self._expects(target, rotation.fingerprint):
+            if doubt.refuses(target, sight) and self.expects(target, rotation.chain):
                 self._refused(rotation, f"{target} {_seen(sight)}")
 
         ordered = _spread(rotation.seats)
         sights = await asyncio.gather(*map(one, ordered))
         late = [(t, s) for t, s in zip(ordered, sights, strict=True) if not isinstance(s, Served)]
-        if any(not self._expects(seat.target, rotation.fingerprint) for seat, _ in late):
+        if any(not self.expects(seat.target, rotation.chain) for seat, _ in late):
             return  # a newer one took its place meanwhile; that rotation tells the rest
         if late:
             self._metrics.rotations.labels(
@@ -204,16 +216,16 @@ class Proof:
         self._metrics.rotations.labels("served").inc()
         self._finished(msgspec.structs.replace(rotation, served=served))
 
-    def _expects(self, target: Target, fingerprint: str) -> bool:
-        return _fingerprint(self._expected.get(target)) == fingerprint
-
-    async def _look(self, target: Target, fingerprint: str, seen: Callable[[Sight], None]) -> Sight:
+    async def _look(self, target: Target, chain: Chain, seen: Callable[[Sight], None]) -> Sight:
         async with self._handshakes:
             sight = await until_served(
-                target, fingerprint, self._deadline, lambda: self._expects(target, fingerprint), seen
+                target, chain, self.deadline, lambda: self.expects(target, chain), seen
             )
+        return self._remembered(target, chain, sight)
+
+    def _remembered(self, target: Target, chain: Chain, sight: Sight) -> Sight:
         if isinstance(sight, Served):
-            self._seen[target] = fingerprint
+            self._seen[target] = chain.fingerprint
         return sight
 
 
@@ -224,8 +236,12 @@ def _spread(group: Iterable[Seat]) -> list[Seat]:
     return [*first.values(), *(s for s in ordered if s not in first.values())]
 
 
-def _fingerprint(seat: Seat | None) -> str | None:
-    return seat.fingerprint if seat else None
+def _content(seat: Seat | None) -> str | None:
+    return seat.chain.digest if seat else None
+
+
+def _leaf(seat: Seat | None) -> str | None:
+    return seat.chain.fingerprint if seat else None
 
 
 def _trouble(late: Sequence[tuple[Seat, Sight]]) -> str:
@@ -240,5 +256,7 @@ def _seen(sight: Sight) -> str:
             return f"cannot be reached: {sight.why}"
         case Broken():
             return f"was reached, but {sight.why}"
+        case Astray():
+            return f"shows the right certificate, but {sight.why}"
         case _:
             return "still shows another certificate"

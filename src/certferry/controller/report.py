@@ -21,7 +21,14 @@ import msgspec
 import structlog
 
 from certferry.core.masking import masked
-from certferry.core.objects import MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ObjectRef, Reported
+from certferry.core.objects import (
+    BALANCER_ID,
+    MASTER_ANNOTATION,
+    ROTATION_ANNOTATION,
+    Name,
+    ObjectRef,
+    Reported,
+)
 from certferry.core.problems import HOURLY
 from certferry.kube.cache import Cache
 from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
@@ -70,6 +77,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     status: tuple[tuple[str, Ports], ...] | None = None
     master: str | None = None
     rotation: str | None = None
+    loadbalancer: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +101,9 @@ class Reporter:
         self._latest: Latest[Report] = Latest(Report())
         self._told: dict[Notice, float] = {}
         self._told_news = 0
+        self._stood = False
+        self._begun = False
+        """Whether a first report of what stands was written: until then, what stands may have been told before."""
         self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
         self._taken: dict[Name, tuple[float, Entry]] = {}
@@ -107,6 +118,7 @@ class Reporter:
         self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry], left: Mapping[Name, Entry]
     ) -> None:
         """What is so now: after each reconcile. A rotation that was told before stays."""
+        self._stood = True
         before = self._latest.value
         kept = {
             name: entry
@@ -173,6 +185,7 @@ class Reporter:
 
     async def _write(self, report: Report) -> None:
         """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
+        stood = self._stood
         urgent = [name for name in reversed(self._urgent) if name in report.ingresses]
         self._urgent.clear()
         for name in dict.fromkeys((*urgent, *report.ingresses)):
@@ -188,10 +201,11 @@ class Reporter:
         if untold:
             self._told_news = untold[-1][0]
         for notice in sorted(report.standing - self._still_told()):
-            await self._tell(notice)
-            self._told[notice] = self._clock()
+            ago = await self._tell(notice, inherited=not self._begun)
+            self._told[notice] = self._clock() - ago
             if self._urgent:
                 return
+        self._begun = self._begun or stood
         self._told = {notice: at for notice, at in self._told.items() if notice in report.standing}
 
     def _still_told(self) -> frozenset[Notice]:
@@ -244,28 +258,42 @@ class Reporter:
                 raise
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
 
-    async def _tell(self, notice: Notice, times: int = 1) -> None:
+    async def _tell(self, notice: Notice, times: int = 1, *, inherited: bool = False) -> float:
+        """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
         body = _event(notice, datetime.now(UTC), times)
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
         try:
             await self._kube.create(EVENT, body, namespace)
         except KubeError as error:
             if error.status == 409:
-                await self._tell_again(name, namespace, body)
-            elif error.retryable:
+                return await self._tell_again(name, namespace, body, inherited=inherited)
+            if error.retryable:
                 raise
-            else:  # the namespace is going away, or we may not: nobody is there to read it
-                _log.warning("event not written", object=str(notice.object.name), error=str(error))
+            # the namespace is going away, or we may not: nobody is there to read it
+            _log.warning("event not written", object=str(notice.object.name), error=str(error))
+        return 0.0
 
-    async def _tell_again(self, name: str, namespace: str, body: Object) -> None:
+    async def _tell_again(self, name: str, namespace: str, body: Object, *, inherited: bool) -> float:
         try:
             present = await self._kube.get(EVENT, name, namespace)
+            ago = _seconds_ago(present)
+            if inherited and (body["reason"] not in HOURLY or ago < HOUR):
+                return ago
             count = int(present.get("count") or 1) + int(body["count"])
             patch = {"count": count, "lastTimestamp": body["lastTimestamp"]}
             await self._kube.merge(EVENT, name, patch, namespace)
         except KubeError as error:
             if error.retryable:
                 raise
+        return 0.0
+
+
+def _seconds_ago(event: Object) -> float:
+    try:
+        told = datetime.fromisoformat(str(event.get("lastTimestamp")))
+        return max(0.0, (datetime.now(UTC) - told).total_seconds())
+    except (ValueError, TypeError):  # somebody else's writing
+        return 0.0
 
 
 def _on_its_way(done: Mapping[Name, tuple[float, Entry]], name: Name, entry: Entry) -> bool:
@@ -283,6 +311,7 @@ def _differing(entry: Entry, stands: Reported) -> dict[str, str]:
     wanted = (
         (MASTER_ANNOTATION, entry.master, stands.master),
         (ROTATION_ANNOTATION, entry.rotation, stands.rotation),
+        (BALANCER_ID, entry.loadbalancer, stands.loadbalancer),
     )
     return {key: want for key, want, have in wanted if want is not None and want != have}
 

@@ -43,9 +43,16 @@ Beside = Callable[[Controller], Coroutine[Any, Any, None]]
 
 
 async def serve(
-    settings: ControllerSettings, cluster: ClusterAccess, rules: Rules, beside: Beside | None = None
+    settings: ControllerSettings,
+    cluster: ClusterAccess,
+    rules: Rules,
+    own: tuple[tuple[str, str], ...] = (),
+    beside: Beside | None = None,
 ) -> None:
-    """Run the controller of `cluster` until SIGTERM or SIGINT."""
+    """Run the controller of `cluster` until SIGTERM or SIGINT.
+
+    `own`: (what it is, host:port) of certificates of other parts of this system that it watches too.
+    """
     # a rotation takes its turns between those of a long translation (see ``loop``)
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
@@ -57,7 +64,7 @@ async def serve(
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
-        vigil = _vigil(settings, rules, elb=elb.url, kubernetes=kube.url)
+        vigil = _vigil(settings, rules, own, elb=elb.url, kubernetes=kube.url)
         conduct = Conduct(scope(settings, options), leader, act, vigil, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
@@ -121,12 +128,18 @@ def _waits(settings: ControllerSettings) -> Waits:
     )
 
 
-def _vigil(settings: ControllerSettings, rules: Rules, **apis: str) -> Vigil:
-    own = [(where, where) for where in settings.own_certificates]
+def _vigil(
+    settings: ControllerSettings, rules: Rules, own: tuple[tuple[str, str], ...], **apis: str
+) -> Vigil:
+    mine = {where: where for where in settings.own_certificates}
+    mine |= {where: what for what, where in own}
     for what, url in apis.items():
         parts = urlsplit(url)
         if parts.scheme == "https":
-            own.append((f"{what} API", f"{parts.hostname}:{parts.port or 443}"))
+            mine[f"{parts.hostname}:{parts.port or 443}"] = f"{what} API"
     return Vigil(
-        rules=rules, rollback_within=settings.rollback_within, patrol=settings.patrol, own=tuple(own)
+        rules=rules,
+        rollback_within=settings.rollback_within,
+        patrol=settings.patrol,
+        own=tuple((what, where) for where, what in mine.items()),
     )

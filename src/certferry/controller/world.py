@@ -7,11 +7,14 @@ undo it, or the write would be made again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from certferry.core.certificates import ours
 from certferry.core.model import Certificate, Pool, State
+from certferry.core.steps import Step
+from certferry.core.unmarked import NOTHING
 
 
 class World:
@@ -19,6 +22,8 @@ class World:
 
     def __init__(self) -> None:
         self.state: State | None = None
+        self.known = NOTHING
+        """What was there at the last decision, for drift to be told from our own changes."""
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
         self._following: dict[str, dict[str, Certificate]] = {}
@@ -59,8 +64,13 @@ class World:
 
     def shared_out(self, pool: Pool) -> None:
         """The members of `pool` are these now."""
+        self.known = self.known.shared_out(pool)
         if self.state is not None:
             self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
+
+    def carried_out(self, steps: Iterable[Step]) -> None:
+        """What these changed is no drift."""
+        self.known = self.known.changed(steps)
 
     def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
         """The certificate of ours that follows a Secret; the index is made once per observation."""

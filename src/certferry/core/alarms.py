@@ -39,6 +39,7 @@ _NOT_USED: Final = frozenset(
         "HostConflict",
         "LimitExceeded",
         "ListenerConflict",
+        "NameTaken",
         "NoCertificate",
     }
 )
@@ -233,7 +234,7 @@ def _unserved(known: Known) -> Iterator[Alert]:
         where = listed(tuple(dict.fromkeys(p.where for p in places)))
         hosts = tuple(sorted({p.host for p in places if p.host}))
         name: AlertName = "CertificateNotServed" if reachable else "CertificateUnreachable"
-        what = "do not show it" if reachable else "cannot be reached"
+        what = "do not show it as they should" if reachable else "cannot be reached"
         base = Alert(name=name, subject=ref, cluster=known.cluster, summary="", hosts=hosts)
         alert = about(it, known, name, "") if it else base
         host = first.host or first.where

@@ -256,8 +256,6 @@ def _together(values: dict[str, Any], given: Mapping[str, str]) -> Iterator[str]
     if "id" in values and "autocreate" in values:
         del values["autocreate"]
         yield "Annotation kubernetes.io/elb.autocreate is ignored: elb.id names a load balancer that exists."
-    elif "id" in values and "ip" in values:
-        yield "Annotation kubernetes.io/elb.ip is ignored: elb.id has precedence."
     if "acl-id" in given:
         yield from _access(values)
     if "tls_certificate_ids" in values:

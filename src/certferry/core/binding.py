@@ -182,8 +182,8 @@ def _sni(
         for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
             names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
             text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
-            problems.append(offer.claim.problem("HostConflict", text))
-            problems.append(owners[kind, names[0]].claim.problem("HostConflict", text))
+            problems.append(offer.claim.problem("NameTaken", text))
+            problems.append(owners[kind, names[0]].claim.problem("NameTaken", text))
         free = set(offer.hosts) - taken - barred
         if not free or (taken and offer.fixed):
             if not offer.hosts and offer.server:

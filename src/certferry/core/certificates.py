@@ -6,14 +6,14 @@ where a certificate is bound is ``binding``'s affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 
 import msgspec
 
 from certferry.core import checks, emergency, names, parking
 from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Source, State
+from certferry.core.model import OWN_PREFIX, Certificate, Source, State
 from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
 from certferry.core.pem import Chain, covers, listed
 from certferry.core.problems import Problem, Reason
@@ -185,15 +185,24 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
         return self.by_uid.get(uid or "") or self.by_stem.get(stem)
 
 
-def ours(observed: State, cluster_id: str) -> Ours:
-    """The certificates on the ELB that are described as this cluster's."""
+def ours(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> Ours:
+    """The certificates on the ELB that are this cluster's: by their description, or because they follow
+    one of `secrets` (uids) and the description names no cluster.
+    """
     by_uid: dict[str, Certificate] = {}
     by_stem: dict[str, Certificate] = {}
+    vendor_s: list[tuple[str, Certificate]] = []
     for certificate in sorted(observed.certificates.values(), key=lambda c: c.id):
         said = names.described(certificate.description)
         if said.get("cluster_id") == cluster_id and "secret_id" in said:
             by_uid.setdefault(said["secret_id"], certificate)
             by_stem.setdefault(certificate.name.rpartition("_")[0], certificate)
+        elif said.get("secret_id") in secrets and not said.get("cluster_id"):
+            vendor_s.append((said["secret_id"], certificate))
+    for uid, certificate in vendor_s:
+        # A uid is given once: no other cluster has that Secret. The name says that a controller made it.
+        if certificate.name.startswith(OWN_PREFIX):
+            by_uid.setdefault(uid, certificate)
     return Ours(by_uid=by_uid, by_stem=by_stem)
 
 

@@ -6,7 +6,7 @@ or routes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -110,6 +110,7 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
             problems.append(refusal)
             continue
         using.append((balancer.id, ingress))
+        problems += _addressed_otherwise(ingress, values, balancer)
         if balancer.id not in observed.loadbalancers:
             made[balancer.id] = balancer
         for protocol, port in _ports(ingress, values):
@@ -154,7 +155,10 @@ def _loadbalancer(
 
     if values.id:
         found = observed.loadbalancers.get(values.id)
-        return found or missing(f"There is no load balancer with the id {values.id} (annotation elb.id).")
+        rest = " Without that annotation elb.ip counts." if values.ip else ""
+        return found or missing(
+            f"There is no load balancer with the id {values.id} (annotation elb.id).{rest}"
+        )
     if values.ip:
         same = [b for b in observed.loadbalancers.values() if b.vip_address == values.ip]
         return (
@@ -180,6 +184,13 @@ def _loadbalancer(
     return missing(
         "It names no load balancer: set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
     )
+
+
+def _addressed_otherwise(ingress: Ingress, values: Values, balancer: LoadBalancer) -> Iterator[Problem]:
+    """``elb.id`` is filled in from ``elb.ip``, and has precedence when that changes later."""
+    if values.id and values.ip and values.ip != balancer.vip_address:
+        text = f"Annotation kubernetes.io/elb.ip {values.ip} is ignored: elb.id has precedence, and that load balancer has the address {balancer.vip_address}. To move, remove elb.id."
+        yield Problem(object=ingress.ref, reason="AnnotationInvalid", sentence=text)
 
 
 def _placement(wanted: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,16 +6,16 @@ The controller's loop and ``certferry plan`` call it, so that what is printed is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import msgspec
 
-from certferry.core import drift
 from certferry.core.drift import Drift, Modes
 from certferry.core.model import State
 from certferry.core.plan import match, plan
+from certferry.core.settle import settle
 from certferry.core.steps import Step
 from certferry.core.translate import Translation
+from certferry.core.unmarked import NOTHING, Known
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +32,11 @@ def decide(
     observed: State,
     cluster_id: str,
     modes: Modes,
-    known: Mapping[str, str] = MappingProxyType({}),
+    known: Known = NOTHING,
 ) -> Decision:
-    """`known`: key → id, when all was last in step."""
+    """`known`: what was there before, as far as we changed nothing since."""
     ids = match(translation.desired, observed, cluster_id)
-    settled = drift.settle(translation.desired, observed, ids, modes, known)
+    settled = settle(translation.desired, observed, ids, modes, known)
     return Decision(
         ids=ids,
         steps=plan(settled.desired, observed, cluster_id, translation.held),

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
@@ -40,6 +41,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it may sign others (basic constraints)."""
     signed_by_next: bool
     """Whether the next of the chain really signed it."""
+    fingerprint: str
+    """SHA-256 of it, hex."""
 
     @property
     def self_issued(self) -> bool:
@@ -106,6 +109,7 @@ def _link(one: x509.Certificate, following: x509.Certificate | None) -> Link:
         signature=_hash(one),
         authority=bool(constraints and constraints.ca),
         signed_by_next=following is not None and _signed(one, following),
+        fingerprint=one.fingerprint(hashes.SHA256()).hex(),
     )
 
 

@@ -23,6 +23,8 @@ TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 """Secret types that carry a certificate: the standard one and CCE's own."""
 OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
+BALANCER_ID: Final = "kubernetes.io/elb.id"
+"""Filled in where ``elb.ip`` names the load balancer (table 1.3)."""
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
 RESUME_ANNOTATION: Final = "certferry.io/resume"
 """On a Secret: the fingerprint of a parked content that is to be tried again."""
@@ -124,6 +126,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
 
     master: str | None
     rotation: str | None
+    loadbalancer: str | None
     status: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
     """(ip, ((port, protocol) …)) …"""
 
@@ -249,6 +252,7 @@ def parse_reported(obj: Json) -> Reported:
     return Reported(
         master=annotations.get(MASTER_ANNOTATION),
         rotation=annotations.get(ROTATION_ANNOTATION),
+        loadbalancer=annotations.get(BALANCER_ID),
         status=tuple(
             (i.get("ip") or "", tuple((p["port"], p.get("protocol", "TCP")) for p in i.get("ports") or ()))
             for i in balancer

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -153,10 +154,7 @@ def parse_chain(text: str) -> Chain:
     if len(blocks) > MAX_CHAIN:
         raise Defect("TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed.")
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
-    ordered = _ordered(certificates)
-    facts = _facts(ordered)
-    came_so = ordered == list(dict.fromkeys(certificates))
-    return facts if came_so else msgspec.structs.replace(facts, reordered=True)
+    return _in_order(certificates)
 
 
 def parse_key(text: str) -> PrivateKey:
@@ -204,9 +202,13 @@ def parse_pair(certificate: str, private_key: str) -> KeyPair:
     return KeyPair(chain=chain, key=key)
 
 
-def parse_der_leaf(der: bytes) -> Chain:
-    """The facts of one certificate as a TLS handshake shows it."""
-    return _facts([x509.load_der_x509_certificate(der)])
+def parse_shown(ders: Sequence[bytes]) -> Chain:
+    """The facts of the certificates that a TLS handshake shows, leaf first; raises ``Defect``."""
+    try:
+        shown = [x509.load_der_x509_certificate(der) for der in ders]
+    except ValueError:
+        raise Defect("BrokenCertificate", "What the listener shows is no certificate.") from None
+    return _in_order(shown)
 
 
 def covers(names: tuple[str, ...], host: str) -> bool:
@@ -271,6 +273,13 @@ def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
     return chain + rest
 
 
+def _in_order(certificates: list[x509.Certificate]) -> Chain:
+    ordered = _ordered(certificates)
+    facts = _facts(ordered)
+    came_so = ordered == list(dict.fromkeys(certificates))
+    return facts if came_so else msgspec.structs.replace(facts, reordered=True)
+
+
 def _facts(chain: list[x509.Certificate]) -> Chain:
     leaf = chain[0]
     try:
@@ -329,7 +338,7 @@ __all__ = [
     "covers",
     "listed",
     "parse_chain",
-    "parse_der_leaf",
     "parse_key",
     "parse_pair",
+    "parse_shown",
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from certferry.core import moving, names
+from certferry.core import certificates, moving
 from certferry.core.growing import grow
 from certferry.core.model import State
 from certferry.core.shrinking import ours, shrink
@@ -38,11 +38,9 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     ids |= {
         k: by_name[b.name] for k, b in desired.loadbalancers.items() if k not in ids and b.name in by_name
     }
-    secrets = {
-        f"@certificate/{said['secret_id']}": c.id
-        for c in sorted(observed.certificates.values(), key=lambda c: c.id, reverse=True)
-        if (said := names.described(c.description)).get("cluster_id") == cluster_id and "secret_id" in said
-    }
+    wanted = {k.removeprefix("@certificate/") for k in desired.certificates}
+    following = certificates.ours(observed, cluster_id, wanted).by_uid
+    secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
     ids |= moving.twins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {

@@ -19,6 +19,7 @@ from certferry.core.certificates import Follow
 from certferry.core.claims import Claim, Options
 from certferry.core.model import Certificate, Listener, LoadBalancer, State
 from certferry.core.objects import ClusterView, Name, ObjectRef
+from certferry.core.pem import Chain
 from certferry.core.pools import Source
 from certferry.core.ports import World
 from certferry.core.problems import Problem
@@ -34,9 +35,14 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """"" for clients that name no host."""
     certificate: str
     """Id or key."""
-    fingerprint: str
+    chain: Chain
     kind: str = ""
     """RSA or EC, where certificates of both kinds answer for the host; else "" for any client."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its leaf."""
+        return self.chain.fingerprint
 
 
 class IngressStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +80,8 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     """The desired state for `view`, given what is there; never worse than what is served."""
     asked = claims.gather(view, observed, options)
     listening = ports.by_port(observed)
-    existing = certificates.ours(observed, view.cluster_id)
+    uids = {secret.meta.uid for secret in view.secrets.values()}
+    existing = certificates.ours(observed, view.cluster_id, uids)
     everyone = [claim for group in asked.groups.values() for claim in group]
     follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
     followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
@@ -216,7 +223,7 @@ def _served(claim: Claim, seat: Binding) -> tuple[Served, ...]:
                         port=claim.port,
                         host=host,
                         certificate=certificate.id,
-                        fingerprint=certificate.chain.fingerprint,
+                        chain=certificate.chain,
                         kind=kind,
                     )
                 )

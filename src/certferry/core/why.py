@@ -17,6 +17,7 @@ from certferry.core.model import LoadBalancer, State, bind_port
 from certferry.core.objects import ClusterView, Name
 from certferry.core.pem import Chain, covers
 from certferry.core.seats import present
+from certferry.core.shown import astray
 from certferry.core.translate import translate
 from certferry.core.watched import watched
 
@@ -36,7 +37,7 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handshake showed there: a leaf, or why there was none."""
+    """What a handshake showed there, or why it showed nothing."""
 
     chain: Chain | None = None
     trouble: str = ""
@@ -142,6 +143,9 @@ def _verdict(door: Door, sight: Sight, want: Chain | None, data_plane: tuple[str
     if want and sight.chain.fingerprint != want.fingerprint:
         text = f"another certificate is served than the load balancer has for this host{refused}"
         return text, f"certferry audit --host {door.host} --since 1d"
+    if want and (difference := astray(sight.chain, want)):
+        text = f"the right certificate is served, but {difference}{refused}"
+        return text, f"certferry cert show {door.host}"
     if data_plane:
         return refused.removeprefix(": "), f"certferry cert show {door.host}"
     return "", ""

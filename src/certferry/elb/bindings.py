@@ -60,7 +60,7 @@ def check_sni(world: World, certificates: Iterable[Row], limits: ElbLimits) -> N
         if not names:
             raise malformed(f"Certificate {row.id} has no domain; an SNI certificate needs one")
         for name in names:
-            other = taken.setdefault((name, _family(row)), row)
+            other = taken.setdefault((name, family(row)), row)
             if other is not row:
                 raise conflict(
                     f"Two SNI certificates of one listener have the domain {name}: {other.id} and {row.id}"
@@ -75,9 +75,9 @@ def check_certificate(world: World, before: Row, after: Row, limits: ElbLimits) 
     used = users(world, after.id, "default_tls_container_ref", "sni_container_refs")
     if used and after.content is not before.content:
         _loadable(after)
-    if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and _family(
-        before
-    ) == _family(after):
+    if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and family(before) == family(
+        after
+    ):
         return
     for listener in users(world, after.id, "sni_container_refs"):
         if not domain_names(after.data["domain"]):
@@ -137,7 +137,8 @@ def _loadable(row: Row) -> None:
         )
 
 
-def _family(row: Row) -> str:
+def family(row: Row) -> str:
+    """RSA or EC: two certificates of one name on a listener must differ in it."""
     assert row.content is not None
     return "RSA" if row.content.chain.key.startswith("RSA") else "EC"
 
@@ -148,6 +149,7 @@ __all__ = [
     "check_certificate",
     "check_listener",
     "check_sni",
+    "family",
     "past_names",
     "users",
 ]

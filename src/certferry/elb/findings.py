@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from certferry.core import checks
 from certferry.core.model import domain_names
-from certferry.elb.store.world import Row
+from certferry.elb.bindings import family
+from certferry.elb.store.world import Row, World
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def found(row: Row, now: datetime) -> list[dict[str, Any]]:
-    """Reason, severity and sentence of each finding, the gravest first."""
+def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[dict[str, Any]]:
+    """Reason, severity and sentence of each finding, the gravest first.
+
+    By itself, and compared with the version before; with `taken` in its place too (see ``taken``).
+    """
     if row.content is None or row.data["type"] != "server":
         return []
     hosts = domain_names(row.data["domain"])
     return [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
-        for f in checks.findings(row.content.chain, None, hosts, now)
+        for f in checks.findings(row.content.chain, row.content.before, hosts, now, taken=taken)
     ]
+
+
+def taken(world: World, row: Row) -> Mapping[str, str]:
+    """Names of its domain for which a listener that has it as default has an SNI certificate of its kind.
+
+    Among SNI certificates a name is one's alone (``bindings``). It looks at all of them: for one
+    certificate at a time, and not for a write.
+    """
+    names = set(domain_names(row.data["domain"]))
+    return {
+        name: other.data["name"] or other.id
+        for listener in world.find("listener", "default_tls_container_ref", row.id)
+        for ref in listener.data["sni_container_refs"]
+        if ref != row.id and (other := world.get("certificate", ref)) and family(other) == family(row)
+        for name in domain_names(other.data["domain"])
+        if name in names
+    }

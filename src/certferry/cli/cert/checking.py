@@ -5,6 +5,7 @@ They are the controller's own; nothing is changed. Exit code 1: something is ref
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -14,9 +15,10 @@ import typer
 from certferry.cli.cert.fleet import Cluster, Seen, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
-from certferry.core import checks
+from certferry.core import checks, neighbours
 from certferry.core.objects import Name
-from certferry.core.pem import Chain, Defect, parse_chain, parse_der_leaf, parse_key
+from certferry.core.pem import Chain, Defect, parse_chain, parse_key, parse_shown
+from certferry.fleet.picture import Picture
 from certferry.settings import Refused
 
 
@@ -28,7 +30,9 @@ class Judged(NamedTuple):
     hosts: tuple[str, ...] = ()
     key: str | None = None
     flaw: str = ""
-    leaf_only: bool = False
+    before: Chain | None = None
+    """What is in its place now."""
+    taken: Mapping[str, str] = {}
 
 
 def check(
@@ -86,7 +90,7 @@ def _file(file: Path, key: Path | None) -> Judged:
 def _secret(seen: Seen, text: str) -> list[Judged]:
     namespace, _, name = text.partition("/")
     found = [
-        (picture.cluster.name, picture.view.secrets[Name(namespace, name)])
+        (picture, picture.view.secrets[Name(namespace, name)])
         for picture in seen.pictures
         if picture.view and Name(namespace, name) in picture.view.secrets
     ]
@@ -106,9 +110,20 @@ def _secret(seen: Seen, text: str) -> list[Judged]:
         )
     )
     return [
-        Judged(f"{cluster} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else "")
-        for cluster, s in found
+        Judged(
+            f"{picture.cluster.name} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else ""
+        )._replace(**_in_place(picture, Name(namespace, name)))
+        for picture, s in found
     ]
+
+
+def _in_place(picture: Picture, secret: Name) -> dict[str, Any]:
+    """What a Secret's content is compared with."""
+    for it in picture.watched:
+        if it.origin and it.origin.secret_name == secret:
+            certificate = it.origin.certificate
+            return {"before": certificate.chain, "taken": neighbours.taken(certificate, picture.observed)}
+    return {}
 
 
 async def _ingress(seen: Seen, text: str) -> list[Judged]:
@@ -136,21 +151,22 @@ async def _address(text: str, host: str = "") -> Judged:
         raise Refused(f"“{text}” is no address: it must be like shop.example.com:443.")
     name = host or address.strip("[]")
     try:
-        leaf = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
+        shown = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
     except NotReached as error:
         return Judged(text, None, flaw=f"Nobody answers there: {error.strerror}.")
     except (OSError, TimeoutError) as error:
         return Judged(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
     named = name if any(c.isalpha() for c in name) else ""
-    return Judged(text, parse_der_leaf(leaf), (named,) if named else (), leaf_only=True)
+    try:
+        return Judged(text, parse_shown(shown), (named,) if named else ())
+    except Defect as defect:
+        return Judged(text, None, flaw=defect.sentence)
 
 
 def _facts(it: Judged) -> dict[str, Any]:
     if it.chain is None:
         return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
-    found = checks.findings(it.chain, None, it.hosts, datetime.now(UTC), key=it.key)
-    if it.leaf_only:  # a handshake shows us the leaf; what else was sent is not known here
-        found = tuple(f for f in found if f.reason != "ChainIncomplete")
+    found = checks.findings(it.chain, it.before, it.hosts, datetime.now(UTC), taken=it.taken, key=it.key)
     return {
         "what": it.what,
         "good": not any(f.severity == "refuse" for f in found),

@@ -12,7 +12,7 @@ from certferry.cli.alerts import rules
 from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document, show, table
-from certferry.core import causes, checks, expiry, parking, usage
+from certferry.core import causes, checks, expiry, neighbours, parking, usage
 from certferry.core.expiry import Limits
 from certferry.elb import extensions
 from certferry.elb.client import ElbError
@@ -179,7 +179,9 @@ async def _facts(found: Found, when: Limits) -> dict[str, Any]:
         "chain": [link.subject for link in chain.links],
         "findings": [
             {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
-            for f in checks.findings(chain, None, it.hosts, now)
+            for f in checks.findings(
+                chain, None, it.hosts, now, taken=neighbours.taken(certificate, picture.observed)
+            )
         ],
         "places": places(found),
         "parked": parking.parked(certificate.description),
@@ -193,6 +195,13 @@ async def _facts(found: Found, when: Limits) -> dict[str, Any]:
             status = await extensions.status(elb, it.id)
         except ElbError as error:
             return facts | {"status": error.message}
+    # only the ELB has the version before, to compare with
+    told = {f["reason"] for f in facts["findings"]}
+    facts["findings"] += [
+        {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
+        for f in status.findings
+        if f.reason in ("KeyReused", "NamesLost") and f.reason not in told
+    ]
     return facts | {
         "break_glass": status.break_glass,
         "data_plane": [

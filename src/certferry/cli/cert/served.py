@@ -7,7 +7,7 @@ from typing import Any
 
 from certferry.cli.cert.fleet import Found, Seen
 from certferry.cli.cert.journal import Place
-from certferry.controller.probe import Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 from certferry.core import usage
 from certferry.core.model import bind_port
 from certferry.core.pem import Chain
@@ -23,7 +23,7 @@ async def results(seen: Seen, todo: list[Place], new: Chain) -> list[dict[str, A
         place = _place(found)
         if place in todo:
             waiting += [(place, target) for target in targets(found)]
-    sights = await asyncio.gather(*(until_served(t, new.fingerprint, DEADLINE) for _, t in waiting))
+    sights = await asyncio.gather(*(until_served(t, new, DEADLINE) for _, t in waiting))
     rows = [_row(place, target, sight) for (place, target), sight in zip(waiting, sights, strict=True)]
     unused = [p for p in todo if not any(p == place for place, _ in waiting)]
     return rows + [
@@ -67,6 +67,8 @@ def _row(place: Place, target: Target, sight: Sight) -> dict[str, Any]:
             result = f"not reached: {sight.why}"
         case Broken():
             result = f"reached, but {sight.why}"
+        case Astray():
+            result = f"shows the right certificate, but {sight.why}"
         case _:
             result = f"shows another certificate ({sight.fingerprint[:16]})"
     return {

@@ -17,7 +17,7 @@ def ordered(case: Case) -> Finding | None:
     return Finding(
         reason="ChainOrder",
         severity="info",
-        sentence="its file has the certificates in another order than clients expect; they are sent in the right one",
+        sentence="its certificates came in another order than clients expect; Certferry sends them in the right one",
     )
 
 

@@ -36,7 +36,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     skew: timedelta = timedelta(0)
     """How far the clocks of clients may be off."""
     taken: Mapping[str, str] = MappingProxyType({})
-    """Names that have another certificate with the same kind of key on the listener, and which."""
+    """Names that it is there for, and have another certificate with the same kind of key on the listener:
+    which one (see ``neighbours``)."""
     key: str | None = None
     """SHA-256 of the public half of the key that came with it; None: not known here."""
 

@@ -41,8 +41,8 @@ def key_fresh(case: Case) -> Finding | None:
 
 
 def names_free(case: Case) -> Finding | None:
-    """No other certificate of the listener answers for one of its names."""
-    taken = tuple(sorted(set(case.chain.names) & case.taken.keys()))
+    """No other certificate of the listener answers for a name that it is there for."""
+    taken = tuple(sorted(n for n in case.taken if covers(case.chain.names, n)))
     if not taken:
         return None
     text = f"{listed(taken)} has certificate {case.taken[taken[0]]} on the same listener already"

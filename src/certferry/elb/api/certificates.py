@@ -263,7 +263,7 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
         raise unusable(f"The private key does not belong to the certificate for {names}{missing_half}")
     if new_chain.digest == old.chain.digest:  # and so the key: both have the leaf's public half
         return old
-    return Content(version=old.version + 1, chain=new_chain, key=new_key)
+    return Content(version=old.version + 1, chain=new_chain, key=new_key, before=old.chain)
 
 
 def _origin(call: Call, value: CertificateUpdate) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from certferry.elb.plane.xds import GRPC_OPTIONS, AdsServer
 from certferry.latest import Latest
 
 _log = structlog.get_logger(__name__)
-_RENEW: Final = timedelta(days=30)
-"""Before the end of our own certificate."""
+_RENEW: Final = timedelta(days=35)
+"""Before the end of our own certificate: a third of its life is 30, and then it would count as late."""
 
 
 class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]

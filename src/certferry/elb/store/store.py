@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
 
+from certferry.core.pem import parse_chain
 from certferry.elb.identity.actor import Actor
 from certferry.elb.plane.projection import published
 from certferry.elb.plane.publication import Publication
@@ -266,8 +267,17 @@ def _load(engine: Engine, seal: Seal) -> tuple[World, dict[str, int]]:
 def _contents(connection: Connection, seal: Seal) -> dict[str, Content]:
     table, certificates = schema.certificate_versions, schema.certificates
     current = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version)
+    last = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version - 1)
+    before = {
+        row.certificate_id: parse_chain(row.certificate)
+        for row in connection.execute(
+            select(table.c.certificate_id, table.c.certificate).join(certificates, last)
+        )
+    }
     found = connection.execute(select(table).join(certificates, current)).mappings()
-    return {row["certificate_id"]: versions.opened(row, seal) for row in found}
+    return {
+        row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in found
+    }
 
 
 def _row(kind: str, found: RowMapping, contents: Mapping[str, Content]) -> Row:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
 
-from certferry.core.pem import PrivateKey, parse_chain
+from certferry.core.pem import Chain, PrivateKey, parse_chain
 from certferry.elb.store import schema
 from certferry.elb.store.database import reading
 from certferry.elb.store.world import Content, Row
@@ -97,14 +97,14 @@ def oldest(connection: Connection) -> Mapping[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def opened(row: Any, seal: Seal) -> Content:
-    """The content in `row`. Raises ``SealError`` with the wrong key."""
+def opened(row: Any, seal: Seal, before: Chain | None = None) -> Content:
+    """The content in `row`, after `before`. Raises ``SealError`` with the wrong key."""
     chain = parse_chain(row["certificate"])
     key = None
     if row["sealed_key"] is not None:
         purpose = key_purpose(row["certificate_id"], row["version"])
         key = PrivateKey(seal.unseal(row["sealed_key"], purpose).decode(), chain.spki)
-    return Content(version=row["version"], chain=chain, key=key)
+    return Content(version=row["version"], chain=chain, key=key, before=before)
 
 
 def key_purpose(certificate_id: str, version: int) -> str:

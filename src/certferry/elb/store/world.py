@@ -21,6 +21,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     chain: Chain
     key: PrivateKey | None
+    before: Chain | None = None
+    """The chain of the version before, where it is kept."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

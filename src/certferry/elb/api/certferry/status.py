@@ -31,7 +31,7 @@ def status(call: Call) -> Answer:
                 "listeners": [
                     seat for one in users(world, row.id, *_SERVING) for seat in _seats(row, one, report)
                 ],
-                "findings": findings.found(row, now),
+                "findings": findings.found(row, now, findings.taken(world, row)),
                 "break_glass": emergency.shown(row, now),
                 "parked": parking.parked(row.data["description"]),
             }

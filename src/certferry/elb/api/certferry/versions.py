@@ -67,7 +67,12 @@ def roll_back(call: Call) -> Answer:
             return row
         locks.check_content(row, call.actor, earlier.chain, transaction.now)
         _check_usable(row, earlier, transaction)
-        content = Content(version=row.content.version + 1, chain=earlier.chain, key=earlier.key)
+        content = Content(
+            version=row.content.version + 1,
+            chain=earlier.chain,
+            key=earlier.key,
+            before=row.content.chain,
+        )
         transaction.note = Note(verb="rollback", reason=body.reason or None, via="rollback")
         more = locks.replaced(row, call.actor, content.chain, transaction.now)
         after = transaction.update(row, {**row.data, **more, "version": content.version}, content)

@@ -1,0 +1,27 @@
+"""For which of its names another certificate answers on the same listener: what ``checks`` needs to know.
+
+The console and the command line ask it of a certificate that is in use. Two certificates with one name
+are all right where their kinds of key differ, for a client is shown the one it understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from certferry.core.model import Certificate, State
+from certferry.core.seats import kind_of, present
+
+
+def taken(certificate: Certificate, observed: State) -> Mapping[str, str]:
+    """The names of its domain that clients are shown another one for, and which (its name, or its id)."""
+    found: dict[str, str] = {}
+    kind = kind_of(certificate)
+    for listener in observed.listeners.values():
+        if certificate.id not in (listener.default_tls_container_ref, *(listener.sni_container_refs or ())):
+            continue
+        seats = present(listener, observed.certificates)
+        for name in certificate.domain:
+            answer = seats.answer(name, kind)
+            if answer and answer.id != certificate.id and kind_of(answer) == kind:
+                found[name] = answer.name or answer.id
+    return found

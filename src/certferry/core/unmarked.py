@@ -1,0 +1,135 @@
+"""Drift of what carries no mark: known from what was there when we last looked.
+
+Members and default pools have no description of their own, and what was deleted has none any more.
+Policies and members that somebody added are told by what they lack.
+
+Called by ``settle``. What is found here is put right whatever the mode, for without it requests go
+nowhere or to a stranger; only policies that others added are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from certferry.core import names
+from certferry.core.drift import Drift, Kind
+from certferry.core.model import Member, Pool, State
+from certferry.core.steps import Step
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "@certificate": "certificate",
+    "@listener": "listener",
+    "@pool": "pool",
+    "@policy": "policy",
+}
+_OURS: Final = re.compile(r"[0-9a-f]{32}")
+"""The names of members that a controller made, ours or the vendor's (table 1.2)."""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What was there when we last looked, less what we changed since."""
+
+    ids: Mapping[str, str] = MappingProxyType({})
+    """Key → id."""
+    state: State = State()
+
+    def shared_out(self, pool: Pool) -> Known:
+        """We gave `pool` its members."""
+        return replace(self, state=replace(self.state, pools={**self.state.pools, pool.id: pool}))
+
+    def changed(self, steps: Iterable[Step]) -> Known:
+        """We carried out `steps`: what they touched is not as we saw it, by our own doing."""
+        touched = {step.id for step in steps}
+        pools = {
+            ref: replace(pool, members=tuple(m for m in pool.members if m.id not in touched))
+            for ref, pool in self.state.pools.items()
+        }
+        left = replace(
+            self.state,
+            listeners={k: v for k, v in self.state.listeners.items() if k not in touched},
+            pools=pools,
+        )
+        return Known(ids={k: v for k, v in self.ids.items() if v not in touched}, state=left)
+
+
+NOTHING: Final = Known()
+
+
+def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+    """Objects that are wanted, were there, and are there no more."""
+    there = {*observed.certificates, *observed.listeners, *observed.pools, *observed.policies}
+    wanted: dict[str, Any] = {
+        **desired.certificates,
+        **desired.listeners,
+        **desired.pools,
+        **desired.policies,
+    }
+    for key, ref in known.ids.items():
+        kind = _KINDS.get(key.partition("/")[0])
+        if kind and key in wanted and key not in ids and ref not in there:
+            yield _drift(kind, ref, key, wanted[key].name or key, "deleted")
+
+
+def added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[Drift]:
+    """Policies that somebody put onto our listeners: not ours, so they are only told of."""
+    ours = {ids[key]: key for key in desired.listeners if key in ids}
+    for policy in observed.policies.values():
+        if policy.listener_id in ours and "cluster_id" not in names.described(policy.description):
+            found = _drift("policy", policy.id, ours[policy.listener_id], policy.name or policy.id, "added")
+            yield replace(found, mode="report")
+
+
+def led_elsewhere(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+    """Default pools of listeners that are not as we left them."""
+    for key, listener in desired.listeners.items():
+        ref, pool = ids.get(key, ""), listener.default_pool_id
+        before, now = known.state.listeners.get(ref), observed.listeners.get(ref)
+        if before is None or now is None or pool is None:
+            continue
+        left, have, want = before.default_pool_id or "", now.default_pool_id or "", ids.get(pool, pool)
+        if left == want != have:
+            yield _drift("listener", ref, key, listener.name or key, "default_pool_id", have, want)
+
+
+def members(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+    """Backend servers that somebody took away, weighted otherwise, or added."""
+    for key, pool in desired.pools.items():
+        have = observed.pools.get(ids.get(key, ""))
+        if have is not None:
+            yield from _members(key, pool, have, known.state.pools.get(have.id))
+
+
+def _members(key: str, want: Pool, have: Pool, left: Pool | None) -> Iterator[Drift]:
+    there, before = _by_place(have), _by_place(left)
+    wanted = _by_place(want)
+    for place, member in wanted.items():
+        was, now = before.get(place), there.get(place)
+        if was and now is None:
+            yield _member(key, want, was, "deleted")
+        elif was and now and was.weight == member.weight != now.weight:
+            yield _member(key, want, now, "weight", now.weight, member.weight)
+    for place, member in there.items():
+        if place not in wanted and not _OURS.fullmatch(member.name):
+            yield _member(key, want, member, "added")
+
+
+def _by_place(pool: Pool | None) -> Mapping[tuple[str, int], Member]:
+    return {(m.address, m.protocol_port): m for m in pool.members} if pool else {}
+
+
+def _member(key: str, pool: Pool, member: Member, what: str, have: Any = None, want: Any = None) -> Drift:
+    place = f"{member.address}:{member.protocol_port}"
+    return _drift("member", member.id, f"@member/{place}/{key}", f"{place} of {pool.name}", what, have, want)
+
+
+def _drift(kind: Kind, ref: str, key: str, name: str, what: str, have: Any = None, want: Any = None) -> Drift:
+    texts = ["" if it is None else str(it) for it in (have, want)]
+    return Drift(
+        kind=kind, id=ref, key=key, name=name, what=what, have=texts[0], want=texts[1], mode="repair"
+    )

@@ -1,0 +1,212 @@
+"""Changes by others on a real ELB (without Envoy): who is told of them, with the name of who did it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.controller.conduct import Conduct
+from certferry.controller.loop import Controller
+from certferry.controller.pace import Waits
+from certferry.controller.vigil import Vigil
+from certferry.core.claims import Options
+from certferry.core.drift import Modes
+from certferry.kube.client import KubeClient
+from certferry.kube.kubeconfig import Access, FixedToken
+from tests.certs import authority
+from tests.controller.conftest import System
+from tests.controller.fake_kube import until
+from tests.elb.api.server import Elb, connected, serving, settings_in
+
+
+class Shop(System):
+    """A shop on a real ELB; `admin` is somebody with the rights to spoil it."""
+
+    def __init__(self, elb: Elb) -> None:
+        super().__init__()
+        self.admin = elb.admin
+        self._real = elb
+
+    async def open(self) -> None:
+        self.shop(authority().issue("shop.example.com"))
+        await self.start()
+        await self.in_step()
+
+    async def _run(self) -> None:
+        access = Access(self.kube.url, None, FixedToken(self.kube.token))
+        options = Options(default_loadbalancer=self.balancer, cluster_name="test")
+        waits = Waits(hold_off=0.01, ceiling=0.1, garbage=0.05, resync=60, probe_deadline=0.1)
+        async with KubeClient(access) as kube, connected(self._real.controller) as elb:
+            self.controller = Controller(kube, elb, options, waits, self.conduct)
+            await self.controller.run()
+
+    def annotate(self, more: dict[str, str]) -> None:
+        item = self.kube.objects["ingresses", "demo", "shop"]
+        notes = item["metadata"]["annotations"] | more
+        self.kube.put("ingresses", "demo", "shop", {**item, "metadata": {"annotations": notes}})
+
+    async def asks(self, method: str, path: str, body: Any = None) -> Any:
+        """The admin's request, in a thread: the ELB's client blocks."""
+        reply = await asyncio.to_thread(self.admin, method, path, body)
+        assert reply.status in (200, 201, 204), reply.body
+        return reply.body
+
+    async def one(self, plural: str) -> dict[str, Any]:
+        (found,) = (await self.asks("GET", f"/{plural}"))[plural.rpartition("/")[2]]
+        return dict(found)
+
+    async def comes_to(self, plural: str, right: Callable[[dict[str, Any]], bool]) -> None:
+        async with asyncio.timeout(10):
+            answer = await self.asks("GET", f"/{plural}")
+            while not right(answer):
+                await asyncio.sleep(0.02)
+                answer = await self.asks("GET", f"/{plural}")
+
+    async def told(self, what: str) -> str:
+        """The Event on the Ingress that has `what` in it."""
+
+        def found() -> list[str]:
+            said = [e["message"] for e in self.kube.events("Ingress", "DriftFound")]
+            return [s for s in said if what in s]
+
+        await until(found)
+        return found()[0]
+
+
+@pytest.fixture
+def elb(tmp_path: Path) -> Iterator[Elb]:
+    with serving(settings_in(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+async def shop(elb: Elb) -> AsyncIterator[Shop]:
+    shop = Shop(elb)
+    shop.conduct = Conduct(vigil=Vigil(patrol=0))
+    await shop.kube.start()
+    made = await shop.asks("POST", "/loadbalancers", {"loadbalancer": {"name": "lb"}})
+    shop.balancer = made["loadbalancer"]["id"]
+    yield shop
+    await shop.stop()
+    await shop.kube.stop()
+
+
+async def test_members_changed_by_hand_are_put_right_and_told_with_the_name(shop: Shop) -> None:
+    await shop.open()
+    pool = (await shop.one("pools"))["id"]
+    member = await shop.one(f"pools/{pool}/members")
+    where = f"/pools/{pool}/members"
+
+    def as_it_was(answer: dict[str, Any]) -> bool:
+        return [(m["address"], m["weight"]) for m in answer["members"]] == [("10.0.0.1", 1)]
+
+    await shop.asks("PUT", f"{where}/{member['id']}", {"member": {"weight": 0}})
+    assert "changed on the load balancer to 0" in await shop.told("weight of member 10.0.0.1:8080")
+    await shop.comes_to(where[1:], as_it_was)
+    stranger = {"address": "10.9.9.9", "protocol_port": 9}
+    await shop.asks("POST", where, {"member": stranger})
+    await shop.told("member 10.9.9.9:9 of k8s_demo_shop-80_HTTPS-443 was added")
+    await shop.comes_to(where[1:], as_it_was)
+    await shop.asks("DELETE", f"{where}/{member['id']}")
+    await shop.told("member 10.0.0.1:8080 of k8s_demo_shop-80_HTTPS-443 was deleted")
+    await shop.comes_to(where[1:], as_it_was)
+    events = shop.kube.events("Ingress", "DriftFound")
+    admin = shop.admin.account.username
+    assert len(events) == 3
+    for event in events:
+        assert "It is put right. It was " in event["message"]
+        assert f"It was {admin} at " in event["message"]
+        assert event["count"] == 1
+
+
+def at(addresses: list[str], answer: dict[str, Any]) -> bool:
+    return sorted(m["address"] for m in answer["members"]) == addresses
+
+
+async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
+    await shop.open()
+    pool = (await shop.one("pools"))["id"]
+    for addresses in (["10.0.0.2"], ["10.0.0.1", "10.0.0.2"], ["10.0.0.1"]):
+        item = shop.kube.objects["endpointslices", "demo", "shop-1"]
+        endpoints = [{"addresses": [a], "conditions": {"ready": True}} for a in addresses]
+        shop.kube.put("endpointslices", "demo", "shop-1", {**item, "endpoints": endpoints})
+        await shop.comes_to(f"pools/{pool}/members", partial(at, addresses))
+    await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
+    await shop.told("lb_algorithm of pool")
+    assert len(shop.kube.events("Ingress", "DriftFound")) == 1
+
+
+async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -> None:
+    await shop.open()
+    await shop.stop()
+    listener = await shop.one("listeners")
+    theirs = authority().issue("shop.example.com")
+    body = {"name": "by-hand", "certificate": theirs.certificate, "private_key": theirs.key}
+    other = (await shop.asks("POST", "/certificates", {"certificate": body}))["certificate"]["id"]
+    change = {"default_tls_container_ref": other}
+    await shop.asks("PUT", f"/listeners/{listener['id']}", {"listener": change})
+    pool = await shop.one("pools")
+    await shop.asks("PUT", f"/healthmonitors/{pool['healthmonitor_id']}", {"healthmonitor": {"delay": 50}})
+    await shop.start()
+    await shop.in_step()
+    for what in ("default_tls_container_ref of listener", "healthmonitor of pool"):
+        assert f"It was {shop.admin.account.username} at " in await shop.told(what)
+    after = await shop.one("listeners")
+    assert after["default_tls_container_ref"] == listener["default_tls_container_ref"]
+
+
+async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
+    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(binding="adopt", listener="adopt"))
+    shop.shop(authority().issue("shop.example.com"))
+    shop.annotate({"kubernetes.io/elb.client_timeout": "30"})
+    await shop.start()
+    await shop.in_step()
+    listener = (await shop.one("listeners"))["id"]
+    theirs = authority().issue("shop.example.com")
+    body = {"name": "by-hand", "certificate": theirs.certificate, "private_key": theirs.key}
+    other = (await shop.asks("POST", "/certificates", {"certificate": body}))["certificate"]["id"]
+    change = {"default_tls_container_ref": other, "client_timeout": 5, "http2_enable": True}
+    await shop.asks("PUT", f"/listeners/{listener}", {"listener": change})
+    said = await shop.told("default_tls_container_ref of listener")
+    who = f"It was {shop.admin.account.username} at "
+    assert f"Ingress demo/shop says so now (kubernetes.io/elb.tls-certificate-ids: {other}). {who}" in said
+    said = await shop.told("http2_enable of listener")
+    assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: true" in said
+    await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "true")
+    assert shop.annotation("kubernetes.io/elb.client_timeout") == "5"
+    assert shop.annotation("kubernetes.io/elb.tls-certificate-ids") == other
+    # it stays so when something else is asked for, and without our memory
+    await shop.stop()
+    shop.annotate({"kubernetes.io/elb.member_timeout": "20"})
+    await shop.start()
+    await shop.in_step()
+    after = await shop.one("listeners")
+    assert {field: after[field] for field in change} == change
+    assert after["member_timeout"] == 20
+    assert len(shop.kube.events("Ingress", "DriftFound")) == 3
+
+
+async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
+    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(pool="adopt"))
+    await shop.open()
+    pool = (await shop.one("pools"))["id"]
+    await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
+    assert "taken as it is, until the Service asks for other settings" in await shop.told("lb_algorithm")
+    await shop.stop()
+    await shop.start()
+    await shop.in_step()
+    assert (await shop.one("pools"))["lb_algorithm"] == "LEAST_CONNECTIONS"
+    item = shop.kube.objects["services", "demo", "shop"]
+    notes = {"kubernetes.io/elb.session-affinity-mode": "HTTP_COOKIE"}
+    shop.kube.put("services", "demo", "shop", {**item, "metadata": {"annotations": notes}})
+
+    def as_the_service_says(answer: dict[str, Any]) -> bool:
+        (it,) = answer["pools"]
+        return bool(it["session_persistence"]) and it["lb_algorithm"] == "ROUND_ROBIN"
+
+    await shop.comes_to("pools", as_the_service_says)
