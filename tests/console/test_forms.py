@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from certferry.console import impact, words
 from certferry.console.checking import Place, judge
 from certferry.console.desk import derive
+from certferry.console.forecast import forecast
 from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
 from certferry.console.objects_diff import APPLIED, KEPT, diff, merge_patch, readable, restored, text
 from certferry.console.secret_state import objection
@@ -213,6 +214,34 @@ def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
     assert other[0] == "Port 443 stays as it is for the other Ingresses on it."
     assert impact.of_secret(world, Name("shop", "b"))[0] == "One Ingress names it: shop/second."
     assert "nothing renews it any more" in impact.of_secret(world, Name("shop", "b"))[1]
+
+
+# -- what would come of a form
+
+
+def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
+    given = yaml.safe_load(SHARED)
+    options = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+    world = derive(view(given), observed(given["observed"]), options, NOW)
+    body = {
+        "metadata": {"name": "third", "namespace": "shop", "creationTimestamp": NOW.isoformat()},
+        "spec": {
+            "ingressClassName": "cce",
+            "tls": [{"hosts": ["b.example.com"], "secretName": "site"}],
+            "rules": [{"host": "c.example.com"}],
+        },
+    }
+    chain = world.uses[0].chain
+    assert chain
+    told = forecast(world, options, body, [chain], NOW)
+    assert told.present is None
+    assert told.chosen == chain
+    assert told.held == ()  # nothing valid is in service for the host
+    assert {p.reason for p in told.problems} == {"HostConflict", "HostNotCovered"}
+    present = forecast(
+        world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
+    )
+    assert present.present == chain
 
 
 # -- lists

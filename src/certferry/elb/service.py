@@ -232,6 +232,7 @@ async def _answering(elb: Elb, listening: socket.socket, tls: OwnTls | None) -> 
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,  # nobody says by a header which address failed to log in
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE,
         ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,

@@ -11,13 +11,14 @@ from certferry.elb.identity.accounts import bootstrap
 from tests.elb.api.server import Api, Elb, Reply, another, send, serving, settings_in
 
 
-def login(elb: Elb, password: str | None = None, **scope: Any) -> Reply:
+def login(elb: Elb, password: str | None = None, forwarded: str = "", **scope: Any) -> Reply:
     account = elb.credentials.admin
     user = {"name": account.username, "password": password or account.password}
     auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
     if scope:
         auth["scope"] = {"project": scope}
-    return send(elb.origin, "POST", "/v3/auth/tokens", json.dumps({"auth": auth}).encode())
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    return send(elb.origin, "POST", "/v3/auth/tokens", json.dumps({"auth": auth}).encode(), headers)
 
 
 def test_a_password_gets_a_token_with_a_catalog(elb: Elb) -> None:
@@ -97,6 +98,7 @@ def test_too_many_wrong_passwords_lock_the_door_for_that_user(tmp_path: Path) ->
     with serving(settings_in(tmp_path, login_attempts=2)) as elb:
         assert [login(elb, "wrong").status for _ in range(3)] == [401, 401, 429]
         assert login(elb).status == 429
+        assert login(elb, forwarded="192.0.2.7").status == 429, "whatever address it says it comes from"
         assert elb.admin("GET", "/pools").status == 200, "signed requests go on"
 
 
