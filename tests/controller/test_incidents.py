@@ -152,6 +152,7 @@ async def test_parked(system: System, desk: Desk) -> None:
     assert "certferry cert resume demo/shop-tls" in alert.command
     said = await desk.types("why", "shop.example.com")
     assert "is parked, because clients saw that it does not work" in said
+    assert parse_chain(bad.certificate).fingerprint[:24] in await desk.types("cert", "ls")
     assert "tried again" in await desk.types("cert", "resume", "demo/shop-tls")
     await until(lambda: "parked" not in system.our_certificate()["description"])
 
@@ -178,6 +179,19 @@ async def test_refused_by_the_data_plane(system: System, desk: Desk) -> None:
     assert alert.command == f"certferry why shop.example.com:{system.elb.front_port}"
     said = await desk.types("why", f"shop.example.com:{system.elb.front_port}")
     assert "the data plane refused it (Failed to load certificate chain: INVALID)" in said
+
+
+async def test_the_right_leaf_without_its_intermediate(system: System, desk: Desk) -> None:
+    intermediate = Authority("Intermediate", by=authority())
+    await running(system, intermediate.issue("shop.example.com", chain=True))
+    end = "-----END CERTIFICATE-----\n"
+    system.elb.sends = lambda chain: chain.partition(end)[0] + end
+    system.kube.secret("demo", "shop-tls", intermediate.issue("shop.example.com", chain=True))
+    alert = await desk.alert("CertificateNotServed")
+    assert "the right certificate is shown, but CN=Intermediate (" in alert.why
+    said = await desk.types("why", f"shop.example.com:{system.elb.front_port}")
+    assert "the right certificate is served, but CN=Intermediate (" in said
+    assert "ChainIncomplete" in await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")
 
 
 async def test_probe_blocked(system: System, desk: Desk) -> None:

@@ -34,7 +34,7 @@ def ls(
     async def work() -> int:
         seen = await see(chosen(config, state, cluster))
         rows = [row(f, limits(config)) for f in seen.certificates() if not unused or not f.it.used]
-        show(rows, COLUMNS, output)
+        show(rows, (*COLUMNS, "parked") if any(one["parked"] for one in rows) else COLUMNS, output)
         return seen.code
 
     run(work)
@@ -135,6 +135,7 @@ def row(found: Found, when: Limits) -> dict[str, Any]:
         "ingresses": [str(i) for i in it.ingresses],
         "source": causes.source(it.origin) if it.origin else "",
         "owner": causes.owner(it.origin) if it.origin else "",
+        "parked": parking.parked(it.origin.certificate.description) if it.origin else None,
     }
 
 
@@ -186,7 +187,6 @@ async def _facts(found: Found, when: Limits, rules: Policy) -> dict[str, Any]:
             )
         ],
         "places": places(found),
-        "parked": parking.parked(certificate.description),
         "why_not_newer": cause.why if cause else "",
         "next": cause.command if cause else "",
     }
