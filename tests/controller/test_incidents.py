@@ -288,6 +288,12 @@ async def test_a_check_says_what_the_controller_would(system: System, desk: Desk
     assert "warn KeyReused" in said
     desk.settings.write_text(desk.settings.read_text() + "controller: {checks: {KeyReused: refuse}}\n")
     assert "refuse KeyReused" in await desk.types("cert", "check", "secret/demo/shop-tls")
+    renewed = shop(key=key)
+    new = desk.folder / "new.crt"
+    new.write_text(renewed.certificate)
+    new.with_suffix(".key").write_text(renewed.key)
+    files = ("--cert", str(new), "--key", str(new.with_suffix(".key")))
+    assert "KeyReused" in await desk.types("cert", "replace", "demo/shop-tls", *files, "--plan")
     said = await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")
     assert "shop.example.com, RSA-2048" in said
 

@@ -12,13 +12,14 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from certferry.cli.cert.fleet import Cluster, Found, Reference, Seen, chosen, run, see
+from certferry.cli.cert.fleet import Cluster, Found, Reference, Seen, chosen, policy, run, see
 from certferry.cli.cert.history import pair_of
 from certferry.cli.cert.journal import Journal, Place
 from certferry.cli.cert.served import results
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, show, warn
 from certferry.core import checks
+from certferry.core.checks import Policy
 from certferry.core.managed import managers
 from certferry.core.objects import Name
 from certferry.core.pem import Chain, parse_chain
@@ -56,7 +57,11 @@ def replace(
         journal = Journal(new.chain.fingerprint, certificate)
         todo = journal.read() or _places(seen, certificate)
         _announce(seen, todo, new)
-        objections = [*_objections(seen, todo, new), *[o for p in todo for o in await _writers(seen, p)]]
+        rules = policy(config, state)
+        objections = [
+            *_objections(seen, todo, new, rules),
+            *[o for p in todo for o in await _writers(seen, p)],
+        ]
         for sentence in objections:
             warn(sentence)
         if plan:
@@ -113,14 +118,14 @@ def _at(seen: Seen, place: Place) -> list[Found]:
     return [f for f in seen.certificates() if _place(f) == place]
 
 
-def _objections(seen: Seen, todo: list[Place], new: Pair) -> list[str]:
+def _objections(seen: Seen, todo: list[Place], new: Pair, rules: Policy) -> list[str]:
     from datetime import UTC, datetime
 
     now, said = datetime.now(UTC), []
     for place in todo:
         for found in _at(seen, place):
             certificate = found.picture.observed.certificates[found.it.id]
-            refusal = checks.refusal(new.chain, certificate.chain, found.it.hosts, now)
+            refusal = checks.refusal(new.chain, certificate.chain, found.it.hosts, now, rules)
             if refusal:
                 said.append(f"{place}: {refusal.reason}: {refusal.sentence}.")
     return said
