@@ -35,4 +35,4 @@ def test_one_that_a_plan_took_away_was_not() -> None:
 
 
 def test_nor_one_that_the_endpoints_took_away() -> None:
-    assert found(seen().shared_out(pool())) == []
+    assert found(seen().shared_out({"p": pool()})) == []
