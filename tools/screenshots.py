@@ -187,6 +187,8 @@ def everything(page: Page, told: dict[str, Any], folder: Path, theme: str) -> No
         "elb-create": f"{root}/elb/certificates/create",
         "elb-modify": f"{root}/elb/certificates/{mine}/modify",
         "elb-delete": f"{root}/elb/certificates/{mine}/delete",
+        "elb-replace": f"{root}/elb/certificates/{own}/replace",
+        "elb-bind": f"{root}/elb/certificates/{mine}/bind",
         "elb-protection": f"{root}/elb/certificates/{mine}/protection",
         "elb-history": f"{root}/elb/certificates/{own}/history",
         "elb-break-glass": f"{root}/elb/certificates/{own}/break-glass",
@@ -244,6 +246,7 @@ def procedures(page: Page, state: Path, folder: Path) -> None:
     dialog.get_by_role("radio", name="ELB server certificate").check()
     chooser = dialog.get_by_role("combobox", name="Server Certificate")
     chooser.select_option(chooser.locator("option", has_text="bought").get_attribute("value"))
+    expect(dialog.locator(".compare section").last).to_contain_text("days left")
     shoot("ingress-update")
     dialog.get_by_role("button", name="Show YAML changes").click()
     expect(dialog.locator(".diff")).to_be_visible()
@@ -264,7 +267,7 @@ def main() -> None:
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with running() as (told, state), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        size = {"width": 1280, "height": 700}
+        size = {"width": 1280, "height": 820}
         for theme in _THEMES if asked.all else _THEMES[:1]:
             context = browser.new_context(base_url=told["console"]["url"], viewport=size, color_scheme=theme)
             page = context.new_page()

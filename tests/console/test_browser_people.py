@@ -37,7 +37,7 @@ def pages(site: Site, certificate: str) -> list[str]:
         f"{elb}/certificates/create",
         *(
             f"{elb}/certificates/{certificate}/{page}"
-            for page in ("modify", "delete", "history", "protection")
+            for page in ("modify", "delete", "history", "protection", "replace", "bind")
         ),
         f"{elb}/certificates/{own}/break-glass",
         f"{elb}/loadbalancers",
@@ -122,9 +122,9 @@ def test_every_dialog_by_the_keyboard_alone(log_in: LogIn, shop: Site, certifica
         f"{root}/secrets?namespace={shop.name}": ["Create Secret", "Update", "More > Events", "More > Delete"],
         f"{root}/ingresses?namespace={shop.name}": ["Create Ingress", "More > Update", "More > Events", "More > Delete"],
         f"{root}/elb/certificates?q=spare": [
-            "Create Certificate", "Modify", "Delete", "More > Modification Protection",
+            "Create Certificate", "Modify", "Delete", "More > Bind to Listener", "More > Modification Protection",
         ],
-        f"{root}/elb/certificates?q={shop.own_certificate()['id']}": ["More > Break-glass"],
+        f"{root}/elb/certificates?q={shop.own_certificate()['id']}": ["More > Replace on Listeners", "More > Break-glass"],
     }.items():  # fmt: skip
         page.goto(path)
         for way in ways:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,9 @@ def test_procedure_for_elb_server_certificates(user: User, site: Site) -> None:
     expect(user.dialog.get_by_label("Backend Protocol")).to_have_value(
         "http"
     )  # what was typed is still there
+    expect(user.dialog.locator(".compare section").last).to_contain_text(
+        "200 days left"
+    )  # beside the present one
     user.dialog.get_by_role("button", name="Show YAML changes").click()
     expect(user.dialog.locator(".diff .added", has_text=CERTIFICATE_IDS)).to_be_visible()
     user.ok()  # … and click OK to update the ingress.
@@ -125,4 +128,62 @@ def test_another_content_on_the_elb_certificate_page(user: User, site: Site) -> 
     user.paste(new)
     user.ok()
     served(user, site, new)
+    site.annotate(ids=None)
+
+
+@pytest.fixture
+def by_hand(site: Site) -> Iterator[tuple[str, int]]:
+    """A listener that no controller keeps, with a certificate of its own; that one's id, and the port."""
+    port = 11459
+    own = site.post_certificate(site.pair(days=30), "by hand")
+    body = {
+        "loadbalancer_id": site.system.endpoints.elb.loadbalancer_id,
+        "name": "by-hand",
+        "protocol": "HTTPS",
+        "protocol_port": port,
+        "default_tls_container_ref": own,
+    }
+    made = site.elb.want(201, "POST", site.system.elb_path("listeners"), {"listener": body})
+    yield own, port
+    site.elb.want(204, "DELETE", site.system.elb_path("listeners", made["listener"]["id"]))
+
+
+def test_a_certificate_is_replaced_wherever_it_is_and_bound_to_a_listener(
+    user: User, site: Site, by_hand: tuple[str, int]
+) -> None:
+    own, port = by_hand
+    new, other = site.pair(days=301), certs.authority().issue("by-hand.test.example")
+    site.post_certificate(new, "the next one")
+    site.annotate(ids=own)  # it serves an Ingress, too
+    user.page.goto(f"/clusters/local/elb/certificates?q={own}")
+    expect(user.row("by hand")).to_contain_text("k8s_HTTPS_11444")
+    user.row("by hand").get_by_role("link", name="Delete").click()
+    expect(user.dialog.get_by_role("button", name="Delete")).to_have_count(0)
+    user.dialog.get_by_role("link", name="Replace on Listeners").click()
+    expect(user.dialog).to_contain_text("Listener by-hand (HTTPS/11459), on the load balancer")
+    expect(user.dialog).to_contain_text("Ingress moving/shop, its annotation")
+    chooser = user.dialog.get_by_role("combobox", name="Replace it by")
+    chooser.select_option(chooser.locator("option", has_text="the next one").get_attribute("value"))
+    expect(user.dialog.locator(".compare section").last).to_contain_text("300 days left")
+    user.ok()
+    served(user, site, new)
+    hand = site.address._replace(port=port)
+    assert tls.handshake(hand, site.host) == tls.fingerprint(new.certificate)
+    body = {"name": "for a name", "certificate": other.certificate, "private_key": other.key}
+    made = site.elb.want(
+        201,
+        "POST",
+        site.system.elb_path("certificates"),
+        {"certificate": body | {"domain": "by-hand.test.example"}},
+    )
+    user.page.goto(f"/clusters/local/elb/certificates?q={made['certificate']['id']}")
+    user.row("for a name").get_by_role("button", name="More").click()
+    user.page.get_by_role("menuitem", name="Bind to Listener").click()
+    chooser = user.dialog.get_by_role("combobox", name="Listener")
+    expect(chooser.locator("option")).to_have_count(1)  # none that a controller keeps
+    user.dialog.get_by_role("radio", name="SNI Certificate").check()
+    user.ok()
+    expect(user.page.get_by_text("Every listener serves the new certificate.")).to_be_visible()
+    assert tls.handshake(hand, "by-hand.test.example") == tls.fingerprint(other.certificate)
+    assert tls.handshake(hand, site.host) == tls.fingerprint(new.certificate)
     site.annotate(ids=None)

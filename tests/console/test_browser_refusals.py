@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from tests import certs
 from tests.console.conftest import LogIn
 from tests.console.user import User
+from tests.e2e.objects import CERTIFICATE_IDS as IDS
 from tests.e2e.site import SECRET, Site
 
 
@@ -63,6 +64,26 @@ def test_the_new_certificate_alone_needs_its_key(update: User, shop: Site) -> No
     update.paste(shop.pair(), key=False)
     update.ok()
     expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text("give the new one's key too")
+
+
+def test_a_choice_that_would_not_be_served_is_refused(user: User, shop: Site) -> None:
+    pair = certs.authority().issue("elsewhere.test.example", days=300)
+    body = {"name": "for elsewhere", "certificate": pair.certificate, "private_key": pair.key}
+    shop.elb.want(201, "POST", shop.system.elb_path("certificates"), {"certificate": body})
+    user.page.goto("/clusters/local/elb/certificates?q=for+elsewhere")
+    expect(user.row("for elsewhere")).to_have_count(1)
+    user.page.goto(f"/clusters/local/ingresses/{shop.name}/shop/update")
+    user.page.get_by_role("radio", name="ELB server certificate").check()
+    chooser = user.page.get_by_role("combobox", name="Server Certificate")
+    chooser.select_option(chooser.locator("option", has_text="for elsewhere").get_attribute("value"))
+    sentence = "it is for elsewhere.test.example and not for still.test.example"
+    expect(user.page.locator(".findings .bad").first).to_contain_text(sentence)  # while one chooses
+    user.page.get_by_role("button", name="OK").click()
+    expect(user.page.locator('[data-error="certificate"]')).to_contain_text(sentence)
+    expect(chooser).to_be_focused()
+    chooser.select_option("")
+    expect(user.page.locator('[data-error="certificate"]')).to_be_hidden()
+    assert IDS not in shop.get("apis/networking.k8s.io/v1", "ingresses", "shop")["metadata"]["annotations"]
 
 
 def test_what_changed_meanwhile_is_not_written_over(update: User, shop: Site) -> None:

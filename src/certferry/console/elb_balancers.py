@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from certferry.core.usage import Use
 from certferry.elb.client import Resource
 
 TABS: Final = ("summary", "listeners", "policies", "status")
+GRAVITY: Final = {"OFFLINE": 0, "DEGRADED": 1}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,21 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
     state: Pill | None
 
 
+LISTENER_COLUMNS: Final = (
+    Column("name", "Name", lambda it: it.name or it.id),
+    Column("port", "Frontend Protocol/Port", lambda it: (it.protocol_port, it.protocol)),
+    Column("certificate", "Server Certificate", None),
+    Column("sni", "SNI", lambda it: -len(it.sni_container_refs or ())),
+    Column("policy", "Security Policy", lambda it: it.tls_ciphers_policy or ""),
+    Column("status", "Status", None),
+    Column("operation", "Operation", None),
+)
+POLICY_COLUMNS: Final = (
+    Column("listener", "Listener", lambda row: row.listener),
+    Column("name", "Name", lambda row: row.policy.name or row.policy.id),
+    Column("requests", "Requests whose", lambda row: row.conditions),
+    Column("target", "Are", lambda row: row.target),
+)
 COLUMNS: Final = (
     Column("name", "Name", lambda r: r.balancer.name or r.balancer.id),
     Column("address", "Private IPv4 Address", lambda r: r.balancer.vip_address or ""),
@@ -59,6 +75,15 @@ COLUMNS: Final = (
     Column("listeners", "Listeners", lambda r: -len(r.listeners)),
     Column("ingresses", "Ingresses", lambda r: -r.ingresses),
 )
+
+
+class PolicyRow(NamedTuple):
+    """One forwarding policy, in words."""
+
+    policy: Policy
+    listener: str
+    conditions: str
+    target: str
 
 
 async def show(visit: Visit) -> Response:
@@ -88,19 +113,27 @@ async def one(visit: Visit) -> Response:
         where = path("clusters", desk.name, "elb", "loadbalancers")
         raise missing(f"load balancer {visit.part('id')}", (where, "Load Balancers"))
     listeners = _sorted(it for it in state.listeners.values() if it.loadbalancer_id == balancer.id)
-    names = {listener.id for listener in listeners}
-    policies = sorted(
-        (p for p in state.policies.values() if p.listener_id in names),
-        key=lambda p: (p.listener_id, p.priority or 0, p.name or ""),
-    )
+    listing: Listing[Any] | None = None
+    rows: list[ListenerRow] = []
+    if tab == "listeners":
+        listing = Listing(
+            listeners, LISTENER_COLUMNS, visit.query, lambda it: f"{it.name} {it.id} {it.protocol_port}"
+        )
+        rows = [listener_row(desk, listener) for listener in listing.rows]
+    elif tab == "policies":
+        listing = Listing(_policies(listeners, state), POLICY_COLUMNS, visit.query, _text)
+    elif tab == "status":
+        tree = await _statuses(desk, balancer)
+        listing = Listing(_worst_first(tree.get("listeners") or ()), (), visit.query, _name)
     return visit.render(
         "balancer.html",
         desk=desk,
         balancer=balancer,
         tab=tab,
-        listeners=[listener_row(desk, listener) for listener in listeners],
-        policies=[(p, conditions(p), target(p, state)) for p in policies],
-        tree=await _statuses(desk, balancer) if tab == "status" else None,
+        count=len(listeners),
+        listing=listing,
+        listeners=rows,
+        tree=tree if tab == "status" else None,
         state=state,
         live=f"/live/{desk.name}",
     )
@@ -164,10 +197,33 @@ def _governing(desk: Desk, listener: Listener) -> Name | None:
     return None
 
 
-async def _statuses(desk: Desk, balancer: LoadBalancer) -> Mapping[str, Any] | None:
+def _policies(listeners: Iterable[Listener], state: State) -> list[PolicyRow]:
+    names = {it.id: it.name or it.id for it in listeners}
+    policies = (p for p in state.policies.values() if p.listener_id in names)
+    ordered = sorted(policies, key=lambda p: (names[p.listener_id], p.priority or 0, p.name or "", p.id))
+    return [PolicyRow(p, names[p.listener_id], conditions(p), target(p, state)) for p in ordered]
+
+
+def _text(row: PolicyRow) -> str:
+    return f"{row.listener} {row.policy.name or row.policy.id} {row.conditions} {row.target}"
+
+
+async def _statuses(desk: Desk, balancer: LoadBalancer) -> Mapping[str, Any]:
     found = await desk.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
-    tree: Mapping[str, Any] | None = found.get("loadbalancer")
+    tree: Mapping[str, Any] = found.get("loadbalancer") or {}
     return tree
+
+
+def _worst_first(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Nodes of the status tree by gravity, then by name; so are the ones under them."""
+    sorted_ = [
+        {k: _worst_first(v) if k in ("pools", "l7policies") else v for k, v in node.items()} for node in nodes
+    ]
+    return sorted(sorted_, key=lambda node: (GRAVITY.get(node.get("operating_status", ""), 3), _name(node)))
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node.get("name") or node["id"])
 
 
 def _sorted(listeners: Any) -> list[Listener]:

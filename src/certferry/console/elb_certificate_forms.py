@@ -54,11 +54,20 @@ async def create(visit: Visit) -> Response:
         errors |= _authority(form.text(CERTIFICATE))
         fields.pop("domain", None)
     refuse(errors)
-    made = await _said(desk.elb.client.create_certificate(fields))
+    made = await answered(desk.elb.client.create_certificate(fields))
     await desk.elb.refresh()
     name = made.name or made.id
     if form.text("pick") and visit.fetched:
-        return json({"created": {"id": made.id, "label": label(name, made.chain), "into": "certificates"}})
+        return json(
+            {
+                "created": {
+                    "id": made.id,
+                    "label": label(name, made.chain),
+                    "into": "certificates",
+                    "sni": bool(made.domain),
+                }
+            }
+        )
     return visit.go(list_path(desk), f"Certificate {name} is created.")
 
 
@@ -101,7 +110,7 @@ async def modify(visit: Visit) -> Response:
     refuse(errors)
     changes = _changes(certificate, fields)
     if changes:
-        await _said(desk.elb.client.update_certificate(certificate.id, changes))
+        await answered(desk.elb.client.update_certificate(certificate.id, changes))
         await desk.elb.refresh()
     said = f"Certificate {certificate.name or certificate.id} is modified."
     if chain is None or not desk.derived.by_certificate.get(certificate.id):
@@ -129,7 +138,14 @@ async def show_delete(visit: Visit) -> Response:
     uses = desk.derived.by_certificate.get(certificate.id, ())
     lock = lock_of(visit, desk, certificate)
     told = [lock.reason] if lock else impact.of_certificate(len(uses)) if uses else []
-    return visit.render("elb_certificate_delete.html", desk=desk, certificate=certificate, impact=told)
+    return visit.render(
+        "elb_certificate_delete.html",
+        desk=desk,
+        certificate=certificate,
+        impact=told,
+        uses=() if lock else uses,
+        state=desk.elb.state,
+    )
 
 
 async def delete(visit: Visit) -> Response:
@@ -138,7 +154,7 @@ async def delete(visit: Visit) -> Response:
     certificate = found(visit, desk)
     if lock := lock_of(visit, desk, certificate):
         raise Refusal({"": lock.reason}, 409)
-    await _said(desk.elb.client.delete(CERTIFICATES, certificate.id))
+    await answered(desk.elb.client.delete(CERTIFICATES, certificate.id))
     await desk.elb.refresh()
     return visit.go(list_path(desk), f"Certificate {certificate.name or certificate.id} is deleted.")
 
@@ -161,7 +177,7 @@ async def protect(visit: Visit) -> Response:
         "protection_status": "consoleProtection" if on else "nonProtection",
         "protection_reason": reason if on else "",
     }
-    await _said(desk.elb.client.update_certificate(certificate.id, fields))
+    await answered(desk.elb.client.update_certificate(certificate.id, fields))
     await desk.elb.refresh()
     return visit.go(list_path(desk), f"Modification protection is {'on' if on else 'off'}.")
 
@@ -229,7 +245,7 @@ def _authority(text: str) -> dict[str, str]:
     return {}
 
 
-async def _said(request: Any) -> Any:
+async def answered(request: Any) -> Any:
     """The answer; what the ELB refuses is said beside the form."""
     try:
         return await request

@@ -19,7 +19,9 @@ from certferry.console.rotations import Rotation
 from certferry.console.routes import Page
 from certferry.console.stops import Refusal, missing
 from certferry.console.visit import Visit, path, refuse
-from certferry.core.model import Listener
+from certferry.core.model import Certificate, Listener
+from certferry.core.names import described
+from certferry.core.usage import Use
 from certferry.elb.client import LISTENERS, ElbError
 
 
@@ -65,17 +67,27 @@ async def save(visit: Visit) -> Response:
             raise Refusal({"": error.message}, error.status) from None
         raise
     await desk.elb.refresh()
-    chains = [c.chain for i in (server, *sni) if (c := certificates.get(i)) and c.chain]
-    rotation = Rotation(
-        f"Listener {listener.name or listener.id}", _back(listener, desk), chains, datetime.now(UTC)
-    )
-    identity = listener.id
+    chosen = [certificates[i] for i in (server, *sni)]
+    return visit.go(follow(visit, desk, listener, chosen), "The listener is modified.")
 
-    def uses(derived: Derived) -> Any:
-        return [use for use in derived.uses if use.listener == identity]
+
+def kept(listener: Listener) -> bool:
+    """Whether a controller of a cluster keeps it: then Ingresses decide."""
+    return "cluster_id" in described(listener.description)
+
+
+def follow(visit: Visit, desk: Desk, listener: Listener, chosen: list[Certificate]) -> str:
+    """Start to follow certificates that a listener has now; the path of its page."""
+    title, identity = f"Listener {listener.name or listener.id}", listener.id
+    chains = [c.chain for c in chosen if c.chain]
+    rotation = Rotation(title, _back(listener, desk), chains, datetime.now(UTC))
+    ids = {c.id for c in chosen}
+
+    def uses(derived: Derived) -> list[Use]:
+        return [use for use in derived.uses if use.listener == identity and use.certificate in ids]
 
     visit.console.rotations.start(desk, rotation, uses)
-    return visit.go(path("clusters", desk.name, "rotations", rotation.id), "The listener is modified.")
+    return path("clusters", desk.name, "rotations", rotation.id)
 
 
 def _found(visit: Visit, desk: Desk) -> Listener:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
 
 from certferry.console import ingress_fields
 from certferry.console.desk import Desk
+from certferry.console.forecast import Forecast
 from certferry.console.ingress_form import OPTIONS, IngressForm, applied
 from certferry.console.ingress_sync import list_path
-from certferry.console.ingress_update import choices
+from certferry.console.ingress_update import choices, foretold
 from certferry.console.objects_diff import diff
 from certferry.console.routes import Page
 from certferry.console.visit import FormFields, Visit, refuse
@@ -31,6 +33,7 @@ async def show(visit: Visit) -> Response:
         "ingress_create.html",
         desk=desk,
         form=_EMPTY,
+        told=Forecast(),
         chosen=namespace,
         balancers=_balancers(desk),
         **choices(desk, namespace, _EMPTY),
@@ -62,6 +65,18 @@ async def preview(visit: Visit) -> Response:
     body = _body(desk, await visit.form(), errors)
     lines = [] if errors else diff({"metadata": {}}, body)
     return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
+
+
+async def check(visit: Visit) -> Response:
+    """POST …/check: what is to be said of the choice so far."""
+    desk = await visit.desk()
+    fields = await visit.form()
+    body = _body(desk, fields, {})
+    form = ingress_fields.read(fields, {})
+    body["metadata"]["name"] = body["metadata"]["name"] or "new"
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest governs nothing
+    told = foretold(desk, body["metadata"]["namespace"], form, body)
+    return visit.render("ingress_checks.html", desk=desk, told=told)
 
 
 def _body(desk: Desk, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
@@ -99,4 +114,5 @@ def _balancers(desk: Desk) -> list[tuple[str, str]]:
 PAGES: Final[tuple[Page, ...]] = (
     Page("/clusters/{cluster}/ingresses/create", show, save, sees="member"),
     Page("/clusters/{cluster}/ingresses/diff", None, preview),
+    Page("/clusters/{cluster}/ingresses/check", None, check),
 )

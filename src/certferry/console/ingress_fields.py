@@ -13,11 +13,9 @@ from typing import Final
 from certferry.console.desk import Desk
 from certferry.console.ingress_form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
 from certferry.console.visit import FormFields
-from certferry.core import checks
 from certferry.core.annotations import TLS_POLICIES
 from certferry.core.model import Certificate, domain_names
 from certferry.core.objects import TLS_TYPES, Name
-from certferry.core.pem import covers, listed
 
 NUMBERS: Final = {"port": (1, 65535), "idle": (0, 4000), "request": (1, 300), "response": (1, 300)}
 _HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -60,29 +58,6 @@ def check(desk: Desk, namespace: str, form: IngressForm, before: IngressForm, er
         else:
             _check_secrets(desk, namespace, form, errors)
     _check_forwarding(desk, namespace, form, before, errors)
-
-
-def warnings(desk: Desk, form: IngressForm, namespace: str) -> list[str]:
-    """What is not wrong, and a person should know before OK."""
-    if form.protocol != "HTTPS":
-        return []
-    chains = []
-    if form.source == "elb":
-        chosen = [desk.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
-        chains = [c.chain for c in chosen if c and c.chain]
-    else:
-        names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
-        chains = [t.secret.chain for n in names if (t := desk.kube.secrets.get(n)) and t.secret.chain]
-    hosts = sorted({row.domain for row in form.forwarding if row.domain})
-    bare = tuple(h for h in hosts if not any(covers(chain.names, h) for chain in chains))
-    told = [f"No certificate covers {listed(bare)}: clients of it will be warned."] if bare and chains else []
-    now = datetime.now(UTC)
-    told += [
-        f"The certificate for {listed(c.names)} {f.sentence}."
-        for c in chains
-        if (f := checks.expired(c, now))
-    ]
-    return told
 
 
 def _check_chosen(

@@ -29,7 +29,12 @@ OPTIONS: Final = {
     "port": f"{PREFIX}port",
 }
 """Fields of the form and the annotations that they stand for."""
-PATH_TYPES: Final = ("Prefix", "Exact", "ImplementationSpecific")
+PATH_TYPES: Final = {
+    "Prefix": "Prefix match",
+    "Exact": "Exact match",
+    "ImplementationSpecific": "As the Ingress says",
+}
+"""And the form's words. The last one is what `property` and the annotation of the match mode decide on."""
 POLICIES: Final = tuple((name, name.upper()) for name in TLS_POLICIES)
 
 

@@ -6,6 +6,7 @@ page shows what clients get.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from certferry.console import ingress_fields
 from certferry.console.desk import Derived, Desk
+from certferry.console.forecast import Forecast, forecast, shown
 from certferry.console.ingress_form import PATH_TYPES, POLICIES, IngressForm, applied, of
 from certferry.console.ingress_list import governed_by
 from certferry.console.ingress_sync import found, list_path, write
@@ -23,6 +25,7 @@ from certferry.console.routes import Page
 from certferry.console.things import IngressThing
 from certferry.console.visit import FormFields, Visit, path, refuse
 from certferry.console.words import expiry
+from certferry.core.model import Certificate
 from certferry.core.names import described
 from certferry.core.objects import TLS_TYPES, Name
 from certferry.core.pem import Chain, listed
@@ -39,6 +42,7 @@ async def show(visit: Visit) -> Response:
     status = desk.derived.translation.status.get(thing.name)
     return visit.render(
         "ingress_update.html",
+        told=Forecast(present=shown(desk.derived, thing.name)),
         desk=desk,
         thing=thing,
         form=of(present),
@@ -60,6 +64,20 @@ async def preview(visit: Visit) -> Response:
     return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
 
 
+async def check(visit: Visit) -> Response:
+    """POST …/check: what is to be said of the choice so far."""
+    desk = await visit.desk()
+    thing = found(visit, desk)
+    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    form = _read(desk, thing.name.namespace, await visit.form(), of(present), {})
+    told = (
+        Forecast(present=shown(desk.derived, thing.name))
+        if form == of(present)
+        else foretold(desk, thing.name.namespace, form, applied(form, present))
+    )
+    return visit.render("ingress_checks.html", desk=desk, told=told)
+
+
 async def save(visit: Visit) -> Response:
     """POST …/update."""
     desk = await visit.desk()
@@ -69,6 +87,10 @@ async def save(visit: Visit) -> Response:
     errors: dict[str, str] = {}
     before = of(present)
     form = _read(desk, thing.name.namespace, fields, before, errors)
+    if not errors and _chooses(form, before):
+        told = foretold(desk, thing.name.namespace, form, applied(form, present))
+        if told.held:
+            errors["certificate" if form.source == "elb" else "secret"] = told.held[0]
     refuse(errors)
     patch = merge_patch(present, applied(form, present))
     said = f"Ingress {thing.name} is updated."
@@ -86,15 +108,8 @@ def choices(desk: Desk, namespace: str, form: IngressForm) -> dict[str, Any]:
         for name, thing in sorted(desk.kube.secrets.items())
         if name.namespace == namespace and thing.type in TLS_TYPES
     ]
-    chosen = {form.certificate, *form.sni_certificates}
-    certificates = sorted(
-        (
-            c
-            for c in desk.elb.state.certificates.values()
-            if c.type == "server"
-            and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
-        ),
-        key=lambda c: (c.name, c.id),
+    certificates = selectable(
+        desk.elb.state.certificates.values(), {form.certificate, *form.sni_certificates}
     )
     return {
         "secrets": secrets,
@@ -108,6 +123,23 @@ def choices(desk: Desk, namespace: str, form: IngressForm) -> dict[str, Any]:
             if name.namespace == namespace
         ],
     }
+
+
+def selectable(certificates: Iterable[Certificate], chosen: Set[str] = frozenset()) -> list[Certificate]:
+    """Server certificates that people may choose: those that follow a Secret only where they are `chosen`."""
+    found = (
+        c
+        for c in certificates
+        if c.type == "server"
+        and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
+    )
+    return sorted(found, key=lambda c: (c.name, c.id))
+
+
+def foretold(desk: Desk, namespace: str, form: IngressForm, body: Object) -> Forecast:
+    """What would come of `body`, the Ingress as the form has it."""
+    chains = _chains(desk, namespace, form) if form.protocol == "HTTPS" else []
+    return forecast(desk.derived, desk.options, body, chains, datetime.now(UTC))
 
 
 def label(name: str, chain: Chain | None) -> str:
@@ -174,4 +206,5 @@ _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
     Page(f"{_ONE}/update", show, save, sees="member"),
     Page(f"{_ONE}/diff", None, preview),
+    Page(f"{_ONE}/check", None, check),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -37,6 +38,7 @@ class Pages:
         )
         self._templates.filters |= {
             "age": words.age,
+            "breakable": _breakable,
             "clock": words.clock,
             "common": words.common,
             "expiry": words.expiry,
@@ -84,6 +86,11 @@ class Pages:
 
     def _page(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(context), status)
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that a line may break after an underscore of, rather than anywhere."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:

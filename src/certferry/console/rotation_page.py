@@ -7,7 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from certferry.console.routes import Page
-from certferry.console.stops import missing
+from certferry.console.stops import Stop
 from certferry.console.visit import Visit, path
 
 
@@ -16,9 +16,10 @@ async def show(visit: Visit) -> Response:
     desk = await visit.desk()
     rotation = visit.console.rotations.find(desk.name, visit.part("id"))
     if rotation is None:
-        raise missing(
-            "such change; the console remembers the latest", (path("clusters", desk.name), "Overview")
+        sentence = (
+            "The console remembers the latest changes until it is restarted; this one is not among them."
         )
+        raise Stop(404, "Not remembered", sentence, (path("clusters", desk.name), "Last rotations"))
     return visit.render(
         "rotation.html", desk=desk, rotation=rotation, state=desk.elb.state, live=f"/live/{desk.name}"
     )

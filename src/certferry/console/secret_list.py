@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
+from certferry.console.desk import Derived, Desk
 from certferry.console.routes import Page
 from certferry.console.secret_state import state
 from certferry.console.tables import Column, Listing
@@ -29,13 +29,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     chain: Chain | None
     uses: tuple[Use, ...]
     ingresses: tuple[Name, ...]
+    hosts: tuple[str, ...]
+    """Of those Ingresses, and of whatever else clients are shown it for."""
 
     @property
     def text(self) -> str:
         """What is searched: name, type, domains, hosts and Ingresses."""
         names = self.chain.names if self.chain else ()
-        hosts = (h for use in self.uses for h in use.hosts)
-        return " ".join((str(self.thing.name), self.thing.type, *names, *hosts, *map(str, self.ingresses)))
+        return " ".join(
+            (str(self.thing.name), self.thing.type, *names, *self.hosts, *map(str, self.ingresses))
+        )
 
 
 COLUMNS: Final = (
@@ -64,17 +67,23 @@ async def show(visit: Visit) -> Response:
 
 def rows(desk: Desk, namespace: str) -> list[Row]:
     """Every Secret of `namespace` ("": of all), by name."""
-    derived = desk.derived
     return [
-        Row(
-            thing=thing,
-            chain=thing.secret.chain,
-            uses=derived.by_secret.get(name, ()),
-            ingresses=derived.referring.get(name, ()),
-        )
+        _row(desk.derived, thing)
         for name, thing in sorted(desk.kube.secrets.items())
         if not namespace or name.namespace == namespace
     ]
+
+
+def _row(derived: Derived, thing: SecretThing) -> Row:
+    uses, ingresses = derived.by_secret.get(thing.name, ()), derived.referring.get(thing.name, ())
+    asked = (h for name in ingresses for h in derived.view.ingresses[name].hosts)
+    return Row(
+        thing=thing,
+        chain=thing.secret.chain,
+        uses=uses,
+        ingresses=ingresses,
+        hosts=tuple(dict.fromkeys((*asked, *(h for use in uses for h in use.hosts)))),
+    )
 
 
 PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/secrets", show),)

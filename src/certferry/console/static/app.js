@@ -11,9 +11,22 @@ const later = (work, pause) => {
 
 // --- asking the server
 
+// what takes longer than a second shows that it goes on: in the topmost dialog, else under the head
+let waiting = 0;
+async function patiently(work) {
+  const sign = $$("dialog[open] progress").at(-1) ?? $("#busy");
+  const slow = setTimeout(() => { if (sign) sign.hidden = false; }, 1000);
+  waiting += 1;
+  try { return await work; } finally {
+    clearTimeout(slow);
+    waiting -= 1;
+    if (!waiting) for (const shown of $$("progress")) shown.hidden = true;
+  }
+}
+
 async function ask(url, options = {}) {
   const headers = { "X-Fragment": "1", "X-CSRF-Token": csrf(), ...options.headers };
-  const response = await fetch(url, { ...options, headers, redirect: "follow" });
+  const response = await patiently(fetch(url, { ...options, headers, redirect: "follow" }));
   if (response.status !== 401) return response;
   const { login } = await response.json();
   throw Object.assign(new Error("Your login has ended."), { login });
@@ -91,12 +104,23 @@ function follow(url) {
 
 // --- dialogs
 
+// a dialog over another has ids of its own: a label must not name the field behind
+let opened = 0;
+function apart(root) {
+  const mark = `-${++opened}`, parts = [root, ...$$("template", root).map((t) => t.content)];
+  const ids = new Set(parts.flatMap((part) => $$("[id]", part).map((e) => e.id)));
+  for (const name of ["id", "for", "aria-describedby", "aria-labelledby", "data-into", "data-add"])
+    for (const element of parts.flatMap((part) => $$(`[${name}]`, part)))
+      element.setAttribute(name, element.getAttribute(name).split(" ").map((id) => (ids.has(id) ? id + mark : id)).join(" "));
+}
+
 async function open(url, opener) {
   let page;
   try { page = await part(url); } catch (error) { return error.login ? location.assign(error.login) : toast(error.message); }
   const body = $("[data-dialog-body]", page);
   if (!body) return location.assign(url);
   const dialog = document.createElement("dialog");
+  apart(body);
   const title = $("h1", body);
   title.id = `dialog-title-${Date.now()}`;
   dialog.setAttribute("aria-labelledby", title.id);
@@ -112,7 +136,7 @@ async function open(url, opener) {
   dialog.addEventListener("close", () => { dialog.remove(); (opener?.isConnected ? opener : $("main")).focus(); });
   dialog.showModal();
   prepare(dialog);
-  ($("[autofocus], .body input:not([type=hidden], [type=file], [readonly]), .body textarea, .body select", dialog) ?? $("[data-close]", dialog))?.focus();
+  ($("[autofocus], .body input:not([type=hidden], [type=file], [type=radio]:not(:checked), [readonly]), .body textarea, .body select", dialog) ?? $("[data-close]", dialog))?.focus();
   return dialog;
 }
 
@@ -133,10 +157,9 @@ function told(form, errors) {
 }
 
 async function send(form, submitter) {
-  const button = submitter ?? $("button:not([type=button])", form), progress = $("progress", form);
+  const button = submitter ?? $("button:not([type=button])", form);
   if (button.ariaDisabled === "true") return;
   button.ariaDisabled = "true";
-  const slow = setTimeout(() => { if (progress) progress.hidden = false; }, 1000);
   try {
     const url = submitter?.getAttribute("formaction") ?? form.action;
     const response = await ask(url, { method: "POST", body: new FormData(form, submitter) });
@@ -149,8 +172,6 @@ async function send(form, submitter) {
     told(form, { "": error.login ? "Your login has ended. Log in again in another tab, then press the button once more." : "The console does not answer. Nothing was changed; please try again." });
     if (error.login) renew(form, error.login);
   } finally {
-    clearTimeout(slow);
-    if (progress) progress.hidden = true;
     button.ariaDisabled = null;
   }
 }
@@ -167,15 +188,21 @@ function renew(form, login) {
   }, { once: true });
 }
 
-function created(form, { id, label, into }) {
+function created(form, { id, label, into, sni }) {
   const dialog = form.closest("dialog"), opener = dialog.opener;
   const behind = opener?.closest("form") ?? document;
   for (const select of $$(`select[data-takes="${into}"]`, behind)) {
     select.append(new Option(label, id));
     if (select.id === opener.dataset.into) { select.value = id; select.dispatchEvent(new Event("change", { bubbles: true })); }
   }
+  for (const list of $$(`.choices[data-takes="${into}"]`, behind)) if (sni) {
+    const line = document.createElement("label");
+    line.append(Object.assign(document.createElement("input"), { type: "checkbox", name: list.dataset.name, value: id }), ` ${label}`);
+    $(".none", list)?.remove();
+    list.append(line);
+  }
   dialog.close();
-  toast(`${label} is created.`);
+  toast(`${label.split(" — ")[0]} is created.`);
 }
 
 const check = later(async (form) => {
@@ -253,6 +280,24 @@ addEventListener("click", (event) => {
   if (copy) navigator.clipboard.writeText($(copy.dataset.copy).textContent).then(() => toast("Copied."), () => toast("The browser did not allow it."));
 });
 
+// another namespace has other Secrets and Services; what was typed stays
+async function relist(chooser) {
+  const form = chooser.form, page = await part(`${chooser.dataset.lists}?namespace=${encodeURIComponent(chooser.value)}`);
+  const rows = $$("template", form);
+  $$("template", page).forEach((fresh, number) => { rows[number].innerHTML = fresh.innerHTML; });
+  for (const name of ["secret", "sni_secret", "service"]) {
+    const fresh = $(`select[name=${name}]`, page) ?? $$("template", page).map((t) => $(`select[name=${name}]`, t.content)).find(Boolean);
+    for (const list of $$(`select[name=${name}]`, form)) {
+      const before = list.value;
+      list.replaceChildren(...[...fresh.options].map((o) => new Option(o.text, o.value)));
+      list.value = [...list.options].some((o) => o.value === before) ? before : "";
+    }
+  }
+  const links = $$("a[data-into]", form);
+  $$("a[data-into]", page).forEach((link, number) => { links[number].href = link.href; });
+  check(form);
+}
+
 async function preview(button) {
   const place = $("[data-preview]", button.form);
   button.ariaExpanded = "true";
@@ -269,8 +314,17 @@ addEventListener("submit", (event) => {
   send(event.target, event.submitter);
 });
 
+// what was said of a field is said of what stood there before
+function forget(field) {
+  if (!field.form?.matches("[data-form]") || !field.name) return;
+  const place = $(`[data-error="${CSS.escape(field.name)}"]`, field.form);
+  if (place) { place.hidden = true; place.textContent = ""; }
+  field.removeAttribute("aria-invalid");
+}
+
 addEventListener("input", (event) => {
   const form = event.target.form;
+  forget(event.target);
   if (form?.matches("[data-check]") && event.target.matches("textarea, [data-checked]")) check(form);
   if (event.target.matches("form[data-auto] input[type=search]")) search(event.target);
 });
@@ -283,7 +337,9 @@ const search = later(async (input) => {
 
 addEventListener("change", (event) => {
   const { target } = event;
+  forget(target);
   if (target.matches("input[type=file][data-into]")) upload(target);
+  if (target.matches("select[data-lists]")) relist(target).catch((error) => toast(error.message));
   if (target.form?.matches("[data-form]")) arrange(target.form);
   if (target.form?.matches("[data-check]") && target.matches("select, input")) check(target.form);
   if (target.matches("form[data-auto] select")) target.form.submit();
