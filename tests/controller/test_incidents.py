@@ -182,6 +182,7 @@ async def test_refused_by_the_data_plane(system: System, desk: Desk) -> None:
 
 
 async def test_the_right_leaf_without_its_intermediate(system: System, desk: Desk) -> None:
+    system.probe_deadline = 0.3
     intermediate = Authority("Intermediate", by=authority())
     await running(system, intermediate.issue("shop.example.com", chain=True))
     end = "-----END CERTIFICATE-----\n"
