@@ -235,7 +235,7 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     assert told.present is None
     assert told.chosen == chain
     assert told.held == ()  # nothing valid is in service for the host
-    assert {p.reason for p in told.problems} == {"HostConflict", "HostNotCovered"}
+    assert {p.reason for p in told.problems} == {"NameTaken", "HostNotCovered"}
     present = forecast(
         world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
     )
