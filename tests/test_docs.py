@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from certferry.controller import report
+from certferry.controller import event
 from certferry.core import alert, objects, problems
 from certferry.core import annotations as known
 from tests import reference
@@ -25,7 +25,7 @@ def headings(page: str) -> list[str]:
 
 
 def test_every_reason_has_a_heading_and_every_heading_a_reason() -> None:
-    assert sorted(headings("problems.md")) == sorted({*problems.REASONS, *report.REASONS})
+    assert sorted(headings("problems.md")) == sorted({*problems.REASONS, *event.REASONS})
 
 
 @pytest.mark.parametrize(

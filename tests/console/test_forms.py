@@ -17,6 +17,7 @@ from certferry.console.desk import derive
 from certferry.console.forecast import forecast
 from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
 from certferry.console.objects_diff import APPLIED, KEPT, diff, merge_patch, readable, restored, text
+from certferry.console.secret_state import objection
 from certferry.console.security import local_path
 from certferry.console.sessions import Session, Sessions
 from certferry.console.sites import Login, role_of
@@ -24,8 +25,9 @@ from certferry.console.stops import Stop
 from certferry.console.tables import ROWS, Column, Listing
 from certferry.console.timeline import draw
 from certferry.core.claims import Options
-from certferry.core.objects import Name
+from certferry.core.objects import Name, ObjectRef
 from certferry.core.pem import parse_chain
+from certferry.core.problems import Problem, Reason
 from certferry.elb.credentials import Credentials
 from tests.certs import authority
 from tests.core.worlds import BALANCER, NOW, observed, view
@@ -356,3 +358,20 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
     assert picture.said.startswith(
         "2 certificates have expired or end within 7 days, 0 within 30 days, 40 later"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence", "waits"),
+    [
+        ("CertificateExpired", "The new certificate is not taken: it expired.", True),
+        ("CertificateParked", "The content of the Secret is parked.", True),
+        ("EmergencyOpen", "The certificate in service is another.", True),
+        ("KeyUncommon", "The certificate has a defect: its key is not accepted by common browsers.", False),
+    ],
+)
+def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wrong_with_it(
+    reason: Reason, sentence: str, waits: bool
+) -> None:
+    secret = ObjectRef(kind="Secret", namespace="shop", name="site", uid="u")
+    told = objection([Problem(object=secret, reason=reason, sentence=sentence)])
+    assert told == (sentence if waits else "")

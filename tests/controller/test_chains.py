@@ -104,3 +104,12 @@ async def test_a_root_more_or_less_is_no_difference(system: System) -> None:
     fingerprint = parse_chain(new.certificate).fingerprint
     await until(lambda: rotation(system)["fingerprint"] == fingerprint)
     assert rotation(system)["served"]
+
+
+async def test_a_renewal_without_the_intermediate_that_the_one_before_had_is_told(system: System) -> None:
+    await running(system, shop())
+    new = shop()
+    system.kube.secret("demo", "shop-tls", Pair(alone(new.certificate), new.key))
+    await until(lambda: system.kube.events("Secret", "ChainIncomplete"))
+    (event,) = system.kube.events("Secret", "ChainIncomplete")
+    assert "CN=Intermediate" in event["message"]

@@ -163,7 +163,8 @@ async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -
 async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
     shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(binding="adopt", listener="adopt"))
     shop.shop(authority().issue("shop.example.com"))
-    shop.annotate({"kubernetes.io/elb.client_timeout": "30"})
+    tracked = {"argocd.argoproj.io/tracking-id": "shop:networking.k8s.io/Ingress:demo/shop"}
+    shop.annotate({"kubernetes.io/elb.client_timeout": "30", **tracked})
     await shop.start()
     await shop.in_step()
     listener = (await shop.one("listeners"))["id"]
@@ -174,7 +175,8 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     await shop.asks("PUT", f"/listeners/{listener}", {"listener": change})
     said = await shop.told("default_tls_container_ref of listener")
     who = f"It was {shop.admin.account.username} at "
-    assert f"Ingress demo/shop says so now (kubernetes.io/elb.tls-certificate-ids: {other}). {who}" in said
+    assert f"Ingress demo/shop says so now (kubernetes.io/elb.tls-certificate-ids: {other}). Argo CD" in said
+    assert who in said
     said = await shop.told("http2_enable of listener")
     assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: true" in said
     await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "true")
@@ -201,6 +203,9 @@ async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(s
     await shop.start()
     await shop.in_step()
     assert (await shop.one("pools"))["lb_algorithm"] == "LEAST_CONNECTIONS"
+    shop.annotate({"kubernetes.io/elb.unheard-of": "x"})
+    await until(lambda: shop.kube.events("Ingress", "AnnotationUnknown"))
+    assert [e["count"] for e in shop.kube.events("Ingress", "DriftFound")] == [1]
     item = shop.kube.objects["services", "demo", "shop"]
     notes = {"kubernetes.io/elb.session-affinity-mode": "HTTP_COOKIE"}
     shop.kube.put("services", "demo", "shop", {**item, "metadata": {"annotations": notes}})

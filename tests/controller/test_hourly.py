@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.controller.report import HOUR, Notice, Reporter
+from certferry.controller.event import HOUR, Notice
+from certferry.controller.report import Reporter
 from certferry.core.objects import ObjectRef
 from certferry.kube.cache import Cache
 from certferry.kube.client import KubeClient

@@ -22,7 +22,7 @@ from certferry.core.alarms import Rules
 from certferry.core.alert import Alert
 from certferry.core.pem import parse_chain
 from certferry.settings import Refused
-from tests.certs import Authority, Pair, authority
+from tests.certs import Authority, Pair, authority, rsa_key
 from tests.controller.conftest import CREDENTIALS, System
 from tests.controller.fake_kube import until
 
@@ -262,6 +262,20 @@ async def test_nothing_rotated_though_several_were_due(system: System, desk: Des
     alert = await desk.alert("RotationStalled")
     assert "3 were due" in alert.summary
     assert (await desk.types("cert", "expiring")).count("urgent") == 3
+
+
+async def test_a_check_says_what_the_controller_would(system: System, desk: Desk) -> None:
+    key = rsa_key()
+    await running(system, shop(key=key))
+    system.kube.secret("demo", "shop-tls", shop(key=key, days=-1))  # refused: the one before stays
+    await desk.alert("CertificateRefused")
+    said = await desk.types("cert", "check", "secret/demo/shop-tls")
+    assert "refuse CertificateExpired" in said
+    assert "warn KeyReused" in said
+    desk.settings.write_text(desk.settings.read_text() + "controller: {checks: {KeyReused: refuse}}\n")
+    assert "refuse KeyReused" in await desk.types("cert", "check", "secret/demo/shop-tls")
+    said = await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")
+    assert "shop.example.com, RSA-2048" in said
 
 
 def _same_host(name: str, secret: str = "", path: str = "/") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 import msgspec
 import pytest
 
+from certferry.core.parking import mark
 from certferry.core.pem import Chain, parse_chain
 from tests.certs import Pair, authority
 from tests.controller.conftest import System
@@ -63,7 +64,7 @@ async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: 
     began = time.monotonic()
     good, bad = await unusable(system)
     assert time.monotonic() - began < 10
-    assert facts(bad).fingerprint.startswith(parked(system) or "?")
+    assert (parked(system) or "?").startswith(facts(bad).fingerprint[:24])
     await served(system, good)
     await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
     await until(lambda: system.kube.events("Ingress", "CertificateParked"))
@@ -93,6 +94,16 @@ async def test_a_new_content_ends_it(system: System) -> None:
     await until(lambda: parked(system) is None)
 
 
+async def test_a_new_chain_under_the_same_leaf_is_a_new_content(system: System) -> None:
+    system.elb.extensions = ALL
+    _, bad = await unusable(system)
+    system.elb.unusable.clear()
+    whole = Pair(bad.certificate + authority().certificate, bad.key)
+    system.kube.secret("demo", "shop-tls", whole)
+    await served(system, whole)
+    await until(lambda: parked(system) is None)
+
+
 async def test_resuming_ends_it(system: System) -> None:
     system.elb.extensions = ALL
     _, bad = await unusable(system)
@@ -112,7 +123,7 @@ async def test_a_crash_between_the_mark_and_the_rollback_is_finished(system: Sys
     await system.stop()
     system.elb.extensions = ALL
     ours = system.our_certificate()
-    said = json.loads(ours["description"]) | {"parked": facts(bad).fingerprint[:32]}
+    said = json.loads(ours["description"]) | {"parked": mark(facts(bad))}
     ours = system.elb.objects["certificates"][ours["id"]]
     ours["description"] = msgspec.json.encode(said).decode()
     await system.start()

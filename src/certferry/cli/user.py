@@ -135,6 +135,7 @@ def _show_new(directory: Directory, name: str, out: Path | None) -> None:
         return
     content = {
         "project_id": user.project_id,
+        "username": name,  # a controller knows its own changes by it in the event stream
         "access_key": pair.access_key,
         "secret_key": pair.secret_key,
     }

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from certferry.cli.cert.completing import hosts
 from certferry.cli.cert.fleet import Cluster, chosen, run, see
 from certferry.cli.cert.listing import limits
 from certferry.cli.options import Config, State
@@ -22,7 +23,7 @@ from certferry.settings import Refused
 
 
 def why(
-    host: Annotated[str, typer.Argument(help="HOST or HOST:PORT.")],
+    host: Annotated[str, typer.Argument(help="HOST or HOST:PORT.", autocompletion=hosts)],
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,

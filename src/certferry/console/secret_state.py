@@ -5,11 +5,17 @@ Lists and the Secret's own pages say it in the same words.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from certferry.console.desk import Desk
 from certferry.console.things import SecretThing
 from certferry.console.words import Pill
 from certferry.core.objects import TLS_TYPES
+from certferry.core.problems import Problem
 from certferry.core.usage import Use
+
+_WAITING: Final = ("CertificateParked", "EmergencyKept", "EmergencyOpen")
 
 
 def state(desk: Desk, thing: SecretThing, uses: tuple[Use, ...]) -> Pill | None:
@@ -18,8 +24,8 @@ def state(desk: Desk, thing: SecretThing, uses: tuple[Use, ...]) -> Pill | None:
         return None
     if thing.secret.chain is None:
         return Pill("bad", "Cannot be used", thing.secret.flaw.sentence if thing.secret.flaw else "")
-    if objection := _objection(desk, thing):
-        return Pill("bad", "Not accepted", objection)
+    if why := objection(desk.derived.problems.get(("Secret", thing.name), ())):
+        return Pill("bad", "Not accepted", why)
     if not uses:
         if desk.derived.referring.get(thing.name):
             return Pill(
@@ -41,8 +47,7 @@ def served(desk: Desk, uses: tuple[Use, ...]) -> Pill:
     return Pill("good", "Served", "A handshake with each listener shows it.")
 
 
-def _objection(desk: Desk, thing: SecretThing) -> str:
-    problems = desk.derived.problems.get(("Secret", thing.name), ())
-    return next(
-        (p.sentence for p in problems if "not taken" in p.sentence or "not accepted" in p.sentence), ""
-    )
+def objection(problems: Iterable[Problem]) -> str:
+    """Why another content than the Secret's is served, and stays: it is refused, parked, or in an emergency."""
+    waiting = (p for p in problems if p.reason in _WAITING or "not taken" in p.sentence)
+    return next((p.sentence for p in waiting), "")

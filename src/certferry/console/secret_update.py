@@ -16,6 +16,7 @@ from certferry.console.checking import CERTIFICATE, KEY, Judgement, Place, judge
 from certferry.console.desk import Derived, Desk
 from certferry.console.rotations import Rotation
 from certferry.console.routes import Page
+from certferry.console.secret_state import objection
 from certferry.console.stops import Refusal, missing
 from certferry.console.things import SecretThing
 from certferry.console.visit import FormFields, Visit, path, refuse
@@ -69,14 +70,13 @@ async def save(visit: Visit) -> Response:
     rotation = Rotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
     name, digest = thing.name, judged.chain.digest
 
-    def objection(derived: Derived) -> str:
+    def refused(derived: Derived) -> str:
         secret = derived.view.secrets.get(name)
         if secret is None or secret.chain is None or secret.chain.digest != digest:
             return ""
-        problems = derived.problems.get(("Secret", name), ())
-        return next((p.sentence for p in problems if "not taken" in p.sentence), "")
+        return objection(derived.problems.get(("Secret", name), ()))
 
-    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_secret.get(name, ()), objection)
+    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_secret.get(name, ()), refused)
     return visit.go(path("clusters", desk.name, "rotations", rotation.id), said)
 
 

@@ -1,7 +1,7 @@
 """Drift, told to those whom it concerns, with who did it where the ELB's audit log knows.
 
-Called by the loop after each decision. What is left as it is stands as long as it is so; what is put
-right, or taken for good, is told once.
+Called after each decision. What is left as it is stands as long as it is so; what is put right, or what
+the Ingress says from now on, is told once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from certferry.controller.report import Notice
+from certferry.controller.event import Notice
 from certferry.core.drift import Drift
 from certferry.core.objects import ObjectRef
 from certferry.core.translate import Translation
@@ -55,15 +55,20 @@ class Drifting:
     ) -> News:
         """What is to be told of `drifts`; `adopted`: what an Ingress says now instead."""
         found = tuple(drifts)
-        await self._learn([d for d in found if d not in self._sentences])
+        await self._learn([d for d in found if d not in self._sentences or d in adopted])
         self._sentences = {
             d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
             for d in found
         }
-        standing = [n for d in found if d.mode == "report" for n in self._notices(d, translation)]
-        fresh = [d for d in found if d.mode != "report" and (d not in self._told or d in adopted)]
+        for ref in (ref for d in found for ref in (d.id, *d.parts)):
+            self._authors.pop(ref, None)  # whoever is next may be somebody else
+        left = [d for d in found if d.mode != "repair" and d not in adopted]
+        fresh = [d for d in found if d in adopted or (d.mode == "repair" and d not in self._told)]
         self._told = frozenset(found)
-        return News(standing, [n for d in fresh for n in self._notices(d, translation)])
+        return News(
+            standing=[n for d in left for n in self._notices(d, translation)],
+            once=[n for d in fresh for n in self._notices(d, translation)],
+        )
 
     def _notices(self, drift: Drift, translation: Translation) -> list[Notice]:
         kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -25,8 +25,6 @@ from certferry.core.plan import Step, certificate_step
 from certferry.core.translate import Translation
 from certferry.elb.client import ElbError
 from certferry.kube.cache import Arrival
-
-COMPARED: Final = ("KeyReused", "NamesLost")
 
 
 class Ends(Protocol):
@@ -103,20 +101,20 @@ class FastPath:
         metrics = self._hands.metrics
         metrics.decision.observe(max(0.0, time.time() - arrival.at))
         metrics.elb_writes.labels("update", "certificate").inc()
-        remarks = self._compared(uid, chain)
+        have = self._hands.world.following(self.cluster_id, uid)
         written = await self._hands.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
         self._hands.world.wrote(written if written.chain else replace(written, chain=chain))
         self._ends.accepted(step.key, chain, arrival.at, accepted)
-        for finding in remarks:
+        for finding in self._compared(chain, have.chain if have else None):
             self._ends.remarked(arrival.secret.ref, finding)
 
-    def _compared(self, uid: str, chain: Chain) -> tuple[checks.Finding, ...]:
+    def _compared(self, chain: Chain, before: Chain | None) -> list[checks.Finding]:
         """What only the moment of the change shows: afterwards there is nothing to compare with."""
-        have = self._hands.world.following(self.cluster_id, uid)
-        before = have.chain if have else None
-        found = checks.findings(chain, before, (), datetime.now(UTC), self._policy)
-        return tuple(f for f in found if f.reason in COMPARED and f.severity != "info")
+        now = datetime.now(UTC)
+        by_itself = checks.findings(chain, None, (), now, self._policy)
+        found = checks.findings(chain, before, (), now, self._policy)
+        return [f for f in found if f.severity != "info" and f not in by_itself]
 
     def _step(self, uid: str, chain: Chain) -> Step | None:
         """The one write that is due, if it is one that changes content alone."""

@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from certferry.controller.apply import Failure
+from certferry.controller.event import Notice
 from certferry.controller.proof import Rotation
-from certferry.controller.report import Entry, Notice
+from certferry.controller.report import Entry
 from certferry.core import names
 from certferry.core.annotations import PREFIX
 from certferry.core.checks import Finding
@@ -108,9 +109,9 @@ def annotation(rotation: Rotation) -> str:
 
 def entry(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> Entry:
     """What is to stand on an Ingress: where it is really reached, and who governs its listener."""
-    asked = translation.desired.loadbalancers.get(status.loadbalancer)
-    names = {b.name: b for b in state.loadbalancers.values()}
-    balancer = state.loadbalancers.get(status.loadbalancer) or (names.get(asked.name) if asked else None)
+    balancer = state.loadbalancers.get(status.loadbalancer)
+    if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
+        balancer = next((b for b in state.loadbalancers.values() if b.name == asked.name), None)
     if balancer is None or not balancer.vip_address:
         return Entry(master=str(status.master))
     ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)

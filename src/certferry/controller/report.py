@@ -1,52 +1,35 @@
-"""What people are told in Kubernetes: Events, the Ingress status and two annotations.
+"""What people are told in Kubernetes: Events, the Ingress status and our annotations.
 
 The loop sets what ought to stand there; ``run`` writes what differs, each thing once per change and
-never per resync. It is the only writer to Kubernetes and has no opinion of its own.
+never per resync. Beside ``adopting`` it is the only writer to Kubernetes, and has no opinion of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import structlog
 
-from certferry.core.masking import masked
+from certferry.controller.event import HOUR, Events, Notice
 from certferry.core.objects import (
     BALANCER_ID,
     MASTER_ANNOTATION,
     ROTATION_ANNOTATION,
     Name,
-    ObjectRef,
     Reported,
 )
 from certferry.core.problems import HOURLY
 from certferry.kube.cache import Cache
-from certferry.kube.client import EVENT, INGRESS, KubeClient, KubeError, Object
+from certferry.kube.client import INGRESS, KubeClient, KubeError, Object
 from certferry.latest import Latest
 
-REASONS: Final = (
-    "CertificateNotServed",
-    "CertificateRolledBack",
-    "CertificateServed",
-    "DriftFound",
-    "ListenerHandedOver",
-    "LoadBalancerRefused",
-    "QuotaExceeded",
-    "RenewalEmergency",
-    "RenewalLate",
-    "RenewalUrgent",
-)
-"""Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""
 RETRY: Final = 2.0
@@ -54,21 +37,10 @@ ECHO: Final = 5.0
 """Seconds in which the watch may take to bring back what we wrote."""
 AGAIN: Final = 60.0
 """Seconds after which what stands is compared again, for others may have changed it."""
-HOUR: Final = 3600.0
-MAX_MESSAGE: Final = 1024
 
 _log = structlog.get_logger()
 
 Ports = tuple[tuple[int, str], ...]
-
-
-class Notice(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """An Event to be."""
-
-    object: ObjectRef
-    type: Literal["Normal", "Warning"]
-    reason: str
-    sentence: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +68,7 @@ class Reporter:
 
     def __init__(self, kube: KubeClient, cache: Cache, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
+        self._events = Events(kube)
         self._cache = cache
         self._clock = clock
         self._latest: Latest[Report] = Latest(Report())
@@ -197,11 +170,11 @@ class Reporter:
         untold = [news for news in report.news if news[0] > self._told_news]
         # A burst of rotations is one Event that counts them, not as many requests.
         for notice, times in Counter(notice for _, notice in untold).items():
-            await self._tell(notice, times)
+            await self._events.tell(notice, times)
         if untold:
             self._told_news = untold[-1][0]
         for notice in sorted(report.standing - self._still_told()):
-            ago = await self._tell(notice, inherited=not self._begun)
+            ago = await self._events.tell(notice, inherited=not self._begun)
             self._told[notice] = self._clock() - ago
             if self._urgent:
                 return
@@ -258,43 +231,6 @@ class Reporter:
                 raise
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
 
-    async def _tell(self, notice: Notice, times: int = 1, *, inherited: bool = False) -> float:
-        """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
-        body = _event(notice, datetime.now(UTC), times)
-        name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
-        try:
-            await self._kube.create(EVENT, body, namespace)
-        except KubeError as error:
-            if error.status == 409:
-                return await self._tell_again(name, namespace, body, inherited=inherited)
-            if error.retryable:
-                raise
-            # the namespace is going away, or we may not: nobody is there to read it
-            _log.warning("event not written", object=str(notice.object.name), error=str(error))
-        return 0.0
-
-    async def _tell_again(self, name: str, namespace: str, body: Object, *, inherited: bool) -> float:
-        try:
-            present = await self._kube.get(EVENT, name, namespace)
-            ago = _seconds_ago(present)
-            if inherited and (body["reason"] not in HOURLY or ago < HOUR):
-                return ago
-            count = int(present.get("count") or 1) + int(body["count"])
-            patch = {"count": count, "lastTimestamp": body["lastTimestamp"]}
-            await self._kube.merge(EVENT, name, patch, namespace)
-        except KubeError as error:
-            if error.retryable:
-                raise
-        return 0.0
-
-
-def _seconds_ago(event: Object) -> float:
-    try:
-        told = datetime.fromisoformat(str(event.get("lastTimestamp")))
-        return max(0.0, (datetime.now(UTC) - told).total_seconds())
-    except (ValueError, TypeError):  # somebody else's writing
-        return 0.0
-
 
 def _on_its_way(done: Mapping[Name, tuple[float, Entry]], name: Name, entry: Entry) -> bool:
     """Whether just this was written and the watch has not brought it back yet."""
@@ -324,31 +260,4 @@ def _status(status: tuple[tuple[str, Ports], ...]) -> dict[str, Any]:
                 for ip, ports in status
             ]
         }
-    }
-
-
-def _event(notice: Notice, now: datetime, times: int) -> Object:
-    about = notice.object
-    mark = hashlib.sha256("\0".join((about.uid, notice.reason, notice.sentence)).encode()).hexdigest()[:16]
-    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{about.name[:230]}.{mark}", "namespace": about.namespace},
-        "involvedObject": {
-            "apiVersion": "networking.k8s.io/v1" if about.kind == "Ingress" else "v1",
-            "kind": about.kind,
-            "namespace": about.namespace,
-            "name": about.name,
-            "uid": about.uid,
-        },
-        "type": notice.type,
-        "reason": notice.reason,
-        "message": masked(notice.sentence)[:MAX_MESSAGE],
-        "source": {"component": "certferry"},
-        "reportingComponent": "certferry.io/controller",
-        "reportingInstance": socket.gethostname()[:128],
-        "firstTimestamp": at,
-        "lastTimestamp": at,
-        "count": times,
     }

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from certferry.controller.apply import Failure
+from certferry.controller.event import Notice
 from certferry.controller.patrol import unserved
 from certferry.controller.probe import Target
 from certferry.controller.proof import Rotation
-from certferry.controller.report import Notice
 from certferry.core import alarms, expiry, parking
 from certferry.core.alarms import Known, Rules, Unserved
 from certferry.core.alert import Alert

@@ -15,12 +15,14 @@ from certferry.core import names
 from certferry.core.objects import RESUME_ANNOTATION, Secret
 from certferry.core.pem import Chain
 
-MARK: Final = 32
-"""Hex digits of the fingerprint in a mark: a description has room for 255 characters."""
+LEAF: Final = 24
+"""Hex digits of the leaf's fingerprint in a mark: a description has room for 255 characters."""
+WHOLE: Final = 8
+"""Hex digits after them of the digest over the chain: the same leaf with another chain is another content."""
 
 
 def parked(description: str | None) -> str | None:
-    """The (shortened) fingerprint that is parked on a certificate with this description."""
+    """The mark of the content that is parked on a certificate with this description."""
     return names.described(description).get("parked") or None
 
 
@@ -34,8 +36,8 @@ def park(description: str, chain: Chain) -> str:
 
 
 def mark(chain: Chain) -> str:
-    """How a content is named in a mark."""
-    return chain.fingerprint[:MARK]
+    """How a content is named where it is parked; it begins like its fingerprint."""
+    return chain.fingerprint[:LEAF] + chain.digest[:WHOLE]
 
 
 def waits(secret: Secret, description: str | None) -> bool:
@@ -44,4 +46,4 @@ def waits(secret: Secret, description: str | None) -> bool:
     if refused is None or secret.chain is None or mark(secret.chain) != refused:
         return False
     resumed = secret.meta.annotations.get(RESUME_ANNOTATION, "")
-    return not (resumed and refused.startswith(resumed[:MARK]) and len(resumed) >= 8)
+    return not (len(resumed) >= 8 and refused[:LEAF].startswith(resumed[:LEAF]))

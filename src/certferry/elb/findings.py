@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from certferry.core import checks
 from certferry.core.model import domain_names
+from certferry.core.pem import covers
 from certferry.elb.bindings import family
 from certferry.elb.store.world import Row, World
 
@@ -35,12 +36,12 @@ def taken(world: World, row: Row) -> Mapping[str, str]:
     Among SNI certificates a name is one's alone (``bindings``). It looks at all of them: for one
     certificate at a time, and not for a write.
     """
-    names = set(domain_names(row.data["domain"]))
+    names = domain_names(row.data["domain"])
     return {
         name: other.data["name"] or other.id
         for listener in world.find("listener", "default_tls_container_ref", row.id)
         for ref in listener.data["sni_container_refs"]
         if ref != row.id and (other := world.get("certificate", ref)) and family(other) == family(row)
-        for name in domain_names(other.data["domain"])
-        if name in names
+        for name in names
+        if covers(domain_names(other.data["domain"]), name)
     }

@@ -76,6 +76,7 @@ def test_access_keys_are_made_and_revoked(own: Elb, operator: Operator, tmp_path
     assert file.stat().st_mode & 0o777 == 0o600
     assert content["secret_key"] not in said
     assert content["access_key"] in operator("keys", "bot")
+    assert content["username"] == "bot"
 
     class Account:
         access_key, secret_key = content["access_key"], content["secret_key"]

@@ -12,10 +12,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from certferry.cli.cert.fleet import Cluster, Seen, chosen, run, see
+from certferry.cli.cert.fleet import Cluster, Seen, chosen, policy, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
 from certferry.core import checks, neighbours
+from certferry.core.checks import Policy
 from certferry.core.objects import Name
 from certferry.core.pem import Chain, Defect, parse_chain, parse_key, parse_shown
 from certferry.fleet.picture import Picture
@@ -63,7 +64,8 @@ def check(
             raise Refused(
                 f"“{target}” is no file that exists, and neither HOST:PORT, secret/NAMESPACE/NAME nor ingress/NAMESPACE/NAME."
             )
-        facts = [_facts(it._replace(hosts=hosts or it.hosts)) for it in found]
+        rules = policy(config, state)
+        facts = [_facts(it._replace(hosts=hosts or it.hosts), rules) for it in found]
         if output is Format.table:
             for one in facts:
                 _print(one)
@@ -163,10 +165,12 @@ async def _address(text: str, host: str = "") -> Judged:
         return Judged(text, None, flaw=defect.sentence)
 
 
-def _facts(it: Judged) -> dict[str, Any]:
+def _facts(it: Judged, rules: Policy) -> dict[str, Any]:
     if it.chain is None:
         return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
-    found = checks.findings(it.chain, it.before, it.hosts, datetime.now(UTC), taken=it.taken, key=it.key)
+    found = checks.findings(
+        it.chain, it.before, it.hosts, datetime.now(UTC), rules, taken=it.taken, key=it.key
+    )
     return {
         "what": it.what,
         "good": not any(f.severity == "refuse" for f in found),

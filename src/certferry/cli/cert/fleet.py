@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
+from certferry import settings
+from certferry.cli.cert.completing import certificates
 from certferry.cli.output import PARTIAL, warn
+from certferry.core.checks import Policy
 from certferry.core.objects import Name
 from certferry.core.pem import covers
 from certferry.core.watched import Watched
-from certferry.fleet import Answer, ClusterAccess, Fleet, gather, read
+from certferry.fleet import Answer, ClusterAccess, Fleet, gather, locate, read
 from certferry.fleet.picture import Picture, look
-from certferry.settings import Refused
+from certferry.settings import ControllerSettings, Refused
 
 T = TypeVar("T")
 
 Cluster = Annotated[str | None, typer.Option(help="Only this cluster of the settings file.")]
 Reference = Annotated[
-    str, typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.")
+    str,
+    typer.Argument(
+        help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.", autocompletion=certificates
+    ),
 ]
 
 
@@ -84,6 +91,14 @@ def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Flee
     """The clusters of the settings, or the one that was named."""
     fleet = read(config, state)
     return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
+
+
+def policy(config: Path | None, state: Path | None) -> Policy:
+    """How severe findings are to count: as the controller's section of the settings file says."""
+    from certferry.controller.options import options_of
+
+    file = locate(config, state, os.environ)
+    return options_of(settings.read(ControllerSettings, "controller", {}, os.environ, file)).checks
 
 
 async def see(fleet: Fleet) -> Seen:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from certferry.cli.cert.completing import certificates
 from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, show, warn
@@ -16,7 +17,7 @@ from certferry.core import parking
 from certferry.core.objects import RESUME_ANNOTATION, Name
 from certferry.core.pem import Defect, parse_pair
 from certferry.elb import extensions
-from certferry.elb.client import ElbClient
+from certferry.elb.client import ElbClient, ElbError
 from certferry.fleet.picture import Picture
 from certferry.settings import Refused
 
@@ -81,7 +82,12 @@ def rollback(
                 until = datetime.now(UTC) + duration(pause)
                 why = reason or "rolled back by hand"
                 await extensions.open_break_glass(elb, found.it.id, why, until)
-            back = await extensions.roll_back(elb, found.it.id, to, reason)
+            try:
+                back = await extensions.roll_back(elb, found.it.id, to, reason)
+            except ElbError:
+                if found.secret:  # nothing was rolled back: nothing is to be paused
+                    await extensions.close_break_glass(elb, found.it.id)
+                raise
         assert back.chain is not None
         typer.echo(f"{back.name or back.id} serves {back.chain.fingerprint} again.")
         if found.secret:
@@ -92,7 +98,9 @@ def rollback(
 
 
 def resume(
-    secret: Annotated[str, typer.Argument(help="NAMESPACE/SECRET whose content is parked.")],
+    secret: Annotated[
+        str, typer.Argument(help="NAMESPACE/SECRET whose content is parked.", autocompletion=certificates)
+    ],
     cluster: Cluster = None,
     config: Config = None,
     state: State = None,

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.alerts import rules
-from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, run, see
+from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, policy, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document, show, table
 from certferry.core import causes, checks, expiry, neighbours, parking, usage
+from certferry.core.checks import Policy
 from certferry.core.expiry import Limits
 from certferry.elb import extensions
 from certferry.elb.client import ElbError
@@ -97,7 +98,8 @@ def show_one(
 
     async def work() -> int:
         seen = await see(chosen(config, state, cluster))
-        facts = [await _facts(found, limits(config)) for found in seen.matching(certificate)]
+        rules = policy(config, state)
+        facts = [await _facts(found, limits(config), rules) for found in seen.matching(certificate)]
         if output is Format.table:
             for one in facts:
                 _print(one)
@@ -167,7 +169,7 @@ def _balancer(found: Found, ref: str) -> str:
     return f"{balancer.name or ref} ({balancer.vip_address})" if balancer else ref
 
 
-async def _facts(found: Found, when: Limits) -> dict[str, Any]:
+async def _facts(found: Found, when: Limits, rules: Policy) -> dict[str, Any]:
     it, picture, now = found.it, found.picture, datetime.now(UTC)
     certificate = picture.observed.certificates[it.id]
     cause = causes.cause(it.origin) if it.origin else None
@@ -180,7 +182,7 @@ async def _facts(found: Found, when: Limits) -> dict[str, Any]:
         "findings": [
             {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
             for f in checks.findings(
-                chain, None, it.hosts, now, taken=neighbours.taken(certificate, picture.observed)
+                chain, None, it.hosts, now, rules, taken=neighbours.taken(certificate, picture.observed)
             )
         ],
         "places": places(found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from certferry.core.checks.case import Case, Finding, instant
+from certferry.core.pem import Chain
 
 LONG: Final = 6
 """Certificates in a chain: more than this is a bundle of roots rather than a way to one."""
@@ -39,11 +40,15 @@ def linked(case: Case) -> Finding | None:
 
 
 def complete(case: Case) -> Finding | None:
-    """The leaf does not come alone where clients need more."""
+    """The leaf does not come alone where clients need more.
+
+    That its issuer is no root is known of a public one (no root signs those itself: Baseline Requirements
+    6.1.7), of one that says where its issuer is to be had, and where the one before came with its issuer.
+    """
     chain = case.chain
     if chain.length > 1 or chain.self_signed or not chain.links:
         return None
-    if chain.purpose.fetchable:
+    if chain.purpose.public or chain.purpose.fetchable or _came_with(case.before, chain.issuer):
         return Finding(
             reason="ChainIncomplete",
             severity="warn",
@@ -54,6 +59,11 @@ def complete(case: Case) -> Finding | None:
         severity="info",
         sentence=f"it is sent alone, which is right only where {chain.issuer} is a root that clients have",
     )
+
+
+def _came_with(before: Chain | None, issuer: str) -> bool:
+    after = before.links[1:2] if before else ()
+    return any(link.subject == issuer and not link.self_issued for link in after)
 
 
 def members_valid(case: Case) -> Finding | None:

@@ -1,0 +1,119 @@
+"""Events in Kubernetes: one per object, reason and sentence, counted up when it is told again.
+
+``report`` writes them; what deserves one is decided elsewhere. The name of an Event is made of what it says, so
+that every controller finds those of the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
+import structlog
+
+from certferry.core.masking import masked
+from certferry.core.objects import ObjectRef
+from certferry.core.problems import HOURLY
+from certferry.kube.client import EVENT, KubeClient, KubeError, Object
+
+REASONS: Final = (
+    "CertificateNotServed",
+    "CertificateRolledBack",
+    "CertificateServed",
+    "DriftFound",
+    "ListenerHandedOver",
+    "LoadBalancerRefused",
+    "QuotaExceeded",
+    "RenewalEmergency",
+    "RenewalLate",
+    "RenewalUrgent",
+)
+"""Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
+HOUR: Final = 3600.0
+"""Seconds after which what is told hourly is told again."""
+MAX_MESSAGE: Final = 1024
+
+_log = structlog.get_logger()
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """An Event to be."""
+
+    object: ObjectRef
+    type: Literal["Normal", "Warning"]
+    reason: str
+    sentence: str
+
+
+class Events:
+    """Those of one cluster."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+
+    async def tell(self, notice: Notice, times: int = 1, *, inherited: bool = False) -> float:
+        """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
+        body = _event(notice, datetime.now(UTC), times)
+        name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
+        try:
+            await self._kube.create(EVENT, body, namespace)
+        except KubeError as error:
+            if error.status == 409:
+                return await self._again(name, namespace, body, inherited=inherited)
+            if error.retryable:
+                raise
+            # the namespace is going away, or we may not: nobody is there to read it
+            _log.warning("event not written", object=str(notice.object.name), error=str(error))
+        return 0.0
+
+    async def _again(self, name: str, namespace: str, body: Object, *, inherited: bool) -> float:
+        try:
+            present = await self._kube.get(EVENT, name, namespace)
+            ago = _seconds_ago(present)
+            if inherited and (body["reason"] not in HOURLY or ago < HOUR):
+                return ago
+            count = int(present.get("count") or 1) + int(body["count"])
+            patch = {"count": count, "lastTimestamp": body["lastTimestamp"]}
+            await self._kube.merge(EVENT, name, patch, namespace)
+        except KubeError as error:
+            if error.retryable:
+                raise
+        return 0.0
+
+
+def _seconds_ago(event: Object) -> float:
+    try:
+        told = datetime.fromisoformat(str(event.get("lastTimestamp")))
+        return max(0.0, (datetime.now(UTC) - told).total_seconds())
+    except (ValueError, TypeError):  # somebody else's writing
+        return 0.0
+
+
+def _event(notice: Notice, now: datetime, times: int) -> Object:
+    about = notice.object
+    mark = hashlib.sha256("\0".join((about.uid, notice.reason, notice.sentence)).encode()).hexdigest()[:16]
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{about.name[:230]}.{mark}", "namespace": about.namespace},
+        "involvedObject": {
+            "apiVersion": "networking.k8s.io/v1" if about.kind == "Ingress" else "v1",
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+        "type": notice.type,
+        "reason": notice.reason,
+        "message": masked(notice.sentence)[:MAX_MESSAGE],
+        "source": {"component": "certferry"},
+        "reportingComponent": "certferry.io/controller",
+        "reportingInstance": socket.gethostname()[:128],
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": times,
+    }

@@ -1,0 +1,142 @@
+"""One round: gather, decide, act, until the ELB is in step. From scratch each time.
+
+The loop says when; this says in which order. What it leaves open is whether to try again, and how soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from certferry.controller.adopting import adopt
+from certferry.controller.apply import Hands
+from certferry.controller.conduct import Conduct
+from certferry.controller.edges import next_edge
+from certferry.controller.endpoints import EndpointPath
+from certferry.controller.fast import FastPath
+from certferry.controller.gathering import Gathering, Picture
+from certferry.controller.guard import guarded
+from certferry.controller.parking import Parking
+from certferry.controller.proof import Proof, seats
+from certferry.controller.telling import Telling
+from certferry.core.adoption import proposals
+from certferry.core.claims import Options
+from certferry.core.decide import Decision, decide
+from certferry.core.drift import Drift
+from certferry.core.garbage import sweep
+from certferry.core.plan import Step
+from certferry.core.unmarked import Known
+
+ROUNDS: Final = 5
+"""Plans in a row; one that still finds work then waits like one that failed."""
+
+
+class Parts(NamedTuple):
+    """Those that a round works with."""
+
+    hands: Hands
+    gathering: Gathering
+    telling: Telling
+    proof: Proof
+    parking: Parking
+    fast: FastPath
+    endpoints: EndpointPath
+
+
+class Reconcile:
+    """One controller's; ``run`` is one round."""
+
+    def __init__(self, parts: Parts, options: Options, conduct: Conduct, garbage: timedelta) -> None:
+        self._parts = parts
+        self._options = options
+        self._conduct = conduct
+        self._garbage = garbage
+        """How long something has to be unused before it goes."""
+        self._marks: Mapping[str, datetime] = {}
+        """Since when what could be deleted has been unused."""
+        self.due: datetime | None = None
+        """When the next of that may go."""
+        self.edge: datetime | None = None
+        """When a certificate begins or ceases to be valid next."""
+        self.changed = time.time()
+        """When the newest change came."""
+        self.count = 0
+        """Rounds that found nothing left to do."""
+        self.in_step = asyncio.Event()
+
+    async def run(self) -> bool:
+        """Bring the ELB in step; whether there is nothing left to do. Raises ``ElbError`` and ``KubeError``."""
+        with self._parts.hands.metrics.reconcile.time():
+            started, worked = time.time(), False
+            for _ in range(ROUNDS):
+                picture = await self._picture()
+                decision, steps = await self._decide(picture)
+                if not steps or self._conduct.act is None:
+                    self._parts.endpoints.translation = picture.translation if not steps else None
+                    self._settled(picture, worked, min(started, self.changed))
+                    return True
+                worked = True
+                if not await self._act(picture, decision, steps):
+                    return False
+            return False
+
+    async def _picture(self) -> Picture:
+        picture = await self._parts.gathering.picture()
+        self._parts.fast.cluster_id = self._parts.parking.cluster_id = picture.view.cluster_id
+        self._parts.fast.translation = picture.translation if self._conduct.act else None
+        self.edge = next_edge(picture.translation, picture.view, picture.state, datetime.now(UTC))
+        return picture
+
+    async def _decide(self, picture: Picture) -> tuple[Decision, tuple[Step, ...]]:
+        """What there is to do now, less what has to wait; drift is told on the way."""
+        view, state, translation = picture
+        world, telling = self._parts.hands.world, self._parts.telling
+        decision = await asyncio.to_thread(
+            decide, translation, state, view.cluster_id, self._conduct.drift, world.known
+        )
+        swept = sweep(decision.steps, self._marks, datetime.now(UTC), self._garbage)
+        self._marks, self.due, steps = swept.marks, swept.due, swept.steps
+        if not self._parts.gathering.locks:
+            steps = guarded(steps, state, view.cluster_id)
+        telling.planned(steps)
+        await telling.drift(decision.drifts, translation, await self._adopted(decision, picture))
+        if self._conduct.act or not decision.drifts:
+            world.known = Known(ids=decision.ids, state=state)
+        return decision, steps
+
+    async def _adopted(self, decision: Decision, picture: Picture) -> Mapping[Drift, str]:
+        """What of the drift Ingresses say from now on."""
+        wanted = [d for d in decision.drifts if d.mode == "adopt"]
+        if not wanted or self._conduct.act is None:
+            return {}
+        found = await asyncio.to_thread(proposals, wanted, *picture, self._options, datetime.now(UTC))
+        return await adopt(self._parts.hands.kube, found, picture.view)
+
+    async def _act(self, picture: Picture, decision: Decision, steps: tuple[Step, ...]) -> bool:
+        """Whether nothing was refused."""
+        assert self._conduct.act is not None
+        parts = self._parts
+        parts.endpoints.translation = None
+        parts.telling.begins(steps)
+        material = picture.translation.material
+        outcome = await self._conduct.act(steps, decision.ids, material, parts.hands)
+        parts.gathering.stale = parts.gathering.stale or outcome.structural or bool(outcome.failures)
+        if outcome.failures:
+            parts.telling.stands(picture, outcome.failures)
+        return not outcome.failures
+
+    def _settled(self, picture: Picture, worked: bool, changed: float) -> None:
+        parts = self._parts
+        expected = seats(picture.translation, picture.state)
+        if self.count or worked:
+            parts.proof.expect(expected, changed, time.time())
+        else:
+            parts.proof.believe(expected)
+        self.count += 1
+        self.in_step.set()
+        parts.telling.stands(picture)
+        if self._conduct.act:
+            parts.parking.unfinished(picture.state, picture.view.cluster_id)

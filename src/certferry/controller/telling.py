@@ -1,0 +1,145 @@
+"""Who is told what a reconcile found and a rotation brought: Events, alerts, metrics, the log.
+
+``reconcile`` and the loop call it. Words are chosen in ``notices``, written by ``report``; this brings the
+right ones to the right place and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+
+from certferry.controller.apply import Failure
+from certferry.controller.drifting import Drifting
+from certferry.controller.event import Notice
+from certferry.controller.gathering import Picture
+from certferry.controller.notices import (
+    annotation,
+    blamed,
+    entry,
+    handed_over,
+    left,
+    told,
+    warnings,
+)
+from certferry.controller.proof import Rotation
+from certferry.controller.report import Reporter
+from certferry.controller.watchman import Watchman
+from certferry.core.claims import Options
+from certferry.core.claims import ours as claimed
+from certferry.core.drift import Drift
+from certferry.core.model import State
+from certferry.core.objects import Name
+from certferry.core.steps import Step
+from certferry.core.translate import Translation
+from certferry.kube.cache import Cache
+from certferry.metrics import Metrics
+
+_log = structlog.get_logger()
+
+
+class Telling:
+    """One controller's."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        cache: Cache,
+        options: Options,
+        reporter: Reporter,
+        watchman: Watchman,
+        drifting: Drifting,
+    ) -> None:
+        self._metrics = metrics
+        self._cache = cache
+        self._options = options
+        self._reporter = reporter
+        self._watchman = watchman
+        self._drifting = drifting
+        self._drifts: list[Notice] = []
+
+    def planned(self, steps: Iterable[Step]) -> None:
+        """The newest plan, to be carried out or not."""
+        self._metrics.planned.clear()
+        for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
+            self._metrics.planned.labels(kind, verb).set(number)
+
+    def begins(self, steps: Iterable[Step]) -> None:
+        """They are carried out now."""
+        for step in steps:
+            _log.info("step", step=_title(step), why=step.why)
+
+    async def drift(
+        self, drifts: Sequence[Drift], translation: Translation, adopted: Mapping[Drift, str]
+    ) -> None:
+        """What others changed: what is put right or taken is told now, the rest as long as it is so."""
+        self._metrics.drift.clear()
+        for found in drifts:
+            self._metrics.drift.labels(found.kind, found.mode).inc()
+        news = await self._drifting.news(drifts, translation, adopted)
+        self._drifts = news.standing
+        wrong = [n for n in news.standing if n.type == "Warning"]  # what is agreed to is no alert
+        self._watchman.drifted(n.sentence for n in (*news.once, *wrong))
+        if news.once:
+            _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
+            self._reporter.tell(news.once)
+
+    def stands(self, picture: Picture, failures: Sequence[Failure] = ()) -> None:
+        """What is so now, with what the ELB refused."""
+        view, state, translation = picture
+        for failure in failures:
+            _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
+        self._watchman.looked(view, state, translation, failures)
+        ours = {i.meta.key for i in claimed(view, self._options)}
+        others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
+        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
+        self._reporter.standing(
+            [
+                *warnings(translation),
+                *handed_over(translation, written),
+                *self._drifts,
+                *(notice for failure in failures for notice in blamed(failure, translation)),
+                *self._watchman.notices(),
+            ],
+            {
+                name: entry(status, translation, state, view.ingresses[name])
+                for name, status in translation.status.items()
+            },
+            left(others, self._reporter.ingresses, state),
+        )
+        self._count(translation, state)
+
+    def rotated(self, rotation: Rotation) -> None:
+        """How a rotation ended."""
+        if rotation.trouble:
+            _log.warning(
+                "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
+            )
+        self._watchman.rotated(rotation)
+        ingresses = sorted({seat.ingress for seat in rotation.seats})
+        for it in ingresses:
+            for instant in ("changed", "accepted", "served"):
+                at = getattr(rotation, instant)
+                self._metrics.instants.labels(it.namespace, it.name, instant).set(at or 0)
+        self._reporter.rotated(
+            told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
+        )
+
+    def _count(self, translation: Translation, state: State) -> None:
+        self._metrics.problems.clear()
+        for problem in translation.problems:
+            self._metrics.problems.labels(problem.reason).inc()
+        self._metrics.expiry.clear()
+        for certificate in state.certificates.values():
+            if certificate.chain:
+                source = certificate.source
+                whose = (source.namespace, source.secret) if source else ("", "")
+                self._metrics.expiry.labels(*whose, certificate.id).set(
+                    certificate.chain.not_after.timestamp()
+                )
+
+
+def _title(step: Step) -> str:
+    return f"{step.verb} {step.kind} {step.name or step.key}"
