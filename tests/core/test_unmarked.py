@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certferry.controller.world import World
 from certferry.core import unmarked
 from certferry.core.model import Member, Pool, State
 from certferry.core.steps import deletion
@@ -35,4 +36,16 @@ def test_one_that_a_plan_took_away_was_not() -> None:
 
 
 def test_nor_one_that_the_endpoints_took_away() -> None:
-    assert found(seen().shared_out(pool())) == []
+    assert found(seen().shared_out({"p": pool()})) == []
+
+
+def test_what_we_did_is_put_in_in_its_order() -> None:
+    world = World()
+    world.decided(seen())
+    world.shared_out(pool())
+    assert found(world.known) == []
+    world.shared_out(pool("10.0.0.1"))
+    world.carried_out([deletion("member", "m10.0.0.1", "", "", parent="p")])
+    assert found(world.known) == []
+    world.decided(seen())
+    assert found(world.known) == ["deleted"]

@@ -151,7 +151,7 @@ class Controller:
             self.metrics.leading.set(elected)
             self._gathering.stale = True
             self._fast.translation = self._endpoints.translation = None
-            self._world.known = NOTHING
+            self._world.decided(NOTHING)
             self._pace.poke()
 
     def _heard(self, record: Record | None) -> None:

@@ -104,7 +104,7 @@ class Reconcile:
         telling.planned(steps)
         await telling.drift(decision.drifts, translation, await self._adopted(decision, picture))
         if self._conduct.act or not decision.drifts:
-            world.known = Known(ids=decision.ids, state=state)
+            world.decided(Known(ids=decision.ids, state=state))
         return decision, steps
 
     async def _adopted(self, decision: Decision, picture: Picture) -> Mapping[Drift, str]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from certferry.core.certificates import ours
 from certferry.core.model import Certificate, Pool, State
 from certferry.core.steps import Step
-from certferry.core.unmarked import NOTHING
+from certferry.core.unmarked import NOTHING, Known
 
 
 class World:
@@ -22,8 +22,8 @@ class World:
 
     def __init__(self) -> None:
         self.state: State | None = None
-        self.known = NOTHING
-        """What was there at the last decision, for drift to be told from our own changes."""
+        self._known = NOTHING
+        self._shared_out: dict[str, Pool] = {}
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
         self._following: dict[str, dict[str, Certificate]] = {}
@@ -64,13 +64,24 @@ class World:
 
     def shared_out(self, pool: Pool) -> None:
         """The members of `pool` are these now."""
-        self.known = self.known.shared_out(pool)
+        self._shared_out[pool.id] = pool
         if self.state is not None:
             self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
 
+    @property
+    def known(self) -> Known:
+        """What was there at the last decision, with what we did since: drift is told from it."""
+        if self._shared_out:  # a burst of endpoints is put in once
+            self._known, self._shared_out = self._known.shared_out(self._shared_out), {}
+        return self._known
+
+    def decided(self, known: Known) -> None:
+        """What was there, and is to be compared with next time."""
+        self._known, self._shared_out = known, {}
+
     def carried_out(self, steps: Iterable[Step]) -> None:
         """What these changed is no drift."""
-        self.known = self.known.changed(steps)
+        self._known = self.known.changed(steps)
 
     def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
         """The certificate of ours that follows a Secret; the index is made once per observation."""

@@ -39,9 +39,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """Key → id."""
     state: State = State()
 
-    def shared_out(self, pool: Pool) -> Known:
-        """We gave `pool` its members."""
-        return replace(self, state=replace(self.state, pools={**self.state.pools, pool.id: pool}))
+    def shared_out(self, pools: Mapping[str, Pool]) -> Known:
+        """We gave `pools` (by id) their members."""
+        return replace(self, state=replace(self.state, pools={**self.state.pools, **pools}))
 
     def changed(self, steps: Iterable[Step]) -> Known:
         """We carried out `steps`: what they touched is not as we saw it, by our own doing."""
