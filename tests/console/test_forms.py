@@ -16,7 +16,7 @@ from certferry.console.checking import Place, judge
 from certferry.console.desk import derive
 from certferry.console.forecast import forecast
 from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
-from certferry.console.objects_diff import APPLIED, KEPT, diff, merge_patch, readable, restored, text
+from certferry.console.objects_diff import APPLIED, KEPT, NEW, diff, merge_patch, readable, restored, text
 from certferry.console.secret_state import objection
 from certferry.console.security import local_path
 from certferry.console.sessions import Session, Sessions
@@ -79,6 +79,11 @@ def test_no_key_is_in_the_text_of_a_secret_and_what_is_left_alone_comes_back() -
     assert shown.count(KEPT) == 2
     edited = yaml.safe_load(shown)
     assert diff(SECRET, restored(edited, SECRET)) == []
+    other = copy.deepcopy(edited)
+    other["data"]["tls.key"] = "T1RIRVI="
+    changes = [line.text for line in diff(SECRET, restored(other, SECRET)) if line.kind != "same"]
+    assert changes == [f"-  tls.key: '{KEPT}'", f"+  tls.key: '{NEW}'"]
+    assert "T1RIRVI=" not in text(readable({**SECRET, "stringData": {"tls.key": "T1RIRVI="}}))
     edited["data"]["extra"] = "bmV3"
     whole = restored(edited, SECRET)
     assert whole["data"] == {"tls.crt": "Q1JU", "tls.key": "S0VZ", "extra": "bmV3"}
@@ -237,7 +242,7 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     assert told.present is None
     assert told.chosen == chain
     assert told.held == ()  # nothing valid is in service for the host
-    assert {p.reason for p in told.problems} == {"HostConflict", "HostNotCovered"}
+    assert {p.reason for p in told.problems} == {"NameTaken", "HostNotCovered"}
     present = forecast(
         world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
     )

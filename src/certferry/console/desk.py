@@ -113,9 +113,11 @@ class Desk:
     def served(self, use: Use) -> bool | None:
         """Whether handshakes show it; None: not looked yet, and a look is on its way."""
         places = targets(use, self.elb.state)
-        self.sights.want(places)
+        if use.chain is None:
+            return None
+        self.sights.want(places, use.chain.fingerprint)
         seen = [s for place in places if (s := self.sights.known(place))]
-        if use.chain is None or not seen:
+        if not seen:
             return None
         others = (
             {

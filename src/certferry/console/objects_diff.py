@@ -16,6 +16,8 @@ Object = dict[str, Any]
 
 KEPT: Final = "(kept: not shown)"
 """Stands for a value that is not shown; left alone it is kept."""
+NEW: Final = "(new: not shown)"
+"""Stands in a diff for a value that is another one."""
 APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _PUBLIC: Final = ("tls.crt", "ca.crt")
 
@@ -48,7 +50,7 @@ def readable(obj: Mapping[str, Any]) -> Object:
     shown = {key: value for key, value in obj.items() if key != "status"}
     meta = {k: v for k, v in obj.get("metadata", {}).items() if k not in ("managedFields", "selfLink")}
     if obj.get("kind") == "Secret":
-        shown["data"] = _masked(obj.get("data"))
+        shown |= {name: _masked(obj[name]) for name in ("data", "stringData") if name in obj}
         if APPLIED in (meta.get("annotations") or {}):
             meta["annotations"] = {**meta["annotations"], APPLIED: KEPT}
     shown["metadata"] = meta
@@ -81,10 +83,21 @@ def text(obj: Mapping[str, Any]) -> str:
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Line]:
     """The difference of two objects as YAML; empty when there is none."""
-    before, after = text(readable(old)).splitlines(), text(readable(new)).splitlines()
+    before, after = text(readable(old)).splitlines(), text(_told(readable(new), old, new)).splitlines()
     kinds = {"+": "added", "-": "removed"}
     lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
     return [Line(kinds.get(line[:1], "same"), line) for line in lines]
+
+
+def _told(shown: Object, old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
+    """`shown`, with a word for each masked value that is not the one in `old`."""
+    for name in ("data", "stringData"):
+        if new.get("kind") == "Secret" and isinstance(shown.get(name), dict):
+            before, after = old.get(name) or {}, new[name]
+            shown[name] = {
+                k: NEW if v == KEPT and after[k] != before.get(k) else v for k, v in shown[name].items()
+            }
+    return shown
 
 
 def _masked(data: Mapping[str, Any] | None) -> Object | None:

@@ -12,16 +12,19 @@ import functools
 import hashlib
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from certferry.core.model import LoadBalancer, State, bind_port
-from certferry.core.usage import Place, Use
+from certferry.core.usage import Use
 from certferry.latest import Latest
 
 FRESH: Final = 10.0
 """Seconds after which a look is made again."""
+AGAIN: Final = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""Seconds between looks at what does not show what it should."""
 ONE_HANDSHAKE: Final = 3.0
+SILENT: Final = "no answer in time"
 PARALLEL: Final = 6
 KEPT: Final = 20_000
 PER_USE: Final = 3
@@ -57,20 +60,16 @@ class Sights:
         """What was seen last, however long ago."""
         return self._seen.get(target)
 
-    def want(self, targets: Iterable[Target]) -> None:
-        """Look at those that were not looked at lately."""
+    def want(self, targets: Iterable[Target], expected: str) -> None:
+        """Look at those that were not looked at lately, and again at what does not show `expected` yet."""
         now = time.monotonic()
         for target in targets:
             seen = self._seen.get(target)
-            if target not in self._tasks and (seen is None or now - seen.at > FRESH):
-                task = asyncio.get_running_loop().create_task(self._look(target))
+            old = seen is None or now - seen.at > (FRESH if _settled(seen, expected) else AGAIN[0])
+            if target not in self._tasks and old:
+                task = asyncio.get_running_loop().create_task(self._look(target, expected))
                 self._tasks[target] = task
                 task.add_done_callback(functools.partial(self._looked, target))
-
-    def forget(self, targets: Iterable[Target]) -> None:
-        """What was seen there may have changed."""
-        for target in targets:
-            self._seen.pop(target, None)
 
     async def close(self) -> None:
         """End the looks under way."""
@@ -90,11 +89,20 @@ class Sights:
             self.changed.set(self.changed.value + 1)
         return sight
 
-    async def _look(self, target: Target) -> None:
-        await self.look(target)
+    async def _look(self, target: Target, expected: str) -> None:
+        # no event tells when a listener shows what it should: a page would say “Not served” until the next one
+        for pause in (0, *AGAIN):
+            await asyncio.sleep(pause)
+            if _settled(await self.look(target), expected):
+                return
 
     def _looked(self, target: Target, _: asyncio.Task[None]) -> None:
         self._tasks.pop(target, None)
+
+
+def _settled(sight: Sight, expected: str) -> bool:
+    """Whether another look soon is not worth its time: all is well, or nobody answers."""
+    return sight.fingerprint == expected or sight.trouble == SILENT
 
 
 def targets(use: Use, state: State) -> list[Target]:
@@ -115,19 +123,6 @@ def target(balancer: LoadBalancer, port: int, host: str) -> Target:
     return Target(balancer.vip_address or "", bind_port(balancer, port), host)
 
 
-def shown(sights: Sights, uses: Iterable[Use], state: State) -> Mapping[Place, str]:
-    """What is known of the hosts of `uses`, as ``core.usage`` takes it."""
-    found: dict[Place, str] = {}
-    for use in uses:
-        balancer = state.loadbalancers.get(use.loadbalancer)
-        for host in hosts_of(use)[:PER_USE] if balancer else ():
-            assert balancer
-            sight = sights.known(target(balancer, use.port, host))
-            if sight and sight.fingerprint:
-                found[use.loadbalancer, use.port, host] = sight.fingerprint
-    return found
-
-
 async def handshake(target: Target) -> Sight:
     """One look."""
     at, fingerprint, trouble = time.monotonic(), "", ""
@@ -135,7 +130,7 @@ async def handshake(target: Target) -> Sight:
         async with asyncio.timeout(ONE_HANDSHAKE):
             fingerprint = await _fingerprint(target)
     except TimeoutError:
-        trouble = "no answer in time"
+        trouble = SILENT
     except ssl.SSLError as error:
         trouble = f"the TLS handshake failed ({error.reason or 'no reason given'})"
     except (OSError, UnicodeError) as error:

@@ -1,0 +1,60 @@
+"""What the console sees for itself: it looks again where it did not see what it should."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from certferry.console.sights import Sights, Target
+from tests.certs import Pair, authority
+
+
+def context(folder: Path, pair: Pair) -> ssl.SSLContext:
+    file = folder / "pair.pem"
+    file.write_text(pair.certificate + pair.key)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(file)
+    return made
+
+
+def fingerprint(pair: Pair) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pair.certificate)).hexdigest()
+
+
+OLD, NEW = authority().issue("a.example"), authority().issue("a.example")
+
+
+@pytest.fixture
+async def late(tmp_path: Path) -> AsyncIterator[Target]:
+    """A listener that shows NEW from its third handshake on."""
+    first, then = context(tmp_path, OLD), context(tmp_path, NEW)
+    seen = 0
+
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 2:
+            connection.context = then
+
+    first.sni_callback = choose
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=first)
+    yield Target("127.0.0.1", server.sockets[0].getsockname()[1], "a.example")
+    server.close()
+
+
+async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_should(late: Target) -> None:
+    sights, told = Sights(), []
+    sights.want([late], fingerprint(NEW))
+    async with asyncio.timeout(10):
+        async for _ in sights.changed.values():
+            if seen := sights.known(late):
+                told.append(seen.fingerprint)
+            if told and told[-1] == fingerprint(NEW):
+                break
+    assert told == [fingerprint(OLD), fingerprint(NEW)]
+    await sights.close()
