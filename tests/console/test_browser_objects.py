@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from tests.console.conftest import LogIn
 from tests.console.user import User
 from tests.e2e import tls
 from tests.e2e.site import INGRESS, SECRET, SERVICE, Site
+from tests.e2e.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,38 @@ def test_a_login_that_ends_loses_nothing_that_was_typed(log_in: LogIn, site: Sit
     user.page.get_by_role("button", name="OK", exact=True).click()
     expect(user.page.get_by_text("Every listener serves the new certificate.")).to_be_visible()
     assert site.shown() == tls.fingerprint(pair.certificate)
+
+
+def test_who_may_connect_and_the_way_from_http(user: User, site: Site) -> None:
+    groups = site.system.elb_path("ipgroups")
+    made = site.elb.want(
+        201, "POST", groups, {"ipgroup": {"name": "office", "ip_list": [{"ip": "192.0.2.0/24"}]}}
+    )
+
+    def offered() -> int:
+        user.page.goto(f"/clusters/local/ingresses/{site.name}/{INGRESS}/update")
+        return user.page.get_by_label("192.0.2.0/24").count()
+
+    until(offered, "the console has heard of the group")
+    expect(user.page.get_by_label("HTTP Port")).to_be_hidden()
+    user.page.get_by_label("Access Control").select_option(label="Blocklist")
+    user.page.get_by_role("checkbox", name="Redirect to HTTPS").check()
+    user.page.get_by_label("HTTP Port").fill(str(site.port))
+    user.page.get_by_role("button", name="OK", exact=True).click()
+    expect(user.page.locator('[data-error="ipgroup"]')).to_contain_text("Select at least one")
+    expect(user.page.locator('[data-error="http_port"]')).to_contain_text("need a port each")
+    user.page.get_by_label("HTTP Port").fill("11680")
+    user.page.get_by_role("checkbox", name="192.0.2.0/24").check()
+    user.page.get_by_role("button", name="OK", exact=True).click()
+    expect(user.page.get_by_text(f"Ingress {site.name}/{INGRESS} is updated.")).to_be_visible()
+    until(lambda: site.listener()["ipgroup"]["ipgroup_id"] == made["ipgroup"]["id"], "the list is in force")
+    until(lambda: _redirected(site, 11680) == 301, "HTTP leads to HTTPS")
+
+
+def _redirected(site: Site, port: int) -> int:
+    connection = http.client.HTTPConnection(site.address.ip, port, timeout=5)
+    try:
+        connection.request("GET", "/", headers={"Host": site.host})
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -10,12 +10,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from certferry.console import impact, words
 from certferry.console.checking import Place, judge
 from certferry.console.desk import derive
 from certferry.console.forecast import forecast
 from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
+from certferry.console.ingress_listener import Access, Redirect
 from certferry.console.objects_diff import APPLIED, KEPT, NEW, diff, merge_patch, readable, restored, text
 from certferry.console.secret_state import objection
 from certferry.console.security import local_path
@@ -131,6 +133,50 @@ def test_the_form_shows_an_ingress_and_puts_it_back_unchanged() -> None:
     assert (form.protocol, form.source, form.secret) == ("HTTPS", "secret", "site")
     assert form.sni == (Sni("b.example.com", "b"),)
     assert applied(form, INGRESS) == INGRESS
+
+
+def annotated(**notes: str) -> dict[str, Any]:
+    """The Ingress with further annotations of the ELB."""
+    known = {f"kubernetes.io/elb.{name.replace('_', '-')}": value for name, value in notes.items()}
+    meta = INGRESS["metadata"]
+    return {**INGRESS, "metadata": {**meta, "annotations": {**meta["annotations"], **known}}}
+
+
+def test_who_may_connect_is_three_annotations_and_comes_back_as_it_was() -> None:
+    closed = annotated(acl_id="g-1,g-2", acl_status="on", acl_type="white")
+    everybody, off = annotated(acl_id=""), annotated(acl_id="g-1", acl_status="off", acl_type="black")
+    for obj, mode, groups in (
+        (INGRESS, "", ()),
+        (closed, "white", ("g-1", "g-2")),
+        (everybody, "all", ()),
+        (off, "all", ()),
+        (annotated(acl_id="g-1"), "", ()),
+    ):
+        form = of(obj)
+        assert (form.access.mode, form.access.groups) == (mode, groups)
+        assert applied(form, obj) == obj, "what is left alone stays as it was written"
+    chosen = structs.replace(of(INGRESS), access=Access(mode="white", groups=("g-1", "g-2")))
+    assert applied(chosen, INGRESS) == closed
+    assert applied(structs.replace(of(closed), access=Access(mode="all")), closed) == everybody
+    assert applied(structs.replace(of(closed), access=Access()), closed) == INGRESS
+
+
+def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends() -> None:
+    both = annotated(listen_ports='[{"HTTP":8080},{"HTTPS":8443}]', ssl_redirect="true")
+    form = of(both)
+    assert (form.redirect, form.options["port"]) == (Redirect(on=True, port="8080"), "8443")
+    assert applied(form, both) == both
+    ended = applied(structs.replace(form, redirect=Redirect()), both)
+    assert ended == annotated(port="8443")
+    begun = structs.replace(of(ended), redirect=Redirect(on=True, port="8080"))
+    assert applied(begun, ended) == annotated(
+        port="8443", listen_ports='[{"HTTP":8080},{"HTTPS":8443}]', ssl_redirect="true"
+    )
+    moved = structs.replace(form, options={**form.options, "port": ""})
+    notes = applied(moved, both)["metadata"]["annotations"]
+    assert notes["kubernetes.io/elb.listen-ports"] == '[{"HTTP":8080},{"HTTPS":443}]'
+    plain = annotated(listen_ports='[{"HTTP":80},{"HTTPS":443}]')
+    assert applied(of(plain), plain) == plain, "two ports without a redirect are left alone"
 
 
 def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() -> None:

@@ -12,12 +12,19 @@ from typing import Final
 
 from certferry.console.desk import Desk
 from certferry.console.ingress_form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
+from certferry.console.ingress_listener import MODES, MOST_GROUPS, Access, Redirect
 from certferry.console.visit import FormFields
 from certferry.core.annotations import TLS_POLICIES
 from certferry.core.model import Certificate, domain_names
 from certferry.core.objects import TLS_TYPES, Name
 
-NUMBERS: Final = {"port": (1, 65535), "idle": (0, 4000), "request": (1, 300), "response": (1, 300)}
+NUMBERS: Final = {
+    "port": (1, 65535),
+    "http_port": (1, 65535),
+    "idle": (0, 4000),
+    "request": (1, 300),
+    "response": (1, 300),
+}
 _HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -45,8 +52,22 @@ def read(fields: FormFields, errors: dict[str, str]) -> IngressForm:
         sni=sni,
         sni_certificates=tuple(dict.fromkeys(fields.all("sni_certificate"))),
         options=options,
+        access=_access(fields, errors),
+        redirect=Redirect(on=True, port=fields.text("http_port")) if fields.text("redirect") else Redirect(),
         forwarding=tuple(Forwarding(r[0].lower(), r[1], r[2] or "/", r[3], r[4]) for r in rows if any(r)),
     )
+
+
+def _access(fields: FormFields, errors: dict[str, str]) -> Access:
+    mode = fields.text("access")
+    groups = tuple(dict.fromkeys(fields.all("ipgroup"))) if mode in ("white", "black") else ()
+    if mode not in MODES:
+        errors["access"] = "Select who may connect."
+    elif mode in ("white", "black") and not groups:
+        errors["ipgroup"] = "Select at least one IP address group."
+    elif len(groups) > MOST_GROUPS:
+        errors["ipgroup"] = f"At most {MOST_GROUPS} IP address groups."
+    return Access(mode=mode, groups=groups)
 
 
 def check(desk: Desk, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]) -> None:
@@ -57,6 +78,10 @@ def check(desk: Desk, namespace: str, form: IngressForm, before: IngressForm, er
             _check_chosen(form, before, certificates, errors)
         else:
             _check_secrets(desk, namespace, form, errors)
+    if gone := [g for g in form.access.groups if g not in desk.elb.state.ipgroups]:
+        errors["ipgroup"] = f"There is no IP address group {gone[0]} on the load balancer any more."
+    if form.redirect.on and (form.redirect.port or "80") == (form.options.get("port") or "443"):
+        errors["http_port"] = "HTTP and HTTPS need a port each."
     _check_forwarding(desk, namespace, form, before, errors)
 
 

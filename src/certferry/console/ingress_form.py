@@ -12,6 +12,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from certferry.console.ingress_listener import (
+    Access,
+    Redirect,
+    access_of,
+    https_port_of,
+    put_access,
+    put_redirect,
+    redirect_of,
+)
 from certferry.core.annotations import PREFIX, TLS_POLICIES
 from certferry.core.model import domain_names
 
@@ -67,6 +76,8 @@ class IngressForm(msgspec.Struct, frozen=True, kw_only=True):
     sni_certificates: tuple[str, ...] = ()
     options: Mapping[str, str] = {}
     """By the names of ``OPTIONS``; "" = not set."""
+    access: Access = Access()
+    redirect: Redirect = Redirect()
     forwarding: tuple[Forwarding, ...] = ()
 
 
@@ -76,6 +87,10 @@ def of(obj: Mapping[str, Any]) -> IngressForm:
     entries = spec.get("tls") or []
     ids = tuple(i.strip() for i in notes.get(IDS, "").split(",") if i.strip())
     server = _server(entries)
+    options = {name: notes.get(key, "") for name, key in OPTIONS.items()}
+    redirect = redirect_of(notes)
+    if redirect.on:
+        options["port"] = https_port_of(notes)  # elb.port has no effect beside listen-ports
     return IngressForm(
         protocol="HTTPS" if entries or ids else "HTTP",
         source="elb" if ids else "secret",
@@ -87,7 +102,9 @@ def of(obj: Mapping[str, Any]) -> IngressForm:
             if number != server
         ),
         sni_certificates=ids[1:],
-        options={name: notes.get(key, "") for name, key in OPTIONS.items()},
+        options=options,
+        access=access_of(notes),
+        redirect=redirect,
         forwarding=tuple(_forwarding(spec)),
     )
 
@@ -99,7 +116,15 @@ def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
     notes = changed["metadata"].setdefault("annotations", {}) or {}
     changed["metadata"]["annotations"] = notes
     for name, key in OPTIONS.items():
-        _set(notes, key, form.options.get(name, ""))
+        if form.options.get(name, "") != before.options.get(name, ""):
+            _set(notes, key, form.options.get(name, ""))
+    redirect = form.redirect if form.protocol == "HTTPS" else Redirect()
+    port = form.options.get("port", "")
+    if (redirect, redirect.on and port) != (before.redirect, redirect.on and before.options["port"]):
+        put_redirect(notes, redirect, port)
+        if not redirect.on:
+            _set(notes, OPTIONS["port"], port)  # it decides again
+    put_access(notes, form.access)
     # the annotation alone decides; spec.tls is left, so that one can come back to it
     elb = form.source == "elb" and form.protocol == "HTTPS"
     ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()

@@ -6,7 +6,7 @@ page shows what clients get.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from certferry.console.desk import Derived, Desk
 from certferry.console.forecast import Forecast, forecast, shown
 from certferry.console.ingress_form import PATH_TYPES, POLICIES, IngressForm, applied, of
 from certferry.console.ingress_list import governed_by
+from certferry.console.ingress_listener import MODES
 from certferry.console.ingress_sync import found, list_path, write
 from certferry.console.objects_diff import diff, merge_patch
 from certferry.console.rotations import Rotation
@@ -116,6 +117,8 @@ def choices(desk: Desk, namespace: str, form: IngressForm) -> dict[str, Any]:
         "certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates],
         "sni_certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates if c.domain],
         "policies": [("", "TLS-1-2 (default)"), *POLICIES],
+        "access_modes": list(MODES.items()),
+        "ipgroups": [(i, _addresses(ips, i)) for i, ips in sorted(desk.elb.state.ipgroups.items())],
         "path_types": PATH_TYPES,
         "services": [
             (name.name, [str(p.port) for p in thing.service.ports])
@@ -196,6 +199,10 @@ def _chains(desk: Desk, namespace: str, form: IngressForm) -> list[Chain]:
     names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
     things = [desk.kube.secrets.get(n) for n in names]
     return [t.secret.chain for t in things if t and t.secret.chain]
+
+
+def _addresses(ips: Sequence[str], group: str) -> str:
+    return f"{listed(tuple(ips), 3) or 'no address'} ({group})"
 
 
 def _said(chain: Chain | None) -> str:

@@ -229,7 +229,8 @@ function arrange(form) {
   for (const piece of $$("[data-when]", form)) {
     const [name, value] = piece.dataset.when.split("=");
     const field = form.elements[name];
-    const on = value.split("|").includes(field instanceof RadioNodeList || field ? field.value : "");
+    const given = !field || (field.type === "checkbox" && !field.checked) ? "" : field.value;
+    const on = value.split("|").includes(given);
     piece.hidden = !on;
     if (piece instanceof HTMLFieldSetElement) piece.disabled = !on;
   }
