@@ -43,6 +43,18 @@ def test_the_nearest_file_counts(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert names(fleet.read(put(home / "flag.yaml", "flag"))) == ["flag"]
 
 
+def test_a_file_without_clusters_leaves_those_of_the_directory(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(home / "up" / "certferry.yaml", "up")
+    settings = home / "settings.yaml"
+    settings.write_text("controller: {max_sni: 60}\n")
+    monkeypatch.setenv("CERTFERRY_CONFIG", str(settings))
+    assert names(fleet.read(state=home / "up")) == ["up"]
+    with pytest.raises(Refused, match="names no cluster"):
+        fleet.read()
+
+
 def test_paths_are_relative_to_the_file(home: Path) -> None:
     found = fleet.read(put(home / "a" / "settings.yaml", "x")).cluster()
     assert found.kubeconfig == home / "a" / "kubeconfig"

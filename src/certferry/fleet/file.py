@@ -38,14 +38,19 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(config: Path | None = None, state: Path | None = None) -> Fleet:
-    """The clusters of the settings file. `state`: a directory that the user named. Raises ``Refused``."""
+    """The clusters of the settings file. `state`: a directory that the user named, whose own file is taken
+    where the one that was named has settings of programs alone. Raises ``Refused``.
+    """
     file = locate(config, state, os.environ)
     if file is None:
         raise Refused(
             "No settings file names a cluster: start `certferry up`, or name a file with --config "
             "that has “clusters” (docs/clusters.md)."
         )
-    found = tuple(access(settings) for settings in clusters(file))
+    named = clusters(file)
+    if not named and state is not None and (own := state.expanduser() / NAME).is_file():
+        file, named = own, clusters(own)
+    found = tuple(access(settings) for settings in named)
     if not found:
         raise Refused(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
     return Fleet(clusters=found, file=file)
