@@ -1,0 +1,39 @@
+"""Settings: one frozen struct per program, read once.
+
+The CLI calls ``read``; everything else is handed the result. A value comes from a flag, else from
+the environment (``CERTFERRY_<PROGRAM>_<FIELD>``), else from the program's section in a YAML or JSON
+file, else it is the default. Beside the sections the file has ``clusters``, which several programs
+share: ``fleet`` reads it. It knows no program's meaning of its settings.
+"""
+
+from __future__ import annotations
+
+from certferry.settings.cluster import ClusterSettings, ElbPlace, RoleAccess
+from certferry.settings.controller import AlertSettings, ControllerSettings
+from certferry.settings.elb import ElbLimits, ElbSettings, EnvoyOptions, RemoteEnvoys
+from certferry.settings.places import host_port, state_default
+from certferry.settings.programs import ConsoleSettings, KubeServerSettings, UpSettings
+from certferry.settings.reading import clusters, read
+from certferry.settings.refused import NEWER, UNUSABLE, Refused
+
+__all__ = [
+    "NEWER",
+    "UNUSABLE",
+    "AlertSettings",
+    "ClusterSettings",
+    "ConsoleSettings",
+    "ControllerSettings",
+    "ElbLimits",
+    "ElbPlace",
+    "ElbSettings",
+    "EnvoyOptions",
+    "KubeServerSettings",
+    "Refused",
+    "RemoteEnvoys",
+    "RoleAccess",
+    "UpSettings",
+    "clusters",
+    "host_port",
+    "read",
+    "state_default",
+]

@@ -1,0 +1,18 @@
+"""What is said when a program cannot start or go on, and with which exit code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+UNUSABLE: Final = 2
+"""Exit code: what was asked for cannot be done here (flags, ports, directories, a second instance)."""
+NEWER: Final = 3
+"""Exit code: the state was written by a newer Certferry."""
+
+
+class Refused(Exception):
+    """A program cannot start or go on, for a reason that its user can change: one sentence, an exit code."""
+
+    def __init__(self, sentence: str, code: int = UNUSABLE) -> None:
+        super().__init__(sentence)
+        self.code = code
