@@ -27,7 +27,7 @@ from certferry.console.stops import Stop
 from certferry.console.tables import ROWS, Column, Listing
 from certferry.console.timeline import draw
 from certferry.core.claims import Options
-from certferry.core.objects import Name, ObjectRef
+from certferry.core.objects import MATCH_MODE, Name, ObjectRef
 from certferry.core.pem import parse_chain
 from certferry.core.problems import Problem, Reason
 from certferry.elb.credentials import Credentials
@@ -177,6 +177,19 @@ def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends(
     assert notes["kubernetes.io/elb.listen-ports"] == '[{"HTTP":8080},{"HTTPS":443}]'
     plain = annotated(listen_ports='[{"HTTP":80},{"HTTPS":443}]')
     assert applied(of(plain), plain) == plain, "two ports without a redirect are left alone"
+
+
+def test_regular_expressions_are_an_annotation_and_go_with_it() -> None:
+    form = of(INGRESS)
+    row = structs.replace(form.forwarding[0], matching="REGEX", path="/v[0-9]+/")
+    chosen = applied(structs.replace(form, forwarding=(*form.forwarding, row)), INGRESS)
+    assert chosen["metadata"]["annotations"][MATCH_MODE] == "REGEX"
+    first, second = chosen["spec"]["rules"][0]["http"]["paths"]
+    assert (first["pathType"], first["property"]) == ("Prefix", {"kept": "yes"})
+    assert (second["pathType"], second["path"]) == ("ImplementationSpecific", "/v[0-9]+/")
+    assert of(chosen).forwarding == (*form.forwarding, row)
+    assert applied(of(chosen), chosen) == chosen
+    assert applied(structs.replace(of(chosen), forwarding=form.forwarding), chosen) == INGRESS
 
 
 def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() -> None:

@@ -151,5 +151,10 @@ def _check_forwarding(
             errors["service"] = f"There is no Service {namespace}/{row.service}."
         elif row.port not in ports:
             errors["service_port"] = f"Service {row.service} has no port {row.port or '(none given)'}."
+    modes = {row.matching for row in form.forwarding}
+    if form.forwarding != before.forwarding and {"REGEX", "ImplementationSpecific"} <= modes:
+        errors["path"] = (
+            "RegEx match counts for every path that is as the Ingress says: choose Prefix or Exact match there."
+        )
     if not form.forwarding and before.forwarding:
         errors["domain"] = "An Ingress needs at least one forwarding policy."

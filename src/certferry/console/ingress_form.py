@@ -23,6 +23,7 @@ from certferry.console.ingress_listener import (
 )
 from certferry.core.annotations import PREFIX, TLS_POLICIES
 from certferry.core.model import domain_names
+from certferry.core.objects import MATCH_MODE, PATH_MATCH_MODE
 
 Object = dict[str, Any]
 Source = Literal["secret", "elb"]
@@ -41,9 +42,10 @@ OPTIONS: Final = {
 PATH_TYPES: Final = {
     "Prefix": "Prefix match",
     "Exact": "Exact match",
+    "REGEX": "RegEx match",
     "ImplementationSpecific": "As the Ingress says",
 }
-"""And the form's words. The last one is what `property` and the annotation of the match mode decide on."""
+"""And the form's words. The last two are one type of path: `property` and the annotation of the match mode decide."""
 POLICIES: Final = tuple((name, name.upper()) for name in TLS_POLICIES)
 
 
@@ -105,7 +107,7 @@ def of(obj: Mapping[str, Any]) -> IngressForm:
         options=options,
         access=access_of(notes),
         redirect=redirect,
-        forwarding=tuple(_forwarding(spec)),
+        forwarding=tuple(_forwarding(spec, notes)),
     )
 
 
@@ -129,13 +131,18 @@ def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
     elb = form.source == "elb" and form.protocol == "HTTPS"
     ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()
     _set(notes, IDS, ",".join(ids))
+    spec = changed.setdefault("spec", {})
+    if form.forwarding != before.forwarding:
+        _put(spec, "rules", _rules(form, spec.get("rules") or [], notes))
+        expressions = {row for row in form.forwarding if row.matching == "REGEX"}
+        if expressions - {*before.forwarding}:
+            notes[MATCH_MODE] = "REGEX"  # a stock API server would prune `property`
+        elif not expressions and notes.get(MATCH_MODE) == "REGEX":
+            del notes[MATCH_MODE]
     if not notes:
         del changed["metadata"]["annotations"]
-    spec = changed.setdefault("spec", {})
     if not elb and (form.secret, form.sni, form.protocol) != (before.secret, before.sni, before.protocol):
         _put(spec, "tls", _tls(form, spec.get("tls") or []) if form.protocol == "HTTPS" else [])
-    if form.forwarding != before.forwarding:
-        _put(spec, "rules", _rules(form, spec.get("rules") or []))
     return changed
 
 
@@ -151,11 +158,11 @@ def _server(entries: list[Object]) -> int:
     return next((n for n, entry in enumerate(entries) if not entry.get("hosts")), 0)
 
 
-def _forwarding(spec: Object) -> list[Forwarding]:
+def _forwarding(spec: Object, notes: Mapping[str, str]) -> list[Forwarding]:
     return [
         Forwarding(
             rule.get("host") or "",
-            path.get("pathType") or "ImplementationSpecific",
+            _matching(path, notes),
             path.get("path") or "/",
             *_service(path.get("backend") or {}),
         )
@@ -164,16 +171,23 @@ def _forwarding(spec: Object) -> list[Forwarding]:
     ]
 
 
+def _matching(path: Mapping[str, Any], notes: Mapping[str, str]) -> str:
+    """A key of ``PATH_TYPES``."""
+    kind = path.get("pathType") or "ImplementationSpecific"
+    mode = (path.get("property") or {}).get(PATH_MATCH_MODE) or notes.get(MATCH_MODE)
+    return "REGEX" if (kind, mode) == ("ImplementationSpecific", "REGEX") else str(kind)
+
+
 def _service(backend: Object) -> tuple[str, str]:
     service = backend.get("service") or {}
     port = service.get("port") or {}
     return service.get("name") or "", str(port.get("number") or port.get("name") or "")
 
 
-def _rules(form: IngressForm, before: list[Object]) -> list[Object]:
+def _rules(form: IngressForm, before: list[Object], notes: Mapping[str, str]) -> list[Object]:
     """The rules by host in the form's order; a path that was there keeps what the form does not show."""
     known = {
-        (rule.get("host") or "", p.get("path") or "/", p.get("pathType")): p
+        (rule.get("host") or "", p.get("path") or "/", _matching(p, notes)): p
         for rule in before
         for p in (rule.get("http") or {}).get("paths") or ()
     }
@@ -183,7 +197,7 @@ def _rules(form: IngressForm, before: list[Object]) -> list[Object]:
         path = {
             **known.get((row.domain, row.path, row.matching), {}),
             "path": row.path,
-            "pathType": row.matching,
+            "pathType": "ImplementationSpecific" if row.matching == "REGEX" else row.matching,
             "backend": {"service": {"name": row.service, "port": port}},
         }
         hosts.setdefault(row.domain, []).append(path)

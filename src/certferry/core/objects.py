@@ -29,6 +29,7 @@ ROTATION_ANNOTATION: Final = "certferry.io/rotation"
 RESUME_ANNOTATION: Final = "certferry.io/resume"
 """On a Secret: the fingerprint of a parked content that is to be tried again."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
+PATH_MATCH_MODE: Final = "ingress.beta.kubernetes.io/url-match-mode"
 """CCE's match mode for all paths of an Ingress: a stock API server prunes the `property` of a path."""
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
 _READ_PREFIXES = ("kubernetes.io/elb.", "kubernetes.io/ingress.", "ingress.beta.kubernetes.io/", MATCH_MODE)
@@ -375,7 +376,7 @@ def _rule(rule: Json) -> IngressRule:
                 path=p.get("path") or "/",
                 path_type=p.get("pathType") or "ImplementationSpecific",
                 backend=_backend(p.get("backend")),
-                match_mode=(p.get("property") or {}).get("ingress.beta.kubernetes.io/url-match-mode"),
+                match_mode=(p.get("property") or {}).get(PATH_MATCH_MODE),
             )
             for p in paths
         ),
