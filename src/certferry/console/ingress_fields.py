@@ -151,8 +151,9 @@ def _check_forwarding(
             errors["service"] = f"There is no Service {namespace}/{row.service}."
         elif row.port not in ports:
             errors["service_port"] = f"Service {row.service} has no port {row.port or '(none given)'}."
-    modes = {row.matching for row in form.forwarding}
-    if form.forwarding != before.forwarding and {"REGEX", "ImplementationSpecific"} <= modes:
+    rows, mixed = {*form.forwarding}, {"REGEX", "ImplementationSpecific"}
+    new = {row.matching for row in rows - {*before.forwarding}}
+    if mixed & new and mixed <= {row.matching for row in rows}:
         errors["path"] = (
             "RegEx match counts for every path that is as the Ingress says: choose Prefix or Exact match there."
         )
