@@ -69,9 +69,21 @@ def _told(command: str, place: Path, environment: Mapping[str, str]) -> list[str
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    told = [_settled(line) for line in done.stdout.splitlines()]
+    told = [_settled(line) for line in _by_manager(done.stdout).splitlines()]
     told += [f"! {_settled(line)}" for line in done.stderr.splitlines()]
     return told + ([f"[exit {done.returncode}]"] if done.returncode else [])
+
+
+def _by_manager(text: str) -> str:
+    """Who set which fields, in the order of names: a server sorts them by the second of their last write."""
+
+    def ordered(found: re.Match[str]) -> str:
+        entries = re.split(r"^(?=  - )", found[0], flags=re.MULTILINE)
+        return "".join(
+            sorted(entries, key=lambda entry: re.findall(r"^    manager: .*", entry, re.MULTILINE))
+        )
+
+    return re.sub(r"(?<=^  managedFields:\n)(  - .*\n(    .*\n)*)+", ordered, text, flags=re.MULTILINE)
 
 
 def _settled(line: str) -> str:
