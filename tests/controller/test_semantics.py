@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from certferry.core import names
+from certferry.core.objects import Name
 from tests.certs import authority
 from tests.controller.conftest import System
 from tests.controller.fake_kube import until
@@ -25,14 +27,14 @@ def members(system: System) -> list[tuple[str, int]]:
     return sorted((m["address"], m["protocol_port"]) for m in system.elb.made("members"))
 
 
-def endpoints(system: System, *addresses: str) -> None:
+def endpoints(system: System, *addresses: str, service: str = "shop") -> None:
     found = [{"addresses": [a], "conditions": {"ready": True}, "nodeName": "n1"} for a in addresses]
     piece = {
-        "metadata": {"labels": {"kubernetes.io/service-name": "shop"}},
+        "metadata": {"labels": {"kubernetes.io/service-name": service}},
         "ports": [{"name": "web", "port": 8080}],
         "endpoints": found,
     }
-    system.kube.put("endpointslices", "demo", "shop-1", piece)
+    system.kube.put("endpointslices", "demo", f"{service}-1", piece)
 
 
 def node(system: System, name: str, address: str) -> None:
@@ -100,6 +102,29 @@ async def test_endpoints_change_members_and_nothing_is_read(system: System) -> N
     assert system.elb.requests - len(system.elb.writes) == reads
     assert system.controller is not None
     assert system.controller.reconciled == reconciled
+
+
+async def test_endpoints_that_are_seen_before_their_service_keep_their_members(system: System) -> None:
+    await running(system)
+    assert system.controller is not None
+    seen = system.controller._cache.view
+    system.elb.held = asyncio.Event()
+    endpoints(system, "10.0.0.1", "10.0.0.2")  # the path is busy with these
+    await until(lambda: system.elb.count("POST", "members") == 2)
+    endpoints(system, "10.0.9.1", service="late")
+    await until(lambda: seen.value and Name("demo", "late") in seen.value.slices)
+    ports = [{"name": "web", "port": 80}]
+    system.kube.put("services", "demo", "late", {"spec": {"type": "ClusterIP", "ports": ports}})
+    system.kube.secret("demo", "late-tls", authority().issue("late.example.com"))
+    system.ingress("late")
+    await until(lambda: seen.value and Name("demo", "late") in seen.value.ingresses)
+    system.elb.held.set()
+    await until(lambda: ("10.0.9.1", 8080) in members(system))
+    path = system.controller._endpoints
+    await until(lambda: not path._waiting)
+    endpoints(system, "10.0.0.1", "10.0.0.2", "10.0.0.3")  # what came before them is done when these are
+    await until(lambda: len(members(system)) == 4)
+    assert system.elb.count("DELETE", "members") == 0
 
 
 async def test_a_refused_member_is_the_reconciles(system: System) -> None:

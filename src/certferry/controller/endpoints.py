@@ -33,7 +33,9 @@ _log = structlog.get_logger()
 
 
 class EndpointPath:
-    """Set ``translation`` after each reconcile that ended in step; until then all is the reconcile's."""
+    """Set ``view`` at each change, and ``translation`` with what it was ``made_of`` after each reconcile that
+    ended in step; until then all is the reconcile's.
+    """
 
     def __init__(self, hands: Hands, backends: Backends, unclear: Callable[[], None]) -> None:
         self._hands = hands
@@ -41,7 +43,10 @@ class EndpointPath:
         self._unclear = unclear
         self._waiting: set[Name] = set()
         self._woken = asyncio.Event()
-        self._view: ClusterView | None = None
+        self.view: ClusterView | None = None
+        """The newest one, whatever changed in it."""
+        self.made_of: ClusterView | None = None
+        """What the translation was made of."""
         self.turn = asyncio.Lock()
         """Held by a reconcile while it works."""
         self.translation: Translation | None = None
@@ -49,7 +54,6 @@ class EndpointPath:
 
     def offer(self, before: ClusterView, view: ClusterView) -> None:
         """Endpoints changed, and nothing else. Returns at once."""
-        self._view = view
         if before.nodes != view.nodes:
             self._unclear()
             return
@@ -73,9 +77,11 @@ class EndpointPath:
                 self._unclear()
 
     async def _follow(self, services: set[Name]) -> bool:
-        translation, view = self.translation, self._view
-        if translation is None or view is None:
+        translation, view, made_of = self.translation, self.view, self.made_of
+        if translation is None or view is None or made_of is None:
             return False
+        if not _same_but_for_endpoints(made_of, view):
+            return False  # a Service that is not seen yet has no members: that would take them away
         for key, source in translation.sources.items():
             if source.service in services:
                 pool = self._pool(translation.desired.pools[key])
@@ -122,6 +128,11 @@ class EndpointPath:
 def only_endpoints(before: ClusterView, view: ClusterView) -> bool:
     """Whether the views differ in EndpointSlices and Nodes alone."""
     return replace(before, slices=view.slices, nodes=view.nodes) == view
+
+
+def _same_but_for_endpoints(before: ClusterView, view: ClusterView) -> bool:
+    """As above, and contents of Secrets lead nowhere."""
+    return only_endpoints(replace(before, secrets=view.secrets), view)
 
 
 def changed(before: ClusterView, view: ClusterView) -> set[Name]:

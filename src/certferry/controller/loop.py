@@ -202,6 +202,7 @@ class Controller:
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
                 acting = self._conduct.act is not None
+                self._endpoints.view = view
                 if acting and before is not None and before != view and only_endpoints(before, view):
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):

@@ -76,6 +76,7 @@ class Reconcile:
                 decision, steps = await self._decide(picture)
                 if not steps or self._conduct.act is None:
                     self._parts.endpoints.translation = picture.translation if not steps else None
+                    self._parts.endpoints.made_of = picture.view
                     self._settled(picture, worked, min(started, self.changed))
                     return True
                 worked = True
