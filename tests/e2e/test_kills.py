@@ -79,32 +79,7 @@ def test_envoy_is_started_again_and_serves_what_it_served(system: System, site: 
     system.kill("envoy")
     shop.shows(first)
     assert system.revived("envoy", former)
-    try:
-        until(lambda: get(shop.address, shop.host) == 200, "requests are answered again", seconds=10)
-    except AssertionError:
-        import glob, subprocess, sqlite3
-
-        print("STATUS", get(shop.address, shop.host))
-        socks = glob.glob(str(system.state / "**" / "admin.sock"), recursive=True)
-        run = [l for l in open(f"/proc/{system.pid('envoy')}/cmdline").read().split("\0")]
-        print(socks, run)
-        import re
-
-        text = open(run[run.index("-c") + 1]).read() if "-c" in run else ""
-        sock = re.search(r"[^\"]*admin.sock", text).group(0)
-        for q in ("clusters", "stats?filter=(cds|eds|lds|rds|sds).*(update|connected)", "config_dump"):
-            out = subprocess.run(
-                ["curl", "-s", "--unix-socket", sock, "http://x/" + q], capture_output=True, text=True
-            ).stdout
-            open("/tmp/diag." + q[:6], "w").write(out)
-        for n in ("controller", "elb"):
-            print(n, (system.state / "logs" / f"{n}.log").read_text()[-6000:])
-        (db,) = system.state.rglob("elb.db")
-        import shutil
-
-        shutil.copy(db, "/tmp/diag.db")
-        shutil.copy(str(db) + "-wal", "/tmp/diag.db-wal")
-        raise
+    until(lambda: get(shop.address, shop.host) == 200, "requests are answered again")
     renewed = shop.pair()
     shop.put_secret(renewed)
     shop.shows(renewed)
@@ -146,32 +121,7 @@ def test_after_a_kill_of_everything_the_same_command_serves_again(system: System
     system.start()
 
     shop.shows(second)
-    try:
-        until(lambda: get(shop.address, shop.host) == 200, "requests are answered again", seconds=10)
-    except AssertionError:
-        import glob, subprocess, sqlite3
-
-        print("STATUS", get(shop.address, shop.host))
-        socks = glob.glob(str(system.state / "**" / "admin.sock"), recursive=True)
-        run = [l for l in open(f"/proc/{system.pid('envoy')}/cmdline").read().split("\0")]
-        print(socks, run)
-        import re
-
-        text = open(run[run.index("-c") + 1]).read() if "-c" in run else ""
-        sock = re.search(r"[^\"]*admin.sock", text).group(0)
-        for q in ("clusters", "stats?filter=(cds|eds|lds|rds|sds).*(update|connected)", "config_dump"):
-            out = subprocess.run(
-                ["curl", "-s", "--unix-socket", sock, "http://x/" + q], capture_output=True, text=True
-            ).stdout
-            open("/tmp/diag." + q[:6], "w").write(out)
-        for n in ("controller", "elb"):
-            print(n, (system.state / "logs" / f"{n}.log").read_text()[-6000:])
-        (db,) = system.state.rglob("elb.db")
-        import shutil
-
-        shutil.copy(db, "/tmp/diag.db")
-        shutil.copy(str(db) + "-wal", "/tmp/diag.db-wal")
-        raise
+    until(lambda: get(shop.address, shop.host) == 200, "requests are answered again")
     assert _doors(system) == before
     assert _found(lambda: shop.get("api/v1", "secrets", SECRET)) == secret
     kept = _found(lambda: shop.elb.want(200, "GET", system.elb_path("certificates", stored)))
