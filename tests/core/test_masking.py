@@ -27,6 +27,7 @@ def test_a_key_is_not_repeated_in_any_form(put: str) -> None:
         "sha256 " + "0f" * 32,
         "Secret shop/a-rather-long-name-of-a-secret-in-kebab-case-0123456789 is missing.",
         "9f0c1d2e-5a6b-4c7d-8e9f-0a1b2c3d4e5f",
+        "create pool k8s_checkout-frontend_web-8080_HTTPS-10458",
         "The private key is not PEM: no line says BEGIN PRIVATE KEY.",
     ],
 )

@@ -25,8 +25,10 @@ def masked(text: str) -> str:
 
 
 def _unless_plain(run: re.Match[str]) -> str:
-    """Base64 mixes both cases and digits; ids, digests, names and labels do not."""
+    """Base64 mixes both cases and digits; ids, digests, names and labels do not, but for names that we give."""
     found = run.group()
+    if found.startswith("k8s_"):  # then of Kubernetes' names, a protocol and a port
+        return found
     mixed = all(re.search(kind, found) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     return MASK if mixed else found
 
