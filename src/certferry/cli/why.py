@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from certferry.cli.cert.completing import hosts
-from certferry.cli.cert.fleet import Cluster, chosen, run, see
+from certferry.cli.cert.fleet import Cluster, chosen, policy, run, see
 from certferry.cli.cert.listing import limits
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, document
@@ -34,11 +35,15 @@ def why(
     if digits and not digits.isdigit():
         raise Refused(f"“{host}” is no HOST:PORT.")
 
+    rules = policy(config, state)
+
     async def work() -> int:
         seen = await see(chosen(config, state, cluster))
+        # why it is not newer is what the controller's own settings make of it
+        pictures = [replace(p, options=replace(p.options, checks=rules)) for p in seen.pictures]
         stories = [
             await _story(picture, door, config)
-            for picture in seen.pictures
+            for picture in pictures
             if picture.view
             for door in doors(
                 picture.view, picture.observed, picture.options, name, int(digits) if digits else None
