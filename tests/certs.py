@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certferry.demo.ca import SIGNS
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -36,7 +38,7 @@ class Authority:
             _around(days=3650),
             [
                 (x509.BasicConstraints(ca=True, path_length=None), True),
-                (_SIGNS, True),
+                (SIGNS, True),
                 (x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False),
             ],
         )
@@ -65,19 +67,6 @@ class Authority:
         ]
         leaf = _sign(_name(names[0]), self.name, key, self.key, valid, extensions)
         return Pair(_pem(leaf) + (self.certificate if chain else ""), key_pem(key))
-
-
-_SIGNS = x509.KeyUsage(
-    digital_signature=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from certferry.core.objects import MATCH_MODE, Name, ObjectRef
 from certferry.core.pem import parse_chain
 from certferry.core.problems import Problem, Reason
 from certferry.elb.credentials import Credentials
+from certferry.kube.server import patch as server
 from tests.certs import authority
 from tests.core.worlds import BALANCER, NOW, observed, view
 
@@ -99,19 +100,6 @@ JSON = st.recursive(
 )
 
 
-def merged(target: Any, patch: Any) -> Any:
-    """RFC 7396, as it is written there."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
 def without_null(value: Any) -> Any:
     """A merge patch cannot write a null, and Kubernetes keeps none."""
     if isinstance(value, dict):
@@ -122,7 +110,7 @@ def without_null(value: Any) -> Any:
 @given(st.dictionaries(st.sampled_from("abc"), JSON), st.dictionaries(st.sampled_from("abc"), JSON))
 def test_the_patch_makes_the_new_object_of_the_old(old: dict[str, Any], new: dict[str, Any]) -> None:
     old, new = without_null(old), without_null(new)
-    assert merged(old, merge_patch(old, new)) == new
+    assert server.merge_patch(old, merge_patch(old, new)) == new
 
 
 # -- the form of an Ingress

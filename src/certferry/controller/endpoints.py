@@ -25,6 +25,7 @@ from certferry.core.translate import Translation
 from certferry.elb import client as elbs
 from certferry.elb import wire
 from certferry.elb.client import ElbError
+from certferry.latest import Latest
 
 GATHER: Final = 0.05
 """Seconds in which changes are collected: a rollout changes many endpoints, one after the other."""
@@ -33,18 +34,23 @@ _log = structlog.get_logger()
 
 
 class EndpointPath:
-    """Set ``view`` at each change, and ``translation`` with what it was ``made_of`` after each reconcile that
-    ended in step; until then all is the reconcile's.
+    """Set ``translation`` with what it was ``made_of`` after each reconcile that ended in step; until then all
+    is the reconcile's.
     """
 
-    def __init__(self, hands: Hands, backends: Backends, unclear: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        hands: Hands,
+        views: Latest[ClusterView | None],
+        backends: Backends,
+        unclear: Callable[[], None],
+    ) -> None:
         self._hands = hands
+        self._views = views
         self._backends = backends
         self._unclear = unclear
         self._waiting: set[Name] = set()
         self._woken = asyncio.Event()
-        self.view: ClusterView | None = None
-        """The newest one, whatever changed in it."""
         self.made_of: ClusterView | None = None
         """What the translation was made of."""
         self.turn = asyncio.Lock()
@@ -77,7 +83,7 @@ class EndpointPath:
                 self._unclear()
 
     async def _follow(self, services: set[Name]) -> bool:
-        translation, view, made_of = self.translation, self.view, self.made_of
+        translation, view, made_of = self.translation, self._views.value, self.made_of
         if translation is None or view is None or made_of is None:
             return False
         if not _same_but_for_endpoints(made_of, view):

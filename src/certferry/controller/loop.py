@@ -92,7 +92,7 @@ class Controller:
         self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
         self._parking = Parking(hands, self._taken_back)
         self._fast = FastPath(hands, self, options.checks)
-        self._endpoints = EndpointPath(hands, options.backends, self._pace.poke)
+        self._endpoints = EndpointPath(hands, self._cache.view, options.backends, self._pace.poke)
         self._gathering = Gathering(elb, self._cache, self._world, options, self._balancer)
         parts = Parts(
             hands, self._gathering, telling, self._proof, self._parking, self._fast, self._endpoints
@@ -202,7 +202,6 @@ class Controller:
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
                 acting = self._conduct.act is not None
-                self._endpoints.view = view
                 if acting and before is not None and before != view and only_endpoints(before, view):
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):

@@ -149,8 +149,3 @@ def differing(want: Listener, have: Listener) -> tuple[str, ...]:
 def _tls_policy(master: Claim, *, shared: bool) -> str:
     asked = master.values.tls_ciphers_policy or DEFAULT_TLS_POLICY
     return DEFAULT_TLS_POLICY if shared and asked not in _SHARED else asked
-
-
-def with_options_of(want: Listener, have: Listener) -> Listener:
-    """`want`, its options as they are on `have`, the marks too."""
-    return msgspec.structs.replace(want, **{f: getattr(have, f) for f in OPTIONS})

@@ -147,13 +147,13 @@ def _make(now: datetime) -> tuple[x509.Certificate, Key]:
     builder = (
         _builder(name, name, key, now - timedelta(days=1), now + timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_SIGNS, critical=True)
+        .add_extension(SIGNS, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return builder.sign(key, hashes.SHA256()), key
 
 
-_SIGNS: Final = x509.KeyUsage(
+SIGNS: Final = x509.KeyUsage(
     digital_signature=True,
     key_cert_sign=True,
     crl_sign=True,
@@ -164,6 +164,7 @@ _SIGNS: Final = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
+"""What a CA may use its key for."""
 
 
 def _builder(
