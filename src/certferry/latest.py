@@ -7,7 +7,7 @@ was busy sees only the newest. It knows nothing of what it carries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -21,28 +21,28 @@ class Latest(Generic[T]):
         self.value = value
         self.sequence = 0
         self._changed = asyncio.Event()
-        self._woken: set[asyncio.Event] = set()
+        self._called: set[Callable[[], object]] = set()
 
     def set(self, value: T) -> None:
-        """Publish `value`; an equal one wakes nobody."""
+        """Publish `value`; an equal one wakes nobody. First those who are called, then those who wait."""
         if value == self.value:
             return
         self.value = value
         self.sequence += 1
+        for act in tuple(self._called):
+            act()
         # Waiters hold the old event: waking them and starting a new one needs no lock.
         self._changed.set()
         self._changed = asyncio.Event()
-        for event in self._woken:
-            event.set()
 
     @contextmanager
-    def waking(self, event: asyncio.Event) -> Iterator[None]:
-        """Sets `event` at each change, for the time of the block: for who waits for other things too."""
-        self._woken.add(event)
+    def calling(self, act: Callable[[], object]) -> Iterator[None]:
+        """Calls `act` at each change, at once, for the time of the block; `act` must not raise."""
+        self._called.add(act)
         try:
             yield
         finally:
-            self._woken.discard(event)
+            self._called.discard(act)
 
     async def after(self, sequence: int) -> tuple[int, T]:
         """The newest (sequence, value), as soon as it is newer than `sequence`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from cryptography import x509
@@ -16,8 +16,6 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
-
-E = TypeVar("E", bound=x509.ExtensionType)
 
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 WEAK: Final = frozenset({"MD2", "MD5", "SHA1"})
@@ -68,16 +66,17 @@ def links(chain: Sequence[x509.Certificate]) -> tuple[Link, ...]:
 
 def purpose(leaf: x509.Certificate) -> Purpose:
     """What `leaf` says of its use."""
-    usage = _extension(leaf, x509.ExtendedKeyUsage)
-    fetched = _extension(leaf, x509.AuthorityInformationAccess)
-    policies = _extension(leaf, x509.CertificatePolicies)
+    said = _extensions(leaf)
+    usage = said.get(x509.ExtendedKeyUsage)
+    fetched = said.get(x509.AuthorityInformationAccess, ())
+    policies = said.get(x509.CertificatePolicies, ())
     return Purpose(
         server=usage is None
         or ExtendedKeyUsageOID.SERVER_AUTH in usage
         or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage,
-        public=_extension(leaf, x509.PrecertificateSignedCertificateTimestamps) is not None
-        or any(p.policy_identifier.dotted_string.startswith(_FORUM) for p in policies or ()),
-        fetchable=any(a.access_method == AuthorityInformationAccessOID.CA_ISSUERS for a in fetched or ()),
+        public=x509.PrecertificateSignedCertificateTimestamps in said
+        or any(p.policy_identifier.dotted_string.startswith(_FORUM) for p in policies),
+        fetchable=any(a.access_method == AuthorityInformationAccessOID.CA_ISSUERS for a in fetched),
     )
 
 
@@ -99,7 +98,7 @@ def key_name(public: object) -> str:
 
 
 def _link(one: x509.Certificate, following: x509.Certificate | None) -> Link:
-    constraints = _extension(one, x509.BasicConstraints)
+    constraints = _extensions(one).get(x509.BasicConstraints)
     return Link(
         subject=one.subject.rfc4514_string(),
         issuer=one.issuer.rfc4514_string(),
@@ -138,8 +137,9 @@ def _signed(one: x509.Certificate, by: x509.Certificate) -> bool:
     return True
 
 
-def _extension(one: x509.Certificate, kind: type[E]) -> E | None:
+def _extensions(one: x509.Certificate) -> dict[type, Any]:
+    """By their type; asking the library for each of them is a search through all."""
     try:
-        return one.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return None
+        return {type(extension.value): extension.value for extension in one.extensions}
+    except (x509.DuplicateExtension, ValueError):
+        return {}

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from certferry.core.links import Link, Purpose, key_name, links, purpose
+from certferry.core.links import Link, Purpose, links, purpose
 
 MAX_CHAIN: Final = 11
 """Certificates in one chain, the leaf included (ELB v3)."""
@@ -259,6 +259,8 @@ def _rewrap(label: str, body: str) -> str:
 def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
     """Leaf first, then each issuer after what it issued; what links to nothing keeps its place at the end."""
     unique = list(dict.fromkeys(certificates))
+    if len(unique) == 1:
+        return unique
     issuers = {c.issuer for c in unique if c.issuer != c.subject}
     leaves = [c for c in unique if c.subject not in issuers]
     # A chain as it should be starts with its leaf: then the first one wins, however the rest links.
@@ -283,8 +285,7 @@ def _in_order(certificates: list[x509.Certificate]) -> Chain:
 def _facts(chain: list[x509.Certificate]) -> Chain:
     leaf = chain[0]
     try:
-        public = leaf.public_key()
-        spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         sans = _sans(leaf)
         each, use = links(chain), purpose(leaf)
     except (ValueError, UnsupportedAlgorithm):
@@ -293,20 +294,20 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         ) from None
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     common_name = common[0] if common else ""
-    ders = [c.public_bytes(Encoding.DER) for c in chain]
+    first = each[0]
     return Chain(
         pem="".join(c.public_bytes(Encoding.PEM).decode() for c in chain),
-        digest=hashlib.sha256(b"".join(ders)).hexdigest(),
-        fingerprint=hashlib.sha256(ders[0]).hexdigest(),
+        digest=hashlib.sha256(b"".join(c.public_bytes(Encoding.DER) for c in chain)).hexdigest(),
+        fingerprint=first.fingerprint,
         spki=hashlib.sha256(spki).hexdigest(),
         names=sans or ((common_name.lower(),) if common_name else ()),
         common_name=common_name,
-        subject=leaf.subject.rfc4514_string(),
-        issuer=leaf.issuer.rfc4514_string(),
+        subject=first.subject,
+        issuer=first.issuer,
         serial=f"{leaf.serial_number:x}",
-        not_before=leaf.not_valid_before_utc,
-        not_after=leaf.not_valid_after_utc,
-        key=key_name(public),
+        not_before=first.not_before,
+        not_after=first.not_after,
+        key=first.key,
         length=len(chain),
         self_signed=leaf.issuer == leaf.subject,
         sans=sans,

@@ -123,7 +123,9 @@ def _opened(
         seal = Seal.open_or_create(sealing_key(state))
         engine = open_database(store_file(state))
         stack.callback(engine.dispose)
-        return engine, Store(engine, seal, versions=settings.certificate_versions), Identity(engine, seal)
+        identity = Identity(engine, seal)
+        stack.callback(identity.close)
+        return engine, Store(engine, seal, versions=settings.certificate_versions), identity
     except SchemaTooNew as reason:
         raise Refused(str(reason), NEWER) from None
     except (StoreUnusable, SealError) as reason:

@@ -47,6 +47,7 @@ from certferry.elb.api import certferry as extensions
 from certferry.elb.api.call import Answer, Call, Route
 from certferry.elb.api.certferry import events
 from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
+from certferry.elb.identity.actor import Actor
 from certferry.elb.identity.auth import Logins, authenticated
 from certferry.elb.identity.signature import Presented
 from certferry.elb.identity.users import Identity
@@ -141,7 +142,7 @@ def _endpoint(elb: Elb, route: Route) -> Endpoint:
         request_id = uuid.uuid4().hex
         try:
             presented = await read(request)
-            answered = await run_in_threadpool(_answered, elb, route, request, presented, request_id)
+            answered, actor = await run_in_threadpool(_answered, elb, route, request, presented, request_id)
         except Refused as refused:
             return failure(refused, request_id)
         except Stale:
@@ -150,13 +151,20 @@ def _endpoint(elb: Elb, route: Route) -> Endpoint:
             )
         except SQLAlchemyError as error:
             return failure(_unstored(error, request_id), request_id)
+        if route.method != "GET":
+            # not in the worker thread: it would hold up the loop, which carries the change to Envoy just now
+            _log.info(
+                "written", method=route.method, path=presented.path, user=actor.name, request_id=request_id
+            )
         return success(answered, request_id)
 
     return answer
 
 
-def _answered(elb: Elb, route: Route, request: Request, presented: Presented, request_id: str) -> Answer:
-    """Runs in a worker thread; raises ``Refused``."""
+def _answered(
+    elb: Elb, route: Route, request: Request, presented: Presented, request_id: str
+) -> tuple[Answer, Actor]:
+    """The answer, and to whom. Runs in a worker thread; raises ``Refused``."""
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
         raise forbidden("This project is not the one you are logged in to")
@@ -172,10 +180,7 @@ def _answered(elb: Elb, route: Route, request: Request, presented: Presented, re
         body=presented.body,
         plane=functools.cache(elb.plane),  # one look for each answer
     )
-    answer = route.handler(call)
-    if route.method != "GET":
-        _log.info("written", method=route.method, path=presented.path, user=actor.name, request_id=request_id)
-    return answer
+    return route.handler(call), actor
 
 
 async def read(request: Request) -> Presented:

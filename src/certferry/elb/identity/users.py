@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.identity.actor import ROLES, Actor
 from certferry.elb.store import schema
@@ -66,6 +68,14 @@ class Identity:
         self._clock = clock
         self._hasher = PasswordHasher()
         self._decoy = self._hasher.hash(secrets.token_hex())
+        self._asking: Connection | None = None
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
     def ensure_project(self, name: str, domain: str = DOMAIN) -> Project:
         """The project of that name, made if there is none."""
@@ -125,8 +135,7 @@ class Identity:
 
     def by_access_key(self, access_key: str) -> tuple[Actor, str] | None:
         """The user with this key and its secret key."""
-        with self._reading.connect() as connection:
-            found = connection.execute(_BY_KEY, {"key": access_key}).first()
+        found = self._first(_BY_KEY, {"key": access_key})
         return (_actor(found), self._secret(found)) if found is not None else None
 
     def by_password(self, name: str, password: str) -> Actor | None:
@@ -170,8 +179,7 @@ class Identity:
 
     def by_token(self, token: str) -> Session | None:
         """What a token stands for, unless it is unknown or has expired."""
-        with self._reading.connect() as connection:
-            found = connection.execute(_BY_TOKEN, {"hash": _hash(token)}).first()
+        found = self._first(_BY_TOKEN, {"hash": _hash(token)})
         if found is None or found.expires_at <= self._clock():
             return None
         project = Project(id=found.project_id, name=found.project_name, domain=found.domain)
@@ -196,6 +204,17 @@ class Identity:
             table = schema.projects
             found = connection.execute(select(table).where(table.c.id == actor.project_id)).one()
         return Project(id=found.id, name=found.name, domain=found.domain)
+
+    def _first(self, query: Select[Any], parameters: dict[str, str]) -> Row[Any] | None:
+        """For each request: by one connection that stays, as opening one takes three times as long as asking."""
+        with self._turn:
+            if self._asking is None:
+                self._asking = self._reading.connect()
+            try:
+                return self._asking.execute(query, parameters).first()
+            except SQLAlchemyError:
+                self.close()
+                raise
 
     def _matches(self, stored: str | None, password: str) -> bool:
         try:

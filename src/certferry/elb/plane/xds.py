@@ -8,6 +8,7 @@ stream finds out for itself what is due.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -51,7 +52,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._ledgers: dict[str, Ledger] = {}
         self._connected: Counter[str] = Counter()
         self._server: Any = None
-        self._follower: asyncio.Task[None] | None = None
+        self._following = contextlib.ExitStack()
         self.worlds = Latest(self._world(publications.value))
         """What there is for Envoys to have, of all load balancers."""
 
@@ -64,12 +65,12 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._server.add_insecure_port(f"unix:{socket}")
         await self._server.start()
         os.chmod(socket, 0o600)  # noqa: PTH101 (one call to the kernel; the rule is about waiting)
-        self._follower = asyncio.create_task(self._follow())
+        self._following.enter_context(self._publications.calling(self._follow))
+        self._follow()
 
     async def stop(self) -> None:
         """Closes every stream. Envoy goes on with what it has."""
-        if self._follower is not None:
-            self._follower.cancel()
+        self._following.close()
         if self._server is not None:
             await self._server.stop(grace=None)
 
@@ -127,12 +128,11 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             for helper in helpers:
                 helper.cancel()
 
-    async def _follow(self) -> None:
-        async for publication in self._publications.values():
-            try:
-                self.worlds.set(self._world(publication))
-            except Exception:  # noqa: BLE001 (the loop: Envoy keeps the last good world, loudly)
-                _log.exception("envoy_snapshot_failed")
+    def _follow(self) -> None:
+        try:
+            self.worlds.set(self._world(self._publications.value))
+        except Exception:  # noqa: BLE001 (whoever publishes is not to blame: Envoy keeps the last good world, loudly)
+            _log.exception("envoy_snapshot_failed")
 
     def _world(self, publication: Publication) -> World:
         return World(snapshot(publication.state, self._options), publication.keys, publication.state)
