@@ -43,6 +43,7 @@ from certferry.core.claims import Options
 from certferry.core.model import Certificate
 from certferry.core.objects import ClusterView, ObjectRef
 from certferry.core.pem import Chain
+from certferry.core.renewals import renewals
 from certferry.core.unmarked import NOTHING
 from certferry.elb.client import ElbClient, ElbError
 from certferry.elb.extensions import Record
@@ -213,11 +214,11 @@ class Controller:
         """Whether more changed than contents of Secrets, which the fast path answers for."""
         if msgspec.structs.replace(before, secrets=view.secrets) != view:
             return True
-        for name in before.secrets.keys() | view.secrets.keys():
-            old, new = before.secrets.get(name), view.secrets.get(name)
-            if old is new:
-                continue
-            if old is None or new is None or new.chain is None or old.meta != new.meta:
+        if before.secrets.keys() - view.secrets.keys():
+            return True
+        for name in renewals(before.secrets, view.secrets):
+            old, new = before.secrets.get(name), view.secrets[name]
+            if old is None or new.chain is None or old.meta != new.meta:
                 return True
             if not self._fast.takes(new.meta.uid):
                 return True

@@ -53,11 +53,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is to be told: `standing` as long as it is so, `news` once."""
+    """All that is to be told as long as it is so, and how much was to be told once."""
 
     standing: frozenset[Notice] = frozenset()
-    news: tuple[tuple[int, Notice], ...] = ()
-    """Numbered, so that the same sentence can be told twice."""
+    news: int = 0
+    """Sentences to be told once, so far: a new one makes a new report."""
     ingresses: Mapping[Name, Entry] = MappingProxyType({})
     left: Mapping[Name, Entry] = MappingProxyType({})
     """Ingresses that are no longer ours, and what of ours may stand there."""
@@ -73,11 +73,10 @@ class Reporter:
         self._clock = clock
         self._latest: Latest[Report] = Latest(Report())
         self._told: dict[Notice, float] = {}
-        self._told_news = 0
+        self._untold: list[Notice] = []
         self._stood = False
         self._begun = False
         """Whether a first report of what stands was written: until then, what stands may have been told before."""
-        self._count = 0
         self._written: dict[Name, tuple[float, Entry]] = {}
         self._taken: dict[Name, tuple[float, Entry]] = {}
         self._urgent: list[Name] = []
@@ -115,25 +114,15 @@ class Reporter:
         for name in ingresses:
             entries[name] = msgspec.structs.replace(entries.get(name, Entry()), rotation=rotation)
             self._urgent.append(name)
-        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
-        self._latest.set(
-            msgspec.structs.replace(
-                before,
-                news=(*unsaid, *((self._number(), n) for n in notices)),
-                ingresses=MappingProxyType(entries),
-            )
-        )
+        self._latest.set(msgspec.structs.replace(before, ingresses=MappingProxyType(entries)))
+        self.tell(notices)
 
     def tell(self, notices: Iterable[Notice]) -> None:
         """What happened: told once."""
-        before = self._latest.value
-        unsaid = tuple(n for n in before.news if n[0] > self._told_news)
-        news = (*unsaid, *((self._number(), n) for n in notices))
+        before, known = self._latest.value, len(self._untold)
+        self._untold += notices
+        news = before.news + len(self._untold) - known
         self._latest.set(msgspec.structs.replace(before, news=news))
-
-    def _number(self) -> int:
-        self._count += 1
-        return self._count
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -167,12 +156,11 @@ class Reporter:
                 return
         for name, entry in report.left.items():
             await self._leave(name, entry)
-        untold = [news for news in report.news if news[0] > self._told_news]
+        untold = len(self._untold)
         # A burst of rotations is one Event that counts them, not as many requests.
-        for notice, times in Counter(notice for _, notice in untold).items():
+        for notice, times in Counter(self._untold).items():
             await self._events.tell(notice, times)
-        if untold:
-            self._told_news = untold[-1][0]
+        del self._untold[:untold]
         for notice in sorted(report.standing - self._still_told()):
             ago = await self._events.tell(notice, inherited=not self._begun)
             self._told[notice] = self._clock() - ago

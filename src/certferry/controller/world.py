@@ -26,7 +26,8 @@ class World:
         self._shared_out: dict[str, Pool] = {}
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
-        self._following: dict[str, dict[str, Certificate]] = {}
+        self._following: dict[str, dict[str, str]] = {}
+        """Cluster → Secret's uid → id of the certificate that follows it."""
         self._turns: dict[str, asyncio.Lock] = {}
 
     def turn(self, secret_uid: str) -> asyncio.Lock:
@@ -59,8 +60,6 @@ class World:
         )
         if not known:
             self._following.clear()
-        for index in self._following.values():
-            index |= {uid: certificate for uid, c in index.items() if c.id == certificate.id}
 
     def shared_out(self, pool: Pool) -> None:
         """The members of `pool` are these now."""
@@ -85,6 +84,8 @@ class World:
 
     def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
         """The certificate of ours that follows a Secret; the index is made once per observation."""
+        state = self.state or State()
         if cluster_id not in self._following:
-            self._following[cluster_id] = dict(ours(self.state or State(), cluster_id).by_uid)
-        return self._following[cluster_id].get(secret_uid)
+            by_uid = ours(state, cluster_id).by_uid
+            self._following[cluster_id] = {uid: certificate.id for uid, certificate in by_uid.items()}
+        return state.certificates.get(self._following[cluster_id].get(secret_uid, ""))

@@ -53,6 +53,8 @@ class Arrival(NamedTuple):
     """Wall-clock seconds at which its event reached us."""
 
 
+TOGETHER: Final = 0.005
+"""Seconds that events are gathered for one view; what goes out at once, a Secret's new content, goes first."""
 NODES_PATIENCE: Final = 5.0
 """Seconds to wait for Nodes when they are wanted first; an API without them never has any."""
 
@@ -158,10 +160,9 @@ class Cache:
         return secret
 
     def _changed(self) -> None:
-        # a burst of events that arrived together makes one view
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._publish)
+            asyncio.get_running_loop().call_later(TOGETHER, self._publish)
 
     def _publish(self) -> None:
         self._scheduled = False

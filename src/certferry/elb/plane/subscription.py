@@ -6,9 +6,9 @@ Source: the incremental variant of the xDS protocol (envoyproxy.io, "xDS REST an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
-from operator import is_not
 from typing import Any, NamedTuple, Protocol
+
+from certferry.core.renewals import renewals
 
 
 class Versioned(Protocol):
@@ -89,8 +89,7 @@ class Subscription:
         if settled is resources:
             return []
         if settled is not None:  # a thousand secrets, of which one is new: the others are the same objects
-            news = compress(resources, map(is_not, resources.values(), map(settled.get, resources)))
-            fresh = [(name, resources[name]) for name in news]
+            fresh = [(name, resources[name]) for name in renewals(settled, resources)]
         elif self.wildcard:
             fresh = list(resources.items())
         else:
