@@ -6,7 +6,7 @@ Its ids are the sequence of events: with one writer they are in the order of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,6 +48,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     fields: list[str]
 
 
+Recorded = tuple[str, Entry]
+"""A record and its project."""
+
+
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Which records; None does not matter."""
 
@@ -67,34 +71,33 @@ def append(
     at: datetime,
     change: tuple[Row | None, Row | None],
     note: Note,
-) -> None:
+) -> Recorded:
     """Records one change (before, after)."""
     before, after = change
     row = after or before
     assert row is not None
     verb = "create" if before is None else "delete" if after is None else "update"
     special = row.kind == "certificate"
-    sequence = connection.execute(
-        _INSERT,
-        {
-            "at": at,
-            "actor": actor.name,
-            "role": actor.role,
-            "request_id": request_id,
-            "project_id": row.project_id,
-            "action": (special and note.verb) or verb,
-            "kind": row.kind,
-            "object_id": row.id,
-            "name": str(row.data.get("name") or "")[:255],
-            "fields": sorted(_differing(before, after)),
-            "fingerprint": _fingerprint(after),
-            "previous_fingerprint": _fingerprint(before),
-            "reason": note.reason if special else None,
-        },
-    ).inserted_primary_key
-    assert sequence is not None
+    columns = {
+        "at": at,
+        "actor": actor.name,
+        "role": actor.role,
+        "request_id": request_id,
+        "project_id": row.project_id,
+        "action": (special and note.verb) or verb,
+        "kind": row.kind,
+        "object_id": row.id,
+        "name": str(row.data.get("name") or "")[:255],
+        "fields": sorted(_differing(before, after)),
+        "fingerprint": _fingerprint(after),
+        "previous_fingerprint": _fingerprint(before),
+        "reason": note.reason if special else None,
+    }
+    key = connection.execute(_INSERT, columns).inserted_primary_key
+    assert key is not None
     if names := _names(before) | _names(after):
-        connection.execute(_INSERT_NAME, [{"audit_id": sequence[0], "name": n} for n in sorted(names)])
+        connection.execute(_INSERT_NAME, [{"audit_id": key[0], "name": n} for n in sorted(names)])
+    return row.project_id, _entry({**columns, "id": key[0]})
 
 
 def search(engine: Engine, wanted: Search) -> list[Entry]:
@@ -166,5 +169,27 @@ def _answering(host: str) -> tuple[str, ...]:
     return (host, f"*.{parent}") if parent and not host.startswith("*.") else (host,)
 
 
+class Tail:
+    """The newest records in memory: whoever follows the log need not ask the database for each change."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Recorded, ...] = ()
+
+    def add(self, records: Sequence[Recorded]) -> None:
+        """What was just committed."""
+        kept = self._kept
+        if kept and records and kept[-1][1].sequence + 1 != records[0][1].sequence:
+            kept = ()  # another program wrote in between, and what is known here must have no gaps
+        self._kept = (*kept, *records)[-_KEPT:]
+
+    def after(self, project_id: str, sequence: int) -> list[Entry] | None:
+        """The project's records after `sequence`, the oldest first; None when the database must be asked."""
+        kept = self._kept
+        if not kept or sequence + 1 < kept[0][1].sequence:
+            return None
+        return [entry for project, entry in kept if project == project_id and entry.sequence > sequence]
+
+
+_KEPT: Final = 100
 _INSERT: Final = insert(schema.audit)
 _INSERT_NAME: Final = insert(schema.audit_names)

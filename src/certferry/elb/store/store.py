@@ -110,6 +110,7 @@ class Store:
         self._clock = clock
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
+        self.tail = audit.Tail()
         self.world, self._oldest = _load(engine, seal)
         rows = [row for kind in schema.RESOURCES for row in self.world.table(kind).rows.values()]
         self.publication = published(self.world, Publication(), rows)
@@ -135,7 +136,8 @@ class Store:
                 # before anything is written: what the data plane cannot be told of must not get to the disk
                 told = self._told(transaction)
                 with self._engine.begin() as connection:
-                    _Writing(connection, transaction, self._seal, self._keep).run()
+                    records = _Writing(connection, transaction, self._seal, self._keep).run()
+                self.tail.add(records)
                 self._take(transaction, told)
             return result, self.world
 
@@ -198,8 +200,9 @@ class _Writing:
         self._seal = seal
         self._keep = keep
 
-    def run(self) -> None:
+    def run(self) -> list[audit.Recorded]:
         made = self._transaction
+        records = []
         for before, after in made.changes:
             if after is None:
                 assert before is not None
@@ -210,7 +213,11 @@ class _Writing:
                 self._exactly_one(_UPDATE[after.kind], _differing(before, after) | _key(before))
             if after is not None and after.content is not (before.content if before else None):
                 versions.add(self._connection, after, self._origin(before), self._seal, self._keep)
-            audit.append(self._connection, made.actor, made.request_id, made.now, (before, after), made.note)
+            change = (before, after)
+            records.append(
+                audit.append(self._connection, made.actor, made.request_id, made.now, change, made.note)
+            )
+        return records
 
     def _exactly_one(self, statement: Any, parameters: dict[str, Any]) -> None:
         if self._connection.execute(statement, parameters).rowcount != 1:

@@ -79,9 +79,12 @@ async def _stream(elb: Elb, actor: Actor, at: int) -> AsyncIterator[bytes]:
         at = newest
         yield b"event: gap\ndata: " + msgspec.json.encode({"sequence": newest}) + b"\n\n"
     yield b": connected\n\n"
+    woken = False
     while elb.changes.value != ENDED:
-        search = Search(project_id=actor.project_id, after=at, limit=_PAGE)
-        records = await run_in_threadpool(elb.store.audited, search)
+        records = elb.store.tail.after(actor.project_id, at) if woken else None
+        if records is None:
+            search = Search(project_id=actor.project_id, after=at, limit=_PAGE)
+            records = await run_in_threadpool(elb.store.audited, search)
         for record in records:
             at = record.sequence
             data = msgspec.json.encode(shown(record))
@@ -92,8 +95,9 @@ async def _stream(elb: Elb, actor: Actor, at: int) -> AsyncIterator[bytes]:
             async with asyncio.timeout(HEARTBEAT):
                 await elb.changes.after(seen)
             await asyncio.sleep(TOGETHER)
-            seen = elb.changes.sequence
+            seen, woken = elb.changes.sequence, True
         except TimeoutError:
+            woken = False  # another program may have written
             if not await run_in_threadpool(elb.identity.still, actor):
                 return
             yield b": heartbeat\n\n"
