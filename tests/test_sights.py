@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.console.sights import Sights, Target
-from tests.certs import Pair, authority
+from certferry.console.sights import Sights
+from certferry.core.pem import parse_chain
+from certferry.probe import Target
+from tests.certs import Authority, Pair, authority
 
 
 def context(folder: Path, pair: Pair) -> ssl.SSLContext:
@@ -43,13 +45,13 @@ async def late(tmp_path: Path) -> AsyncIterator[Target]:
 
     first.sni_callback = choose
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=first)
-    yield Target("127.0.0.1", server.sockets[0].getsockname()[1], "a.example")
+    yield Target(address="127.0.0.1", port=server.sockets[0].getsockname()[1], host="a.example")
     server.close()
 
 
 async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_should(late: Target) -> None:
     sights, told = Sights(), []
-    sights.want([late], fingerprint(NEW))
+    sights.want([late], parse_chain(NEW.certificate))
     async with asyncio.timeout(10):
         async for _ in sights.changed.values():
             if seen := sights.known(late):
@@ -58,3 +60,18 @@ async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_shoul
                 break
     assert told == [fingerprint(OLD), fingerprint(NEW)]
     await sights.close()
+
+
+async def test_a_right_leaf_with_a_wrong_chain_is_not_what_it_should_be(tmp_path: Path) -> None:
+    between = Authority("Between", by=authority())
+    bare = between.issue("b.example")
+    whole = bare.certificate + between.certificate
+    server = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context(tmp_path, bare)
+    )
+    where = Target(address="127.0.0.1", port=server.sockets[0].getsockname()[1], host="b.example")
+    sight = await Sights().look(where)
+    server.close()
+    assert sight.objection(parse_chain(bare.certificate)) == ""
+    assert "is not sent with it" in sight.objection(parse_chain(whole))
+    assert sight.objection(parse_chain(OLD.certificate)) == "Another certificate is shown."

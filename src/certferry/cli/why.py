@@ -80,7 +80,7 @@ async def _story(picture: Picture, door: Door, config: object) -> Story:
 
 
 async def _look(door: Door) -> Sight:
-    from certferry.controller.probe import NotReached, Target, handshake
+    from certferry.probe import NotReached, Target, handshake
 
     address = door.loadbalancer.vip_address or ""
     try:

@@ -115,7 +115,7 @@ class Desk:
         places = targets(use, self.elb.state)
         if use.chain is None:
             return None
-        self.sights.want(places, use.chain.fingerprint)
+        self.sights.want(places, use.chain)
         seen = [s for place in places if (s := self.sights.known(place))]
         if not seen:
             return None
@@ -132,7 +132,7 @@ class Desk:
             else set()
         )
         telling = [s for s in seen if s.fingerprint == use.chain.fingerprint or s.fingerprint not in others]
-        return all(s.fingerprint == use.chain.fingerprint for s in telling) if telling else None
+        return not any(s.objection(use.chain) for s in telling) if telling else None
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[KubeClient]:

@@ -202,5 +202,7 @@ async def _shown(desk: Desk, where: Where, step: Step, chains: Mapping[str, Chai
     if balancer is None or not balancer.vip_address:
         return step
     sight = await desk.sights.look(target(balancer, where.port, where.host))
-    served = datetime.now(UTC) if sight.fingerprint in chains else None
-    return step._replace(served=served, shown=sight.fingerprint, trouble=sight.trouble)
+    due = chains.get(sight.fingerprint)
+    objection = sight.objection(due) if due else sight.trouble
+    served = datetime.now(UTC) if due and not objection else None
+    return step._replace(served=served, shown=sight.fingerprint, trouble=objection)

@@ -41,7 +41,7 @@ def served(desk: Desk, uses: tuple[Use, ...]) -> Pill:
     """Whether the listeners of `uses` show what the ELB has for them."""
     seen = [desk.served(use) for use in uses]
     if False in seen:
-        return Pill("bad", "Not served", "A handshake with a listener shows another certificate.")
+        return Pill("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
     if None in seen:
         return Pill("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
     return Pill("good", "Served", "A handshake with each listener shows it.")

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import ssl
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from certferry.core.model import LoadBalancer, State, bind_port
+from certferry.core.pem import Chain, Defect, parse_shown
+from certferry.core.shown import astray
 from certferry.core.usage import Use
 from certferry.latest import Latest
+from certferry.probe import Target, handshake
 
 FRESH: Final = 10.0
 """Seconds after which a look is made again."""
@@ -31,20 +33,26 @@ PER_USE: Final = 3
 """Hosts that are looked at per certificate and listener."""
 
 
-class Target(NamedTuple):
-    """Address and port as they are really bound, and the name to ask for ("" for none)."""
-
-    address: str
-    port: int
-    host: str
-
-
 class Sight(NamedTuple):
-    """What was seen, when: a fingerprint, or why there is none."""
+    """What was seen, when: a chain, or why there is none."""
 
     at: float
-    fingerprint: str
+    shown: Chain | None
     trouble: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The leaf's; "" when none was seen."""
+        return self.shown.fingerprint if self.shown else ""
+
+    def objection(self, chain: Chain) -> str:
+        """What keeps it from being `chain`, leaf and all that comes with it, as a sentence; "" when it is that."""
+        if self.shown is None:
+            return self.trouble
+        if self.fingerprint != chain.fingerprint:
+            return "Another certificate is shown."
+        why = astray(self.shown, chain)
+        return f"The right certificate is shown, but {why}." if why else ""
 
 
 class Sights:
@@ -60,7 +68,7 @@ class Sights:
         """What was seen last, however long ago."""
         return self._seen.get(target)
 
-    def want(self, targets: Iterable[Target], expected: str) -> None:
+    def want(self, targets: Iterable[Target], expected: Chain) -> None:
         """Look at those that were not looked at lately, and again at what does not show `expected` yet."""
         now = time.monotonic()
         for target in targets:
@@ -80,7 +88,7 @@ class Sights:
     async def look(self, target: Target) -> Sight:
         """Look now."""
         async with self._turn:
-            sight = await handshake(target)
+            sight = await _seen(target)
         before = self._seen.pop(target, None)
         self._seen[target] = sight
         if len(self._seen) > KEPT:
@@ -89,7 +97,7 @@ class Sights:
             self.changed.set(self.changed.value + 1)
         return sight
 
-    async def _look(self, target: Target, expected: str) -> None:
+    async def _look(self, target: Target, expected: Chain) -> None:
         # no event tells when a listener shows what it should: a page would say “Not served” until the next one
         for pause in (0, *AGAIN):
             await asyncio.sleep(pause)
@@ -100,9 +108,9 @@ class Sights:
         self._tasks.pop(target, None)
 
 
-def _settled(sight: Sight, expected: str) -> bool:
+def _settled(sight: Sight, expected: Chain) -> bool:
     """Whether another look soon is not worth its time: all is well, or nobody answers."""
-    return sight.fingerprint == expected or sight.trouble == SILENT
+    return sight.trouble == SILENT or not sight.objection(expected)
 
 
 def targets(use: Use, state: State) -> list[Target]:
@@ -120,42 +128,19 @@ def hosts_of(use: Use) -> tuple[str, ...]:
 
 def target(balancer: LoadBalancer, port: int, host: str) -> Target:
     """Where `port` of `balancer` is reached."""
-    return Target(balancer.vip_address or "", bind_port(balancer, port), host)
+    return Target(address=balancer.vip_address or "", port=bind_port(balancer, port), host=host)
 
 
-async def handshake(target: Target) -> Sight:
-    """One look."""
-    at, fingerprint, trouble = time.monotonic(), "", ""
+async def _seen(target: Target) -> Sight:
+    at, shown, trouble = time.monotonic(), None, ""
     try:
-        async with asyncio.timeout(ONE_HANDSHAKE):
-            fingerprint = await _fingerprint(target)
+        shown = parse_shown(await handshake(target, ONE_HANDSHAKE))
     except TimeoutError:
         trouble = SILENT
     except ssl.SSLError as error:
         trouble = f"the TLS handshake failed ({error.reason or 'no reason given'})"
     except (OSError, UnicodeError) as error:
         trouble = getattr(error, "strerror", None) or type(error).__name__
-    return Sight(at, fingerprint, trouble)
-
-
-async def _fingerprint(target: Target) -> str:
-    # a wildcard is asked for by a name that it covers
-    name = f"certferry-probe{target.host[1:]}" if target.host.startswith("*.") else target.host
-    _, writer = await asyncio.open_connection(
-        target.address, target.port, ssl=_context(), server_hostname=name
-    )
-    try:
-        leaf = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    finally:
-        writer.transport.abort()  # nobody waits for a close_notify
-    if leaf is None:
-        raise ssl.SSLError("the listener showed no certificate")
-    return hashlib.sha256(leaf).hexdigest()
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+    except Defect as defect:
+        trouble = defect.sentence
+    return Sight(at, shown, trouble)

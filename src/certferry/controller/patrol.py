@@ -13,7 +13,11 @@ from typing import Final
 
 import structlog
 
-from certferry.controller.probe import (
+from certferry.controller.proof import Proof, Seat
+from certferry.core.alarms import Unserved
+from certferry.core.pem import Defect, parse_shown
+from certferry.core.watched import Watched, own
+from certferry.probe import (
     Astray,
     Broken,
     Served,
@@ -23,10 +27,6 @@ from certferry.controller.probe import (
     Wrong,
     handshake,
 )
-from certferry.controller.proof import Proof, Seat
-from certferry.core.alarms import Unserved
-from certferry.core.pem import Defect, parse_shown
-from certferry.core.watched import Watched, own
 
 GAP: Final = 0.02
 """Seconds between two handshakes: a thousand hosts take twenty seconds, and nobody notices."""

@@ -16,12 +16,12 @@ import msgspec
 
 from certferry.controller.doors import Doors
 from certferry.controller.doubt import Doubt
-from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 from certferry.core.model import State, bind_port
 from certferry.core.objects import ObjectRef
 from certferry.core.pem import Chain
 from certferry.core.translate import Translation
 from certferry.metrics import Metrics
+from certferry.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):

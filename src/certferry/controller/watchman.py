@@ -16,7 +16,6 @@ import msgspec
 from certferry.controller.apply import Failure
 from certferry.controller.event import Notice
 from certferry.controller.patrol import unserved
-from certferry.controller.probe import Target
 from certferry.controller.proof import Rotation
 from certferry.core import alarms, expiry, parking
 from certferry.core.alarms import Known, Rules, Unserved
@@ -29,6 +28,7 @@ from certferry.core.translate import Translation
 from certferry.core.watched import Watched, watched
 from certferry.latest import Latest
 from certferry.metrics import Metrics
+from certferry.probe import Target
 
 Troubles = Callable[[], Mapping[str, tuple[str, float]]]
 """Remotes that do not answer: why, and since which monotonic second."""

@@ -146,7 +146,7 @@ async def _ingress(seen: Seen, text: str) -> list[Judged]:
 
 
 async def _address(text: str, host: str = "") -> Judged:
-    from certferry.controller.probe import NotReached, Target, handshake
+    from certferry.probe import NotReached, Target, handshake
 
     address, _, port = text.rpartition(":")
     if not port.isdigit():

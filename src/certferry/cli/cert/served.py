@@ -7,10 +7,10 @@ from typing import Any
 
 from certferry.cli.cert.fleet import Found, Seen
 from certferry.cli.cert.journal import Place
-from certferry.controller.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 from certferry.core import usage
 from certferry.core.model import bind_port
 from certferry.core.pem import Chain
+from certferry.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 
 DEADLINE = 15.0
 """Seconds for a change of a Secret to reach clients, the controller's way included."""

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from certferry.controller.doctor.cluster import clock
 from certferry.controller.doctor.verdict import Verdict, doubtful, well, wrong
-from certferry.controller.probe import Target, handshake
 from certferry.core.model import State, bind_port
 from certferry.elb import extensions
 from certferry.elb.client import CERTIFICATES, ElbClient, ElbError, Resource
 from certferry.elb.observation import observe
+from certferry.probe import Target, handshake
 
 QUOTAS: Final = Resource("quotas/details", "quota", "quotas")
 SCARCE: Final = 0.1

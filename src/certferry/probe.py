@@ -1,9 +1,9 @@
 """What a client really sees: a TLS handshake with an address, a port and a name.
 
-Called after a write that changes what is served, and by the patrol. It verifies nothing, for the
-question is what is served and not whether it is good: the bytes that come are compared with those that
-are to come, the leaf and what is sent with it. What could not be reached is told apart from what was
-reached and is wrong.
+The controller asks it after a write that changes what is served, as its patrol does, the console and
+the command line. It verifies nothing, for the question is what is served and not whether it is good: the
+bytes that come are compared with those that are to come, the leaf and what is sent with it. What could
+not be reached is told apart from what was reached and is wrong.
 """
 
 from __future__ import annotations
