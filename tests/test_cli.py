@@ -59,6 +59,21 @@ def memory(**changes: int | str) -> bytes:
     return msgspec.json.encode(msgspec.convert(ports | rest | changes, Memory))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "--bogus"], "certferry: No such option: --bogus. See `certferry plan --help`."),
+        (
+            ["cert", "rollback"],
+            "certferry: Missing argument 'certificate'. See `certferry cert rollback --help`.",
+        ),
+        (["bogus"], "certferry: No such command 'bogus'. See `certferry --help`."),
+    ],
+)
+def test_misuse_is_told_with_the_help_that_applies(words: list[str], said: str) -> None:
+    assert refusal(certferry(*words)) == said
+
+
 def test_version() -> None:
     assert certferry("version").stdout.strip() == __version__
 

@@ -178,6 +178,11 @@ def test_pages_that_are_not_there_say_so(user: User) -> None:
         "/nothing": 404,
     }.items():
         assert user.get(path).status == status, path
+    user.page.goto("/clusters/local/rotations/unknown")
+    user.page.get_by_role("navigation").get_by_role(
+        "link", name="Load Balancers"
+    ).click()  # the way on is still there
+    expect(user.page.get_by_role("heading", name="Load Balancers")).to_be_visible()
 
 
 def test_a_form_from_elsewhere_is_not_taken(user: User, shop: Site) -> None:

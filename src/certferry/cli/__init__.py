@@ -7,6 +7,7 @@ done like this; 3: a newer state; 1: it went wrong), never a traceback. One modu
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import typer
 from typer.exceptions import TyperException
@@ -31,6 +32,8 @@ from certferry.cli import (
     why,
 )
 from certferry.settings import Refused
+
+NAME: Final = "certferry"
 
 app = typer.Typer(
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
@@ -64,11 +67,15 @@ def main() -> None:
     """Run the command in ``sys.argv``."""
     lifeline.watch()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name=NAME, standalone_mode=False)
     except Refused as refused:
         _leave(str(refused), refused.code)
     except TyperException as misuse:
-        _leave(f"{misuse.format_message()} See `certferry --help`.", misuse.exit_code)
+        if sentence := misuse.format_message().rstrip("."):
+            context = getattr(misuse, "ctx", None)
+            command = context.command_path if context else NAME
+            _leave(f"{sentence}. See `{command} --help`.", misuse.exit_code)
+        sys.exit(misuse.exit_code)  # its help was all that there was to say
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)

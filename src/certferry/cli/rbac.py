@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from certferry.cli.options import Config
+from certferry.core.counting import counted
 from certferry.core.objects import Name
 from certferry.settings import ControllerSettings, Refused, read
 
@@ -53,7 +54,7 @@ def rbac(
     typer.echo(yaml.safe_dump_all(made, sort_keys=False), nl=False)
     if mode == "named":
         typer.echo(
-            f"# {len(secrets)} Secrets; run this again when an Ingress names another. The controller needs"
+            f"# {counted(len(secrets), 'Secret')}; run this again when an Ingress names another. The controller needs"
             " CERTFERRY_CONTROLLER_SECRETS=named."
         )
 

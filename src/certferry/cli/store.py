@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import State
+from certferry.core.counting import counted
 from certferry.settings import state_default
 
 
@@ -23,7 +24,9 @@ def backup(
     from certferry.elb import keeping
 
     kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
-    typer.echo(f"{out}: {kept.certificates} certificates, {kept.secrets} sealed secrets, all of them open.")
+    typer.echo(
+        f"{out}: {counted(kept.certificates, 'certificate')}, {counted(kept.secrets, 'sealed secret')}; all open."
+    )
     needed = ", ".join(sorted(kept.keys)) or "none"
     typer.echo(f"Its sealing key ({needed}) is {key_out or 'not in it: keep a copy of it elsewhere'}.")
 
@@ -39,7 +42,9 @@ def restore(
     from certferry.elb import keeping
 
     kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
-    typer.echo(f"Restored {kept.certificates} certificates; all {kept.secrets} sealed secrets open.")
+    typer.echo(
+        f"Restored {counted(kept.certificates, 'certificate')} and {counted(kept.secrets, 'sealed secret')}; all open."
+    )
     typer.echo("What was there before is beside it as *.before-restore.")
 
 

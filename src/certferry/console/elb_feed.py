@@ -129,7 +129,7 @@ class ElbFeed:
             if "events" in self.extensions:
                 try:
                     async for record in extensions.events(self.client, since):
-                        since = record.sequence
+                        since = record.sequence if record else since
                         self._asked.set()
                 except extensions.Gap as gap:
                     since = gap.sequence

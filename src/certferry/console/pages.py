@@ -69,6 +69,7 @@ class Pages:
     def stopped(self, console: Console, request: Request, session: Session | None, stop: Stop) -> Response:
         """What is shown instead of a page."""
         given = _common(request, session) | {
+            "desk": getattr(request.state, "desk", None),
             "stop": stop,
             "fragment": "x-fragment" in request.headers,
             "said": [],

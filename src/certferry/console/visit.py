@@ -107,6 +107,7 @@ class Visit:
     async def desk(self) -> Desk:
         """The cluster in the path, once it is known. Raises ``Stop`` when it cannot be or the role is too low."""
         desk = self.desk_of(self.cluster(self.part("cluster")))
+        self.request.state.desk = desk  # whatever stops the page keeps the cluster's navigation
         if not desk.may(self.needed):
             raise forbidden(desk.role, self.needed)
         if not await desk.ready():

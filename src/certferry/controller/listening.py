@@ -34,7 +34,8 @@ async def follow(elb: ElbClient, heard: Heard) -> None:
                 _log.info("the load balancer tells no changes; it is polled")
                 return
             async for record in extensions.events(elb, since):
-                since, pause = record.sequence, AGAIN[0]
+                if record is not None:
+                    since, pause = record.sequence, AGAIN[0]
                 heard(record)
         except Gap as gap:
             since = gap.sequence

@@ -176,8 +176,10 @@ async def audit(
         marker = [("marker", str(following))]
 
 
-async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Record, None]:
+async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Record | None, None]:
     """Changes as they happen, after `since` (None: from now on), until the connection ends.
+
+    From now on means from the None that comes first: what happened before is told to nobody, so look then.
 
     Raises ``Gap`` where the ELB cannot continue there, ``ElbError`` when it does not answer. Resume with
     the sequence of the last record.
@@ -187,6 +189,8 @@ async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Rec
     async for line in elb.extension_lines("events", query):
         field, _, value = line.decode().rstrip("\r\n").partition(":")
         match field:
+            case "" if since is None and value.strip() == "connected":
+                yield None
             case "event":
                 event = value.strip()
             case "data" if event == "change":

@@ -80,13 +80,47 @@ async def test_events_come_as_they_happen_and_resume(own: Elb) -> None:
     async with connected(own.admin) as client, asyncio.timeout(20):
         async with aclosing(extensions.events(client, since=0)) as stream:
             record = await anext(stream)
+            assert record
             assert (record.resource_id, record.verb) == (first, "create")
             await asyncio.to_thread(own.admin.make, "loadbalancer", name="second")
             second = await anext(stream)
+            assert second
             assert second.name == "second"
         await asyncio.to_thread(own.admin.make, "loadbalancer", name="third")
         async with aclosing(extensions.events(client, since=second.sequence)) as stream:
-            assert (await anext(stream)).name == "third", "what happened in between is not lost"
+            third = await anext(stream)
+            assert third
+            assert third.name == "third", "what happened in between is not lost"
+
+
+async def test_who_listens_from_now_on_is_told_from_when(own: Elb) -> None:
+    async with connected(own.admin) as client, asyncio.timeout(20):
+        own.admin.make("loadbalancer", name="before")
+        async with aclosing(extensions.events(client)) as stream:
+            assert await anext(stream) is None, "look now: what was before is not told"
+            await asyncio.to_thread(own.admin.make, "loadbalancer", name="after")
+            record = await anext(stream)
+            assert record
+            assert record.name == "after"
+
+
+async def test_what_another_program_wrote_is_told_in_its_place(own: Elb) -> None:
+    async with (
+        asyncio.timeout(20),
+        connected(own.admin) as client,
+        aclosing(extensions.events(client, since=0)) as stream,
+    ):
+        await asyncio.to_thread(own.admin.make, "loadbalancer", name="one")
+        assert getattr(await anext(stream), "name", "") == "one"
+        with sqlite3.connect(store_file(own.settings.state)) as database:
+            database.execute(
+                "INSERT INTO audit"
+                " (at, actor, role, request_id, project_id, action, kind, object_id, fields, name)"
+                " SELECT at, 'operator', role, request_id, project_id, action, kind, object_id, fields, 'two'"
+                " FROM audit WHERE name = 'one'"
+            )
+        await asyncio.to_thread(own.admin.make, "loadbalancer", name="three")
+        assert [getattr(await anext(stream), "name", "") for _ in range(2)] == ["two", "three"]
 
 
 async def test_events_from_now_on_leave_out_the_past(own: Elb) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from certferry.controller.doctor.cluster import clock
 from certferry.controller.doctor.verdict import Verdict, doubtful, well, wrong
+from certferry.core.counting import counted
 from certferry.core.model import State, bind_port
 from certferry.elb import extensions
 from certferry.elb.client import CERTIFICATES, ElbClient, ElbError, Resource
@@ -27,7 +28,7 @@ PROBES: Final = 50
 async def examined(elb: ElbClient) -> list[Verdict]:
     """Raises ``ElbError`` when it does not answer at all, or does not let us in."""
     state = await observe(elb)
-    found = [well("ELB API", f"It answers; we see {len(state.certificates)} certificates.")]
+    found = [well("ELB API", f"It answers; we see {counted(len(state.certificates), 'certificate')}.")]
     found.append(await _rights(elb))
     found.append(await _lock(elb))
     found.append(clock("ELB API", elb.date))

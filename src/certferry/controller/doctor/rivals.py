@@ -7,6 +7,7 @@ from typing import Any
 
 from certferry.controller.doctor.verdict import Verdict, well, wrong
 from certferry.core.claims import CONTROLLER, Options, ours
+from certferry.core.counting import counted
 from certferry.core.objects import ClusterView, parse_class, parse_ingress
 from certferry.kube.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
 from certferry.settings import ControllerSettings
@@ -34,10 +35,10 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
     others = Counter(manager for item in mine for manager in _status_managers(item))
     if others:
         manager, count = others.most_common(1)[0]
-        text = f"“{manager}” writes the status of {count} Ingresses of class {name} too."
+        text = f"“{manager}” writes the status of {counted(count, 'Ingress')} of class {name} too."
         remedy = "Stop the other controller first, or run this one with --observe (docs/take-over.md)."
         return [wrong(CHECK, text, remedy)]
-    return [well(CHECK, f"{len(mine)} Ingresses of class {name}, and nobody else who serves them.")]
+    return [well(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and nobody else who serves them.")]
 
 
 def _status_managers(item: Object) -> set[str]:
