@@ -59,6 +59,15 @@ def memory(**changes: int | str) -> bytes:
     return msgspec.json.encode(msgspec.convert(ports | rest | changes, Memory))
 
 
+@pytest.mark.parametrize("program", ["elb", "console"])
+def test_up_says_at_once_that_its_own_programs_take_no_tls(tmp_path: Path, program: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{program}: {{tls_certificate: a.pem, tls_key: a.key}}\n")
+    said = refusal(certferry("up", "--state", tmp_path / "state", "--config", file))
+    assert f"leave out {program}.tls_certificate" in said
+    assert not (tmp_path / "state").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -148,10 +157,10 @@ def test_a_settings_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> N
 
 def test_what_a_part_refuses_ends_up_with_its_words(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("elb: {speed: fast}")
+    file.write_text("kube: {speed: fast}")
     line = refusal(certferry("up", "--state", tmp_path / "state", "--config", file))
-    assert "elb: " in line
-    assert "elb.speed" in line
+    assert "kube: " in line
+    assert "kube.speed" in line
 
 
 def test_no_token_without_a_running_system(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from certferry import __version__
 from certferry.cli.options import Config, Listen, State, run_server, text
 from certferry.settings import (
     AlertSettings,
+    ConsoleSettings,
     ControllerSettings,
     ElbSettings,
     KubeServerSettings,
@@ -43,11 +44,27 @@ def up(
     settings = read(
         UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
     )
+    _over_plain_http(config)
     if config:
         # The programs that are started read their sections of the same file.
         os.environ["CERTFERRY_CONFIG"] = str(config.expanduser().absolute())
     typer.secho(f"Certferry {__version__}, state in {settings.state}", dim=True)
     run(settings, say=typer.echo, show=_show)
+
+
+def _over_plain_http(config: Path | None) -> None:
+    """Raises ``Refused`` where settings ask for what `up` would wait for in vain."""
+    programs: tuple[tuple[str, type[ElbSettings | ConsoleSettings]], ...] = (
+        ("elb", ElbSettings),
+        ("console", ConsoleSettings),
+    )
+    for program, kind in programs:
+        settings = read(kind, program, {}, os.environ, config)
+        if settings.tls_certificate or settings.tls_key:
+            raise Refused(
+                f"`certferry up` reaches its own {program} over plain HTTP on this machine: leave out "
+                f"{program}.tls_certificate and {program}.tls_key, or run `certferry {program}` by itself."
+            )
 
 
 def elb(
