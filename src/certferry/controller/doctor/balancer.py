@@ -101,7 +101,7 @@ async def _reached(state: State) -> Verdict:
         return wrong("Probe", f"{troubles[0]}{more}.", remedy)
     if not targets:
         return well("Probe", "No HTTPS listener yet.")
-    return well("Probe", f"A handshake reaches all {len(targets)} HTTPS listeners.")
+    return well("Probe", f"A handshake reaches all there is: {counted(len(targets), 'HTTPS listener')}.")
 
 
 async def _trouble(target: Target) -> str:

@@ -52,9 +52,10 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._ledgers: dict[str, Ledger] = {}
         self._connected: Counter[str] = Counter()
         self._server: Any = None
-        self._following = contextlib.ExitStack()
         self.worlds = Latest(self._world(publications.value))
         """What there is for Envoys to have, of all load balancers."""
+        self._following = contextlib.ExitStack()
+        self._following.enter_context(publications.calling(self._follow))
 
     async def start(self, socket: Path) -> None:
         """Listens on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""
@@ -65,8 +66,6 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._server.add_insecure_port(f"unix:{socket}")
         await self._server.start()
         os.chmod(socket, 0o600)  # noqa: PTH101 (one call to the kernel; the rule is about waiting)
-        self._following.enter_context(self._publications.calling(self._follow))
-        self._follow()
 
     async def stop(self) -> None:
         """Closes every stream. Envoy goes on with what it has."""

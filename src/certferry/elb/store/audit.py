@@ -191,5 +191,6 @@ class Tail:
 
 
 _KEPT: Final = 100
+"""Records in memory, of all projects: a rotation makes one."""
 _INSERT: Final = insert(schema.audit)
 _INSERT_NAME: Final = insert(schema.audit_names)

@@ -1,7 +1,8 @@
 """The event stream: every change, as a record of the audit log, as it happens (server-sent events).
 
 Each reader reads the log at its own pace, so that a slow one costs no memory and misses nothing; it
-resumes with the sequence that it saw last. The store's commits wake it up.
+resumes with the sequence that it saw last. The store's commits wake it up, and it reads the newest records
+from the store's memory where those are all that it has not seen.
 """
 
 from __future__ import annotations
