@@ -34,7 +34,7 @@ bench: $(VENV)/dev.stamp ## measure how fast a new certificate is served
 	$(BIN)/python -m bench $(ARGS)
 
 faults: $(VENV)/dev.stamp ## make an ELB and an API server misbehave, and write what it cost to docs/faults.md
-	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.e2e.faults
 
 kubernetes: $(VENV)/dev.stamp ## a real kube-apiserver and etcd on loopback (needs go; builds them once), in .kubernetes
 	$(BIN)/python tools/kubernetes/cluster.py .kubernetes

@@ -27,9 +27,9 @@ from typing import Any, Final, NamedTuple
 from playwright.sync_api import Page, sync_playwright
 
 from certferry.demo import ca
-from certferry.kube.client import NAMESPACE, SECRET, KubeClient
-from certferry.kube.kubeconfig import load
-from tests.chromium import CHROMIUM
+from certferry.kube.client.client import NAMESPACE, SECRET, KubeClient
+from certferry.kube.client.kubeconfig import load
+from tests.support.chromium import CHROMIUM
 
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks-console.md"
 PROMISED: Final = 1.0

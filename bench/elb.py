@@ -26,9 +26,9 @@ from bench.crowd import Crowd
 from bench.prober import Prober
 from bench.rows import p99
 from bench.service import ADDRESS, Service, issue, rss
-from certferry.core.pem import KeyPair
-from tests.elb.members import member
-from tests.elb.plane import handshake
+from certferry.core.x509.pem import KeyPair
+from tests.elb.support.dataplane import handshake
+from tests.elb.support.members import member
 
 T = TypeVar("T")
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks-elb.md"

@@ -19,14 +19,14 @@ from typing import Final
 import msgspec
 
 from bench.prober import Prober
-from certferry.core.model import Certificate, Listener, LoadBalancer, State
-from certferry.core.pem import KeyPair, parse_pair
-from certferry.elb.plane.envoy import EnvoySupervisor
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.xds import AdsServer
-from certferry.latest import Latest
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
+from certferry.core.x509.pem import KeyPair, parse_pair
+from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
+from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.store.publication import Publication
+from certferry.runtime.latest import Latest
 from certferry.settings import EnvoyOptions
-from tests.certs import authority
+from tests.support.certs import authority
 
 WARM_UP: Final = 50
 """Rotations before the first that counts: a process that was idle for seconds is slow at first."""

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.certs import authority
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
-from tests.controller.replicas import Replica
+from tests.controller.support.fake_kube import until
+from tests.controller.support.replicas import Replica
+from tests.support.certs import authority
 
 TIMES = 5
 LEASE_SECONDS = "10"

@@ -27,7 +27,7 @@ import aiohttp
 import msgspec
 import yaml
 
-from tests.kube.serving import Process
+from tests.kube.support.server_process import Process
 
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks-kubernetes.md"
 SECRETS: Final = 10_000

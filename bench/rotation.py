@@ -15,12 +15,12 @@ from pathlib import Path
 
 from bench.floor import LOOKS_ON, WARM_UP
 from bench.rows import Row
-from tests.certs import Authority, Pair
-from tests.e2e import objects
-from tests.e2e.backend import Backend
-from tests.e2e.system import System
-from tests.e2e.tls import Address, curious, fingerprint, handshake
-from tests.e2e.waiting import until
+from tests.e2e.support import objects
+from tests.e2e.support.backend import Backend
+from tests.e2e.support.system import System
+from tests.e2e.support.tls import Address, curious, fingerprint, handshake
+from tests.e2e.support.waiting import until
+from tests.support.certs import Authority, Pair
 
 NAMESPACE = "bench"
 PER_INGRESS = 50

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from certferry.elb.client import LOADBALANCERS, ElbClient
-from certferry.elb.credentials import Credentials
-from certferry.kube.client import (
+from certferry.elb.client.client import LOADBALANCERS, ElbClient
+from certferry.elb.client.credentials import Credentials
+from certferry.kube.client.client import (
     ENDPOINT_SLICE,
     INGRESS,
     NAMESPACE,
@@ -32,12 +32,12 @@ from certferry.kube.client import (
     KubeClient,
     KubeError,
 )
-from certferry.kube.kubeconfig import load
-from tests.certs import Authority
-from tests.e2e import objects
-from tests.e2e.apart import ApartSystem
-from tests.e2e.http import JsonApi
-from tests.e2e.waiting import until
+from certferry.kube.client.kubeconfig import load
+from tests.e2e.support import objects
+from tests.e2e.support.http import JsonApi
+from tests.e2e.support.separate_processes import ApartSystem
+from tests.e2e.support.waiting import until
+from tests.support.certs import Authority
 
 SPACE: Final = "scale"
 PER_BALANCER: Final = 250

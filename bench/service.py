@@ -13,13 +13,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from certferry.core.pem import KeyPair, parse_pair
-from certferry.elb.identity.accounts import bootstrap
-from certferry.elb.plane.envoy import Record
+from certferry.core.x509.pem import KeyPair, parse_pair
+from certferry.elb.server.dataplane.envoy.supervisor import Record
+from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.settings import ElbLimits, ElbSettings
-from tests.certs import authority
-from tests.elb.api.server import Api, send
-from tests.elb.plane import free_port
+from tests.elb.support.dataplane import free_port
+from tests.elb.support.server import Api, send
+from tests.support.certs import authority
 
 ADDRESS = "127.0.0.1"
 _LIMITS = {"certificate": -1, "sni_certificates": 5000, "sni_names": 5000}

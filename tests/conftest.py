@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.chromium import CHROMIUM
+from tests.support.chromium import CHROMIUM
 
 # how fast the machine is decides no test
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,7 +16,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parent.parent / "src" / "certferry" / "kube" / "server"
+TARGET = Path(__file__).parent.parent / "src" / "certferry" / "kube" / "apiserver"
 ROOTS = {
     "api.core.v1": "Namespace Secret ConfigMap Service Endpoints Event Node Pod ServiceAccount",
     "api.discovery.v1": "EndpointSlice",
@@ -191,7 +191,7 @@ def main() -> None:
         for name in names.split():
             table.name(package, name)
     wrapped = ["\n  ".join(textwrap.wrap(line, 108, break_long_words=False)) for line in table.lines.values()]
-    (TARGET / "types.txt").write_text("\n\n".join(wrapped) + "\n")
+    (TARGET / "schema" / "types.txt").write_text("\n\n".join(wrapped) + "\n")
     full = [f"io.k8s.{package}.{name}" for package, name in table.taken.values()]
     extra = [
         n
@@ -200,7 +200,7 @@ def main() -> None:
     ]
     known = sorted(n for n in {*full, *extra} if n in sources.schemas)
     lines = [json.dumps([n, sources.schemas[n]], separators=(",", ":"), ensure_ascii=False) for n in known]
-    (TARGET / "schemas.jsonl").write_text("\n".join(lines) + "\n")
+    (TARGET / "discovery" / "schemas.jsonl").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

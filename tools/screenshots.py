@@ -28,12 +28,20 @@ from typing import Any, Literal
 from playwright.sync_api import Page, expect, sync_playwright
 
 from certferry.demo import ca
-from certferry.kube.client import CONFIG_MAP, ENDPOINT_SLICE, INGRESS, NAMESPACE, SECRET, SERVICE, KubeClient
-from certferry.kube.kubeconfig import load
+from certferry.kube.client.client import (
+    CONFIG_MAP,
+    ENDPOINT_SLICE,
+    INGRESS,
+    NAMESPACE,
+    SECRET,
+    SERVICE,
+    KubeClient,
+)
+from certferry.kube.client.kubeconfig import load
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from tests.chromium import CHROMIUM  # noqa: E402 - the tests know where it is
+from tests.support.chromium import CHROMIUM  # noqa: E402 - the tests know where it is
 
 IMAGES = ROOT / "docs" / "images"
 _THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from certferry.alerts import Webhook, deliver, run
-from certferry.alerts.ledger import Ledger
+from certferry.alerts import Webhook, run
+from certferry.alerts import sender as deliver
+from certferry.alerts.repeat_tracker import Ledger
 from certferry.alerts.signature import SIGNATURE, TIMESTAMP, genuine, headers
-from certferry.core.alert import Alert
-from certferry.latest import Latest
+from certferry.core.diagnosis.alert import Alert
+from certferry.runtime.latest import Latest
 from certferry.settings import AlertSettings, Refused
 from tests.alerts.receiver import KEY, receiver
-from tests.controller.fake_kube import until
-from tests.test_cli import certferry, refusal
+from tests.cli.test_cli import certferry, refusal
+from tests.controller.support.fake_kube import until
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATE = Alert(name="RenewalLate", subject="shop", summary="late", hosts=("shop.example.com",))

@@ -19,8 +19,8 @@ from cryptography.x509 import DNSName, load_pem_x509_certificate
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from certferry import __version__
-from certferry.core.pem import Defect, covers, parse_chain, parse_pair
-from certferry.up.memory import Memory
+from certferry.core.x509.pem import Defect, covers, parse_chain, parse_pair
+from certferry.up.saved_state import Memory
 
 
 def certferry(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.certs import authority
-from tests.test_cli import certferry, refusal
+from tests.cli.test_cli import certferry, refusal
+from tests.support.certs import authority
 
 INGRESS = """
 apiVersion: networking.k8s.io/v1

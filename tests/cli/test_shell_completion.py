@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from tests.certs import authority
 from tests.controller.conftest import System
 from tests.controller.test_incidents import Desk
+from tests.support.certs import authority
 
 CERTFERRY = Path(sys.executable).parent / "certferry"
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from aiohttp import web
 
-from certferry import fleet
-from certferry.elb.client import CredentialsError, ElbError
-from certferry.kube.client import SECRET
+from certferry import clusters as fleet
+from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.kube.client.client import SECRET
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry import fleet
+from certferry import clusters as fleet
 from certferry.settings import Refused
 
 ONE = "clusters: [{name: %s, kubeconfig: kubeconfig, elb: {url: 'http://127.0.0.1:1', credentials_file: e.json}}]\n"

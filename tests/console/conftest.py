@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.chromium import CHROMIUM
 from tests.console.user import User
-from tests.e2e.backend import Backend
-from tests.e2e.site import Site
-from tests.e2e.system import System
+from tests.e2e.support.backend import Backend
+from tests.e2e.support.site import Site
+from tests.e2e.support.system import System
+from tests.support.chromium import CHROMIUM
 
 collect_ignore_glob = [] if CHROMIUM or os.environ.get("CI") else ["test_browser_*.py"]
 

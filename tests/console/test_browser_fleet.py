@@ -12,12 +12,12 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, expect
 
-from certferry.up.addresses import free_ports
+from certferry.up.free_ports import free_ports
 from tests.console.user import User
-from tests.e2e.http import JsonApi
-from tests.e2e.site import Site
-from tests.e2e.system import System
-from tests.e2e.waiting import until
+from tests.e2e.support.http import JsonApi
+from tests.e2e.support.site import Site
+from tests.e2e.support.system import System
+from tests.e2e.support.waiting import until
 
 
 @pytest.fixture

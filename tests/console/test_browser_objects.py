@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests import certs
 from tests.console.conftest import LogIn
 from tests.console.user import User
-from tests.e2e import tls
-from tests.e2e.site import INGRESS, SECRET, SERVICE, Site
-from tests.e2e.waiting import until
+from tests.e2e.support import tls
+from tests.e2e.support.site import INGRESS, SECRET, SERVICE, Site
+from tests.e2e.support.waiting import until
+from tests.support import certs
 
 
 @pytest.fixture(scope="module")

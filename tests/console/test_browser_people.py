@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from certferry.console.book import PAGES
+from certferry.console.routes import PAGES
 from tests.console.conftest import LogIn
-from tests.e2e.site import INGRESS, SECRET, Site
+from tests.e2e.support.site import INGRESS, SECRET, Site
 
 
 def pages(site: Site, certificate: str) -> list[str]:

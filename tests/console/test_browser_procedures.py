@@ -9,12 +9,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
 
-from tests import certs
 from tests.console.conftest import LogIn
 from tests.console.user import User
-from tests.e2e import tls
-from tests.e2e.objects import CERTIFICATE_IDS
-from tests.e2e.site import INGRESS, SECRET, Site
+from tests.e2e.support import tls
+from tests.e2e.support.objects import CERTIFICATE_IDS
+from tests.e2e.support.site import INGRESS, SECRET, Site
+from tests.support import certs
 
 
 @pytest.fixture(scope="module")

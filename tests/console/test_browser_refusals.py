@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests import certs
 from tests.console.conftest import LogIn
 from tests.console.user import User
-from tests.e2e.objects import CERTIFICATE_IDS as IDS
-from tests.e2e.site import SECRET, Site
+from tests.e2e.support.objects import CERTIFICATE_IDS as IDS
+from tests.e2e.support.site import SECRET, Site
+from tests.support import certs
 
 
 @pytest.fixture

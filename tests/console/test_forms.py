@@ -12,28 +12,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from certferry.console import impact, words
-from certferry.console.checking import Place, judge
-from certferry.console.desk import derive
-from certferry.console.forecast import forecast
-from certferry.console.ingress_form import IDS, IngressForm, Sni, applied, of
-from certferry.console.ingress_listener import Access, Redirect
-from certferry.console.objects_diff import APPLIED, KEPT, NEW, diff, merge_patch, readable, restored, text
-from certferry.console.secret_state import objection
-from certferry.console.security import local_path
-from certferry.console.sessions import Session, Sessions
-from certferry.console.sites import Login, role_of
-from certferry.console.stops import Stop
-from certferry.console.tables import ROWS, Column, Listing
-from certferry.console.timeline import draw
-from certferry.core.claims import Options
-from certferry.core.objects import MATCH_MODE, Name, ObjectRef
-from certferry.core.pem import parse_chain
-from certferry.core.problems import Problem, Reason
-from certferry.elb.credentials import Credentials
-from certferry.kube.server import patch as server
-from tests.certs import authority
-from tests.core.worlds import BALANCER, NOW, observed, view
+from certferry.console.judge import deletion as impact
+from certferry.console.judge.certificate import Place, judge
+from certferry.console.judge.preview import forecast
+from certferry.console.judge.secret import objection
+from certferry.console.pages.ingresses.form import IDS, IngressForm, Sni, applied, of
+from certferry.console.pages.ingresses.listener_annotations import Access, Redirect
+from certferry.console.pages.objects.diff import (
+    APPLIED,
+    KEPT,
+    NEW,
+    diff,
+    merge_patch,
+    readable,
+    restored,
+    text,
+)
+from certferry.console.pages.timeline import draw
+from certferry.console.state.cluster_view import derive
+from certferry.console.state.elb_sites import Login, role_of
+from certferry.console.state.sessions import Session, Sessions
+from certferry.console.web import formatting as words
+from certferry.console.web.errors import Stop
+from certferry.console.web.listing import ROWS, Column, Listing
+from certferry.console.web.security import local_path
+from certferry.core.model.kubernetes import MATCH_MODE, Name, ObjectRef
+from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate.listener_claims import Options
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.client.credentials import Credentials
+from certferry.kube.apiserver.schema import patch as server
+from tests.core.support.fixtures import BALANCER, NOW, observed, view
+from tests.support.certs import authority
 
 SECRET: dict[str, Any] = {
     "apiVersion": "v1",

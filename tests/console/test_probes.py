@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.console.sights import Sights
-from certferry.core.pem import parse_chain
-from certferry.probe import Target
-from tests.certs import Authority, Pair, authority
+from certferry.console.state.probes import Sights
+from certferry.core.x509.pem import parse_chain
+from certferry.runtime.tls_probe import Target
+from tests.support.certs import Authority, Pair, authority
 
 
 def context(folder: Path, pair: Pair) -> ssl.SSLContext:

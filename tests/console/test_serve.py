@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.up.addresses import free_ports
-from tests.certs import authority
-from tests.e2e.waiting import until
+from certferry.up.free_ports import free_ports
+from tests.e2e.support.waiting import until
+from tests.support.certs import authority
 
 FLEET = "clusters: [{name: far, kubeconfig: missing, elb: {url: 'http://127.0.0.1:9'}}]"
 

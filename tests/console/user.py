@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from tests.certs import Pair
+from tests.support.certs import Pair
 
 WAIT = 15_000
 """Milliseconds that a thing may take to appear."""

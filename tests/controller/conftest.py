@@ -10,17 +10,17 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from certferry.controller.conduct import Conduct
-from certferry.controller.loop import Controller
-from certferry.controller.pace import Waits
-from certferry.controller.vigil import Vigil
-from certferry.core.claims import Options
-from certferry.elb.client import Credentials, ElbClient
-from certferry.kube.client import KubeClient
-from certferry.kube.kubeconfig import Access, FixedToken
-from tests.certs import Pair
-from tests.controller.fake_elb import FakeElb
-from tests.controller.fake_kube import FakeKube, until
+from certferry.controller.controller import Controller
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.controller.sync.debounce import Waits
+from certferry.core.translate.listener_claims import Options
+from certferry.elb.client.client import Credentials, ElbClient
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.kubeconfig import Access, FixedToken
+from tests.controller.support.fake_elb import FakeElb
+from tests.controller.support.fake_kube import FakeKube, until
+from tests.support.certs import Pair
 
 CREDENTIALS = Credentials(project_id="p" * 32, access_key="AK", secret_key="SK")
 

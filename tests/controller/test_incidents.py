@@ -16,15 +16,15 @@ import yaml
 from typer.testing import CliRunner
 
 from certferry.cli import app
-from certferry.controller.conduct import Conduct
-from certferry.controller.vigil import Vigil
-from certferry.core.alarms import Rules
-from certferry.core.alert import Alert
-from certferry.core.pem import parse_chain
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.core.diagnosis.alert import Alert
+from certferry.core.diagnosis.alert_rules import Rules
+from certferry.core.x509.pem import parse_chain
 from certferry.settings import Refused
-from tests.certs import Authority, Pair, authority, rsa_key
 from tests.controller.conftest import CREDENTIALS, System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Authority, Pair, authority, rsa_key
 
 
 def shop(days: float = 90, **options: Any) -> Pair:

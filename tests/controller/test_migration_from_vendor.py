@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from certferry.controller.conduct import Conduct
-from certferry.core.pem import parse_chain
-from tests.certs import Pair, authority
+from certferry.controller.mode import Conduct
+from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Pair, authority
 
 CLUSTER = "c1057e20-0000-4000-8000-000000000000"
 HOST = "shop.example.com"

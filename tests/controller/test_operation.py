@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from certferry.controller.conduct import Conduct
-from certferry.core.claims import Options
-from certferry.core.pem import parse_chain
-from certferry.kube.cache import Scope
-from tests.certs import Pair, authority
+from certferry.controller.mode import Conduct
+from certferry.core.translate.listener_claims import Options
+from certferry.core.x509.pem import parse_chain
+from certferry.kube.client.cache import Scope
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Pair, authority
 
 ROTATION = "certferry.io/rotation"
 DAY = 86400
@@ -226,7 +226,7 @@ async def test_only_the_listed_namespaces_are_looked_at(system: System) -> None:
 
 
 def named(options: Options) -> Scope:
-    from certferry.controller.scope import named_secrets
+    from certferry.controller.watch_scope import named_secrets
 
     return Scope(secrets=lambda view: named_secrets(view, options))
 

@@ -6,11 +6,11 @@ import asyncio
 import signal
 from pathlib import Path
 
-from certferry.core.pem import parse_chain
-from tests.certs import Pair, authority
+from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
-from tests.controller.replicas import Replica
+from tests.controller.support.fake_kube import until
+from tests.controller.support.replicas import Replica
+from tests.support.certs import Pair, authority
 
 
 async def served(system: System, pair: Pair) -> None:

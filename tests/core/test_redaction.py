@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from certferry.core.masking import masked
-from tests.certs import Authority
-from tests.e2e.needles import find, needles
+from certferry.core.redaction import masked
+from tests.e2e.support.key_leak_scanner import find, needles
+from tests.support.certs import Authority
 
 
 @pytest.mark.parametrize("put", ["{}", "Certificate {} is unknown.", '{{"a":"{}"}}', "x\\n{}"])

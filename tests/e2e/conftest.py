@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.backend import Backend
-from tests.e2e.real import KUBECONFIG, RealSystem
-from tests.e2e.site import Site
-from tests.e2e.system import System
+from tests.e2e.support.backend import Backend
+from tests.e2e.support.real_cluster import KUBECONFIG, RealSystem
+from tests.e2e.support.site import Site
+from tests.e2e.support.system import System
 
 ABOUT_UP = (
     *("test_deploy.py", "test_doctor.py", "test_kills.py", "test_life.py", "test_no_key_leaves.py"),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kube.kubectl import Session
-from tests.kube.serving import Process
+from tests.kube.support.kubectl import Session
+from tests.kube.support.server_process import Process
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from certferry.controller import rbac
-from certferry.core.objects import Name
+from certferry.core.model.kubernetes import Name
 from certferry.settings import ControllerSettings, read
-from tests.e2e.system import KUBECTL
-from tests.test_cli import certferry, refusal
+from tests.cli.test_cli import certferry, refusal
+from tests.e2e.support.system import KUBECTL
 
-DEPLOY = Path(__file__).parent.parent / "deploy" / "kustomize"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "kustomize"
 OVERLAYS = {
     "cluster": rbac.manifests("cluster", rbac.Account()),
     "namespaces": rbac.manifests("namespaces", rbac.Account(), ["default"]),

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from certferry.controller import event
-from certferry.core import alert, objects, problems
-from certferry.core import annotations as known
-from tests import reference
+from certferry.controller.report import event_recorder as event
+from certferry.core.diagnosis import alert
+from certferry.core.model import kubernetes as objects
+from certferry.core.model import problems
+from certferry.core.translate import ingress_annotations as known
+from tests.support import reference
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from certferry import preflight
-from tests.test_cli import certferry
+from tests.cli.test_cli import certferry
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*command: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.seal import VARIABLE, Seal, SealError
+from certferry.runtime.encryption import VARIABLE, Seal, SealError
 
 ONE, TWO = b"1" * 32, b"2" * 32
 

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 
-from tests.certs import authority
+from tests.support.certs import authority
 
 PROGRAM = """
 import logging, sys
 import structlog
-from certferry.logs import configure
+from certferry.runtime.logging import configure
 configure("test")
 key = sys.stdin.read()
 structlog.get_logger("a").info("told", key=key)

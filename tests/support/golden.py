@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-TESTDATA = Path(__file__).parent / "testdata"
+TESTDATA = Path(__file__).parent.parent / "testdata"
 
 
 def cases(stage: str) -> list[Any]:

@@ -17,7 +17,7 @@ import typer.main
 
 from certferry import settings
 from certferry.cli import app
-from certferry.metrics import Metrics
+from certferry.runtime.metrics import Metrics
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "up": settings.UpSettings,

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from certferry.lifeline import Lifeline
-from certferry.up.addresses import free_ports
-from certferry.up.children import Child, Ended
+from certferry.runtime.parent_watch import Lifeline
+from certferry.up.free_ports import free_ports
+from certferry.up.supervisor import Child, Ended
 
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
-from certferry.lifeline import Lifeline
-from certferry.up.children import Child
+from certferry.runtime.parent_watch import Lifeline
+from certferry.up.supervisor import Child
 
 async def main():
     child = Child("backend", ("demo", "backend", "--listen", sys.argv[1]), Path(sys.argv[2]), print)
@@ -98,7 +98,7 @@ async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Pa
 
 
 async def test_a_log_that_grew_too_long_begins_anew(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certferry.up.children._LOG_LIMIT", 100)
+    monkeypatch.setattr("certferry.up.supervisor._LOG_LIMIT", 100)
     child.log.write_text("x" * 200)
     child.trim()
     assert child.log.stat().st_size == 0

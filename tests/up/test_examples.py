@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import System
-from tests.e2e.waiting import until
+from tests.e2e.support.system import System
+from tests.e2e.support.waiting import until
 from tests.up.terminal import Terminal
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"

@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 
 from certferry.settings import UpSettings, read, state_default
-from certferry.up import addresses, endpoints, showing
-from certferry.up.memory import Memory, keep, recall
+from certferry.up import banner as showing
+from certferry.up import endpoints_file as endpoints
+from certferry.up import free_ports as addresses
+from certferry.up.saved_state import Memory, keep, recall
 
 MEMORY = Memory(
     kube_port=20001,

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from certferry.up.endpoints import Endpoints
-from tests.e2e.waiting import until
+from certferry.up.endpoints_file import Endpoints
+from tests.e2e.support.waiting import until
 
 Start = Callable[[], subprocess.Popen[bytes]]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.waiting import until
+from tests.e2e.support.waiting import until
 from tests.up.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -4,7 +4,7 @@ The controller publishes what stands (``core.alert``); this package delivers it,
 It knows no certificate and no load balancer.
 """
 
-from certferry.alerts.deliver import run
+from certferry.alerts.sender import run
 from certferry.alerts.webhook import Webhook, WebhookError
 
 __all__ = ["Webhook", "WebhookError", "run"]

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.alerts.ledger import Telling
-from certferry.core.alert import Alert, runbook
+from certferry.alerts.repeat_tracker import Telling
+from certferry.core.diagnosis.alert import Alert, runbook
 
 OUTLIVES: Final = 3
 """An alert in Alertmanager ends by itself after so many times the interval in which it is told again."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from certferry.core.alert import Alert
+from certferry.core.diagnosis.alert import Alert
 
 Status = Literal["firing", "resolved"]
 Identity = tuple[str, str, str]

@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from certferry.alerts.ledger import Ledger
+from certferry.alerts.repeat_tracker import Ledger
 from certferry.alerts.webhook import Webhook, WebhookError
-from certferry.core.alert import Alert
-from certferry.latest import Latest
+from certferry.core.diagnosis.alert import Alert
+from certferry.runtime.latest import Latest
 from certferry.settings import AlertSettings
 
 FIRST: Final = 1.0

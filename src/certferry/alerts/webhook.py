@@ -16,8 +16,8 @@ from typing import Final
 import aiohttp
 
 from certferry import __version__
-from certferry.alerts.forms import FORMS
-from certferry.alerts.ledger import Telling
+from certferry.alerts.formats import FORMS
+from certferry.alerts.repeat_tracker import Telling
 from certferry.alerts.signature import headers
 from certferry.settings import AlertSettings, Refused
 

@@ -12,25 +12,12 @@ from typing import Final
 import typer
 from typer.exceptions import TyperException
 
-from certferry import __version__, lifeline
-from certferry.cli import (
-    alerts,
-    audit,
-    cert,
-    console,
-    demo,
-    doctor,
-    envoy,
-    explain,
-    kubeconfig,
-    plan,
-    programs,
-    rbac,
-    release,
-    store,
-    user,
-    why,
-)
+from certferry import __version__
+from certferry.cli import alerts, audit, cert, demo
+from certferry.cli.cluster import doctor, explain, plan, rbac, release, why
+from certferry.cli.programs import console, envoy, kubeconfig, store, user
+from certferry.cli.programs import run as programs
+from certferry.runtime import parent_watch as lifeline
 from certferry.settings import Refused
 
 NAME: Final = "certferry"

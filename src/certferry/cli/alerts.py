@@ -13,7 +13,7 @@ from certferry.cli.options import Config
 from certferry.settings import AlertSettings, Refused, read
 
 if TYPE_CHECKING:
-    from certferry.core.alarms import Rules
+    from certferry.core.diagnosis.alert_rules import Rules
 
 app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
 
@@ -22,8 +22,8 @@ app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
 def send_test(config: Config = None) -> None:
     """Post a test alert to the webhook of the settings, and say whether it was taken."""
     from certferry.alerts import Webhook, WebhookError
-    from certferry.alerts.ledger import Telling
-    from certferry.core.alert import Alert
+    from certferry.alerts.repeat_tracker import Telling
+    from certferry.core.diagnosis.alert import Alert
 
     settings = read(AlertSettings, "alerts", {}, os.environ, config)
     if not settings.webhook:
@@ -51,8 +51,8 @@ def send_test(config: Config = None) -> None:
 
 def rules(settings: AlertSettings) -> Rules:
     """When to speak, from the settings."""
-    from certferry.core.alarms import Rules
-    from certferry.core.expiry import Limits
+    from certferry.core.diagnosis.alert_rules import Rules
+    from certferry.core.x509.expiry import Limits
 
     limits = Limits(
         late=settings.late,

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.cli.cert.fleet import Cluster, chosen, each, run
 from certferry.cli.cert.history import duration
+from certferry.cli.cert.lookup import Cluster, chosen, each, run
 from certferry.cli.options import Config, State
 from certferry.cli.output import Format, Output, show, warn
-from certferry.elb import extensions
-from certferry.fleet import ClusterAccess
+from certferry.clusters import ClusterAccess
+from certferry.elb.client import extensions
 from certferry.settings import Refused
 
 

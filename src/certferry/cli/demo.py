@@ -46,7 +46,7 @@ def certificate(
 @app.command()
 def token(state: State = None) -> None:
     """Log in to the ELB of a running `certferry up` and print a token for the X-Auth-Token header."""
-    from certferry.up.login import token as log_in
+    from certferry.up.token import token as log_in
 
     typer.echo(log_in((state or state_default(os.environ)).expanduser()))
 
@@ -63,7 +63,7 @@ def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127
 
 
 def _about(certificate: Path, bad: str | None) -> str:
-    from certferry.core.pem import Defect, parse_chain
+    from certferry.core.x509.pem import Defect, parse_chain
 
     try:
         chain = parse_chain(certificate.read_text())

@@ -23,7 +23,7 @@ def run_server(
     program: str, work: Callable[[], Coroutine[Any, Any, None]], listen: str, *refusals: type[Exception]
 ) -> None:
     """Run a server until it ends. What the system refuses, and `refusals`, are one line each."""
-    from certferry import logs
+    from certferry.runtime import logging as logs
 
     logs.configure(program)
     try:

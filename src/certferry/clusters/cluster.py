@@ -12,11 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from certferry.elb import clouds
-from certferry.elb.client import ElbClient
-from certferry.elb.credentials import Credentials
-from certferry.kube import kubeconfig
-from certferry.kube.client import KubeClient
+from certferry.elb.client import clouds_yaml as clouds
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.credentials import Credentials
+from certferry.kube.client import kubeconfig
+from certferry.kube.client.client import KubeClient
 from certferry.settings import ClusterSettings, ElbPlace, Refused, RoleAccess
 
 Role = Literal["reader", "member", "admin"]

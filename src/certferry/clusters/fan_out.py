@@ -11,11 +11,11 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from certferry.elb.client import CredentialsError, ElbError
-from certferry.fleet.access import ClusterAccess
-from certferry.fleet.file import Fleet
-from certferry.kube.client import KubeError
-from certferry.kube.kubeconfig import KubeconfigError
+from certferry.clusters.cluster import ClusterAccess
+from certferry.clusters.settings_file import Fleet
+from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.kube.client.client import KubeError
+from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import Refused
 
 T = TypeVar("T")

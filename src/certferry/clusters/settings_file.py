@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.fleet.access import ClusterAccess, access
+from certferry.clusters.cluster import ClusterAccess, access
 from certferry.settings import ControllerSettings, ElbPlace, Refused, clusters, state_default
 
 NAME = "certferry.yaml"

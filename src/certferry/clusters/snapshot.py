@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import (
+from certferry.clusters.cluster import ClusterAccess
+from certferry.core.diagnosis.inventory import Watched, watched
+from certferry.core.model import naming as names
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
     Name,
@@ -25,13 +26,12 @@ from certferry.core.objects import (
     parse_service,
     parse_slice,
 )
-from certferry.core.watched import Watched, watched
-from certferry.elb import extensions
-from certferry.elb.observation import observe
-from certferry.fleet.access import ClusterAccess
-from certferry.kube import client as kinds
-from certferry.kube.client import KubeClient, KubeError, Object
-from certferry.kube.kubeconfig import KubeconfigError
+from certferry.core.translate.listener_claims import Options
+from certferry.elb.client import extensions
+from certferry.elb.client.observe import observe
+from certferry.kube.client import client as kinds
+from certferry.kube.client.client import KubeClient, KubeError, Object
+from certferry.kube.client.kubeconfig import KubeconfigError
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,19 +24,20 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from certferry.console import book, login
-from certferry.console.feeds import Feeds
-from certferry.console.pages import Pages
-from certferry.console.rotations import Rotations
-from certferry.console.routes import Handler, Page
-from certferry.console.security import Headers, same_origin
-from certferry.console.sessions import Session, Sessions
-from certferry.console.sites import Login, sites
-from certferry.console.stops import LoginNeeded, Refusal, Stop
-from certferry.console.visit import Visit, json
-from certferry.elb.client import CredentialsError, ElbError
-from certferry.fleet import Fleet
-from certferry.kube.client import KubeError
+from certferry.clusters import Fleet
+from certferry.console import routes as book
+from certferry.console.pages import login
+from certferry.console.state.elb_sites import Login, sites
+from certferry.console.state.feeds import Feeds
+from certferry.console.state.rotations import Rotations
+from certferry.console.state.sessions import Session, Sessions
+from certferry.console.web.errors import LoginNeeded, Refusal, Stop
+from certferry.console.web.page import Handler, Page
+from certferry.console.web.request import Visit, json
+from certferry.console.web.security import Headers, same_origin
+from certferry.console.web.templating import Pages
+from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.kube.client.client import KubeError
 from certferry.settings import ConsoleSettings, Refused
 
 STATIC: Final = Path(__file__).parent / "static"

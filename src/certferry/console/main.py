@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 import uvicorn
 
+from certferry.clusters import Fleet
 from certferry.console.app import Console, application
-from certferry.fleet import Fleet
 from certferry.settings import ConsoleSettings, Refused, host_port
 
 GRACE: Final = 2

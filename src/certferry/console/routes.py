@@ -5,31 +5,27 @@ from __future__ import annotations
 from itertools import chain
 from typing import Final
 
-from certferry.console import (
-    all_certificates,
-    clusters,
-    elb_balancers,
-    elb_certificate_forms,
-    elb_certificate_seats,
-    elb_certificates,
-    elb_history,
-    elb_listener,
-    events,
-    ingress_create,
-    ingress_list,
-    ingress_sync,
-    ingress_update,
-    live,
-    objects_delete,
-    objects_yaml,
-    other_lists,
-    overview,
-    rotation_page,
-    secret_create,
-    secret_list,
-    secret_update,
-)
-from certferry.console.routes import Page
+from certferry.console.pages import certificates as all_certificates
+from certferry.console.pages import clusters, events, overview
+from certferry.console.pages import rotation as rotation_page
+from certferry.console.pages.elb import certificate_bind as elb_certificate_seats
+from certferry.console.pages.elb import certificate_edit as elb_certificate_forms
+from certferry.console.pages.elb import certificate_history as elb_history
+from certferry.console.pages.elb import certificates as elb_certificates
+from certferry.console.pages.elb import listener as elb_listener
+from certferry.console.pages.elb import load_balancers as elb_balancers
+from certferry.console.pages.ingresses import create as ingress_create
+from certferry.console.pages.ingresses import list as ingress_list
+from certferry.console.pages.ingresses import synchronize as ingress_sync
+from certferry.console.pages.ingresses import update as ingress_update
+from certferry.console.pages.objects import delete as objects_delete
+from certferry.console.pages.objects import lists as other_lists
+from certferry.console.pages.objects import yaml as objects_yaml
+from certferry.console.pages.secrets import create as secret_create
+from certferry.console.pages.secrets import list as secret_list
+from certferry.console.pages.secrets import update as secret_update
+from certferry.console.web import live_updates as live
+from certferry.console.web.page import Page
 
 PAGES: Final[tuple[Page, ...]] = tuple(
     chain(

@@ -16,40 +16,37 @@ from typing import Final
 import msgspec
 import structlog
 
-from certferry.controller.apply import Hands
-from certferry.controller.conduct import Conduct
-from certferry.controller.connection import Connection
-from certferry.controller.drifting import Drifting
-from certferry.controller.endpoints import EndpointPath, only_endpoints
-from certferry.controller.fast import FastPath
-from certferry.controller.gathering import Gathering
-from certferry.controller.listening import follow
-from certferry.controller.notices import (
-    remark,
-    taken_back,
-)
-from certferry.controller.pace import Pace, Waits
-from certferry.controller.parking import Parking
-from certferry.controller.patience import Patience
-from certferry.controller.patrol import Patrol
-from certferry.controller.proof import Proof, Rotation
-from certferry.controller.reconcile import Parts, Reconcile
-from certferry.controller.report import Reporter
-from certferry.controller.telling import Telling
-from certferry.controller.watchman import Watchman
-from certferry.controller.world import World
+from certferry.controller.mode import Conduct
+from certferry.controller.reconciler import Parts, Reconcile
+from certferry.controller.report.alert_state import Watchman
+from certferry.controller.report.dispatch import Telling
+from certferry.controller.report.drift import Drifting
+from certferry.controller.report.messages import remark, taken_back
+from certferry.controller.report.status_writer import Reporter
+from certferry.controller.sync.apply import Hands
+from certferry.controller.sync.backoff import Patience
+from certferry.controller.sync.connection_state import Connection
+from certferry.controller.sync.debounce import Pace, Waits
+from certferry.controller.sync.elb_events import follow
+from certferry.controller.sync.endpoints_fast_path import EndpointPath, only_endpoints
+from certferry.controller.sync.inputs import Gathering
+from certferry.controller.sync.observed_state import World
+from certferry.controller.sync.secret_fast_path import FastPath
+from certferry.controller.verify.periodic import Patrol
+from certferry.controller.verify.rollback import Parking
+from certferry.controller.verify.rotation import Proof, Rotation
+from certferry.core.changed_keys import renewals
 from certferry.core.checks import Finding
-from certferry.core.claims import Options
-from certferry.core.model import Certificate
-from certferry.core.objects import ClusterView, ObjectRef
-from certferry.core.pem import Chain
-from certferry.core.renewals import renewals
-from certferry.core.unmarked import NOTHING
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.extensions import Record
-from certferry.kube.cache import Arrival, Cache
-from certferry.kube.client import KubeClient, KubeError
-from certferry.metrics import Metrics
+from certferry.core.drift.detect_unmarked import NOTHING
+from certferry.core.model.elb import Certificate
+from certferry.core.model.kubernetes import ClusterView, ObjectRef
+from certferry.core.translate.listener_claims import Options
+from certferry.core.x509.pem import Chain
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.extensions import Record
+from certferry.kube.client.cache import Arrival, Cache
+from certferry.kube.client.client import KubeClient, KubeError
+from certferry.runtime.metrics import Metrics
 
 ALONE: Final = Conduct()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from certferry.controller.loop import Controller
-from certferry.metrics import CONTENT_TYPE
+from certferry.controller.controller import Controller
+from certferry.runtime.metrics import CONTENT_TYPE
 
 
 def application(controller: Controller) -> web.Application:

@@ -19,19 +19,19 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from certferry.controller.apply import apply
-from certferry.controller.conduct import Conduct
-from certferry.controller.endpoint import application
-from certferry.controller.loop import Controller
-from certferry.controller.options import options_of
-from certferry.controller.pace import Waits
-from certferry.controller.scope import scope
-from certferry.controller.vigil import Vigil
-from certferry.core.alarms import Rules
-from certferry.core.objects import Name
-from certferry.fleet import ClusterAccess
-from certferry.kube.client import KubeClient
-from certferry.kube.leader import Leader, terms
+from certferry.clusters import ClusterAccess
+from certferry.controller.controller import Controller
+from certferry.controller.http import application
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.controller.sync.apply import apply
+from certferry.controller.sync.debounce import Waits
+from certferry.controller.translate_options import options_of
+from certferry.controller.watch_scope import scope
+from certferry.core.diagnosis.alert_rules import Rules
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.leader_election import Leader, terms
 from certferry.settings import ControllerSettings, Refused
 
 SWITCH: Final = 0.001

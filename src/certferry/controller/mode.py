@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from certferry.controller.apply import Hands, Outcome, apply
-from certferry.controller.vigil import Vigil
-from certferry.core.drift import Modes
-from certferry.core.objects import Name
-from certferry.core.plan import Step
-from certferry.kube.cache import EVERYTHING, Scope
-from certferry.kube.leader import Leader
+from certferry.controller.monitoring_options import Vigil
+from certferry.controller.sync.apply import Hands, Outcome, apply
+from certferry.core.drift.drift import Modes
+from certferry.core.model.kubernetes import Name
+from certferry.core.plan.plan import Step
+from certferry.kube.client.cache import EVERYTHING, Scope
+from certferry.kube.client.leader_election import Leader
 
 Act = Callable[[Sequence[Step], Mapping[str, str], Mapping[str, Name], Hands], Awaitable[Outcome]]
 

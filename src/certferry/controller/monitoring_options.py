@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from certferry.core.alarms import Rules
+from certferry.core.diagnosis.alert_rules import Rules
 
 
 class Vigil(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from certferry.core.objects import Name
+from certferry.core.model.kubernetes import Name
 
 Mode = Literal["cluster", "namespaces", "named"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.controller.adopting import adopt
-from certferry.controller.apply import Hands
-from certferry.controller.conduct import Conduct
-from certferry.controller.edges import next_edge
-from certferry.controller.endpoints import EndpointPath
-from certferry.controller.fast import FastPath
-from certferry.controller.gathering import Gathering, Picture
-from certferry.controller.guard import guarded
-from certferry.controller.parking import Parking
-from certferry.controller.proof import Proof, seats
-from certferry.controller.telling import Telling
-from certferry.core.adoption import proposals
-from certferry.core.claims import Options
+from certferry.controller.mode import Conduct
+from certferry.controller.report.adopt_drift import adopt
+from certferry.controller.report.dispatch import Telling
+from certferry.controller.sync.apply import Hands
+from certferry.controller.sync.console_protection import guarded
+from certferry.controller.sync.endpoints_fast_path import EndpointPath
+from certferry.controller.sync.inputs import Gathering, Picture
+from certferry.controller.sync.next_expiry import next_edge
+from certferry.controller.sync.secret_fast_path import FastPath
+from certferry.controller.verify.rollback import Parking
+from certferry.controller.verify.rotation import Proof, seats
 from certferry.core.decide import Decision, decide
-from certferry.core.drift import Drift
-from certferry.core.garbage import sweep
-from certferry.core.plan import Step
-from certferry.core.unmarked import Known
+from certferry.core.drift.adopt import proposals
+from certferry.core.drift.detect_unmarked import Known
+from certferry.core.drift.drift import Drift
+from certferry.core.plan.garbage_collection import sweep
+from certferry.core.plan.plan import Step
+from certferry.core.translate.listener_claims import Options
 
 ROUNDS: Final = 5
 """Plans in a row; one that still finds work then waits like one that failed."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from certferry.core.release import Part
-from certferry.elb import client as elbs
-from certferry.elb import extensions
-from certferry.elb.client import ElbClient, Resource
+from certferry.core.plan.release import Part
+from certferry.elb.client import client as elbs
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbClient, Resource
 
 _RESOURCES: Final[Mapping[str, Resource]] = {
     "certificate": elbs.CERTIFICATES,

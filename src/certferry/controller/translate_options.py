@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from certferry.core.admission import Admission
 from certferry.core.checks import Policy
-from certferry.core.claims import Options
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.namespace_policy import Admission
 from certferry.settings import ControllerSettings
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from certferry.core.claims import Options, ours
-from certferry.core.objects import ClusterView, Name
-from certferry.kube.cache import Scope
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate.listener_claims import Options, ours
+from certferry.kube.client.cache import Scope
 from certferry.settings import ControllerSettings
 
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certferry.core.drift import Drift, Modes
-from certferry.core.model import State
-from certferry.core.plan import match, plan
-from certferry.core.settle import settle
-from certferry.core.steps import Step
-from certferry.core.translate import Translation
-from certferry.core.unmarked import NOTHING, Known
+from certferry.core.drift.detect import settle
+from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.drift import Drift, Modes
+from certferry.core.model.elb import State
+from certferry.core.plan.plan import match, plan
+from certferry.core.plan.steps import Step
+from certferry.core.translate.translate import Translation
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

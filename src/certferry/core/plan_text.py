@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from certferry.core.decide import Decision
-from certferry.core.model import Rule, State
-from certferry.core.steps import Step, rule_text
-from certferry.core.translate import Translation
+from certferry.core.model.elb import Rule, State
+from certferry.core.plan.steps import Step, rule_text
+from certferry.core.translate.translate import Translation
 
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
 _KINDS: Final = {

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certferry.files import write
+from certferry.runtime.private_files import write
 
 HOST: Final = "hello.certferry.test"
 """The host of the demo page; ``.test`` is nobody's (RFC 6761)."""

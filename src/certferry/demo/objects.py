@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from certferry.demo.ca import HOST, Pair
-from certferry.kube.client import ENDPOINT_SLICE, INGRESS, SERVICE, Kind
-from certferry.kube.client import NAMESPACE as NAMESPACES
-from certferry.kube.client import SECRET as SECRETS
+from certferry.kube.client.client import ENDPOINT_SLICE, INGRESS, SERVICE, Kind
+from certferry.kube.client.client import NAMESPACE as NAMESPACES
+from certferry.kube.client.client import SECRET as SECRETS
 
 NAMESPACE: Final = "demo"
 NAME: Final = "hello"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from certferry.core.masking import masked
+from certferry.core.redaction import masked
 
 _PEM: Final = re.compile(r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)", re.DOTALL)
 

@@ -19,8 +19,8 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.pem import Chain, Defect, parse_shown
-from certferry.core.shown import astray
+from certferry.core.x509.pem import Chain, Defect, parse_shown
+from certferry.core.x509.presented import astray
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5

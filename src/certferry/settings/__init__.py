@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from certferry.settings.cluster import ClusterSettings, ElbPlace, RoleAccess
 from certferry.settings.controller import AlertSettings, ControllerSettings
+from certferry.settings.defaults import host_port, state_default
 from certferry.settings.elb import ElbLimits, ElbSettings, EnvoyOptions, RemoteEnvoys
-from certferry.settings.places import host_port, state_default
+from certferry.settings.errors import NEWER, UNUSABLE, Refused
+from certferry.settings.loader import clusters, read
 from certferry.settings.programs import ConsoleSettings, KubeServerSettings, UpSettings
-from certferry.settings.reading import clusters, read
-from certferry.settings.refused import NEWER, UNUSABLE, Refused
 
 __all__ = [
     "NEWER",

@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 
 from certferry.core.checks import Action, Severity
-from certferry.core.drift import Modes
-from certferry.core.members import Backends
-from certferry.core.problems import Reason
+from certferry.core.drift.drift import Modes
+from certferry.core.model.problems import Reason
+from certferry.core.translate.members import Backends
 
 
 class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from certferry.settings.refused import Refused
+from certferry.settings.errors import Refused
 
 
 def state_default(environ: Mapping[str, str]) -> Path:

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from certferry.settings.cluster import ClusterSettings
-from certferry.settings.refused import Refused
+from certferry.settings.errors import Refused
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from certferry.settings.places import state_default
+from certferry.settings.defaults import state_default
 
 
 class UpSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.elb.credentials import Credentials
-from certferry.files import write
+from certferry.elb.client.credentials import Credentials
+from certferry.runtime.private_files import write
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 from certferry.demo import objects
 from certferry.demo.ca import HOST
 from certferry.settings import state_default
-from certferry.up.endpoints import Endpoints
+from certferry.up.endpoints_file import Endpoints
 
 SOURCE = "kubernetes.io/elb.tls-certificate-ids"
 

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from certferry.core.claims import CONTROLLER
-from certferry.core.model import LoadBalancer, convert
+from certferry.core.model.elb import LoadBalancer, convert
+from certferry.core.translate.listener_claims import CONTROLLER
 from certferry.demo import ca, objects
-from certferry.elb.client import LOADBALANCERS, ElbClient, ElbError
-from certferry.elb.credentials import Credentials
-from certferry.kube.client import INGRESS_CLASS, NAMESPACE, Kind, KubeClient, KubeError
-from certferry.kube.kubeconfig import load
-from certferry.up.addresses import LOOPBACK
+from certferry.elb.client.client import LOADBALANCERS, ElbClient, ElbError
+from certferry.elb.client.credentials import Credentials
+from certferry.kube.client.client import INGRESS_CLASS, NAMESPACE, Kind, KubeClient, KubeError
+from certferry.kube.client.kubeconfig import load
+from certferry.up.free_ports import LOOPBACK
 
 DEMO_DAYS: Final = 5
 """Until the demo's certificate expires: soon enough to be worth renewing."""

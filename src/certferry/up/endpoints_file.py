@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.files import write
+from certferry.runtime.private_files import write
 
 
 class Elb(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.elb.plane.process import Identity
+from certferry.elb.server.dataplane.envoy.process import Identity
 
 
 class _Record(msgspec.Struct):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.up import addresses
-from certferry.up.home import Home
-from certferry.up.memory import Memory
+from certferry.up import free_ports as addresses
+from certferry.up.saved_state import Memory
+from certferry.up.state_directory import Home
 
 Arguments = tuple[str, ...]
 

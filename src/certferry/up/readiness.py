@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from certferry.demo.ca import HOST
-from certferry.up.envoy import envoy_pid
+from certferry.up.envoy_pid import envoy_pid
 
 _LOOK: Final = 0.03
 """Seconds between two looks."""

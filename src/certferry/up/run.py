@@ -16,13 +16,15 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.lifeline import Lifeline
+from certferry.runtime.parent_watch import Lifeline
 from certferry.settings import Refused, UpSettings
-from certferry.up import addresses, endpoints, parts
-from certferry.up.children import Child, Ended
-from certferry.up.envoy import envoy_pid
-from certferry.up.home import Home, open_home
-from certferry.up.memory import Memory, keep, recall
+from certferry.up import endpoints_file as endpoints
+from certferry.up import free_ports as addresses
+from certferry.up import programs as parts
+from certferry.up.envoy_pid import envoy_pid
+from certferry.up.saved_state import Memory, keep, recall
+from certferry.up.state_directory import Home, open_home
+from certferry.up.supervisor import Child, Ended
 
 _TICK: Final = 0.25
 """Seconds between two looks at which processes run."""
@@ -120,7 +122,7 @@ class _System:
             self._launch("controller", parts.controller(self._home, self._memory))
         # Let them be started first: what follows takes a while to import, and they need longer.
         await asyncio.sleep(0)
-        from certferry.up import starting
+        from certferry.up import startup as starting
 
         found = await starting.equip(self._home, self._memory, self._use, demo=self._settings.demo)
         self._launch("console", parts.console(self._home, self._memory))

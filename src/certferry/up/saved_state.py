@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.files import write
+from certferry.runtime.private_files import write
 from certferry.settings import NEWER, Refused
 
 FORMAT: Final = 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import yaml
 
-from certferry.files import write
-from certferry.up.home import Home
-from certferry.up.parts import CLUSTER
+from certferry.runtime.private_files import write
+from certferry.up.programs import CLUSTER
+from certferry.up.state_directory import Home
 
 _HEAD = "# Written by `certferry up` at each start. Your own settings belong into a file for --config.\n"
 

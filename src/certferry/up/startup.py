@@ -13,14 +13,20 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from certferry.core.model import LoadBalancer, bind_port
-from certferry.elb.client import ElbError
-from certferry.kube import kubeconfig as kubeconfigs
-from certferry.kube.client import KubeError
+from certferry.core.model.elb import LoadBalancer, bind_port
+from certferry.elb.client.client import ElbError
+from certferry.kube.client import kubeconfig as kubeconfigs
+from certferry.kube.client.client import KubeError
 from certferry.settings import Refused
-from certferry.up import accounts, addresses, endpoints, first, parts, ready, settings_file, showing
-from certferry.up.home import Home
-from certferry.up.memory import Memory
+from certferry.up import accounts, settings_file
+from certferry.up import banner as showing
+from certferry.up import bootstrap as first
+from certferry.up import endpoints_file as endpoints
+from certferry.up import free_ports as addresses
+from certferry.up import programs as parts
+from certferry.up import readiness as ready
+from certferry.up.saved_state import Memory
+from certferry.up.state_directory import Home
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from certferry.lifeline import Lifeline
+from certferry.runtime.parent_watch import Lifeline
 
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the first, second, … start again in a row."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from certferry.settings import Refused
-from certferry.up.endpoints import Endpoints
+from certferry.up.endpoints_file import Endpoints
 
 
 def token(state: Path) -> str:

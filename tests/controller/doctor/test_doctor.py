@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from certferry.controller.doctor import balancer, rivals
-from certferry.controller.doctor.verdict import Verdict
-from certferry.elb.client import ElbClient
-from certferry.kube.client import KubeClient
-from certferry.kube.kubeconfig import Access, FixedToken
+from certferry.controller.doctor import conflicts as rivals
+from certferry.controller.doctor import elb as balancer
+from certferry.controller.doctor.result import Verdict
+from certferry.elb.client.client import ElbClient
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.kubeconfig import Access, FixedToken
 from certferry.settings import ControllerSettings
-from tests.certs import authority
 from tests.controller.conftest import CREDENTIALS, System
+from tests.support.certs import authority
 
 
 async def on_the_elb(system: System) -> dict[str, Verdict]:

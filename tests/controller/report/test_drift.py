@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from certferry.controller.conduct import Conduct
-from certferry.controller.loop import Controller
-from certferry.controller.pace import Waits
-from certferry.controller.vigil import Vigil
-from certferry.core.claims import Options
-from certferry.core.drift import Modes
-from certferry.kube.client import KubeClient
-from certferry.kube.kubeconfig import Access, FixedToken
-from tests.certs import authority
+from certferry.controller.controller import Controller
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.controller.sync.debounce import Waits
+from certferry.core.drift.drift import Modes
+from certferry.core.translate.listener_claims import Options
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.kubeconfig import Access, FixedToken
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
-from tests.elb.api.server import Elb, connected, serving, settings_in
+from tests.controller.support.fake_kube import until
+from tests.elb.support.server import Elb, connected, serving, settings_in
+from tests.support.certs import authority
 
 
 class Shop(System):

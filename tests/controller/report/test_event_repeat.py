@@ -3,14 +3,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.controller.event import HOUR, Notice
-from certferry.controller.report import Reporter
-from certferry.core.objects import ObjectRef
-from certferry.kube.cache import Cache
-from certferry.kube.client import KubeClient
-from certferry.kube.kubeconfig import Access, FixedToken
+from certferry.controller.report.event_recorder import HOUR, Notice
+from certferry.controller.report.status_writer import Reporter
+from certferry.core.model.kubernetes import ObjectRef
+from certferry.kube.client.cache import Cache
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.kubeconfig import Access, FixedToken
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
 
 
 def notice(reason: str, sentence: str) -> Notice:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from certferry.core.pem import Defect, parse_chain, parse_pair
-from tests.certs import Pair, authority
+from certferry.core.x509.pem import Defect, parse_chain, parse_pair
+from tests.support.certs import Pair, authority
 
 Object = dict[str, Any]
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tests.certs import Pair
+from tests.support.certs import Pair
 
 Object = dict[str, Any]
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from certferry.core.pem import parse_chain
-from tests.certs import Pair, authority
+from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Pair, authority
 
 
 def shop(days: float = 90) -> Pair:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.core import names
-from certferry.core.objects import Name
-from tests.certs import authority
+from certferry.core.model import naming as names
+from certferry.core.model.kubernetes import Name
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import authority
 
 
 async def running(system: System, **annotations: str) -> None:

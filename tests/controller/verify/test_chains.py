@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from certferry.controller.conduct import Conduct
-from certferry.controller.vigil import Vigil
-from certferry.core.pem import parse_chain
-from tests.certs import Authority, Pair, authority
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Authority, Pair, authority
 
 INTERMEDIATE = Authority("Intermediate", by=authority())
 OLD = Authority("Old Intermediate", by=authority())

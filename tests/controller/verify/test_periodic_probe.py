@@ -17,12 +17,12 @@ import aiohttp
 import pytest
 import yaml
 
-from certferry.controller.conduct import Conduct
-from certferry.controller.vigil import Vigil
-from certferry.core.alert import Alert
-from tests.certs import Authority, Pair, authority
+from certferry.controller.mode import Conduct
+from certferry.controller.monitoring_options import Vigil
+from certferry.core.diagnosis.alert import Alert
 from tests.controller.conftest import CREDENTIALS, System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Authority, Pair, authority
 
 HOST = "shop.example.com"
 OWN = "certferry.example.com"

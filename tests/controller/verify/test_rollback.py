@@ -8,11 +8,11 @@ import time
 import msgspec
 import pytest
 
-from certferry.core.parking import mark
-from certferry.core.pem import Chain, parse_chain
-from tests.certs import Pair, authority
+from certferry.core.model.quarantine import mark
+from certferry.core.x509.pem import Chain, parse_chain
 from tests.controller.conftest import System
-from tests.controller.fake_kube import until
+from tests.controller.support.fake_kube import until
+from tests.support.certs import Pair, authority
 
 ALL = ("versions", "rollback")
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from certferry.core import checks
-from tests import golden
-from tests.core import pki
-from tests.core.worlds import NOW, chain
+from tests.core.support import certificates as pki
+from tests.core.support.fixtures import NOW, chain
+from tests.support import golden
 
 
 @pytest.mark.parametrize("path", golden.cases("checks"))

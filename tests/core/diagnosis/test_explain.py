@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.cli.explain import lines
-from certferry.core.claims import Options
+from certferry.cli.cluster.explain import lines
 from certferry.core.decide import decide
-from certferry.core.drift import Modes
-from certferry.core.explain import explain
-from certferry.core.narrate import told
-from certferry.core.objects import Name
-from certferry.core.translate import translate
-from tests import golden
-from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, view
+from certferry.core.diagnosis.explain import explain
+from certferry.core.drift.drift import Modes
+from certferry.core.model.kubernetes import Name
+from certferry.core.plan_text import told
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import translate
+from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
+from tests.support import golden
 
 
 @pytest.mark.parametrize("path", golden.cases("explain"))

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.core.model import Certificate, Listener, State
-from certferry.core.neighbours import taken
-from tests.core.worlds import chain
+from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.model.elb import Certificate, Listener, State
+from tests.core.support.fixtures import chain
 
 
 def certificate(ref: str, *domain: str, key: str = "P-256") -> Certificate:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from certferry.core.claims import Options
-from certferry.core.objects import Name
-from certferry.core.usage import Touched, Use, touched_by, uses
-from tests import golden
-from tests.core.worlds import BALANCER, observed, view
+from certferry.core.diagnosis.usage import Touched, Use, touched_by, uses
+from certferry.core.model.kubernetes import Name
+from certferry.core.translate.listener_claims import Options
+from tests.core.support.fixtures import BALANCER, observed, view
+from tests.support import golden
 
 OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
 

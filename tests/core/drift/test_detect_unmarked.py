@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from certferry.controller.world import World
-from certferry.core import unmarked
-from certferry.core.model import Member, Pool, State
-from certferry.core.steps import deletion
-from certferry.core.unmarked import Known
+from certferry.controller.sync.observed_state import World
+from certferry.core.drift import detect_unmarked as unmarked
+from certferry.core.drift.detect_unmarked import Known
+from certferry.core.model.elb import Member, Pool, State
+from certferry.core.plan.steps import deletion
 
 KEY = "@pool/@listener/lb-1/443/web"
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from certferry.core.envoy import CLUSTERS, LISTENERS, ROUTES, Options, Snapshot, re2_problem, snapshot
-from certferry.core.model import Certificate, Listener, State
-from tests import golden
-from tests.elb.worlds import state, written_chain
+from certferry.core.model.elb import Certificate, Listener, State
+from tests.elb.support.states import state, written_chain
+from tests.support import golden
 
 OPTIONS = Options()
 

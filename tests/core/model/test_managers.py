@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.managed import managers
-from tests import golden
+from certferry.core.model.managers import managers
+from tests.support import golden
 
 
 @pytest.mark.parametrize("path", golden.cases("managed"))

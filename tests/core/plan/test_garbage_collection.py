@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from certferry.core.garbage import sweep
-from certferry.core.moving import STANDS_IN
-from certferry.core.steps import Step, deletion
-from tests.core.worlds import NOW
+from certferry.core.plan.garbage_collection import sweep
+from certferry.core.plan.sni_moves import STANDS_IN
+from certferry.core.plan.steps import Step, deletion
+from tests.core.support.fixtures import NOW
 
 WAIT = timedelta(seconds=30)
 CERTIFICATE = deletion("certificate", "c-1", "mine", "no Ingress uses its Secret any more")

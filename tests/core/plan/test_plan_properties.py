@@ -16,13 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certferry.core import checks
-from certferry.core.claims import Options
-from certferry.core.model import Certificate, Listener, State
-from certferry.core.objects import ClusterView
-from certferry.core.pem import Chain, covers
-from certferry.core.plan import match, plan
-from certferry.core.translate import translate
-from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, chain, view
+from certferry.core.model.elb import Certificate, Listener, State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.plan.plan import match, plan
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import translate
+from certferry.core.x509.pem import Chain, covers
+from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
 
 OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
 HOSTS = ("a.example.com", "b.example.com", "c.example.com")

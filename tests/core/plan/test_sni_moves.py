@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import ClusterView
-from certferry.core.plan import match, plan
-from certferry.core.seats import present
-from certferry.core.translate import translate
-from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, view
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.plan.plan import match, plan
+from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import translate
+from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
 
 OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
 A, B, M = "a.example.com", "b.example.com", "moves.example.com"

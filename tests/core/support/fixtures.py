@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.model import (
+from certferry.core.model import naming as names
+from certferry.core.model.elb import (
     BreakGlass,
     Certificate,
     HealthMonitor,
@@ -23,7 +23,7 @@ from certferry.core.model import (
     State,
     domain_names,
 )
-from certferry.core.objects import (
+from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
     Flaw,
@@ -36,9 +36,9 @@ from certferry.core.objects import (
     parse_service,
     parse_slice,
 )
-from certferry.core.pem import Chain
-from certferry.core.plan import Step
-from certferry.core.seats import kind_of
+from certferry.core.plan.plan import Step
+from certferry.core.translate.certificate_slots import kind_of
+from certferry.core.x509.pem import Chain
 
 CLUSTER = "c1u5te12-0000-0000-0000-000000000000"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

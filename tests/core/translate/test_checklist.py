@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from certferry.core import annotations as known
-from tests.golden import TESTDATA
+from certferry.core.translate import ingress_annotations as known
+from tests.support.golden import TESTDATA
 
 ROWS = yaml.safe_load((Path(__file__).parent / "checklist.yaml").read_text())
 

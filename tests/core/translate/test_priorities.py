@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.priorities import MOST, assign
+from certferry.core.translate.policy_priorities import MOST, assign
 
 KEYS = st.lists(st.sampled_from("abcdefghij"), unique=True)
 NUMBERS = st.one_of(st.integers(1, 8), st.integers(9990, MOST), st.integers(1, MOST))

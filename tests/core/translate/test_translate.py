@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.core.adoption import proposals
-from certferry.core.claims import Options
 from certferry.core.decide import decide
-from certferry.core.drift import Modes
-from certferry.core.model import State
-from certferry.core.translate import Translation, translate
-from certferry.core.unmarked import NOTHING, Known
-from tests import golden
-from tests.core.worlds import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
+from certferry.core.drift.adopt import proposals
+from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.drift import Modes
+from certferry.core.model.elb import State
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation, translate
+from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
+from tests.support import golden
 
 
 @pytest.mark.parametrize("path", golden.cases("translate"))

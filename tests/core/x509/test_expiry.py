@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core import expiry
-from certferry.core.expiry import Limits
+from certferry.core.x509 import expiry
+from certferry.core.x509.expiry import Limits
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core import pem
-from certferry.core.pem import Defect, parse_chain, parse_key, parse_pair
-from tests.certs import Key, authority, key_pem, rsa_key
+from certferry.core.x509 import pem
+from certferry.core.x509.pem import Defect, parse_chain, parse_key, parse_pair
+from tests.support.certs import Key, authority, key_pem, rsa_key
 
 CA = authority()
 

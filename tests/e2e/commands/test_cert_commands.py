@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.certs import Pair
+from tests.cli.test_cli import certferry
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import Site
-from tests.e2e.tls import fingerprint
-from tests.test_cli import certferry
+from tests.e2e.support.site import Site
+from tests.e2e.support.tls import fingerprint
+from tests.support.certs import Pair
 
 
 class Typist:

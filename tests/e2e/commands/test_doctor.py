@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
+from tests.cli.test_cli import certferry
 from tests.e2e.conftest import MakeSite
-from tests.e2e.system import System
-from tests.test_cli import certferry
+from tests.e2e.support.system import System
 
 
 def rows(printed: str) -> dict[tuple[str, str], str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.cli.test_cli import certferry
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import INGRESS, Site
-from tests.e2e.waiting import until
-from tests.test_cli import certferry
+from tests.e2e.support.site import INGRESS, Site
+from tests.e2e.support.waiting import until
 
 
 def run(site: Site, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

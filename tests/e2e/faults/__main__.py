@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.run import FAULTS, SLOW, Outcome, outcome, stage
+from tests.e2e.faults.run import FAULTS, SLOW, Outcome, outcome, stage
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "faults.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "faults.md"
 HEAD = """# Faults
 
 What each fault costs, measured by `make faults` on a whole system (Kubernetes API, ELB, Envoy, controller as processes; a

@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.certs import Pair
-from tests.controller.fake_kube import until
-from tests.e2e import objects, tls
-from tests.e2e.backend import Backend
-from tests.e2e.site import SECRET, Site
-from tests.faults.proxy import Fault, Proxy
-from tests.faults.system import FaultySystem
+from tests.controller.support.fake_kube import until
+from tests.e2e.faults.proxy import Fault, Proxy
+from tests.e2e.faults.system import FaultySystem
+from tests.e2e.support import objects, tls
+from tests.e2e.support.backend import Backend
+from tests.e2e.support.site import SECRET, Site
+from tests.support.certs import Pair
 
 PATIENCE = 40.0
 """Seconds after which a change counts as lost."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.e2e.apart import ApartSystem
-from tests.faults.proxy import Fault, Proxy
+from tests.e2e.faults.proxy import Fault, Proxy
+from tests.e2e.support.separate_processes import ApartSystem
 
 
 class FaultySystem(ApartSystem):

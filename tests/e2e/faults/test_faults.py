@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.controller.fake_kube import until
-from tests.e2e.site import Site
-from tests.faults.run import FAULTS, outcome, stage
-from tests.faults.system import FaultySystem
+from tests.controller.support.fake_kube import until
+from tests.e2e.faults.run import FAULTS, outcome, stage
+from tests.e2e.faults.system import FaultySystem
+from tests.e2e.support.site import Site
 
 
 async def test_no_fault_costs_a_handshake_or_a_change_and_each_change_is_one_write() -> None:

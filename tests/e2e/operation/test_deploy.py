@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from certferry.kube.server.kinds import KINDS
-from tests.certs import authority
-from tests.e2e import objects
-from tests.e2e.system import System
-from tests.test_cli import certferry
-from tests.test_deploy import OVERLAYS, built
+from certferry.kube.apiserver.resources.builtin import KINDS
+from tests.cli.test_cli import certferry
+from tests.e2e.support import objects
+from tests.e2e.support.system import System
+from tests.repository.test_deploy import OVERLAYS, built
+from tests.support.certs import authority
 
 KEPT = {kind.name for kind in KINDS}
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import SECRET, Site
-from tests.e2e.system import System
-from tests.e2e.tls import fingerprint
-from tests.e2e.waiting import until
+from tests.e2e.support.site import SECRET, Site
+from tests.e2e.support.system import System
+from tests.e2e.support.tls import fingerprint
+from tests.e2e.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.certs import Pair
-from tests.e2e.clients import KeepAlive, Newcomer, Order, WebSocket, running
 from tests.e2e.conftest import MakeSite
-from tests.e2e.objects import CERTIFICATE_IDS
-from tests.e2e.site import SECRET, Site
-from tests.e2e.system import PARTS, System, alive
-from tests.e2e.tls import fingerprint, get
-from tests.e2e.waiting import until
+from tests.e2e.support.clients import KeepAlive, Newcomer, Order, WebSocket, running
+from tests.e2e.support.objects import CERTIFICATE_IDS
+from tests.e2e.support.site import SECRET, Site
+from tests.e2e.support.system import PARTS, System, alive
+from tests.e2e.support.tls import fingerprint, get
+from tests.e2e.support.waiting import until
+from tests.support.certs import Pair
 
 
 @pytest.fixture(autouse=True)

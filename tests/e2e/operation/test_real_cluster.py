@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from certferry.controller.rbac import MODES
-from tests.e2e import objects
 from tests.e2e.conftest import MakeSite
-from tests.e2e.real import ACCOUNT, KUBECONFIG, RealSystem
-from tests.e2e.site import Site
-from tests.e2e.system import KUBECTL, System
-from tests.test_deploy import DEPLOY
+from tests.e2e.support import objects
+from tests.e2e.support.real_cluster import ACCOUNT, KUBECONFIG, RealSystem
+from tests.e2e.support.site import Site
+from tests.e2e.support.system import KUBECTL, System
+from tests.repository.test_deploy import DEPLOY
 
 
 @pytest.mark.parametrize("mode", reversed(MODES))  # the widest last: others need it

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import stat
 
-from certferry import fleet
-from certferry.elb.client import LOADBALANCERS
-from certferry.kube.client import NAMESPACE
-from tests.e2e.system import System
+from certferry import clusters as fleet
+from certferry.elb.client.client import LOADBALANCERS
+from certferry.kube.client.client import NAMESPACE
+from tests.e2e.support.system import System
 
 
 async def test_the_file_in_the_state_directory_opens_both_doors(system: System) -> None:

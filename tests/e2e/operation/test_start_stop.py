@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.conftest import MakeSite
-from tests.e2e.processes import tcp_ports
-from tests.e2e.system import System, alive
-from tests.e2e.tls import get, handshake
+from tests.e2e.support.processes import tcp_ports
+from tests.e2e.support.system import System, alive
+from tests.e2e.support.tls import get, handshake
 
 
 def test_a_restart_keeps_ports_addresses_and_what_was_served(system: System, site: MakeSite) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.certs import Pair, authority
-from tests.e2e import objects
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import INGRESS, SECRET, SERVICE, Site
-from tests.e2e.tls import get, handshake
-from tests.e2e.waiting import until
+from tests.e2e.support import objects
+from tests.e2e.support.site import INGRESS, SECRET, SERVICE, Site
+from tests.e2e.support.tls import get, handshake
+from tests.e2e.support.waiting import until
+from tests.support.certs import Pair, authority
 
 GARBAGE = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n"
 

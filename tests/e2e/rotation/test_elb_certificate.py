@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.certs import authority
 from tests.e2e.conftest import MakeSite
-from tests.e2e.objects import CERTIFICATE_IDS
-from tests.e2e.site import INGRESS, Site
-from tests.e2e.tls import fingerprint, get
-from tests.e2e.waiting import until
+from tests.e2e.support.objects import CERTIFICATE_IDS
+from tests.e2e.support.site import INGRESS, Site
+from tests.e2e.support.tls import fingerprint, get
+from tests.e2e.support.waiting import until
+from tests.support.certs import authority
 
 
 def test_the_chosen_certificate_is_served_and_only_it_is_bound(site: MakeSite) -> None:

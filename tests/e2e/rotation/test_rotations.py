@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.certs import Pair, authority
-from tests.e2e.clients import Client, Newcomer, Order, held, running
 from tests.e2e.conftest import MakeSite
-from tests.e2e.objects import CERTIFICATE_IDS, HTTP2
-from tests.e2e.site import Site
-from tests.e2e.tls import fingerprint
+from tests.e2e.support.clients import Client, Newcomer, Order, held, running
+from tests.e2e.support.objects import CERTIFICATE_IDS, HTTP2
+from tests.e2e.support.site import Site
+from tests.e2e.support.tls import fingerprint
+from tests.support.certs import Pair, authority
 
 CHANGES = 200
 ANSWER_WITHIN = 10

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import ssl
 
-from certferry.core.pem import parse_chain
-from tests.certs import Pair, authority, rsa_key
-from tests.e2e import objects, tls
+from certferry.core.x509.pem import parse_chain
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import Site
-from tests.e2e.waiting import until
+from tests.e2e.support import objects, tls
+from tests.e2e.support.site import Site
+from tests.e2e.support.waiting import until
+from tests.support.certs import Pair, authority, rsa_key
 
 ROTATION = "certferry.io/rotation"
 

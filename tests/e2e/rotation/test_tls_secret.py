@@ -16,9 +16,9 @@ from huaweicloudsdkelb.v3 import (
 )
 
 from tests.e2e.conftest import MakeSite
-from tests.e2e.site import SECRET, Site, described
-from tests.e2e.system import System
-from tests.e2e.tls import get
+from tests.e2e.support.site import SECRET, Site, described
+from tests.e2e.support.system import System
+from tests.e2e.support.tls import get
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.certs import Authority, Pair, key_pem, rsa_key
-from tests.e2e import objects
 from tests.e2e.conftest import MakeSite
-from tests.e2e.http import Answer
-from tests.e2e.needles import find, needles
-from tests.e2e.objects import CERTIFICATE_IDS
-from tests.e2e.site import INGRESS, SECRET, Site
-from tests.e2e.system import System
-from tests.e2e.waiting import until
+from tests.e2e.support import objects
+from tests.e2e.support.http import Answer
+from tests.e2e.support.key_leak_scanner import find, needles
+from tests.e2e.support.objects import CERTIFICATE_IDS
+from tests.e2e.support.site import INGRESS, SECRET, Site
+from tests.e2e.support.system import System
+from tests.e2e.support.waiting import until
+from tests.support.certs import Authority, Pair, key_pem, rsa_key
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeSite
-from tests.e2e.http import JsonApi
-from tests.e2e.processes import tcp_ports, unix_sockets
-from tests.e2e.system import System, kube_api
+from tests.e2e.support.http import JsonApi
+from tests.e2e.support.processes import tcp_ports, unix_sockets
+from tests.e2e.support.system import System, kube_api
 
 NOBODY = 65534
 

@@ -18,7 +18,7 @@ import h2.exceptions
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.e2e.tls import Address, shown, trusting
+from tests.e2e.support.tls import Address, shown, trusting
 
 PACE = 0.02
 """Seconds between two requests of one client: they share two cores with all that they test."""

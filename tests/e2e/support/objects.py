@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.certs import Pair
+from tests.support.certs import Pair
 
 Object = dict[str, Any]
 

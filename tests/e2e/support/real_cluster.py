@@ -18,14 +18,16 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from certferry.up import accounts, addresses, first
-from certferry.up.addresses import free_ports, free_subnet
-from tests.e2e import objects
-from tests.e2e.forward import Forward
-from tests.e2e.http import JsonApi
-from tests.e2e.system import KUBECTL, ElbDoor, Endpoints, MetricsDoor, System
-from tests.e2e.waiting import until
-from tests.test_cli import certferry
+from certferry.up import accounts
+from certferry.up import bootstrap as first
+from certferry.up import free_ports as addresses
+from certferry.up.free_ports import free_ports, free_subnet
+from tests.cli.test_cli import certferry
+from tests.e2e.support import objects
+from tests.e2e.support.forward import Forward
+from tests.e2e.support.http import JsonApi
+from tests.e2e.support.system import KUBECTL, ElbDoor, Endpoints, MetricsDoor, System
+from tests.e2e.support.waiting import until
 
 KUBECONFIG: Final = os.environ.get("CERTFERRY_TEST_KUBECONFIG", "")
 ACCOUNT: Final = ("certferry", "certferry-controller")

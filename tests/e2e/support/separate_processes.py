@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from certferry.up.addresses import free_ports
-from tests.e2e import objects
-from tests.e2e.real import RealSystem
-from tests.e2e.waiting import until
+from certferry.up.free_ports import free_ports
+from tests.e2e.support import objects
+from tests.e2e.support.real_cluster import RealSystem
+from tests.e2e.support.waiting import until
 
 
 class ApartSystem(RealSystem):

@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.certs import Pair, authority
-from tests.e2e import objects, tls
-from tests.e2e.system import System
-from tests.e2e.tls import Address
-from tests.e2e.waiting import until
+from tests.e2e.support import objects, tls
+from tests.e2e.support.system import System
+from tests.e2e.support.tls import Address
+from tests.e2e.support.waiting import until
+from tests.support.certs import Pair, authority
 
 SECRET = "shop-tls"
 INGRESS = "shop"

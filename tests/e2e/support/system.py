@@ -20,9 +20,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from tests.e2e import objects
-from tests.e2e.http import JsonApi
-from tests.e2e.waiting import until
+from tests.e2e.support import objects
+from tests.e2e.support.http import JsonApi
+from tests.e2e.support.waiting import until
 
 KUBECTL: Final = Path(sys.executable).parent / "kubectl"
 PARTS: Final = ("kube", "elb", "envoy", "controller")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from tests.certs import authority
+from tests.support.certs import authority
 
 
 class Address(NamedTuple):

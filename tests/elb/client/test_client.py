@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from certferry.core.pem import parse_chain
-from certferry.elb import extensions
-from certferry.elb.client import (
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.client import extensions
+from certferry.elb.client.client import (
     LOADBALANCERS,
     Credentials,
     CredentialsError,
@@ -18,9 +18,9 @@ from certferry.elb.client import (
     load,
     members_of,
 )
-from certferry.elb.observation import observe
-from tests.certs import authority
-from tests.controller.fake_elb import FakeElb
+from certferry.elb.client.observe import observe
+from tests.controller.support.fake_elb import FakeElb
+from tests.support.certs import authority
 
 CREDENTIALS = Credentials(project_id="p" * 32, access_key="AK", secret_key="not-to-be-seen")
 
@@ -96,7 +96,7 @@ async def test_a_certificate_that_cannot_be_read_is_there_all_the_same(
 
 
 async def test_all_pages_are_read(fake: FakeElb, client: ElbClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certferry.elb.client.PAGE", 2)
+    monkeypatch.setattr("certferry.elb.client.client.PAGE", 2)
     ids = {fake.balancer(f"lb{n}") for n in range(5)}
     assert {b["id"] for b in await client.find(LOADBALANCERS)} == ids
 

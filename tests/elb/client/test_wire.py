@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certferry.elb import wire
+from certferry.elb.client import wire
 
 
 def test_a_listener_of_a_shared_load_balancer_is_https() -> None:

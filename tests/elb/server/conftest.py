@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.elb.api.server import Api, Elb, serving, settings_in
+from tests.elb.support.server import Api, Elb, serving, settings_in
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,14 @@ import msgspec
 from aiohttp import web
 
 from certferry.core.envoy import Options
-from certferry.core.pem import Chain, KeyPair, PrivateKey, parse_pair
-from certferry.elb.plane.envoy import EnvoySupervisor
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.xds import AdsServer
-from certferry.latest import Latest
+from certferry.core.x509.pem import Chain, KeyPair, PrivateKey, parse_pair
+from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
+from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.store.publication import Publication
+from certferry.runtime.latest import Latest
 from certferry.settings import EnvoyOptions
-from tests.certs import authority, rsa_key
-from tests.elb.worlds import state
+from tests.elb.support.states import state
+from tests.support.certs import authority, rsa_key
 
 DEADLINE = 20.0
 OPTIONS = EnvoyOptions(concurrency=1, drain_seconds=2)

@@ -14,7 +14,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from tests.elb.plane import DEADLINE, handshake, trusting
+from tests.elb.support.dataplane import DEADLINE, handshake, trusting
 
 
 class Held(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 from aiohttp import web
 
-from tests.certs import authority
+from tests.support.certs import authority
 
 
 class Member:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tests.certs import authority
+from tests.support.certs import authority
 
 Ids = Mapping[str, list[str]]
 

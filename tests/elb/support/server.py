@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from certferry.elb.client import ElbClient
-from certferry.elb.credentials import Credentials as ClientCredentials
-from certferry.elb.home import sealing_key, store_file
-from certferry.elb.identity.accounts import Account, Credentials, bootstrap
-from certferry.elb.identity.users import Identity
-from certferry.elb.service import running
-from certferry.elb.sign import DATE_FORMAT, authorization, canonical_request
-from certferry.elb.store.database import open_database
-from certferry.elb.store.store import Store
-from certferry.seal import Seal
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.credentials import Credentials as ClientCredentials
+from certferry.elb.server.identity.bootstrap import Account, Credentials, bootstrap
+from certferry.elb.server.identity.users import Identity
+from certferry.elb.server.main import running
+from certferry.elb.server.paths import sealing_key, store_file
+from certferry.elb.server.store.database import open_database
+from certferry.elb.server.store.store import Store
+from certferry.elb.signing import DATE_FORMAT, authorization, canonical_request
+from certferry.runtime.encryption import Seal
 from certferry.settings import ElbLimits, ElbSettings
 
 UNLIMITED = ElbLimits(certificate=-1, loadbalancer=-1, listener=-1, pool=-1, l7policy=-1)

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.elb.plane import DEADLINE, Plane, World, free_port, https, running, trusting, until_true
+from tests.elb.support.dataplane import (
+    DEADLINE,
+    Plane,
+    World,
+    free_port,
+    https,
+    running,
+    trusting,
+    until_true,
+)
 
 _numbers = itertools.count(1)
 
@@ -22,7 +31,7 @@ class Reply(NamedTuple):
 
     @property
     def member(self) -> str:
-        """Which member answered (see ``tests.elb.members``)."""
+        """Which member answered (see ``tests.elb.support.members``)."""
         return self.headers.get("X-Member", "")
 
 

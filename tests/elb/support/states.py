@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from certferry.core.model import State
-from certferry.core.pem import Chain
+from certferry.core.model.elb import State
+from certferry.core.x509.pem import Chain
 
 
 def state(written: Mapping[str, Any], chain: Callable[[str, Mapping[str, Any]], Chain | None]) -> State:

@@ -14,7 +14,7 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkelb import v3
 from otcextensions import sdk
 
-from tests.elb.api.server import Elb
+from tests.elb.support.server import Elb
 
 Fields = Mapping[str, Any]
 

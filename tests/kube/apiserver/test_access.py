@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from cryptography import x509
 
-from certferry.kube.server import tls
-from tests.kube.serving import Client, Json, client, ingress, secret, server
+from certferry.kube.apiserver.auth import certificates as tls
+from tests.kube.support.server_process import Client, Json, client, ingress, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kube.serving import Client, Json, Reply, ingress, server
+from tests.kube.support.server_process import Client, Json, Reply, ingress, server
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 SERVICES = "/api/v1/namespaces/default/services"

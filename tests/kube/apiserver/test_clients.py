@@ -18,7 +18,7 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
-from tests.kube.serving import PATIENCE, Process
+from tests.kube.support.server_process import PATIENCE, Process
 
 # The library is typed in part, and the parts that it is not are those that are called here.
 kubernetes: Any = importlib.import_module("kubernetes")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.kube.server import sealing
-from certferry.kube.server import store as stores
+from certferry.kube.apiserver.storage import key_rotation as sealing
+from certferry.kube.apiserver.storage import log as stores
 from certferry.settings import NEWER, UNUSABLE, Refused
-from tests.kube.serving import PATIENCE, Process, client, secret, server
+from tests.kube.support.server_process import PATIENCE, Process, client, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 
@@ -165,7 +165,7 @@ def _start(state: Path, *settings: str) -> subprocess.CompletedProcess[str]:
     """A server that is not expected to start."""
     values = ", ".join([f'"state": "{state}"', *settings])
     return subprocess.run(
-        [sys.executable, "-m", "certferry.kube.server", f"{{{values}}}"],
+        [sys.executable, "-m", "certferry.kube.apiserver", f"{{{values}}}"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -10,10 +10,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from tests.certs import authority
-from tests.kube.kubectl import Session
-from tests.kube.serving import KUBECTL, PATIENCE, Process
-from tests.test_cli import certferry
+from tests.cli.test_cli import certferry
+from tests.kube.support.kubectl import Session
+from tests.kube.support.server_process import KUBECTL, PATIENCE, Process
+from tests.support.certs import authority
 
 MANIFEST = """
 apiVersion: v1
@@ -315,7 +315,7 @@ def test_a_person_with_a_client_certificate(kubectl: Session, process: Process, 
 
 
 def test_the_worked_example_of_a_single_vm_is_taken(kubectl: Session) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "single-vm.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "single-vm.md").read_text()
     manifests = "---\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     kubectl.ok("create", "namespace", "sites")
     applied = kubectl.ok("apply", "-f", "-", stdin=manifests)

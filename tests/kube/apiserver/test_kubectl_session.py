@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube import session
-from tests.kube.serving import Process
+from tests.kube.support import session
+from tests.kube.support.server_process import Process
 
 
 def test_the_daily_session_is_as_recorded(tmp_path: Path, request: pytest.FixtureRequest) -> None:

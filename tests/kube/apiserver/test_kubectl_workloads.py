@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.kube.kubectl import Session
+from tests.kube.support.kubectl import Session
 
 WORKLOADS = """
 apiVersion: v1

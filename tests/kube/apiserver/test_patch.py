@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from certferry.kube.server.patch import BadPatch, PatchFailed, json_patch, merge_patch, strategic_merge
-from tests.kube.serving import secret, server
+from certferry.kube.apiserver.schema.patch import (
+    BadPatch,
+    PatchFailed,
+    json_patch,
+    merge_patch,
+    strategic_merge,
+)
+from tests.kube.support.server_process import secret, server
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.kube.server.protobuf import MAGIC, NotProtobuf, decode
-from tests.kube.serving import server
+from certferry.kube.apiserver.schema.protobuf import MAGIC, NotProtobuf, decode
+from tests.kube.support.server_process import server
 
 MEDIA = "application/vnd.kubernetes.protobuf"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kube.serving import Client, ingress, secret, server
+from tests.kube.support.server_process import Client, ingress, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 SERVICES = "/api/v1/namespaces/default/services"

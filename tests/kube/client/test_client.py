@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from certferry.core.objects import Name
-from certferry.kube import informer, kubeconfig
-from certferry.kube.cache import Arrival, Cache
-from certferry.kube.client import INGRESS, SECRET, KubeClient, KubeError
-from certferry.kube.kubeconfig import Access, FileToken, FixedToken, KubeconfigError
-from tests.certs import authority
-from tests.controller.fake_kube import FakeKube, until
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client import informer, kubeconfig
+from certferry.kube.client.cache import Arrival, Cache
+from certferry.kube.client.client import INGRESS, SECRET, KubeClient, KubeError
+from certferry.kube.client.kubeconfig import Access, FileToken, FixedToken, KubeconfigError
+from tests.controller.support.fake_kube import FakeKube, until
+from tests.support.certs import authority
 
 
 @pytest.fixture

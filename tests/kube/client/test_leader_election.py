@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from certferry.core.objects import Name
-from certferry.kube.client import KubeClient
-from certferry.kube.kubeconfig import Access, FixedToken
-from certferry.kube.leader import Leader, Terms
-from tests.controller.fake_kube import FakeKube, until
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client.client import KubeClient
+from certferry.kube.client.kubeconfig import Access, FixedToken
+from certferry.kube.client.leader_election import Leader, Terms
+from tests.controller.support.fake_kube import FakeKube, until
 
 TERMS = Terms(duration=2, deadline=1.2, retry=0.01)
 LEASE = Name("certferry", "lease")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.kube.serving import Process
+from tests.kube.support.server_process import Process
 
 
 class Session:

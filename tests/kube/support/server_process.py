@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from certferry.kube.server import running
+from certferry.kube.apiserver import running
 from certferry.settings import KubeServerSettings
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -137,7 +137,7 @@ class Process:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "certferry.kube.server", json.dumps(self.settings)],
+            [sys.executable, "-m", "certferry.kube.apiserver", json.dumps(self.settings)],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -1,7 +1,7 @@
 """The daily kubectl session as a transcript: every command, its exit code, what it printed.
 
 The commands stand in ``tests/testdata/kubectl/session.txt``; ``test_kubectl_session`` runs them against
-the embedded API and compares the transcript. ``python -m tests.kube.session KUBECONFIG`` runs them
+the embedded API and compares the transcript. ``python -m tests.kube.support.session KUBECONFIG`` runs them
 against any other API server, such as a real one, and prints the differences.
 """
 
@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.certs import authority
-from tests.golden import TESTDATA
-from tests.kube.serving import KUBECTL
+from tests.kube.support.server_process import KUBECTL
+from tests.support.certs import authority
+from tests.support.golden import TESTDATA
 
 FOLDER = TESTDATA / "kubectl"
 COMMANDS = FOLDER / "session.txt"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import typer
 
-from certferry.cli.cert import checking, history, listing, replacing
+from certferry.cli.cert import check as checking
+from certferry.cli.cert import history
+from certferry.cli.cert import replace as replacing
+from certferry.cli.cert import show as listing
 
 app = typer.Typer(help="Certificates of all clusters and load balancers.", no_args_is_help=True)
 app.command("ls")(listing.ls)

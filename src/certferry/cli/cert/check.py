@@ -12,14 +12,15 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from certferry.cli.cert.fleet import Cluster, Seen, chosen, policy, run, see
+from certferry.cli.cert.lookup import Cluster, Seen, chosen, policy, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
-from certferry.core import checks, neighbours
+from certferry.clusters.snapshot import Picture
+from certferry.core import checks
 from certferry.core.checks import Policy
-from certferry.core.objects import Name
-from certferry.core.pem import Chain, Defect, parse_chain, parse_key, parse_shown
-from certferry.fleet.picture import Picture
+from certferry.core.diagnosis import sni_overlap as neighbours
+from certferry.core.model.kubernetes import Name
+from certferry.core.x509.pem import Chain, Defect, parse_chain, parse_key, parse_shown
 from certferry.settings import Refused
 
 
@@ -129,8 +130,8 @@ def _in_place(picture: Picture, secret: Name) -> dict[str, Any]:
 
 
 async def _ingress(seen: Seen, text: str) -> list[Judged]:
-    from certferry.controller.proof import seats
-    from certferry.core.translate import translate
+    from certferry.controller.verify.rotation import seats
+    from certferry.core.translate.translate import translate
 
     found = []
     for picture in seen.pictures:
@@ -146,7 +147,7 @@ async def _ingress(seen: Seen, text: str) -> list[Judged]:
 
 
 async def _address(text: str, host: str = "") -> Judged:
-    from certferry.probe import NotReached, Target, handshake
+    from certferry.runtime.tls_probe import NotReached, Target, handshake
 
     address, _, port = text.rpartition(":")
     if not port.isdigit():

@@ -12,7 +12,7 @@ from typing import Final
 
 import typer
 
-from certferry.core.model import Certificate
+from certferry.core.model.elb import Certificate
 
 DEADLINE: Final = 1.5
 """Seconds that somebody waits for a Tab."""
@@ -31,9 +31,9 @@ def hosts(context: typer.Context, incomplete: str) -> list[str]:
 def _beginning(
     context: typer.Context, incomplete: str, words: Callable[[Certificate], Iterator[str]]
 ) -> list[str]:
-    from certferry.cli.cert.fleet import chosen
-    from certferry.fleet import gather
-    from certferry.fleet.access import ClusterAccess
+    from certferry.cli.cert.lookup import chosen
+    from certferry.clusters import gather
+    from certferry.clusters.cluster import ClusterAccess
 
     async def ask(cluster: ClusterAccess) -> Mapping[str, Certificate]:
         async with cluster.elb() as elb:

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.cli.cert.completing import certificates
-from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, run, see
+from certferry.cli.cert.completion import certificates
+from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, show, warn
-from certferry.core import parking
-from certferry.core.objects import RESUME_ANNOTATION, Name
-from certferry.core.pem import Defect, parse_pair
-from certferry.elb import extensions
-from certferry.elb.client import ElbClient, ElbError
-from certferry.fleet.picture import Picture
+from certferry.clusters.snapshot import Picture
+from certferry.core.model import quarantine as parking
+from certferry.core.model.kubernetes import RESUME_ANNOTATION, Name
+from certferry.core.x509.pem import Defect, parse_pair
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbClient, ElbError
 from certferry.settings import Refused
 
 NO_VERSION = "no previous version available"
@@ -106,7 +106,7 @@ def resume(
     state: State = None,
 ) -> None:
     """Try a parked content again: writes the annotation certferry.io/resume to the Secret."""
-    from certferry.kube.client import SECRET
+    from certferry.kube.client.client import SECRET
 
     async def work() -> int:
         seen = await see(chosen(config, state, cluster))

@@ -11,14 +11,14 @@ from typing import Annotated, NamedTuple, TypeVar
 import typer
 
 from certferry import settings
-from certferry.cli.cert.completing import certificates
+from certferry.cli.cert.completion import certificates
 from certferry.cli.output import PARTIAL, warn
+from certferry.clusters import Answer, ClusterAccess, Fleet, gather, locate, read
+from certferry.clusters.snapshot import Picture, look
 from certferry.core.checks import Policy
-from certferry.core.objects import Name
-from certferry.core.pem import covers
-from certferry.core.watched import Watched
-from certferry.fleet import Answer, ClusterAccess, Fleet, gather, locate, read
-from certferry.fleet.picture import Picture, look
+from certferry.core.diagnosis.inventory import Watched
+from certferry.core.model.kubernetes import Name
+from certferry.core.x509.pem import covers
 from certferry.settings import ControllerSettings, Refused
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Flee
 
 def policy(config: Path | None, state: Path | None) -> Policy:
     """How severe findings are to count: as the controller's section of the settings file says."""
-    from certferry.controller.options import options_of
+    from certferry.controller.translate_options import options_of
 
     file = locate(config, state, os.environ)
     return options_of(settings.read(ControllerSettings, "controller", {}, os.environ, file)).checks
@@ -130,9 +130,9 @@ async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tu
 
 def run(work: Callable[[], Awaitable[int]]) -> None:
     """Run a command and end with its code; what a remote refuses is one line."""
-    from certferry.elb.client import CredentialsError, ElbError
-    from certferry.kube.client import KubeError
-    from certferry.kube.kubeconfig import KubeconfigError
+    from certferry.elb.client.client import CredentialsError, ElbError
+    from certferry.kube.client.client import KubeError
+    from certferry.kube.client.kubeconfig import KubeconfigError
 
     async def working() -> int:
         return await work()

@@ -12,17 +12,17 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from certferry.cli.cert.fleet import Cluster, Found, Reference, Seen, chosen, policy, run, see
 from certferry.cli.cert.history import pair_of
-from certferry.cli.cert.journal import Journal, Place
-from certferry.cli.cert.served import results
+from certferry.cli.cert.lookup import Cluster, Found, Reference, Seen, chosen, policy, run, see
+from certferry.cli.cert.replace_journal import Journal, Place
+from certferry.cli.cert.verify import results
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, show, warn
 from certferry.core import checks
 from certferry.core.checks import Policy
-from certferry.core.managed import managers
-from certferry.core.objects import Name
-from certferry.core.pem import Chain, parse_chain
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.managers import managers
+from certferry.core.x509.pem import Chain, parse_chain
 from certferry.settings import Refused
 
 
@@ -135,7 +135,7 @@ async def _writers(seen: Seen, place: Place) -> list[str]:
     """Who will write over a change there."""
     if place.kind != "Secret":
         return []
-    from certferry.kube.client import SECRET
+    from certferry.kube.client.client import SECRET
 
     name = Name(*place.name.partition("/")[::2])
     async with _picture(seen, place).cluster.kube() as kube:
@@ -161,8 +161,8 @@ async def _write(seen: Seen, place: Place, new: Pair) -> str:
 async def _write_secret(cluster: Any, name: Name, new: Pair) -> str:
     import base64
 
-    from certferry.core.objects import parse_secret
-    from certferry.kube.client import SECRET
+    from certferry.core.model.kubernetes import parse_secret
+    from certferry.kube.client.client import SECRET
 
     async with cluster.kube() as kube:
         present, _ = parse_secret(await kube.get(SECRET, name.name, name.namespace))

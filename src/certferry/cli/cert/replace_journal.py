@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.files import write
+from certferry.runtime.private_files import write
 from certferry.settings import state_default
 
 

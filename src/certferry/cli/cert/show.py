@@ -9,14 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.alerts import rules
-from certferry.cli.cert.fleet import Cluster, Found, Reference, chosen, policy, run, see
+from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, policy, run, see
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document, show, table
-from certferry.core import causes, checks, expiry, neighbours, parking, usage
+from certferry.core import checks
 from certferry.core.checks import Policy
-from certferry.core.expiry import Limits
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
+from certferry.core.diagnosis import causes, usage
+from certferry.core.diagnosis import sni_overlap as neighbours
+from certferry.core.model import quarantine as parking
+from certferry.core.x509 import expiry
+from certferry.core.x509.expiry import Limits
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
 from certferry.settings import AlertSettings, read
 
 COLUMNS = ("cluster", "id", "name", "role", "state", "ends", "hosts", "source")
@@ -112,7 +116,7 @@ def show_one(
 
 def limits(config: Any) -> Limits:
     """When each state begins, as the settings say."""
-    from certferry.fleet import locate
+    from certferry.clusters import locate
 
     file = locate(config, None, os.environ)
     return rules(read(AlertSettings, "alerts", {}, os.environ, file)).limits

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.cli.cert.fleet import Found, Seen
-from certferry.cli.cert.journal import Place
-from certferry.core import usage
-from certferry.core.model import bind_port
-from certferry.core.pem import Chain
-from certferry.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.cli.cert.lookup import Found, Seen
+from certferry.cli.cert.replace_journal import Place
+from certferry.core.diagnosis import usage
+from certferry.core.model.elb import bind_port
+from certferry.core.x509.pem import Chain
+from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 
 DEADLINE = 15.0
 """Seconds for a change of a Secret to reach clients, the controller's way included."""

@@ -24,7 +24,7 @@ def doctor(
     from rich.table import Table
     from rich.text import Text
 
-    from certferry import fleet
+    from certferry import clusters as fleet
     from certferry.controller.doctor import Verdict, examine
 
     found = fleet.read(config, state)

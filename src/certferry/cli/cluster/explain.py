@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import Config
-from certferry.core.explain import Explanation, Story, explain
-from certferry.core.objects import Name
+from certferry.core.diagnosis.explain import Explanation, Story, explain
+from certferry.core.model.kubernetes import Name
 from certferry.settings import ControllerSettings, Refused, read
 
 app = typer.Typer(help="Why things are as they are.", no_args_is_help=True)
@@ -32,8 +32,8 @@ def ingress(
     config: Config = None,
 ) -> None:
     """For each host: which certificate is shown, where it comes from, why this one, and what would be next."""
-    from certferry import fleet
-    from certferry.cli.worlds import entered
+    from certferry import clusters as fleet
+    from certferry.cli.cluster.inputs import entered
 
     namespace, slash, short = name.partition("/")
     if not (namespace and slash and short):

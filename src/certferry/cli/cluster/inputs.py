@@ -7,17 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from certferry import fleet
+from certferry import clusters as fleet
 from certferry.cli.output import PARTIAL
-from certferry.controller.options import options_of
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import ClusterView
-from certferry.elb.client import CredentialsError, ElbError
-from certferry.elb.observation import observe
-from certferry.kube.client import KubeError
-from certferry.kube.kubeconfig import KubeconfigError
-from certferry.kube.snapshot import snapshot
+from certferry.controller.translate_options import options_of
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.translate.listener_claims import Options
+from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.observe import observe
+from certferry.kube.client.client import KubeError
+from certferry.kube.client.kubeconfig import KubeconfigError
+from certferry.kube.client.read_once import snapshot
 from certferry.settings import ControllerSettings, Refused
 
 

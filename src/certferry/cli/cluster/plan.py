@@ -13,14 +13,14 @@ import typer
 import yaml
 
 from certferry.cli.options import Config
-from certferry.core.claims import Options
 from certferry.core.decide import decide
-from certferry.core.drift import Modes
-from certferry.core.manifests import assumed, objects, overlaid
-from certferry.core.model import State as ElbState
-from certferry.core.narrate import told
-from certferry.core.objects import ClusterView
-from certferry.core.translate import translate
+from certferry.core.drift.drift import Modes
+from certferry.core.model.elb import State as ElbState
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.plan_text import told
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.manifests import assumed, objects, overlaid
+from certferry.core.translate.translate import translate
 from certferry.settings import ControllerSettings, Refused, read
 
 CHANGES = 2
@@ -70,18 +70,18 @@ def plan(
 def _world(
     settings: ControllerSettings, cluster: str | None, state: Path | None, config: Path | None
 ) -> tuple[ClusterView, ElbState | None, Options]:
-    from certferry.controller.options import options_of
+    from certferry.controller.translate_options import options_of
 
     if cluster is None and state is None:
         return ClusterView(cluster_id="the-cluster"), None, options_of(settings)
-    from certferry.cli.worlds import entered
+    from certferry.cli.cluster.inputs import entered
 
     view, observed, options = asyncio.run(entered(settings, cluster, state, config))
     return view, observed, options
 
 
 def _settings_file(config: Path | None, state: Path | None) -> Path | None:
-    from certferry import fleet
+    from certferry import clusters as fleet
 
     return fleet.locate(config, state, os.environ) if config or state else None
 

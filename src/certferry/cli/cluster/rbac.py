@@ -11,8 +11,8 @@ import typer
 import yaml
 
 from certferry.cli.options import Config
-from certferry.core.counting import counted
-from certferry.core.objects import Name
+from certferry.core.model.kubernetes import Name
+from certferry.core.plural import counted
 from certferry.settings import ControllerSettings, Refused, read
 
 
@@ -63,12 +63,12 @@ async def _in_use(
     cluster: str | None, config: Path | None, state: Path | None, namespaces: tuple[str, ...]
 ) -> list[Name]:
     """The Secrets that Ingresses of our class name now."""
-    from certferry import fleet
-    from certferry.controller.scope import named_secrets
-    from certferry.core.claims import Options
-    from certferry.core.objects import ClusterView, parse_class, parse_ingress
-    from certferry.kube.client import INGRESS, INGRESS_CLASS, KubeError
-    from certferry.kube.kubeconfig import KubeconfigError
+    from certferry import clusters as fleet
+    from certferry.controller.watch_scope import named_secrets
+    from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
+    from certferry.core.translate.listener_claims import Options
+    from certferry.kube.client.client import INGRESS, INGRESS_CLASS, KubeError
+    from certferry.kube.client.kubeconfig import KubeconfigError
 
     settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
     try:

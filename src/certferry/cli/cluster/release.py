@@ -13,9 +13,9 @@ from certferry.cli.options import Config, State
 from certferry.settings import ElbPlace, Refused
 
 if TYPE_CHECKING:
-    from certferry.core.model import State as World
-    from certferry.core.release import Part
-    from certferry.elb.client import ElbClient
+    from certferry.core.model.elb import State as World
+    from certferry.core.plan.release import Part
+    from certferry.elb.client.client import ElbClient
 
 
 def release(
@@ -41,10 +41,10 @@ def release(
 
     Un-owned, everything serves on, and people change it from then on. End the cluster's controller before.
     """
-    from certferry.core.release import deleted, un_owned
-    from certferry.elb.client import ElbError
-    from certferry.elb.credentials import CredentialsError
-    from certferry.fleet import ClusterAccess, read
+    from certferry.clusters import ClusterAccess, read
+    from certferry.core.plan.release import deleted, un_owned
+    from certferry.elb.client.client import ElbError
+    from certferry.elb.client.credentials import CredentialsError
 
     if elb_url and elb_credentials:
         place = ElbPlace(url=elb_url, credentials_file=elb_credentials, ca=elb_ca)
@@ -65,8 +65,8 @@ async def _work(
     client: ElbClient, cluster: str | None, way: Callable[[World, str], tuple[Part, ...]], yes: bool
 ) -> None:
     from certferry.controller.release import carry_out
-    from certferry.core.release import clusters
-    from certferry.elb.observation import observe
+    from certferry.core.plan.release import clusters
+    from certferry.elb.client.observe import observe
 
     async with client as elb:
         observed = await observe(elb)

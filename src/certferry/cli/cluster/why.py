@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 
-from certferry.cli.cert.completing import hosts
-from certferry.cli.cert.fleet import Cluster, chosen, policy, run, see
-from certferry.cli.cert.listing import limits
+from certferry.cli.cert.completion import hosts
+from certferry.cli.cert.lookup import Cluster, chosen, policy, run, see
+from certferry.cli.cert.show import limits
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, document
-from certferry.core.pem import Defect, parse_shown
-from certferry.core.seats import present
-from certferry.core.why import Door, Sight, Story, doors, story
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
-from certferry.fleet.picture import Picture
+from certferry.clusters.snapshot import Picture
+from certferry.core.diagnosis.host import Door, Sight, Story, doors, story
+from certferry.core.translate.certificate_slots import present
+from certferry.core.x509.pem import Defect, parse_shown
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
 from certferry.settings import Refused
 
 
@@ -80,7 +80,7 @@ async def _story(picture: Picture, door: Door, config: object) -> Story:
 
 
 async def _look(door: Door) -> Sight:
-    from certferry.probe import NotReached, Target, handshake
+    from certferry.runtime.tls_probe import NotReached, Target, handshake
 
     address = door.loadbalancer.vip_address or ""
     try:

@@ -22,8 +22,8 @@ def console(
     config: Config = None,
 ) -> None:
     """The web console for the clusters of the settings file."""
-    from certferry import fleet
-    from certferry.console.serve import serve
+    from certferry import clusters as fleet
+    from certferry.console.main import serve
 
     flags = {"listen": listen, "tls_certificate": text(tls_certificate), "tls_key": text(tls_key)}
     settings = read(ConsoleSettings, "console", given(flags), os.environ, config)

@@ -16,7 +16,7 @@ from certferry.cli.options import Config, State, given
 from certferry.settings import ElbSettings, Refused, host_port, read, state_default
 
 if TYPE_CHECKING:
-    from certferry.elb.plane.guests import Register
+    from certferry.elb.server.dataplane.remote.registry import Register
 
 app = typer.Typer(help="Envoys of other machines: let in, list, let go.", no_args_is_help=True)
 _MODE = 0o600
@@ -40,9 +40,9 @@ def add(
     config: Config = None,
 ) -> None:
     """Let an Envoy in; again under the same name: a new certificate, and the old one lets nobody in."""
-    from certferry.elb.plane.authority import SERVER_NAME, Authority
-    from certferry.elb.plane.bootstrap import Introduction, remote_bootstrap
-    from certferry.elb.plane.guests import Guest
+    from certferry.elb.server.dataplane.envoy.bootstrap import Introduction, remote_bootstrap
+    from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
+    from certferry.elb.server.dataplane.remote.registry import Guest
 
     settings = _settings(state, config)
     host, port = host_port(elb or settings.remote_envoys.advertise or settings.remote_envoys.listen)
@@ -107,7 +107,7 @@ def _settings(state: Path | None, config: Path | None) -> ElbSettings:
 
 
 def _register(settings: ElbSettings) -> Register:
-    from certferry.elb.plane.guests import Register
+    from certferry.elb.server.dataplane.remote.registry import Register
 
     return Register(settings.state)
 

@@ -20,8 +20,8 @@ def kubeconfig(
     state: State = None,
 ) -> None:
     """Print a kubeconfig for the embedded Kubernetes API, with a client certificate for 90 days."""
-    from certferry.kube.server import access
-    from certferry.kube.server.auth import ROLES
+    from certferry.kube.apiserver.auth import kubeconfigs as access
+    from certferry.kube.apiserver.auth.auth import ROLES
 
     if role not in ROLES:
         raise Refused(f"There is no --role {role}: choose one of {', '.join(ROLES)}.")

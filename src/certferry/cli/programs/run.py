@@ -87,7 +87,7 @@ def elb(
     config: Config = None,
 ) -> None:
     """The load balancer service: ELB v3 API, certificate store, Envoy."""
-    from certferry.elb.service import serve
+    from certferry.elb.server.main import serve
 
     flags = {
         "state": state,
@@ -111,7 +111,7 @@ def kube(
     config: Config = None,
 ) -> None:
     """The embedded Kubernetes-compatible API."""
-    from certferry.kube.server import serve
+    from certferry.kube.apiserver import serve
 
     flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
     settings = read(KubeServerSettings, "kube", flags, os.environ, config)
@@ -148,11 +148,11 @@ def controller(
     from certferry.alerts import Webhook
     from certferry.alerts import run as deliver
     from certferry.cli.alerts import rules
-    from certferry.cli.own import own_certificates
-    from certferry.controller.serve import serve
-    from certferry.elb.credentials import CredentialsError
-    from certferry.fleet import one
-    from certferry.kube.kubeconfig import KubeconfigError
+    from certferry.cli.cluster.own_certificates import own_certificates
+    from certferry.clusters import one
+    from certferry.controller.main import serve
+    from certferry.elb.client.credentials import CredentialsError
+    from certferry.kube.client.kubeconfig import KubeconfigError
 
     host, port = host_port(listen) if listen else (None, None)
     flags = {

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import State
-from certferry.core.counting import counted
+from certferry.core.plural import counted
 from certferry.settings import state_default
 
 
@@ -21,7 +21,7 @@ def backup(
     state: State = None,
 ) -> None:
     """Copy the ELB's store to a file, also while it runs. Private keys in it are sealed."""
-    from certferry.elb import keeping
+    from certferry.elb.server import backup as keeping
 
     kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
     typer.echo(
@@ -39,7 +39,7 @@ def restore(
     state: State = None,
 ) -> None:
     """Put a backup in the place of the ELB's store. The ELB must not run."""
-    from certferry.elb import keeping
+    from certferry.elb.server import backup as keeping
 
     kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
     typer.echo(
@@ -53,8 +53,8 @@ def rotate_seal_key(state: State = None) -> None:
 
     Also while they run.
     """
-    from certferry.elb import keeping
-    from certferry.kube.server import sealing
+    from certferry.elb.server import backup as keeping
+    from certferry.kube.apiserver.storage import key_rotation as sealing
 
     place = _state(state)
     changed = keeping.rotate_seal_key(place)

@@ -17,7 +17,7 @@ from certferry.cli.options import Config, State
 from certferry.settings import ElbSettings, Refused, read
 
 if TYPE_CHECKING:
-    from certferry.elb.identity.directory import Directory
+    from certferry.elb.server.identity.admin import Directory
 
 app = typer.Typer(help="Who may use an ELB: admins, members, readers, controllers.", no_args_is_help=True)
 
@@ -124,7 +124,7 @@ def remove(name: Name, state: State = None, config: Config = None) -> None:
 def _show_new(directory: Directory, name: str, out: Path | None) -> None:
     from msgspec import json
 
-    from certferry.files import write
+    from certferry.runtime.private_files import write
 
     user = directory.user(name)
     pair = directory.add_key(name)
@@ -149,7 +149,7 @@ def _show_new(directory: Directory, name: str, out: Path | None) -> None:
 
 @contextmanager
 def _directory(state: Path | None, config: Path | None, *, new: bool = False) -> Iterator[Directory]:
-    from certferry.elb.identity.directory import opened
+    from certferry.elb.server.identity.admin import opened
 
     settings = read(ElbSettings, "elb", {"state": state}, os.environ, config)
     with opened(settings, new=new) as directory:

@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.core import checks
 from certferry.core.checks import Finding
-from certferry.core.pem import Chain, Defect, parse_chain, parse_key
+from certferry.core.x509.pem import Chain, Defect, parse_chain, parse_key
 
 CERTIFICATE = "certificate"
 KEY = "private_key"

@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.console.desk import Derived
-from certferry.core.claims import Options
-from certferry.core.model import Certificate, Listener, State
-from certferry.core.objects import Name
-from certferry.core.pem import listed
-from certferry.core.translate import Translation, translate
+from certferry.console.state.cluster_view import Derived
+from certferry.core.model.elb import Certificate, Listener, State
+from certferry.core.model.kubernetes import Name
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation, translate
+from certferry.core.x509.pem import listed
 
 
 def of_ingress(derived: Derived, name: Name, options: Options, now: datetime) -> list[str]:

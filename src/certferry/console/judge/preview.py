@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from certferry.console.desk import Derived
+from certferry.console.state.cluster_view import Derived
 from certferry.core import checks
 from certferry.core.checks import Finding
-from certferry.core.claims import Options
-from certferry.core.objects import ClusterView, Ingress, Name, parse_ingress
-from certferry.core.pem import Chain, covers
-from certferry.core.problems import Problem
-from certferry.core.translate import IngressStatus, translate
+from certferry.core.model.kubernetes import ClusterView, Ingress, Name, parse_ingress
+from certferry.core.model.problems import Problem
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import IngressStatus, translate
+from certferry.core.x509.pem import Chain, covers
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):

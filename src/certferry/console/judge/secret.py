@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from certferry.console.desk import Desk
-from certferry.console.things import SecretThing
-from certferry.console.words import Pill
-from certferry.core.objects import TLS_TYPES
-from certferry.core.problems import Problem
-from certferry.core.usage import Use
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.objects import SecretThing
+from certferry.console.web.formatting import Pill
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.kubernetes import TLS_TYPES
+from certferry.core.model.problems import Problem
 
 _WAITING: Final = ("CertificateParked", "EmergencyKept", "EmergencyOpen")
 

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.routes import Page
-from certferry.console.stops import LoginNeeded, Stop
-from certferry.console.tables import Column, Listing
-from certferry.console.timeline import draw
-from certferry.console.visit import Visit, path
-from certferry.core.objects import Name
-from certferry.core.pem import Chain, listed
+from certferry.console.pages.timeline import draw
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.errors import LoginNeeded, Stop
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path
+from certferry.core.model.kubernetes import Name
+from certferry.core.x509.pem import Chain, listed
 
 PATIENCE: Final = 3.0
 """Seconds that the page waits for clusters; those that need longer come when they come."""
@@ -75,7 +75,11 @@ async def show(visit: Visit) -> Response:
     now = datetime.now(UTC)
     ends = [(r.chain.not_after, listed(r.chain.names) or r.name) for r in _found(ordered, listing.search)]
     return visit.render(
-        "all_certificates.html", listing=listing, picture=draw(ends, now), troubles=troubles, live="/live"
+        "clusters/certificates.html",
+        listing=listing,
+        picture=draw(ends, now),
+        troubles=troubles,
+        live="/live",
     )
 
 

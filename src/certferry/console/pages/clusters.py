@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.routes import Page
-from certferry.console.sites import key_of
-from certferry.console.stops import LoginNeeded, Stop
-from certferry.console.visit import Visit
-from certferry.fleet import ClusterAccess
+from certferry.clusters import ClusterAccess
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.elb_sites import key_of
+from certferry.console.web.errors import LoginNeeded, Stop
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
 
 PATIENCE: Final = 3.0
 """Seconds that the page waits for clusters; those that need longer come when they come."""
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 async def show(visit: Visit) -> Response:
     """GET /clusters."""
     rows = await asyncio.gather(*(_row(visit, cluster) for cluster in visit.console.fleet.clusters))
-    return visit.render("clusters.html", rows=rows, live="/live")
+    return visit.render("clusters/clusters.html", rows=rows, live="/live")
 
 
 async def _row(visit: Visit, cluster: ClusterAccess) -> Row:

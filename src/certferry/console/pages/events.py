@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.kinds import opened
-from certferry.console.routes import Page
-from certferry.console.tables import Column, Listing
-from certferry.console.visit import Visit
-from certferry.kube.client import EVENT
+from certferry.console.pages.objects.kinds import opened
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
+from certferry.kube.client.client import EVENT
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ async def of_object(visit: Visit) -> Response:
         "involvedObject.name": it.name.name,
     }
     rows = await found(it.desk, ",".join(f"{k}={v}" for k, v in about.items()), it.name.namespace)
-    return visit.render("events_dialog.html", desk=it.desk, it=it, rows=rows)
+    return visit.render("objects/events_dialog.html", desk=it.desk, it=it, rows=rows)
 
 
 async def of_cluster(visit: Visit) -> Response:
@@ -66,7 +66,7 @@ async def of_cluster(visit: Visit) -> Response:
     if not desk.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
     listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
-    return visit.render("events.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    return visit.render("objects/events.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
 async def found(desk: Desk, selector: str, namespace: str | None = None) -> list[Row]:

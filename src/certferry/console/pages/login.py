@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from certferry.console.security import local_path, same_origin
-from certferry.console.sites import Login
-from certferry.console.visit import json
-from certferry.elb.client import CredentialsError, ElbError
+from certferry.console.state.elb_sites import Login
+from certferry.console.web.request import json
+from certferry.console.web.security import local_path, same_origin
+from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.settings import Refused
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _page(
 ) -> Response:
     response = console.pages.bare(
         request,
-        "login.html",
+        "account/login.html",
         status,
         token=token,
         trouble=trouble,

@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.ingress_sync import Difference, differences
-from certferry.console.routes import Page
-from certferry.console.visit import Visit
-from certferry.core.objects import Name
-from certferry.core.problems import Problem
-from certferry.core.usage import Use
+from certferry.console.pages.ingresses.synchronize import Difference, differences
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.problems import Problem
 
 MOST: Final = 8
 """Lines of each list."""
@@ -39,7 +39,7 @@ async def show(visit: Visit) -> Response:
         p for p in derived.translation.problems if namespace in ("", p.object.namespace) and _shown(desk, p)
     ]
     return visit.render(
-        "overview.html",
+        "clusters/overview.html",
         desk=desk,
         expiring=_expiring(derived.uses, namespace)[:MOST],
         problems=problems[:MOST],

@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.routes import Page
-from certferry.console.stops import Stop
-from certferry.console.visit import Visit, path
+from certferry.console.web.errors import Stop
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path
 
 
 async def show(visit: Visit) -> Response:
@@ -21,7 +21,11 @@ async def show(visit: Visit) -> Response:
         )
         raise Stop(404, "Not remembered", sentence, (path("clusters", desk.name), "Last rotations"))
     return visit.render(
-        "rotation.html", desk=desk, rotation=rotation, state=desk.elb.state, live=f"/live/{desk.name}"
+        "clusters/rotation.html",
+        desk=desk,
+        rotation=rotation,
+        state=desk.elb.state,
+        live=f"/live/{desk.name}",
     )
 
 

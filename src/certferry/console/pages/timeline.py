@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.console.words import SOON, VERY_SOON
+from certferry.console.web.formatting import SOON, VERY_SOON
 
 WIDTH: Final = 1000
 LEFT: Final = 70

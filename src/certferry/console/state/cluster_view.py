@@ -14,20 +14,20 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from certferry.console.elb_feed import ElbFeed
-from certferry.console.kube_feed import KubeFeed
-from certferry.console.sights import Sights, targets
-from certferry.console.sites import RANKS, Login
-from certferry.core import usage
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.problems import Problem
-from certferry.core.translate import Translation, translate
-from certferry.core.usage import Use
-from certferry.fleet import ClusterAccess
-from certferry.fleet.access import Role
-from certferry.kube.client import KubeClient
+from certferry.clusters import ClusterAccess
+from certferry.clusters.cluster import Role
+from certferry.console.state.elb_feed import ElbFeed
+from certferry.console.state.elb_sites import RANKS, Login
+from certferry.console.state.kube_feed import KubeFeed
+from certferry.console.state.probes import Sights, targets
+from certferry.core.diagnosis import usage
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation, translate
+from certferry.kube.client.client import KubeClient
 
 K = TypeVar("K")
 V = TypeVar("V")

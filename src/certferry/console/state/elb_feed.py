@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.model import State
-from certferry.elb import extensions
-from certferry.elb.client import CERTIFICATES, ElbClient, ElbError
-from certferry.elb.observation import observe
-from certferry.latest import Latest
+from certferry.core.model.elb import State
+from certferry.elb.client import extensions
+from certferry.elb.client.client import CERTIFICATES, ElbClient, ElbError
+from certferry.elb.client.observe import observe
+from certferry.runtime.latest import Latest
 
 LOOK: Final = 3.0
 """Seconds between two looks at an ELB without events."""

@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from certferry.elb import clouds
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.credentials import Credentials, CredentialsError
-from certferry.fleet import ClusterAccess, Fleet
+from certferry.clusters import ClusterAccess, Fleet
+from certferry.elb.client import clouds_yaml as clouds
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.credentials import Credentials, CredentialsError
 from certferry.settings import ElbPlace, Refused
 
 RANKS: Final = {"reader": 0, "member": 1, "admin": 2}

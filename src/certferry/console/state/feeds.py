@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
-from certferry.console.elb_feed import ElbFeed
-from certferry.console.kube_feed import KubeFeed
-from certferry.console.sessions import Session
-from certferry.console.sights import Sights
-from certferry.console.sites import Login, Site
-from certferry.fleet import ClusterAccess
-from certferry.fleet.access import Role
+from certferry.clusters import ClusterAccess
+from certferry.clusters.cluster import Role
+from certferry.console.state.elb_feed import ElbFeed
+from certferry.console.state.elb_sites import Login, Site
+from certferry.console.state.kube_feed import KubeFeed
+from certferry.console.state.probes import Sights
+from certferry.console.state.sessions import Session
 from certferry.settings import Refused
 
 F = TypeVar("F")

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from certferry.console import things
-from certferry.console.things import ConfigMapThing, IngressThing, SecretThing, ServiceThing, Thing
-from certferry.core.objects import ClusterView, IngressClass, Name, parse_class
-from certferry.kube import client as kinds
-from certferry.kube.client import KubeClient, KubeError
-from certferry.kube.informer import Informer
-from certferry.latest import Latest
+from certferry.console.state import objects as things
+from certferry.console.state.objects import ConfigMapThing, IngressThing, SecretThing, ServiceThing, Thing
+from certferry.core.model.kubernetes import ClusterView, IngressClass, Name, parse_class
+from certferry.kube.client import client as kinds
+from certferry.kube.client.client import KubeClient, KubeError
+from certferry.kube.client.informer import Informer
+from certferry.runtime.latest import Latest
 
 RETRY = 1.0
 """Seconds until an answer that did not come is asked for again."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from certferry.core import objects
-from certferry.core.managed import Manager, managers
-from certferry.core.objects import Name, Reported
+from certferry.core.model import kubernetes as objects
+from certferry.core.model.kubernetes import Name, Reported
+from certferry.core.model.managers import Manager, managers
 
 Json = Mapping[str, Any]
 

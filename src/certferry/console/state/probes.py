@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from certferry.core.model import LoadBalancer, State, bind_port
-from certferry.core.pem import Chain, Defect, parse_shown
-from certferry.core.shown import astray
-from certferry.core.usage import Use
-from certferry.latest import Latest
-from certferry.probe import Target, handshake
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import LoadBalancer, State, bind_port
+from certferry.core.x509.pem import Chain, Defect, parse_shown
+from certferry.core.x509.presented import astray
+from certferry.runtime.latest import Latest
+from certferry.runtime.tls_probe import Target, handshake
 
 FRESH: Final = 10.0
 """Seconds after which a look is made again."""

@@ -14,14 +14,14 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from certferry.console.desk import Derived, Desk
-from certferry.console.sights import hosts_of, target
-from certferry.core.model import State
-from certferry.core.pem import Chain
-from certferry.core.seats import KINDS, present
-from certferry.core.usage import Use
-from certferry.elb.client import ElbError
-from certferry.latest import Latest
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.probes import hosts_of, target
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import State
+from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.x509.pem import Chain
+from certferry.elb.client.client import ElbError
+from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certferry.console.desk import Derived
-from certferry.console.sites import Login
+from certferry.console.state.cluster_view import Derived
+from certferry.console.state.elb_sites import Login
 
 MOST: Final = 1_000
 """Sessions at a time; the one unused for longest makes room."""

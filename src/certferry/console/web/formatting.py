@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.core.pem import Chain
+from certferry.core.x509.pem import Chain
 
 SOON: Final = timedelta(days=30)
 VERY_SOON: Final = timedelta(days=7)

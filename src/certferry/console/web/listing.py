@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-from certferry.console.stops import Stop
+from certferry.console.web.errors import Stop
 
 R = TypeVar("R")
 

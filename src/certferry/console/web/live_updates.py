@@ -12,10 +12,10 @@ from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
-from certferry.console.routes import Page
-from certferry.console.stops import LoginNeeded, Stop
-from certferry.console.visit import Visit
-from certferry.latest import Latest
+from certferry.console.web.errors import LoginNeeded, Stop
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
+from certferry.runtime.latest import Latest
 
 BREATH: Final = 0.2
 """Seconds in which changes are collected."""

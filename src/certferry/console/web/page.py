@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from certferry.console.visit import Visit
+from certferry.console.web.request import Visit
 
 Handler = Callable[[Visit], Awaitable[Response]]
 

@@ -14,12 +14,12 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from certferry.console.desk import Desk
-from certferry.console.sessions import Session
-from certferry.console.sites import Login, key_of, role_of
-from certferry.console.stops import LoginNeeded, Refusal, Stop, forbidden, missing
-from certferry.fleet import ClusterAccess
-from certferry.kube.kubeconfig import KubeconfigError
+from certferry.clusters import ClusterAccess
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.elb_sites import Login, key_of, role_of
+from certferry.console.state.sessions import Session
+from certferry.console.web.errors import LoginNeeded, Refusal, Stop, forbidden, missing
+from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import Refused
 
 if TYPE_CHECKING:

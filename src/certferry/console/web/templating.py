@@ -12,17 +12,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry import __version__
-from certferry.console import words
-from certferry.console.sessions import Session
-from certferry.console.sites import RANKS
-from certferry.console.stops import Stop
-from certferry.console.visit import Visit, path
-from certferry.core.pem import listed
+from certferry.console.state.elb_sites import RANKS
+from certferry.console.state.sessions import Session
+from certferry.console.web import formatting as words
+from certferry.console.web.errors import Stop
+from certferry.console.web.request import Visit, path
+from certferry.core.x509.pem import listed
 
 if TYPE_CHECKING:
     from certferry.console.app import Console
 
-TEMPLATES: Final = Path(__file__).parent / "templates"
+TEMPLATES: Final = Path(__file__).parent.parent / "templates"
 
 
 class Pages:
@@ -78,7 +78,7 @@ class Pages:
             "can_edit": False,
             "is_admin": False,
         }
-        return self._page("stopped.html", stop.status, given)
+        return self._page("account/error.html", stop.status, given)
 
     def bare(self, request: Request, template: str, status: int, **context: Any) -> Response:
         """A page for somebody who is not logged in."""

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certferry.controller import rbac
-from certferry.controller.doctor.verdict import Verdict, doubtful, well, wrong
-from certferry.kube.client import Kind, KubeClient
+from certferry.controller.doctor.result import Verdict, doubtful, well, wrong
+from certferry.kube.client.client import Kind, KubeClient
 from certferry.settings import ControllerSettings
 
 OLDEST: Final = (1, 25)

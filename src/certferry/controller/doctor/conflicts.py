@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from certferry.controller.doctor.verdict import Verdict, well, wrong
-from certferry.core.claims import CONTROLLER, Options, ours
-from certferry.core.counting import counted
-from certferry.core.objects import ClusterView, parse_class, parse_ingress
-from certferry.kube.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
+from certferry.controller.doctor.result import Verdict, well, wrong
+from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
+from certferry.core.plural import counted
+from certferry.core.translate.listener_claims import CONTROLLER, Options, ours
+from certferry.kube.client.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
 from certferry.settings import ControllerSettings
 
 CHECK = "Class"

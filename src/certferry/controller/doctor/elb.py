@@ -7,13 +7,13 @@ import ssl
 from typing import Any, Final
 
 from certferry.controller.doctor.cluster import clock
-from certferry.controller.doctor.verdict import Verdict, doubtful, well, wrong
-from certferry.core.counting import counted
-from certferry.core.model import State, bind_port
-from certferry.elb import extensions
-from certferry.elb.client import CERTIFICATES, ElbClient, ElbError, Resource
-from certferry.elb.observation import observe
-from certferry.probe import Target, handshake
+from certferry.controller.doctor.result import Verdict, doubtful, well, wrong
+from certferry.core.model.elb import State, bind_port
+from certferry.core.plural import counted
+from certferry.elb.client import extensions
+from certferry.elb.client.client import CERTIFICATES, ElbClient, ElbError, Resource
+from certferry.elb.client.observe import observe
+from certferry.runtime.tls_probe import Target, handshake
 
 QUOTAS: Final = Resource("quotas/details", "quota", "quotas")
 SCARCE: Final = 0.1

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from certferry.controller.doctor import balancer, cluster, rivals
-from certferry.controller.doctor.verdict import Verdict, wrong
-from certferry.elb.client import CredentialsError, ElbError
-from certferry.fleet import ClusterAccess
-from certferry.kube.client import KubeError
-from certferry.kube.kubeconfig import KubeconfigError
+from certferry.clusters import ClusterAccess
+from certferry.controller.doctor import cluster
+from certferry.controller.doctor import conflicts as rivals
+from certferry.controller.doctor import elb as balancer
+from certferry.controller.doctor.result import Verdict, wrong
+from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.kube.client.client import KubeError
+from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import ControllerSettings, Refused
 
 

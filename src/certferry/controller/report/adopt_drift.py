@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from certferry.core.adoption import Proposal
-from certferry.core.drift import Drift
-from certferry.core.managed import managers
-from certferry.core.objects import ClusterView, Ingress, Name, parse_ingress
-from certferry.kube.client import INGRESS, KubeClient, KubeError
+from certferry.core.drift.adopt import Proposal
+from certferry.core.drift.drift import Drift
+from certferry.core.model.kubernetes import ClusterView, Ingress, Name, parse_ingress
+from certferry.core.model.managers import managers
+from certferry.kube.client.client import INGRESS, KubeClient, KubeError
 
 _log = structlog.get_logger()
 

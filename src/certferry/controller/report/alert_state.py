@@ -13,22 +13,24 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from certferry.controller.apply import Failure
-from certferry.controller.event import Notice
-from certferry.controller.patrol import unserved
-from certferry.controller.proof import Rotation
-from certferry.core import alarms, expiry, parking
-from certferry.core.alarms import Known, Rules, Unserved
-from certferry.core.alert import Alert
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import ClusterView, Name, ObjectRef
-from certferry.core.problems import Problem
-from certferry.core.translate import Translation
-from certferry.core.watched import Watched, watched
-from certferry.latest import Latest
-from certferry.metrics import Metrics
-from certferry.probe import Target
+from certferry.controller.report.event_recorder import Notice
+from certferry.controller.sync.apply import Failure
+from certferry.controller.verify.periodic import unserved
+from certferry.controller.verify.rotation import Rotation
+from certferry.core.diagnosis import alert_rules as alarms
+from certferry.core.diagnosis.alert import Alert
+from certferry.core.diagnosis.alert_rules import Known, Rules, Unserved
+from certferry.core.diagnosis.inventory import Watched, watched
+from certferry.core.model import quarantine as parking
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
+from certferry.core.model.problems import Problem
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation
+from certferry.core.x509 import expiry
+from certferry.runtime.latest import Latest
+from certferry.runtime.metrics import Metrics
+from certferry.runtime.tls_probe import Target
 
 Troubles = Callable[[], Mapping[str, tuple[str, float]]]
 """Remotes that do not answer: why, and since which monotonic second."""

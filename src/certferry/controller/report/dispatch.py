@@ -11,31 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from certferry.controller.apply import Failure
-from certferry.controller.drifting import Drifting
-from certferry.controller.event import Notice
-from certferry.controller.gathering import Picture
-from certferry.controller.notices import (
-    annotation,
-    blamed,
-    entry,
-    handed_over,
-    left,
-    told,
-    warnings,
-)
-from certferry.controller.proof import Rotation
-from certferry.controller.report import Reporter
-from certferry.controller.watchman import Watchman
-from certferry.core.claims import Options
-from certferry.core.claims import ours as claimed
-from certferry.core.drift import Drift
-from certferry.core.model import State
-from certferry.core.objects import Name
-from certferry.core.steps import Step
-from certferry.core.translate import Translation
-from certferry.kube.cache import Cache
-from certferry.metrics import Metrics
+from certferry.controller.report.alert_state import Watchman
+from certferry.controller.report.drift import Drifting
+from certferry.controller.report.event_recorder import Notice
+from certferry.controller.report.messages import annotation, blamed, entry, handed_over, left, told, warnings
+from certferry.controller.report.status_writer import Reporter
+from certferry.controller.sync.apply import Failure
+from certferry.controller.sync.inputs import Picture
+from certferry.controller.verify.rotation import Rotation
+from certferry.core.drift.drift import Drift
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import Name
+from certferry.core.plan.steps import Step
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import ours as claimed
+from certferry.core.translate.translate import Translation
+from certferry.kube.client.cache import Cache
+from certferry.runtime.metrics import Metrics
 
 _log = structlog.get_logger()
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from certferry.controller.event import Notice
-from certferry.core.drift import Drift
-from certferry.core.objects import ObjectRef
-from certferry.core.translate import Translation
-from certferry.elb import extensions
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.extensions import Record
+from certferry.controller.report.event_recorder import Notice
+from certferry.core.drift.drift import Drift
+from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.translate.translate import Translation
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.extensions import Record
 
 LOOK_BACK: Final = timedelta(days=7)
 """How far the audit log is read for who did it."""

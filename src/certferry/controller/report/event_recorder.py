@@ -14,10 +14,10 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
-from certferry.core.masking import masked
-from certferry.core.objects import ObjectRef
-from certferry.core.problems import HOURLY
-from certferry.kube.client import EVENT, KubeClient, KubeError, Object
+from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.model.problems import HOURLY
+from certferry.core.redaction import masked
+from certferry.kube.client.client import EVENT, KubeClient, KubeError, Object
 
 REASONS: Final = (
     "CertificateNotServed",

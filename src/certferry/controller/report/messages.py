@@ -12,16 +12,16 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from certferry.controller.apply import Failure
-from certferry.controller.event import Notice
-from certferry.controller.proof import Rotation
-from certferry.controller.report import Entry
-from certferry.core import names
-from certferry.core.annotations import PREFIX
+from certferry.controller.report.event_recorder import Notice
+from certferry.controller.report.status_writer import Entry
+from certferry.controller.sync.apply import Failure
+from certferry.controller.verify.rotation import Rotation
 from certferry.core.checks import Finding
-from certferry.core.model import Certificate, State, bind_port
-from certferry.core.objects import BALANCER_ID, Ingress, Name, ObjectRef, Reported
-from certferry.core.translate import IngressStatus, Translation
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, State, bind_port
+from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRef, Reported
+from certferry.core.translate.ingress_annotations import PREFIX
+from certferry.core.translate.translate import IngressStatus, Translation
 
 QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
 """How ELBs say that there may be no more of a kind: of any, and of certificates."""

@@ -17,18 +17,18 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from certferry.controller.event import HOUR, Events, Notice
-from certferry.core.objects import (
+from certferry.controller.report.event_recorder import HOUR, Events, Notice
+from certferry.core.model.kubernetes import (
     BALANCER_ID,
     MASTER_ANNOTATION,
     ROTATION_ANNOTATION,
     Name,
     Reported,
 )
-from certferry.core.problems import HOURLY
-from certferry.kube.cache import Cache
-from certferry.kube.client import INGRESS, KubeClient, KubeError, Object
-from certferry.latest import Latest
+from certferry.core.model.problems import HOURLY
+from certferry.kube.client.cache import Cache
+from certferry.kube.client.client import INGRESS, KubeClient, KubeError, Object
+from certferry.runtime.latest import Latest
 
 GATHER: Final = 0.2
 """Seconds in which reports are collected, so that a burst of rotations is written once."""

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.controller.world import World
-from certferry.core.objects import Name, Secret, parse_secret
-from certferry.core.pem import KeyPair
-from certferry.core.plan import Step
-from certferry.elb import client as elbs
-from certferry.elb.client import ElbClient, ElbError, Resource
-from certferry.kube.client import SECRET, KubeClient, KubeError
-from certferry.metrics import Metrics
+from certferry.controller.sync.observed_state import World
+from certferry.core.model.kubernetes import Name, Secret, parse_secret
+from certferry.core.plan.plan import Step
+from certferry.core.x509.pem import KeyPair
+from certferry.elb.client import client as elbs
+from certferry.elb.client.client import ElbClient, ElbError, Resource
+from certferry.kube.client.client import SECRET, KubeClient, KubeError
+from certferry.runtime.metrics import Metrics
 
 _RESOURCES: Final[Mapping[str, Resource]] = {
     "loadbalancer": elbs.LOADBALANCERS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from certferry.elb.client import ElbError
+from certferry.elb.client.client import ElbError
 
 UNREACHED: Final = (0.1, 0.5)
 """Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""

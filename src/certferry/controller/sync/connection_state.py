@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from certferry.metrics import Metrics
+from certferry.runtime.metrics import Metrics
 
 _log = structlog.get_logger()
 

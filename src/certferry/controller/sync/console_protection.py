@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from certferry.core import names
-from certferry.core.model import Certificate, State
-from certferry.core.plan import Step
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, State
+from certferry.core.plan.plan import Step
 
 FIELDS = {
     "protection_status": "consoleProtection",

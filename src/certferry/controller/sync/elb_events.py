@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
-from certferry.elb import extensions
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.extensions import Gap, Record
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.extensions import Gap, Record
 
 AGAIN: Final = (0.2, 5.0)
 """Seconds until the stream is asked for again: the first, the longest."""

@@ -14,18 +14,18 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from certferry.controller.apply import Hands
-from certferry.core.growing import member_steps
-from certferry.core.members import Backends, members
-from certferry.core.model import Member, Pool
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pools import Source
-from certferry.core.steps import Step
-from certferry.core.translate import Translation
-from certferry.elb import client as elbs
-from certferry.elb import wire
-from certferry.elb.client import ElbError
-from certferry.latest import Latest
+from certferry.controller.sync.apply import Hands
+from certferry.core.model.elb import Member, Pool
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.plan.create_update import member_steps
+from certferry.core.plan.steps import Step
+from certferry.core.translate.members import Backends, members
+from certferry.core.translate.pools import Source
+from certferry.core.translate.translate import Translation
+from certferry.elb.client import client as elbs
+from certferry.elb.client import wire
+from certferry.elb.client.client import ElbError
+from certferry.runtime.latest import Latest
 
 GATHER: Final = 0.05
 """Seconds in which changes are collected: a rollout changes many endpoints, one after the other."""

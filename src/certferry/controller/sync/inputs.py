@@ -10,17 +10,17 @@ import time
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from certferry.controller.connection import Connection
-from certferry.controller.world import World
-from certferry.core.claims import Options
-from certferry.core.model import State
-from certferry.core.objects import ClusterView
-from certferry.core.problems import Problem
-from certferry.core.translate import Translation, translate
-from certferry.elb import extensions
-from certferry.elb.client import ElbClient
-from certferry.elb.observation import observe
-from certferry.kube.cache import Cache
+from certferry.controller.sync.connection_state import Connection
+from certferry.controller.sync.observed_state import World
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.model.problems import Problem
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation, translate
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.observe import observe
+from certferry.kube.client.cache import Cache
 
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 

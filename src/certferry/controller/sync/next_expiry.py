@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from certferry.core import checks
-from certferry.core.model import State
-from certferry.core.objects import ClusterView
-from certferry.core.pem import Chain
-from certferry.core.translate import Translation
+from certferry.core.model.elb import State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.translate.translate import Translation
+from certferry.core.x509.pem import Chain
 
 
 def next_edge(translation: Translation, view: ClusterView, state: State, now: datetime) -> datetime | None:

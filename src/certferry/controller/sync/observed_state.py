@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from certferry.core.certificates import ours
-from certferry.core.model import Certificate, Pool, State
-from certferry.core.steps import Step
-from certferry.core.unmarked import NOTHING, Known
+from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.model.elb import Certificate, Pool, State
+from certferry.core.plan.steps import Step
+from certferry.core.translate.secret_certificates import ours
 
 
 class World:

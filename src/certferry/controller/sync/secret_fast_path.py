@@ -14,17 +14,19 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from certferry.controller.apply import Hands, content
-from certferry.core import checks, emergency, parking
-from certferry.core.certificates import domain, mark_of, renewed
-from certferry.core.model import Certificate
-from certferry.core.names import described
-from certferry.core.objects import ObjectRef
-from certferry.core.pem import Chain
-from certferry.core.plan import Step, certificate_step
-from certferry.core.translate import Translation
-from certferry.elb.client import ElbError
-from certferry.kube.cache import Arrival
+from certferry.controller.sync.apply import Hands, content
+from certferry.core import checks
+from certferry.core.model import break_glass as emergency
+from certferry.core.model import quarantine as parking
+from certferry.core.model.elb import Certificate
+from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.model.naming import described
+from certferry.core.plan.plan import Step, certificate_step
+from certferry.core.translate.secret_certificates import domain, mark_of, renewed
+from certferry.core.translate.translate import Translation
+from certferry.core.x509.pem import Chain
+from certferry.elb.client.client import ElbError
+from certferry.kube.client.cache import Arrival
 
 
 class Ends(Protocol):

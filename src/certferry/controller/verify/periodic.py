@@ -13,20 +13,11 @@ from typing import Final
 
 import structlog
 
-from certferry.controller.proof import Proof, Seat
-from certferry.core.alarms import Unserved
-from certferry.core.pem import Defect, parse_shown
-from certferry.core.watched import Watched, own
-from certferry.probe import (
-    Astray,
-    Broken,
-    Served,
-    Sight,
-    Target,
-    Unreachable,
-    Wrong,
-    handshake,
-)
+from certferry.controller.verify.rotation import Proof, Seat
+from certferry.core.diagnosis.alert_rules import Unserved
+from certferry.core.diagnosis.inventory import Watched, own
+from certferry.core.x509.pem import Defect, parse_shown
+from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, Wrong, handshake
 
 GAP: Final = 0.02
 """Seconds between two handshakes: a thousand hosts take twenty seconds, and nobody notices."""

@@ -10,8 +10,8 @@ import asyncio
 import time
 from typing import Final
 
-from certferry.core.pem import Chain
-from certferry.probe import ONE_HANDSHAKE, Sight, Target, Unreachable, look
+from certferry.core.x509.pem import Chain
+from certferry.runtime.tls_probe import ONE_HANDSHAKE, Sight, Target, Unreachable, look
 
 PARALLEL: Final = 4
 """Handshakes with one listener at a time."""

@@ -15,13 +15,13 @@ from typing import Final
 
 import structlog
 
-from certferry.controller.apply import Hands
-from certferry.controller.proof import Rotation
-from certferry.core import parking
-from certferry.core.certificates import ours
-from certferry.core.model import Certificate, State
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
+from certferry.controller.sync.apply import Hands
+from certferry.controller.verify.rotation import Rotation
+from certferry.core.model import quarantine as parking
+from certferry.core.model.elb import Certificate, State
+from certferry.core.translate.secret_certificates import ours
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
 
 NO_VERSION: Final = "no previous version available"
 

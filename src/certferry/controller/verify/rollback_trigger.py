@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from certferry.probe import Broken, Served, Sight, Target, Wrong
+from certferry.runtime.tls_probe import Broken, Served, Sight, Target, Wrong
 
 LOOKS: Final = 3
 SPREAD: Final = 20

@@ -14,14 +14,14 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.controller.doors import Doors
-from certferry.controller.doubt import Doubt
-from certferry.core.model import State, bind_port
-from certferry.core.objects import ObjectRef
-from certferry.core.pem import Chain
-from certferry.core.translate import Translation
-from certferry.metrics import Metrics
-from certferry.probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.controller.verify.probe_limiter import Doors
+from certferry.controller.verify.rollback_trigger import Doubt
+from certferry.core.model.elb import State, bind_port
+from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.translate.translate import Translation
+from certferry.core.x509.pem import Chain
+from certferry.runtime.metrics import Metrics
+from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):

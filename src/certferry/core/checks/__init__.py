@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from certferry.core.checks import bundle, leaf, place
-from certferry.core.checks.case import Case, Check, Finding, Severity
+from certferry.core.checks import chain as bundle
+from certferry.core.checks import leaf
+from certferry.core.checks import usage as place
+from certferry.core.checks.check import Case, Check, Finding, Severity
 from certferry.core.checks.policy import DEFAULT, Action, Policy
-from certferry.core.pem import Chain, covers
+from certferry.core.x509.pem import Chain, covers
 
 CHECKS: Final[tuple[Check, ...]] = (
     leaf.pair,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.core.checks.case import Case, Finding, instant
-from certferry.core.pem import Chain
+from certferry.core.checks.check import Case, Finding, instant
+from certferry.core.x509.pem import Chain
 
 LONG: Final = 6
 """Certificates in a chain: more than this is a bundle of roots rather than a way to one."""

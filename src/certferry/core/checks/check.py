@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from certferry.core.pem import Chain
-from certferry.core.problems import Reason
+from certferry.core.model.problems import Reason
+from certferry.core.x509.pem import Chain
 
 Severity = Literal["refuse", "warn", "info"]
 

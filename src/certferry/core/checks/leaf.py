@@ -6,9 +6,9 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certferry.core.checks.case import Case, Finding, instant
-from certferry.core.links import WEAK
-from certferry.core.pem import listed
+from certferry.core.checks.check import Case, Finding, instant
+from certferry.core.x509.chain import WEAK
+from certferry.core.x509.pem import listed
 
 LIFETIMES: Final = (
     (datetime(2029, 3, 15, tzinfo=UTC), 47),

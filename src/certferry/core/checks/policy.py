@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from certferry.core.checks.case import Finding, Severity
-from certferry.core.problems import Reason
+from certferry.core.checks.check import Finding, Severity
+from certferry.core.model.problems import Reason
 
 Action = Literal["refuse", "warn", "info", "off"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from certferry.core.checks.case import Case, Finding
-from certferry.core.pem import covers, listed
+from certferry.core.checks.check import Case, Finding
+from certferry.core.x509.pem import covers, listed
 
 
 def covers_hosts(case: Case) -> Finding | None:

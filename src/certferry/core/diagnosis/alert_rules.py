@@ -13,13 +13,14 @@ from typing import Final
 
 import msgspec
 
-from certferry.core import causes, expiry
-from certferry.core.alert import Alert, AlertName
-from certferry.core.expiry import Limits
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pem import listed
-from certferry.core.problems import Problem
-from certferry.core.watched import Watched
+from certferry.core.diagnosis import causes
+from certferry.core.diagnosis.alert import Alert, AlertName
+from certferry.core.diagnosis.inventory import Watched
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.x509 import expiry
+from certferry.core.x509.expiry import Limits
+from certferry.core.x509.pem import listed
 
 _EXPIRY: Final[Mapping[expiry.State, AlertName]] = {
     "late": "RenewalLate",

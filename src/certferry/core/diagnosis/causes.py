@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certferry.core import names, parking
-from certferry.core.managed import Manager
-from certferry.core.model import Certificate
-from certferry.core.objects import Name, Secret
+from certferry.core.model import naming as names
+from certferry.core.model import quarantine as parking
+from certferry.core.model.elb import Certificate
+from certferry.core.model.kubernetes import Name, Secret
+from certferry.core.model.managers import Manager
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,15 +11,15 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import claims
-from certferry.core.binding import Binding
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pem import listed
-from certferry.core.problems import Problem
-from certferry.core.seats import KINDS, Seats, kind_of, present
-from certferry.core.translate import Translation, translate
+from certferry.core.model.elb import Certificate, State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate import listener_claims as claims
+from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.certificate_slots import KINDS, Seats, kind_of, present
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.translate import Translation, translate
+from certferry.core.x509.pem import listed
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):

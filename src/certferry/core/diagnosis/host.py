@@ -10,16 +10,18 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import causes, claims, expiry
-from certferry.core.claims import Claim, Options
-from certferry.core.expiry import Limits
-from certferry.core.model import LoadBalancer, State, bind_port
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pem import Chain, covers
-from certferry.core.seats import present
-from certferry.core.shown import astray
-from certferry.core.translate import translate
-from certferry.core.watched import watched
+from certferry.core.diagnosis import causes
+from certferry.core.diagnosis.inventory import watched
+from certferry.core.model.elb import LoadBalancer, State, bind_port
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate import listener_claims as claims
+from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.translate import translate
+from certferry.core.x509 import expiry
+from certferry.core.x509.expiry import Limits
+from certferry.core.x509.pem import Chain, covers
+from certferry.core.x509.presented import astray
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,14 +12,14 @@ from typing import Literal
 
 import msgspec
 
-from certferry.core import causes
-from certferry.core.annotations import read as read_annotations
-from certferry.core.causes import Origin
-from certferry.core.claims import Options
-from certferry.core.model import Certificate, State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pem import Chain
-from certferry.core.usage import Use, uses
+from certferry.core.diagnosis import causes
+from certferry.core.diagnosis.causes import Origin
+from certferry.core.diagnosis.usage import Use, uses
+from certferry.core.model.elb import Certificate, State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.listener_claims import Options
+from certferry.core.x509.pem import Chain
 
 Role = Literal["served", "chosen", "stored", "own"]
 """served: on a listener. chosen: an Ingress names it, and it is not on a listener (yet).

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from certferry.core.model import Certificate, State
-from certferry.core.seats import kind_of, present
+from certferry.core.model.elb import Certificate, State
+from certferry.core.translate.certificate_slots import kind_of, present
 
 
 def taken(certificate: Certificate, observed: State) -> Mapping[str, str]:

@@ -13,12 +13,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from certferry.core import claims, names
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener, State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pem import Chain
-from certferry.core.seats import KINDS, Seats, present
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate import listener_claims as claims
+from certferry.core.translate.certificate_slots import KINDS, Seats, present
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.x509.pem import Chain
 
 Seat = Literal["default", "sni"]
 Place = tuple[str, int, str]

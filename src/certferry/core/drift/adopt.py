@@ -15,15 +15,15 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from certferry.core import listening
-from certferry.core.annotations import PREFIX
-from certferry.core.claims import Options
-from certferry.core.drift import Drift
-from certferry.core.model import Listener, State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.plan import match
-from certferry.core.steps import resolved, wire
-from certferry.core.translate import Translation, translate
+from certferry.core.drift.drift import Drift
+from certferry.core.model.elb import Listener, State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.plan.plan import match
+from certferry.core.plan.steps import resolved, wire
+from certferry.core.translate import listener_options as listening
+from certferry.core.translate.ingress_annotations import PREFIX
+from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.translate import Translation, translate
 
 Texts = Mapping[str, str | None]
 """Annotation → text; None: it goes."""

@@ -16,12 +16,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from certferry.core import listening, names, unmarked
-from certferry.core.drift import Drift, Kind, Mode, Modes
-from certferry.core.growing import settings_of
-from certferry.core.model import Certificate, HealthMonitor, Listener, Policy, Pool, Rule, State
-from certferry.core.steps import monitor_fields, resolved, rule_set, rule_text, wire
-from certferry.core.unmarked import NOTHING, Known
+from certferry.core.drift import detect_unmarked as unmarked
+from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.drift import Drift, Kind, Mode, Modes
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, HealthMonitor, Listener, Policy, Pool, Rule, State
+from certferry.core.plan.create_update import settings_of
+from certferry.core.plan.steps import monitor_fields, resolved, rule_set, rule_text, wire
+from certferry.core.translate import listener_options as listening
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,10 +17,10 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from certferry.core import names
-from certferry.core.drift import Drift, Kind
-from certferry.core.model import Member, Pool, State
-from certferry.core.steps import Step
+from certferry.core.drift.drift import Drift, Kind
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Member, Pool, State
+from certferry.core.plan.steps import Step
 
 _KINDS: Final[Mapping[str, Kind]] = {
     "@certificate": "certificate",

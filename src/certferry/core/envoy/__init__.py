@@ -1,7 +1,7 @@
 """ELB state to Envoy's resources, as plain data. Called by ``elb.xds``; see ``snapshot``."""
 
-from certferry.core.envoy.match import re2_problem
-from certferry.core.envoy.message import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
+from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
+from certferry.core.envoy.routes.match import re2_problem
 from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
 
 __all__ = [

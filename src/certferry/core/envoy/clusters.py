@@ -6,9 +6,9 @@ import ipaddress
 import re
 from typing import Any, Final
 
-from certferry.core.envoy.message import ADS, TYPE, Message, remembered
-from certferry.core.envoy.stickiness import stickiness
-from certferry.core.model import HealthMonitor, Member, Pool
+from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.envoy.routes.session_affinity import stickiness
+from certferry.core.model.elb import HealthMonitor, Member, Pool
 
 SERVED: Final = frozenset({"HTTP", "HTTPS", "GRPC"})
 """Pool protocols that the data plane serves."""

@@ -13,7 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
 
-from certferry.core.pem import Chain
+from certferry.core.x509.pem import Chain
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from certferry.core.envoy.actions import Target
 from certferry.core.envoy.clusters import SERVED, cluster, endpoints
-from certferry.core.envoy.listeners import http_listener, https_listener
-from certferry.core.envoy.match import hosts
-from certferry.core.envoy.message import (
+from certferry.core.envoy.listeners.listener import http_listener, https_listener
+from certferry.core.envoy.listeners.sds import CLIENT_CA, seat, seated
+from certferry.core.envoy.listeners.tls import negotiated
+from certferry.core.envoy.resource import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,
@@ -25,11 +25,11 @@ from certferry.core.envoy.message import (
     plain,
     remembered,
 )
-from certferry.core.envoy.routes import route_table
-from certferry.core.envoy.seats import CLIENT_CA, seat, seated
-from certferry.core.envoy.stickiness import stickiness
-from certferry.core.envoy.tls import negotiated
-from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
+from certferry.core.envoy.routes.actions import Target
+from certferry.core.envoy.routes.match import hosts
+from certferry.core.envoy.routes.route_table import route_table
+from certferry.core.envoy.routes.session_affinity import stickiness
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

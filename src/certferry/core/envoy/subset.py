@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from certferry.core.envoy.message import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, Message, remembered
+from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, Message, remembered
 from certferry.core.envoy.snapshot import Snapshot
-from certferry.core.model import Policy, State
+from certferry.core.model.elb import Policy, State
 
 
 def scoped(whole: Snapshot, state: State, loadbalancers: Collection[str], address: str) -> Snapshot:

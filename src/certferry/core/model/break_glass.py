@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from certferry.core.model import BreakGlass, Certificate
-from certferry.core.pem import Chain
+from certferry.core.model.elb import BreakGlass, Certificate
+from certferry.core.x509.pem import Chain
 
 
 def waits(have: Certificate | None, chain: Chain, now: datetime) -> BreakGlass | None:

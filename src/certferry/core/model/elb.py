@@ -36,7 +36,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.pem import Chain
+from certferry.core.x509.pem import Chain
 
 OWN_PREFIX: Final = "k8s_plb_default"
 """How the name of every certificate of a controller begins."""

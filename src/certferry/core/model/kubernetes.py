@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from certferry.core.managed import Manager, managers
-from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
+from certferry.core.model.managers import Manager, managers
+from certferry.core.x509.pem import Chain, Defect, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 """Secret types that carry a certificate: the standard one and CCE's own."""

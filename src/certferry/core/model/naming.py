@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model import OWN_PREFIX
-from certferry.core.objects import Backend, Name
+from certferry.core.model.elb import OWN_PREFIX
+from certferry.core.model.kubernetes import Backend, Name
 
 MAX_NAME: Final = 255
 _ATTENTION = "Kept by Certferry, do not change"

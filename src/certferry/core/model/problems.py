@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from certferry.core.objects import ObjectRef
+from certferry.core.model.kubernetes import ObjectRef
 
 Reason = Literal[
     "AccessListNotFound",

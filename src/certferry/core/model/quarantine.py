@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.core import names
-from certferry.core.objects import RESUME_ANNOTATION, Secret
-from certferry.core.pem import Chain
+from certferry.core.model import naming as names
+from certferry.core.model.kubernetes import RESUME_ANNOTATION, Secret
+from certferry.core.x509.pem import Chain
 
 LEAF: Final = 24
 """Hex digits of the leaf's fingerprint in a mark: a description has room for 255 characters."""

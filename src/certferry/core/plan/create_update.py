@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from certferry.core import listening, moving, names
-from certferry.core.model import HealthMonitor, Listener, LoadBalancer, Member, Policy, Pool, State
-from certferry.core.steps import (
+from certferry.core.model import naming as names
+from certferry.core.model.elb import HealthMonitor, Listener, LoadBalancer, Member, Policy, Pool, State
+from certferry.core.plan import sni_moves as moving
+from certferry.core.plan.steps import (
     Step,
     certificate_step,
     deletion,
@@ -22,6 +23,7 @@ from certferry.core.steps import (
     step,
     wire,
 )
+from certferry.core.translate import listener_options as listening
 
 _POOL: Final = ("lb_algorithm", "session_persistence", "slow_start")
 _POLICY: Final = ("priority", "redirect_pool_id", "redirect_listener_id", "redirect_url_config")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from certferry.core import moving, names
-from certferry.core.growing import member_deletions
-from certferry.core.model import Listener, State
-from certferry.core.steps import Step, bound, deletion, step
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Listener, State
+from certferry.core.plan import sni_moves as moving
+from certferry.core.plan.create_update import member_deletions
+from certferry.core.plan.steps import Step, bound, deletion, step
 
 
 def shrink(

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.moving import STANDS_IN
-from certferry.core.steps import Step
+from certferry.core.plan.sni_moves import STANDS_IN
+from certferry.core.plan.steps import Step
 
 WAITING: Final = ("certificate", "loadbalancer")
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from certferry.core import certificates, moving
-from certferry.core.growing import grow
-from certferry.core.model import State
-from certferry.core.shrinking import ours, shrink
-from certferry.core.steps import Kind, Step, Verb, certificate_step
+from certferry.core.model.elb import State
+from certferry.core.plan import sni_moves as moving
+from certferry.core.plan.create_update import grow
+from certferry.core.plan.delete import ours, shrink
+from certferry.core.plan.steps import Kind, Step, Verb, certificate_step
+from certferry.core.translate import secret_certificates as certificates
 
 __all__ = ["Kind", "Step", "Verb", "certificate_step", "match", "plan"]
 

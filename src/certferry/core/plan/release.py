@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.model import Certificate, Listener, LoadBalancer, Policy, Pool, State
-from certferry.core.plan import Kind, plan
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, Policy, Pool, State
+from certferry.core.plan.plan import Kind, plan
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

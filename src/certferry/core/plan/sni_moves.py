@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.model import Certificate, Listener, State
-from certferry.core.seats import kind_of
-from certferry.core.steps import Step, certificate_step, deletion, step
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, State
+from certferry.core.plan.steps import Step, certificate_step, deletion, step
+from certferry.core.translate.certificate_slots import kind_of
 
 STANDS_IN: Final = "it only stood in while a host moved"
 TWIN: Final = "twin_of"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from certferry.core.model import Certificate, HealthMonitor, Listener, Policy, Rule
+from certferry.core.model.elb import Certificate, HealthMonitor, Listener, Policy, Rule
 
 Verb = Literal["create", "update", "delete"]
 Kind = Literal["loadbalancer", "certificate", "pool", "healthmonitor", "member", "listener", "policy"]

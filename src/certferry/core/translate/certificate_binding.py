@@ -12,13 +12,13 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import seats
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate
-from certferry.core.objects import Name
-from certferry.core.pem import covers, listed
-from certferry.core.problems import Problem
-from certferry.core.seats import Held, Seats, kind_of
+from certferry.core.model.elb import Certificate
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate import certificate_slots as seats
+from certferry.core.translate.certificate_slots import Held, Seats, kind_of
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.x509.pem import covers, listed
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from certferry.core import checks
-from certferry.core.model import Certificate, Listener
+from certferry.core.model.elb import Certificate, Listener
 
 KINDS = ("EC", "RSA")
 """Certificates of both kinds may share a name; a client is shown the one it understands."""

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from certferry.core import names, pools, priorities
-from certferry.core.annotations import MATCH_MODES
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Listener, Policy, RedirectUrl, Rule, State
-from certferry.core.objects import Backend, ClusterView, Path
-from certferry.core.problems import Problem
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Listener, Policy, RedirectUrl, Rule, State
+from certferry.core.model.kubernetes import Backend, ClusterView, Path
+from certferry.core.model.problems import Problem
+from certferry.core.translate import policy_priorities as priorities
+from certferry.core.translate import pools
+from certferry.core.translate.ingress_annotations import MATCH_MODES
+from certferry.core.translate.listener_claims import Claim, Options
 
 
 class Forwarding(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model import RedirectUrl
-from certferry.core.objects import MATCH_MODE, Ingress
-from certferry.core.problems import Problem, Reason
+from certferry.core.model.elb import RedirectUrl
+from certferry.core.model.kubernetes import MATCH_MODE, Ingress
+from certferry.core.model.problems import Problem, Reason
 
 PREFIX: Final = "kubernetes.io/elb."
 MATCH_MODES: Final = ("STARTS_WITH", "EQUAL_TO", "REGEX")

@@ -13,14 +13,17 @@ from typing import Final
 
 import msgspec
 
-from certferry.core import binding, forwarding, listening, names
-from certferry.core.binding import Binding
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener, Policy, State
-from certferry.core.objects import ClusterView, Name
-from certferry.core.pools import Made
-from certferry.core.problems import Problem
-from certferry.core.seats import present
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, Policy, State
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate import certificate_binding as binding
+from certferry.core.translate import forwarding
+from certferry.core.translate import listener_options as listening
+from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.pools import Made
 
 SHARED_SNI: Final = 30
 """SNI certificates that a listener of a shared load balancer has at most."""

@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core import admission, names
-from certferry.core.admission import Admission
-from certferry.core.annotations import Values
-from certferry.core.annotations import read as read_annotations
 from certferry.core.checks import Policy
-from certferry.core.members import Backends
-from certferry.core.model import LoadBalancer, State
-from certferry.core.objects import ClusterView, Ingress, Name
-from certferry.core.problems import Problem, Reason
+from certferry.core.model import naming as names
+from certferry.core.model.elb import LoadBalancer, State
+from certferry.core.model.kubernetes import ClusterView, Ingress, Name
+from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate import namespace_policy as admission
+from certferry.core.translate.ingress_annotations import Values
+from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.members import Backends
+from certferry.core.translate.namespace_policy import Admission
 
 CONTROLLER: Final = "certferry.io/ingress"
 """The name by which an IngressClass picks this controller."""

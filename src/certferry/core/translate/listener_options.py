@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core import names
-from certferry.core.binding import Binding
-from certferry.core.claims import Claim
-from certferry.core.model import IpGroupBinding, Listener, State
-from certferry.core.problems import Problem
+from certferry.core.model import naming as names
+from certferry.core.model.elb import IpGroupBinding, Listener, State
+from certferry.core.model.problems import Problem
+from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.listener_claims import Claim
 
 DEFAULT_TLS_POLICY: Final = "tls-1-2"
 """What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""

@@ -13,9 +13,8 @@ from typing import Any
 
 import msgspec
 
-from certferry.core.annotations import read as read_annotations
-from certferry.core.model import Certificate, LoadBalancer, State
-from certferry.core.objects import (
+from certferry.core.model.elb import Certificate, LoadBalancer, State
+from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
     Name,
@@ -26,6 +25,7 @@ from certferry.core.objects import (
     parse_service,
     parse_slice,
 )
+from certferry.core.translate.ingress_annotations import read as read_annotations
 
 Json = Mapping[str, Any]
 

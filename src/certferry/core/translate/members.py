@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from certferry.core import names
-from certferry.core.model import Member
-from certferry.core.objects import Backend, ClusterView, Name, Service, ServicePort
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Member
+from certferry.core.model.kubernetes import Backend, ClusterView, Name, Service, ServicePort
 
 Backends = Literal["auto", "node", "pod"]
 """Where requests are sent. ``auto``: by the Service's type, nodes for NodePort and LoadBalancer."""

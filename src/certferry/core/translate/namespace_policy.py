@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.core.model import LoadBalancer
-from certferry.core.objects import Ingress, TlsEntry
-from certferry.core.pem import listed
-from certferry.core.problems import Problem
+from certferry.core.model.elb import LoadBalancer
+from certferry.core.model.kubernetes import Ingress, TlsEntry
+from certferry.core.model.problems import Problem
+from certferry.core.x509.pem import listed
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from certferry.core import backing, names
-from certferry.core.claims import Claim, Options
-from certferry.core.members import by_node, members, port_of
-from certferry.core.model import HealthMonitor, Pool, SlowStart
-from certferry.core.objects import Backend, ClusterView, Name
-from certferry.core.problems import Problem
+from certferry.core.model import naming as names
+from certferry.core.model.elb import HealthMonitor, Pool, SlowStart
+from certferry.core.model.kubernetes import Backend, ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate import service_annotations as backing
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.members import by_node, members, port_of
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

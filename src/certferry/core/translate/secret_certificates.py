@@ -11,12 +11,15 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.core import checks, emergency, names, parking
-from certferry.core.claims import Claim, Options
-from certferry.core.model import OWN_PREFIX, Certificate, Source, State
-from certferry.core.objects import ClusterView, Name, ObjectRef, Secret
-from certferry.core.pem import Chain, covers, listed
-from certferry.core.problems import Problem, Reason
+from certferry.core import checks
+from certferry.core.model import break_glass as emergency
+from certferry.core.model import naming as names
+from certferry.core.model import quarantine as parking
+from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
+from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.x509.pem import Chain, covers, listed
 
 
 class Follow(msgspec.Struct, frozen=True, kw_only=True):

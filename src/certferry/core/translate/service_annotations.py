@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.annotations import PREFIX
-from certferry.core.model import HealthMonitor, SessionPersistence
-from certferry.core.objects import Service, ServicePort
-from certferry.core.problems import Problem
+from certferry.core.model.elb import HealthMonitor, SessionPersistence
+from certferry.core.model.kubernetes import Service, ServicePort
+from certferry.core.model.problems import Problem
+from certferry.core.translate.ingress_annotations import PREFIX
 
 NO_PERSISTENCE: Final = SessionPersistence(type="")
 NO_MONITOR: Final = HealthMonitor(id="", type="")

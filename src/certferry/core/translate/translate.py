@@ -13,17 +13,20 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.core import certificates, claims, names, ports
-from certferry.core.binding import Binding
-from certferry.core.certificates import Follow
-from certferry.core.claims import Claim, Options
-from certferry.core.model import Certificate, Listener, LoadBalancer, State
-from certferry.core.objects import ClusterView, Name, ObjectRef
-from certferry.core.pem import Chain
-from certferry.core.pools import Source
-from certferry.core.ports import World
-from certferry.core.problems import Problem
-from certferry.core.seats import KINDS, present
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
+from certferry.core.model.problems import Problem
+from certferry.core.translate import listener as ports
+from certferry.core.translate import listener_claims as claims
+from certferry.core.translate import secret_certificates as certificates
+from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.translate.listener import World
+from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.pools import Source
+from certferry.core.translate.secret_certificates import Follow
+from certferry.core.x509.pem import Chain
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):

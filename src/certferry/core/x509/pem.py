@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from certferry.core.links import Link, Purpose, links, purpose
+from certferry.core.x509.chain import Link, Purpose, links, purpose
 
 MAX_CHAIN: Final = 11
 """Certificates in one chain, the leaf included (ELB v3)."""

@@ -6,8 +6,8 @@ copy of them: a load balancer may leave one out, or send it too. It makes no han
 
 from __future__ import annotations
 
-from certferry.core.links import Link
-from certferry.core.pem import Chain, listed
+from certferry.core.x509.chain import Link
+from certferry.core.x509.pem import Chain, listed
 
 
 def astray(shown: Chain, want: Chain) -> str:

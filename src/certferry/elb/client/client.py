@@ -19,18 +19,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from certferry.core.model import Certificate
-from certferry.elb import keystone, wire
-from certferry.elb.credentials import (
-    Credentials,
-    CredentialsError,
-    GivenToken,
-    Proof,
-    SignedRequests,
-    TokenRequests,
-    load,
-)
-from certferry.elb.resources import (
+from certferry.core.model.elb import Certificate
+from certferry.elb.client import keystone, wire
+from certferry.elb.client.collections import (
     CERTIFICATES,
     HEALTHMONITORS,
     IPGROUPS,
@@ -42,8 +33,17 @@ from certferry.elb.resources import (
     members_of,
     rules_of,
 )
-from certferry.elb.sign import query_string
-from certferry.elb.wire import CertificateWire, Wire
+from certferry.elb.client.credentials import (
+    Credentials,
+    CredentialsError,
+    GivenToken,
+    Proof,
+    SignedRequests,
+    TokenRequests,
+    load,
+)
+from certferry.elb.client.wire import CertificateWire, Wire
+from certferry.elb.signing import query_string
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import yaml
 
-from certferry.elb.credentials import Credentials, CredentialsError, complete, load
+from certferry.elb.client.credentials import Credentials, CredentialsError, complete, load
 from certferry.settings import ElbPlace
 
 _FOLDERS: Final = (".", "~/.config/openstack", "/etc/openstack")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from certferry.elb.sign import DATE_FORMAT, Query, authorization, canonical_request
+from certferry.elb.signing import DATE_FORMAT, Query, authorization, canonical_request
 
 
 class CredentialsError(ValueError):

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from certferry.core.model import BreakGlass, Certificate
-from certferry.elb import wire
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.wire import CertificateWire
+from certferry.core.model.elb import BreakGlass, Certificate
+from certferry.elb.client import wire
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.wire import CertificateWire
 
 T = TypeVar("T")
 PAGE: Final = 500

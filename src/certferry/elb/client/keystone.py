@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from certferry.elb.credentials import Credentials
+from certferry.elb.client.credentials import Credentials
 
 _TYPES: Final = ("elbv3", "elb")
 """Service types under which catalogs name the ELB, best first."""

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from certferry.core.model import HealthMonitor, Listener, Member, Policy, Pool, Rule, State
-from certferry.elb import wire
-from certferry.elb.client import ElbClient, ElbError
-from certferry.elb.resources import (
+from certferry.core.model.elb import HealthMonitor, Listener, Member, Policy, Pool, Rule, State
+from certferry.elb.client import wire
+from certferry.elb.client.client import ElbClient, ElbError
+from certferry.elb.client.collections import (
     ALL_MEMBERS,
     ALL_RULES,
     HEALTHMONITORS,

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from certferry.core import model
-from certferry.core.pem import Chain, Defect, parse_chain
+from certferry.core.model import elb as model
+from certferry.core.x509.pem import Chain, Defect, parse_chain
 
 Wire = Mapping[str, Any]
 T = TypeVar("T")

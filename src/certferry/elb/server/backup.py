@@ -17,10 +17,11 @@ import msgspec
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry import seal as seals
-from certferry.elb.home import envoys_authority, envoys_file, lock_file, sealing_key, store_file
-from certferry.elb.store import attached, schema, sealing
-from certferry.elb.store.database import (
+from certferry.elb.server.paths import envoys_authority, envoys_file, lock_file, sealing_key, store_file
+from certferry.elb.server.store import backup_files as attached
+from certferry.elb.server.store import key_rotation as sealing
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import (
     StoreUnusable,
     beside,
     check_whole,
@@ -30,7 +31,8 @@ from certferry.elb.store.database import (
     open_database,
     reading,
 )
-from certferry.seal import VARIABLE, Seal, SealError
+from certferry.runtime import encryption as seals
+from certferry.runtime.encryption import VARIABLE, Seal, SealError
 from certferry.settings import Refused
 
 

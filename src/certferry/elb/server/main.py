@@ -23,21 +23,21 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.api.application import Elb, application
-from certferry.elb.api.certferry import events
-from certferry.elb.home import lock_file, prepared, sealing_key, store_file
-from certferry.elb.identity.accounts import bootstrap
-from certferry.elb.identity.auth import Logins
-from certferry.elb.identity.users import Identity
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.report import Reporter, no_data_plane
-from certferry.elb.plane.rundir import run_directory
-from certferry.elb.plane.running import data_plane
-from certferry.elb.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
-from certferry.elb.store.store import Store
-from certferry.elb.tls import OwnTls, own_tls
-from certferry.latest import Latest
-from certferry.seal import Seal, SealError
+from certferry.elb.server.api.app import Elb, application
+from certferry.elb.server.api.extensions import events
+from certferry.elb.server.dataplane.envoy.run_directory import run_directory
+from certferry.elb.server.dataplane.lifecycle import data_plane
+from certferry.elb.server.dataplane.status import Reporter, no_data_plane
+from certferry.elb.server.identity.auth import Logins
+from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.identity.users import Identity
+from certferry.elb.server.own_tls import OwnTls, own_tls
+from certferry.elb.server.paths import lock_file, prepared, sealing_key, store_file
+from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
+from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.store import Store
+from certferry.runtime.encryption import Seal, SealError
+from certferry.runtime.latest import Latest
 from certferry.settings import NEWER, ElbSettings, Refused, host_port
 
 _log = structlog.get_logger("certferry.elb")

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from certferry.core import checks
-from certferry.core.pem import Chain, Defect, KeyPair, parse_pair
+from certferry.core.x509.pem import Chain, Defect, KeyPair, parse_pair
 from certferry.settings import ElbSettings, Refused
 
 _LOOK: Final = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from certferry.elb.store.database import StoreUnusable
+from certferry.elb.server.store.database import StoreUnusable
 from certferry.settings import ElbSettings
 
 

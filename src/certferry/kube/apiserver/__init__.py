@@ -3,6 +3,6 @@
 `certferry kube` and the tests call ``serve``. It runs no pods and no controllers of its own.
 """
 
-from certferry.kube.server.serve import running, serve
+from certferry.kube.apiserver.main import running, serve
 
 __all__ = ["running", "serve"]

@@ -1,11 +1,11 @@
-"""``python -m certferry.kube.server '{"state": "…"}'``: the server alone, with its settings as JSON."""
+"""``python -m certferry.kube.apiserver '{"state": "…"}'``: the server alone, with its settings as JSON."""
 
 import asyncio
 import sys
 
 import msgspec
 
-from certferry.kube.server.serve import serve
+from certferry.kube.apiserver.main import serve
 from certferry.settings import KubeServerSettings, Refused
 
 

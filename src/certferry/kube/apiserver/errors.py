@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from certferry.core.masking import masked
+from certferry.core.redaction import masked
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 

@@ -20,18 +20,20 @@ from pathlib import Path
 
 from aiohttp import web
 
-from certferry.kube.server import access, tls, writes
-from certferry.kube.server.addresses import Addresses
-from certferry.kube.server.api import Api
-from certferry.kube.server.auth import Tokens
-from certferry.kube.server.decode import canonical
-from certferry.kube.server.http import Front
-from certferry.kube.server.kinds import KINDS, Kind, with_loopback_endpoints
-from certferry.kube.server.managed import Writer
-from certferry.kube.server.registry import Registry
-from certferry.kube.server.store import History, Store, StoreTooNew
-from certferry.kube.server.sweeper import sweep
-from certferry.seal import Seal, SealError
+from certferry.kube.apiserver.apply.managed_fields import Writer
+from certferry.kube.apiserver.auth import certificates as tls
+from certferry.kube.apiserver.auth import kubeconfigs as access
+from certferry.kube.apiserver.auth.auth import Tokens
+from certferry.kube.apiserver.http.handlers import Api
+from certferry.kube.apiserver.http.server import Front
+from certferry.kube.apiserver.resources.builtin import KINDS, Kind, with_loopback_endpoints
+from certferry.kube.apiserver.schema.decode import canonical
+from certferry.kube.apiserver.storage import mutations as writes
+from certferry.kube.apiserver.storage.ip_allocator import Addresses
+from certferry.kube.apiserver.storage.lifecycle import sweep
+from certferry.kube.apiserver.storage.log import History, Store, StoreTooNew
+from certferry.kube.apiserver.storage.watch_cache import Registry
+from certferry.runtime.encryption import Seal, SealError
 from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
 
 _FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")

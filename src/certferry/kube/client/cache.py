@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
-from certferry.core.objects import (
+from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
     Ingress,
@@ -33,12 +33,12 @@ from certferry.core.objects import (
     parse_service,
     parse_slice,
 )
-from certferry.core.pem import KeyPair
-from certferry.kube import client as kinds
-from certferry.kube.client import Kind, KubeClient, KubeError, Object
-from certferry.kube.informer import FIRST_PAUSE, LONGEST_PAUSE, Informer, Source, Union
-from certferry.kube.named import NamedInformer
-from certferry.latest import Latest
+from certferry.core.x509.pem import KeyPair
+from certferry.kube.client import client as kinds
+from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
+from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, Informer, Source, Union
+from certferry.kube.client.named_informer import NamedInformer
+from certferry.runtime.latest import Latest
 
 V = TypeVar("V")
 Parsed = tuple[Ingress, Reported]

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import msgspec
 
-from certferry.kube.kubeconfig import Access, KubeconfigError
+from certferry.kube.client.kubeconfig import Access, KubeconfigError
 
 Object = dict[str, Any]
 

@@ -17,8 +17,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from certferry.core.objects import Name
-from certferry.kube.client import Event, Kind, KubeClient, KubeError, Object
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client.client import Event, Kind, KubeClient, KubeError, Object
 
 _log = structlog.get_logger()
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from certferry.core.objects import Name
-from certferry.kube.client import Kind, KubeClient, KubeError, Object
-from certferry.latest import Latest
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
+from certferry.runtime.latest import Latest
 
 LEASE: Final = Kind("coordination.k8s.io/v1", "leases", "Lease")
 

@@ -15,9 +15,9 @@ from typing import Final, Generic
 
 import structlog
 
-from certferry.core.objects import Name
-from certferry.kube.client import Kind, KubeClient, KubeError, Object
-from certferry.kube.informer import FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, V
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
+from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, V
 
 _log = structlog.get_logger()
 

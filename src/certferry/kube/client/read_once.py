@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from certferry.core.manifests import overlaid
-from certferry.core.objects import ClusterView
-from certferry.kube import client as kinds
-from certferry.kube.client import Kind, KubeClient, KubeError
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.translate.manifests import overlaid
+from certferry.kube.client import client as kinds
+from certferry.kube.client.client import Kind, KubeClient, KubeError
 
 _KINDS = (kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.SECRET)
 

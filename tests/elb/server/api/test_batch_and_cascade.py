@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.certs import authority
-from tests.elb.api.server import Api, Elb, Reply, another, send
+from tests.elb.support.server import Api, Elb, Reply, another, send
+from tests.support.certs import authority
 
 
 def content(*names: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.elb.api.lives import content
-from tests.elb.api.server import Elb, serving, settings_in
+from tests.elb.support.resource_scenarios import content
+from tests.elb.support.server import Elb, serving, settings_in
 
 
 class Shell:

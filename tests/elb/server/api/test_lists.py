@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.certs import authority
-from tests.elb.api.server import Api, Elb, another
+from tests.elb.support.server import Api, Elb, another
+from tests.support.certs import authority
 
 
 @pytest.fixture

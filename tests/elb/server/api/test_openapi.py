@@ -23,11 +23,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from certferry.elb.api.application import application
+from certferry.elb.server.api.app import application
 from certferry.settings import ElbLimits
-from tests.certs import authority
-from tests.elb.api.server import Api, Elb, send, serving, settings_in
-from tests.elb.api.test_auth import login
+from tests.elb.server.identity.test_auth import login
+from tests.elb.support.server import Api, Elb, send, serving, settings_in
+from tests.support.certs import authority
 
 DOCUMENT = application(cast(Any, SimpleNamespace())).openapi()
 STREAM = "GET /v3/{project_id}/certferry/events"

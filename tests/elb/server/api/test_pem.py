@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from certferry.core.pem import parse_key
-from tests.certs import Pair, authority, rsa_key
-from tests.elb.api.server import Api
+from certferry.core.x509.pem import parse_key
+from tests.elb.support.server import Api
+from tests.support.certs import Pair, authority, rsa_key
 
 PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
 NOTE = "Bag Attributes\n    friendlyName: shop\nsubject=CN = a.example\n"

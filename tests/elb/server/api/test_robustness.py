@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certferry.elb.api.application import ROUTES
-from tests.elb.api.server import Api, Elb, send
+from certferry.elb.server.api.app import ROUTES
+from tests.elb.support.server import Api, Elb, send
 
 WRITES = [route for route in ROUTES if route.takes is not None]
 ANYTHING = st.recursive(

@@ -10,9 +10,9 @@ from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkelb import v3
 
-from tests.elb.api.lives import LIVES, Ids, Life, Refused, content
-from tests.elb.api.server import Elb, serving, settings_in
-from tests.elb.api.vendor import KINDS, Client, Huawei, Otc, Refusal
+from tests.elb.support.resource_scenarios import LIVES, Ids, Life, Refused, content
+from tests.elb.support.server import Elb, serving, settings_in
+from tests.elb.support.vendor import KINDS, Client, Huawei, Otc, Refusal
 
 
 @pytest.fixture(scope="module")

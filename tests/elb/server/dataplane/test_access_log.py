@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from certferry.core.envoy import Options
-from certferry.elb.plane.access import AccessLog
-from certferry.elb.plane.sittings import Sitting, Sittings
-from tests.elb.held import KeepAlive
-from tests.elb.members import member
-from tests.elb.plane import Plane, World, free_port, handshake, https, pool, running, until_true
+from certferry.elb.server.dataplane.access_log.secret_history import Sitting, Sittings
+from certferry.elb.server.dataplane.access_log.writer import AccessLog
+from tests.elb.support.dataplane import Plane, World, free_port, handshake, https, pool, running, until_true
+from tests.elb.support.long_connections import KeepAlive
+from tests.elb.support.members import member
 
 
 @contextlib.asynccontextmanager
@@ -36,7 +36,7 @@ async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     port = free_port()
-    monkeypatch.setattr("tests.elb.plane.Options", lambda: Options(access_log=True))
+    monkeypatch.setattr("tests.elb.support.dataplane.Options", lambda: Options(access_log=True))
     async with member() as only:
         written = https(port, {"shop": {"domain": ["shop.example.com"]}}, "shop") | {"pools": pool(only.port)}
         async with running(World(**written)) as plane:

@@ -18,13 +18,13 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from certferry.core.model import Certificate
-from certferry.core.pem import parse_chain
-from tests.certs import authority
-from tests.elb.held import Http2
-from tests.elb.members import grpc_member, member
-from tests.elb.plane import DEADLINE, free_port, trusting, until_true
-from tests.elb.site import At, Site, pool, secure, site
+from certferry.core.model.elb import Certificate
+from certferry.core.x509.pem import parse_chain
+from tests.elb.support.dataplane import DEADLINE, free_port, trusting, until_true
+from tests.elb.support.long_connections import Http2
+from tests.elb.support.members import grpc_member, member
+from tests.elb.support.site import At, Site, pool, secure, site
+from tests.support.certs import authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

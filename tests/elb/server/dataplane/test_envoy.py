@@ -15,12 +15,17 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from certferry.elb.plane import binary
-from certferry.elb.plane.binary import EnvoyMissingError
-from certferry.elb.plane.envoy import Record
-from certferry.elb.plane.process import Identity, identify
-from certferry.elb.plane.rundir import MAX_SOCKET_PATH, NotPrivateError, private_directory, run_directory
-from tests.elb.plane import (
+from certferry.elb.server.dataplane.envoy import binary
+from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError
+from certferry.elb.server.dataplane.envoy.process import Identity, identify
+from certferry.elb.server.dataplane.envoy.run_directory import (
+    MAX_SOCKET_PATH,
+    NotPrivateError,
+    private_directory,
+    run_directory,
+)
+from certferry.elb.server.dataplane.envoy.supervisor import Record
+from tests.elb.support.dataplane import (
     OPTIONS,
     Plane,
     World,

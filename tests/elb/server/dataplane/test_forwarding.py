@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from multidict import CIMultiDict
 
-from tests.elb.members import member
-from tests.elb.site import At, Site, fixed, pool, rule, secure, site, to
+from tests.elb.support.members import member
+from tests.elb.support.site import At, Site, fixed, pool, rule, secure, site, to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

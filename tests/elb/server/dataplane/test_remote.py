@@ -21,14 +21,14 @@ from typer.testing import CliRunner
 
 from certferry.cli import app
 from certferry.core.envoy import LISTENERS, SECRETS
-from certferry.elb.plane.authority import SERVER_NAME, Authority, Issued
-from certferry.elb.plane.binary import find_binary
-from certferry.elb.plane.guests import Guest, Register
-from certferry.elb.plane.remote import RemoteServer
-from certferry.elb.plane.report import ACCEPTED, seatings
-from certferry.elb.plane.xds import AdsServer
-from certferry.latest import Latest
-from tests.elb.plane import DEADLINE, World, free_port, handshake, https, until, until_true
+from certferry.elb.server.dataplane.envoy.binary import find_binary
+from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority, Issued
+from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.dataplane.remote.server import RemoteServer
+from certferry.elb.server.dataplane.status import ACCEPTED, seatings
+from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.runtime.latest import Latest
+from tests.elb.support.dataplane import DEADLINE, World, free_port, handshake, https, until, until_true
 
 ADDRESSES = {"one": "127.0.0.1", "two": "127.0.0.1"}
 

@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.core.pem import parse_chain
-from certferry.elb.plane.admin import Admin
-from certferry.elb.plane.envoy import Record
-from certferry.elb.plane.rundir import run_directory
-from tests.certs import authority
-from tests.elb.api.server import Api, send
-from tests.elb.held import KeepAlive
-from tests.elb.members import member
-from tests.elb.plane import free_port, handshake, until_true
-from tests.elb.store.program import elb_program
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.server.dataplane.envoy.admin import Admin
+from certferry.elb.server.dataplane.envoy.run_directory import run_directory
+from certferry.elb.server.dataplane.envoy.supervisor import Record
+from tests.elb.server.store.program import elb_program
+from tests.elb.support.dataplane import free_port, handshake, until_true
+from tests.elb.support.long_connections import KeepAlive
+from tests.elb.support.members import member
+from tests.elb.support.server import Api, send
+from tests.support.certs import authority
 
 CONNECTIONS = 100
 COUNTERS = r"(update_success|update_rejected|config_reload|listener_.*(added|modified|updated|removed)|cluster_(added|modified|removed))$"

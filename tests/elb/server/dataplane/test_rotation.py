@@ -6,9 +6,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from certferry.core.model import Certificate
-from tests.elb.held import Crowd, KeepAlive, held
-from tests.elb.plane import Plane, World, backend, free_port, get, handshake, https, pool, running, until_true
+from certferry.core.model.elb import Certificate
+from tests.elb.support.dataplane import (
+    Plane,
+    World,
+    backend,
+    free_port,
+    get,
+    handshake,
+    https,
+    pool,
+    running,
+    until_true,
+)
+from tests.elb.support.long_connections import Crowd, KeepAlive, held
 
 HOST = "shop.example.com"
 CERTIFICATES = {

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.elb.plane.report import ACCEPTED, REJECTED, refusals, seatings
+from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, refusals, seatings
 from certferry.settings import EnvoyOptions
-from tests.elb.api.server import Api, Elb, send, serving, settings_in
-from tests.elb.plane import DEADLINE, Plane, World, free_port, https, running, until
+from tests.elb.support.dataplane import DEADLINE, Plane, World, free_port, https, running, until
+from tests.elb.support.server import Api, Elb, send, serving, settings_in
 
 OPTIONS = EnvoyOptions(concurrency=1, drain_seconds=1)
 

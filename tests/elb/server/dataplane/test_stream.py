@@ -13,9 +13,9 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
-from certferry.elb.plane.xds import AdsServer
-from certferry.latest import Latest
-from tests.elb.plane import DEADLINE, World, https, pool
+from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.runtime.latest import Latest
+from tests.elb.support.dataplane import DEADLINE, World, https, pool
 
 
 class Client:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from certferry.elb.plane.subscription import Answer, Subscription
+from certferry.elb.server.dataplane.xds.subscription import Answer, Subscription
 
 
 class Thing(msgspec.Struct, frozen=True):

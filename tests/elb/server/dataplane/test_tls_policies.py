@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from certferry.core.envoy.tls import ALWAYS, POLICIES, PROTOCOLS, served
-from certferry.core.model import SecurityPolicy
-from tests.elb.hello import SUITES, VERSIONS, choice
-from tests.elb.plane import Plane, World, free_port, handshake, https, running, trusting
+from certferry.core.envoy.listeners.tls import ALWAYS, POLICIES, PROTOCOLS, served
+from certferry.core.model.elb import SecurityPolicy
+from tests.elb.support.client_hello import SUITES, VERSIONS, choice
+from tests.elb.support.dataplane import Plane, World, free_port, handshake, https, running, trusting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,10 +14,9 @@ import aiohttp
 import pytest
 import yaml
 
-from certferry.core.model import IpGroupBinding
-from certferry.core.pem import parse_chain, parse_shown
-from tests.certs import authority
-from tests.elb.plane import (
+from certferry.core.model.elb import IpGroupBinding
+from certferry.core.x509.pem import parse_chain, parse_shown
+from tests.elb.support.dataplane import (
     Plane,
     World,
     backend,
@@ -30,6 +29,7 @@ from tests.elb.plane import (
     trusting,
     until_true,
 )
+from tests.support.certs import authority
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import msgspec
 import pytest
 import yaml
 
-from certferry.core.envoy.tls import POLICIES
-from tests import golden
-from tests.elb.plane import (
+from certferry.core.envoy.listeners.tls import POLICIES
+from tests.elb.support.dataplane import (
     Plane,
     World,
     backend,
@@ -29,6 +28,7 @@ from tests.elb.plane import (
     until,
     until_true,
 )
+from tests.support import golden
 
 
 def _names(*names: str) -> dict[str, dict[str, list[str]]]:

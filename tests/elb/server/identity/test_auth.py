@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from certferry.elb.identity.accounts import bootstrap
-from tests.elb.api.server import Api, Elb, Reply, another, send, serving, settings_in
+from certferry.elb.server.identity.bootstrap import bootstrap
+from tests.elb.support.server import Api, Elb, Reply, another, send, serving, settings_in
 
 
 def login(elb: Elb, password: str | None = None, forwarded: str = "", **scope: Any) -> Reply:

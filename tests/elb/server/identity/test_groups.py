@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from certferry.settings import ElbLimits
-from tests.certs import authority
-from tests.elb.api.server import Api, Elb, serving, settings_in, stored
+from tests.elb.support.server import Api, Elb, serving, settings_in, stored
+from tests.support.certs import authority
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.certs import Pair, authority
-from tests.elb.api.server import Elb, another
+from tests.elb.support.server import Elb, another
+from tests.support.certs import Pair, authority
 
 SOURCE = {"cluster": "blue", "namespace": "shop", "secret": "shop-tls"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.elb.api import certferry as extensions
-from certferry.elb.api.application import ROUTES
-from certferry.elb.identity.actor import ROLES
+from certferry.elb.server.actor import ROLES
+from certferry.elb.server.api import extensions
+from certferry.elb.server.api.app import ROUTES
 from certferry.settings import ElbLimits
-from tests.elb.api.server import Api, Elb, Reply, another, send
+from tests.elb.support.server import Api, Elb, Reply, another, send
 
 WRITES = [route for route in (*ROUTES, *extensions.ROUTES) if route.method != "GET"]
 READS = [route for route in (*ROUTES, *extensions.ROUTES) if route.method == "GET"]
@@ -50,7 +50,7 @@ def test_nobody_reads_or_writes_another_project(elb: Elb) -> None:
 
 
 def test_limits_and_roles_are_documented() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "elb-api.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "elb-api.md").read_text()
     for field in msgspec.structs.fields(ElbLimits):
         assert f"`{field.name}`" in page, field.name
     assert all(f"| `{role}` |" in page for role in ROLES)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from certferry.cli import user as command
-from certferry.elb.errors import Refused
-from certferry.elb.identity.auth import Logins
+from certferry.cli.programs import user as command
+from certferry.elb.server.errors import Refused
+from certferry.elb.server.identity.auth import Logins
 from certferry.settings import Refused as NotPossible
-from tests.elb.api.server import Api, Elb, Reply, send
+from tests.elb.support.server import Api, Elb, Reply, send
 
 
 class Operator:
@@ -125,7 +125,7 @@ def test_the_list_has_no_secrets(operator: Operator, own: Elb) -> None:
 def test_the_audit_log_tells_of_users(operator: Operator, own: Elb) -> None:
     import sqlite3
 
-    from certferry.elb.home import store_file
+    from certferry.elb.server.paths import store_file
 
     operator("add", "ann", role="reader", typed="correct horse\n")
     operator("role", "ann", "member")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from certferry.elb.identity.accounts import bootstrap
-from tests.e2e.processes import tcp_ports
-from tests.elb.api.server import UNLIMITED, Api, settings_in
+from certferry.elb.server.identity.bootstrap import bootstrap
+from tests.e2e.support.processes import tcp_ports
+from tests.elb.support.server import UNLIMITED, Api, settings_in
 
 
 class Program(NamedTuple):

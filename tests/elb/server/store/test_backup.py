@@ -11,14 +11,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certferry.elb import keeping
-from certferry.elb.home import sealing_key, store_file
-from certferry.elb.plane.authority import Authority
-from certferry.elb.plane.guests import Guest, Register
-from certferry.seal import VARIABLE, SealError
+from certferry.elb.server import backup as keeping
+from certferry.elb.server.dataplane.remote.ca import Authority
+from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.paths import sealing_key, store_file
+from certferry.runtime.encryption import VARIABLE, SealError
 from certferry.settings import Refused
-from tests.certs import Pair, authority
-from tests.elb.api.server import Api, Elb, Reply, serving, settings_in, stored
+from tests.elb.support.server import Api, Elb, Reply, serving, settings_in, stored
+from tests.support.certs import Pair, authority
 
 NOWHERE: dict[str, str] = {}
 """An environment without a key."""

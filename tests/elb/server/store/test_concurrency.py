@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.elb.identity.accounts import bootstrap
-from certferry.elb.identity.actor import Actor
-from certferry.elb.store.store import Stale, Store, Transaction
-from certferry.elb.store.world import Row
-from tests.elb.api.server import settings_in, stored
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.store.store import Stale, Store, Transaction
+from certferry.elb.server.store.tables import Row
+from tests.elb.support.server import settings_in, stored
 
 
 def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from tests.certs import Pair, authority
-from tests.elb.api.server import Api, Reply, send
-from tests.elb.store.program import Program, elb_program
+from tests.elb.server.store.program import Program, elb_program
+from tests.elb.support.server import Api, Reply, send
+from tests.support.certs import Pair, authority
 
 ROOM = 24 * 1024
 

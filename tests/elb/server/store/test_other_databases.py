@@ -13,8 +13,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 import certferry.elb
-from certferry.elb.store import schema
-from certferry.elb.store.database import HEAD
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import HEAD
 
 PACKAGE = Path(certferry.elb.__file__).parent
 
@@ -22,7 +22,7 @@ PACKAGE = Path(certferry.elb.__file__).parent
 def test_the_migrations_are_sql_for_postgresql_too() -> None:
     out = io.StringIO()
     config = Config(output_buffer=out)
-    config.set_main_option("script_location", "certferry.elb.store:migrations")
+    config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     config.attributes["dialect_name"] = "postgresql"
     command.upgrade(config, HEAD, sql=True)
     written = out.getvalue()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from certferry.elb.home import store_file
-from certferry.elb.store.database import open_database
-from tests.certs import Pair, authority
-from tests.elb.api.server import serving, settings_in
-from tests.elb.store.program import elb_program
+from certferry.elb.server.paths import store_file
+from certferry.elb.server.store.database import open_database
+from tests.elb.server.store.program import elb_program
+from tests.elb.support.server import serving, settings_in
+from tests.support.certs import Pair, authority
 
 
 def content(pair: Pair) -> dict[str, str]:

@@ -13,15 +13,15 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from certferry.core.pem import parse_key
-from certferry.elb.home import sealing_key, store_file
-from certferry.elb.identity.accounts import bootstrap
-from certferry.elb.service import running
-from certferry.elb.store import schema
-from certferry.elb.store.database import HEAD, open_database
+from certferry.core.x509.pem import parse_key
+from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.main import running
+from certferry.elb.server.paths import sealing_key, store_file
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import HEAD, open_database
 from certferry.settings import NEWER, UNUSABLE, ElbSettings, Refused
-from tests.certs import Pair, authority
-from tests.elb.api.server import Api, Elb, serving, settings_in, stored
+from tests.elb.support.server import Api, Elb, serving, settings_in, stored
+from tests.support.certs import Pair, authority
 
 
 def content(pair: Pair) -> dict[str, str]:
@@ -195,7 +195,7 @@ def test_files_are_the_owners_alone(own: Elb) -> None:
 
 def test_migrations_make_the_tables_that_the_program_uses(tmp_path: Path) -> None:
     config = Config()
-    config.set_main_option("script_location", "certferry.elb.store:migrations")
+    config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
     path = tmp_path / "elb.db"

@@ -8,14 +8,14 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from certferry.elb.store import audit
-from certferry.elb.store.database import open_database
+from certferry.elb.server.store import audit
+from certferry.elb.server.store.database import open_database
 
 
 def test_a_store_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "elb.db"
     config = Config()
-    config.set_main_option("script_location", "certferry.elb.store:migrations")
+    config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     older = create_engine(f"sqlite:///{path}")
     with older.begin() as connection:
         config.attributes["connection"] = connection

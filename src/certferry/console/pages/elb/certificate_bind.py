@@ -12,25 +12,25 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Derived, Desk
-from certferry.console.elb_certificate_forms import answered, place_of
-from certferry.console.elb_certificates import found, list_path
-from certferry.console.elb_listener import follow, kept
-from certferry.console.forecast import Forecast
-from certferry.console.ingress_form import IDS
-from certferry.console.ingress_sync import write
-from certferry.console.ingress_update import label, selectable
-from certferry.console.rotations import Rotation
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal
-from certferry.console.things import IngressThing
-from certferry.console.visit import Visit, path, refuse
+from certferry.console.judge.preview import Forecast
+from certferry.console.pages.elb.certificate_edit import answered, place_of
+from certferry.console.pages.elb.certificates import found, list_path
+from certferry.console.pages.elb.listener import follow, kept
+from certferry.console.pages.ingresses.form import IDS
+from certferry.console.pages.ingresses.synchronize import write
+from certferry.console.pages.ingresses.update import label, selectable
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.objects import IngressThing
+from certferry.console.state.rotations import Rotation
+from certferry.console.web.errors import Refusal
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path, refuse
 from certferry.core import checks
-from certferry.core.annotations import read as read_annotations
-from certferry.core.model import Certificate, Listener
-from certferry.core.usage import Use
-from certferry.elb.client import LISTENERS
-from certferry.kube.client import INGRESS
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import Certificate, Listener
+from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.elb.client.client import LISTENERS
+from certferry.kube.client.client import INGRESS
 
 HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 
@@ -51,7 +51,7 @@ async def show_replace(visit: Visit) -> Response:
     desk = await visit.desk()
     certificate = found(visit, desk)
     return visit.render(
-        "elb_certificate_replace.html",
+        "elb_certificates/replace.html",
         desk=desk,
         certificate=certificate,
         places=places(desk, certificate),
@@ -70,7 +70,7 @@ async def check(visit: Visit) -> Response:
     desk = await visit.desk()
     certificate = found(visit, desk)
     chosen = desk.elb.state.certificates.get((await visit.form()).text("certificate"))
-    return visit.render("ingress_checks.html", desk=desk, told=_judged(desk, certificate, chosen))
+    return visit.render("ingresses/checks.html", desk=desk, told=_judged(desk, certificate, chosen))
 
 
 async def replace(visit: Visit) -> Response:
@@ -113,7 +113,7 @@ async def show_bind(visit: Visit) -> Response:
     free = [it for it in _https(desk) if not kept(it)]
     names = {b.id: b.name or b.id for b in state.loadbalancers.values()}
     return visit.render(
-        "elb_certificate_bind.html",
+        "elb_certificates/bind.html",
         desk=desk,
         certificate=found(visit, desk),
         listeners=[

@@ -12,20 +12,20 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console import impact
-from certferry.console.checking import CERTIFICATE, KEY, Judgement, Place, judge
-from certferry.console.desk import Desk
-from certferry.console.elb_certificates import found, list_path, lock_of, may_change
-from certferry.console.ingress_update import label
-from certferry.console.rotations import Rotation
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal, Stop
-from certferry.console.visit import FormFields, Visit, json, path, refuse
-from certferry.core import usage
-from certferry.core.model import Certificate, domain_names
-from certferry.core.neighbours import taken
-from certferry.core.pem import Chain, Defect, parse_chain
-from certferry.elb.client import CERTIFICATES, ElbError
+from certferry.console.judge import deletion as impact
+from certferry.console.judge.certificate import CERTIFICATE, KEY, Judgement, Place, judge
+from certferry.console.pages.elb.certificates import found, list_path, lock_of, may_change
+from certferry.console.pages.ingresses.update import label
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.rotations import Rotation
+from certferry.console.web.errors import Refusal, Stop
+from certferry.console.web.page import Page
+from certferry.console.web.request import FormFields, Visit, json, path, refuse
+from certferry.core.diagnosis import usage
+from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.model.elb import Certificate, domain_names
+from certferry.core.x509.pem import Chain, Defect, parse_chain
+from certferry.elb.client.client import CERTIFICATES, ElbError
 
 TYPES: Final = (("server", "Server certificate"), ("client", "CA certificate"))
 _NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -35,7 +35,11 @@ async def show_create(visit: Visit) -> Response:
     """GET …/create."""
     desk = await visit.desk()
     return visit.render(
-        "elb_certificate_create.html", desk=desk, types=TYPES, pick=visit.query.get("pick", ""), place=Place()
+        "elb_certificates/create.html",
+        desk=desk,
+        types=TYPES,
+        pick=visit.query.get("pick", ""),
+        place=Place(),
     )
 
 
@@ -80,7 +84,7 @@ async def show_modify(visit: Visit) -> Response:
         assert lock
         raise Stop(409, "Locked", lock.reason, (lock.link, lock.label) if lock.link else None)
     return visit.render(
-        "elb_certificate_modify.html",
+        "elb_certificates/modify.html",
         desk=desk,
         certificate=certificate,
         lock=lock,
@@ -128,7 +132,7 @@ async def check(visit: Visit) -> Response:
     else:
         place = Place()
         judged = judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
-    return visit.render("checks.html", desk=desk, judged=judged, place=place, form=form)
+    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
 
 
 async def show_delete(visit: Visit) -> Response:
@@ -139,7 +143,7 @@ async def show_delete(visit: Visit) -> Response:
     lock = lock_of(visit, desk, certificate)
     told = [lock.reason] if lock else impact.of_certificate(len(uses)) if uses else []
     return visit.render(
-        "elb_certificate_delete.html",
+        "elb_certificates/delete.html",
         desk=desk,
         certificate=certificate,
         impact=told,
@@ -162,7 +166,7 @@ async def delete(visit: Visit) -> Response:
 async def show_protection(visit: Visit) -> Response:
     """GET …/{id}/protection."""
     desk = await visit.desk()
-    return visit.render("elb_protection.html", desk=desk, certificate=found(visit, desk))
+    return visit.render("elb_certificates/protection.html", desk=desk, certificate=found(visit, desk))
 
 
 async def protect(visit: Visit) -> Response:

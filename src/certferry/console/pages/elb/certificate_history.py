@@ -10,13 +10,13 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.elb_certificate_forms import follow
-from certferry.console.elb_certificates import found, lock_of
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal
-from certferry.console.visit import Visit, path, refuse
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
+from certferry.console.pages.elb.certificate_edit import follow
+from certferry.console.pages.elb.certificates import found, lock_of
+from certferry.console.web.errors import Refusal
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path, refuse
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
 
 RECORDS: Final = 50
 """Of the audit log, on the page."""
@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
         records = [r async for r in extensions.audit(elb, certificate=certificate.id)][-RECORDS:][::-1]
     status = await extensions.status(elb, certificate.id) if "status" in there else None
     return visit.render(
-        "elb_history.html",
+        "elb_certificates/history.html",
         desk=desk,
         certificate=certificate,
         lock=lock_of(visit, desk, certificate),
@@ -59,7 +59,7 @@ async def show_rollback(visit: Visit) -> Response:
         raise Refusal({"": f"There is no earlier version {wanted[:20]}."}, 404)
     current = next((v for v in versions if v.current), None)
     return visit.render(
-        "elb_rollback.html", desk=desk, certificate=certificate, version=version, current=current
+        "elb_certificates/rollback.html", desk=desk, certificate=certificate, version=version, current=current
     )
 
 
@@ -85,7 +85,9 @@ async def roll_back(visit: Visit) -> Response:
 async def show_break_glass(visit: Visit) -> Response:
     """GET …/{id}/break-glass."""
     desk = await visit.desk()
-    return visit.render("elb_break_glass.html", desk=desk, certificate=found(visit, desk), hours=HOURS)
+    return visit.render(
+        "elb_certificates/break_glass.html", desk=desk, certificate=found(visit, desk), hours=HOURS
+    )
 
 
 async def break_glass(visit: Visit) -> Response:

@@ -12,18 +12,18 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.elb_feed import Facts
-from certferry.console.routes import Page
-from certferry.console.secret_state import served
-from certferry.console.stops import missing
-from certferry.console.tables import Column, Listing
-from certferry.console.visit import Visit, path
-from certferry.console.words import Pill
-from certferry.core.model import OWN_PREFIX, Certificate
-from certferry.core.names import described
-from certferry.core.objects import Name
-from certferry.core.usage import Use
+from certferry.console.judge.secret import served
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.elb_feed import Facts
+from certferry.console.web.errors import missing
+from certferry.console.web.formatting import Pill
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import OWN_PREFIX, Certificate
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.naming import described
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -70,7 +70,7 @@ async def show(visit: Visit) -> Response:
     desk = await visit.desk()
     listing = Listing(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
-        "elb_certificates.html",
+        "elb_certificates/list.html",
         desk=desk,
         listing=listing,
         states={row.certificate.id: state(desk, row) for row in listing.rows},

@@ -11,18 +11,18 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.desk import Derived, Desk
-from certferry.console.elb_balancers import listener_row
-from certferry.console.ingress_form import POLICIES
-from certferry.console.ingress_update import label
-from certferry.console.rotations import Rotation
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal, missing
-from certferry.console.visit import Visit, path, refuse
-from certferry.core.model import Certificate, Listener
-from certferry.core.names import described
-from certferry.core.usage import Use
-from certferry.elb.client import LISTENERS, ElbError
+from certferry.console.pages.elb.load_balancers import listener_row
+from certferry.console.pages.ingresses.form import POLICIES
+from certferry.console.pages.ingresses.update import label
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.rotations import Rotation
+from certferry.console.web.errors import Refusal, missing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path, refuse
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import Certificate, Listener
+from certferry.core.model.naming import described
+from certferry.elb.client.client import LISTENERS, ElbError
 
 
 async def show(visit: Visit) -> Response:
@@ -33,7 +33,7 @@ async def show(visit: Visit) -> Response:
         (c for c in desk.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
     )
     return visit.render(
-        "listener_edit.html",
+        "elb/listener_edit.html",
         desk=desk,
         row=listener_row(desk, listener),
         certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers],

@@ -8,18 +8,18 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.routes import Page
-from certferry.console.secret_state import served
-from certferry.console.stops import missing
-from certferry.console.tables import Column, Listing
-from certferry.console.visit import Visit, path
-from certferry.console.words import Pill
-from certferry.core.model import Listener, LoadBalancer, Policy, Rule, State, bind_port
-from certferry.core.names import described, is_of
-from certferry.core.objects import Name
-from certferry.core.usage import Use
-from certferry.elb.client import Resource
+from certferry.console.judge.secret import served
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.errors import missing
+from certferry.console.web.formatting import Pill
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import Listener, LoadBalancer, Policy, Rule, State, bind_port
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.naming import described, is_of
+from certferry.elb.client.client import Resource
 
 TABS: Final = ("summary", "listeners", "policies", "status")
 GRAVITY: Final = {"OFFLINE": 0, "DEGRADED": 1}
@@ -100,7 +100,7 @@ async def show(visit: Visit) -> Response:
         for b in sorted(desk.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
     listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
-    return visit.render("balancers.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    return visit.render("elb/load_balancers.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
 async def one(visit: Visit) -> Response:
@@ -126,7 +126,7 @@ async def one(visit: Visit) -> Response:
         tree = await _statuses(desk, balancer)
         listing = Listing(_worst_first(tree.get("listeners") or ()), (), visit.query, _name)
     return visit.render(
-        "balancer.html",
+        "elb/load_balancer.html",
         desk=desk,
         balancer=balancer,
         tab=tab,

@@ -8,18 +8,18 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console import ingress_fields
-from certferry.console.desk import Desk
-from certferry.console.forecast import Forecast
-from certferry.console.ingress_form import OPTIONS, IngressForm, applied
-from certferry.console.ingress_sync import list_path
-from certferry.console.ingress_update import choices, foretold
-from certferry.console.objects_diff import diff
-from certferry.console.routes import Page
-from certferry.console.visit import FormFields, Visit, refuse
-from certferry.core.annotations import PREFIX
-from certferry.core.objects import Name
-from certferry.kube.client import INGRESS, KubeError
+from certferry.console.judge.preview import Forecast
+from certferry.console.pages.ingresses import validate as ingress_fields
+from certferry.console.pages.ingresses.form import OPTIONS, IngressForm, applied
+from certferry.console.pages.ingresses.synchronize import list_path
+from certferry.console.pages.ingresses.update import choices, foretold
+from certferry.console.pages.objects.diff import diff
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.page import Page
+from certferry.console.web.request import FormFields, Visit, refuse
+from certferry.core.model.kubernetes import Name
+from certferry.core.translate.ingress_annotations import PREFIX
+from certferry.kube.client.client import INGRESS, KubeError
 
 NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
@@ -30,7 +30,7 @@ async def show(visit: Visit) -> Response:
     desk = await visit.desk()
     namespace = visit.namespace or ("default" if "default" in desk.kube.namespaces else "")
     return visit.render(
-        "ingress_create.html",
+        "ingresses/create.html",
         desk=desk,
         form=_EMPTY,
         told=Forecast(),
@@ -64,7 +64,7 @@ async def preview(visit: Visit) -> Response:
     errors: dict[str, str] = {}
     body = _body(desk, await visit.form(), errors)
     lines = [] if errors else diff({"metadata": {}}, body)
-    return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
+    return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
 
 
 async def check(visit: Visit) -> Response:
@@ -76,7 +76,7 @@ async def check(visit: Visit) -> Response:
     body["metadata"]["name"] = body["metadata"]["name"] or "new"
     body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest governs nothing
     told = foretold(desk, body["metadata"]["namespace"], form, body)
-    return visit.render("ingress_checks.html", desk=desk, told=told)
+    return visit.render("ingresses/checks.html", desk=desk, told=told)
 
 
 def _body(desk: Desk, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:

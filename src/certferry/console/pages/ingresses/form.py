@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from certferry.console.ingress_listener import (
+from certferry.console.pages.ingresses.listener_annotations import (
     Access,
     Redirect,
     access_of,
@@ -21,9 +21,9 @@ from certferry.console.ingress_listener import (
     put_redirect,
     redirect_of,
 )
-from certferry.core.annotations import PREFIX, TLS_POLICIES
-from certferry.core.model import domain_names
-from certferry.core.objects import MATCH_MODE, PATH_MATCH_MODE
+from certferry.core.model.elb import domain_names
+from certferry.core.model.kubernetes import MATCH_MODE, PATH_MATCH_MODE
+from certferry.core.translate.ingress_annotations import PREFIX, TLS_POLICIES
 
 Object = dict[str, Any]
 Source = Literal["secret", "elb"]

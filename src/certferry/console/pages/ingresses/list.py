@@ -8,21 +8,21 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Derived, Desk
-from certferry.console.ingress_sync import differences
-from certferry.console.routes import Page
-from certferry.console.secret_state import served
-from certferry.console.tables import Column, Listing
-from certferry.console.things import IngressThing
-from certferry.console.visit import Visit
-from certferry.console.words import Pill
-from certferry.core.annotations import read as read_annotations
-from certferry.core.model import LoadBalancer, bind_port
-from certferry.core.objects import Name
-from certferry.core.pem import Chain
-from certferry.core.problems import Problem
-from certferry.core.translate import IngressStatus
-from certferry.core.usage import Use
+from certferry.console.judge.secret import served
+from certferry.console.pages.ingresses.synchronize import differences
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.objects import IngressThing
+from certferry.console.web.formatting import Pill
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.elb import LoadBalancer, bind_port
+from certferry.core.model.kubernetes import Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.translate import IngressStatus
+from certferry.core.x509.pem import Chain
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _MILD: Final = ("HostConflict", "AnnotationUnknown", "NameTaken")
@@ -84,7 +84,7 @@ async def show(visit: Visit) -> Response:
     desk = await visit.desk()
     listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
-        "ingresses.html",
+        "ingresses/list.html",
         desk=desk,
         listing=listing,
         states={row.thing.name: state(desk, row) for row in listing.rows},

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from certferry.core.annotations import PREFIX
+from certferry.core.translate.ingress_annotations import PREFIX
 
 Mode = Literal["", "all", "white", "black"]
 

@@ -11,19 +11,19 @@ from typing import Any, Final, NamedTuple
 
 from starlette.responses import Response
 
-from certferry.console.desk import Desk
-from certferry.console.ingress_form import IDS
-from certferry.console.objects_diff import diff, merge_patch
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal, missing
-from certferry.console.things import IngressThing
-from certferry.console.visit import Visit, path
-from certferry.core.annotations import PREFIX, Values
-from certferry.core.annotations import read as read_annotations
-from certferry.core.listening import DEFAULT_TLS_POLICY
-from certferry.core.model import Listener
-from certferry.core.objects import Name
-from certferry.kube.client import INGRESS, KubeError
+from certferry.console.pages.ingresses.form import IDS
+from certferry.console.pages.objects.diff import diff, merge_patch
+from certferry.console.state.cluster_view import Desk
+from certferry.console.state.objects import IngressThing
+from certferry.console.web.errors import Refusal, missing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, path
+from certferry.core.model.elb import Listener
+from certferry.core.model.kubernetes import Name
+from certferry.core.translate.ingress_annotations import PREFIX, Values
+from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.listener_options import DEFAULT_TLS_POLICY
+from certferry.kube.client.client import INGRESS, KubeError
 
 
 class Difference(NamedTuple):
@@ -86,7 +86,7 @@ async def show(visit: Visit) -> Response:
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     there = differences(desk, thing)
     return visit.render(
-        "ingress_sync.html",
+        "ingresses/synchronize.html",
         desk=desk,
         thing=thing,
         differences=there,

@@ -13,24 +13,24 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console import ingress_fields
-from certferry.console.desk import Derived, Desk
-from certferry.console.forecast import Forecast, forecast, shown
-from certferry.console.ingress_form import PATH_TYPES, POLICIES, IngressForm, applied, of
-from certferry.console.ingress_list import governed_by
-from certferry.console.ingress_listener import MODES
-from certferry.console.ingress_sync import found, list_path, write
-from certferry.console.objects_diff import diff, merge_patch
-from certferry.console.rotations import Rotation
-from certferry.console.routes import Page
-from certferry.console.things import IngressThing
-from certferry.console.visit import FormFields, Visit, path, refuse
-from certferry.console.words import expiry
-from certferry.core.model import Certificate
-from certferry.core.names import described
-from certferry.core.objects import TLS_TYPES, Name
-from certferry.core.pem import Chain, listed
-from certferry.kube.client import INGRESS
+from certferry.console.judge.preview import Forecast, forecast, shown
+from certferry.console.pages.ingresses import validate as ingress_fields
+from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, of
+from certferry.console.pages.ingresses.list import governed_by
+from certferry.console.pages.ingresses.listener_annotations import MODES
+from certferry.console.pages.ingresses.synchronize import found, list_path, write
+from certferry.console.pages.objects.diff import diff, merge_patch
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.objects import IngressThing
+from certferry.console.state.rotations import Rotation
+from certferry.console.web.formatting import expiry
+from certferry.console.web.page import Page
+from certferry.console.web.request import FormFields, Visit, path, refuse
+from certferry.core.model.elb import Certificate
+from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.core.model.naming import described
+from certferry.core.x509.pem import Chain, listed
+from certferry.kube.client.client import INGRESS
 
 Object = dict[str, Any]
 
@@ -42,7 +42,7 @@ async def show(visit: Visit) -> Response:
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     status = desk.derived.translation.status.get(thing.name)
     return visit.render(
-        "ingress_update.html",
+        "ingresses/update.html",
         told=Forecast(present=shown(desk.derived, thing.name)),
         desk=desk,
         thing=thing,
@@ -62,7 +62,7 @@ async def preview(visit: Visit) -> Response:
     errors: dict[str, str] = {}
     form = _read(desk, thing.name.namespace, await visit.form(), of(present), errors)
     lines = [] if errors else diff(present, applied(form, present))
-    return visit.render("preview.html", desk=desk, lines=lines, errors=errors)
+    return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
 
 
 async def check(visit: Visit) -> Response:
@@ -76,7 +76,7 @@ async def check(visit: Visit) -> Response:
         if form == of(present)
         else foretold(desk, thing.name.namespace, form, applied(form, present))
     )
-    return visit.render("ingress_checks.html", desk=desk, told=told)
+    return visit.render("ingresses/checks.html", desk=desk, told=told)
 
 
 async def save(visit: Visit) -> Response:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from certferry.console.desk import Desk
-from certferry.console.ingress_form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
-from certferry.console.ingress_listener import MODES, MOST_GROUPS, Access, Redirect
-from certferry.console.visit import FormFields
-from certferry.core.annotations import TLS_POLICIES
-from certferry.core.model import Certificate, domain_names
-from certferry.core.objects import TLS_TYPES, Name
+from certferry.console.pages.ingresses.form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
+from certferry.console.pages.ingresses.listener_annotations import MODES, MOST_GROUPS, Access, Redirect
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.request import FormFields
+from certferry.core.model.elb import Certificate, domain_names
+from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.core.translate.ingress_annotations import TLS_POLICIES
 
 NUMBERS: Final = {
     "port": (1, 65535),

@@ -7,19 +7,24 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console import impact
-from certferry.console.kinds import Opened, opened
-from certferry.console.routes import Page
-from certferry.console.visit import Visit, refuse
-from certferry.core.managed import managers
-from certferry.kube.client import INGRESS, SECRET
+from certferry.console.judge import deletion as impact
+from certferry.console.pages.objects.kinds import Opened, opened
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, refuse
+from certferry.core.model.managers import managers
+from certferry.kube.client.client import INGRESS, SECRET
 
 
 async def show(visit: Visit) -> Response:
     """GET …/delete."""
     it = await opened(visit)
     return visit.render(
-        "delete.html", desk=it.desk, it=it, impact=_impact(it), used=_used(it), managers=managers(it.body)
+        "shared/delete.html",
+        desk=it.desk,
+        it=it,
+        impact=_impact(it),
+        used=_used(it),
+        managers=managers(it.body),
     )
 
 

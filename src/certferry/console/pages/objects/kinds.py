@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from certferry.console.desk import Desk
-from certferry.console.stops import forbidden, missing
-from certferry.console.visit import Visit, path
-from certferry.core.objects import Name
-from certferry.kube import client
-from certferry.kube.client import Kind, KubeError
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.errors import forbidden, missing
+from certferry.console.web.request import Visit, path
+from certferry.core.model.kubernetes import Name
+from certferry.kube.client import client
+from certferry.kube.client.client import Kind, KubeError
 
 
 class Opened(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.routes import Page
-from certferry.console.tables import Column, Listing
-from certferry.console.visit import Visit
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
 
 CONFIG_MAPS: Final = (
     Column("name", "ConfigMap Name", lambda t: (t.name.name, t.name.namespace)),
@@ -31,7 +31,7 @@ async def config_maps(visit: Visit) -> Response:
     desk = await visit.desk()
     rows = [t for n, t in sorted(desk.kube.config_maps.items()) if visit.namespace in ("", n.namespace)]
     listing = Listing(rows, CONFIG_MAPS, visit.query, lambda t: str(t.name))
-    return visit.render("configmaps.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    return visit.render("objects/configmaps.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
 async def services(visit: Visit) -> Response:
@@ -39,7 +39,7 @@ async def services(visit: Visit) -> Response:
     desk = await visit.desk()
     rows = [t for n, t in sorted(desk.kube.services.items()) if visit.namespace in ("", n.namespace)]
     listing = Listing(rows, SERVICES, visit.query, lambda t: f"{t.name} {t.address}")
-    return visit.render("services.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    return visit.render("objects/services.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
 PAGES: Final[tuple[Page, ...]] = (

@@ -11,13 +11,13 @@ from typing import Any, Final
 import yaml
 from starlette.responses import PlainTextResponse, Response
 
-from certferry.console.kinds import Opened, opened
-from certferry.console.objects_diff import KEPT, diff, readable, restored, text
-from certferry.console.routes import Page
-from certferry.console.stops import Refusal
-from certferry.console.visit import Visit, refuse
-from certferry.core.managed import managers
-from certferry.kube.client import KubeError
+from certferry.console.pages.objects.diff import KEPT, diff, readable, restored, text
+from certferry.console.pages.objects.kinds import Opened, opened
+from certferry.console.web.errors import Refusal
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit, refuse
+from certferry.core.model.managers import managers
+from certferry.kube.client.client import KubeError
 
 
 async def view(visit: Visit) -> Response:
@@ -27,7 +27,7 @@ async def view(visit: Visit) -> Response:
     if "download" in visit.query:
         name = f"{it.kind.name.lower()}-{it.name.name}.yaml"
         return PlainTextResponse(shown, headers={"content-disposition": f'attachment; filename="{name}"'})
-    return visit.render("yaml.html", desk=it.desk, it=it, text=shown)
+    return visit.render("objects/yaml.html", desk=it.desk, it=it, text=shown)
 
 
 async def edit(visit: Visit) -> Response:
@@ -35,7 +35,7 @@ async def edit(visit: Visit) -> Response:
     it = await opened(visit)
     shown = text(readable(it.body))
     return visit.render(
-        "yaml_edit.html", desk=it.desk, it=it, text=shown, kept=KEPT, managers=managers(it.body)
+        "objects/yaml_edit.html", desk=it.desk, it=it, text=shown, kept=KEPT, managers=managers(it.body)
     )
 
 
@@ -48,7 +48,9 @@ async def preview(visit: Visit) -> Response:
         lines = diff(it.body, _whole(typed, it))
     except Refusal as refusal:
         lines, errors = [], refusal.errors
-    return visit.render("yaml_preview.html", desk=it.desk, lines=lines, errors=errors, seen=_seen(typed))
+    return visit.render(
+        "objects/yaml_preview.html", desk=it.desk, lines=lines, errors=errors, seen=_seen(typed)
+    )
 
 
 async def save(visit: Visit) -> Response:

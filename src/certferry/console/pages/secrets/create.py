@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.checking import CERTIFICATE, KEY, Place, judge
-from certferry.console.desk import Desk
-from certferry.console.ingress_create import NAME
-from certferry.console.ingress_update import label
-from certferry.console.routes import Page
-from certferry.console.secret_update import base64_of
-from certferry.console.visit import FormFields, Visit, json, path, refuse
-from certferry.core.objects import TLS_TYPES
-from certferry.core.pem import Chain
-from certferry.kube.client import SECRET, KubeError
+from certferry.console.judge.certificate import CERTIFICATE, KEY, Place, judge
+from certferry.console.pages.ingresses.create import NAME
+from certferry.console.pages.ingresses.update import label
+from certferry.console.pages.secrets.update import base64_of
+from certferry.console.state.cluster_view import Desk
+from certferry.console.web.page import Page
+from certferry.console.web.request import FormFields, Visit, json, path, refuse
+from certferry.core.model.kubernetes import TLS_TYPES
+from certferry.core.x509.pem import Chain
+from certferry.kube.client.client import SECRET, KubeError
 
 TYPES: Final = (
     ("kubernetes.io/tls", "kubernetes.io/tls"),
@@ -38,7 +38,7 @@ async def show(visit: Visit) -> Response:
     desk = await visit.desk()
     pick = visit.query.get("pick", "")
     return visit.render(
-        "secret_create.html",
+        "secrets/create.html",
         desk=desk,
         chosen=visit.namespace or ("default" if "default" in desk.kube.namespaces else ""),
         types=TYPES[:2] if pick else TYPES,
@@ -52,7 +52,7 @@ async def check(visit: Visit) -> Response:
     desk = await visit.desk()
     form = await visit.form()
     judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
-    return visit.render("checks.html", desk=desk, judged=judged, place=Place(), form=form)
+    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=Place(), form=form)
 
 
 async def save(visit: Visit) -> Response:

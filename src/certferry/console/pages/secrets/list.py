@@ -8,16 +8,16 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.desk import Derived, Desk
-from certferry.console.routes import Page
-from certferry.console.secret_state import state
-from certferry.console.tables import Column, Listing
-from certferry.console.things import SecretThing
-from certferry.console.visit import Visit
-from certferry.console.words import Pill
-from certferry.core.objects import Name
-from certferry.core.pem import Chain
-from certferry.core.usage import Use
+from certferry.console.judge.secret import state
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.objects import SecretThing
+from certferry.console.web.formatting import Pill
+from certferry.console.web.listing import Column, Listing
+from certferry.console.web.page import Page
+from certferry.console.web.request import Visit
+from certferry.core.diagnosis.usage import Use
+from certferry.core.model.kubernetes import Name
+from certferry.core.x509.pem import Chain
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -57,12 +57,14 @@ async def show(visit: Visit) -> Response:
     """GET /clusters/{cluster}/secrets."""
     desk = await visit.desk()
     if not desk.may("member"):
-        return visit.render("secrets_hidden.html", desk=desk)
+        return visit.render("secrets/hidden.html", desk=desk)
     listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
     states: dict[Name, Pill | None] = {
         row.thing.name: state(desk, row.thing, row.uses) for row in listing.rows
     }
-    return visit.render("secrets.html", desk=desk, listing=listing, states=states, live=f"/live/{desk.name}")
+    return visit.render(
+        "secrets/list.html", desk=desk, listing=listing, states=states, live=f"/live/{desk.name}"
+    )
 
 
 def rows(desk: Desk, namespace: str) -> list[Row]:

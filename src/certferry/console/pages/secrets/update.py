@@ -12,18 +12,18 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.checking import CERTIFICATE, KEY, Judgement, Place, judge
-from certferry.console.desk import Derived, Desk
-from certferry.console.rotations import Rotation
-from certferry.console.routes import Page
-from certferry.console.secret_state import objection
-from certferry.console.stops import Refusal, missing
-from certferry.console.things import SecretThing
-from certferry.console.visit import FormFields, Visit, path, refuse
-from certferry.core import usage
-from certferry.core.neighbours import taken
-from certferry.core.objects import TLS_TYPES, Name
-from certferry.kube.client import SECRET, KubeError
+from certferry.console.judge.certificate import CERTIFICATE, KEY, Judgement, Place, judge
+from certferry.console.judge.secret import objection
+from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.objects import SecretThing
+from certferry.console.state.rotations import Rotation
+from certferry.console.web.errors import Refusal, missing
+from certferry.console.web.page import Page
+from certferry.console.web.request import FormFields, Visit, path, refuse
+from certferry.core.diagnosis import usage
+from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.kube.client.client import SECRET, KubeError
 
 
 async def show(visit: Visit) -> Response:
@@ -32,7 +32,7 @@ async def show(visit: Visit) -> Response:
     thing = found(visit, desk)
     present = await desk.kube.client.get(SECRET, thing.name.name, thing.name.namespace)
     return visit.render(
-        "secret_update.html",
+        "secrets/update.html",
         desk=desk,
         thing=thing,
         tls=thing.type in TLS_TYPES,
@@ -48,7 +48,7 @@ async def check(visit: Visit) -> Response:
     thing = found(visit, desk)
     form, place = await visit.form(), place_of(desk, thing)
     judged = judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
-    return visit.render("checks.html", desk=desk, judged=judged, place=place, form=form)
+    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
 
 
 async def save(visit: Visit) -> Response:

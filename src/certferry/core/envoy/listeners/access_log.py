@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.core.envoy.message import TYPE
+from certferry.core.envoy.resource import TYPE
 
 FILE: Final = "access.raw"
 """Its name, in the directory that Envoy was started in."""

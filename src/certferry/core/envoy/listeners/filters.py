@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.core.envoy import redirects, stickiness
-from certferry.core.envoy.access_log import access_log
-from certferry.core.envoy.match import CLIENT
-from certferry.core.envoy.message import ADS, TYPE, Message, remembered
-from certferry.core.model import Listener
+from certferry.core.envoy.listeners.access_log import access_log
+from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.envoy.routes import redirect as redirects
+from certferry.core.envoy.routes import session_affinity as stickiness
+from certferry.core.envoy.routes.match import CLIENT
+from certferry.core.model.elb import Listener
 
 _HTTP: Final = "envoy.extensions.filters.http."
 _NETWORK: Final = "envoy.extensions.filters.network."

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.core.envoy.manager import network_filters
-from certferry.core.envoy.message import ADS, TYPE, Message, remembered
-from certferry.core.envoy.seats import CLIENT_CA, DEFAULT, Place, seat
-from certferry.core.envoy.tls import Served
-from certferry.core.model import Listener, LoadBalancer, bind_port
+from certferry.core.envoy.listeners.filters import network_filters
+from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, Place, seat
+from certferry.core.envoy.listeners.tls import Served
+from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
 PLAIN: Final = "plain"
 """The one chain of an HTTP listener."""

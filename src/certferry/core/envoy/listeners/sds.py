@@ -13,8 +13,8 @@ from itertools import compress, count
 from operator import is_not
 from typing import Final, NamedTuple
 
-from certferry.core.envoy.message import Secret, remembered
-from certferry.core.model import Certificate, Listener
+from certferry.core.envoy.resource import Secret, remembered
+from certferry.core.model.elb import Certificate, Listener
 
 DEFAULT: Final = "default"
 CLIENT_CA: Final = "client-ca"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model import Listener, SecurityPolicy
+from certferry.core.model.elb import Listener, SecurityPolicy
 
 DEFAULT: Final = "tls-1-2"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from certferry.core.envoy.addresses import ranges
-from certferry.core.envoy.message import TYPE
-from certferry.core.model import IpGroupBinding
+from certferry.core.envoy.resource import TYPE
+from certferry.core.envoy.routes.cidr import ranges
+from certferry.core.model.elb import IpGroupBinding
 
 FILTER: Final = "envoy.filters.http.rbac"
 

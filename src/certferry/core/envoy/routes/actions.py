@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from certferry.core.envoy.match import has_cookie
-from certferry.core.envoy.redirects import redirect
-from certferry.core.envoy.stickiness import Stickiness
-from certferry.core.model import Listener, LoadBalancer, Policy
+from certferry.core.envoy.routes.match import has_cookie
+from certferry.core.envoy.routes.redirect import redirect
+from certferry.core.envoy.routes.session_affinity import Stickiness
+from certferry.core.model.elb import Listener, LoadBalancer, Policy
 
 _STATUS: Final = re.compile("[2-5][0-9]{2}")
 _UNAVAILABLE: Final = {"direct_response": {"status": 503}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from certferry.core.model import Listener, LoadBalancer, bind_port
+from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
 _PLAIN: Final = {
     "X-Forwarded-For-Port": "%DOWNSTREAM_DIRECT_REMOTE_PORT%",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from certferry.core.envoy.addresses import ranges
-from certferry.core.model import Policy, Rule
+from certferry.core.envoy.routes.cidr import ranges
+from certferry.core.model.elb import Policy, Rule
 
 _FOREIGN: Final = re.compile(
     r"\(\?(?:[=!>(]|<[=!]|P=|P>)|\\[1-9]|\\[gkZGuU]|(?:[*+?]|\{\d+(?:,\d*)?\})\+|\{\d{4,}|\{\d*,\d{4,}"

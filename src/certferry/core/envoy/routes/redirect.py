@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from certferry.core.envoy.message import TYPE
-from certferry.core.model import Listener, LoadBalancer, RedirectUrl, bind_port
+from certferry.core.envoy.resource import TYPE
+from certferry.core.model.elb import Listener, LoadBalancer, RedirectUrl, bind_port
 
 FILTER: Final = "envoy.filters.http.header_to_metadata"
 _TYPE: Final = f"{TYPE}envoy.extensions.filters.http.header_to_metadata.v3.Config"

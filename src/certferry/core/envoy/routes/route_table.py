@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from certferry.core.envoy.access import access
-from certferry.core.envoy.actions import Pinned, Target, action, pinned
-from certferry.core.envoy.headers import inserted_headers
-from certferry.core.envoy.match import Match, hosts, matches
-from certferry.core.envoy.message import Message, remembered
-from certferry.core.model import Listener, LoadBalancer, Policy
+from certferry.core.envoy.resource import Message, remembered
+from certferry.core.envoy.routes.access_list import access
+from certferry.core.envoy.routes.actions import Pinned, Target, action, pinned
+from certferry.core.envoy.routes.headers import inserted_headers
+from certferry.core.envoy.routes.match import Match, hosts, matches
+from certferry.core.model.elb import Listener, LoadBalancer, Policy
 
 _REDIRECT: Final = "REDIRECT_TO_LISTENER"
 _CLIENT: Final = {

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.envoy.message import TYPE
-from certferry.core.model import Pool
+from certferry.core.envoy.resource import TYPE
+from certferry.core.model.elb import Pool
 
 FILTER: Final = "envoy.filters.http.stateful_session"
 COOKIE: Final = "CERTFERRY_MEMBER"

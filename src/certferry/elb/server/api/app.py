@@ -25,10 +25,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from certferry import __version__
-from certferry.elb.api import (
-    batch,
-    cascade,
-    catalog,
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.api import batch, cascade, catalog, extensions, openapi, tags
+from certferry.elb.server.api.extensions import events
+from certferry.elb.server.api.request import Answer, Call, Route
+from certferry.elb.server.api.resources import (
     certificates,
     healthmonitors,
     ipgroups,
@@ -36,24 +37,18 @@ from certferry.elb.api import (
     listeners,
     loadbalancers,
     members,
-    openapi,
     pools,
     private_key_echo,
     rules,
     security_policies,
-    tags,
 )
-from certferry.elb.api import certferry as extensions
-from certferry.elb.api.call import Answer, Call, Route
-from certferry.elb.api.certferry import events
-from certferry.elb.errors import Refused, conflict, forbidden, malformed, unknown_uri
-from certferry.elb.identity.actor import Actor
-from certferry.elb.identity.auth import Logins, authenticated
-from certferry.elb.identity.signature import Presented
-from certferry.elb.identity.users import Identity
-from certferry.elb.plane.report import Report, Reporter, no_data_plane
-from certferry.elb.store.store import Stale, Store
-from certferry.latest import Latest
+from certferry.elb.server.dataplane.status import Report, Reporter, no_data_plane
+from certferry.elb.server.errors import Refused, conflict, forbidden, malformed, unknown_uri
+from certferry.elb.server.identity.auth import Logins, authenticated
+from certferry.elb.server.identity.request_signature import Presented
+from certferry.elb.server.identity.users import Identity
+from certferry.elb.server.store.store import Stale, Store
+from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -98,7 +93,7 @@ class Elb:
 
 def application(elb: Elb) -> FastAPI:
     """The API of `elb`."""
-    from certferry.elb.identity import keystone
+    from certferry.elb.server.api import keystone
 
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False

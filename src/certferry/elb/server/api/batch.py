@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.api import certificates, l7policies, members
-from certferry.elb.api.call import Answer, Call, Route, asked, body_of
-from certferry.elb.api.cascade import discard_pool
-from certferry.elb.api.fields import Identifier
-from certferry.elb.errors import Refused, malformed
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.cascade import discard_pool
+from certferry.elb.server.api.fields import Identifier
+from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of
+from certferry.elb.server.api.resources import certificates, l7policies, members
+from certferry.elb.server.errors import Refused, malformed
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 _ROOM: Final = 2000
 Ids = Annotated[list[Identifier], Meta(max_length=_ROOM)]

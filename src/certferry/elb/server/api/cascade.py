@@ -10,14 +10,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from certferry.elb.api.call import Answer, Call, Route, asked, body_of
-from certferry.elb.api.l7policies import discard_policy
-from certferry.elb.api.loadbalancers import check_unprotected
-from certferry.elb.api.members import check_deletable
-from certferry.elb.api.pools import check_unused
-from certferry.elb.api.pools import policies as policies_to
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row
+from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of
+from certferry.elb.server.api.resources.l7policies import discard_policy
+from certferry.elb.server.api.resources.loadbalancers import check_unprotected
+from certferry.elb.server.api.resources.members import check_deletable
+from certferry.elb.server.api.resources.pools import check_unused
+from certferry.elb.server.api.resources.pools import policies as policies_to
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row
 
 
 class CascadeOption(Struct, frozen=True, kw_only=True):

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.envoy.tls import POLICIES, served
-from certferry.elb.api.call import Answer, Call, Route
-from certferry.elb.api.listing import Resource, Wire, filtered, paged
-from certferry.elb.api.tls import TLS_POLICIES, served_object
-from certferry.elb.errors import missing
-from certferry.elb.store.schema import RESOURCES
-from certferry.elb.store.world import Row, World
+from certferry.core.envoy.listeners.tls import POLICIES, served
+from certferry.elb.server.api.listing import Resource, Wire, filtered, paged
+from certferry.elb.server.api.request import Answer, Call, Route
+from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES, served_object
+from certferry.elb.server.errors import missing
+from certferry.elb.server.store.schema import RESOURCES
+from certferry.elb.server.store.tables import Row, World
 
 _SIZES: Final = (("s1.small", 10), ("s1.medium", 20), ("s1.large", 40), ("s2.small", 50), ("s2.medium", 100))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from certferry.elb.plane.report import Report
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.dataplane.status import Report
+from certferry.elb.server.store.tables import Row, World
 
 
 def member_status(report: Report, world: World, member: Row) -> str:

@@ -14,13 +14,13 @@ import msgspec
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from certferry.elb.errors import Refused
-from certferry.elb.identity.actor import ROLES, Actor
-from certferry.elb.identity.auth import authenticated
-from certferry.elb.identity.users import Project, Session
+from certferry.elb.server.actor import ROLES, Actor
+from certferry.elb.server.errors import Refused
+from certferry.elb.server.identity.auth import authenticated
+from certferry.elb.server.identity.users import Project, Session
 
 if TYPE_CHECKING:
-    from certferry.elb.api.application import Elb
+    from certferry.elb.server.api.app import Elb
 
 _TITLES: Final = {
     400: "Bad Request",
@@ -96,7 +96,7 @@ def _public(make: Callable[[Request], Any]) -> Endpoint:
 
 
 def _login(elb: Elb) -> Endpoint:
-    from certferry.elb.api.application import read
+    from certferry.elb.server.api.app import read
 
     async def answer(request: Request) -> Response:
         address = request.client.host if request.client else ""
@@ -112,7 +112,7 @@ def _login(elb: Elb) -> Endpoint:
 
 
 def _authenticated(elb: Elb, make: Callable[[Elb, Request, Actor], Any]) -> Endpoint:
-    from certferry.elb.api.application import read
+    from certferry.elb.server.api.app import read
 
     async def answer(request: Request) -> Response:
         def work() -> Any:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from certferry.elb.api.call import Answer, Call, Handler, asked
-from certferry.elb.errors import malformed, missing
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.request import Answer, Call, Handler, asked
+from certferry.elb.server.errors import malformed, missing
+from certferry.elb.server.store.tables import Row, World
 
 Wire = dict[str, Any]
 MOST: Final = 2000

@@ -14,9 +14,9 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from certferry.elb.api.call import Route
-from certferry.elb.api.listing import MOST
-from certferry.elb.identity.keystone import Login
+from certferry.elb.server.api.keystone import Login
+from certferry.elb.server.api.listing import MOST
+from certferry.elb.server.api.request import Route
 
 Schema = dict[str, Any]
 

@@ -12,11 +12,11 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from certferry.elb.errors import Refused, malformed, missing, over_quota, switched_off
-from certferry.elb.identity.actor import Actor
-from certferry.elb.plane.report import Reporter, no_data_plane
-from certferry.elb.store.store import Store, Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.dataplane.status import Reporter, no_data_plane
+from certferry.elb.server.errors import Refused, malformed, missing, over_quota, switched_off
+from certferry.elb.server.store.store import Store, Transaction
+from certferry.elb.server.store.tables import Row, World
 from certferry.settings import ElbSettings
 
 T = TypeVar("T")

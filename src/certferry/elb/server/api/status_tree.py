@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from certferry.elb.api.call import Answer, Call, asked
-from certferry.elb.api.health import member_status, policy_status
-from certferry.elb.plane.report import Report
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.health import member_status, policy_status
+from certferry.elb.server.api.request import Answer, Call, asked
+from certferry.elb.server.dataplane.status import Report
+from certferry.elb.server.store.tables import Row, World
 
 Wire = dict[str, Any]
 

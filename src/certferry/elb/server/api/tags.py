@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from certferry.elb.api.call import Answer, Call, Handler, Route, asked, body_of
-from certferry.elb.api.fields import Tag
-from certferry.elb.errors import malformed
-from certferry.elb.store.store import Transaction
+from certferry.elb.server.api.fields import Tag
+from certferry.elb.server.api.request import Answer, Call, Handler, Route, asked, body_of
+from certferry.elb.server.errors import malformed
+from certferry.elb.server.store.store import Transaction
 
 MOST: Final = 20
 """Tags on one object."""

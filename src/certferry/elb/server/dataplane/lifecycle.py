@@ -14,16 +14,16 @@ from types import MappingProxyType
 from typing import Any
 
 from certferry.core.envoy import Options
-from certferry.elb.plane.access import AccessLog
-from certferry.elb.plane.authority import Authority
-from certferry.elb.plane.envoy import EnvoySupervisor
-from certferry.elb.plane.guests import Register
-from certferry.elb.plane.members import MemberHealth
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.remote import RemoteServer
-from certferry.elb.plane.report import EnvoyStatus, MemberKey, Report, Reporter, refusals, seatings
-from certferry.elb.plane.xds import AdsServer
-from certferry.latest import Latest
+from certferry.elb.server.dataplane.access_log.writer import AccessLog
+from certferry.elb.server.dataplane.envoy.member_health import MemberHealth
+from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
+from certferry.elb.server.dataplane.remote.ca import Authority
+from certferry.elb.server.dataplane.remote.registry import Register
+from certferry.elb.server.dataplane.remote.server import RemoteServer
+from certferry.elb.server.dataplane.status import EnvoyStatus, MemberKey, Report, Reporter, refusals, seatings
+from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.store.publication import Publication
+from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings, Refused
 
 

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from certferry.core.envoy import Snapshot
-from certferry.core.envoy.message import LISTENERS, ROUTES
-from certferry.core.envoy.seats import DEFAULT
-from certferry.elb.plane.ledger import Ledger, SeatStatus
+from certferry.core.envoy.listeners.sds import DEFAULT
+from certferry.core.envoy.resource import LISTENERS, ROUTES
+from certferry.elb.server.dataplane.xds.acks import Ledger, SeatStatus
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"

@@ -18,12 +18,12 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from certferry.elb.home import prepared, sealing_key, store_file
-from certferry.elb.identity.actor import ROLES
-from certferry.elb.identity.users import AccessKey, Identity, new_pair
-from certferry.elb.store import schema
-from certferry.elb.store.database import SchemaTooNew, StoreUnusable, open_database
-from certferry.seal import Seal, SealError
+from certferry.elb.server.actor import ROLES
+from certferry.elb.server.identity.users import AccessKey, Identity, new_pair
+from certferry.elb.server.paths import prepared, sealing_key, store_file
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, open_database
+from certferry.runtime.encryption import Seal, SealError
 from certferry.settings import NEWER, ElbSettings, Refused
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")

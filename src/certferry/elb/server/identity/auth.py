@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from certferry.elb.errors import Refused, unauthenticated
-from certferry.elb.identity.actor import Actor
-from certferry.elb.identity.signature import BadSignature, Presented, claim_of, verify
-from certferry.elb.identity.users import Identity
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.errors import Refused, unauthenticated
+from certferry.elb.server.identity.request_signature import BadSignature, Presented, claim_of, verify
+from certferry.elb.server.identity.users import Identity
 
 _MINUTE: Final = 60.0
 _REMEMBERED: Final = 10_000

@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from certferry.elb.home import prepared, sealing_key, store_file
-from certferry.elb.identity.users import AccessKey, Identity
-from certferry.elb.store.database import open_database
-from certferry.seal import Seal
+from certferry.elb.server.identity.users import AccessKey, Identity
+from certferry.elb.server.paths import prepared, sealing_key, store_file
+from certferry.elb.server.store.database import open_database
+from certferry.runtime.encryption import Seal
 from certferry.settings import ElbSettings
 
 FILE: Final = "elb-credentials.json"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from certferry.elb.sign import ALGORITHM, DATE_FORMAT, authorization, canonical_request
+from certferry.elb.signing import ALGORITHM, DATE_FORMAT, authorization, canonical_request
 
 SKEW: Final = timedelta(minutes=15)
 """How far a signature's date may be from our clock, either way."""

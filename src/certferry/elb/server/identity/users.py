@@ -21,10 +21,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.identity.actor import ROLES, Actor
-from certferry.elb.store import schema
-from certferry.elb.store.database import reading
-from certferry.seal import Seal
+from certferry.elb.server.actor import ROLES, Actor
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import reading
+from certferry.runtime.encryption import Seal
 
 DOMAIN: Final = "Default"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Final
 
-from certferry.core.model import LoadBalancer, bind_port
-from certferry.elb.errors import Refused, conflict, malformed
-from certferry.elb.store.world import Row, World
+from certferry.core.model.elb import LoadBalancer, bind_port
+from certferry.elb.server.errors import Refused, conflict, malformed
+from certferry.elb.server.store.tables import Row, World
 from certferry.settings import ElbSettings
 
 _FIRST: Final = 10

@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from certferry.core import checks, emergency
-from certferry.core.model import BreakGlass, domain_names
-from certferry.core.pem import Chain
-from certferry.elb.errors import Refused
-from certferry.elb.store.world import Row
+from certferry.core import checks
+from certferry.core.model import break_glass as emergency
+from certferry.core.model.elb import BreakGlass, domain_names
+from certferry.core.x509.pem import Chain
+from certferry.elb.server.errors import Refused
+from certferry.elb.server.store.tables import Row
 
 
 def of(row: Row, now: datetime) -> BreakGlass | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from certferry.core.model import domain_names
-from certferry.core.pem import listed
-from certferry.elb.errors import Refused, conflict, malformed, missing, over_quota, unusable
-from certferry.elb.store.world import Row, World
+from certferry.core.model.elb import domain_names
+from certferry.core.x509.pem import listed
+from certferry.elb.server.errors import Refused, conflict, malformed, missing, over_quota, unusable
+from certferry.elb.server.store.tables import Row, World
 from certferry.settings import ElbLimits
 
 _SEATS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")

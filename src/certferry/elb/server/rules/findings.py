@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from certferry.core import checks
-from certferry.core.model import domain_names
-from certferry.core.pem import covers
-from certferry.elb.bindings import family
-from certferry.elb.store.world import Row, World
+from certferry.core.model.elb import domain_names
+from certferry.core.x509.pem import covers
+from certferry.elb.server.rules.certificate_binding import family
+from certferry.elb.server.store.tables import Row, World
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 

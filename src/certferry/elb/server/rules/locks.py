@@ -10,12 +10,12 @@ from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import Any, Final
 
-from certferry.core.model import OWN_PREFIX
-from certferry.core.pem import Chain
-from certferry.elb import emergency
-from certferry.elb.errors import Refused, conflict, forbidden
-from certferry.elb.identity.actor import Actor
-from certferry.elb.store.world import Row
+from certferry.core.model.elb import OWN_PREFIX
+from certferry.core.x509.pem import Chain
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.errors import Refused, conflict, forbidden
+from certferry.elb.server.rules import break_glass as emergency
+from certferry.elb.server.store.tables import Row
 
 CONTENT: Final = frozenset({"certificate", "private_key"})
 

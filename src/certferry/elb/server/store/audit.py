@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Engine, func, insert, select
 
-from certferry.core.model import domain_names
-from certferry.elb.identity.actor import Actor
-from certferry.elb.store import schema
-from certferry.elb.store.database import reading
-from certferry.elb.store.world import Row
+from certferry.core.model.elb import domain_names
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import reading
+from certferry.elb.server.store.tables import Row
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

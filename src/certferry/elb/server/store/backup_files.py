@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, inspect, select
 
-from certferry.elb.store.database import forget_log, reading
-from certferry.seal import Seal, key_of
+from certferry.elb.server.store.database import forget_log, reading
+from certferry.runtime.encryption import Seal, key_of
 
 _FILES = Table(
     "attached_files",

@@ -151,7 +151,7 @@ def _migrate(engine: Engine, path: Path) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", "certferry.elb.store:migrations")
+    config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise SchemaTooNew(

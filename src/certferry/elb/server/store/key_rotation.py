@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Select, select, update
 
-from certferry.elb.identity.users import secret_purpose
-from certferry.elb.store import schema
-from certferry.elb.store.database import forget_log, reading
-from certferry.elb.store.versions import key_purpose
-from certferry.seal import Seal, key_of
+from certferry.elb.server.identity.users import secret_purpose
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import forget_log, reading
+from certferry.elb.server.store.versions import key_purpose
+from certferry.runtime.encryption import Seal, key_of
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core import model
-from certferry.core.pem import PrivateKey
-from certferry.elb.plane.publication import Publication
-from certferry.elb.store.world import Row, World
+from certferry.core.model import elb as model
+from certferry.core.x509.pem import PrivateKey
+from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.tables import Row, World
 
 _HOME: Final[dict[str, tuple[str, str]]] = {
     "loadbalancer": ("loadbalancers", ""),

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.core.model import State
-from certferry.core.pem import PrivateKey
+from certferry.core.model.elb import State
+from certferry.core.x509.pem import PrivateKey
 
 
 class Publication(msgspec.Struct, frozen=True, eq=False):

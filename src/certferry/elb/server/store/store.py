@@ -15,15 +15,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
 
-from certferry.core.pem import parse_chain
-from certferry.elb.identity.actor import Actor
-from certferry.elb.plane.projection import published
-from certferry.elb.plane.publication import Publication
-from certferry.elb.store import audit, schema, versions
-from certferry.elb.store.audit import Note
-from certferry.elb.store.database import StoreUnusable, reading
-from certferry.elb.store.world import Content, Row, World, world_of
-from certferry.seal import Seal
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.store import audit, schema, versions
+from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.database import StoreUnusable, reading
+from certferry.elb.server.store.projection import published
+from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.tables import Content, Row, World, world_of
+from certferry.runtime.encryption import Seal
 
 T = TypeVar("T")
 

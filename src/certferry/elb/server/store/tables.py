@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from certferry.core.pem import Chain, PrivateKey
+from certferry.core.x509.pem import Chain, PrivateKey
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):

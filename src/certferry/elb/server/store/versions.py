@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
 
-from certferry.core.pem import Chain, PrivateKey, parse_chain
-from certferry.elb.store import schema
-from certferry.elb.store.database import reading
-from certferry.elb.store.world import Content, Row
-from certferry.seal import Seal
+from certferry.core.x509.pem import Chain, PrivateKey, parse_chain
+from certferry.elb.server.store import schema
+from certferry.elb.server.store.database import reading
+from certferry.elb.server.store.tables import Content, Row
+from certferry.runtime.encryption import Seal
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):

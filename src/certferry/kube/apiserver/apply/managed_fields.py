@@ -14,11 +14,13 @@ from typing import Final
 
 import msgspec
 
-from certferry.kube.server import decode, fieldset, structured
-from certferry.kube.server.fieldset import Set
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.status import Refused
-from certferry.kube.server.structured import ABSENT, Comparison, Node
+from certferry.kube.apiserver.apply import fieldset
+from certferry.kube.apiserver.apply import structured_merge as structured
+from certferry.kube.apiserver.apply.fieldset import Set
+from certferry.kube.apiserver.apply.structured_merge import ABSENT, Comparison, Node
+from certferry.kube.apiserver.errors import Refused
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.schema import decode
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _MOST_UPDATERS: Final = 10

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.kube.server import fieldset
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.fieldset import Set
-from certferry.kube.server.schema import Field, Type
+from certferry.kube.apiserver.apply import fieldset
+from certferry.kube.apiserver.apply.fieldset import Set
+from certferry.kube.apiserver.schema.builtin import TYPES
+from certferry.kube.apiserver.schema.types import Field, Type
 
 ABSENT: Final = object()
 """No value, which is not the value null."""

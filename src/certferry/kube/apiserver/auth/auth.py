@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.kube.server.status import Resource, forbidden
+from certferry.kube.apiserver.errors import Resource, forbidden
 
 READ: Final = frozenset({"get", "list", "watch"})
 ALL: Final = frozenset({"*"})

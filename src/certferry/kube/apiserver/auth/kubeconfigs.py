@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 import yaml
 
-from certferry.kube.server.auth import ROLES, User
-from certferry.kube.server.tls import Files, client, write_private
+from certferry.kube.apiserver.auth.auth import ROLES, User
+from certferry.kube.apiserver.auth.certificates import Files, client, write_private
 
 KUBECONFIGS: Final = {
     "admin": "kubeconfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.kube.server.kinds import VERBS, Kind
+from certferry.kube.apiserver.resources.builtin import VERBS, Kind
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STATUS_VERBS = ("get", "patch", "update")

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from certferry import __version__
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.kinds import Kind
+from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.schema.builtin import TYPES
 
 Json = dict[str, Any]
 _COMPONENTS, _DEFINITIONS = "#/components/schemas/", "#/definitions/"

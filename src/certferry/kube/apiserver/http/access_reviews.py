@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from certferry.kube.server import auth
-from certferry.kube.server.auth import Action, User
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.status import Resource, bad_request
+from certferry.kube.apiserver.auth import auth
+from certferry.kube.apiserver.auth.auth import Action, User
+from certferry.kube.apiserver.errors import Resource, bad_request
+from certferry.kube.apiserver.resources.builtin import Kind
 
 Json = dict[str, Any]
 

@@ -13,15 +13,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from certferry.kube.server import decode, patch, protobuf
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.status import (
-    Refused,
-    bad_request,
-    invalid,
-    unprocessable,
-    unsupported_media,
-)
+from certferry.kube.apiserver.errors import Refused, bad_request, invalid, unprocessable, unsupported_media
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.schema import decode, patch, protobuf
 
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 APPLY: Final = "application/apply-patch+yaml"

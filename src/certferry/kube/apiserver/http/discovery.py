@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.kube.server import discovery, openapi, openapi_v2
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.request import Answer, Request
-from certferry.kube.server.status import Refused, unknown_path
+from certferry.kube.apiserver.discovery import discovery, openapi
+from certferry.kube.apiserver.discovery import openapi_v2_protobuf as openapi_v2
+from certferry.kube.apiserver.errors import Refused, unknown_path
+from certferry.kube.apiserver.http.request import Answer, Request
+from certferry.kube.apiserver.resources.builtin import Kind
 
 VERSION: Final = {
     "major": "1",

@@ -13,16 +13,11 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server import auth, bodies, discovery, reviews, selectors, tables, watch, writes
-from certferry.kube.server.addresses import Addresses
-from certferry.kube.server.auth import Action
-from certferry.kube.server.documents import Documents
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.managed import Writer
-from certferry.kube.server.registry import Decision, Registry, Step
-from certferry.kube.server.request import Answer, Request, Target, number, read_token, token
-from certferry.kube.server.snapshots import Snapshots
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.apply.managed_fields import Writer
+from certferry.kube.apiserver.auth import auth
+from certferry.kube.apiserver.auth.auth import Action
+from certferry.kube.apiserver.discovery import discovery
+from certferry.kube.apiserver.errors import (
     Refused,
     Resource,
     exists,
@@ -35,7 +30,19 @@ from certferry.kube.server.status import (
     unknown_path,
     unprocessable,
 )
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.http import access_reviews as reviews
+from certferry.kube.apiserver.http import codec as bodies
+from certferry.kube.apiserver.http import negotiation as tables
+from certferry.kube.apiserver.http import watch
+from certferry.kube.apiserver.http.discovery import Documents
+from certferry.kube.apiserver.http.list_pages import Snapshots
+from certferry.kube.apiserver.http.request import Answer, Request, Target, number, read_token, token
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.storage import mutations as writes
+from certferry.kube.apiserver.storage import selectors
+from certferry.kube.apiserver.storage.ip_allocator import Addresses
+from certferry.kube.apiserver.storage.log import Stored
+from certferry.kube.apiserver.storage.watch_cache import Decision, Registry, Step
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}

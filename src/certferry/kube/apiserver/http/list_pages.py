@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.status import expired
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.errors import expired
+from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.storage.log import Stored
 
 _SECONDS = 300.0
 _MOST = 64

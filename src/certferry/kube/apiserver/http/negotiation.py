@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.status import Refused
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.errors import Refused
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.storage.log import Stored
 
 Form = Literal["object", "table", "metadata"]
 _META = "meta.k8s.io/v1"

@@ -9,11 +9,9 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.server.auth import User
-from certferry.kube.server.bodies import APPLY, VALIDATIONS
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.managed import Writer
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.apply.managed_fields import Writer
+from certferry.kube.apiserver.auth.auth import User
+from certferry.kube.apiserver.errors import (
     Fault,
     bad_request,
     forbidden_field,
@@ -22,7 +20,9 @@ from certferry.kube.server.status import (
     too_long,
     unprocessable,
 )
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.http.codec import APPLY, VALIDATIONS
+from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.storage.log import Stored
 
 _MANAGER = 128
 

@@ -16,12 +16,12 @@ import msgspec
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.web_request import BaseRequest
 
-from certferry.kube.server import auth
-from certferry.kube.server.api import Api
-from certferry.kube.server.auth import Tokens, User
-from certferry.kube.server.documents import VERSION
-from certferry.kube.server.request import Answer, Request
-from certferry.kube.server.status import Refused, internal, unauthorized
+from certferry.kube.apiserver.auth import auth
+from certferry.kube.apiserver.auth.auth import Tokens, User
+from certferry.kube.apiserver.errors import Refused, internal, unauthorized
+from certferry.kube.apiserver.http.discovery import VERSION
+from certferry.kube.apiserver.http.handlers import Api
+from certferry.kube.apiserver.http.request import Answer, Request
 
 MAX_BODY = 3 * 1024 * 1024
 _BLOCK = 64 * 1024

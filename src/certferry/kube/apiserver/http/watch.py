@@ -13,13 +13,13 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.server import tables
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.registry import Registry
-from certferry.kube.server.selectors import Selection
-from certferry.kube.server.status import Refused
-from certferry.kube.server.store import Change, Stored
-from certferry.kube.server.tables import View
+from certferry.kube.apiserver.errors import Refused
+from certferry.kube.apiserver.http import negotiation as tables
+from certferry.kube.apiserver.http.negotiation import View
+from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.storage.log import Change, Stored
+from certferry.kube.apiserver.storage.selectors import Selection
+from certferry.kube.apiserver.storage.watch_cache import Registry
 
 _BOOKMARK_EVERY = 30.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}

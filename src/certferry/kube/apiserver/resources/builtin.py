@@ -11,20 +11,18 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server import (
-    columns,
-    columns_workloads,
-    names,
-    rules_access,
-    rules_data,
-    rules_ingress,
-    rules_network,
-    rules_service,
-    rules_workloads,
-)
-from certferry.kube.server.columns import Cells, Column
-from certferry.kube.server.metadata import Namer
-from certferry.kube.server.status import Fault, Resource
+from certferry.kube.apiserver.errors import Fault, Resource
+from certferry.kube.apiserver.resources import config as rules_data
+from certferry.kube.apiserver.resources import ingress as rules_ingress
+from certferry.kube.apiserver.resources import names
+from certferry.kube.apiserver.resources import network as rules_network
+from certferry.kube.apiserver.resources import printers as columns
+from certferry.kube.apiserver.resources import printers_workloads as columns_workloads
+from certferry.kube.apiserver.resources import rbac as rules_access
+from certferry.kube.apiserver.resources import service as rules_service
+from certferry.kube.apiserver.resources import workloads as rules_workloads
+from certferry.kube.apiserver.resources.metadata import Namer
+from certferry.kube.apiserver.resources.printers import Cells, Column
 
 Object = dict[str, Any]
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.resources import names
 
 MAX_DATA = 1024 * 1024
 _FROZEN = "field is immutable when `immutable` is set"

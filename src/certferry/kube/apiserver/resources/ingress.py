@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.errors import (
     Fault,
     forbidden_field,
     immutable,
@@ -15,6 +14,7 @@ from certferry.kube.server.status import (
     too_long,
     unsupported,
 )
+from certferry.kube.apiserver.resources import names
 
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _SEQUENCES = ("//", "/./", "/../", "%2f", "%2F")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.resources import names
 
 _FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 MAX_ANNOTATIONS = 256 * 1024

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.errors import (
     Fault,
     duplicate,
     immutable,
@@ -15,6 +14,7 @@ from certferry.kube.server.status import (
     too_many,
     unsupported,
 )
+from certferry.kube.apiserver.resources import names
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from certferry.kube.server.columns import AGE, NAME, Column, age
+from certferry.kube.apiserver.resources.printers import AGE, NAME, Column, age
 
 NODE = (
     NAME,

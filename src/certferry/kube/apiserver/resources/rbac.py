@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import Fault, invalid, required, unsupported
+from certferry.kube.apiserver.errors import Fault, invalid, required, unsupported
+from certferry.kube.apiserver.resources import names
 
 _GROUP = "rbac.authorization.k8s.io"
 

@@ -10,16 +10,9 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import metadata, names
-from certferry.kube.server.rules_network import endpoint_address, port_name
-from certferry.kube.server.status import (
-    Fault,
-    duplicate,
-    forbidden_field,
-    invalid,
-    required,
-    unsupported,
-)
+from certferry.kube.apiserver.errors import Fault, duplicate, forbidden_field, invalid, required, unsupported
+from certferry.kube.apiserver.resources import metadata, names
+from certferry.kube.apiserver.resources.network import endpoint_address, port_name
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

@@ -10,8 +10,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.server import names
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.errors import (
     Fault,
     duplicate,
     forbidden_field,
@@ -20,6 +19,7 @@ from certferry.kube.server.status import (
     required,
     unsupported,
 )
+from certferry.kube.apiserver.resources import names
 
 _POD = {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler"}
 _CONTAINER = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from certferry.kube.server.schema import Type, field, make, parse
+from certferry.kube.apiserver.schema.types import Type, field, make, parse
 
 
 def _extended(types: dict[str, Type], name: str, addition: str) -> dict[str, Type]:

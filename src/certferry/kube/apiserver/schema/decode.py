@@ -12,8 +12,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.schema import Field, Type
+from certferry.kube.apiserver.schema.builtin import TYPES
+from certferry.kube.apiserver.schema.types import Field, Type
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _MICRO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

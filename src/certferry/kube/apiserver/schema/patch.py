@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.schema import Type
+from certferry.kube.apiserver.schema.builtin import TYPES
+from certferry.kube.apiserver.schema.types import Type
 
 
 class BadPatch(ValueError):

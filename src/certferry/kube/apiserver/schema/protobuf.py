@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.schema import Field
+from certferry.kube.apiserver.schema.builtin import TYPES
+from certferry.kube.apiserver.schema.types import Field
 
 MAGIC: Final = b"k8s\0"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server.status import Fault, internal, invalid, unprocessable
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.errors import Fault, internal, invalid, unprocessable
+from certferry.kube.apiserver.storage.log import Stored
 
 _NODE_PORTS = range(30_000, 32_768)
 _ON_THEIR_WAY = 500

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from certferry import seal as seals
-from certferry.kube.server.kinds import KINDS
-from certferry.kube.server.store import purpose
-from certferry.seal import VARIABLE, Seal, SealError, key_of
+from certferry.kube.apiserver.resources.builtin import KINDS
+from certferry.kube.apiserver.storage.log import purpose
+from certferry.runtime import encryption as seals
+from certferry.runtime.encryption import VARIABLE, Seal, SealError, key_of
 from certferry.settings import Refused
 
 _AT_ONCE: Final = 500

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from certferry.kube.server import writes
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.registry import Registry
-from certferry.kube.server.status import Refused
-from certferry.kube.server.writes import Preconditions
+from certferry.kube.apiserver.errors import Refused
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.storage import mutations as writes
+from certferry.kube.apiserver.storage.mutations import Preconditions
+from certferry.kube.apiserver.storage.watch_cache import Registry
 
 Clock = Callable[[], datetime]
 _PAUSE = 30.0

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from certferry.seal import Seal
+from certferry.runtime.encryption import Seal
 
 Verb = Literal["ADDED", "MODIFIED", "DELETED"]
 T = TypeVar("T")

@@ -14,13 +14,9 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.server import managed, metadata
-from certferry.kube.server.decode import canonical, complete
-from certferry.kube.server.fields import TYPES
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.managed import Writer
-from certferry.kube.server.registry import Decision, Step
-from certferry.kube.server.status import (
+from certferry.kube.apiserver.apply import managed_fields as managed
+from certferry.kube.apiserver.apply.managed_fields import Writer
+from certferry.kube.apiserver.errors import (
     Fault,
     bad_request,
     conflict,
@@ -29,7 +25,12 @@ from certferry.kube.server.status import (
     not_found,
     unprocessable,
 )
-from certferry.kube.server.store import Stored
+from certferry.kube.apiserver.resources import metadata
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.schema.builtin import TYPES
+from certferry.kube.apiserver.schema.decode import canonical, complete
+from certferry.kube.apiserver.storage.log import Stored
+from certferry.kube.apiserver.storage.watch_cache import Decision, Step
 
 Change = Callable[[Object], Object]
 """What a request makes of the object that is there."""

@@ -12,9 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from certferry.kube.server import names
-from certferry.kube.server.kinds import Kind
-from certferry.kube.server.status import bad_request
+from certferry.kube.apiserver.errors import bad_request
+from certferry.kube.apiserver.resources import names
+from certferry.kube.apiserver.resources.builtin import Kind
 
 Operator = Literal["in", "notin", "exists", "absent", "gt", "lt"]
 _SET = re.compile(r"\s*([^\s!=,()<>]+)\s+(in|notin)\s*\(([^()]*)\)\s*")

@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.server.kinds import Kind, Object
-from certferry.kube.server.selectors import Selection, selectable
-from certferry.kube.server.status import Refused, expired, internal
-from certferry.kube.server.store import Change, Facts, Store, Stored, Verb
-from certferry.latest import Latest
+from certferry.kube.apiserver.errors import Refused, expired, internal
+from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.storage.log import Change, Facts, Store, Stored, Verb
+from certferry.kube.apiserver.storage.selectors import Selection, selectable
+from certferry.runtime.latest import Latest
 
 _IN_MEMORY = 4_000
 """Changes of one kind that memory holds; older ones come from the store."""

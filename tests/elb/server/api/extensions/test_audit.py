@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from certferry.elb import extensions
-from certferry.elb.extensions import Gap, Record
-from certferry.elb.home import store_file
-from tests.certs import Pair, authority
-from tests.elb.api.server import Elb, another, connected, send
+from certferry.elb.client import extensions
+from certferry.elb.client.extensions import Gap, Record
+from certferry.elb.server.paths import store_file
+from tests.elb.support.server import Elb, another, connected, send
+from tests.support.certs import Pair, authority
 
 
 def content(pair: Pair) -> dict[str, str]:

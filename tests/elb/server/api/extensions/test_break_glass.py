@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from certferry.core.pem import parse_chain
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
-from tests.certs import Pair, authority
-from tests.elb.api.server import Api, Elb, Reply, another, connected
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
+from tests.elb.support.server import Api, Elb, Reply, another, connected
+from tests.support.certs import Pair, authority
 
 SOURCE = {"cluster": "blue", "namespace": "shop", "secret": "shop-tls"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from certferry.elb import extensions
-from tests.certs import Pair, authority, rsa_key
-from tests.elb.api.server import Api, Elb, connected, serving, settings_in
+from certferry.elb.client import extensions
+from tests.elb.support.server import Api, Elb, connected, serving, settings_in
+from tests.support.certs import Pair, authority, rsa_key
 
 
 def content(pair: Pair) -> dict[str, str]:

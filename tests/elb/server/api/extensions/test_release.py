@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from certferry.cli import app
-from certferry.core import names
+from certferry.core.model import naming as names
 from certferry.settings import Refused
-from tests.certs import Pair, authority
-from tests.elb.api.server import Elb, another
+from tests.elb.support.server import Elb, another
+from tests.support.certs import Pair, authority
 
 GONE = "7b1e12a0-0000-4000-8000-000000000001"
 """The id of a cluster that nobody can ask any more."""

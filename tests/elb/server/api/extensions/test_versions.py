@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from certferry.core.pem import parse_chain
-from certferry.elb import extensions
-from certferry.elb.client import ElbError
-from tests.certs import Pair, authority
-from tests.elb.api.server import Api, Elb, another, connected, serving, settings_in
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.client import extensions
+from certferry.elb.client.client import ElbError
+from tests.elb.support.server import Api, Elb, another, connected, serving, settings_in
+from tests.support.certs import Pair, authority
 
 
 def content(pair: Pair) -> dict[str, str]:

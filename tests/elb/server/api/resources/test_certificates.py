@@ -4,10 +4,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certferry.core.pem import parse_chain
+from certferry.core.x509.pem import parse_chain
 from certferry.settings import ElbLimits
-from tests.certs import Pair, authority, rsa_key
-from tests.elb.api.server import Api, Elb, serving, settings_in, stored
+from tests.elb.support.server import Api, Elb, serving, settings_in, stored
+from tests.support.certs import Pair, authority, rsa_key
 
 
 def content(pair: Pair) -> dict[str, str]:

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.certs import authority
-from tests.elb.api.server import Api
+from tests.elb.support.server import Api
+from tests.support.certs import authority
 
 
 class Site(NamedTuple):

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.certs import authority
-from tests.elb.api.server import Api, Elb, stored
+from tests.elb.support.server import Api, Elb, stored
+from tests.support.certs import authority
 
 
 @pytest.fixture

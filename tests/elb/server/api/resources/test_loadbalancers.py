@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.elb.api.server import Api, Elb, serving, settings_in
+from tests.elb.support.server import Api, Elb, serving, settings_in
 
 
 def test_a_load_balancer_lives_from_create_to_delete(api: Api) -> None:

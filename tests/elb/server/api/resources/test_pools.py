@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.elb.api.server import Api
+from tests.elb.support.server import Api
 
 
 @pytest.fixture

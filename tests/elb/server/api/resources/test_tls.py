@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from certferry.core.pem import parse_chain
-from certferry.elb.client import ElbClient
-from certferry.elb.credentials import Credentials
-from certferry.elb.service import running
-from certferry.elb.tls import OwnTls
+from certferry.core.x509.pem import parse_chain
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.credentials import Credentials
+from certferry.elb.server.main import running
+from certferry.elb.server.own_tls import OwnTls
 from certferry.settings import Refused
-from tests.certs import Pair, authority
-from tests.elb.api.server import Elb, serving, settings_in
+from tests.elb.support.server import Elb, serving, settings_in
+from tests.support.certs import Pair, authority
 
 
 class Files:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from certferry.elb.api.call import Route
-from certferry.elb.api.certferry import audit, breakglass, release, status, versions
+from certferry.elb.server.api.extensions import audit, breakglass, release, status, versions
+from certferry.elb.server.api.request import Route
 
 NAMES: Final = ("versions", "rollback", "status", "break-glass", "audit", "events", "release")
 """What ``GET /v3/certferry`` tells clients."""

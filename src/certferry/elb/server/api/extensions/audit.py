@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.elb.api.call import Answer, Call, Route
-from certferry.elb.api.certferry.bodies import asked_for, instant, number
-from certferry.elb.errors import malformed
-from certferry.elb.store.audit import Entry, Search
+from certferry.elb.server.api.extensions.bodies import asked_for, instant, number
+from certferry.elb.server.api.request import Answer, Call, Route
+from certferry.elb.server.errors import malformed
+from certferry.elb.server.store.audit import Entry, Search
 
 _MOST: Final = 1000
 _FAR: Final = 2**62

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from certferry.elb.api.call import Call
-from certferry.elb.errors import malformed
+from certferry.elb.server.api.request import Call
+from certferry.elb.server.errors import malformed
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from certferry.core.model import BreakGlass
-from certferry.elb import emergency
-from certferry.elb.api.call import Answer, Call, Route, asked
-from certferry.elb.api.certferry.bodies import plain_body
-from certferry.elb.errors import conflict, forbidden, malformed, missing
-from certferry.elb.store.audit import Note
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row
+from certferry.core.model.elb import BreakGlass
+from certferry.elb.server.api.extensions.bodies import plain_body
+from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.errors import conflict, forbidden, malformed, missing
+from certferry.elb.server.rules import break_glass as emergency
+from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row
 
 LONGEST: Final = timedelta(days=30)
 

@@ -17,15 +17,15 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from certferry.elb.api.certferry.audit import shown
-from certferry.elb.errors import Refused, forbidden, malformed
-from certferry.elb.identity.actor import Actor
-from certferry.elb.identity.auth import authenticated
-from certferry.elb.identity.signature import Presented
-from certferry.elb.store.audit import Search
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.api.extensions.audit import shown
+from certferry.elb.server.errors import Refused, forbidden, malformed
+from certferry.elb.server.identity.auth import authenticated
+from certferry.elb.server.identity.request_signature import Presented
+from certferry.elb.server.store.audit import Search
 
 if TYPE_CHECKING:
-    from certferry.elb.api.application import Elb
+    from certferry.elb.server.api.app import Elb
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence until a comment shows that the connection lives."""

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from certferry.core import names
-from certferry.elb.api import certificates
-from certferry.elb.api.call import Answer, Call, Route, asked
-from certferry.elb.api.certferry.bodies import plain_body
-from certferry.elb.errors import forbidden
-from certferry.elb.store.audit import Note
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row
+from certferry.core.model import naming as names
+from certferry.elb.server.api.extensions.bodies import plain_body
+from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.api.resources import certificates
+from certferry.elb.server.errors import forbidden
+from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from certferry.core import parking
-from certferry.elb import emergency, findings
-from certferry.elb.api.call import Answer, Call, Route, asked
-from certferry.elb.api.certferry.bodies import instant
-from certferry.elb.bindings import users
-from certferry.elb.plane.report import ACCEPTED, PENDING, REJECTED, Report, Seating
-from certferry.elb.store.world import Row
+from certferry.core.model import quarantine as parking
+from certferry.elb.server.api.extensions.bodies import instant
+from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.dataplane.status import ACCEPTED, PENDING, REJECTED, Report, Seating
+from certferry.elb.server.rules import break_glass as emergency
+from certferry.elb.server.rules import findings
+from certferry.elb.server.rules.certificate_binding import users
+from certferry.elb.server.store.tables import Row
 
 _SERVING: Final = ("default_tls_container_ref", "sni_container_refs")
 

@@ -12,16 +12,16 @@ import msgspec
 from msgspec import Meta
 
 from certferry.core import checks
-from certferry.core.model import domain_names
-from certferry.elb import locks
-from certferry.elb.api import certificates
-from certferry.elb.api.call import Answer, Call, Route, asked
-from certferry.elb.api.certferry.bodies import instant, plain_body
-from certferry.elb.bindings import check_certificate
-from certferry.elb.errors import Refused, conflict, missing
-from certferry.elb.store.audit import Note
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Content, Row
+from certferry.core.model.elb import domain_names
+from certferry.elb.server.api.extensions.bodies import instant, plain_body
+from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.api.resources import certificates
+from certferry.elb.server.errors import Refused, conflict, missing
+from certferry.elb.server.rules import locks
+from certferry.elb.server.rules.certificate_binding import check_certificate
+from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Content, Row
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.core.model import domain_names
-from certferry.core.pem import Chain, Defect, PrivateKey, listed, parse_chain, parse_key, parse_pair
-from certferry.elb import emergency, findings, locks
-from certferry.elb.api.call import (
+from certferry.core.model.elb import domain_names
+from certferry.core.x509.pem import Chain, Defect, PrivateKey, listed, parse_chain, parse_key, parse_pair
+from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -28,15 +29,15 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import PROTECTION, Flag, Protected, Text
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.private_key_echo import echoes
-from certferry.elb.bindings import bound_names, check_certificate, past_names, users
-from certferry.elb.errors import conflict, malformed, unusable
-from certferry.elb.plane.projection import source
-from certferry.elb.store.audit import Note
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Content, Row, World
+from certferry.elb.server.api.resources.private_key_echo import echoes
+from certferry.elb.server.errors import conflict, malformed, unusable
+from certferry.elb.server.rules import break_glass as emergency
+from certferry.elb.server.rules import findings, locks
+from certferry.elb.server.rules.certificate_binding import bound_names, check_certificate, past_names, users
+from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.projection import source
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Content, Row, World
 
 _HIDDEN: Final = "******"
 _ASTERISKS: Final = re.compile(r"\*+")

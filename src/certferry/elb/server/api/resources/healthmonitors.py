@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import Flag, Identifier, Port, Text
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -20,11 +22,9 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import Flag, Identifier, Port, Text
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.errors import conflict, malformed
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 Kind = Annotated[str, Meta(pattern="^(TCP|UDP_CONNECT|HTTP|HTTPS|TLS|GRPC)$")]
 Seconds = Annotated[int, Meta(ge=1, le=50)]

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import Text
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -21,11 +23,9 @@ from certferry.elb.api.call import (
     times,
     within_quota,
 )
-from certferry.elb.api.fields import Text
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.errors import conflict, malformed, over_quota
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 _ROOM: Final = 10_000
 """Entries that a body may have before the limit of the settings is looked at."""

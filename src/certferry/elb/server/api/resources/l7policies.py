@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.health import policy_status
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -21,20 +23,18 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.health import policy_status
-from certferry.elb.api.l7policy_bodies import (
+from certferry.elb.server.api.resources.l7policy_bodies import (
     FixedResponseConfig,
     L7PolicyCreate,
     L7PolicyUpdate,
     RedirectUrlConfig,
 )
-from certferry.elb.api.listeners import check_pool
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.rules import check_rules, forget_names, rule_data
-from certferry.elb.api.rules import render as render_rule
-from certferry.elb.errors import conflict, malformed, over_quota
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.resources.listeners import check_pool
+from certferry.elb.server.api.resources.rules import check_rules, forget_names, rule_data
+from certferry.elb.server.api.resources.rules import render as render_rule
+from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "",

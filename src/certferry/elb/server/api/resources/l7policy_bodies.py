@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.api.fields import Flag, Identifier, Reference, Text
-from certferry.elb.api.rules import RuleCreate
+from certferry.elb.server.api.fields import Flag, Identifier, Reference, Text
+from certferry.elb.server.api.resources.rules import RuleCreate
 
 Part = Annotated[str, Meta(max_length=255)]
 Action = Annotated[

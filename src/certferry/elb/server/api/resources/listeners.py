@@ -8,7 +8,18 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import (
+    PROTECTION,
+    Flag,
+    Identifier,
+    Port,
+    Protected,
+    Reference,
+    Tags,
+    Text,
+)
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -22,16 +33,14 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
-from certferry.elb.api.ipgroups import check_groups
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.member_filters import MEMBER_FILTERS
-from certferry.elb.api.tls import TLS_POLICIES
-from certferry.elb.bindings import bound_names, check_listener, past_names
-from certferry.elb.errors import conflict, malformed, over_quota
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
-from certferry.elb.vips import bind_of, check_port
+from certferry.elb.server.api.resources.ipgroups import check_groups
+from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
+from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES
+from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.rules.addresses import bind_of, check_port
+from certferry.elb.server.rules.certificate_binding import bound_names, check_listener, past_names
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}

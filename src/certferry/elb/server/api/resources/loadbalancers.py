@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -20,14 +22,12 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.member_filters import MEMBER_FILTERS
-from certferry.elb.api.statuses import statuses
-from certferry.elb.errors import conflict, malformed
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
-from certferry.elb.vips import placed
+from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
+from certferry.elb.server.api.status_tree import statuses
+from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.rules.addresses import placed
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 
 class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from certferry.elb.api.listing import Fits, Wire
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.listing import Fits, Wire
+from certferry.elb.server.store.tables import Row, World
 
 
 def _pool_ids(world: World, wire: Wire) -> set[str]:

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import Flag, Port, Reference, Text
+from certferry.elb.server.api.health import member_status
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -20,12 +23,9 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import Flag, Port, Reference, Text
-from certferry.elb.api.health import member_status
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.errors import Refused, conflict, malformed, over_quota
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.errors import Refused, conflict, malformed, over_quota
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 Weight = Annotated[int, Meta(ge=0, le=100)]
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.api.call import (
+from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -24,13 +26,11 @@ from certferry.elb.api.call import (
     unchanged,
     within_quota,
 )
-from certferry.elb.api.fields import PROTECTION, Flag, Protected, Reference, Text
-from certferry.elb.api.listeners import check_pool
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.member_filters import MEMBER_FILTERS
-from certferry.elb.errors import conflict, malformed
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.resources.listeners import check_pool
+from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
+from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
 LAYER_4: Final = ("TCP", "UDP", "QUIC", "TLS")

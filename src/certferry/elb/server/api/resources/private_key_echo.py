@@ -10,9 +10,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from certferry.elb.api.call import Answer, Call, Route, body_of
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.request import Answer, Call, Route, body_of
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 _KIND: Final = "project_setting"
 _FIELD: Final = "private_key_echo"

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.core.envoy import re2_problem
-from certferry.elb.api.call import Answer, Call, Route, asked, body_of, merged, times
-from certferry.elb.api.fields import Flag
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.bindings import past_names
-from certferry.elb.errors import malformed, over_quota
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.fields import Flag
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of, merged, times
+from certferry.elb.server.errors import malformed, over_quota
+from certferry.elb.server.rules.certificate_binding import past_names
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 Kind = Annotated[str, Meta(pattern="^(HOST_NAME|PATH|METHOD|HEADER|QUERY_STRING|SOURCE_IP|COOKIE)$")]
 Comparison = Annotated[str, Meta(pattern="^(EQUAL_TO|STARTS_WITH|REGEX)$")]

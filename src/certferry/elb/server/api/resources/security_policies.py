@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.core.envoy.tls import PROTOCOLS, served
-from certferry.core.model import SecurityPolicy
-from certferry.elb.api.call import (
+from certferry.core.envoy.listeners.tls import PROTOCOLS, served
+from certferry.core.model.elb import SecurityPolicy
+from certferry.elb.server.api.fields import Text
+from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.request import (
     Answer,
     Call,
     Route,
@@ -25,12 +27,10 @@ from certferry.elb.api.call import (
     times,
     within_quota,
 )
-from certferry.elb.api.fields import Text
-from certferry.elb.api.listing import Resource, Wire, listing, showing
-from certferry.elb.api.tls import CUSTOM_CIPHERS, TLS_13, served_object
-from certferry.elb.errors import conflict, malformed
-from certferry.elb.store.store import Transaction
-from certferry.elb.store.world import Row, World
+from certferry.elb.server.api.resources.tls_policies import CUSTOM_CIPHERS, TLS_13, served_object
+from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import Row, World
 
 Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]
 

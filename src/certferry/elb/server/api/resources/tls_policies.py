@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.core.envoy.tls import POLICIES, SUITES, Served
+from certferry.core.envoy.listeners.tls import POLICIES, SUITES, Served
 
 TLS_POLICIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     name: (policy.protocols, policy.ciphers) for name, policy in POLICIES.items()

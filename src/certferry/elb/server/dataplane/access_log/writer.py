@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import structlog
 
-from certferry.core.envoy.access_log import CONNECTED, FILE, PLACE, STARTED
-from certferry.core.envoy.listeners import PLAIN
-from certferry.core.envoy.seats import DEFAULT, label, seat
-from certferry.elb.plane.admin import Admin, Unanswered
-from certferry.elb.plane.sittings import Sitting, Sittings
+from certferry.core.envoy.listeners.access_log import CONNECTED, FILE, PLACE, STARTED
+from certferry.core.envoy.listeners.listener import PLAIN
+from certferry.core.envoy.listeners.sds import DEFAULT, label, seat
+from certferry.elb.server.dataplane.access_log.secret_history import Sitting, Sittings
+from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 
 _log = structlog.get_logger(__name__)
 _PERIOD: Final = 0.5

@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from certferry.elb.plane.report import MemberKey
+from certferry.elb.server.dataplane.status import MemberKey
 
 Unanswered = (aiohttp.ClientError, OSError, TimeoutError)
 """What a question raises when nobody answers."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from certferry.core.model import State
-from certferry.elb.plane.admin import Admin, Unanswered
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.report import MemberKey
-from certferry.latest import Latest
+from certferry.core.model.elb import State
+from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
+from certferry.elb.server.dataplane.status import MemberKey
+from certferry.elb.server.store.publication import Publication
+from certferry.runtime.latest import Latest
 
 _PERIOD: Final = 1.0
 """Seconds between two looks: the shortest period of a health check."""

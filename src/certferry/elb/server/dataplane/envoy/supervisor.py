@@ -19,12 +19,12 @@ from typing import Final
 import msgspec
 import structlog
 
-from certferry.elb.plane.admin import Admin, Unanswered
-from certferry.elb.plane.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
-from certferry.elb.plane.bootstrap import Sockets, bootstrap, command, digest
-from certferry.elb.plane.process import Identity, identify
-from certferry.elb.plane.report import EnvoyStatus
-from certferry.elb.plane.rundir import private_directory
+from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
+from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
+from certferry.elb.server.dataplane.envoy.bootstrap import Sockets, bootstrap, command, digest
+from certferry.elb.server.dataplane.envoy.process import Identity, identify
+from certferry.elb.server.dataplane.envoy.run_directory import private_directory
+from certferry.elb.server.dataplane.status import EnvoyStatus
 from certferry.settings import EnvoyOptions
 
 _log = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certferry.elb.home import envoys_authority
+from certferry.elb.server.paths import envoys_authority
 
 SERVER_NAME: Final = "xds.certferry.internal"
 """The name in the ELB's certificate: Envoys look for it, whatever address they reach it at."""

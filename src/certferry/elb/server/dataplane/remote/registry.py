@@ -17,9 +17,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from certferry.elb.home import envoys_file
-from certferry.elb.plane.xds import LOCAL
-from certferry.latest import Latest
+from certferry.elb.server.dataplane.xds.server import LOCAL
+from certferry.elb.server.paths import envoys_file
+from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
 _PERIOD: Final = 0.5

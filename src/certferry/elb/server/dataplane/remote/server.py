@@ -19,12 +19,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
-from certferry.core.envoy.scope import scoped
-from certferry.elb.plane.authority import Authority, Issued
-from certferry.elb.plane.guests import Guest, Register
-from certferry.elb.plane.stream import World
-from certferry.elb.plane.xds import GRPC_OPTIONS, AdsServer
-from certferry.latest import Latest
+from certferry.core.envoy.subset import scoped
+from certferry.elb.server.dataplane.remote.ca import Authority, Issued
+from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.dataplane.xds.server import GRPC_OPTIONS, AdsServer
+from certferry.elb.server.dataplane.xds.stream import World
+from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
 _RENEW: Final = timedelta(days=35)

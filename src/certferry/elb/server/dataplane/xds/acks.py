@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.elb.plane.sittings import Sitting
+from certferry.elb.server.dataplane.access_log.secret_history import Sitting
 
 _UNREAD: Final = 20_000
 """Sittings kept while nobody asks for them: more than a renewal of everything makes in a second."""

@@ -32,7 +32,7 @@ from google.protobuf.json_format import Parse
 from google.protobuf.message_factory import GetMessageClass
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
-from certferry.core.pem import PrivateKey
+from certferry.core.x509.pem import PrivateKey
 
 KINDS: Final[Mapping[str, Any]] = {
     CLUSTERS: Cluster,

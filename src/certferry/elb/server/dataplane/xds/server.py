@@ -20,12 +20,12 @@ import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy import Options, snapshot
-from certferry.elb.plane.encode import Encoder
-from certferry.elb.plane.ledger import Ledger, SeatStatus
-from certferry.elb.plane.publication import Publication
-from certferry.elb.plane.rundir import private_directory
-from certferry.elb.plane.stream import Stream, World
-from certferry.latest import Latest
+from certferry.elb.server.dataplane.envoy.run_directory import private_directory
+from certferry.elb.server.dataplane.xds.acks import Ledger, SeatStatus
+from certferry.elb.server.dataplane.xds.encode import Encoder
+from certferry.elb.server.dataplane.xds.stream import Stream, World
+from certferry.elb.server.store.publication import Publication
+from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
 _GENERATIONS: Final = 61

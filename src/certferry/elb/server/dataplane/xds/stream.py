@@ -16,12 +16,12 @@ import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret, Snapshot
-from certferry.core.model import State
-from certferry.core.pem import PrivateKey
-from certferry.elb.plane.encode import Encoder, secret
-from certferry.elb.plane.ledger import Ledger
-from certferry.elb.plane.subscription import Answer, Subscription
-from certferry.latest import Latest
+from certferry.core.model.elb import State
+from certferry.core.x509.pem import PrivateKey
+from certferry.elb.server.dataplane.xds.acks import Ledger
+from certferry.elb.server.dataplane.xds.encode import Encoder, secret
+from certferry.elb.server.dataplane.xds.subscription import Answer, Subscription
+from certferry.runtime.latest import Latest
 
 _SLICE: Final = 0.004
 """Seconds of encoding between two looks at what else there is to do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from certferry.core.renewals import renewals
+from certferry.core.changed_keys import renewals
 
 
 class Versioned(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from certferry.elb.store.schema import metadata
+from certferry.elb.server.store.schema import metadata
 
 given = context.config.attributes
 if "connection" in given:

@@ -1,0 +1,1 @@
+"""Commands that run or administer the programs: controller, ELB, console, users, stores, Envoys."""

@@ -1,0 +1,1 @@
+"""Checks and previews of what a form would change."""

@@ -1,0 +1,1 @@
+"""Pages for load balancers, listeners and ELB certificates."""

@@ -1,0 +1,1 @@
+"""Pages for Ingresses: list, create, update, synchronize."""

@@ -1,0 +1,1 @@
+"""Pages for any object: YAML, diff, delete, lists."""

@@ -1,0 +1,1 @@
+"""Pages for Secrets: list, create, update."""

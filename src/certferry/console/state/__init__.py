@@ -1,0 +1,1 @@
+"""State behind the pages: sessions, cluster and ELB feeds, probes."""

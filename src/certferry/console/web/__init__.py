@@ -1,0 +1,1 @@
+"""Page requests, templates, lists, errors, formatting."""

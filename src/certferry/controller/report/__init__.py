@@ -1,0 +1,1 @@
+"""Writes to Kubernetes: Events, status, annotations; alerts and drift reports."""

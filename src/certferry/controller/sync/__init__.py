@@ -1,0 +1,1 @@
+"""Reconcile inputs, fast paths and the writes to the load balancer."""

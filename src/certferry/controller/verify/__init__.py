@@ -1,0 +1,1 @@
+"""Proof that clients see the right certificate, and rollback if they do not."""

@@ -1,0 +1,1 @@
+"""The state of each host, and what alerts, inventory and explanations derive from it."""

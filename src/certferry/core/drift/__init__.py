@@ -1,0 +1,1 @@
+"""Detection of changes that another client made on the load balancer."""

@@ -1,0 +1,1 @@
+"""Envoy listeners: filter chains, TLS contexts, SDS secrets, access log."""

@@ -1,0 +1,1 @@
+"""Envoy routes: matches, actions, redirects, headers, access lists."""

@@ -1,0 +1,1 @@
+"""The vocabulary: ELB resources, Kubernetes objects as read, names, problems."""

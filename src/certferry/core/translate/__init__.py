@@ -1,0 +1,1 @@
+"""From claims to desired listeners, certificates, pools and forwarding: one module per step."""

@@ -1,0 +1,1 @@
+"""PEM, chains, expiry, and comparison of presented chains."""

@@ -1,0 +1,1 @@
+"""The async client of the ELB v3 API and of its Certferry extensions."""

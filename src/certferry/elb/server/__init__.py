@@ -1,0 +1,1 @@
+"""The ELB service: REST API, durable store, Envoy as data plane."""

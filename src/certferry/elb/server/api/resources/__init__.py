@@ -1,0 +1,1 @@
+"""One module per resource of the ELB v3 API."""

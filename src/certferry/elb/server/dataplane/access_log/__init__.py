@@ -1,0 +1,1 @@
+"""Access log writing, and which secret a connection was served with."""

@@ -1,0 +1,1 @@
+"""The Envoy process: binary, bootstrap, supervision, admin interface."""

@@ -1,0 +1,1 @@
+"""Envoys on other machines: registration, certificate authority, mutual TLS."""

@@ -1,0 +1,1 @@
+"""Rules across resources: certificate binding, locks, break-glass, addresses, findings."""

@@ -1,0 +1,1 @@
+"""Resource definitions: names, validation, defaults, printer columns."""

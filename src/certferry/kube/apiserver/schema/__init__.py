@@ -1,0 +1,1 @@
+"""Types, decoding, patching and the protobuf form of Kubernetes objects."""

@@ -1,0 +1,1 @@
+"""Storage: the log, the watch cache, mutations and object lifecycle."""

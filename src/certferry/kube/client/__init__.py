@@ -1,0 +1,1 @@
+"""The Kubernetes client: informers, cache, leader election."""

@@ -1,0 +1,1 @@
+"""Shared process infrastructure: publication, encryption, private files, logging, metrics, TLS probes."""
