@@ -11,11 +11,11 @@ import pytest
 
 from certferry.alerts import Webhook, run
 from certferry.alerts import sender as deliver
-from certferry.alerts.repeat_tracker import Ledger
+from certferry.alerts.repeat_tracker import RepeatTracker
 from certferry.alerts.signature import SIGNATURE, TIMESTAMP, genuine, headers
 from certferry.core.diagnosis.alert import Alert
 from certferry.runtime.latest import Latest
-from certferry.settings import AlertSettings, Refused
+from certferry.settings import AlertSettings, UserError
 from tests.alerts.receiver import KEY, receiver
 from tests.cli.test_cli import certferry, refusal
 from tests.controller.support.fake_kube import until
@@ -83,14 +83,14 @@ async def test_alertmanager_takes_labels_and_annotations() -> None:
 
 
 def test_a_standing_alert_is_told_again_only_after_its_time() -> None:
-    ledger = Ledger(timedelta(hours=4))
+    ledger = RepeatTracker(timedelta(hours=4))
     ledger.taken(ledger.due((LATE,), NOW), NOW)
     assert ledger.due((LATE,), NOW + timedelta(hours=3)) == ()
     assert [t.since for t in ledger.due((LATE,), NOW + timedelta(hours=4))] == [NOW]
 
 
 def test_an_alert_that_ended_untold_is_not_told() -> None:
-    ledger = Ledger(timedelta(hours=4))
+    ledger = RepeatTracker(timedelta(hours=4))
     assert [t.status for t in ledger.due((LATE,), NOW)] == ["firing"]
     assert ledger.due((), NOW) == ()
 
@@ -106,7 +106,7 @@ def test_a_changed_body_or_an_old_one_is_not_genuine() -> None:
 
 def test_a_key_that_others_can_read_is_refused(key: Path) -> None:
     key.chmod(0o644)
-    with pytest.raises(Refused, match="chmod 600"):
+    with pytest.raises(UserError, match="chmod 600"):
         Webhook(AlertSettings(webhook="http://127.0.0.1:9/", webhook_secret_file=key))
 
 

@@ -19,8 +19,8 @@ from cryptography.x509 import DNSName, load_pem_x509_certificate
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from certferry import __version__
-from certferry.core.x509.pem import Defect, covers, parse_chain, parse_pair
-from certferry.up.saved_state import Memory
+from certferry.core.x509.pem import InvalidPem, covers, parse_chain, parse_pair
+from certferry.up.saved_state import SavedState
 
 
 def certferry(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ def memory(**changes: int | str) -> bytes:
     """A remembered choice of ports."""
     ports = {"kube_port": 20001, "elb_port": 20002, "metrics_port": 20003, "backend_port": 20004}
     rest = {"subnet": "127.44.5.0/24", "privileged_shift": 8000, "loadbalancer_id": ""}
-    return msgspec.json.encode(msgspec.convert(ports | rest | changes, Memory))
+    return msgspec.json.encode(msgspec.convert(ports | rest | changes, SavedState))
 
 
 @pytest.mark.parametrize("program", ["elb", "console"])
@@ -198,10 +198,10 @@ def test_bad_demo_certificates_are_bad_in_the_way_that_was_asked_for(tmp_path: P
         certificate, key, _ = made(tmp_path, "--bad", bad)
         return certificate.read_text(), key.read_text()
 
-    with pytest.raises(Defect):
+    with pytest.raises(InvalidPem):
         parse_pair(*read("mismatch"))
     parse_chain(read("mismatch")[0])
-    with pytest.raises(Defect):
+    with pytest.raises(InvalidPem):
         parse_chain(read("garbage")[0])
     assert parse_pair(*read("expired")).chain.not_after < datetime.now(UTC)
     elsewhere = parse_pair(*read("wrong-host")).chain

@@ -172,7 +172,7 @@ async def test_a_cluster_that_does_not_answer_holds_up_no_other(cloud: Cloud, tm
         async with cluster.kube() as kube:
             return len((await kube.listing(SECRET)).items)
 
-    hangs, gone, refuses, fine = await fleet.gather(found, ask, deadline=1.0)
+    hangs, gone, refuses, fine = await fleet.fan_out(found, ask, deadline=1.0)
     assert (fine.cluster, fine.value, fine.trouble) == ("good", 0, None)
     assert "within 1 s" in (hangs.trouble or "")
     assert "nowhere cannot be read" in (gone.trouble or "")

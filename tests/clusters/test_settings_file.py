@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certferry import clusters as fleet
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 ONE = "clusters: [{name: %s, kubeconfig: kubeconfig, elb: {url: 'http://127.0.0.1:1', credentials_file: e.json}}]\n"
 
@@ -51,7 +51,7 @@ def test_a_file_without_clusters_leaves_those_of_the_directory(
     settings.write_text("controller: {max_sni: 60}\n")
     monkeypatch.setenv("CERTFERRY_CONFIG", str(settings))
     assert names(fleet.read(state=home / "up")) == ["up"]
-    with pytest.raises(Refused, match="names no cluster"):
+    with pytest.raises(UserError, match="names no cluster"):
         fleet.read()
 
 
@@ -77,13 +77,13 @@ def test_paths_are_relative_to_the_file(home: Path) -> None:
 def test_what_cannot_be_used_is_one_sentence(home: Path, text: str, says: str) -> None:
     file = home / "settings.yaml"
     file.write_text(text)
-    with pytest.raises(Refused, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         fleet.read(file)
     assert str(file) in str(refused.value)
 
 
 def test_no_file_at_all_says_what_to_do() -> None:
-    with pytest.raises(Refused, match="certferry up"):
+    with pytest.raises(UserError, match="certferry up"):
         fleet.read()
 
 
@@ -92,9 +92,9 @@ def test_one_of_several_has_to_be_named(home: Path) -> None:
     file.write_text("clusters: [{name: a}, {name: b}]")
     found = fleet.read(file)
     assert found.cluster("b").name == "b"
-    with pytest.raises(Refused, match="“a”, “b”"):
+    with pytest.raises(UserError, match="“a”, “b”"):
         found.cluster()
-    with pytest.raises(Refused, match="no cluster “c”"):
+    with pytest.raises(UserError, match="no cluster “c”"):
         found.cluster("c")
 
 
@@ -102,5 +102,5 @@ def test_a_role_that_is_not_listed_gets_no_access(home: Path) -> None:
     file = home / "settings.yaml"
     file.write_text("clusters: [{name: a, kubeconfig: k, roles: {reader: {kubeconfig: r}}}]")
     cluster = fleet.read(file).cluster()
-    with pytest.raises(Refused, match="“member” no access"):
+    with pytest.raises(UserError, match="“member” no access"):
         cluster.kube("member")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from certferry.console.judge import deletion as impact
-from certferry.console.judge.certificate import Place, judge
-from certferry.console.judge.preview import forecast
+from certferry.console.judge.certificate import CertificateContext, check_certificate_form
+from certferry.console.judge.preview import preview_change
 from certferry.console.judge.secret import objection
 from certferry.console.pages.ingresses.form import IDS, IngressForm, Sni, applied, of
 from certferry.console.pages.ingresses.listener_annotations import Access, Redirect
@@ -30,15 +30,15 @@ from certferry.console.pages.objects.diff import (
 )
 from certferry.console.pages.timeline import draw
 from certferry.console.state.cluster_view import derive
-from certferry.console.state.elb_sites import Login, role_of
+from certferry.console.state.elb_sites import ElbLogin, role_of
 from certferry.console.state.sessions import Session, Sessions
 from certferry.console.web import formatting as words
-from certferry.console.web.errors import Stop
-from certferry.console.web.listing import ROWS, Column, Listing
+from certferry.console.web.errors import PageError
+from certferry.console.web.listing import ROWS, Column, TablePage
 from certferry.console.web.security import local_path
 from certferry.core.model.kubernetes import MATCH_MODE, Name, ObjectRef
 from certferry.core.model.problems import Problem, Reason
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client.credentials import Credentials
 from certferry.kube.apiserver.schema import patch as server
@@ -227,22 +227,29 @@ def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_
 
 def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
     old, new = authority().issue("a.example", days=10), authority().issue("a.example", days=90)
-    place = Place(
+    place = CertificateContext(
         present=parse_chain(old.certificate), serving=parse_chain(old.certificate), hosts=("a.example",)
     )
     now = datetime.now(UTC)
-    assert "another certificate" in judge(new.certificate, "", place, now).errors["private_key"]
-    assert judge(new.certificate, new.key, place, now).errors == {}
-    judged = judge(old.certificate, "", place, now)
+    assert (
+        "another certificate" in check_certificate_form(new.certificate, "", place, now).errors["private_key"]
+    )
+    assert check_certificate_form(new.certificate, new.key, place, now).errors == {}
+    judged = check_certificate_form(old.certificate, "", place, now)
     assert judged.errors == {}
     other = authority().issue("b.example", days=90)
-    assert "not for a.example" in judge(other.certificate, other.key, place, now).errors["certificate"]
-    assert judge("", "", place, now).errors == {"certificate": "The certificate is empty."}
+    assert (
+        "not for a.example"
+        in check_certificate_form(other.certificate, other.key, place, now).errors["certificate"]
+    )
+    assert check_certificate_form("", "", place, now).errors == {"certificate": "The certificate is empty."}
 
 
 def test_a_judgement_holds_no_key() -> None:
     pair = authority().issue("a.example")
-    assert "PRIVATE" not in repr(judge(pair.certificate, pair.key, Place(), datetime.now(UTC)))
+    assert "PRIVATE" not in repr(
+        check_certificate_form(pair.certificate, pair.key, CertificateContext(), datetime.now(UTC))
+    )
 
 
 # -- what a deletion does
@@ -267,7 +274,7 @@ observed:
 
 def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
     given = yaml.safe_load(SHARED)
-    options = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+    options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
     world = derive(view(given), observed(given["observed"]), options, NOW)
     told = impact.of_ingress(world, Name("shop", "first"), options, NOW)
     assert any("Port 443 stays for other Ingresses, and shop/second governs it" in t for t in told), told
@@ -283,7 +290,7 @@ def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
 
 def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     given = yaml.safe_load(SHARED)
-    options = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+    options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
     world = derive(view(given), observed(given["observed"]), options, NOW)
     body = {
         "metadata": {"name": "third", "namespace": "shop", "creationTimestamp": NOW.isoformat()},
@@ -295,12 +302,12 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     }
     chain = world.uses[0].chain
     assert chain
-    told = forecast(world, options, body, [chain], NOW)
+    told = preview_change(world, options, body, [chain], NOW)
     assert told.present is None
     assert told.chosen == chain
     assert told.held == ()  # nothing valid is in service for the host
     assert {p.reason for p in told.problems} == {"NameTaken", "HostNotCovered"}
-    present = forecast(
+    present = preview_change(
         world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
     )
     assert present.present == chain
@@ -309,9 +316,9 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
 # -- lists
 
 
-def listing(**query: str) -> Listing[int]:
+def listing(**query: str) -> TablePage[int]:
     columns = (Column("n", "Number", lambda n: n), Column("x", "Fixed"))
-    return Listing(list(range(100)), columns, query, str)
+    return TablePage(list(range(100)), columns, query, str)
 
 
 def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
@@ -335,7 +342,7 @@ def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
     ],
 )
 def test_what_is_no_page_and_no_order_is_said_so(query: dict[str, str], status: int) -> None:
-    with pytest.raises(Stop) as stop:
+    with pytest.raises(PageError) as stop:
         listing(**query)
     assert stop.value.status == status
 
@@ -348,8 +355,8 @@ def test_a_session_ends_when_unused_when_too_old_and_with_its_token() -> None:
     ended: list[Session] = []
     sessions = Sessions(timedelta(hours=12), timedelta(hours=1), ended.append, lambda: now[0])
 
-    def login(hours: float) -> Login:
-        return Login(
+    def login(hours: float) -> ElbLogin:
+        return ElbLogin(
             site="s", user="u", role="admin", url="http://e", credentials=Credentials(token="t"),
             expires=now[0] + timedelta(hours=hours),
         )  # fmt: skip

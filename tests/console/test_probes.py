@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.console.state.probes import Sights
+from certferry.console.state.probes import ProbeCache
 from certferry.core.x509.pem import parse_chain
 from certferry.runtime.tls_probe import Target
 from tests.support.certs import Authority, Pair, authority
@@ -50,7 +50,7 @@ async def late(tmp_path: Path) -> AsyncIterator[Target]:
 
 
 async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_should(late: Target) -> None:
-    sights, told = Sights(), []
+    sights, told = ProbeCache(), []
     sights.want([late], parse_chain(NEW.certificate))
     async with asyncio.timeout(10):
         async for _ in sights.changed.values():
@@ -70,7 +70,7 @@ async def test_a_right_leaf_with_a_wrong_chain_is_not_what_it_should_be(tmp_path
         lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context(tmp_path, bare)
     )
     where = Target(address="127.0.0.1", port=server.sockets[0].getsockname()[1], host="b.example")
-    sight = await Sights().look(where)
+    sight = await ProbeCache().look(where)
     server.close()
     assert sight.objection(parse_chain(bare.certificate)) == ""
     assert "is not sent with it" in sight.objection(parse_chain(whole))

@@ -11,10 +11,10 @@ import structlog
 from structlog.testing import LogCapture
 
 from certferry.controller.controller import Controller
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
-from certferry.controller.sync.debounce import Waits
-from certferry.core.translate.listener_claims import Options
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.sync.debounce import Timing
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.elb.client.client import Credentials, ElbClient
 from certferry.kube.client.client import KubeClient
 from certferry.kube.client.kubeconfig import Access, FixedToken
@@ -36,7 +36,7 @@ class System:
         self.resync = 60.0
         self.garbage = 0.05
         self.probe_deadline = 3.0
-        self.conduct = Conduct(vigil=Vigil(patrol=0))
+        self.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0))
 
     async def start(self) -> None:
         """The controller alone."""
@@ -55,8 +55,8 @@ class System:
 
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
-        options = Options(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Waits(
+        options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
+        waits = Timing(
             hold_off=0.01,
             ceiling=0.1,
             garbage=self.garbage,

@@ -16,12 +16,12 @@ import yaml
 from typer.testing import CliRunner
 
 from certferry.cli import app
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
 from certferry.core.diagnosis.alert import Alert
-from certferry.core.diagnosis.alert_rules import Rules
+from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.x509.pem import parse_chain
-from certferry.settings import Refused
+from certferry.settings import UserError
 from tests.controller.conftest import CREDENTIALS, System
 from tests.controller.support.fake_kube import until
 from tests.support.certs import Authority, Pair, authority, rsa_key
@@ -72,7 +72,7 @@ class Desk:
         done = await asyncio.to_thread(
             CliRunner().invoke, app, [*words, "--config", str(self.settings)], env={"COLUMNS": "200"}
         )
-        if isinstance(done.exception, Refused):
+        if isinstance(done.exception, UserError):
             return str(done.exception)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.output
@@ -268,8 +268,8 @@ async def test_one_alert_for_a_certificate_of_many_ingresses_and_none_for_unused
 
 
 async def test_nothing_rotated_though_several_were_due(system: System, desk: Desk) -> None:
-    vigil = Vigil(patrol=0, rules=Rules(stall_due=3, stall_patience=0))
-    system.conduct = Conduct(vigil=vigil)
+    vigil = MonitoringOptions(patrol=0, rules=AlertRules(stall_due=3, stall_patience=0))
+    system.conduct = ControllerMode(vigil=vigil)
     for name in ("one", "two", "shop"):
         system.shop(authority().issue(f"{name}.example.com", days=10, started=80), name=name)
     await system.start()

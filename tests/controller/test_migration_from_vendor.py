@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.controller.mode import Conduct
+from certferry.controller.mode import ControllerMode
 from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
@@ -113,14 +113,14 @@ async def test_there_and_back_without_a_failed_handshake(
     (listener,) = system.elb.made("listeners")
     async with Visitors(system) as visitors:
         # 1. look
-        system.conduct = Conduct(act=None)
+        system.conduct = ControllerMode(act=None)
         await system.start()
         await system.in_step()
         assert system.elb.writes == []
         await system.stop()
         await until(lambda: visitors.served > 5)
         # 2. hand over, and renew
-        system.conduct = Conduct()
+        system.conduct = ControllerMode()
         await system.start()
         await system.in_step()
         new = authority().issue(HOST)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.runtime.parent_watch import Lifeline
+from certferry.runtime.parent_watch import ParentPipe
 from certferry.up.free_ports import free_ports
-from certferry.up.supervisor import Child, Ended
+from certferry.up.supervisor import Ended, SupervisedProcess
 
 PARENT = """
 import asyncio, os, sys
@@ -57,10 +57,10 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-async def child(tmp_path: Path, port: int, lines: list[str]) -> AsyncIterator[Child]:
+async def child(tmp_path: Path, port: int, lines: list[str]) -> AsyncIterator[SupervisedProcess]:
     """A backend that was ready."""
     child = backend(tmp_path, port, lines.append)
-    task = asyncio.ensure_future(child.run(Lifeline(), os.environ))
+    task = asyncio.ensure_future(child.run(ParentPipe(), os.environ))
     await until(lambda: listening(port))
     child.settled.set()
     yield child
@@ -68,12 +68,14 @@ async def child(tmp_path: Path, port: int, lines: list[str]) -> AsyncIterator[Ch
     await task
 
 
-def backend(folder: Path, port: int, say: Callable[[str], None]) -> Child:
-    return Child("backend", ("demo", "backend", "--listen", f"127.0.0.1:{port}"), folder / "backend.log", say)
+def backend(folder: Path, port: int, say: Callable[[str], None]) -> SupervisedProcess:
+    return SupervisedProcess(
+        "backend", ("demo", "backend", "--listen", f"127.0.0.1:{port}"), folder / "backend.log", say
+    )
 
 
 async def test_a_child_that_dies_is_started_again_and_that_is_said(
-    child: Child, port: int, lines: list[str]
+    child: SupervisedProcess, port: int, lines: list[str]
 ) -> None:
     former = child.pid
     os.kill(former, signal.SIGKILL)
@@ -83,7 +85,7 @@ async def test_a_child_that_dies_is_started_again_and_that_is_said(
     assert "SIGKILL" in line
 
 
-async def test_a_stopped_child_stays_away(child: Child, port: int, lines: list[str]) -> None:
+async def test_a_stopped_child_stays_away(child: SupervisedProcess, port: int, lines: list[str]) -> None:
     await child.stop()
     assert not listening(port)
     assert lines == []
@@ -93,11 +95,13 @@ async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as taken:
         child = backend(tmp_path, taken.getsockname()[1], print)
         with pytest.raises(Ended, match="cannot be listened on") as ended:
-            await asyncio.wait_for(child.run(Lifeline(), os.environ), 20)
+            await asyncio.wait_for(child.run(ParentPipe(), os.environ), 20)
     assert ended.value.code == 2
 
 
-async def test_a_log_that_grew_too_long_begins_anew(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_grew_too_long_begins_anew(
+    child: SupervisedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("certferry.up.supervisor._LOG_LIMIT", 100)
     child.log.write_text("x" * 200)
     child.trim()

@@ -12,9 +12,9 @@ from certferry.settings import UpSettings, read, state_default
 from certferry.up import banner as showing
 from certferry.up import endpoints_file as endpoints
 from certferry.up import free_ports as addresses
-from certferry.up.saved_state import Memory, keep, recall
+from certferry.up.saved_state import SavedState, load, save
 
-MEMORY = Memory(
+MEMORY = SavedState(
     kube_port=20001,
     elb_port=20002,
     metrics_port=20003,
@@ -69,9 +69,9 @@ def test_where_the_privileged_ports_are_taken_they_are_shifted() -> None:
 
 
 def test_choices_are_remembered(tmp_path: Path) -> None:
-    assert recall(tmp_path / "up.json") is None
-    keep(tmp_path / "up.json", MEMORY)
-    assert recall(tmp_path / "up.json") == MEMORY
+    assert load(tmp_path / "up.json") is None
+    save(tmp_path / "up.json", MEMORY)
+    assert load(tmp_path / "up.json") == MEMORY
 
 
 def test_endpoints_are_for_their_owner_and_are_not_printed(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.alerts.repeat_tracker import Telling
+from certferry.alerts.repeat_tracker import AlertNotification
 from certferry.core.diagnosis.alert import Alert, runbook
 
 OUTLIVES: Final = 3
 """An alert in Alertmanager ends by itself after so many times the interval in which it is told again."""
 
-Form = Callable[[Sequence[Telling], str, datetime, timedelta], bytes]
+Form = Callable[[Sequence[AlertNotification], str, datetime, timedelta], bytes]
 
 
-def certferry(tellings: Sequence[Telling], docs: str, now: datetime, _repeat: timedelta) -> bytes:
+def certferry(tellings: Sequence[AlertNotification], docs: str, now: datetime, _repeat: timedelta) -> bytes:
     """Our own: one object with all that is known of each alert."""
     body = {
         "version": 1,
@@ -32,7 +32,7 @@ def certferry(tellings: Sequence[Telling], docs: str, now: datetime, _repeat: ti
     return msgspec.json.encode(body)
 
 
-def alertmanager(tellings: Sequence[Telling], docs: str, now: datetime, repeat: timedelta) -> bytes:
+def alertmanager(tellings: Sequence[AlertNotification], docs: str, now: datetime, repeat: timedelta) -> bytes:
     """A list of alerts; an ended one has its end in the past."""
     return msgspec.json.encode([_alertmanager(t, docs, now, repeat) for t in tellings])
 
@@ -40,7 +40,7 @@ def alertmanager(tellings: Sequence[Telling], docs: str, now: datetime, repeat: 
 FORMS: Final[dict[str, Form]] = {"certferry": certferry, "alertmanager": alertmanager}
 
 
-def _alertmanager(telling: Telling, docs: str, now: datetime, repeat: timedelta) -> dict[str, Any]:
+def _alertmanager(telling: AlertNotification, docs: str, now: datetime, repeat: timedelta) -> dict[str, Any]:
     facts = _facts(telling.alert, docs)
     ends = now if telling.status == "resolved" else now + OUTLIVES * repeat
     return {

@@ -17,7 +17,7 @@ Status = Literal["firing", "resolved"]
 Identity = tuple[str, str, str]
 
 
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
+class AlertNotification(msgspec.Struct, frozen=True, kw_only=True):
     """One alert to be told."""
 
     status: Status
@@ -25,7 +25,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
 
 
-class Ledger:
+class RepeatTracker:
     """`repeat`: how long until an alert that stands is told again."""
 
     def __init__(self, repeat: timedelta) -> None:
@@ -33,25 +33,25 @@ class Ledger:
         self._begun: dict[Identity, datetime] = {}
         self._told: dict[Identity, tuple[Alert, datetime]] = {}
 
-    def due(self, standing: Iterable[Alert], now: datetime) -> tuple[Telling, ...]:
+    def due(self, standing: Iterable[Alert], now: datetime) -> tuple[AlertNotification, ...]:
         """What is to be told now, given what stands: begun, changed or due again; and what ended."""
         current = {a.identity: a for a in standing}
         for identity in current:
             self._begun.setdefault(identity, now)
         firing = [
-            Telling(status="firing", alert=alert, since=self._begun[identity])
+            AlertNotification(status="firing", alert=alert, since=self._begun[identity])
             for identity, alert in sorted(current.items())
             if self._is_news(identity, alert, now)
         ]
         ended = [
-            Telling(status="resolved", alert=alert, since=self._begun[identity])
+            AlertNotification(status="resolved", alert=alert, since=self._begun[identity])
             for identity, (alert, _) in sorted(self._told.items())
             if identity not in current
         ]
         self._begun = {i: at for i, at in self._begun.items() if i in current or i in self._told}
         return (*firing, *ended)
 
-    def taken(self, tellings: Iterable[Telling], now: datetime) -> None:
+    def taken(self, tellings: Iterable[AlertNotification], now: datetime) -> None:
         """They were delivered at `now`."""
         for telling in tellings:
             identity = telling.alert.identity

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from certferry.alerts.repeat_tracker import Ledger
+from certferry.alerts.repeat_tracker import RepeatTracker
 from certferry.alerts.webhook import Webhook, WebhookError
 from certferry.core.diagnosis.alert import Alert
 from certferry.runtime.latest import Latest
@@ -32,7 +32,7 @@ async def run(
     """Until cancelled; returns at once where no webhook is set. `count` is told taken or failed."""
     if not settings.webhook:
         return
-    webhook, ledger = Webhook(settings), Ledger(timedelta(seconds=settings.repeat))
+    webhook, ledger = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat))
     pause = FIRST
     while True:
         sequence, alerts = standing.sequence, standing.value

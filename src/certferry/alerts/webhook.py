@@ -17,9 +17,9 @@ import aiohttp
 
 from certferry import __version__
 from certferry.alerts.formats import FORMS
-from certferry.alerts.repeat_tracker import Telling
+from certferry.alerts.repeat_tracker import AlertNotification
 from certferry.alerts.signature import headers
-from certferry.settings import AlertSettings, Refused
+from certferry.settings import AlertSettings, UserError
 
 TIMEOUT: Final = 10.0
 
@@ -33,7 +33,7 @@ class Webhook:
 
     def __init__(self, settings: AlertSettings) -> None:
         if not settings.webhook.startswith(("http://", "https://")):
-            raise Refused(f"alerts.webhook is no URL: “{settings.webhook}”.")
+            raise UserError(f"alerts.webhook is no URL: “{settings.webhook}”.")
         self.url = settings.webhook
         self._form = FORMS[settings.webhook_form]
         self._docs = settings.runbooks
@@ -41,7 +41,7 @@ class Webhook:
         self._key = _key(settings.webhook_secret_file) if settings.webhook_secret_file else None
         self._tls = _trust(settings.webhook_ca) if settings.webhook_ca else True
 
-    async def post(self, tellings: Sequence[Telling]) -> None:
+    async def post(self, tellings: Sequence[AlertNotification]) -> None:
         """Deliver them in one post; raises ``WebhookError``."""
         body = self._form(tellings, self._docs, datetime.now(UTC), self._repeat)
         head = {"Content-Type": "application/json", "User-Agent": f"certferry/{__version__}"}
@@ -66,12 +66,12 @@ class Webhook:
 def _key(file: Path) -> bytes:
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise Refused(f"Others can read {file}, which signs alerts; run: chmod 600 {file}")
+            raise UserError(f"Others can read {file}, which signs alerts; run: chmod 600 {file}")
         key = file.read_bytes().strip()
     except OSError as error:
-        raise Refused(f"The key that signs alerts ({file}) cannot be read: {error.strerror}.") from None
+        raise UserError(f"The key that signs alerts ({file}) cannot be read: {error.strerror}.") from None
     if len(key) < 16:
-        raise Refused(f"The key that signs alerts ({file}) is shorter than 16 characters.")
+        raise UserError(f"The key that signs alerts ({file}) is shorter than 16 characters.")
     return key
 
 
@@ -79,4 +79,4 @@ def _trust(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise Refused(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None
+        raise UserError(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None

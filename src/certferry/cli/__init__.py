@@ -18,7 +18,7 @@ from certferry.cli.cluster import doctor, explain, plan, rbac, release, why
 from certferry.cli.programs import console, envoy, kubeconfig, store, user
 from certferry.cli.programs import run as programs
 from certferry.runtime import parent_watch as lifeline
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 NAME: Final = "certferry"
 
@@ -52,10 +52,10 @@ app.add_typer(user.app, name="user")
 
 def main() -> None:
     """Run the command in ``sys.argv``."""
-    lifeline.watch()
+    lifeline.exit_with_parent()
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except Refused as refused:
+    except UserError as refused:
         _leave(str(refused), refused.code)
     except TyperException as misuse:
         if sentence := misuse.format_message().rstrip("."):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from certferry.cli.options import Config
-from certferry.settings import AlertSettings, Refused, read
+from certferry.settings import AlertSettings, UserError, read
 
 if TYPE_CHECKING:
-    from certferry.core.diagnosis.alert_rules import Rules
+    from certferry.core.diagnosis.alert_rules import AlertRules
 
 app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
 
@@ -22,12 +22,12 @@ app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
 def send_test(config: Config = None) -> None:
     """Post a test alert to the webhook of the settings, and say whether it was taken."""
     from certferry.alerts import Webhook, WebhookError
-    from certferry.alerts.repeat_tracker import Telling
+    from certferry.alerts.repeat_tracker import AlertNotification
     from certferry.core.diagnosis.alert import Alert
 
     settings = read(AlertSettings, "alerts", {}, os.environ, config)
     if not settings.webhook:
-        raise Refused("No webhook is set: write alerts.webhook into the settings file (docs/alerts.md).")
+        raise UserError("No webhook is set: write alerts.webhook into the settings file (docs/alerts.md).")
     webhook, now = Webhook(settings), datetime.now(UTC)
     alert = Alert(
         name="Test",
@@ -41,17 +41,19 @@ def send_test(config: Config = None) -> None:
     )
     try:
         for status in ("firing", "resolved"):
-            told = Telling(status="firing" if status == "firing" else "resolved", alert=alert, since=now)
+            told = AlertNotification(
+                status="firing" if status == "firing" else "resolved", alert=alert, since=now
+            )
             asyncio.run(webhook.post([told]))
     except WebhookError as error:
-        raise Refused(f"The test alert was not taken: {error}.", 1) from None
+        raise UserError(f"The test alert was not taken: {error}.", 1) from None
     signed = "signed" if settings.webhook_secret_file else "not signed: set alerts.webhook_secret_file"
     typer.echo(f"{webhook.url} took the test alert and its end ({settings.webhook_form} form, {signed}).")
 
 
-def rules(settings: AlertSettings) -> Rules:
+def rules(settings: AlertSettings) -> AlertRules:
     """When to speak, from the settings."""
-    from certferry.core.diagnosis.alert_rules import Rules
+    from certferry.core.diagnosis.alert_rules import AlertRules
     from certferry.core.x509.expiry import Limits
 
     limits = Limits(
@@ -62,4 +64,4 @@ def rules(settings: AlertSettings) -> Rules:
         urgent_days=settings.urgent_days,
         emergency_days=settings.emergency_days,
     )
-    return Rules(limits=limits, stall_due=settings.stall_due, stall_patience=settings.stall_patience)
+    return AlertRules(limits=limits, stall_due=settings.stall_due, stall_patience=settings.stall_patience)

@@ -13,7 +13,7 @@ from certferry.cli.options import Config, State
 from certferry.cli.output import Format, Output, show, warn
 from certferry.clusters import ClusterAccess
 from certferry.elb.client import extensions
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 
 def audit(
@@ -73,5 +73,5 @@ def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Refused(f"--since {text} is no time: it must be like 1h, 2d or 2026-11-23T12:00.") from None
+        raise UserError(f"--since {text} is no time: it must be like 1h, 2d or 2026-11-23T12:00.") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import State, not_listening
-from certferry.settings import Refused, host_port, state_default
+from certferry.settings import UserError, host_port, state_default
 
 app = typer.Typer(help="For trying things out with `certferry up`.", no_args_is_help=True)
 
@@ -32,14 +32,14 @@ def certificate(
     from certferry.demo import ca
 
     if bad is not None and bad not in ca.BAD:
-        raise Refused(f"There is no --bad {bad}: choose one of {', '.join(ca.BAD)}.")
+        raise UserError(f"There is no --bad {bad}: choose one of {', '.join(ca.BAD)}.")
     folder, now = (state or state_default(os.environ)).expanduser() / "demo", datetime.now(UTC)
     make, host = ca.BAD[bad] if bad else ca.good, host or ca.HOST
     try:
         authority = ca.open_authority(folder, now)
         files = ca.save(make(authority, host, now, days), out or folder / (bad or "new"), "demo", host)
     except OSError as error:
-        raise Refused(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
     typer.echo(f"{files.certificate} and {files.key.name} ({_about(files.certificate, bad)})")
 
 
@@ -63,11 +63,11 @@ def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127
 
 
 def _about(certificate: Path, bad: str | None) -> str:
-    from certferry.core.x509.pem import Defect, parse_chain
+    from certferry.core.x509.pem import InvalidPem, parse_chain
 
     try:
         chain = parse_chain(certificate.read_text())
-    except Defect as defect:
+    except InvalidPem as defect:
         return str(defect)
     wrong = " with the key of another," if bad == "mismatch" else ""
     return f"for {', '.join(chain.names)},{wrong} expires {chain.not_after:%Y-%m-%d %H:%M} UTC"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 Config = Annotated[
     Path | None,
@@ -29,14 +29,14 @@ def run_server(
     try:
         asyncio.run(work())
     except refusals as refusal:
-        raise Refused(str(refusal)) from None
+        raise UserError(str(refusal)) from None
     except OSError as error:
         raise not_listening(listen, error) from None
 
 
-def not_listening(listen: str, error: OSError) -> Refused:
+def not_listening(listen: str, error: OSError) -> UserError:
     """What is said when the system refuses an address."""
-    return Refused(f"{listen} cannot be listened on: {error.strerror or error}.")
+    return UserError(f"{listen} cannot be listened on: {error.strerror or error}.")
 
 
 def text(path: Path | None) -> str | None:

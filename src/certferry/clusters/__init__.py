@@ -4,7 +4,7 @@ The controller, the console and the command line share it. It knows nothing of w
 """
 
 from certferry.clusters.cluster import ClusterAccess
-from certferry.clusters.fan_out import Answer, gather
+from certferry.clusters.fan_out import ClusterResult, fan_out
 from certferry.clusters.settings_file import Fleet, locate, one, read
 
-__all__ = ["Answer", "ClusterAccess", "Fleet", "gather", "locate", "one", "read"]
+__all__ = ["ClusterAccess", "ClusterResult", "Fleet", "fan_out", "locate", "one", "read"]

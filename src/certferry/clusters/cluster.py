@@ -17,7 +17,7 @@ from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
 from certferry.kube.client import kubeconfig
 from certferry.kube.client.client import KubeClient
-from certferry.settings import ClusterSettings, ElbPlace, Refused, RoleAccess
+from certferry.settings import ClusterSettings, ElbPlace, RoleAccess, UserError
 
 Role = Literal["reader", "member", "admin"]
 
@@ -63,7 +63,7 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
         if role is None or not self.roles:
             return RoleAccess()
         if role not in self.roles:
-            raise Refused(f"The settings of cluster “{self.name}” give role “{role}” no access.")
+            raise UserError(f"The settings of cluster “{self.name}” give role “{role}” no access.")
         return self.roles[role]
 
 
@@ -84,4 +84,4 @@ def _trust(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise Refused(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None
+        raise UserError(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None

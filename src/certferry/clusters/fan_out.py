@@ -16,17 +16,17 @@ from certferry.clusters.settings_file import Fleet
 from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 T = TypeVar("T")
 
 DEADLINE: Final = 10.0
 """Seconds that one cluster may take."""
 
-_TROUBLES: Final = (KubeError, ElbError, KubeconfigError, CredentialsError, Refused, OSError)
+_TROUBLES: Final = (KubeError, ElbError, KubeconfigError, CredentialsError, UserError, OSError)
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+class ClusterResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """What one cluster said: a value, or why there is none."""
 
     cluster: str
@@ -34,20 +34,20 @@ class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     trouble: str | None = None
 
 
-async def gather(
+async def fan_out(
     fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]], deadline: float = DEADLINE
-) -> list[Answer[T]]:
+) -> list[ClusterResult[T]]:
     """`ask` each cluster, all at the same time; the answers in the order of the file."""
     return list(await asyncio.gather(*(_ask(cluster, ask, deadline) for cluster in fleet.clusters)))
 
 
 async def _ask(
     cluster: ClusterAccess, ask: Callable[[ClusterAccess], Awaitable[T]], deadline: float
-) -> Answer[T]:
+) -> ClusterResult[T]:
     try:
         async with asyncio.timeout(deadline):
-            return Answer(cluster=cluster.name, value=await ask(cluster))
+            return ClusterResult(cluster=cluster.name, value=await ask(cluster))
     except TimeoutError:
-        return Answer(cluster=cluster.name, trouble=f"no answer within {deadline:g} s")
+        return ClusterResult(cluster=cluster.name, trouble=f"no answer within {deadline:g} s")
     except _TROUBLES as error:
-        return Answer(cluster=cluster.name, trouble=str(error))
+        return ClusterResult(cluster=cluster.name, trouble=str(error))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from certferry.clusters.cluster import ClusterAccess, access
-from certferry.settings import ControllerSettings, ElbPlace, Refused, clusters, state_default
+from certferry.settings import ControllerSettings, ElbPlace, UserError, clusters, state_default
 
 NAME = "certferry.yaml"
 
@@ -30,11 +30,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         if name is None or not name:
             if len(self.clusters) == 1:
                 return self.clusters[0]
-            raise Refused(f"{self.file} has several clusters: choose one of {named} with --cluster.")
+            raise UserError(f"{self.file} has several clusters: choose one of {named} with --cluster.")
         for cluster in self.clusters:
             if cluster.name == name:
                 return cluster
-        raise Refused(f"{self.file} has no cluster “{name}”, but {named}.")
+        raise UserError(f"{self.file} has no cluster “{name}”, but {named}.")
 
 
 def read(config: Path | None = None, state: Path | None = None) -> Fleet:
@@ -43,7 +43,7 @@ def read(config: Path | None = None, state: Path | None = None) -> Fleet:
     """
     file = locate(config, state, os.environ)
     if file is None:
-        raise Refused(
+        raise UserError(
             "No settings file names a cluster: start `certferry up`, or name a file with --config "
             "that has “clusters” (docs/clusters.md)."
         )
@@ -52,7 +52,7 @@ def read(config: Path | None = None, state: Path | None = None) -> Fleet:
         file, named = own, clusters(own)
     found = tuple(access(settings) for settings in named)
     if not found:
-        raise Refused(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
+        raise UserError(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
     return Fleet(clusters=found, file=file)
 
 

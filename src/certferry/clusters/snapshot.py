@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from certferry.clusters.cluster import ClusterAccess
-from certferry.core.diagnosis.inventory import Watched, watched
+from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import naming as names
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import (
@@ -26,7 +26,7 @@ from certferry.core.model.kubernetes import (
     parse_service,
     parse_slice,
 )
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.elb.client import extensions
 from certferry.elb.client.observe import observe
 from certferry.kube.client import client as kinds
@@ -34,13 +34,13 @@ from certferry.kube.client.client import KubeClient, KubeError, Object
 from certferry.kube.client.kubeconfig import KubeconfigError
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A cluster and its ELB at one moment."""
 
     cluster: ClusterAccess
     observed: State
     extensions: frozenset[str]
-    options: Options
+    options: TranslateOptions
     view: ClusterView | None = None
     """None: the cluster did not answer."""
     trouble: str | None = None
@@ -49,22 +49,22 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """The annotation ``certferry.io/rotation`` of each Ingress."""
 
     @property
-    def watched(self) -> tuple[Watched, ...]:
+    def watched(self) -> tuple[CertificateInfo, ...]:
         """Every server certificate, the soonest end first."""
         return watched(self.view, self.observed, self.options)
 
 
-async def look(cluster: ClusterAccess) -> Picture:
+async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:
     """Read all of it. Raises ``ElbError`` where the ELB does not answer."""
     async with cluster.elb() as elb:
         observed, offered, (view, rotations, trouble) = await asyncio.gather(
             observe(elb), extensions.available(elb), _cluster(cluster)
         )
-    return Picture(
+    return ClusterSnapshot(
         cluster=cluster,
         observed=observed,
         extensions=offered,
-        options=Options(
+        options=TranslateOptions(
             cluster_name=cluster.name, default_loadbalancer=_usual(observed, view) if view else None
         ),
         view=view,

@@ -27,18 +27,18 @@ from starlette.staticfiles import StaticFiles
 from certferry.clusters import Fleet
 from certferry.console import routes as book
 from certferry.console.pages import login
-from certferry.console.state.elb_sites import Login, sites
+from certferry.console.state.elb_sites import ElbLogin, sites
 from certferry.console.state.feeds import Feeds
-from certferry.console.state.rotations import Rotations
+from certferry.console.state.rotations import RotationTracker
 from certferry.console.state.sessions import Session, Sessions
-from certferry.console.web.errors import LoginNeeded, Refusal, Stop
+from certferry.console.web.errors import FormErrors, LoginRequired, PageError
 from certferry.console.web.page import Handler, Page
-from certferry.console.web.request import Visit, json
+from certferry.console.web.request import PageRequest, json
 from certferry.console.web.security import Headers, same_origin
-from certferry.console.web.templating import Pages
+from certferry.console.web.templating import Templates
 from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.kube.client.client import KubeError
-from certferry.settings import ConsoleSettings, Refused
+from certferry.settings import ConsoleSettings, UserError
 
 STATIC: Final = Path(__file__).parent / "static"
 _log = structlog.get_logger()
@@ -54,8 +54,8 @@ class Console:
         self.tls = settings.tls_certificate is not None
         self.sites = sites(fleet)
         self.feeds = Feeds()
-        self.rotations = Rotations(settings.served_patience)
-        self.pages = Pages()
+        self.rotations = RotationTracker(settings.served_patience)
+        self.pages = Templates()
         self.sessions = Sessions(
             timedelta(hours=settings.session_hours), timedelta(minutes=settings.idle_minutes), self._ended
         )
@@ -70,10 +70,10 @@ class Console:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, session: Session, logins: list[Login]) -> None:
+    async def _leave(self, session: Session, logins: list[ElbLogin]) -> None:
         await self.feeds.forget(session)
         for left in logins:
-            with contextlib.suppress(ElbError, Refused, CredentialsError):
+            with contextlib.suppress(ElbError, UserError, CredentialsError):
                 async with self.sites[left.site].client(left) as client:
                     await client.log_out()
 
@@ -109,11 +109,11 @@ def application(console: Console) -> Starlette:
     async def unknown(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
         sentence = "There is no such page." if status == 404 else "That cannot be done here."
-        return _stopped(console, request, console.session(request), Stop(status, "Not found", sentence))
+        return _stopped(console, request, console.session(request), PageError(status, "Not found", sentence))
 
     async def broken(request: Request, error: Exception) -> Response:
         _log.error("page failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-        stop = Stop(500, "Something went wrong", "The console's log says more.")
+        stop = PageError(500, "Something went wrong", "The console's log says more.")
         return _stopped(console, request, console.session(request), stop)
 
     return Starlette(
@@ -131,17 +131,17 @@ def _endpoint(
         session = console.session(request)
         try:
             if session is None:
-                raise LoginNeeded
-            visit = Visit(console, request, session)
+                raise LoginRequired
+            visit = PageRequest(console, request, session)
             visit.needed = role
             if request.method == "POST":
                 await _check_form(visit)
             return await handler(visit)
-        except LoginNeeded as needed:
+        except LoginRequired as needed:
             return _to_login(request, needed)
-        except Refusal as refusal:
+        except FormErrors as refusal:
             return _refused(console, request, session, refusal)
-        except Stop as stop:
+        except PageError as stop:
             return _stopped(console, request, session, stop)
         except (ElbError, KubeError) as error:
             return _failed(console, request, session, error)
@@ -149,13 +149,13 @@ def _endpoint(
     return answer
 
 
-async def _check_form(visit: Visit) -> None:
+async def _check_form(visit: PageRequest) -> None:
     token = visit.request.headers.get("x-csrf-token") or (await visit.form()).text("csrf")
     if not same_origin(visit.request) or not visit.session.accepts(token):
-        raise Stop(403, "Not accepted", "This form is older than your login. Load the page again.")
+        raise PageError(403, "Not accepted", "This form is older than your login. Load the page again.")
 
 
-def _to_login(request: Request, needed: LoginNeeded) -> Response:
+def _to_login(request: Request, needed: LoginRequired) -> Response:
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     where = f"/login?next={quote(back if request.method == 'GET' else '/clusters', safe='')}"
     if needed.site:
@@ -165,25 +165,25 @@ def _to_login(request: Request, needed: LoginNeeded) -> Response:
     return RedirectResponse(where, 303)
 
 
-def _refused(console: Console, request: Request, session: Session | None, refusal: Refusal) -> Response:
+def _refused(console: Console, request: Request, session: Session | None, refusal: FormErrors) -> Response:
     if "x-fragment" in request.headers:
         return json({"errors": refusal.errors}, refusal.status)
     sentence = " ".join(refusal.errors.values())
-    return _stopped(console, request, session, Stop(refusal.status, "Not done", sentence))
+    return _stopped(console, request, session, PageError(refusal.status, "Not done", sentence))
 
 
 def _failed(
     console: Console, request: Request, session: Session | None, error: ElbError | KubeError
 ) -> Response:
     if isinstance(error, ElbError) and error.status == 401:
-        return _to_login(request, LoginNeeded())
+        return _to_login(request, LoginRequired())
     if request.method == "POST" and 400 <= error.status < 500:
-        return _refused(console, request, session, Refusal({"": str(error)}, error.status))
+        return _refused(console, request, session, FormErrors({"": str(error)}, error.status))
     status, title = (error.status, "Refused") if 400 <= error.status < 500 else (502, "No answer")
-    return _stopped(console, request, session, Stop(status, title, str(error)))
+    return _stopped(console, request, session, PageError(status, title, str(error)))
 
 
-def _stopped(console: Console, request: Request, session: Session | None, stop: Stop) -> Response:
+def _stopped(console: Console, request: Request, session: Session | None, stop: PageError) -> Response:
     if "x-fragment" in request.headers and request.method == "POST":
         return json({"errors": {"": stop.sentence}}, stop.status)
     return console.pages.stopped(console, request, session, stop)

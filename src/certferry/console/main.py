@@ -15,7 +15,7 @@ import uvicorn
 
 from certferry.clusters import Fleet
 from certferry.console.app import Console, application
-from certferry.settings import ConsoleSettings, Refused, host_port
+from certferry.settings import ConsoleSettings, UserError, host_port
 
 GRACE: Final = 2
 """Seconds for requests under way; event streams would otherwise never end."""
@@ -47,12 +47,12 @@ def check(settings: ConsoleSettings) -> None:
     """Raises ``Refused`` for plain HTTP beyond loopback, and for half a TLS setting."""
     host, _ = host_port(settings.listen)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise Refused("The console needs both tls_certificate and tls_key, or neither.")
+        raise UserError("The console needs both tls_certificate and tls_key, or neither.")
     for file in (settings.tls_certificate, settings.tls_key):
         if file is not None and not os.access(file, os.R_OK):
-            raise Refused(f"The console's TLS file {file} cannot be read.")
+            raise UserError(f"The console's TLS file {file} cannot be read.")
     if settings.tls_certificate is None and not _loopback(host):
-        raise Refused(
+        raise UserError(
             f"The console does not listen on {host} without TLS, for passwords and keys travel to it: "
             "set console.tls_certificate and console.tls_key, or listen on 127.0.0.1."
         )

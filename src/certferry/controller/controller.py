@@ -16,39 +16,39 @@ from typing import Final
 import msgspec
 import structlog
 
-from certferry.controller.mode import Conduct
-from certferry.controller.reconciler import Parts, Reconcile
-from certferry.controller.report.alert_state import Watchman
-from certferry.controller.report.dispatch import Telling
-from certferry.controller.report.drift import Drifting
-from certferry.controller.report.messages import remark, taken_back
-from certferry.controller.report.status_writer import Reporter
-from certferry.controller.sync.apply import Hands
-from certferry.controller.sync.backoff import Patience
-from certferry.controller.sync.connection_state import Connection
-from certferry.controller.sync.debounce import Pace, Waits
-from certferry.controller.sync.elb_events import follow
-from certferry.controller.sync.endpoints_fast_path import EndpointPath, only_endpoints
-from certferry.controller.sync.inputs import Gathering
-from certferry.controller.sync.observed_state import World
-from certferry.controller.sync.secret_fast_path import FastPath
-from certferry.controller.verify.periodic import Patrol
-from certferry.controller.verify.rollback import Parking
-from certferry.controller.verify.rotation import Proof, Rotation
-from certferry.core.changed_keys import renewals
+from certferry.controller.mode import ControllerMode
+from certferry.controller.reconciler import Reconciler, ReconcilerDependencies
+from certferry.controller.report.alert_state import AlertEvaluator
+from certferry.controller.report.dispatch import ReportDispatcher
+from certferry.controller.report.drift import DriftReporter
+from certferry.controller.report.messages import finding_event, rollback_events
+from certferry.controller.report.status_writer import StatusWriter
+from certferry.controller.sync.apply import ApplyContext
+from certferry.controller.sync.backoff import Backoff
+from certferry.controller.sync.connection_state import ConnectionState
+from certferry.controller.sync.debounce import Debouncer, Timing
+from certferry.controller.sync.elb_events import follow_elb_events
+from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
+from certferry.controller.sync.inputs import InputReader
+from certferry.controller.sync.observed_state import ObservedState
+from certferry.controller.sync.secret_fast_path import SecretFastPath
+from certferry.controller.verify.periodic import PeriodicProber
+from certferry.controller.verify.rollback import Rollback
+from certferry.controller.verify.rotation import RotationResult, RotationVerifier
+from certferry.core.changed_keys import changed_keys
 from certferry.core.checks import Finding
 from certferry.core.drift.detect_unmarked import NOTHING
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import ClusterView, ObjectRef
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.pem import Chain
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.extensions import Record
-from certferry.kube.client.cache import Arrival, Cache
+from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import KubeClient, KubeError
 from certferry.runtime.metrics import Metrics
 
-ALONE: Final = Conduct()
+SINGLE_REPLICA: Final = ControllerMode()
 
 _log = structlog.get_logger()
 
@@ -60,42 +60,46 @@ class Controller:
         self,
         kube: KubeClient,
         elb: ElbClient,
-        options: Options,
-        waits: Waits,
-        conduct: Conduct = ALONE,
+        options: TranslateOptions,
+        waits: Timing,
+        conduct: ControllerMode = SINGLE_REPLICA,
     ) -> None:
         self.metrics = Metrics()
         self._conduct = conduct
         self._elb = elb
-        self._world = World()
+        self._world = ObservedState()
         self._waits = waits
-        self._pace = Pace(waits)
-        self._patience = Patience()
-        self._kubernetes = Connection("kubernetes", self.metrics)
-        self._balancer = Connection("elb", self.metrics)
+        self._pace = Debouncer(waits)
+        self._patience = Backoff()
+        self._kubernetes = ConnectionState("kubernetes", self.metrics)
+        self._balancer = ConnectionState("elb", self.metrics)
         self._cache = Cache(kube, self._arrived, conduct.scope)
-        hands = Hands(elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret)
+        hands = ApplyContext(
+            elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
+        )
         vigil = conduct.vigil
-        self.watch = Watchman(self.metrics, options, vigil.rules, self._troubles)
-        self._drifting = Drifting(elb)
-        self._reporter = Reporter(kube, self._cache)
-        telling = Telling(self.metrics, self._cache, options, self._reporter, self.watch, self._drifting)
-        self._proof = Proof(
+        self.watch = AlertEvaluator(self.metrics, options, vigil.rules, self._troubles)
+        self._drifting = DriftReporter(elb)
+        self._reporter = StatusWriter(kube, self._cache)
+        telling = ReportDispatcher(
+            self.metrics, self._cache, options, self._reporter, self.watch, self._drifting
+        )
+        self._proof = RotationVerifier(
             self.metrics,
             telling.rotated,
             self._refused_by_clients,
             waits.probe_deadline,
             vigil.rollback_within,
         )
-        self._patrol = Patrol(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
-        self._parking = Parking(hands, self._taken_back)
-        self._fast = FastPath(hands, self, options.checks)
-        self._endpoints = EndpointPath(hands, self._cache.view, options.backends, self._pace.poke)
-        self._gathering = Gathering(elb, self._cache, self._world, options, self._balancer)
-        parts = Parts(
+        self._patrol = PeriodicProber(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
+        self._parking = Rollback(hands, self._taken_back)
+        self._fast = SecretFastPath(hands, self, options.checks)
+        self._endpoints = EndpointsFastPath(hands, self._cache.view, options.backends, self._pace.poke)
+        self._gathering = InputReader(elb, self._cache, self._world, options, self._balancer)
+        parts = ReconcilerDependencies(
             hands, self._gathering, telling, self._proof, self._parking, self._fast, self._endpoints
         )
-        self._reconcile = Reconcile(parts, options, conduct, timedelta(seconds=waits.garbage))
+        self._reconcile = Reconciler(parts, options, conduct, timedelta(seconds=waits.garbage))
         self.in_step = self._reconcile.in_step
 
     @property
@@ -124,7 +128,7 @@ class Controller:
                 if self._conduct.leader:
                     tasks.create_task(self._conduct.leader.run())
                 tasks.create_task(self._watch_leader())
-                tasks.create_task(follow(self._elb, self._heard))
+                tasks.create_task(follow_elb_events(self._elb, self._heard))
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
                 if self._conduct.act:
@@ -178,7 +182,7 @@ class Controller:
 
     def remarked(self, secret: ObjectRef, finding: Finding) -> None:
         """It is served all the same."""
-        self._reporter.tell([remark(secret, finding)])
+        self._reporter.tell([finding_event(secret, finding)])
 
     def declined(self) -> None:
         """The reconcile decides."""
@@ -191,7 +195,7 @@ class Controller:
         self._gathering.stale = True
         self._pace.poke()
 
-    def _arrived(self, arrival: Arrival) -> None:
+    def _arrived(self, arrival: SecretUpdate) -> None:
         self._fast.offer(arrival)
 
     async def _follow(self) -> None:
@@ -213,7 +217,7 @@ class Controller:
             return True
         if before.secrets.keys() - view.secrets.keys():
             return True
-        for name in renewals(before.secrets, view.secrets):
+        for name in changed_keys(before.secrets, view.secrets):
             old, new = before.secrets.get(name), view.secrets[name]
             if old is None or new.chain is None or old.meta != new.meta:
                 return True
@@ -274,10 +278,10 @@ class Controller:
         left = [(instant - datetime.now(UTC)).total_seconds() for instant in edges]
         return max(0.0, min([self._waits.resync, *left]))
 
-    def _refused_by_clients(self, rotation: Rotation, why: str) -> None:
+    def _refused_by_clients(self, rotation: RotationResult, why: str) -> None:
         if self._conduct.act and self._leads:
             self._parking.refuse(rotation, why)
 
     def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
-        self._reporter.tell(taken_back(certificate, end, sentence, self._fast.translation))
+        self._reporter.tell(rollback_events(certificate, end, sentence, self._fast.translation))
         self._pace.poke()

@@ -22,39 +22,39 @@ from aiohttp import web
 from certferry.clusters import ClusterAccess
 from certferry.controller.controller import Controller
 from certferry.controller.http import application
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
 from certferry.controller.sync.apply import apply
-from certferry.controller.sync.debounce import Waits
+from certferry.controller.sync.debounce import Timing
 from certferry.controller.translate_options import options_of
 from certferry.controller.watch_scope import scope
-from certferry.core.diagnosis.alert_rules import Rules
+from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import KubeClient
-from certferry.kube.client.leader_election import Leader, terms
-from certferry.settings import ControllerSettings, Refused
+from certferry.kube.client.leader_election import LeaderElector, terms
+from certferry.settings import ControllerSettings, UserError
 
-SWITCH: Final = 0.001
+THREAD_SWITCH_INTERVAL: Final = 0.001
 """Seconds that a thread keeps the interpreter while another one waits."""
 
 
-Beside = Callable[[Controller], Coroutine[Any, Any, None]]
+BackgroundTask = Callable[[Controller], Coroutine[Any, Any, None]]
 """Something that runs as long as the controller does, and reads what it publishes."""
 
 
 async def serve(
     settings: ControllerSettings,
     cluster: ClusterAccess,
-    rules: Rules,
+    rules: AlertRules,
     own: tuple[tuple[str, str], ...] = (),
-    beside: Beside | None = None,
+    beside: BackgroundTask | None = None,
 ) -> None:
     """Run the controller of `cluster` until SIGTERM or SIGINT.
 
     `own`: (what it is, host:port) of certificates of other parts of this system that it watches too.
     """
     # a rotation takes its turns between those of a long translation (see ``loop``)
-    sys.setswitchinterval(SWITCH)
+    sys.setswitchinterval(THREAD_SWITCH_INTERVAL)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +65,7 @@ async def serve(
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
         vigil = _vigil(settings, rules, own, elb=elb.url, kubernetes=kube.url)
-        conduct = Conduct(scope(settings, options), leader, act, vigil, settings.drift)
+        conduct = ControllerMode(scope(settings, options), leader, act, vigil, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
@@ -76,25 +76,25 @@ async def serve(
             await runner.cleanup()
 
 
-def _leader(settings: ControllerSettings, voting: KubeClient) -> Leader | None:
+def _leader(settings: ControllerSettings, voting: KubeClient) -> LeaderElector | None:
     """The candidate, with a connection of its own: no write of ours may hold up a renewal."""
     if not settings.lease or settings.observe:
         return None
     namespace, slash, name = settings.lease.partition("/")
     if not (namespace and slash and name):
-        raise Refused(f"controller.lease is “{settings.lease}”: it must be NAMESPACE/NAME.")
+        raise UserError(f"controller.lease is “{settings.lease}”: it must be NAMESPACE/NAME.")
     identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4()}"
-    return Leader(voting, Name(namespace, name), identity, terms(settings.lease_seconds))
+    return LeaderElector(voting, Name(namespace, name), identity, terms(settings.lease_seconds))
 
 
-def _may_write(settings: ControllerSettings, leader: Leader | None) -> Callable[[], bool]:
+def _may_write(settings: ControllerSettings, leader: LeaderElector | None) -> Callable[[], bool]:
     """The fence before each write."""
     if settings.observe:
         return lambda: False
     return (lambda: leader.leading) if leader else (lambda: True)
 
 
-async def _until(stop: asyncio.Event, controller: Controller, beside: Beside | None) -> None:
+async def _until(stop: asyncio.Event, controller: Controller, beside: BackgroundTask | None) -> None:
     running = asyncio.create_task(controller.run())
     accompanying = asyncio.create_task(beside(controller)) if beside else None
     settling = asyncio.create_task(_settle(controller))
@@ -118,8 +118,8 @@ async def _settle(controller: Controller) -> None:
     gc.freeze()
 
 
-def _waits(settings: ControllerSettings) -> Waits:
-    return Waits(
+def _waits(settings: ControllerSettings) -> Timing:
+    return Timing(
         hold_off=settings.hold_off,
         ceiling=settings.ceiling,
         resync=settings.resync,
@@ -129,15 +129,15 @@ def _waits(settings: ControllerSettings) -> Waits:
 
 
 def _vigil(
-    settings: ControllerSettings, rules: Rules, own: tuple[tuple[str, str], ...], **apis: str
-) -> Vigil:
+    settings: ControllerSettings, rules: AlertRules, own: tuple[tuple[str, str], ...], **apis: str
+) -> MonitoringOptions:
     mine = {where: where for where in settings.own_certificates}
     mine |= {where: what for what, where in own}
     for what, url in apis.items():
         parts = urlsplit(url)
         if parts.scheme == "https":
             mine[f"{parts.hostname}:{parts.port or 443}"] = f"{what} API"
-    return Vigil(
+    return MonitoringOptions(
         rules=rules,
         rollback_within=settings.rollback_within,
         patrol=settings.patrol,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from certferry.core.diagnosis.alert_rules import Rules
+from certferry.core.diagnosis.alert_rules import AlertRules
 
 
-class Vigil(msgspec.Struct, frozen=True, kw_only=True):
+class MonitoringOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds."""
 
-    rules: Rules = Rules()
+    rules: AlertRules = AlertRules()
     rollback_within: float = 10.0
     """How soon a certificate that clients cannot use is taken back; 0: never."""
     patrol: float = 60.0

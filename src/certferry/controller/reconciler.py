@@ -11,45 +11,51 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.controller.mode import Conduct
+from certferry.controller.mode import ControllerMode
 from certferry.controller.report.adopt_drift import adopt
-from certferry.controller.report.dispatch import Telling
-from certferry.controller.sync.apply import Hands
-from certferry.controller.sync.console_protection import guarded
-from certferry.controller.sync.endpoints_fast_path import EndpointPath
-from certferry.controller.sync.inputs import Gathering, Picture
-from certferry.controller.sync.next_expiry import next_edge
-from certferry.controller.sync.secret_fast_path import FastPath
-from certferry.controller.verify.rollback import Parking
-from certferry.controller.verify.rotation import Proof, seats
+from certferry.controller.report.dispatch import ReportDispatcher
+from certferry.controller.sync.apply import ApplyContext
+from certferry.controller.sync.console_protection import with_console_protection
+from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath
+from certferry.controller.sync.inputs import InputReader, ReconcileInput
+from certferry.controller.sync.next_expiry import next_validity_change
+from certferry.controller.sync.secret_fast_path import SecretFastPath
+from certferry.controller.verify.rollback import Rollback
+from certferry.controller.verify.rotation import RotationVerifier, expected_certificates
 from certferry.core.decide import Decision, decide
 from certferry.core.drift.adopt import proposals
-from certferry.core.drift.detect_unmarked import Known
+from certferry.core.drift.detect_unmarked import Baseline
 from certferry.core.drift.drift import Drift
-from certferry.core.plan.garbage_collection import sweep
+from certferry.core.plan.garbage_collection import select_deletions
 from certferry.core.plan.plan import Step
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 
 ROUNDS: Final = 5
 """Plans in a row; one that still finds work then waits like one that failed."""
 
 
-class Parts(NamedTuple):
+class ReconcilerDependencies(NamedTuple):
     """Those that a round works with."""
 
-    hands: Hands
-    gathering: Gathering
-    telling: Telling
-    proof: Proof
-    parking: Parking
-    fast: FastPath
-    endpoints: EndpointPath
+    hands: ApplyContext
+    gathering: InputReader
+    telling: ReportDispatcher
+    proof: RotationVerifier
+    parking: Rollback
+    fast: SecretFastPath
+    endpoints: EndpointsFastPath
 
 
-class Reconcile:
+class Reconciler:
     """One controller's; ``run`` is one round."""
 
-    def __init__(self, parts: Parts, options: Options, conduct: Conduct, garbage: timedelta) -> None:
+    def __init__(
+        self,
+        parts: ReconcilerDependencies,
+        options: TranslateOptions,
+        conduct: ControllerMode,
+        garbage: timedelta,
+    ) -> None:
         self._parts = parts
         self._options = options
         self._conduct = conduct
@@ -84,31 +90,31 @@ class Reconcile:
                     return False
             return False
 
-    async def _picture(self) -> Picture:
+    async def _picture(self) -> ReconcileInput:
         picture = await self._parts.gathering.picture()
         self._parts.fast.cluster_id = self._parts.parking.cluster_id = picture.view.cluster_id
         self._parts.fast.translation = picture.translation if self._conduct.act else None
-        self.edge = next_edge(picture.translation, picture.view, picture.state, datetime.now(UTC))
+        self.edge = next_validity_change(picture.translation, picture.view, picture.state, datetime.now(UTC))
         return picture
 
-    async def _decide(self, picture: Picture) -> tuple[Decision, tuple[Step, ...]]:
+    async def _decide(self, picture: ReconcileInput) -> tuple[Decision, tuple[Step, ...]]:
         """What there is to do now, less what has to wait; drift is told on the way."""
         view, state, translation = picture
         world, telling = self._parts.hands.world, self._parts.telling
         decision = await asyncio.to_thread(
             decide, translation, state, view.cluster_id, self._conduct.drift, world.known
         )
-        swept = sweep(decision.steps, self._marks, datetime.now(UTC), self._garbage)
+        swept = select_deletions(decision.steps, self._marks, datetime.now(UTC), self._garbage)
         self._marks, self.due, steps = swept.marks, swept.due, swept.steps
         if not self._parts.gathering.locks:
-            steps = guarded(steps, state, view.cluster_id)
+            steps = with_console_protection(steps, state, view.cluster_id)
         telling.planned(steps)
         await telling.drift(decision.drifts, translation, await self._adopted(decision, picture))
         if self._conduct.act or not decision.drifts:
-            world.decided(Known(ids=decision.ids, state=state))
+            world.decided(Baseline(ids=decision.ids, state=state))
         return decision, steps
 
-    async def _adopted(self, decision: Decision, picture: Picture) -> Mapping[Drift, str]:
+    async def _adopted(self, decision: Decision, picture: ReconcileInput) -> Mapping[Drift, str]:
         """What of the drift Ingresses say from now on."""
         wanted = [d for d in decision.drifts if d.mode == "adopt"]
         if not wanted or self._conduct.act is None:
@@ -116,7 +122,7 @@ class Reconcile:
         found = await asyncio.to_thread(proposals, wanted, *picture, self._options, datetime.now(UTC))
         return await adopt(self._parts.hands.kube, found, picture.view)
 
-    async def _act(self, picture: Picture, decision: Decision, steps: tuple[Step, ...]) -> bool:
+    async def _act(self, picture: ReconcileInput, decision: Decision, steps: tuple[Step, ...]) -> bool:
         """Whether nothing was refused."""
         assert self._conduct.act is not None
         parts = self._parts
@@ -129,9 +135,9 @@ class Reconcile:
             parts.telling.stands(picture, outcome.failures)
         return not outcome.failures
 
-    def _settled(self, picture: Picture, worked: bool, changed: float) -> None:
+    def _settled(self, picture: ReconcileInput, worked: bool, changed: float) -> None:
         parts = self._parts
-        expected = seats(picture.translation, picture.state)
+        expected = expected_certificates(picture.translation, picture.state)
         if self.count or worked:
             parts.proof.expect(expected, changed, time.time())
         else:

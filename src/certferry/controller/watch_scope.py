@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from certferry.core.model.kubernetes import ClusterView, Name
-from certferry.core.translate.listener_claims import Options, ours
+from certferry.core.translate.listener_claims import TranslateOptions, ours
 from certferry.kube.client.cache import Scope
 from certferry.settings import ControllerSettings
 
 
-def scope(settings: ControllerSettings, options: Options) -> Scope:
+def scope(settings: ControllerSettings, options: TranslateOptions) -> Scope:
     """What the cache is to read."""
 
     def named(view: ClusterView) -> Iterable[Name]:
@@ -19,7 +19,7 @@ def scope(settings: ControllerSettings, options: Options) -> Scope:
     return Scope(settings.namespaces, named if settings.secrets == "named" else None)
 
 
-def named_secrets(view: ClusterView, options: Options) -> frozenset[Name]:
+def named_secrets(view: ClusterView, options: TranslateOptions) -> frozenset[Name]:
     """The Secrets in ``spec.tls`` of the Ingresses of our class."""
     return frozenset(
         Name(ingress.meta.namespace, entry.secret)

@@ -11,6 +11,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def renewals(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[K]:
+def changed_keys(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[K]:
     """Keys of `after` that `before` has not, or has with another object; no Python is run for the others."""
     return compress(after, map(is_not, after.values(), map(before.get, after)))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from certferry.core.drift.detect import settle
-from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.detect import detect_drift
+from certferry.core.drift.detect_unmarked import NOTHING, Baseline
 from certferry.core.drift.drift import Drift, Modes
 from certferry.core.model.elb import State
 from certferry.core.plan.plan import match, plan
@@ -32,11 +32,11 @@ def decide(
     observed: State,
     cluster_id: str,
     modes: Modes,
-    known: Known = NOTHING,
+    known: Baseline = NOTHING,
 ) -> Decision:
     """`known`: what was there before, as far as we changed nothing since."""
     ids = match(translation.desired, observed, cluster_id)
-    settled = settle(translation.desired, observed, ids, modes, known)
+    settled = detect_drift(translation.desired, observed, ids, modes, known)
     return Decision(
         ids=ids,
         steps=plan(settled.desired, observed, cluster_id, translation.held),

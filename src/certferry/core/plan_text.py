@@ -35,7 +35,7 @@ _SILENT: Final = (
 """Fields that say nothing beside the title."""
 
 
-def told(decision: Decision, translation: Translation, observed: State) -> list[str]:
+def render_plan(decision: Decision, translation: Translation, observed: State) -> list[str]:
     """The lines."""
     names = _names(translation, observed, decision.ids)
     lines = [line for step in decision.steps for line in _step(step, names)]

@@ -25,11 +25,11 @@ _MAGIC: Final = b"CF1"
 _ID, _NONCE, _KEY = 8, 12, 32
 
 
-class SealError(Exception):
+class EncryptionError(Exception):
     """A sealing key that cannot be used, or a blob that it does not open; the text is for people."""
 
 
-class Seal:
+class EncryptionKeys:
     """Seals under the first of `keys`, opens under any of them (32 bytes each); `path` is where they are from."""
 
     def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
@@ -49,7 +49,7 @@ class Seal:
         return self._current.hex()
 
     @classmethod
-    def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> Seal:
+    def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> EncryptionKeys:
         """The seal of `environ`, else of the file at `path`, which is made (0600) if there is none.
 
         Raises ``SealError`` when the key cannot be read or is no key.
@@ -60,10 +60,10 @@ class Seal:
             _create(path)
             return cls.of_file(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise SealError(f"The sealing key file {path} cannot be read or made: {error}.") from None
+            raise EncryptionError(f"The sealing key file {path} cannot be read or made: {error}.") from None
 
     @classmethod
-    def of_file(cls, path: Path) -> Seal:
+    def of_file(cls, path: Path) -> EncryptionKeys:
         """The seal of the file at `path`. Raises OSError, ``SealError``."""
         return cls(_keys(path.read_text(), f"The sealing key file {path}"), path)
 
@@ -85,7 +85,7 @@ class Seal:
             self._look_again()
         cipher = self._ciphers.get(blob[head : head + _ID])
         if not blob.startswith(_MAGIC) or cipher is None:
-            raise SealError(
+            raise EncryptionError(
                 "Stored secrets were sealed with another key: put the key file that belongs to this "
                 f"store back, or set {VARIABLE} to its key."
             )
@@ -93,7 +93,7 @@ class Seal:
         try:
             return cipher.decrypt(nonce, sealed, purpose.encode())
         except InvalidTag:
-            raise SealError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
+            raise EncryptionError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
 
     def _look_again(self) -> None:
         """Takes over what another process wrote to the file; while it cannot be read, all stays."""
@@ -102,7 +102,7 @@ class Seal:
             return
         try:
             self._take(_keys(self._path.read_text(), ""))
-        except (OSError, UnicodeDecodeError, SealError):
+        except (OSError, UnicodeDecodeError, EncryptionError):
             return
         self._seen = stamp
 
@@ -152,7 +152,9 @@ def _keys(text: str, where: str) -> list[bytes]:
     except binascii.Error:
         keys = []
     if not keys or any(len(key) != _KEY for key in keys):
-        raise SealError(f"{where} holds no key: 32 bytes in base64 are expected (openssl rand -base64 32).")
+        raise EncryptionError(
+            f"{where} holds no key: 32 bytes in base64 are expected (openssl rand -base64 32)."
+        )
     return keys
 
 

@@ -16,7 +16,7 @@ VARIABLE: Final = "CERTFERRY_LIFELINE"
 """The environment variable with the number of the read end's file descriptor."""
 
 
-class Lifeline:
+class ParentPipe:
     """A pipe whose write end this process alone holds, open for as long as it lives."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Lifeline:
         return {VARIABLE: str(self.reader)}
 
 
-def watch() -> None:
+def exit_with_parent() -> None:
     """Leave this process as soon as the one that holds the write end is gone; nothing without one."""
     descriptor = os.environ.pop(VARIABLE, "")
     if not descriptor.isdigit():

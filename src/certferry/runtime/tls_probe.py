@@ -19,8 +19,8 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.x509.pem import Chain, Defect, parse_shown
-from certferry.core.x509.presented import astray
+from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
+from certferry.core.x509.presented import chain_difference
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5
@@ -49,20 +49,20 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Wrong(msgspec.Struct, frozen=True, kw_only=True):
+class WrongCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The listener answers with another certificate."""
 
     fingerprint: str
 
 
-class Astray(msgspec.Struct, frozen=True, kw_only=True):
+class WrongChain(msgspec.Struct, frozen=True, kw_only=True):
     """The listener answers with the right certificate, and sends another chain with it."""
 
     why: str
     """Goes on after “the right certificate is shown, but …”."""
 
 
-class Broken(msgspec.Struct, frozen=True, kw_only=True):
+class HandshakeFailed(msgspec.Struct, frozen=True, kw_only=True):
     """The listener was reached, and no handshake came about."""
 
     why: str
@@ -74,8 +74,8 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-Sight = Served | Wrong | Astray | Broken | Unreachable
-Looking = Callable[[Target, Chain, float], Awaitable[Sight]]
+ProbeResult = Served | WrongCertificate | WrongChain | HandshakeFailed | Unreachable
+ProbeFunction = Callable[[Target, Chain, float], Awaitable[ProbeResult]]
 
 
 class NotReached(OSError):
@@ -107,29 +107,29 @@ async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> tuple[byt
     return shown
 
 
-async def look(target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> Sight:
+async def probe_once(target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> ProbeResult:
     """One handshake, judged."""
     try:
         shown = await handshake(target, seconds)
     except NotReached as error:
         return Unreachable(why=error.strerror or "no reason given")
     except TimeoutError:
-        return Broken(why="no answer to the TLS handshake in time")
+        return HandshakeFailed(why="no answer to the TLS handshake in time")
     except ssl.SSLError as error:
-        return Broken(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
+        return HandshakeFailed(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
     except OSError as error:
-        return Broken(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
+        return HandshakeFailed(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
     return judged(shown, chain)
 
 
-async def until_served(
+async def wait_until_served(
     target: Target,
     chain: Chain,
     deadline: float,
     wanted: Callable[[], bool] = lambda: True,
-    seen: Callable[[Sight], None] = lambda sight: None,
-    looking: Looking = look,
-) -> Sight:
+    seen: Callable[[ProbeResult], None] = lambda sight: None,
+    looking: ProbeFunction = probe_once,
+) -> ProbeResult:
     """Look again and again until `target` shows `chain`.
 
     At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
@@ -146,19 +146,19 @@ async def until_served(
         pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
-def judged(shown: tuple[bytes, ...], chain: Chain) -> Sight:
+def judged(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
     """What was `shown`, where it is to be `chain`."""
     at = time.time()
     if hashlib.sha256(b"".join(shown)).hexdigest() == chain.digest:
         return Served(at=at)
     leaf = hashlib.sha256(shown[0]).hexdigest()
     if leaf != chain.fingerprint:
-        return Wrong(fingerprint=leaf)
+        return WrongCertificate(fingerprint=leaf)
     try:
-        why = astray(parse_shown(shown), chain)
-    except Defect as defect:
+        why = chain_difference(parse_shown(shown), chain)
+    except InvalidPem as defect:
         why = defect.sentence
-    return Astray(why=why) if why else Served(at=at)
+    return WrongChain(why=why) if why else Served(at=at)
 
 
 def _sent(connection: ssl.SSLObject) -> tuple[bytes, ...]:

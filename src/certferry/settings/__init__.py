@@ -12,13 +12,13 @@ from certferry.settings.cluster import ClusterSettings, ElbPlace, RoleAccess
 from certferry.settings.controller import AlertSettings, ControllerSettings
 from certferry.settings.defaults import host_port, state_default
 from certferry.settings.elb import ElbLimits, ElbSettings, EnvoyOptions, RemoteEnvoys
-from certferry.settings.errors import NEWER, UNUSABLE, Refused
+from certferry.settings.errors import EXIT_NEWER_STATE, EXIT_UNUSABLE, UserError
 from certferry.settings.loader import clusters, read
 from certferry.settings.programs import ConsoleSettings, KubeServerSettings, UpSettings
 
 __all__ = [
-    "NEWER",
-    "UNUSABLE",
+    "EXIT_NEWER_STATE",
+    "EXIT_UNUSABLE",
     "AlertSettings",
     "ClusterSettings",
     "ConsoleSettings",
@@ -28,10 +28,10 @@ __all__ = [
     "ElbSettings",
     "EnvoyOptions",
     "KubeServerSettings",
-    "Refused",
     "RemoteEnvoys",
     "RoleAccess",
     "UpSettings",
+    "UserError",
     "clusters",
     "host_port",
     "read",

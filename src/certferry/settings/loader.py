@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from certferry.settings.cluster import ClusterSettings
-from certferry.settings.errors import Refused
+from certferry.settings.errors import UserError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,7 +33,7 @@ def read(
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise Refused(f"A setting of {program} cannot be used: {error}.") from None
+        raise UserError(f"A setting of {program} cannot be used: {error}.") from None
 
 
 def clusters(file: Path) -> tuple[ClusterSettings, ...]:
@@ -42,10 +42,10 @@ def clusters(file: Path) -> tuple[ClusterSettings, ...]:
     try:
         found = msgspec.convert(listed, tuple[ClusterSettings, ...], dec_hook=_beside(file))
     except msgspec.ValidationError as error:
-        raise Refused(f"“clusters” in {file} cannot be used: {error}.") from None
+        raise UserError(f"“clusters” in {file} cannot be used: {error}.") from None
     names = [cluster.name for cluster in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise Refused(f"“clusters” in {file} has two entries named “{twice[0]}”: each needs its own name.")
+        raise UserError(f"“clusters” in {file} has two entries named “{twice[0]}”: each needs its own name.")
     return found
 
 
@@ -71,21 +71,21 @@ def _document(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise Refused(f"The settings file {file} cannot be read: {error.strerror}.") from None
+        raise UserError(f"The settings file {file} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise Refused(f"The settings file {file} is neither YAML nor JSON.") from None
+        raise UserError(f"The settings file {file} is neither YAML nor JSON.") from None
     if not isinstance(document, dict | None):
-        raise Refused(_NO_MAPPING.format(file=file))
+        raise UserError(_NO_MAPPING.format(file=file))
     return document or {}
 
 
 def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
     section = _document(file).get(program) or {}
     if not isinstance(section, dict):
-        raise Refused(_NO_MAPPING.format(file=file))
+        raise UserError(_NO_MAPPING.format(file=file))
     unknown = sorted(set(map(str, section)) - fields)
     if unknown:
-        raise Refused(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
+        raise UserError(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
     return dict(section)
 
 

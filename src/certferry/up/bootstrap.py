@@ -36,11 +36,11 @@ async def classes(kubeconfig: Path) -> None:
     """The IngressClass ``cce``, as the default class, and the namespaces that every cluster has."""
     async with KubeClient(load(kubeconfig)) as client:
         for name in ("default", "kube-system"):
-            await _absent(client, NAMESPACE, _named("v1", "Namespace", name))
+            await _create_if_absent(client, NAMESPACE, _named("v1", "Namespace", name))
         ingress_class = _named("networking.k8s.io/v1", "IngressClass", "cce")
         ingress_class["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
         ingress_class["spec"] = {"controller": CONTROLLER}
-        await _absent(client, INGRESS_CLASS, ingress_class)
+        await _create_if_absent(client, INGRESS_CLASS, ingress_class)
 
 
 async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
@@ -50,10 +50,10 @@ async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
     pair = ca.good(authority, ca.HOST, now, DEMO_DAYS)
     async with KubeClient(load(kubeconfig)) as client:
         for kind, manifest in objects.placed(pair, LOOPBACK, backend_port):
-            await _absent(client, kind, manifest)
+            await _create_if_absent(client, kind, manifest)
 
 
-async def _absent(client: KubeClient, kind: Kind, manifest: dict[str, Any]) -> None:
+async def _create_if_absent(client: KubeClient, kind: Kind, manifest: dict[str, Any]) -> None:
     """Create an object unless it is there."""
     try:
         await client.create(kind, manifest, manifest["metadata"].get("namespace"))

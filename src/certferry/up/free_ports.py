@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 LOOPBACK: Final = "127.0.0.1"
 SHARED: Final = "127.0.0.1/32"
@@ -76,7 +76,7 @@ async def all_let_go(ports: Mapping[str, int], file: Path, patience: float) -> N
         while not bindable(LOOPBACK, port):
             # The children of an `up` that was killed need a moment to notice.
             if asyncio.get_running_loop().time() > deadline:
-                raise Refused(
+                raise UserError(
                     f"Port {LOOPBACK}:{port} ({purpose}) is taken by another program: "
                     f"end that program, or delete {file} so that new ports are chosen."
                 )

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.runtime.parent_watch import Lifeline
-from certferry.settings import Refused, UpSettings
+from certferry.runtime.parent_watch import ParentPipe
+from certferry.settings import UpSettings, UserError
 from certferry.up import endpoints_file as endpoints
 from certferry.up import free_ports as addresses
 from certferry.up import programs as parts
 from certferry.up.envoy_pid import envoy_pid
-from certferry.up.saved_state import Memory, keep, recall
-from certferry.up.state_directory import Home, open_home
-from certferry.up.supervisor import Child, Ended
+from certferry.up.saved_state import SavedState, load, save
+from certferry.up.state_directory import StateDirectory, open_home
+from certferry.up.supervisor import Ended, SupervisedProcess
 
 _TICK: Final = 0.25
 """Seconds between two looks at which processes run."""
@@ -39,19 +39,19 @@ def run(settings: UpSettings, say: Say, show: Say) -> None:
     home = open_home(settings.state)
     try:
         home.endpoints.unlink(missing_ok=True)
-        memory = recall(home.memory) or _choose()
+        memory = load(home.memory) or _choose()
         if not memory.console_port:  # a state from before there was a console
             memory = msgspec.structs.replace(memory, console_port=addresses.free_ports(1)[0])
-        keep(home.memory, memory)
+        save(home.memory, memory)
     except OSError as error:
-        raise Refused(f"The state directory {home.root} cannot be written: {error.strerror}.") from None
+        raise UserError(f"The state directory {home.root} cannot be written: {error.strerror}.") from None
     asyncio.run(_System(home, memory, settings, say, show).live())
 
 
-def _choose() -> Memory:
+def _choose() -> SavedState:
     kube, elb, metrics, backend, console = addresses.free_ports(5)
     subnet = addresses.free_subnet()
-    return Memory(
+    return SavedState(
         kube_port=kube,
         elb_port=elb,
         metrics_port=metrics,
@@ -65,11 +65,13 @@ def _choose() -> Memory:
 class _System:
     """All children of one `up`, from their start to their end."""
 
-    def __init__(self, home: Home, memory: Memory, settings: UpSettings, say: Say, show: Say) -> None:
+    def __init__(
+        self, home: StateDirectory, memory: SavedState, settings: UpSettings, say: Say, show: Say
+    ) -> None:
         self._home, self._memory, self._settings = home, memory, settings
         self._say, self._show = say, show
-        self._lifeline = Lifeline()
-        self._children: dict[str, Child] = {}
+        self._lifeline = ParentPipe()
+        self._children: dict[str, SupervisedProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         self._endpoints: endpoints.Endpoints | None = None
@@ -107,7 +109,7 @@ class _System:
             async with asyncio.timeout(self._settings.patience):
                 await self._bring_up()
         except TimeoutError:
-            raise Refused(
+            raise UserError(
                 f"Not everything was ready within {self._settings.patience:.0f} s: "
                 f"the logs in {self._home.logs} say more.",
                 code=1,
@@ -124,7 +126,9 @@ class _System:
         await asyncio.sleep(0)
         from certferry.up import startup as starting
 
-        found = await starting.equip(self._home, self._memory, self._use, demo=self._settings.demo)
+        found = await starting.create_missing_resources(
+            self._home, self._memory, self._use, demo=self._settings.demo
+        )
         self._launch("console", parts.console(self._home, self._memory))
         await starting.all_ready(self._memory)
         for child in self._children.values():
@@ -143,7 +147,7 @@ class _System:
             )
             await controller.stop()
         self._memory = msgspec.structs.replace(self._memory, loadbalancer_id=loadbalancer_id)
-        keep(self._home.memory, self._memory)
+        save(self._home.memory, self._memory)
         self._launch("controller", parts.controller(self._home, self._memory))
 
     async def _watch(self) -> None:
@@ -165,7 +169,7 @@ class _System:
         return pids | ({"envoy": envoy} if envoy else {})
 
     def _launch(self, name: str, arguments: tuple[str, ...]) -> None:
-        child = Child(name, arguments, self._home.logs / f"{name}.log", self._say)
+        child = SupervisedProcess(name, arguments, self._home.logs / f"{name}.log", self._say)
         self._children[name] = child
         self._task(child.run(self._lifeline, os.environ))
 
@@ -212,11 +216,11 @@ def _signals(again: Callable[[], None]) -> asyncio.Event:
     return asked
 
 
-def _raise(task: asyncio.Task[None], home: Home) -> None:
+def _raise(task: asyncio.Task[None], home: StateDirectory) -> None:
     """What a finished task failed with, as a sentence for people."""
     try:
         task.result()
     except Ended as ended:
-        raise Refused(f"{ended.name}: {ended}", code=ended.code if ended.code in (2, 3) else 1) from None
+        raise UserError(f"{ended.name}: {ended}", code=ended.code if ended.code in (2, 3) else 1) from None
     except OSError as error:
-        raise Refused(f"The state directory {home.root} cannot be used: {error}.", code=1) from None
+        raise UserError(f"The state directory {home.root} cannot be used: {error}.", code=1) from None

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from certferry.runtime.private_files import write
-from certferry.settings import NEWER, Refused
+from certferry.settings import EXIT_NEWER_STATE, UserError
 
 FORMAT: Final = 1
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     """Choices of the first start. Ports are on 127.0.0.1."""
 
     format: int = FORMAT
@@ -38,27 +38,27 @@ class _Format(msgspec.Struct):
     format: int = FORMAT
 
 
-def recall(file: Path) -> Memory | None:
+def load(file: Path) -> SavedState | None:
     """What `file` holds, None when there is none. Raises ``Refused``."""
     try:
         text = file.read_bytes()
         if msgspec.json.decode(text, type=_Format).format > FORMAT:
-            raise Refused(
+            raise UserError(
                 f"{file} was written by a newer Certferry than this one: start that one, "
                 "or name another directory with --state.",
-                NEWER,
+                EXIT_NEWER_STATE,
             )
-        return msgspec.json.decode(text, type=Memory)
+        return msgspec.json.decode(text, type=SavedState)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     except msgspec.DecodeError:
-        raise Refused(
+        raise UserError(
             f"{file} is damaged: restore it, or delete it and let `certferry up` choose new ports."
         ) from None
 
 
-def keep(file: Path, memory: Memory) -> None:
+def save(file: Path, memory: SavedState) -> None:
     """Remember. Raises OSError."""
     write(file, msgspec.json.format(msgspec.json.encode(memory)).decode() + "\n")

@@ -10,12 +10,12 @@ import yaml
 
 from certferry.runtime.private_files import write
 from certferry.up.programs import CLUSTER
-from certferry.up.state_directory import Home
+from certferry.up.state_directory import StateDirectory
 
 _HEAD = "# Written by `certferry up` at each start. Your own settings belong into a file for --config.\n"
 
 
-def keep(home: Home, elb_url: str, loadbalancer_id: str) -> None:
+def keep(home: StateDirectory, elb_url: str, loadbalancer_id: str) -> None:
     """Write the file. `loadbalancer_id`: of the default one. Raises OSError."""
     elb = {"url": elb_url, "credentials_file": home.admin_credentials.name}
     roles = {

@@ -17,7 +17,7 @@ from certferry.core.model.elb import LoadBalancer, bind_port
 from certferry.elb.client.client import ElbError
 from certferry.kube.client import kubeconfig as kubeconfigs
 from certferry.kube.client.client import KubeError
-from certferry.settings import Refused
+from certferry.settings import UserError
 from certferry.up import accounts, settings_file
 from certferry.up import banner as showing
 from certferry.up import bootstrap as first
@@ -25,8 +25,8 @@ from certferry.up import endpoints_file as endpoints
 from certferry.up import free_ports as addresses
 from certferry.up import programs as parts
 from certferry.up import readiness as ready
-from certferry.up.saved_state import Memory
-from certferry.up.state_directory import Home
+from certferry.up.saved_state import SavedState
+from certferry.up.state_directory import StateDirectory
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ _PAGE: Final = 15.0
 """Seconds that the demo page may take to be served once all parts are ready."""
 
 
-class Found(NamedTuple):
+class StartupResult(NamedTuple):
     """What became known while everything started."""
 
     loadbalancer: LoadBalancer
@@ -48,7 +48,9 @@ class Found(NamedTuple):
         return self.loadbalancer.vip_address or addresses.LOOPBACK
 
 
-async def equip(home: Home, memory: Memory, use: Callable[[str], Awaitable[None]], *, demo: bool) -> Found:
+async def create_missing_resources(
+    home: StateDirectory, memory: SavedState, use: Callable[[str], Awaitable[None]], *, demo: bool
+) -> StartupResult:
     """Make what is absent; `use` is told of a load balancer that `memory` does not have.
 
     Raises ``Refused``, OSError.
@@ -57,7 +59,9 @@ async def equip(home: Home, memory: Memory, use: Callable[[str], Awaitable[None]
     return found
 
 
-async def _equip_elb(home: Home, memory: Memory, use: Callable[[str], Awaitable[None]]) -> Found:
+async def _equip_elb(
+    home: StateDirectory, memory: SavedState, use: Callable[[str], Awaitable[None]]
+) -> StartupResult:
     url = parts.elb_url(memory)
     await ready.answers(f"{url}/healthz")
     users = accounts.load(home.elb_accounts)
@@ -69,10 +73,10 @@ async def _equip_elb(home: Home, memory: Memory, use: Callable[[str], Awaitable[
     if loadbalancer.id != memory.loadbalancer_id:
         await use(loadbalancer.id)
     await ready.envoy_runs(home.envoy)
-    return Found(loadbalancer, users)
+    return StartupResult(loadbalancer, users)
 
 
-async def _equip_kube(home: Home, memory: Memory, *, demo: bool) -> None:
+async def _equip_kube(home: StateDirectory, memory: SavedState, *, demo: bool) -> None:
     await ready.written(home.kubeconfig)
     access = kubeconfigs.load(home.kubeconfig)
     await ready.answers(f"{access.server}/readyz", access.tls)
@@ -88,24 +92,24 @@ async def _through(act: Callable[[], Awaitable[T]]) -> T:
             return await act()
         except (ElbError, KubeError) as error:
             if not error.retryable:
-                raise Refused(str(error), code=1) from None
+                raise UserError(str(error), code=1) from None
         await asyncio.sleep(_PAUSE)
 
 
-async def all_ready(memory: Memory) -> None:
+async def all_ready(memory: SavedState) -> None:
     """Until the controller is, which needs the others, and the console."""
     await ready.answers(f"{parts.controller_url(memory)}/readyz")
     await ready.answers(f"{parts.console_url(memory)}/healthz")
 
 
-async def page_trouble(home: Home, found: Found) -> str:
+async def page_trouble(home: StateDirectory, found: StartupResult) -> str:
     """Empty once the demo page came over HTTPS; else, after a while, where to look."""
     if await ready.page_served(found.address, bind_port(found.loadbalancer, 443), _PAGE):
         return ""
     return f"The demo page is not served: `kubectl get events -n demo` and {home.logs} say more."
 
 
-def endpoints_of(home: Home, memory: Memory, found: Found) -> endpoints.Endpoints:
+def endpoints_of(home: StateDirectory, memory: SavedState, found: StartupResult) -> endpoints.Endpoints:
     """What scripts are told, without the processes."""
     admin, users = msgspec.structs.asdict(found.accounts.admin), found.accounts
     return endpoints.Endpoints(
@@ -125,6 +129,6 @@ def endpoints_of(home: Home, memory: Memory, found: Found) -> endpoints.Endpoint
     )
 
 
-def block(home: Home, told: endpoints.Endpoints, found: Found, *, demo: bool) -> str:
+def block(home: StateDirectory, told: endpoints.Endpoints, found: StartupResult, *, demo: bool) -> str:
     """What people are told."""
     return showing.block(home.root, told, found.address, demo=demo)

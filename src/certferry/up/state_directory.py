@@ -10,10 +10,10 @@ import fcntl
 import os
 from pathlib import Path
 
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 
-class Home:
+class StateDirectory:
     """An open state directory; the lock is held until this process ends."""
 
     def __init__(self, root: Path, lock: int) -> None:
@@ -33,7 +33,7 @@ class Home:
         self.logs = root / "logs"
 
 
-def open_home(root: Path) -> Home:
+def open_home(root: Path) -> StateDirectory:
     """Make `root` if it is absent, and lock it. Raises ``Refused``."""
     root = root.expanduser().absolute()
     try:
@@ -42,7 +42,7 @@ def open_home(root: Path) -> Home:
         lock = os.open(root / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
         (root / "logs").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise Refused(
+        raise UserError(
             f"The state directory {root} cannot be written ({error.strerror}): "
             "make it writable, or name another one with --state."
         ) from None
@@ -50,10 +50,10 @@ def open_home(root: Path) -> Home:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(lock, 20).decode(errors="replace").strip()
-        raise Refused(
+        raise UserError(
             f"Certferry is running on {root} already{f' (process {holder})' if holder else ''}: "
             "use that one, end it with Ctrl-C, or start a second one with another --state."
         ) from None
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
-    return Home(root, lock)
+    return StateDirectory(root, lock)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from certferry.runtime.parent_watch import Lifeline
+from certferry.runtime.parent_watch import ParentPipe
 
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the first, second, … start again in a row."""
@@ -34,7 +34,7 @@ class Ended(Exception):
         self.name, self.code = name, code
 
 
-class Child:
+class SupervisedProcess:
     """One program, kept running until ``stop``."""
 
     def __init__(self, name: str, arguments: Sequence[str], log: Path, say: Callable[[str], None]) -> None:
@@ -50,7 +50,7 @@ class Child:
         """The process that runs now, or ran last; 0 before the first."""
         return self._process.pid if self._process else 0
 
-    async def run(self, lifeline: Lifeline, environment: Mapping[str, str]) -> None:
+    async def run(self, lifeline: ParentPipe, environment: Mapping[str, str]) -> None:
         """Start, and start again after each death, until ``stop``. Raises ``Ended``, OSError."""
         deaths = 0
         while True:
@@ -59,7 +59,7 @@ class Child:
             if self._stopping.is_set():
                 return
             if not self.settled.is_set():
-                raise Ended(self.name, code, last_words(self.log))
+                raise Ended(self.name, code, last_log_line(self.log))
             lived = asyncio.get_running_loop().time() - began
             deaths = 1 if lived > _SETTLED else deaths + 1
             pause = _PAUSES[min(deaths, len(_PAUSES)) - 1]
@@ -97,7 +97,7 @@ class Child:
             # The child holds it open for appending: cutting is seen by it, renaming is not.
             os.truncate(self.log, 0)
 
-    async def _once(self, lifeline: Lifeline, environment: Mapping[str, str]) -> int:
+    async def _once(self, lifeline: ParentPipe, environment: Mapping[str, str]) -> int:
         self.trim()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -117,7 +117,7 @@ class Child:
         return await self._process.wait()
 
 
-def last_words(log: Path) -> str:
+def last_log_line(log: Path) -> str:
     """The last line of a log file, without what marks it as an error."""
     try:
         lines = log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.settings import Refused
+from certferry.settings import UserError
 from certferry.up.endpoints_file import Endpoints
 
 
@@ -21,11 +21,11 @@ def token(state: Path) -> str:
     try:
         elb = msgspec.json.decode((state / "endpoints.json").read_bytes(), type=Endpoints).elb
     except FileNotFoundError:
-        raise Refused(
+        raise UserError(
             f"Certferry does not run on {state}: start `certferry up`, or name its --state."
         ) from None
     except (OSError, msgspec.DecodeError):
-        raise Refused(f"{state / 'endpoints.json'} cannot be read.") from None
+        raise UserError(f"{state / 'endpoints.json'} cannot be read.") from None
     user = {"name": elb.username, "password": elb.password, "domain": {"name": elb.domain}}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = msgspec.json.encode({"auth": {"identity": identity, "scope": {"project": {"id": elb.project_id}}}})
@@ -36,6 +36,6 @@ def token(state: Path) -> str:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return str(answer.headers["X-Subject-Token"])
     except urllib.error.HTTPError as error:
-        raise Refused(f"The ELB at {elb.url} refused the login ({error.code}).", code=1) from None
+        raise UserError(f"The ELB at {elb.url} refused the login ({error.code}).", code=1) from None
     except OSError as error:
-        raise Refused(f"The ELB at {elb.url} does not answer ({error}).", code=1) from None
+        raise UserError(f"The ELB at {elb.url} does not answer ({error}).", code=1) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certferry.controller.doctor import conflicts as rivals
 from certferry.controller.doctor import elb as balancer
-from certferry.controller.doctor.result import Verdict
+from certferry.controller.doctor.result import CheckResult
 from certferry.elb.client.client import ElbClient
 from certferry.kube.client.client import KubeClient
 from certferry.kube.client.kubeconfig import Access, FixedToken
@@ -13,7 +13,7 @@ from tests.controller.conftest import CREDENTIALS, System
 from tests.support.certs import authority
 
 
-async def on_the_elb(system: System) -> dict[str, Verdict]:
+async def on_the_elb(system: System) -> dict[str, CheckResult]:
     async with ElbClient(system.elb.url, CREDENTIALS) as elb:
         return {v.check: v for v in await balancer.examined(elb)}
 

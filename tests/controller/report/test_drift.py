@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from certferry.controller.controller import Controller
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
-from certferry.controller.sync.debounce import Waits
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.sync.debounce import Timing
 from certferry.core.drift.drift import Modes
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.kube.client.client import KubeClient
 from certferry.kube.client.kubeconfig import Access, FixedToken
 from tests.controller.conftest import System
@@ -39,8 +39,8 @@ class Shop(System):
 
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
-        options = Options(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Waits(hold_off=0.01, ceiling=0.1, garbage=0.05, resync=60, probe_deadline=0.1)
+        options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
+        waits = Timing(hold_off=0.01, ceiling=0.1, garbage=0.05, resync=60, probe_deadline=0.1)
         async with KubeClient(access) as kube, connected(self._real.controller) as elb:
             self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()
@@ -87,7 +87,7 @@ def elb(tmp_path: Path) -> Iterator[Elb]:
 @pytest.fixture
 async def shop(elb: Elb) -> AsyncIterator[Shop]:
     shop = Shop(elb)
-    shop.conduct = Conduct(vigil=Vigil(patrol=0))
+    shop.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0))
     await shop.kube.start()
     made = await shop.asks("POST", "/loadbalancers", {"loadbalancer": {"name": "lb"}})
     shop.balancer = made["loadbalancer"]["id"]
@@ -161,7 +161,9 @@ async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -
 
 
 async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
-    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(binding="adopt", listener="adopt"))
+    shop.conduct = ControllerMode(
+        vigil=MonitoringOptions(patrol=0), drift=Modes(binding="adopt", listener="adopt")
+    )
     shop.shop(authority().issue("shop.example.com"))
     tracked = {"argocd.argoproj.io/tracking-id": "shop:networking.k8s.io/Ingress:demo/shop"}
     shop.annotate({"kubernetes.io/elb.client_timeout": "30", **tracked})
@@ -194,7 +196,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
 
 
 async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
-    shop.conduct = Conduct(vigil=Vigil(patrol=0), drift=Modes(pool="adopt"))
+    shop.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0), drift=Modes(pool="adopt"))
     await shop.open()
     pool = (await shop.one("pools"))["id"]
     await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.controller.report.event_recorder import HOUR, Notice
-from certferry.controller.report.status_writer import Reporter
+from certferry.controller.report.event_recorder import HOUR, EventMessage
+from certferry.controller.report.status_writer import StatusWriter
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.kube.client.cache import Cache
 from certferry.kube.client.client import KubeClient
@@ -13,9 +13,9 @@ from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
 
 
-def notice(reason: str, sentence: str) -> Notice:
+def notice(reason: str, sentence: str) -> EventMessage:
     about = ObjectRef(kind="Secret", namespace="demo", name="shop-tls", uid="u1")
-    return Notice(object=about, type="Warning", reason=reason, sentence=sentence)
+    return EventMessage(object=about, type="Warning", reason=reason, sentence=sentence)
 
 
 async def test_an_emergency_is_told_again_each_hour_and_other_warnings_once(system: System) -> None:
@@ -26,7 +26,7 @@ async def test_an_emergency_is_told_again_each_hour_and_other_warnings_once(syst
         return {event["reason"]: event["count"] for event in found}
 
     async with KubeClient(Access(system.kube.url, None, FixedToken(system.kube.token))) as kube:
-        reporter = Reporter(kube, Cache(kube, lambda _: None), clock=lambda: at[0])
+        reporter = StatusWriter(kube, Cache(kube, lambda _: None), clock=lambda: at[0])
         task = asyncio.create_task(reporter.run())
         standing = [notice("EmergencyKept", "the emergency certificate stays"), notice("NoCertificate", "x")]
         for minutes, expected in ((0, 1), (59, 1), (60, 2), (119, 2), (121, 3)):

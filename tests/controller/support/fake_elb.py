@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from certferry.core.x509.pem import Defect, parse_chain, parse_pair
+from certferry.core.x509.pem import InvalidPem, parse_chain, parse_pair
 from tests.support.certs import Pair, authority
 
 Object = dict[str, Any]
@@ -287,7 +287,7 @@ class FakeElb:
             fields = dict(body[one])
         try:
             self._store(plural, ref, fields)
-        except Defect as defect:
+        except InvalidPem as defect:
             return _error(400, "ELB.1011", defect.sentence)
         return _json({one: self._view(plural, ref)}, 201 if request.method == "POST" else 200)
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
 from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
@@ -45,7 +45,7 @@ def rotation(system: System) -> dict[str, str]:
 )
 async def test_the_right_leaf_with_another_chain_is_not_served(system: System, sent: str, words: str) -> None:
     system.elb.extensions = ("versions", "rollback")
-    system.conduct = Conduct(vigil=Vigil(patrol=0, rollback_within=0.2))
+    system.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0, rollback_within=0.2))
     await running(system, shop())
     system.elb.sends = lambda chain: alone(chain) + sent
     new = shop()

@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 import yaml
 
-from certferry.controller.mode import Conduct
-from certferry.controller.monitoring_options import Vigil
+from certferry.controller.mode import ControllerMode
+from certferry.controller.monitoring_options import MonitoringOptions
 from certferry.core.diagnosis.alert import Alert
 from tests.controller.conftest import CREDENTIALS, System
 from tests.controller.support.fake_kube import until
@@ -35,7 +35,7 @@ def near_its_end() -> Pair:
 
 async def patrolled(system: System, pair: Pair, *own: tuple[str, str]) -> str:
     """A shop that is served well, and a patrol that hardly rests; the id of its certificate."""
-    system.conduct = Conduct(vigil=Vigil(patrol=0.02, own=own))
+    system.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0.02, own=own))
     system.probe_deadline = 0.1
     system.shop(pair)
     await system.start()

@@ -13,8 +13,8 @@ from certferry.core.decide import decide
 from certferry.core.diagnosis.explain import explain
 from certferry.core.drift.drift import Modes
 from certferry.core.model.kubernetes import Name
-from certferry.core.plan_text import told
-from certferry.core.translate.listener_claims import Options
+from certferry.core.plan_text import render_plan
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
 from tests.support import golden
@@ -28,11 +28,11 @@ def test_golden(path: Path, pytestconfig: pytest.Config) -> None:
 def _produce(given: Any) -> Any:
     """What `plan` says of the way to it, and what `explain` says of each Ingress before and after."""
     elb = Elb(observed(given.get("observed") or {}))
-    options = msgspec.convert({"cluster_name": "test", "default_loadbalancer": BALANCER.id}, Options)
+    options = msgspec.convert({"cluster_name": "test", "default_loadbalancer": BALANCER.id}, TranslateOptions)
     cluster = view(given)
     made = translate(cluster, elb.state, options, NOW)
     decision = decide(made, elb.state, CLUSTER, Modes())
-    plan = told(decision, made, elb.state)
+    plan = render_plan(decision, made, elb.state)
 
     def said() -> dict[str, list[str]]:
         found = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.elb import Certificate, Listener, State
 from tests.core.support.fixtures import chain
 
@@ -34,5 +34,5 @@ def test_what_is_shown_in_the_place_of_the_default_certificate(
         sni_container_refs=("other",),
     )
     state = State(listeners={"l": listener}, certificates={"mine": mine, "other": other})
-    assert taken(mine, state) == expected
-    assert taken(other, state) == {}
+    assert overlapping_names(mine, state) == expected
+    assert overlapping_names(other, state) == {}

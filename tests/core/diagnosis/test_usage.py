@@ -9,11 +9,11 @@ import pytest
 
 from certferry.core.diagnosis.usage import Touched, Use, touched_by, uses
 from certferry.core.model.kubernetes import Name
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from tests.core.support.fixtures import BALANCER, observed, view
 from tests.support import golden
 
-OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
 
 
 @pytest.mark.parametrize("path", golden.cases("usage"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from certferry.controller.sync.observed_state import World
+from certferry.controller.sync.observed_state import ObservedState
 from certferry.core.drift import detect_unmarked as unmarked
-from certferry.core.drift.detect_unmarked import Known
+from certferry.core.drift.detect_unmarked import Baseline
 from certferry.core.model.elb import Member, Pool, State
 from certferry.core.plan.steps import deletion
 
@@ -16,14 +16,14 @@ def pool(*addresses: str, ref: str = "p") -> Pool:
     return Pool(id=ref, loadbalancer_id="lb-1", name="web", members=members)
 
 
-def found(known: Known) -> list[str]:
+def found(known: Baseline) -> list[str]:
     """What is said when the only member is missing on the ELB."""
     desired, observed = State(pools={KEY: pool("10.0.0.1", ref=KEY)}), State(pools={"p": pool()})
     return [d.what for d in unmarked.members(desired, observed, {KEY: "p"}, known)]
 
 
-def seen() -> Known:
-    return Known(ids={KEY: "p"}, state=State(pools={"p": pool("10.0.0.1")}))
+def seen() -> Baseline:
+    return Baseline(ids={KEY: "p"}, state=State(pools={"p": pool("10.0.0.1")}))
 
 
 def test_a_member_that_is_gone_was_deleted_by_others() -> None:
@@ -40,7 +40,7 @@ def test_nor_one_that_the_endpoints_took_away() -> None:
 
 
 def test_what_we_did_is_put_in_in_its_order() -> None:
-    world = World()
+    world = ObservedState()
     world.decided(seen())
     world.shared_out(pool())
     assert found(world.known) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from certferry.core.plan.garbage_collection import sweep
+from certferry.core.plan.garbage_collection import select_deletions
 from certferry.core.plan.sni_moves import STANDS_IN
 from certferry.core.plan.steps import Step, deletion
 from tests.core.support.fixtures import NOW
@@ -20,24 +20,24 @@ def names(steps: tuple[Step, ...]) -> list[str]:
 
 
 def test_marked_then_deleted_when_a_later_plan_still_says_so() -> None:
-    first = sweep((LISTENER, CERTIFICATE, BALANCER), {}, NOW, WAIT)
+    first = select_deletions((LISTENER, CERTIFICATE, BALANCER), {}, NOW, WAIT)
     assert names(first.steps) == ["l-1"]
     assert first.due == NOW + WAIT
-    early = sweep((CERTIFICATE, BALANCER), first.marks, NOW + WAIT / 2, WAIT)
+    early = select_deletions((CERTIFICATE, BALANCER), first.marks, NOW + WAIT / 2, WAIT)
     assert early.steps == ()
-    late = sweep((CERTIFICATE, BALANCER), early.marks, NOW + WAIT, WAIT)
+    late = select_deletions((CERTIFICATE, BALANCER), early.marks, NOW + WAIT, WAIT)
     assert names(late.steps) == ["c-1", "lb-9"]
     assert late.due is None
 
 
 def test_what_is_used_again_loses_its_mark() -> None:
-    first = sweep((CERTIFICATE,), {}, NOW, WAIT)
-    used = sweep((), first.marks, NOW + WAIT / 2, WAIT)
-    again = sweep((CERTIFICATE,), used.marks, NOW + WAIT, WAIT)
+    first = select_deletions((CERTIFICATE,), {}, NOW, WAIT)
+    used = select_deletions((), first.marks, NOW + WAIT / 2, WAIT)
+    again = select_deletions((CERTIFICATE,), used.marks, NOW + WAIT, WAIT)
     assert again.steps == ()
     assert again.due == NOW + 2 * WAIT
 
 
 def test_a_stand_in_goes_at_once() -> None:
     twin = deletion("certificate", "c-2", "mine_twin", STANDS_IN)
-    assert names(sweep((twin,), {}, NOW, WAIT).steps) == ["c-2"]
+    assert names(select_deletions((twin,), {}, NOW, WAIT).steps) == ["c-2"]

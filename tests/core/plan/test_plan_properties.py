@@ -19,12 +19,12 @@ from certferry.core import checks
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from certferry.core.x509.pem import Chain, covers
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
 
-OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
 HOSTS = ("a.example.com", "b.example.com", "c.example.com")
 SECRETS = ("one", "two", "three")
 

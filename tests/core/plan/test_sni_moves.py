@@ -11,11 +11,11 @@ from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
 from certferry.core.translate.certificate_slots import present
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
 
-OPTIONS = Options(cluster_name="test", default_loadbalancer=BALANCER.id)
+OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
 A, B, M = "a.example.com", "b.example.com", "moves.example.com"
 EVERY = [A, B, M]
 

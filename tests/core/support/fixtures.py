@@ -26,9 +26,9 @@ from certferry.core.model.elb import (
 from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
-    Flaw,
     Name,
     Secret,
+    SecretProblem,
     parse_class,
     parse_ingress,
     parse_meta,
@@ -106,7 +106,9 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
         uid = facts.pop("uid", f"uid-{name}")
         meta = parse_meta({"metadata": {"namespace": namespace or "shop", "name": name, "uid": uid}})
         if flaw := facts.pop("flaw", None):
-            held = Secret(meta=meta, type="kubernetes.io/tls", flaw=Flaw(reason="KeyMismatch", sentence=flaw))
+            held = Secret(
+                meta=meta, type="kubernetes.io/tls", flaw=SecretProblem(reason="KeyMismatch", sentence=flaw)
+            )
         else:
             held = Secret(
                 meta=meta, type="kubernetes.io/tls", chain=chain(facts.pop("content", name), **facts)

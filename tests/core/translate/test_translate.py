@@ -10,10 +10,10 @@ import pytest
 
 from certferry.core.decide import decide
 from certferry.core.drift.adopt import proposals
-from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.detect_unmarked import NOTHING, Baseline
 from certferry.core.drift.drift import Modes
 from certferry.core.model.elb import State
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, tampered, view
 from tests.support import golden
@@ -29,7 +29,7 @@ def _produce(given: Any) -> Any:
     elb = Elb(observed(given.get("observed") or {}))
     modes = msgspec.convert(given.get("drift", {}), Modes)
     said = {"cluster_name": "test", "default_loadbalancer": BALANCER.id, **given.get("options", {})}
-    options = msgspec.convert(said, Options)
+    options = msgspec.convert(said, TranslateOptions)
     known = NOTHING
     stages = []
     before = given
@@ -49,7 +49,7 @@ def _produce(given: Any) -> Any:
         again = translate(cluster, elb.state, options, now)
         settled = decide(again, elb.state, CLUSTER, modes)
         assert settled.steps == (), "planning again must yield nothing"
-        known = Known(ids=settled.ids, state=elb.state)
+        known = Baseline(ids=settled.ids, state=elb.state)
         drifts = [f"{d.kind}, {d.mode}: {d.sentence}" for d in decision.drifts]
         found = proposals(decision.drifts, cluster, before_plan, made, options, now)
         adopted = {str(it.ingress): dict(it.annotations) for it in found}

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.x509 import pem
-from certferry.core.x509.pem import Defect, parse_chain, parse_key, parse_pair
+from certferry.core.x509.pem import InvalidPem, parse_chain, parse_key, parse_pair
 from tests.support.certs import Key, authority, key_pem, rsa_key
 
 CA = authority()
@@ -118,7 +118,7 @@ OTHER = CA.issue("other.example.com")
     ],
 )
 def test_what_cannot_be_used_is_named_and_never_quoted(certificate: str, key: str, reason: str) -> None:
-    with pytest.raises(Defect) as caught:
+    with pytest.raises(InvalidPem) as caught:
         parse_pair(certificate, key)
     assert caught.value.reason == reason
     assert caught.value.sentence.endswith((".", ")."))
@@ -171,9 +171,9 @@ def test_which_hosts_names_cover(names: tuple[str, ...], host: str, covered: boo
 @settings(max_examples=200, deadline=None)
 @given(st.text() | st.text().map(lambda t: f"-----BEGIN CERTIFICATE-----{t}-----END CERTIFICATE-----"))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(Defect):
+    with pytest.raises(InvalidPem):
         parse_chain(text)
-    with pytest.raises(Defect):
+    with pytest.raises(InvalidPem):
         parse_key(text.replace("CERTIFICATE", "PRIVATE KEY"))
 
 

@@ -22,7 +22,7 @@ from certferry.elb.server.paths import sealing_key, store_file
 from certferry.elb.server.store.database import open_database
 from certferry.elb.server.store.store import Store
 from certferry.elb.signing import DATE_FORMAT, authorization, canonical_request
-from certferry.runtime.encryption import Seal
+from certferry.runtime.encryption import EncryptionKeys
 from certferry.settings import ElbLimits, ElbSettings
 
 UNLIMITED = ElbLimits(certificate=-1, loadbalancer=-1, listener=-1, pool=-1, l7policy=-1)
@@ -156,7 +156,7 @@ def stored(settings: ElbSettings) -> Iterator[tuple[Store, Identity]]:
     """What a service that starts now would find."""
     engine = open_database(store_file(settings.state))
     try:
-        seal = Seal.open_or_create(sealing_key(settings.state))
+        seal = EncryptionKeys.open_or_create(sealing_key(settings.state))
         yield Store(engine, seal), Identity(engine, seal)
     finally:
         engine.dispose()

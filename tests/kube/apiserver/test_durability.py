@@ -15,7 +15,7 @@ import pytest
 
 from certferry.kube.apiserver.storage import key_rotation as sealing
 from certferry.kube.apiserver.storage import log as stores
-from certferry.settings import NEWER, UNUSABLE, Refused
+from certferry.settings import EXIT_NEWER_STATE, EXIT_UNUSABLE, UserError
 from tests.kube.support.server_process import PATIENCE, Process, client, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -73,7 +73,7 @@ async def test_a_namespace_that_was_going_still_goes_after_a_restart(
 
 def test_a_second_instance_is_told_so(process: Process, tmp_path: Path) -> None:
     refused = _start(tmp_path)
-    assert refused.returncode == UNUSABLE
+    assert refused.returncode == EXIT_UNUSABLE
     assert refused.stderr.startswith("Another Kubernetes API server uses ")
     assert refused.stderr.count("\n") == 1
 
@@ -82,7 +82,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         refused = _start(tmp_path, f'"listen": "127.0.0.1:{port}"')
-    assert refused.returncode == UNUSABLE
+    assert refused.returncode == EXIT_UNUSABLE
     assert refused.stderr.startswith(f"The Kubernetes API cannot listen on 127.0.0.1:{port}: ")
     assert refused.stderr.count("\n") == 1
 
@@ -93,7 +93,7 @@ async def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "kube" / "store.db")) as database:
         database.execute(f"PRAGMA user_version = {len(stores.SCHEMA) + 1}")
     refused = _start(tmp_path)
-    assert refused.returncode == NEWER
+    assert refused.returncode == EXIT_NEWER_STATE
     assert "the newer Certferry that wrote it" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
@@ -103,7 +103,7 @@ async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
         await api.post(SECRETS, secret("a"))
     (tmp_path / "kube" / "seal.key").unlink()
     refused = _start(tmp_path)
-    assert (refused.returncode, refused.stderr.count("\n")) == (UNUSABLE, 1)
+    assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_UNUSABLE, 1)
     assert "key" in refused.stderr
 
 
@@ -131,7 +131,7 @@ async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> Non
     key = tmp_path / "kube" / "seal.key"
     kept = key.read_text()
     key.write_text("A" * 43 + "=\n")
-    with pytest.raises(Refused, match="cannot be sealed anew"):
+    with pytest.raises(UserError, match="cannot be sealed anew"):
         sealing.rotate(tmp_path / "kube", {})
     assert key.read_text() == "A" * 43 + "=\n"
     key.write_text(kept)

@@ -10,7 +10,7 @@ import yaml
 
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client import informer, kubeconfig
-from certferry.kube.client.cache import Arrival, Cache
+from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import INGRESS, SECRET, KubeClient, KubeError
 from certferry.kube.client.kubeconfig import Access, FileToken, FixedToken, KubeconfigError
 from tests.controller.support.fake_kube import FakeKube, until
@@ -151,7 +151,7 @@ class Watched:
     """A cache that runs, and what its subscriber was handed."""
 
     def __init__(self, client: KubeClient) -> None:
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[SecretUpdate] = []
         self.cache = Cache(client, self.arrivals.append)
 
     def names(self) -> set[str]:

@@ -11,10 +11,10 @@ import pytest
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import KubeClient
 from certferry.kube.client.kubeconfig import Access, FixedToken
-from certferry.kube.client.leader_election import Leader, Terms
+from certferry.kube.client.leader_election import LeaderElector, LeaseTimings
 from tests.controller.support.fake_kube import FakeKube, until
 
-TERMS = Terms(duration=2, deadline=1.2, retry=0.01)
+TERMS = LeaseTimings(duration=2, deadline=1.2, retry=0.01)
 LEASE = Name("certferry", "lease")
 
 
@@ -25,16 +25,16 @@ class Candidates:
         self.kube = kube
         self.now = 1000.0
         self._stack = stack
-        self._tasks: dict[Leader, asyncio.Task[None]] = {}
+        self._tasks: dict[LeaderElector, asyncio.Task[None]] = {}
 
-    async def start(self, identity: str) -> Leader:
+    async def start(self, identity: str) -> LeaderElector:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         client = await self._stack.enter_async_context(KubeClient(access))
-        leader = Leader(client, LEASE, identity, TERMS, lambda: self.now)
+        leader = LeaderElector(client, LEASE, identity, TERMS, lambda: self.now)
         self._tasks[leader] = asyncio.create_task(leader.run())
         return leader
 
-    async def stop(self, leader: Leader) -> None:
+    async def stop(self, leader: LeaderElector) -> None:
         task = self._tasks.pop(leader)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -12,19 +12,19 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from certferry.cli.cert.lookup import Cluster, Seen, chosen, policy, run, see
+from certferry.cli.cert.lookup import Cluster, FleetSnapshot, chosen, policy, read_fleet, run
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document
-from certferry.clusters.snapshot import Picture
+from certferry.clusters.snapshot import ClusterSnapshot
 from certferry.core import checks
 from certferry.core.checks import Policy
 from certferry.core.diagnosis import sni_overlap as neighbours
 from certferry.core.model.kubernetes import Name
-from certferry.core.x509.pem import Chain, Defect, parse_chain, parse_key, parse_shown
-from certferry.settings import Refused
+from certferry.core.x509.pem import Chain, InvalidPem, parse_chain, parse_key, parse_shown
+from certferry.settings import UserError
 
 
-class Judged(NamedTuple):
+class CheckSubject(NamedTuple):
     """What is checked: a chain, or the reason why there is none."""
 
     what: str
@@ -55,14 +55,14 @@ def check(
         hosts = tuple(h.lower() for h in host or ())
         kind, slash, rest = target.partition("/")
         if slash and kind in ("secret", "ingress"):
-            seen = await see(chosen(config, state, cluster))
+            seen = await read_fleet(chosen(config, state, cluster))
             found = _secret(seen, rest) if kind == "secret" else await _ingress(seen, rest)
         elif file:
             found = [_file(file, key)]
         elif ":" in target:
             found = [await _address(target)]
         else:
-            raise Refused(
+            raise UserError(
                 f"“{target}” is no file that exists, and neither HOST:PORT, secret/NAMESPACE/NAME nor ingress/NAMESPACE/NAME."
             )
         rules = policy(config, state)
@@ -77,20 +77,20 @@ def check(
     run(work)
 
 
-def _file(file: Path, key: Path | None) -> Judged:
+def _file(file: Path, key: Path | None) -> CheckSubject:
     try:
         text = file.read_text(errors="replace")
         chain = parse_chain(text)
         beside = key.read_text(errors="replace") if key else text
         spki = parse_key(beside).spki if key or "PRIVATE KEY-----" in text else None
     except OSError as error:
-        raise Refused(f"{error.filename} cannot be read: {error.strerror}.") from None
-    except Defect as defect:
-        return Judged(str(file), None, flaw=defect.sentence)
-    return Judged(str(file), chain, key=spki)
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    except InvalidPem as defect:
+        return CheckSubject(str(file), None, flaw=defect.sentence)
+    return CheckSubject(str(file), chain, key=spki)
 
 
-def _secret(seen: Seen, text: str) -> list[Judged]:
+def _secret(seen: FleetSnapshot, text: str) -> list[CheckSubject]:
     namespace, _, name = text.partition("/")
     found = [
         (picture, picture.view.secrets[Name(namespace, name)])
@@ -98,7 +98,7 @@ def _secret(seen: Seen, text: str) -> list[Judged]:
         if picture.view and Name(namespace, name) in picture.view.secrets
     ]
     if not found:
-        raise Refused(f"There is no Secret {text} in any cluster that answered.")
+        raise UserError(f"There is no Secret {text} in any cluster that answered.")
     hosts = tuple(
         sorted(
             {
@@ -113,60 +113,63 @@ def _secret(seen: Seen, text: str) -> list[Judged]:
         )
     )
     return [
-        Judged(
+        CheckSubject(
             f"{picture.cluster.name} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else ""
         )._replace(**_in_place(picture, Name(namespace, name)))
         for picture, s in found
     ]
 
 
-def _in_place(picture: Picture, secret: Name) -> dict[str, Any]:
+def _in_place(picture: ClusterSnapshot, secret: Name) -> dict[str, Any]:
     """What a Secret's content is compared with."""
     for it in picture.watched:
         if it.origin and it.origin.secret_name == secret:
             certificate = it.origin.certificate
-            return {"before": certificate.chain, "taken": neighbours.taken(certificate, picture.observed)}
+            return {
+                "before": certificate.chain,
+                "taken": neighbours.overlapping_names(certificate, picture.observed),
+            }
     return {}
 
 
-async def _ingress(seen: Seen, text: str) -> list[Judged]:
-    from certferry.controller.verify.rotation import seats
+async def _ingress(seen: FleetSnapshot, text: str) -> list[CheckSubject]:
+    from certferry.controller.verify.rotation import expected_certificates
     from certferry.core.translate.translate import translate
 
     found = []
     for picture in seen.pictures:
         if picture.view and Name(*text.partition("/")[::2]) in picture.view.ingresses:
             made = translate(picture.view, picture.observed, picture.options, datetime.now(UTC))
-            for target, seat in sorted(seats(made, picture.observed).items()):
+            for target, seat in sorted(expected_certificates(made, picture.observed).items()):
                 if f"{seat.ingress.namespace}/{seat.ingress.name}" == text:
                     one = await _address(f"{target.address}:{target.port}", target.host)
                     found.append(one._replace(what=f"{picture.cluster.name} {target}"))
     if not found:
-        raise Refused(f"There is no Ingress {text} that is served over HTTPS in any cluster that answered.")
+        raise UserError(f"There is no Ingress {text} that is served over HTTPS in any cluster that answered.")
     return found
 
 
-async def _address(text: str, host: str = "") -> Judged:
+async def _address(text: str, host: str = "") -> CheckSubject:
     from certferry.runtime.tls_probe import NotReached, Target, handshake
 
     address, _, port = text.rpartition(":")
     if not port.isdigit():
-        raise Refused(f"“{text}” is no address: it must be like shop.example.com:443.")
+        raise UserError(f"“{text}” is no address: it must be like shop.example.com:443.")
     name = host or address.strip("[]")
     try:
         shown = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
     except NotReached as error:
-        return Judged(text, None, flaw=f"Nobody answers there: {error.strerror}.")
+        return CheckSubject(text, None, flaw=f"Nobody answers there: {error.strerror}.")
     except (OSError, TimeoutError) as error:
-        return Judged(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
+        return CheckSubject(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
     named = name if any(c.isalpha() for c in name) else ""
     try:
-        return Judged(text, parse_shown(shown), (named,) if named else ())
-    except Defect as defect:
-        return Judged(text, None, flaw=defect.sentence)
+        return CheckSubject(text, parse_shown(shown), (named,) if named else ())
+    except InvalidPem as defect:
+        return CheckSubject(text, None, flaw=defect.sentence)
 
 
-def _facts(it: Judged, rules: Policy) -> dict[str, Any]:
+def _facts(it: CheckSubject, rules: Policy) -> dict[str, Any]:
     if it.chain is None:
         return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
     found = checks.findings(

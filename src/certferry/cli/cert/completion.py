@@ -32,7 +32,7 @@ def _beginning(
     context: typer.Context, incomplete: str, words: Callable[[Certificate], Iterator[str]]
 ) -> list[str]:
     from certferry.cli.cert.lookup import chosen
-    from certferry.clusters import gather
+    from certferry.clusters import fan_out
     from certferry.clusters.cluster import ClusterAccess
 
     async def ask(cluster: ClusterAccess) -> Mapping[str, Certificate]:
@@ -42,7 +42,7 @@ def _beginning(
     given = context.params
     try:
         fleet = chosen(given.get("config"), given.get("state"), given.get("cluster"))
-        answers = asyncio.run(gather(fleet, ask, DEADLINE))
+        answers = asyncio.run(fan_out(fleet, ask, DEADLINE))
     except Exception:  # noqa: BLE001 (see above)
         return []
     every = (it for answer in answers for it in (answer.value or {}).values() if it.type == "server")

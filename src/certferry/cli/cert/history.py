@@ -10,16 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.cert.completion import certificates
-from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, run, see
+from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, read_fleet, run
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, show, warn
-from certferry.clusters.snapshot import Picture
+from certferry.clusters.snapshot import ClusterSnapshot
 from certferry.core.model import quarantine as parking
 from certferry.core.model.kubernetes import RESUME_ANNOTATION, Name
-from certferry.core.x509.pem import Defect, parse_pair
+from certferry.core.x509.pem import InvalidPem, parse_pair
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient, ElbError
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 NO_VERSION = "no previous version available"
 For = Annotated[str, typer.Option("--for", help="How long, like 4h or 30m or 2d.")]
@@ -36,7 +36,7 @@ def history(
     """List the contents that a certificate has and had: fingerprints, validity, who and when."""
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         rows: list[dict[str, Any]] = []
         for found in seen.matching(certificate):
             if "versions" not in found.picture.extensions:
@@ -68,13 +68,13 @@ def rollback(
     """Serve an earlier content of a certificate again; never an expired one."""
 
     async def work() -> int:
-        found = (await see(chosen(config, state, cluster))).one(certificate)
+        found = (await read_fleet(chosen(config, state, cluster))).one(certificate)
         if not {"versions", "rollback"} <= found.picture.extensions:
-            raise Refused(f"The ELB of {found.cluster.name} keeps no versions: {NO_VERSION}.", BAD)
+            raise UserError(f"The ELB of {found.cluster.name} keeps no versions: {NO_VERSION}.", BAD)
         async with found.cluster.elb() as elb:
             kept = [v for v in await extensions.versions(elb, found.it.id) if not v.current]
             if not kept or (to is not None and to not in {v.number for v in kept}):
-                raise Refused(f"Certificate {found.it.name}: {NO_VERSION}.", BAD)
+                raise UserError(f"Certificate {found.it.name}: {NO_VERSION}.", BAD)
             if found.secret:
                 if pause is None:
                     _explain(found)
@@ -109,11 +109,11 @@ def resume(
     from certferry.kube.client.client import SECRET
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         found = seen.one(secret)
         name, mark = found.secret, _parked(found.picture, found.it.id)
         if name is None or mark is None:
-            raise Refused(f"Nothing of “{secret}” is parked.", BAD)
+            raise UserError(f"Nothing of “{secret}” is parked.", BAD)
         async with found.cluster.kube() as kube:
             patch = {"metadata": {"annotations": {RESUME_ANNOTATION: mark}}}
             await kube.merge(SECRET, name.name, patch, name.namespace)
@@ -139,9 +139,9 @@ def break_glass(
     """Replace a certificate on the ELB alone, for a time: works while the cluster is down."""
 
     async def work() -> int:
-        found = (await see(chosen(config, state, cluster))).one(certificate)
+        found = (await read_fleet(chosen(config, state, cluster))).one(certificate)
         if "break-glass" not in found.picture.extensions:
-            raise Refused(
+            raise UserError(
                 f"The ELB of {found.cluster.name} has no break-glass: replace the certificate there by hand; the controller puts the Secret's content back.",
                 BAD,
             )
@@ -161,7 +161,7 @@ async def _emergency(
     elb: ElbClient, found: Found, cert: Path | None, key: Path | None, reason: str, span: timedelta
 ) -> None:
     if cert is None or key is None or not reason:
-        raise Refused("Give --cert, --key and --reason (or --end to end one).")
+        raise UserError("Give --cert, --key and --reason (or --end to end one).")
     pair = pair_of(cert, key)
     await extensions.open_break_glass(elb, found.it.id, reason, datetime.now(UTC) + span)
     await elb.update_certificate(found.it.id, {"certificate": pair[0], "private_key": pair[1]})
@@ -172,9 +172,9 @@ def pair_of(cert: Path, key: Path) -> tuple[str, str]:
     try:
         pair = parse_pair(cert.read_text(errors="replace"), key.read_text(errors="replace"))
     except OSError as error:
-        raise Refused(f"{error.filename} cannot be read: {error.strerror}.") from None
-    except Defect as defect:
-        raise Refused(f"{cert}: {defect.sentence}") from None
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    except InvalidPem as defect:
+        raise UserError(f"{cert}: {defect.sentence}") from None
     return pair.chain.pem, pair.key.reveal()
 
 
@@ -182,12 +182,12 @@ def duration(text: str) -> timedelta:
     """``90s``, ``30m``, ``4h``, ``2d``. Raises ``Refused``."""
     found = re.fullmatch(r"(\d{1,5})([smhd])", text)
     if not found:
-        raise Refused(f"“{text}” is no time: it must be like 30m, 4h or 2d.")
+        raise UserError(f"“{text}” is no time: it must be like 30m, 4h or 2d.")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
     return timedelta(**{unit: int(found[1])})
 
 
-def _parked(picture: Picture, ref: str) -> str | None:
+def _parked(picture: ClusterSnapshot, ref: str) -> str | None:
     return parking.parked(picture.observed.certificates[ref].description)
 
 

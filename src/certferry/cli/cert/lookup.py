@@ -13,13 +13,13 @@ import typer
 from certferry import settings
 from certferry.cli.cert.completion import certificates
 from certferry.cli.output import PARTIAL, warn
-from certferry.clusters import Answer, ClusterAccess, Fleet, gather, locate, read
-from certferry.clusters.snapshot import Picture, look
+from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate, read
+from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
 from certferry.core.checks import Policy
-from certferry.core.diagnosis.inventory import Watched
+from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import covers
-from certferry.settings import ControllerSettings, Refused
+from certferry.settings import ControllerSettings, UserError
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ Reference = Annotated[
 class Found(NamedTuple):
     """One certificate, and where it was seen."""
 
-    picture: Picture
-    it: Watched
+    picture: ClusterSnapshot
+    it: CertificateInfo
 
     @property
     def cluster(self) -> ClusterAccess:
@@ -49,10 +49,10 @@ class Found(NamedTuple):
         return self.it.origin.secret_name if self.it.origin else None
 
 
-class Seen(NamedTuple):
+class FleetSnapshot(NamedTuple):
     """What all clusters showed; `code` is what a command ends with that found nothing wrong."""
 
-    pictures: list[Picture]
+    pictures: list[ClusterSnapshot]
     code: int
 
     def certificates(self) -> Iterator[Found]:
@@ -74,7 +74,7 @@ class Seen(NamedTuple):
         starts = [f for f in every if len(word) >= 6 and f.it.id.startswith(word)]
         if starts:
             return starts
-        raise Refused(
+        raise UserError(
             f"No certificate is “{word}”: give an id, a name, NAMESPACE/SECRET or a host (certferry cert ls)."
         )
 
@@ -83,7 +83,7 @@ class Seen(NamedTuple):
         found = self.matching(word)
         if len(found) > 1:
             listed = ", ".join(f"{f.it.id} ({f.cluster.name})" for f in found[:5])
-            raise Refused(f"“{word}” is several certificates: {listed}. Give an id, and --cluster.")
+            raise UserError(f"“{word}” is several certificates: {listed}. Give an id, and --cluster.")
         return found[0]
 
 
@@ -101,9 +101,9 @@ def policy(config: Path | None, state: Path | None) -> Policy:
     return options_of(settings.read(ControllerSettings, "controller", {}, os.environ, file)).checks
 
 
-async def see(fleet: Fleet) -> Seen:
+async def read_fleet(fleet: Fleet) -> FleetSnapshot:
     """Look at every cluster; say which did not answer. Raises ``Refused`` where none did."""
-    answers = await gather(fleet, look)
+    answers = await fan_out(fleet, take_snapshot)
     pictures = [a.value for a in answers if a.value is not None]
     code = 0
     for answer in answers:
@@ -115,13 +115,15 @@ async def see(fleet: Fleet) -> Seen:
             warn(f"Cluster {picture.cluster.name}: {picture.trouble}. What follows is its ELB's alone.")
             code = PARTIAL
     if not pictures:
-        raise Refused("No cluster answered.", PARTIAL)
-    return Seen(pictures, code)
+        raise UserError("No cluster answered.", PARTIAL)
+    return FleetSnapshot(pictures, code)
 
 
-async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tuple[list[Answer[T]], int]:
+async def each(
+    fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]
+) -> tuple[list[ClusterResult[T]], int]:
     """`ask` every cluster; say which did not answer."""
-    answers = await gather(fleet, ask)
+    answers = await fan_out(fleet, ask)
     for answer in answers:
         if answer.trouble:
             warn(f"Cluster {answer.cluster}: {answer.trouble}")
@@ -140,8 +142,8 @@ def run(work: Callable[[], Awaitable[int]]) -> None:
     try:
         code = asyncio.run(working())
     except (ElbError, KubeError) as error:
-        raise Refused(error.message, 1 if error.status else PARTIAL) from None
+        raise UserError(error.message, 1 if error.status else PARTIAL) from None
     except (CredentialsError, KubeconfigError) as error:
-        raise Refused(str(error)) from None
+        raise UserError(str(error)) from None
     if code:
         raise typer.Exit(code)

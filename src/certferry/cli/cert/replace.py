@@ -13,7 +13,16 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from certferry.cli.cert.history import pair_of
-from certferry.cli.cert.lookup import Cluster, Found, Reference, Seen, chosen, policy, run, see
+from certferry.cli.cert.lookup import (
+    Cluster,
+    FleetSnapshot,
+    Found,
+    Reference,
+    chosen,
+    policy,
+    read_fleet,
+    run,
+)
 from certferry.cli.cert.replace_journal import Journal, Place
 from certferry.cli.cert.verify import results
 from certferry.cli.options import Config, State
@@ -23,7 +32,7 @@ from certferry.core.checks import Policy
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.managers import managers
 from certferry.core.x509.pem import Chain, parse_chain
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 
 class Pair(NamedTuple):
@@ -53,7 +62,7 @@ def replace(
     new = Pair(text, secret_key, parse_chain(text))
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         journal = Journal(new.chain.fingerprint, certificate)
         todo = journal.read() or _places(seen, certificate)
         _announce(seen, todo, new)
@@ -67,7 +76,7 @@ def replace(
         if plan:
             return 0
         if objections and not force:
-            raise Refused("Nothing was changed. Put that right first, or go on with --force.", BAD)
+            raise UserError("Nothing was changed. Put that right first, or go on with --force.", BAD)
         if not yes:
             typer.confirm(f"Replace it in {len(todo)} place{'s' * (len(todo) != 1)}?", abort=True, err=True)
         journal.write(todo)
@@ -84,7 +93,7 @@ def replace(
     run(work)
 
 
-def _places(seen: Seen, word: str) -> list[Place]:
+def _places(seen: FleetSnapshot, word: str) -> list[Place]:
     """The Secrets and ELB certificates that hold the same content as what `word` means."""
     meant = seen.matching(word)
     contents = {f.it.fingerprint for f in meant}
@@ -102,7 +111,7 @@ def _place(found: Found) -> Place:
     return Place(cluster=found.cluster.name, kind="ELB certificate", name=found.it.id)
 
 
-def _announce(seen: Seen, todo: list[Place], new: Pair) -> None:
+def _announce(seen: FleetSnapshot, todo: list[Place], new: Pair) -> None:
     names = ", ".join(new.chain.names)
     typer.echo(
         f"New: {names}, until {new.chain.not_after:%Y-%m-%d %H:%M} UTC, {new.chain.fingerprint}", err=True
@@ -114,11 +123,11 @@ def _announce(seen: Seen, todo: list[Place], new: Pair) -> None:
             typer.echo(f"  {place}: {hosts}; {count} listener{'s' * (count != 1)}", err=True)
 
 
-def _at(seen: Seen, place: Place) -> list[Found]:
+def _at(seen: FleetSnapshot, place: Place) -> list[Found]:
     return [f for f in seen.certificates() if _place(f) == place]
 
 
-def _objections(seen: Seen, todo: list[Place], new: Pair, rules: Policy) -> list[str]:
+def _objections(seen: FleetSnapshot, todo: list[Place], new: Pair, rules: Policy) -> list[str]:
     from datetime import UTC, datetime
 
     now, said = datetime.now(UTC), []
@@ -131,7 +140,7 @@ def _objections(seen: Seen, todo: list[Place], new: Pair, rules: Policy) -> list
     return said
 
 
-async def _writers(seen: Seen, place: Place) -> list[str]:
+async def _writers(seen: FleetSnapshot, place: Place) -> list[str]:
     """Who will write over a change there."""
     if place.kind != "Secret":
         return []
@@ -143,7 +152,7 @@ async def _writers(seen: Seen, place: Place) -> list[str]:
     return [f"{place}: {m.sentence}" for m in managers({**item, "kind": "Secret"})]
 
 
-async def _write(seen: Seen, place: Place, new: Pair) -> str:
+async def _write(seen: FleetSnapshot, place: Place, new: Pair) -> str:
     cluster = _picture(seen, place).cluster
     if place.kind == "Secret":
         return await _write_secret(cluster, Name(*place.name.partition("/")[::2]), new)
@@ -176,8 +185,8 @@ async def _write_secret(cluster: Any, name: Name, new: Pair) -> str:
     return "written"
 
 
-def _picture(seen: Seen, place: Place) -> Any:
+def _picture(seen: FleetSnapshot, place: Place) -> Any:
     found = next((p for p in seen.pictures if p.cluster.name == place.cluster), None)
     if found is None:
-        raise Refused(f"Cluster {place.cluster} does not answer; the same command goes on when it does.", 4)
+        raise UserError(f"Cluster {place.cluster} does not answer; the same command goes on when it does.", 4)
     return found

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from certferry.cli.alerts import rules
-from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, policy, run, see
+from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, policy, read_fleet, run
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, ago, document, show, table
 from certferry.core import checks
@@ -36,7 +36,7 @@ def ls(
     """List the certificates of every cluster and ELB, the soonest end first."""
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         rows = [row(f, limits(config)) for f in seen.certificates() if not unused or not f.it.used]
         show(rows, (*COLUMNS, "parked") if any(one["parked"] for one in rows) else COLUMNS, output)
         return seen.code
@@ -50,7 +50,7 @@ def expiring(
     """List the certificates in use whose renewal is late, and why; exit code 1 if there is one."""
 
     async def work() -> int:
-        seen, when = await see(chosen(config, state, cluster)), limits(config)
+        seen, when = await read_fleet(chosen(config, state, cluster)), limits(config)
         rows = []
         for found in seen.certificates():
             one = row(found, when)
@@ -76,7 +76,7 @@ def where(
     """Show every place where a certificate is used: listener, seat, hosts, Ingresses."""
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         rows = [place for found in seen.matching(certificate) for place in places(found)]
         if rows or output is not Format.table:
             show(
@@ -101,7 +101,7 @@ def show_one(
     """Show all about one certificate: source, state, findings, places, versions, parked, break-glass."""
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         rules = policy(config, state)
         facts = [await _facts(found, limits(config), rules) for found in seen.matching(certificate)]
         if output is Format.table:
@@ -187,7 +187,12 @@ async def _facts(found: Found, when: Limits, rules: Policy) -> dict[str, Any]:
         "findings": [
             {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
             for f in checks.findings(
-                chain, None, it.hosts, now, rules, taken=neighbours.taken(certificate, picture.observed)
+                chain,
+                None,
+                it.hosts,
+                now,
+                rules,
+                taken=neighbours.overlapping_names(certificate, picture.observed),
             )
         ],
         "places": places(found),

@@ -5,25 +5,33 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from certferry.cli.cert.lookup import Found, Seen
+from certferry.cli.cert.lookup import FleetSnapshot, Found
 from certferry.cli.cert.replace_journal import Place
 from certferry.core.diagnosis import usage
 from certferry.core.model.elb import bind_port
 from certferry.core.x509.pem import Chain
-from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.runtime.tls_probe import (
+    HandshakeFailed,
+    ProbeResult,
+    Served,
+    Target,
+    Unreachable,
+    WrongChain,
+    wait_until_served,
+)
 
 DEADLINE = 15.0
 """Seconds for a change of a Secret to reach clients, the controller's way included."""
 
 
-async def results(seen: Seen, todo: list[Place], new: Chain) -> list[dict[str, Any]]:
+async def results(seen: FleetSnapshot, todo: list[Place], new: Chain) -> list[dict[str, Any]]:
     """A row for each address and name; ``served`` says whether the new one is shown."""
     waiting: list[tuple[Place, Target]] = []
     for found in seen.certificates():
         place = _place(found)
         if place in todo:
             waiting += [(place, target) for target in targets(found)]
-    sights = await asyncio.gather(*(until_served(t, new, DEADLINE) for _, t in waiting))
+    sights = await asyncio.gather(*(wait_until_served(t, new, DEADLINE) for _, t in waiting))
     rows = [_row(place, target, sight) for (place, target), sight in zip(waiting, sights, strict=True)]
     unused = [p for p in todo if not any(p == place for place, _ in waiting)]
     return rows + [
@@ -59,15 +67,15 @@ def _place(found: Found) -> Place:
     return Place(cluster=found.cluster.name, kind=kind, name=name)
 
 
-def _row(place: Place, target: Target, sight: Sight) -> dict[str, Any]:
+def _row(place: Place, target: Target, sight: ProbeResult) -> dict[str, Any]:
     match sight:
         case Served():
             result = "served"
         case Unreachable():
             result = f"not reached: {sight.why}"
-        case Broken():
+        case HandshakeFailed():
             result = f"reached, but {sight.why}"
-        case Astray():
+        case WrongChain():
             result = f"shows the right certificate, but {sight.why}"
         case _:
             result = f"shows another certificate ({sight.fingerprint[:16]})"

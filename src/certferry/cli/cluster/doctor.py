@@ -25,19 +25,19 @@ def doctor(
     from rich.text import Text
 
     from certferry import clusters as fleet
-    from certferry.controller.doctor import Verdict, examine
+    from certferry.controller.doctor import CheckResult, run_checks
 
     found = fleet.read(config, state)
     settings = read(ControllerSettings, "controller", {}, os.environ, found.file)
     clusters = (found.cluster(cluster),) if cluster else found.clusters
     chosen = fleet.Fleet(clusters=clusters, file=found.file)
-    answers = asyncio.run(fleet.gather(chosen, lambda access: examine(access, settings), deadline=60))
+    answers = asyncio.run(fleet.fan_out(chosen, lambda access: run_checks(access, settings), deadline=60))
     table = Table("Cluster", "", "Check", "What was found, and what to do", expand=True)
     words = {"ok": ("ok", "green"), "warning": ("note", "yellow"), "failure": ("WRONG", "bold red")}
     failed = False
     for answer in answers:
         verdicts = answer.value or [
-            Verdict(check="Checks", level="failure", sentence=answer.trouble or "", remedy="Try again.")
+            CheckResult(check="Checks", level="failure", sentence=answer.trouble or "", remedy="Try again.")
         ]
         for verdict in verdicts:
             word, style = words[verdict.level]

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import Config
-from certferry.core.diagnosis.explain import Explanation, Story, explain
+from certferry.core.diagnosis.explain import Explanation, HostExplanation, explain
 from certferry.core.model.kubernetes import Name
-from certferry.settings import ControllerSettings, Refused, read
+from certferry.settings import ControllerSettings, UserError, read
 
 app = typer.Typer(help="Why things are as they are.", no_args_is_help=True)
 
@@ -33,16 +33,16 @@ def ingress(
 ) -> None:
     """For each host: which certificate is shown, where it comes from, why this one, and what would be next."""
     from certferry import clusters as fleet
-    from certferry.cli.cluster.inputs import entered
+    from certferry.cli.cluster.inputs import load_inputs
 
     namespace, slash, short = name.partition("/")
     if not (namespace and slash and short):
-        raise Refused(f"“{name}” is no Ingress: write NAMESPACE/NAME.")
+        raise UserError(f"“{name}” is no Ingress: write NAMESPACE/NAME.")
     settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
-    view, observed, options = asyncio.run(entered(settings, cluster, state, config))
+    view, observed, options = asyncio.run(load_inputs(settings, cluster, state, config))
     found = explain(view, observed, options, datetime.now(UTC), Name(namespace, short))
     if found is None:
-        raise Refused(f"There is no Ingress {name} in the cluster.", 1)
+        raise UserError(f"There is no Ingress {name} in the cluster.", 1)
     for line in lines(found):
         typer.echo(line)
 
@@ -63,7 +63,7 @@ def lines(it: Explanation) -> Iterator[str]:
         yield f"! {problem.reason}: {problem.sentence}"
 
 
-def _story(story: Story) -> Iterator[str]:
+def _story(story: HostExplanation) -> Iterator[str]:
     yield f"{story.host or '(clients that name no host)'}, port {story.port}"
     yield f"  shown:  {story.certificate or 'nothing'}"
     if story.source:

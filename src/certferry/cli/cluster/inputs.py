@@ -12,25 +12,25 @@ from certferry.cli.output import PARTIAL
 from certferry.controller.translate_options import options_of
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.elb.client.observe import observe
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.kube.client.read_once import snapshot
-from certferry.settings import ControllerSettings, Refused
+from certferry.settings import ControllerSettings, UserError
 
 
-async def entered(
+async def load_inputs(
     settings: ControllerSettings, cluster: str | None, state: Path | None, config: Path | None
-) -> tuple[ClusterView, State, Options]:
+) -> tuple[ClusterView, State, TranslateOptions]:
     """What the cluster asks for, what its ELB has, and how the controller translates. Raises ``Refused``."""
     access = fleet.read(config, state).cluster(cluster)
     try:
         async with access.kube() as kube, access.elb() as elb:
             view, observed = await asyncio.gather(snapshot(kube), observe(elb))
     except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
-        raise Refused(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
+        raise UserError(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
     options = msgspec.structs.replace(
         options_of(settings),
         class_name=access.class_name,

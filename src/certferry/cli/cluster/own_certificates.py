@@ -13,7 +13,7 @@ from pathlib import Path
 from certferry.settings import ConsoleSettings, ElbSettings, host_port, read
 
 
-def own_certificates(environ: Mapping[str, str], config: Path | None) -> tuple[tuple[str, str], ...]:
+def own_endpoints(environ: Mapping[str, str], config: Path | None) -> tuple[tuple[str, str], ...]:
     """(what it is, host:port where it is shown) of each. Raises ``Refused``."""
     console = read(ConsoleSettings, "console", {}, environ, config)
     elb = read(ElbSettings, "elb", {}, environ, config)

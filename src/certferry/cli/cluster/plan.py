@@ -17,11 +17,11 @@ from certferry.core.decide import decide
 from certferry.core.drift.drift import Modes
 from certferry.core.model.elb import State as ElbState
 from certferry.core.model.kubernetes import ClusterView
-from certferry.core.plan_text import told
-from certferry.core.translate.listener_claims import Options
+from certferry.core.plan_text import render_plan
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.manifests import assumed, objects, overlaid
 from certferry.core.translate.translate import translate
-from certferry.settings import ControllerSettings, Refused, read
+from certferry.settings import ControllerSettings, UserError, read
 
 CHANGES = 2
 """Exit code when something would change."""
@@ -47,13 +47,13 @@ def plan(
     """Print what the manifests would change on the load balancer and why. Exit code 2 when something would."""
     given = list(objects(_documents(files)))
     if not given:
-        raise Refused(f"There is no Ingress, Service or Secret in {', '.join(map(str, files))}.")
+        raise UserError(f"There is no Ingress, Service or Secret in {', '.join(map(str, files))}.")
     settings = read(ControllerSettings, "controller", {}, os.environ, _settings_file(config, state))
     base, observed, options = _world(settings, cluster, state, config)
     try:
         view = overlaid(base, given)
     except ValueError as error:
-        raise Refused(f"{error}.") from None
+        raise UserError(f"{error}.") from None
     if observed is None:
         typer.secho(
             "Planned over an empty cluster and an empty load balancer; what is named by id is taken to exist.",
@@ -62,21 +62,21 @@ def plan(
         observed = assumed(view, options.default_loadbalancer)
     translation = translate(view, observed, options, datetime.now(UTC))
     decision = decide(translation, observed, view.cluster_id, settings.drift if cluster or state else Modes())
-    for line in told(decision, translation, observed):
+    for line in render_plan(decision, translation, observed):
         typer.echo(line)
     return CHANGES if decision.steps else 0
 
 
 def _world(
     settings: ControllerSettings, cluster: str | None, state: Path | None, config: Path | None
-) -> tuple[ClusterView, ElbState | None, Options]:
+) -> tuple[ClusterView, ElbState | None, TranslateOptions]:
     from certferry.controller.translate_options import options_of
 
     if cluster is None and state is None:
         return ClusterView(cluster_id="the-cluster"), None, options_of(settings)
-    from certferry.cli.cluster.inputs import entered
+    from certferry.cli.cluster.inputs import load_inputs
 
-    view, observed, options = asyncio.run(entered(settings, cluster, state, config))
+    view, observed, options = asyncio.run(load_inputs(settings, cluster, state, config))
     return view, observed, options
 
 
@@ -101,7 +101,7 @@ def _documents(files: list[Path]) -> Iterator[Any]:
                 text = path.read_text()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise Refused(f"{path} cannot be read: {reason}.") from None
+                raise UserError(f"{path} cannot be read: {reason}.") from None
             yield from _parsed(path, text)
 
 
@@ -111,4 +111,4 @@ def _parsed(path: Path, text: str) -> Iterator[Any]:
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f" (line {line + 1})"
-        raise Refused(f"{path} is not YAML{where}.") from None
+        raise UserError(f"{path} is not YAML{where}.") from None

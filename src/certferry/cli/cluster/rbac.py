@@ -13,7 +13,7 @@ import yaml
 from certferry.cli.options import Config
 from certferry.core.model.kubernetes import Name
 from certferry.core.plural import counted
-from certferry.settings import ControllerSettings, Refused, read
+from certferry.settings import ControllerSettings, UserError, read
 
 
 def rbac(
@@ -41,9 +41,9 @@ def rbac(
 
     names = {m: m for m in rules.MODES}
     if mode not in names:
-        raise Refused(f"There is no --mode {mode}: choose one of {', '.join(names)}.")
+        raise UserError(f"There is no --mode {mode}: choose one of {', '.join(names)}.")
     if mode == "namespaces" and not namespace:
-        raise Refused("--mode namespaces needs at least one --namespace.")
+        raise UserError("--mode namespaces needs at least one --namespace.")
     home, name = _split(account, "--account")
     secrets = [_name(s) for s in secret or ()]
     if mode == "named" and not secrets:
@@ -66,7 +66,7 @@ async def _in_use(
     from certferry import clusters as fleet
     from certferry.controller.watch_scope import named_secrets
     from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
-    from certferry.core.translate.listener_claims import Options
+    from certferry.core.translate.listener_claims import TranslateOptions
     from certferry.kube.client.client import INGRESS, INGRESS_CLASS, KubeError
     from certferry.kube.client.kubeconfig import KubeconfigError
 
@@ -80,13 +80,15 @@ async def _in_use(
                 for i in (await kube.listing(INGRESS, n)).items
             ]
     except (KubeError, KubeconfigError) as error:
-        raise Refused(f"{error} (which Secrets are in use can also be said with --secret)", code=1) from None
+        raise UserError(
+            f"{error} (which Secrets are in use can also be said with --secret)", code=1
+        ) from None
     view = ClusterView(
         cluster_id="",
         classes={c.name: c for c in found},
         ingresses={i.meta.key: i for i in ingresses},
     )
-    return sorted(named_secrets(view, Options(class_name=settings.class_name)))
+    return sorted(named_secrets(view, TranslateOptions(class_name=settings.class_name)))
 
 
 def _name(text: str) -> Name:
@@ -96,5 +98,5 @@ def _name(text: str) -> Name:
 def _split(text: str, flag: str) -> tuple[str, str]:
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name):
-        raise Refused(f"{flag} {text} must be NAMESPACE/NAME.")
+        raise UserError(f"{flag} {text} must be NAMESPACE/NAME.")
     return namespace, name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certferry.cli.options import Config, State
-from certferry.settings import ElbPlace, Refused
+from certferry.settings import ElbPlace, UserError
 
 if TYPE_CHECKING:
     from certferry.core.model.elb import State as World
@@ -50,15 +50,15 @@ def release(
         place = ElbPlace(url=elb_url, credentials_file=elb_credentials, ca=elb_ca)
         access = ClusterAccess(name="", elb_place=place)
     elif elb_url or elb_credentials:
-        raise Refused("--elb-url and --elb-credentials belong together.")
+        raise UserError("--elb-url and --elb-credentials belong together.")
     else:
         access = read(config, state).cluster(entry)
     try:
         asyncio.run(_work(access.elb(), cluster, deleted if delete else un_owned, yes))
     except CredentialsError as reason:
-        raise Refused(str(reason)) from None
+        raise UserError(str(reason)) from None
     except ElbError as error:
-        raise Refused(f"{error}. What was done stays done; run it again to go on.", code=1) from None
+        raise UserError(f"{error}. What was done stays done; run it again to go on.", code=1) from None
 
 
 async def _work(
@@ -75,7 +75,7 @@ async def _work(
         parts = way(observed, chosen)
         if not parts:
             there = f"Here are: {', '.join(found)}." if found else "Nothing here belongs to a cluster."
-            raise Refused(f"Nothing on this ELB belongs to cluster {chosen}. {there}")
+            raise UserError(f"Nothing on this ELB belongs to cluster {chosen}. {there}")
         for part in parts:
             typer.echo(str(part))
         if not yes:
@@ -87,10 +87,10 @@ async def _work(
 def _only(found: Mapping[str, int]) -> str:
     match list(found):
         case []:
-            raise Refused("Nothing on this ELB belongs to a cluster.")
+            raise UserError("Nothing on this ELB belongs to a cluster.")
         case [one]:
             return one
         case many:
-            raise Refused(
+            raise UserError(
                 f"Several clusters have something on this ELB: choose one of {', '.join(many)} with --cluster."
             )

@@ -10,17 +10,23 @@ import typer
 from msgspec.structs import replace
 
 from certferry.cli.cert.completion import hosts
-from certferry.cli.cert.lookup import Cluster, chosen, policy, run, see
+from certferry.cli.cert.lookup import Cluster, chosen, policy, read_fleet, run
 from certferry.cli.cert.show import limits
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, document
-from certferry.clusters.snapshot import Picture
-from certferry.core.diagnosis.host import Door, Sight, Story, doors, story
+from certferry.clusters.snapshot import ClusterSnapshot
+from certferry.core.diagnosis.host import (
+    HandshakeResult,
+    HostDiagnosis,
+    HostListener,
+    diagnose,
+    listeners_for_host,
+)
 from certferry.core.translate.certificate_slots import present
-from certferry.core.x509.pem import Defect, parse_shown
+from certferry.core.x509.pem import InvalidPem, parse_shown
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 
 def why(
@@ -33,24 +39,24 @@ def why(
     """Say what HOST serves, who decides on it, why it is not newer, and what to type next; 1: not well."""
     name, _, digits = host.lower().partition(":")
     if digits and not digits.isdigit():
-        raise Refused(f"“{host}” is no HOST:PORT.")
+        raise UserError(f"“{host}” is no HOST:PORT.")
 
     rules = policy(config, state)
 
     async def work() -> int:
-        seen = await see(chosen(config, state, cluster))
+        seen = await read_fleet(chosen(config, state, cluster))
         # why it is not newer is what the controller's own settings make of it
         pictures = [replace(p, options=replace(p.options, checks=rules)) for p in seen.pictures]
         stories = [
             await _story(picture, door, config)
             for picture in pictures
             if picture.view
-            for door in doors(
+            for door in listeners_for_host(
                 picture.view, picture.observed, picture.options, name, int(digits) if digits else None
             )
         ]
         if not stories:
-            raise Refused(
+            raise UserError(
                 f"No Ingress of a cluster that answered asks for {host} over HTTPS (certferry cert ls lists what is served).",
                 BAD,
             )
@@ -64,9 +70,9 @@ def why(
     run(work)
 
 
-async def _story(picture: Picture, door: Door, config: object) -> Story:
+async def _story(picture: ClusterSnapshot, door: HostListener, config: object) -> HostDiagnosis:
     assert picture.view is not None
-    return story(
+    return diagnose(
         picture.view,
         picture.observed,
         picture.options,
@@ -79,20 +85,20 @@ async def _story(picture: Picture, door: Door, config: object) -> Story:
     )
 
 
-async def _look(door: Door) -> Sight:
+async def _look(door: HostListener) -> HandshakeResult:
     from certferry.runtime.tls_probe import NotReached, Target, handshake
 
     address = door.loadbalancer.vip_address or ""
     try:
         shown = await handshake(Target(address=address, port=door.bound, host=door.host))
-        return Sight(chain=parse_shown(shown))
+        return HandshakeResult(chain=parse_shown(shown))
     except NotReached as error:
-        return Sight(trouble=f"nobody answers ({error.strerror})", reached=False)
-    except (OSError, TimeoutError, Defect) as error:
-        return Sight(trouble=f"the TLS handshake failed ({error})")
+        return HandshakeResult(trouble=f"nobody answers ({error.strerror})", reached=False)
+    except (OSError, TimeoutError, InvalidPem) as error:
+        return HandshakeResult(trouble=f"the TLS handshake failed ({error})")
 
 
-async def _data_plane(picture: Picture, door: Door) -> tuple[str, ...]:
+async def _data_plane(picture: ClusterSnapshot, door: HostListener) -> tuple[str, ...]:
     """What the data plane refused of the certificate that is to be served there."""
     listener = next(
         (
@@ -113,7 +119,7 @@ async def _data_plane(picture: Picture, door: Door) -> tuple[str, ...]:
     return tuple(sorted({s.message for s in status.listeners if s.state == "rejected" and s.message}))
 
 
-def _rotation(picture: Picture, host: str) -> str:
+def _rotation(picture: ClusterSnapshot, host: str) -> str:
     assert picture.view is not None
     for name, text in picture.rotations.items():
         ingress = picture.view.ingresses.get(name)
@@ -127,7 +133,7 @@ def _rotation(picture: Picture, host: str) -> str:
     return ""
 
 
-def _print(one: Story) -> None:
+def _print(one: HostDiagnosis) -> None:
     rows = (
         ("host", f"{one.host} (cluster {one.cluster})"),
         ("served", one.served),

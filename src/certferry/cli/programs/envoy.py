@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certferry.cli.options import Config, State, given
-from certferry.settings import ElbSettings, Refused, host_port, read, state_default
+from certferry.settings import ElbSettings, UserError, host_port, read, state_default
 
 if TYPE_CHECKING:
-    from certferry.elb.server.dataplane.remote.registry import Register
+    from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
 
 app = typer.Typer(help="Envoys of other machines: let in, list, let go.", no_args_is_help=True)
 _MODE = 0o600
@@ -40,19 +40,19 @@ def add(
     config: Config = None,
 ) -> None:
     """Let an Envoy in; again under the same name: a new certificate, and the old one lets nobody in."""
-    from certferry.elb.server.dataplane.envoy.bootstrap import Introduction, remote_bootstrap
+    from certferry.elb.server.dataplane.envoy.bootstrap import RemoteBootstrap, remote_bootstrap
     from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
-    from certferry.elb.server.dataplane.remote.registry import Guest
+    from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy
 
     settings = _settings(state, config)
     host, port = host_port(elb or settings.remote_envoys.advertise or settings.remote_envoys.listen)
     if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (nobody reaches anything there)
-        raise Refused("Say with --elb under which host and port the Envoy reaches the ELB.")
+        raise UserError("Say with --elb under which host and port the Envoy reaches the ELB.")
     try:
         authority = Authority.open_or_create(settings.state)
         issued = authority.client(name, days)
         _register(settings).add(
-            Guest(
+            RemoteEnvoy(
                 name=name,
                 fingerprint=issued.fingerprint,
                 loadbalancers=tuple(loadbalancer),
@@ -60,7 +60,7 @@ def add(
                 address=address,
             )
         )
-        to = Introduction(
+        to = RemoteBootstrap(
             name=name,
             host=host,
             port=port,
@@ -71,7 +71,7 @@ def add(
         )
         _write(out, remote_bootstrap(to, settings.envoy_options))
     except (OSError, ValueError) as problem:
-        raise Refused(f"{name} was not let in: {problem}") from None
+        raise UserError(f"{name} was not let in: {problem}") from None
     typer.echo(f"{out} (valid until {issued.not_after:%Y-%m-%d}). On the other machine: envoy -c {out.name}")
 
 
@@ -81,7 +81,7 @@ def list_(state: State = None, config: Config = None) -> None:
     try:
         guests = _register(_settings(state, config)).read()
     except (OSError, ValueError) as problem:
-        raise Refused(str(problem)) from None
+        raise UserError(str(problem)) from None
     for guest in guests:
         over = " (expired)" if guest.not_after < datetime.now(UTC) else ""
         typer.echo(f"{guest.name}\t{','.join(guest.loadbalancers)}\t{guest.not_after:%Y-%m-%d}{over}")
@@ -95,9 +95,9 @@ def remove(
     try:
         known = _register(_settings(state, config)).remove(name)
     except (OSError, ValueError) as problem:
-        raise Refused(str(problem)) from None
+        raise UserError(str(problem)) from None
     if not known:
-        raise Refused(f"No Envoy {name} is let in: see `certferry envoy ls`.")
+        raise UserError(f"No Envoy {name} is let in: see `certferry envoy ls`.")
     typer.echo(f"{name} is let in no longer. What it holds, keys included, is on that machine still.")
 
 
@@ -106,10 +106,10 @@ def _settings(state: Path | None, config: Path | None) -> ElbSettings:
     return read(ElbSettings, "elb", flags, os.environ, config)
 
 
-def _register(settings: ElbSettings) -> Register:
-    from certferry.elb.server.dataplane.remote.registry import Register
+def _register(settings: ElbSettings) -> RemoteEnvoyRegistry:
+    from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
 
-    return Register(settings.state)
+    return RemoteEnvoyRegistry(settings.state)
 
 
 def _write(out: Path, bootstrap: object) -> None:

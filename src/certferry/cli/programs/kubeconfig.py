@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from certferry.cli.options import State
-from certferry.settings import Refused, state_default
+from certferry.settings import UserError, state_default
 
 
 def kubeconfig(
@@ -24,12 +24,12 @@ def kubeconfig(
     from certferry.kube.apiserver.auth.auth import ROLES
 
     if role not in ROLES:
-        raise Refused(f"There is no --role {role}: choose one of {', '.join(ROLES)}.")
+        raise UserError(f"There is no --role {role}: choose one of {', '.join(ROLES)}.")
     home = (state or state_default(os.environ)).expanduser()
     try:
         made = access.certificate_kubeconfig(home, user, role, datetime.now(UTC))
     except FileNotFoundError as missing:
-        raise Refused(
+        raise UserError(
             f"There is no embedded Kubernetes API in {home} ({missing.filename} is missing): "
             "start `certferry up` or `certferry kube` there first, or name another --state."
         ) from None

@@ -20,8 +20,8 @@ from certferry.settings import (
     ControllerSettings,
     ElbSettings,
     KubeServerSettings,
-    Refused,
     UpSettings,
+    UserError,
     host_port,
     read,
 )
@@ -40,7 +40,7 @@ def up(
     from certferry.up import run
 
     if trouble := preflight.platform_objection():
-        raise Refused(trouble)
+        raise UserError(trouble)
     settings = read(
         UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
     )
@@ -61,7 +61,7 @@ def _over_plain_http(config: Path | None) -> None:
     for program, kind in programs:
         settings = read(kind, program, {}, os.environ, config)
         if settings.tls_certificate or settings.tls_key:
-            raise Refused(
+            raise UserError(
                 f"`certferry up` reaches its own {program} over plain HTTP on this machine: leave out "
                 f"{program}.tls_certificate and {program}.tls_key, or run `certferry {program}` by itself."
             )
@@ -148,7 +148,7 @@ def controller(
     from certferry.alerts import Webhook
     from certferry.alerts import run as deliver
     from certferry.cli.alerts import rules
-    from certferry.cli.cluster.own_certificates import own_certificates
+    from certferry.cli.cluster.own_certificates import own_endpoints
     from certferry.clusters import one
     from certferry.controller.main import serve
     from certferry.elb.client.credentials import CredentialsError
@@ -172,7 +172,7 @@ def controller(
     at = f"{settings.listen_host}:{settings.listen_port}"
     access = one(settings, config)
     telling = read(AlertSettings, "alerts", {}, os.environ, config)
-    own = own_certificates(os.environ, config)
+    own = own_endpoints(os.environ, config)
     if telling.webhook:
         Webhook(telling)  # what is wrong with its settings is told before anything starts
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certferry.cli.options import Config, State
-from certferry.settings import ElbSettings, Refused, read
+from certferry.settings import ElbSettings, UserError, read
 
 if TYPE_CHECKING:
     from certferry.elb.server.identity.admin import Directory
@@ -97,9 +97,9 @@ def keys(
     """List, make or revoke the AK/SK pairs of a user."""
     with _directory(state, config) as directory:
         if new and revoke:
-            raise Refused("Either --new or --revoke, not both.")
+            raise UserError("Either --new or --revoke, not both.")
         if out and not new:
-            raise Refused("--out is for the secret of a pair that is made: it needs --new.")
+            raise UserError("--out is for the secret of a pair that is made: it needs --new.")
         if revoke:
             directory.revoke_key(name, revoke)
             typer.echo(f"Access key {revoke} of {name} revoked")
@@ -143,7 +143,7 @@ def _show_new(directory: Directory, name: str, out: Path | None) -> None:
         write(out.expanduser(), json.encode(content).decode() + "\n")
     except OSError as error:
         directory.revoke_key(name, pair.access_key)
-        raise Refused(f"{out} cannot be written: {error.strerror}.") from None
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from None
     typer.echo(f"Access key {pair.access_key} of {name}, with its secret, is in {out}")
 
 

@@ -14,13 +14,13 @@ import msgspec
 
 from certferry.core import checks
 from certferry.core.checks import Finding
-from certferry.core.x509.pem import Chain, Defect, parse_chain, parse_key
+from certferry.core.x509.pem import Chain, InvalidPem, parse_chain, parse_key
 
 CERTIFICATE = "certificate"
 KEY = "private_key"
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateContext(msgspec.Struct, frozen=True, kw_only=True):
     """Where the certificate is to go."""
 
     present: Chain | None = None
@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Names that another certificate of the listener has."""
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class FormCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be said of the texts; with `errors` they are not saved."""
 
     chain: Chain | None = None
@@ -47,12 +47,14 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(f for f in self.findings if f.sentence not in said)
 
 
-def judge(certificate: str, private_key: str, place: Place, now: datetime) -> Judgement:
+def check_certificate_form(
+    certificate: str, private_key: str, place: CertificateContext, now: datetime
+) -> FormCheck:
     """The texts of both fields. An empty key stands for the present one, which must fit then."""
     errors: dict[str, str] = {}
     chain, spki = _chain(certificate, errors), _key(private_key, errors)
     if chain is None:
-        return Judgement(errors=errors)
+        return FormCheck(errors=errors)
     if spki is None and KEY not in errors:
         spki = place.present.spki if place.present else None
         if spki != chain.spki:
@@ -68,13 +70,13 @@ def judge(certificate: str, private_key: str, place: Place, now: datetime) -> Ju
     found = checks.findings(
         chain, place.present or place.serving, place.hosts, now, taken=place.taken, key=spki
     )
-    return Judgement(chain=chain, errors=errors, findings=found)
+    return FormCheck(chain=chain, errors=errors, findings=found)
 
 
 def _chain(text: str, errors: dict[str, str]) -> Chain | None:
     try:
         return parse_chain(text)
-    except Defect as defect:
+    except InvalidPem as defect:
         errors[CERTIFICATE] = defect.sentence
         return None
 
@@ -85,6 +87,6 @@ def _key(text: str, errors: dict[str, str]) -> str | None:
         return None
     try:
         return parse_key(text).spki
-    except Defect as defect:
+    except InvalidPem as defect:
         errors[KEY] = defect.sentence
         return None

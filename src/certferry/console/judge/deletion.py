@@ -8,15 +8,15 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.console.state.cluster_view import Derived
+from certferry.console.state.cluster_view import DerivedState
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import Name
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.core.x509.pem import listed
 
 
-def of_ingress(derived: Derived, name: Name, options: Options, now: datetime) -> list[str]:
+def of_ingress(derived: DerivedState, name: Name, options: TranslateOptions, now: datetime) -> list[str]:
     """What changes for everybody else when an Ingress goes."""
     left = {n: i for n, i in derived.view.ingresses.items() if n != name}
     view = msgspec.structs.replace(derived.view, ingresses=MappingProxyType(left))
@@ -40,7 +40,7 @@ def of_ingress(derived: Derived, name: Name, options: Options, now: datetime) ->
     return told
 
 
-def of_secret(derived: Derived, name: Name) -> list[str]:
+def of_secret(derived: DerivedState, name: Name) -> list[str]:
     """What breaks when a Secret goes."""
     told = []
     uses, naming = derived.by_secret.get(name, ()), derived.referring.get(name, ())

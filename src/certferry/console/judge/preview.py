@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from certferry.console.state.cluster_view import Derived
+from certferry.console.state.cluster_view import DerivedState
 from certferry.core import checks
 from certferry.core.checks import Finding
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name, parse_ingress
 from certferry.core.model.problems import Problem
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import IngressStatus, translate
 from certferry.core.x509.pem import Chain, covers
 
 
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+class ChangePreview(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate that clients are shown now, the one that is chosen, and what is to be said of it."""
 
     present: Chain | None = None
@@ -35,7 +35,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def shown(derived: Derived, name: Name) -> Chain | None:
+def shown(derived: DerivedState, name: Name) -> Chain | None:
     """What the first of the Ingress's hosts is shown now."""
     uses = derived.by_ingress.get(name, ())
     ingress = derived.view.ingresses.get(name)
@@ -44,9 +44,13 @@ def shown(derived: Derived, name: Name) -> Chain | None:
     return next(iter(mine), None)
 
 
-def forecast(
-    derived: Derived, options: Options, changed: Mapping[str, Any], chosen: Sequence[Chain], now: datetime
-) -> Forecast:
+def preview_change(
+    derived: DerivedState,
+    options: TranslateOptions,
+    changed: Mapping[str, Any],
+    chosen: Sequence[Chain],
+    now: datetime,
+) -> ChangePreview:
     """`changed`: the Ingress as OK would write it; `chosen`: its certificates, the server certificate first."""
     ingress = parse_ingress(changed)
     name = ingress.meta.key
@@ -62,7 +66,7 @@ def forecast(
         held = [f"It cannot take the place of the one in service: {refused.sentence}."]
     told = checks.findings(server, present, mine, now) if server else ()
     said = " ".join((*held, *(p.sentence for p in new)))
-    return Forecast(
+    return ChangePreview(
         present=present,
         chosen=server,
         held=tuple(held),
@@ -71,7 +75,9 @@ def forecast(
     )
 
 
-def _beside(derived: Derived, options: Options, ingress: Ingress, now: datetime) -> dict[Name, Ingress]:
+def _beside(
+    derived: DerivedState, options: TranslateOptions, ingress: Ingress, now: datetime
+) -> dict[Name, Ingress]:
     """The Ingresses on the listeners that `ingress` has or is to have: a cluster of thousands is not translated."""
     name, known = ingress.meta.key, derived.translation.status
     alone = translate(_only(derived, {name: ingress}), derived.state, options, now).status.get(name)
@@ -88,10 +94,10 @@ def _places(status: IngressStatus) -> set[tuple[str, int]]:
 
 
 def _problems(
-    derived: Derived, ingresses: Mapping[Name, Ingress], options: Options, now: datetime
+    derived: DerivedState, ingresses: Mapping[Name, Ingress], options: TranslateOptions, now: datetime
 ) -> tuple[Problem, ...]:
     return translate(_only(derived, ingresses), derived.state, options, now).problems
 
 
-def _only(derived: Derived, ingresses: Mapping[Name, Ingress]) -> ClusterView:
+def _only(derived: DerivedState, ingresses: Mapping[Name, Ingress]) -> ClusterView:
     return msgspec.structs.replace(derived.view, ingresses=MappingProxyType(dict(ingresses)))

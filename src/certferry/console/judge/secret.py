@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from certferry.console.state.cluster_view import Desk
-from certferry.console.state.objects import SecretThing
-from certferry.console.web.formatting import Pill
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.objects import ListedSecret
+from certferry.console.web.formatting import Badge
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.model.problems import Problem
@@ -18,33 +18,33 @@ from certferry.core.model.problems import Problem
 _WAITING: Final = ("CertificateParked", "EmergencyKept", "EmergencyOpen")
 
 
-def state(desk: Desk, thing: SecretThing, uses: tuple[Use, ...]) -> Pill | None:
+def state(desk: ClusterContext, thing: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
     """None for a Secret that holds no certificate by its type."""
     if thing.type not in TLS_TYPES:
         return None
     if thing.secret.chain is None:
-        return Pill("bad", "Cannot be used", thing.secret.flaw.sentence if thing.secret.flaw else "")
+        return Badge("bad", "Cannot be used", thing.secret.flaw.sentence if thing.secret.flaw else "")
     if why := objection(desk.derived.problems.get(("Secret", thing.name), ())):
-        return Pill("bad", "Not accepted", why)
+        return Badge("bad", "Not accepted", why)
     if not uses:
         if desk.derived.referring.get(thing.name):
-            return Pill(
+            return Badge(
                 "idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer."
             )
-        return Pill("idle", "Not in use", "No Ingress names it.")
+        return Badge("idle", "Not in use", "No Ingress names it.")
     if any(use.chain is None or use.chain.digest != thing.secret.chain.digest for use in uses):
-        return Pill("busy", "On its way", "The load balancer has other content still.")
+        return Badge("busy", "On its way", "The load balancer has other content still.")
     return served(desk, uses)
 
 
-def served(desk: Desk, uses: tuple[Use, ...]) -> Pill:
+def served(desk: ClusterContext, uses: tuple[Use, ...]) -> Badge:
     """Whether the listeners of `uses` show what the ELB has for them."""
     seen = [desk.served(use) for use in uses]
     if False in seen:
-        return Pill("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
+        return Badge("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
     if None in seen:
-        return Pill("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
-    return Pill("good", "Served", "A handshake with each listener shows it.")
+        return Badge("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
+    return Badge("good", "Served", "A handshake with each listener shows it.")
 
 
 def objection(problems: Iterable[Problem]) -> str:

@@ -10,11 +10,11 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.pages.timeline import draw
-from certferry.console.state.cluster_view import Desk
-from certferry.console.web.errors import LoginNeeded, Stop
-from certferry.console.web.listing import Column, Listing
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.web.errors import LoginRequired, PageError
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path
+from certferry.console.web.request import PageRequest, path
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain, listed
 
@@ -52,14 +52,14 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /certificates."""
     desks, troubles = [], []
     for cluster in visit.console.fleet.clusters:
         try:
             desks.append(visit.desk_of(cluster))
-        except (LoginNeeded, Stop) as stop:
-            sentence = "log in to its ELB first" if isinstance(stop, LoginNeeded) else stop.sentence
+        except (LoginRequired, PageError) as stop:
+            sentence = "log in to its ELB first" if isinstance(stop, LoginRequired) else stop.sentence
             troubles.append((cluster.name, sentence))
     waits = (w for d in desks for w in (d.kube.until_ready(PATIENCE), d.elb.until_ready(PATIENCE)))
     await asyncio.gather(*waits)
@@ -71,7 +71,7 @@ async def show(visit: Visit) -> Response:
         else:
             troubles.append((desk.name, desk.trouble or "it is still being read"))
     ordered = sorted(rows.values(), key=lambda row: (row.chain.not_after, row.key))
-    listing = Listing(ordered, COLUMNS, visit.query, lambda row: row.text)
+    listing = TablePage(ordered, COLUMNS, visit.query, lambda row: row.text)
     now = datetime.now(UTC)
     ends = [(r.chain.not_after, listed(r.chain.names) or r.name) for r in _found(ordered, listing.search)]
     return visit.render(
@@ -100,7 +100,7 @@ def _found(rows: list[Row], search: str) -> list[Row]:
     return [row for row in rows if all(w in row.text.lower() for w in words)] if words else rows
 
 
-def _rows(desk: Desk) -> list[Row]:
+def _rows(desk: ClusterContext) -> list[Row]:
     derived, state = desk.derived, desk.elb.state
     found = []
     for certificate in state.certificates.values():
@@ -139,7 +139,7 @@ def _rows(desk: Desk) -> list[Row]:
     return found
 
 
-def _port(desk: Desk, identity: str) -> str:
+def _port(desk: ClusterContext, identity: str) -> str:
     listener = desk.elb.state.listeners[identity]
     balancer = desk.elb.state.loadbalancers.get(listener.loadbalancer_id)
     return f"{balancer.name if balancer else listener.loadbalancer_id} {listener.protocol}/{listener.protocol_port}"

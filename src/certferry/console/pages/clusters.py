@@ -10,11 +10,11 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.state.cluster_view import Desk
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_sites import key_of
-from certferry.console.web.errors import LoginNeeded, Stop
+from certferry.console.web.errors import LoginRequired, PageError
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 
 PATIENCE: Final = 3.0
 """Seconds that the page waits for clusters; those that need longer come when they come."""
@@ -38,18 +38,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     nearest_name: str = ""
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters."""
     rows = await asyncio.gather(*(_row(visit, cluster) for cluster in visit.console.fleet.clusters))
     return visit.render("clusters/clusters.html", rows=rows, live="/live")
 
 
-async def _row(visit: Visit, cluster: ClusterAccess) -> Row:
+async def _row(visit: PageRequest, cluster: ClusterAccess) -> Row:
     try:
         desk = visit.desk_of(cluster)
-    except LoginNeeded:
+    except LoginRequired:
         return Row(name=cluster.name, state="idle", word="Log in to its ELB", site=key_of(cluster))
-    except Stop as stop:
+    except PageError as stop:
         return Row(name=cluster.name, state="idle", word=stop.title, trouble=stop.sentence)
     await asyncio.gather(desk.kube.until_ready(PATIENCE), desk.elb.until_ready(PATIENCE))
     if trouble := desk.kube.trouble or desk.elb.trouble:
@@ -59,7 +59,7 @@ async def _row(visit: Visit, cluster: ClusterAccess) -> Row:
     return _known(desk)
 
 
-def _known(desk: Desk) -> Row:
+def _known(desk: ClusterContext) -> Row:
     ends = sorted(
         (use.chain.not_after, use.certificate) for use in desk.derived.uses if use.chain and use.ingresses
     )

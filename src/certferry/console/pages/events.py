@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.pages.objects.kinds import opened
-from certferry.console.state.cluster_view import Desk
-from certferry.console.web.listing import Column, Listing
+from certferry.console.pages.objects.kinds import open_object
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 from certferry.kube.client.client import EVENT
 
 
@@ -47,9 +47,9 @@ COLUMNS: Final = (
 )
 
 
-async def of_object(visit: Visit) -> Response:
+async def of_object(visit: PageRequest) -> Response:
     """GET …/events of one object."""
-    it = await opened(visit)
+    it = await open_object(visit)
     about = {
         "involvedObject.kind": it.kind.name,
         "involvedObject.namespace": it.name.namespace,
@@ -59,17 +59,17 @@ async def of_object(visit: Visit) -> Response:
     return visit.render("objects/events_dialog.html", desk=it.desk, it=it, rows=rows)
 
 
-async def of_cluster(visit: Visit) -> Response:
+async def of_cluster(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/events."""
     desk = await visit.desk()
     rows = await found(desk, "", visit.namespace or None)
     if not desk.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
-    listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
+    listing = TablePage(rows, COLUMNS, visit.query, lambda row: row.text)
     return visit.render("objects/events.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
-async def found(desk: Desk, selector: str, namespace: str | None = None) -> list[Row]:
+async def found(desk: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
     """Events, the latest first."""
     listing = await desk.kube.client.listing(EVENT, namespace, selector)
     return sorted(map(_row, listing.items), key=lambda row: row.last or _EPOCH, reverse=True)

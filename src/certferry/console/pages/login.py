@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from certferry.console.state.elb_sites import Login
+from certferry.console.state.elb_sites import ElbLogin
 from certferry.console.web.request import json
 from certferry.console.web.security import local_path, same_origin
 from certferry.elb.client.client import CredentialsError, ElbError
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 if TYPE_CHECKING:
     from certferry.console.app import Console
@@ -50,7 +50,7 @@ def enter(console: Console) -> Endpoint:
             return _page(console, request, fresh, given, "The form was too old. Please try again.", 403)
         try:
             found = await _log_in(console, given, str(fields.get("password") or "")[:LONGEST])
-        except (ElbError, CredentialsError, Refused) as error:
+        except (ElbError, CredentialsError, UserError) as error:
             status = error.status if isinstance(error, ElbError) and 400 <= error.status < 500 else 502
             return _page(console, request, token, given, _sentence(error), status)
         return _entered(console, request, found, local_path(given["next"]))
@@ -73,14 +73,14 @@ def leave(console: Console) -> Endpoint:
     return answer
 
 
-async def _log_in(console: Console, given: dict[str, str], password: str) -> Login:
+async def _log_in(console: Console, given: dict[str, str], password: str) -> ElbLogin:
     site = console.sites.get(given["site"]) or next(iter(console.sites.values()))
     if not given["user"] or not password:
         raise ElbError(401, "", "a user name and a password are needed")
     return await site.log_in(given["user"], password, given["domain"], console.settings.role_names)
 
 
-def _entered(console: Console, request: Request, found: Login, where: str) -> Response:
+def _entered(console: Console, request: Request, found: ElbLogin, where: str) -> Response:
     before = console.session(request)
     session = console.sessions.start(found)
     if before:

@@ -10,9 +10,9 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.pages.ingresses.synchronize import Difference, differences
-from certferry.console.state.cluster_view import Desk
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
@@ -21,7 +21,7 @@ MOST: Final = 8
 """Lines of each list."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class RotationRecord(msgspec.Struct, frozen=True):
     """The annotation ``certferry.io/rotation`` of an Ingress."""
 
     fingerprint: str
@@ -30,7 +30,7 @@ class Told(msgspec.Struct, frozen=True):
     served: datetime | None = None
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}."""
     desk = await visit.desk()
     derived = desk.derived
@@ -51,7 +51,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def _shown(desk: Desk, problem: Problem) -> bool:
+def _shown(desk: ClusterContext, problem: Problem) -> bool:
     return desk.may("member") or (problem.object.kind != "Secret" and problem.reason != "SecretNotFound")
 
 
@@ -62,7 +62,7 @@ def _expiring(uses: Iterable[Use], namespace: str) -> list[Use]:
     return [use for _, use in sorted(first.values(), key=lambda pair: pair[0])]
 
 
-def _drift(desk: Desk, namespace: str) -> list[tuple[Name, list[Difference]]]:
+def _drift(desk: ClusterContext, namespace: str) -> list[tuple[Name, list[Difference]]]:
     found = (
         (name, there)
         for name, thing in sorted(desk.kube.ingresses.items())
@@ -71,19 +71,19 @@ def _drift(desk: Desk, namespace: str) -> list[tuple[Name, list[Difference]]]:
     return list(found)
 
 
-def _rotations(desk: Desk, namespace: str) -> list[tuple[Name, Told]]:
+def _rotations(desk: ClusterContext, namespace: str) -> list[tuple[Name, RotationRecord]]:
     """What the controller wrote on Ingresses, the latest first."""
     found = []
     for name, thing in desk.kube.ingresses.items():
         if thing.reported.rotation and namespace in ("", name.namespace):
             try:
-                found.append((name, msgspec.json.decode(thing.reported.rotation, type=Told)))
+                found.append((name, msgspec.json.decode(thing.reported.rotation, type=RotationRecord)))
             except msgspec.DecodeError:
                 continue
     return sorted(found, key=lambda pair: pair[1].changed, reverse=True)
 
 
-def _tiles(desk: Desk, namespace: str, problems: list[Problem]) -> list[tuple[str, int, str]]:
+def _tiles(desk: ClusterContext, namespace: str, problems: list[Problem]) -> list[tuple[str, int, str]]:
     def count(names: Iterable[Name]) -> int:
         return sum(namespace in ("", name.namespace) for name in names)
 

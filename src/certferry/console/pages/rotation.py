@@ -6,12 +6,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.web.errors import Stop
+from certferry.console.web.errors import PageError
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path
+from certferry.console.web.request import PageRequest, path
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/rotations/{id}."""
     desk = await visit.desk()
     rotation = visit.console.rotations.find(desk.name, visit.part("id"))
@@ -19,7 +19,7 @@ async def show(visit: Visit) -> Response:
         sentence = (
             "The console remembers the latest changes until it is restarted; this one is not among them."
         )
-        raise Stop(404, "Not remembered", sentence, (path("clusters", desk.name), "Last rotations"))
+        raise PageError(404, "Not remembered", sentence, (path("clusters", desk.name), "Last rotations"))
     return visit.render(
         "clusters/rotation.html",
         desk=desk,

@@ -17,15 +17,15 @@ import msgspec
 from certferry.clusters import ClusterAccess
 from certferry.clusters.cluster import Role
 from certferry.console.state.elb_feed import ElbFeed
-from certferry.console.state.elb_sites import RANKS, Login
+from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
-from certferry.console.state.probes import Sights, targets
+from certferry.console.state.probes import ProbeCache, targets
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.kube.client.client import KubeClient
 
@@ -36,7 +36,7 @@ WAIT: Final = 10.0
 """Seconds that a page waits for the first answer of a cluster or an ELB."""
 
 
-class Derived(msgspec.Struct, frozen=True):
+class DerivedState(msgspec.Struct, frozen=True):
     """What follows from a cluster and an ELB at one moment."""
 
     view: ClusterView
@@ -52,17 +52,17 @@ class Derived(msgspec.Struct, frozen=True):
     """By kind and name."""
 
 
-class Desk:
+class ClusterContext:
     """A cluster, its ELB, and who looks at them."""
 
     def __init__(
         self,
         cluster: ClusterAccess,
-        login: Login,
+        login: ElbLogin,
         kube: KubeFeed,
         elb: ElbFeed,
-        sights: Sights,
-        kept: dict[str, Derived],
+        sights: ProbeCache,
+        kept: dict[str, DerivedState],
     ) -> None:
         self.cluster, self.login, self.kube, self.elb, self.sights = cluster, login, kube, elb, sights
         self._kept = kept
@@ -91,16 +91,16 @@ class Desk:
         return all(await asyncio.gather(self.kube.until_ready(WAIT), self.elb.until_ready(WAIT)))
 
     @property
-    def options(self) -> Options:
+    def options(self) -> TranslateOptions:
         """As the cluster's controller has them."""
-        return Options(
+        return TranslateOptions(
             class_name=self.cluster.class_name,
             cluster_name=self.cluster.name,
             default_loadbalancer=self.cluster.default_loadbalancer,
         )
 
     @property
-    def derived(self) -> Derived:
+    def derived(self) -> DerivedState:
         """What follows from what is known now."""
         view, state = self.kube.view, self.elb.state
         kept = self._kept.get(self.name)
@@ -142,8 +142,8 @@ class Desk:
 
 
 def derive(
-    view: ClusterView, state: State, options: Options, now: datetime, *, secrets: bool = True
-) -> Derived:
+    view: ClusterView, state: State, options: TranslateOptions, now: datetime, *, secrets: bool = True
+) -> DerivedState:
     """Everything that pages need of both worlds. `secrets`: whether the view may see them."""
     translation = translate(view, state, options, now)
     uses = usage.uses(view, state, options)
@@ -151,7 +151,7 @@ def derive(
     for name, ingress in sorted(view.ingresses.items()):
         for entry in ingress.tls:
             referring.setdefault(Name(name.namespace, entry.secret), {})[name] = None
-    return Derived(
+    return DerivedState(
         view=view,
         state=state,
         translation=translation,

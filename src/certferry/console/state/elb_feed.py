@@ -31,19 +31,19 @@ ROLES: Final = 15.0
 """Seconds after which a person's role is asked for again."""
 
 
-class Extra(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateExtra(msgspec.Struct, frozen=True, kw_only=True):
     """What our ELB says of a certificate beside the model."""
 
     versions: int = 0
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateDetails(msgspec.Struct, frozen=True, kw_only=True):
     """What people want to know of a certificate, and the controller does not."""
 
     id: str
     created_at: str | None = None
     updated_at: str | None = None
-    certferry: Extra | None = None
+    certferry: CertificateExtra | None = None
 
 
 class ElbFeed:
@@ -53,7 +53,7 @@ class ElbFeed:
         self.client = client
         self.changed: Latest[int] = Latest(0)
         self.state = State()
-        self.facts: Mapping[str, Facts] = {}
+        self.facts: Mapping[str, CertificateDetails] = {}
         self.extensions: frozenset[str] = frozenset()
         self.ready = False
         self.trouble: str | None = None
@@ -87,7 +87,7 @@ class ElbFeed:
                 if not self.ready:
                     self.extensions = await extensions.available(self.client)
                 state = await observe(self.client)
-                facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, Facts)}
+                facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, CertificateDetails)}
             except ElbError as error:
                 self.refused = error.status == 401
                 self._told(str(error))

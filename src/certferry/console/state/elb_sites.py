@@ -17,7 +17,7 @@ from certferry.clusters import ClusterAccess, Fleet
 from certferry.elb.client import clouds_yaml as clouds
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.credentials import Credentials, CredentialsError
-from certferry.settings import ElbPlace, Refused
+from certferry.settings import ElbPlace, UserError
 
 RANKS: Final = {"reader": 0, "member": 1, "admin": 2}
 """Roles by what they may: each may what those before it may."""
@@ -25,7 +25,7 @@ TOKEN_LIFE: Final = timedelta(hours=1)
 """Of a token that does not say when it ends."""
 
 
-class Login(msgspec.Struct, frozen=True, kw_only=True):
+class ElbLogin(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody at one ELB."""
 
     site: str
@@ -40,7 +40,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
         return f"Login({self.user!r} at {self.site!r})"
 
 
-class Site:
+class ElbSite:
     """One ELB and project, and the clusters that use it."""
 
     def __init__(self, key: str, place: ElbPlace) -> None:
@@ -49,7 +49,7 @@ class Site:
         self.clusters: list[str] = []
         self._place = place
 
-    async def log_in(self, username: str, password: str, domain: str, names: Mapping[str, str]) -> Login:
+    async def log_in(self, username: str, password: str, domain: str, names: Mapping[str, str]) -> ElbLogin:
         """Raises ``ElbError``; ``Refused`` and ``CredentialsError`` when the settings cannot be used.
 
         `names`: what roles that are not ours amount to.
@@ -69,7 +69,7 @@ class Site:
             url = client.url
         if not url:
             raise ElbError(404, "NoEndpoint", "the service catalog has no ELB in this region")
-        return Login(
+        return ElbLogin(
             site=self.key,
             user=said.user or username,
             role=role_of(said.roles, names),
@@ -80,7 +80,7 @@ class Site:
             expires=said.expires_at or datetime.now(UTC) + TOKEN_LIFE,
         )
 
-    def client(self, login: Login) -> ElbClient:
+    def client(self, login: ElbLogin) -> ElbClient:
         """A client (an asynchronous context manager) that is this person."""
         return ElbClient(login.url, login.credentials, self._tls())
 
@@ -89,15 +89,15 @@ class Site:
         try:
             return ssl.create_default_context(cafile=ca) if ca else None
         except (OSError, ssl.SSLError) as error:
-            raise Refused(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None
+            raise UserError(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None
 
 
-def sites(fleet: Fleet) -> dict[str, Site]:
+def sites(fleet: Fleet) -> dict[str, ElbSite]:
     """The ELBs of `fleet` by their key, in its order."""
-    found: dict[str, Site] = {}
+    found: dict[str, ElbSite] = {}
     for cluster in fleet.clusters:
         key = key_of(cluster)
-        found.setdefault(key, Site(key, cluster.elb_place)).clusters.append(cluster.name)
+        found.setdefault(key, ElbSite(key, cluster.elb_place)).clusters.append(cluster.name)
     return found
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final, Generic, TypeVar
 from certferry.clusters import ClusterAccess
 from certferry.clusters.cluster import Role
 from certferry.console.state.elb_feed import ElbFeed
-from certferry.console.state.elb_sites import Login, Site
+from certferry.console.state.elb_sites import ElbLogin, ElbSite
 from certferry.console.state.kube_feed import KubeFeed
-from certferry.console.state.probes import Sights
+from certferry.console.state.probes import ProbeCache
 from certferry.console.state.sessions import Session
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 F = TypeVar("F")
 
@@ -27,7 +27,7 @@ IDLE: Final = 600.0
 SWEEP: Final = 30.0
 
 
-class Kept(Generic[F]):
+class FeedPool(Generic[F]):
     """Feeds of one sort by key, each with the task that runs it."""
 
     def __init__(self) -> None:
@@ -62,9 +62,9 @@ class Feeds:
     """All feeds."""
 
     def __init__(self) -> None:
-        self.sights = Sights()
-        self._kube: Kept[KubeFeed] = Kept()
-        self._elb: Kept[ElbFeed] = Kept()
+        self.sights = ProbeCache()
+        self._kube: FeedPool[KubeFeed] = FeedPool()
+        self._elb: FeedPool[ElbFeed] = FeedPool()
 
     def kube(self, cluster: ClusterAccess, role: Role) -> KubeFeed:
         """Of `cluster`, as `role` may see it. Raises ``Refused`` and ``KubeconfigError``."""
@@ -82,7 +82,7 @@ class Feeds:
 
         return self._kube.get((cluster.name, role), make)
 
-    def elb(self, session: Session, site: Site, login: Login) -> ElbFeed:
+    def elb(self, session: Session, site: ElbSite, login: ElbLogin) -> ElbFeed:
         """Of `site`, as the person of `login` may see it."""
 
         def make() -> tuple[ElbFeed, Coroutine[Any, Any, None]]:
@@ -117,7 +117,7 @@ class Feeds:
 def check_entry(cluster: ClusterAccess, role: Role) -> None:
     """Raises ``Refused`` when the settings give `role` no way in. The cluster's own credential is for admins."""
     if role not in cluster.roles and (cluster.roles or role != "admin"):
-        raise Refused(
+        raise UserError(
             f"Your role on the ELB is {role}, and the settings give that role no access to cluster "
             f"“{cluster.name}” (clusters: … roles: {role})."
         )

@@ -12,7 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 from certferry.console.state import objects as things
-from certferry.console.state.objects import ConfigMapThing, IngressThing, SecretThing, ServiceThing, Thing
+from certferry.console.state.objects import (
+    ListedConfigMap,
+    ListedIngress,
+    ListedObject,
+    ListedSecret,
+    ListedService,
+)
 from certferry.core.model.kubernetes import ClusterView, IngressClass, Name, parse_class
 from certferry.kube.client import client as kinds
 from certferry.kube.client.client import KubeClient, KubeError
@@ -35,38 +41,40 @@ class KubeFeed:
         self.reads_secrets = secrets
         self._scheduled = False
         self._view: tuple[tuple[Any, ...], ClusterView] | None = None
-        self._ingresses: Informer[IngressThing] = Informer(
+        self._ingresses: Informer[ListedIngress] = Informer(
             client, kinds.INGRESS, things.ingress, self._stirred
         )
-        self._services: Informer[ServiceThing] = Informer(
+        self._services: Informer[ListedService] = Informer(
             client, kinds.SERVICE, things.service, self._stirred
         )
-        self._config_maps: Informer[ConfigMapThing] = Informer(
+        self._config_maps: Informer[ListedConfigMap] = Informer(
             client, kinds.CONFIG_MAP, things.config_map, self._stirred
         )
-        self._namespaces: Informer[Thing] = Informer(client, kinds.NAMESPACE, things.namespace, self._stirred)
+        self._namespaces: Informer[ListedObject] = Informer(
+            client, kinds.NAMESPACE, things.namespace, self._stirred
+        )
         self._classes: Informer[IngressClass] = Informer(
             client, kinds.INGRESS_CLASS, parse_class, self._stirred
         )
-        self._secrets: Informer[SecretThing] = Informer(client, kinds.SECRET, things.secret, self._stirred)
+        self._secrets: Informer[ListedSecret] = Informer(client, kinds.SECRET, things.secret, self._stirred)
 
     @property
-    def ingresses(self) -> Mapping[Name, IngressThing]:
+    def ingresses(self) -> Mapping[Name, ListedIngress]:
         """By name; the same mapping as long as nothing changes."""
         return self._ingresses.values
 
     @property
-    def services(self) -> Mapping[Name, ServiceThing]:
+    def services(self) -> Mapping[Name, ListedService]:
         """By name."""
         return self._services.values
 
     @property
-    def config_maps(self) -> Mapping[Name, ConfigMapThing]:
+    def config_maps(self) -> Mapping[Name, ListedConfigMap]:
         """By name."""
         return self._config_maps.values
 
     @property
-    def secrets(self) -> Mapping[Name, SecretThing]:
+    def secrets(self) -> Mapping[Name, ListedSecret]:
         """By name; none for a reader."""
         return self._secrets.values
 

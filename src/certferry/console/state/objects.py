@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 
 from certferry.core.model import kubernetes as objects
-from certferry.core.model.kubernetes import Name, Reported
+from certferry.core.model.kubernetes import Name, ReportedStatus
 from certferry.core.model.managers import Manager, managers
 
 Json = Mapping[str, Any]
 
 
-class Thing(msgspec.Struct, frozen=True, kw_only=True):
+class ListedObject(msgspec.Struct, frozen=True, kw_only=True):
     """Any object in a list."""
 
     name: Name
@@ -31,7 +31,7 @@ class Thing(msgspec.Struct, frozen=True, kw_only=True):
     managers: tuple[Manager, ...]
 
 
-class SecretThing(Thing, frozen=True, kw_only=True):
+class ListedSecret(ListedObject, frozen=True, kw_only=True):
     """A Secret: its public side, and the names and lengths of its values."""
 
     type: str
@@ -41,31 +41,31 @@ class SecretThing(Thing, frozen=True, kw_only=True):
     """Made by the cluster itself: to look at only."""
 
 
-class IngressThing(Thing, frozen=True, kw_only=True):
+class ListedIngress(ListedObject, frozen=True, kw_only=True):
     """An Ingress, and what the controller reported on it."""
 
     ingress: objects.Ingress
-    reported: Reported
+    reported: ReportedStatus
 
 
-class ServiceThing(Thing, frozen=True, kw_only=True):
+class ListedService(ListedObject, frozen=True, kw_only=True):
     """A Service."""
 
     service: objects.Service
     address: str
 
 
-class ConfigMapThing(Thing, frozen=True, kw_only=True):
+class ListedConfigMap(ListedObject, frozen=True, kw_only=True):
     """A ConfigMap: the names and lengths of its values."""
 
     data: tuple[tuple[str, int], ...]
 
 
-def secret(obj: Json) -> SecretThing:
+def secret(obj: Json) -> ListedSecret:
     """Of a v1 Secret; the key pair is dropped at once."""
     public, _ = objects.parse_secret(obj)
     name = public.meta.name
-    return SecretThing(
+    return ListedSecret(
         **_thing("Secret", obj),
         type=public.type,
         data=tuple((key, _decoded_length(value)) for key, value in sorted((obj.get("data") or {}).items())),
@@ -76,33 +76,33 @@ def secret(obj: Json) -> SecretThing:
     )
 
 
-def ingress(obj: Json) -> IngressThing:
+def ingress(obj: Json) -> ListedIngress:
     """Of a networking.k8s.io/v1 Ingress."""
-    return IngressThing(
+    return ListedIngress(
         **_thing("Ingress", obj), ingress=objects.parse_ingress(obj), reported=objects.parse_reported(obj)
     )
 
 
-def service(obj: Json) -> ServiceThing:
+def service(obj: Json) -> ListedService:
     """Of a v1 Service."""
-    return ServiceThing(
+    return ListedService(
         **_thing("Service", obj),
         service=objects.parse_service(obj),
         address=(obj.get("spec") or {}).get("clusterIP") or "",
     )
 
 
-def config_map(obj: Json) -> ConfigMapThing:
+def config_map(obj: Json) -> ListedConfigMap:
     """Of a v1 ConfigMap."""
     data = {**(obj.get("data") or {}), **(obj.get("binaryData") or {})}
-    return ConfigMapThing(
+    return ListedConfigMap(
         **_thing("ConfigMap", obj), data=tuple((key, len(value)) for key, value in sorted(data.items()))
     )
 
 
-def namespace(obj: Json) -> Thing:
+def namespace(obj: Json) -> ListedObject:
     """Of a v1 Namespace."""
-    return Thing(**_thing("Namespace", obj))
+    return ListedObject(**_thing("Namespace", obj))
 
 
 def _thing(kind: str, obj: Json) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import LoadBalancer, State, bind_port
-from certferry.core.x509.pem import Chain, Defect, parse_shown
-from certferry.core.x509.presented import astray
+from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
+from certferry.core.x509.presented import chain_difference
 from certferry.runtime.latest import Latest
 from certferry.runtime.tls_probe import Target, handshake
 
@@ -33,7 +33,7 @@ PER_USE: Final = 3
 """Hosts that are looked at per certificate and listener."""
 
 
-class Sight(NamedTuple):
+class ProbeResult(NamedTuple):
     """What was seen, when: a chain, or why there is none."""
 
     at: float
@@ -51,20 +51,20 @@ class Sight(NamedTuple):
             return self.trouble
         if self.fingerprint != chain.fingerprint:
             return "Another certificate is shown."
-        why = astray(self.shown, chain)
+        why = chain_difference(self.shown, chain)
         return f"The right certificate is shown, but {why}." if why else ""
 
 
-class Sights:
+class ProbeCache:
     """What was seen last, by target."""
 
     def __init__(self) -> None:
         self.changed: Latest[int] = Latest(0)
-        self._seen: dict[Target, Sight] = {}
+        self._seen: dict[Target, ProbeResult] = {}
         self._tasks: dict[Target, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(PARALLEL)
 
-    def known(self, target: Target) -> Sight | None:
+    def known(self, target: Target) -> ProbeResult | None:
         """What was seen last, however long ago."""
         return self._seen.get(target)
 
@@ -85,7 +85,7 @@ class Sights:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def look(self, target: Target) -> Sight:
+    async def look(self, target: Target) -> ProbeResult:
         """Look now."""
         async with self._turn:
             sight = await _seen(target)
@@ -108,7 +108,7 @@ class Sights:
         self._tasks.pop(target, None)
 
 
-def _settled(sight: Sight, expected: Chain) -> bool:
+def _settled(sight: ProbeResult, expected: Chain) -> bool:
     """Whether another look soon is not worth its time: all is well, or nobody answers."""
     return sight.trouble == SILENT or not sight.objection(expected)
 
@@ -131,7 +131,7 @@ def target(balancer: LoadBalancer, port: int, host: str) -> Target:
     return Target(address=balancer.vip_address or "", port=bind_port(balancer, port), host=host)
 
 
-async def _seen(target: Target) -> Sight:
+async def _seen(target: Target) -> ProbeResult:
     at, shown, trouble = time.monotonic(), None, ""
     try:
         shown = parse_shown(await handshake(target, ONE_HANDSHAKE))
@@ -141,6 +141,6 @@ async def _seen(target: Target) -> Sight:
         trouble = f"the TLS handshake failed ({error.reason or 'no reason given'})"
     except (OSError, UnicodeError) as error:
         trouble = getattr(error, "strerror", None) or type(error).__name__
-    except Defect as defect:
+    except InvalidPem as defect:
         trouble = defect.sentence
-    return Sight(at, shown, trouble)
+    return ProbeResult(at, shown, trouble)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from certferry.console.state.cluster_view import Derived, Desk
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.probes import hosts_of, target
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
@@ -33,7 +33,7 @@ PLACES: Final = 24
 PER_USE: Final = 4
 
 
-class Where(NamedTuple):
+class ProbeTarget(NamedTuple):
     """A listener and a name that clients ask for."""
 
     loadbalancer: str
@@ -42,10 +42,10 @@ class Where(NamedTuple):
     host: str
 
 
-class Step(NamedTuple):
+class TargetProgress(NamedTuple):
     """How far the change has come at one place."""
 
-    where: Where
+    where: ProbeTarget
     at: str
     """Address and port, as they are really reached."""
     accepted: datetime | None = None
@@ -55,14 +55,14 @@ class Step(NamedTuple):
     trouble: str = ""
 
 
-class Rotation:
+class TrackedRotation:
     """One change: what is expected where, and what was seen."""
 
     def __init__(self, title: str, back: str, chains: Iterable[Chain], changed: datetime) -> None:
         self.id = secrets.token_urlsafe(9)
         self.title, self.back, self.changed = title, back, changed
         self.chains = {chain.fingerprint: chain for chain in chains}
-        self.steps: dict[Where, Step] = {}
+        self.steps: dict[ProbeTarget, TargetProgress] = {}
         self.objection = ""
         """Why the controller does not take it."""
         self.over = False
@@ -85,25 +85,25 @@ class Rotation:
         return max((t for t in times if t), default=None) if times and all(times) else None
 
 
-class Rotations:
+class RotationTracker:
     """Those of late, by cluster and id."""
 
     def __init__(self, patience: float) -> None:
         self.changed: Latest[int] = Latest(0)
         self._patience = patience
-        self._known: dict[tuple[str, str], Rotation] = {}
+        self._known: dict[tuple[str, str], TrackedRotation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def find(self, cluster: str, identity: str) -> Rotation | None:
+    def find(self, cluster: str, identity: str) -> TrackedRotation | None:
         """The one with this id, while it is remembered."""
         return self._known.get((cluster, identity))
 
     def start(
         self,
-        desk: Desk,
-        rotation: Rotation,
-        uses: Callable[[Derived], Iterable[Use]],
-        objection: Callable[[Derived], str] = lambda derived: "",
+        desk: ClusterContext,
+        rotation: TrackedRotation,
+        uses: Callable[[DerivedState], Iterable[Use]],
+        objection: Callable[[DerivedState], str] = lambda derived: "",
     ) -> str:
         """Follow `rotation` at the places of `uses` until it is served or time is up; the path of its page."""
         self._known[desk.name, rotation.id] = rotation
@@ -129,10 +129,10 @@ class Rotations:
 
     async def _follow(
         self,
-        desk: Desk,
-        rotation: Rotation,
-        uses: Callable[[Derived], Iterable[Use]],
-        objection: Callable[[Derived], str],
+        desk: ClusterContext,
+        rotation: TrackedRotation,
+        uses: Callable[[DerivedState], Iterable[Use]],
+        objection: Callable[[DerivedState], str],
     ) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
@@ -150,10 +150,10 @@ class Rotations:
 
     async def _look(
         self,
-        desk: Desk,
-        rotation: Rotation,
-        uses: Callable[[Derived], Iterable[Use]],
-        objection: Callable[[Derived], str],
+        desk: ClusterContext,
+        rotation: TrackedRotation,
+        uses: Callable[[DerivedState], Iterable[Use]],
+        objection: Callable[[DerivedState], str],
     ) -> None:
         try:
             state = await desk.elb.refresh()
@@ -173,31 +173,33 @@ class Rotations:
             rotation.steps[where] = step
 
 
-def _places(uses: Iterable[Use]) -> list[Where]:
+def _places(uses: Iterable[Use]) -> list[ProbeTarget]:
     found = [
-        Where(use.loadbalancer, use.listener, use.port, host)
+        ProbeTarget(use.loadbalancer, use.listener, use.port, host)
         for use in uses
         for host in hosts_of(use)[:PER_USE]
     ]
     return list(dict.fromkeys(found))[:PLACES]
 
 
-def _step(where: Where, state: State) -> Step:
+def _step(where: ProbeTarget, state: State) -> TargetProgress:
     balancer = state.loadbalancers.get(where.loadbalancer)
     if balancer is None or not balancer.vip_address:
-        return Step(where, "", trouble="The load balancer has no address.")
+        return TargetProgress(where, "", trouble="The load balancer has no address.")
     reached = target(balancer, where.port, where.host)
-    return Step(where, f"{reached.address}:{reached.port}")
+    return TargetProgress(where, f"{reached.address}:{reached.port}")
 
 
-def _on_elb(where: Where, state: State) -> set[str]:
+def _on_elb(where: ProbeTarget, state: State) -> set[str]:
     """Fingerprints that the listener is to show for the host, as the ELB has it."""
     seats = present(state.listeners.get(where.listener), state.certificates)
     answers = [seats.answer(where.host, kind) for kind in KINDS]
     return {answer.chain.fingerprint for answer in answers if answer and answer.chain}
 
 
-async def _shown(desk: Desk, where: Where, step: Step, chains: Mapping[str, Chain]) -> Step:
+async def _shown(
+    desk: ClusterContext, where: ProbeTarget, step: TargetProgress, chains: Mapping[str, Chain]
+) -> TargetProgress:
     balancer = desk.elb.state.loadbalancers.get(where.loadbalancer)
     if balancer is None or not balancer.vip_address:
         return step

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certferry.console.state.cluster_view import Derived
-from certferry.console.state.elb_sites import Login
+from certferry.console.state.cluster_view import DerivedState
+from certferry.console.state.elb_sites import ElbLogin
 
 MOST: Final = 1_000
 """Sessions at a time; the one unused for longest makes room."""
@@ -26,11 +26,11 @@ class Session:
         self.id = identity
         self.csrf = secrets.token_urlsafe(32)
         self.created = self.used = now
-        self.logins: dict[str, Login] = {}
+        self.logins: dict[str, ElbLogin] = {}
         """By the key of the ELB."""
         self.said: list[str] = []
         """What the next page tells, once."""
-        self.derived: dict[str, Derived] = {}
+        self.derived: dict[str, DerivedState] = {}
         """By cluster: see ``desk``."""
 
     @property
@@ -59,7 +59,7 @@ class Sessions:
         self._longest, self._idle, self._ended, self._clock = longest, idle, ended, clock
         self._sessions: dict[str, Session] = {}
 
-    def start(self, login: Login) -> Session:
+    def start(self, login: ElbLogin) -> Session:
         """A new session, with an id that nobody has seen."""
         self._sweep()
         while len(self._sessions) >= MOST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Stop(Exception):
+class PageError(Exception):
     """An answer other than the page that was asked for."""
 
     def __init__(self, status: int, title: str, sentence: str, link: tuple[str, str] | None = None) -> None:
@@ -13,7 +13,7 @@ class Stop(Exception):
         """(where, label)."""
 
 
-class LoginNeeded(Exception):
+class LoginRequired(Exception):
     """Nobody is logged in, or not at the ELB named `site`."""
 
     def __init__(self, site: str = "") -> None:
@@ -21,7 +21,7 @@ class LoginNeeded(Exception):
         self.site = site
 
 
-class Refusal(Exception):
+class FormErrors(Exception):
     """A form that cannot be carried out: sentences by field; "" is for the form as a whole."""
 
     def __init__(self, errors: dict[str, str], status: int = 422) -> None:
@@ -29,11 +29,11 @@ class Refusal(Exception):
         self.errors, self.status = errors, status
 
 
-def missing(what: str, link: tuple[str, str] | None = None) -> Stop:
+def not_found(what: str, link: tuple[str, str] | None = None) -> PageError:
     """404."""
-    return Stop(404, "Not found", f"There is no {what}. It may have been deleted meanwhile.", link)
+    return PageError(404, "Not found", f"There is no {what}. It may have been deleted meanwhile.", link)
 
 
-def forbidden(role: str, needed: str) -> Stop:
+def forbidden(role: str, needed: str) -> PageError:
     """403: the role does not allow it."""
-    return Stop(403, "Not allowed", f"Your role is {role}; this needs {needed}.")
+    return PageError(403, "Not allowed", f"Your role is {role}; this needs {needed}.")

@@ -11,7 +11,7 @@ SOON: Final = timedelta(days=30)
 VERY_SOON: Final = timedelta(days=7)
 
 
-class Pill(NamedTuple):
+class Badge(NamedTuple):
     """A word and how grave it is: good, warn, bad, idle or busy; `hint` says it in full."""
 
     level: str
@@ -19,24 +19,24 @@ class Pill(NamedTuple):
     hint: str = ""
 
 
-def expiry(chain: Chain | None, now: datetime | None = None) -> Pill:
+def expiry(chain: Chain | None, now: datetime | None = None) -> Badge:
     """When a certificate ends, counted from `now`."""
     if chain is None:
-        return Pill("idle", "—", "No certificate that can be read.")
+        return Badge("idle", "—", "No certificate that can be read.")
     return until(chain.not_after, chain.not_before, now)
 
 
-def until(end: datetime, start: datetime | None = None, now: datetime | None = None) -> Pill:
+def until(end: datetime, start: datetime | None = None, now: datetime | None = None) -> Badge:
     """The same of two instants."""
     now = now or datetime.now(UTC)
     hint = f"Valid until {instant(end)}"
     if end <= now:
-        return Pill("bad", f"Expired {span(now - end)} ago", f"Expired on {instant(end)}")
+        return Badge("bad", f"Expired {span(now - end)} ago", f"Expired on {instant(end)}")
     if start and start > now:
-        return Pill("warn", f"Valid in {span(start - now)}", f"Not valid before {instant(start)}")
+        return Badge("warn", f"Valid in {span(start - now)}", f"Not valid before {instant(start)}")
     left = end - now
     level = "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
-    return Pill(level, f"{span(left)} left", hint)
+    return Badge(level, f"{span(left)} left", hint)
 
 
 def instant(at: datetime | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-from certferry.console.web.errors import Stop
+from certferry.console.web.errors import PageError
 
 R = TypeVar("R")
 
@@ -26,7 +26,7 @@ class Column(NamedTuple):
     sort: Callable[[Any], Any] | None = None
 
 
-class Listing(Generic[R]):
+class TablePage(Generic[R]):
     """One page of a list, and the way to the others."""
 
     def __init__(
@@ -74,12 +74,12 @@ class Listing(Generic[R]):
             return
         column = next((c for c in self.columns if c.key == key and c.sort), None)
         if column is None or column.sort is None:
-            raise Stop(400, "No such order", f"This list cannot be sorted by “{key[:40]}”.")
+            raise PageError(400, "No such order", f"This list cannot be sorted by “{key[:40]}”.")
         rows.sort(key=column.sort, reverse=self.sort.startswith("-"))
 
     def _page(self, text: str) -> int:
         if not text.isdecimal() or not text.isascii() or len(text) > 9 or int(text) < 1:
-            raise Stop(400, "No such page", f"“{text[:40]}” is no page number.")
+            raise PageError(400, "No such page", f"“{text[:40]}” is no page number.")
         if int(text) > self.pages:
-            raise Stop(404, "No such page", f"This list has {self.pages} pages.")
+            raise PageError(404, "No such page", f"This list has {self.pages} pages.")
         return int(text)

@@ -12,9 +12,9 @@ from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
-from certferry.console.web.errors import LoginNeeded, Stop
+from certferry.console.web.errors import LoginRequired, PageError
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 from certferry.runtime.latest import Latest
 
 BREATH: Final = 0.2
@@ -25,21 +25,21 @@ LONGEST: Final = 600.0
 """Seconds of one stream; the browser opens the next by itself, and its session is checked again."""
 
 
-async def cluster(visit: Visit) -> Response:
+async def cluster(visit: PageRequest) -> Response:
     """GET /live/{cluster}: changes of one cluster and its ELB."""
     return _stream([visit.part("cluster")], visit)
 
 
-async def everything(visit: Visit) -> Response:
+async def everything(visit: PageRequest) -> Response:
     """GET /live: changes of all."""
     return _stream([c.name for c in visit.console.fleet.clusters], visit)
 
 
-def _stream(names: list[str], visit: Visit) -> Response:
+def _stream(names: list[str], visit: PageRequest) -> Response:
     return StreamingResponse(_events(names, visit), media_type="text/event-stream")
 
 
-async def _events(names: list[str], visit: Visit) -> AsyncIterator[str]:
+async def _events(names: list[str], visit: PageRequest) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
     loop = asyncio.get_running_loop()
     end = loop.time() + LONGEST
@@ -54,12 +54,12 @@ async def _events(names: list[str], visit: Visit) -> AsyncIterator[str]:
             yield ": still here\n\n"
 
 
-def _sources(names: list[str], visit: Visit) -> list[Latest[int]]:
+def _sources(names: list[str], visit: PageRequest) -> list[Latest[int]]:
     found = [visit.console.rotations.changed, visit.console.feeds.sights.changed]
     for name in names:
         try:
             desk = visit.desk_of(visit.cluster(name))
-        except (LoginNeeded, Stop):
+        except (LoginRequired, PageError):
             if len(names) == 1:
                 raise
             continue

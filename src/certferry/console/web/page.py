@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 
-Handler = Callable[[Visit], Awaitable[Response]]
+Handler = Callable[[PageRequest], Awaitable[Response]]
 
 
 class Page(NamedTuple):

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.state.cluster_view import Desk
-from certferry.console.state.elb_sites import Login, key_of, role_of
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.elb_sites import ElbLogin, key_of, role_of
 from certferry.console.state.sessions import Session
-from certferry.console.web.errors import LoginNeeded, Refusal, Stop, forbidden, missing
+from certferry.console.web.errors import FormErrors, LoginRequired, PageError, forbidden, not_found
 from certferry.kube.client.kubeconfig import KubeconfigError
-from certferry.settings import Refused
+from certferry.settings import UserError
 
 if TYPE_CHECKING:
     from certferry.console.app import Console
@@ -31,7 +31,7 @@ MAX_FIELD: Final = 512 * 1024
 """Bytes of one field of a form."""
 
 
-class Visit:
+class PageRequest:
     """A request, its session, and the cluster it is about (if its path names one)."""
 
     def __init__(self, console: Console, request: Request, session: Session) -> None:
@@ -70,41 +70,41 @@ class Visit:
 
     # -- whom they are and what they see
 
-    def login(self, site: str) -> Login:
+    def login(self, site: str) -> ElbLogin:
         """Who they are at an ELB. Raises ``LoginNeeded``."""
         found = self.session.logins.get(site)
         if found is None:
-            raise LoginNeeded(site)
+            raise LoginRequired(site)
         return found
 
     def cluster(self, name: str) -> ClusterAccess:
         """A cluster of the settings. Raises ``Stop``."""
         found = next((c for c in self.console.fleet.clusters if c.name == name), None)
         if found is None:
-            raise missing(f"cluster “{name}” in the settings", ("/clusters", "Clusters"))
+            raise not_found(f"cluster “{name}” in the settings", ("/clusters", "Clusters"))
         return found
 
-    def desk_of(self, cluster: ClusterAccess) -> Desk:
+    def desk_of(self, cluster: ClusterAccess) -> ClusterContext:
         """Raises ``LoginNeeded``, and ``Stop`` where the role has no way in."""
         site = self.console.sites[key_of(cluster)]
         login = self.login(site.key)
         feeds = self.console.feeds
         try:
             kube = feeds.kube(cluster, login.role)  # type: ignore[arg-type]
-        except (Refused, KubeconfigError) as refusal:
-            raise Stop(403, "No access", str(refusal), ("/clusters", "Clusters")) from None
+        except (UserError, KubeconfigError) as refusal:
+            raise PageError(403, "No access", str(refusal), ("/clusters", "Clusters")) from None
         elb = feeds.elb(self.session, site, login)
         if elb.refused:
             self.session.logins.pop(site.key, None)
-            raise LoginNeeded(site.key)
+            raise LoginRequired(site.key)
         if elb.roles is not None:
             now = role_of(elb.roles, self.console.settings.role_names)
             if now != login.role:
                 self.session.logins[site.key] = msgspec.structs.replace(login, role=now)
                 return self.desk_of(cluster)
-        return Desk(cluster, login, kube, elb, feeds.sights, self.session.derived)
+        return ClusterContext(cluster, login, kube, elb, feeds.sights, self.session.derived)
 
-    async def desk(self) -> Desk:
+    async def desk(self) -> ClusterContext:
         """The cluster in the path, once it is known. Raises ``Stop`` when it cannot be or the role is too low."""
         desk = self.desk_of(self.cluster(self.part("cluster")))
         self.request.state.desk = desk  # whatever stops the page keeps the cluster's navigation
@@ -112,9 +112,9 @@ class Visit:
             raise forbidden(desk.role, self.needed)
         if not await desk.ready():
             if desk.elb.refused:
-                raise LoginNeeded(desk.login.site)
+                raise LoginRequired(desk.login.site)
             sentence = desk.trouble or "It does not answer in time."
-            raise Stop(
+            raise PageError(
                 503, f"{desk.name} is not reachable", sentence, (str(self.request.url.path), "Try again")
             )
         return desk
@@ -176,7 +176,7 @@ def json(body: Any, status: int = 200) -> Response:
 def refuse(errors: dict[str, str]) -> None:
     """Raises ``Refusal`` when there are errors."""
     if errors:
-        raise Refusal(errors)
+        raise FormErrors(errors)
 
 
 def path(*parts: str) -> str:
@@ -190,11 +190,11 @@ async def _fields(data: FormData) -> dict[str, list[str]]:
         if isinstance(value, UploadFile):
             content = await value.read(MAX_FIELD + 1)
             if len(content) > MAX_FIELD:
-                raise Refusal({name.removesuffix("_file"): "The file is too large."})
+                raise FormErrors({name.removesuffix("_file"): "The file is too large."})
             try:
                 text = content.decode()
             except UnicodeDecodeError:
-                raise Refusal({name.removesuffix("_file"): "The file is not text in PEM form."}) from None
+                raise FormErrors({name.removesuffix("_file"): "The file is not text in PEM form."}) from None
         else:
             text = value
         found.setdefault(name, []).append(text.replace("\r\n", "\n"))

@@ -15,8 +15,8 @@ from certferry import __version__
 from certferry.console.state.elb_sites import RANKS
 from certferry.console.state.sessions import Session
 from certferry.console.web import formatting as words
-from certferry.console.web.errors import Stop
-from certferry.console.web.request import Visit, path
+from certferry.console.web.errors import PageError
+from certferry.console.web.request import PageRequest, path
 from certferry.core.x509.pem import listed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TEMPLATES: Final = Path(__file__).parent.parent / "templates"
 
 
-class Pages:
+class Templates:
     """The templates, compiled once."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Pages:
         }
         self._templates.globals |= {"path": path, "pairs": _pairs, "release": __version__}
 
-    def render(self, visit: Visit, template: str, status: int, context: Mapping[str, Any]) -> Response:
+    def render(self, visit: PageRequest, template: str, status: int, context: Mapping[str, Any]) -> Response:
         """A page for somebody who is logged in."""
         said, visit.session.said = visit.session.said, []
         if visit.fetched:  # a part of a page does not tell it
@@ -66,7 +66,9 @@ class Pages:
         }
         return self._page(template, status, given | dict(context))
 
-    def stopped(self, console: Console, request: Request, session: Session | None, stop: Stop) -> Response:
+    def stopped(
+        self, console: Console, request: Request, session: Session | None, stop: PageError
+    ) -> Response:
         """What is shown instead of a page."""
         given = _common(request, session) | {
             "desk": getattr(request.state, "desk", None),

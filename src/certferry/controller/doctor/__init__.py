@@ -1,6 +1,6 @@
 """Looking for what would keep a controller from working, before it does: `certferry doctor`."""
 
-from certferry.controller.doctor.result import Verdict
-from certferry.controller.doctor.run import examine
+from certferry.controller.doctor.result import CheckResult
+from certferry.controller.doctor.run import run_checks
 
-__all__ = ["Verdict", "examine"]
+__all__ = ["CheckResult", "run_checks"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certferry.controller import rbac
-from certferry.controller.doctor.result import Verdict, doubtful, well, wrong
+from certferry.controller.doctor.result import CheckResult, failure, ok, warning
 from certferry.kube.client.client import Kind, KubeClient
 from certferry.settings import ControllerSettings
 
@@ -17,32 +17,32 @@ SKEW: Final = timedelta(seconds=30)
 REVIEW: Final = Kind("authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
 
 
-async def examined(kube: KubeClient, settings: ControllerSettings) -> list[Verdict]:
+async def examined(kube: KubeClient, settings: ControllerSettings) -> list[CheckResult]:
     """Raises ``KubeError`` when it does not answer at all."""
     said = await kube.version()
     return [_version(said), clock("Kubernetes API", kube.date), await _permissions(kube, settings)]
 
 
-def clock(whose: str, date: datetime | None) -> Verdict:
+def clock(whose: str, date: datetime | None) -> CheckResult:
     """How far apart the clocks are."""
     check = f"Clock of the {whose}"
     if date is None:
-        return doubtful(check, "It does not say what time it is.", "Compare the clocks by hand.")
+        return warning(check, "It does not say what time it is.", "Compare the clocks by hand.")
     skew = abs(datetime.now(UTC) - date)
     if skew > SKEW:
         text = f"It differs from this machine's by {skew.total_seconds():.0f} s."
-        return wrong(check, text, "Let both synchronise with a time server (NTP).")
-    return well(check, f"Within {SKEW.total_seconds():.0f} s of this machine's.")
+        return failure(check, text, "Let both synchronise with a time server (NTP).")
+    return ok(check, f"Within {SKEW.total_seconds():.0f} s of this machine's.")
 
 
-def _version(said: str) -> Verdict:
+def _version(said: str) -> CheckResult:
     numbers = [int("".join(c for c in part if c.isdigit()) or 0) for part in said.lstrip("v").split(".")[:2]]
     if tuple(numbers) < OLDEST:
-        return wrong("Kubernetes API", f"It is {said}.", "Certferry needs Kubernetes 1.25 or newer.")
-    return well("Kubernetes API", f"It answers, and is {said}.")
+        return failure("Kubernetes API", f"It is {said}.", "Certferry needs Kubernetes 1.25 or newer.")
+    return ok("Kubernetes API", f"It answers, and is {said}.")
 
 
-async def _permissions(kube: KubeClient, settings: ControllerSettings) -> Verdict:
+async def _permissions(kube: KubeClient, settings: ControllerSettings) -> CheckResult:
     missing: list[str] = []
     count = 0
     for namespace, rule, verb, name in _needed(settings):
@@ -60,8 +60,8 @@ async def _permissions(kube: KubeClient, settings: ControllerSettings) -> Verdic
         remedy = (
             f"Apply what `certferry rbac --mode {_mode(settings)}` prints, for this user or service account."
         )
-        return wrong("Permissions", f"Not allowed: {', '.join(missing[:3])}{more}.", remedy)
-    return well("Permissions", f"All {count} that the controller needs.")
+        return failure("Permissions", f"Not allowed: {', '.join(missing[:3])}{more}.", remedy)
+    return ok("Permissions", f"All {count} that the controller needs.")
 
 
 def _needed(settings: ControllerSettings) -> Iterator[tuple[str, rbac.Rule, str, str]]:

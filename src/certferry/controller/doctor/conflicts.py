@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from certferry.controller.doctor.result import Verdict, well, wrong
+from certferry.controller.doctor.result import CheckResult, failure, ok
 from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
 from certferry.core.plural import counted
-from certferry.core.translate.listener_claims import CONTROLLER, Options, ours
+from certferry.core.translate.listener_claims import CONTROLLER, TranslateOptions, ours
 from certferry.kube.client.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
 from certferry.settings import ControllerSettings
 
 CHECK = "Class"
 
 
-async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list[Verdict]:
+async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list[CheckResult]:
     """Raises ``KubeError``."""
     classes = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
     name = settings.class_name
@@ -23,7 +23,7 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
     if taken:
         text = f"IngressClass {name} belongs to {taken[0].controller}."
         remedy = f"Set controller.class_name to another class, or the class's controller to {CONTROLLER}."
-        return [wrong(CHECK, text, remedy)]
+        return [failure(CHECK, text, remedy)]
     items = [i for n in settings.namespaces or (None,) for i in (await kube.listing(INGRESS, n)).items]
     ingresses = {parse_ingress(i).meta.key: i for i in items}
     view = ClusterView(
@@ -31,14 +31,14 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
         classes={c.name: c for c in classes},
         ingresses={key: parse_ingress(i) for key, i in ingresses.items()},
     )
-    mine = [ingresses[i.meta.key] for i in ours(view, Options(class_name=name))]
+    mine = [ingresses[i.meta.key] for i in ours(view, TranslateOptions(class_name=name))]
     others = Counter(manager for item in mine for manager in _status_managers(item))
     if others:
         manager, count = others.most_common(1)[0]
         text = f"“{manager}” writes the status of {counted(count, 'Ingress')} of class {name} too."
         remedy = "Stop the other controller first, or run this one with --observe (docs/take-over.md)."
-        return [wrong(CHECK, text, remedy)]
-    return [well(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and nobody else who serves them.")]
+        return [failure(CHECK, text, remedy)]
+    return [ok(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and nobody else who serves them.")]
 
 
 def _status_managers(item: Object) -> set[str]:

@@ -7,7 +7,7 @@ import ssl
 from typing import Any, Final
 
 from certferry.controller.doctor.cluster import clock
-from certferry.controller.doctor.result import Verdict, doubtful, well, wrong
+from certferry.controller.doctor.result import CheckResult, failure, ok, warning
 from certferry.core.model.elb import State, bind_port
 from certferry.core.plural import counted
 from certferry.elb.client import extensions
@@ -25,10 +25,10 @@ PROBES: Final = 50
 """Listeners looked at; on more, the rest is left out."""
 
 
-async def examined(elb: ElbClient) -> list[Verdict]:
+async def examined(elb: ElbClient) -> list[CheckResult]:
     """Raises ``ElbError`` when it does not answer at all, or does not let us in."""
     state = await observe(elb)
-    found = [well("ELB API", f"It answers; we see {counted(len(state.certificates), 'certificate')}.")]
+    found = [ok("ELB API", f"It answers; we see {counted(len(state.certificates), 'certificate')}.")]
     found.append(await _rights(elb))
     found.append(await _lock(elb))
     found.append(clock("ELB API", elb.date))
@@ -37,53 +37,53 @@ async def examined(elb: ElbClient) -> list[Verdict]:
     return found
 
 
-async def _rights(elb: ElbClient) -> Verdict:
+async def _rights(elb: ElbClient) -> CheckResult:
     """Whether we may write, asked of a certificate that does not exist."""
     try:
         await elb.update(CERTIFICATES, NOBODY, {"description": "asked by certferry doctor"})
     except ElbError as error:
         if error.status in (401, 403):
             remedy = "Give the ELB user the role “controller” (a vendor's: ELB FullAccess)."
-            return wrong("ELB rights", f"We may read and not write: {error.message}", remedy)
+            return failure("ELB rights", f"We may read and not write: {error.message}", remedy)
         if error.retryable:
             raise
-    return well("ELB rights", "We may read and write.")
+    return ok("ELB rights", "We may read and write.")
 
 
-async def _lock(elb: ElbClient) -> Verdict:
+async def _lock(elb: ElbClient) -> CheckResult:
     if await extensions.available(elb):
-        return well("Lock", "Certificates of Secrets are locked: nobody else can change them.")
+        return ok("Lock", "Certificates of Secrets are locked: nobody else can change them.")
     text = "This ELB has no lock: certificates of Secrets are guarded, changes are repaired at the next poll."
-    return doubtful(
+    return warning(
         "Lock", text, "Nothing to do; keep people's hands off certificates named k8s_plb_default…."
     )
 
 
-async def _quota(elb: ElbClient) -> Verdict:
+async def _quota(elb: ElbClient) -> CheckResult:
     try:
         details = await elb.find(QUOTAS)
     except ElbError as error:
         if error.retryable:
             raise
         text = f"This ELB does not say what is left ({error.message})."
-        return doubtful("Quota", text, "Look at the quotas in the provider's console.")
+        return warning("Quota", text, "Look at the quotas in the provider's console.")
     kinds = [d for d in details if d.get("quota_key") in OURS and int(d.get("quota_limit") or -1) > 0]
     lowest = min(kinds, key=_left, default=None)
     if lowest is None:
-        return well("Quota", "Without limits.")
+        return ok("Quota", "Without limits.")
     left = int(lowest["quota_limit"]) - int(lowest["used"])
     text = f"{left} of {lowest['quota_limit']} {lowest['quota_key']}s are left, the scarcest."
     remedy = "Delete what is not used, or have the quota raised."
     if left <= 0:
-        return wrong("Quota", text, remedy)
-    return doubtful("Quota", text, remedy) if _left(lowest) <= SCARCE else well("Quota", text)
+        return failure("Quota", text, remedy)
+    return warning("Quota", text, remedy) if _left(lowest) <= SCARCE else ok("Quota", text)
 
 
 def _left(detail: dict[str, Any]) -> float:
     return 1 - int(detail["used"]) / int(detail["quota_limit"])
 
 
-async def _reached(state: State) -> Verdict:
+async def _reached(state: State) -> CheckResult:
     """A handshake with each HTTPS listener."""
     targets = sorted(
         {
@@ -98,10 +98,10 @@ async def _reached(state: State) -> Verdict:
     if troubles:
         more = f" and {len(troubles) - 1} more" if len(troubles) > 1 else ""
         remedy = "Let this machine reach the load balancers' addresses: otherwise “served” cannot be proved."
-        return wrong("Probe", f"{troubles[0]}{more}.", remedy)
+        return failure("Probe", f"{troubles[0]}{more}.", remedy)
     if not targets:
-        return well("Probe", "No HTTPS listener yet.")
-    return well("Probe", f"A handshake reaches all there is: {counted(len(targets), 'HTTPS listener')}.")
+        return ok("Probe", "No HTTPS listener yet.")
+    return ok("Probe", f"A handshake reaches all there is: {counted(len(targets), 'HTTPS listener')}.")
 
 
 async def _trouble(target: Target) -> str:

@@ -9,7 +9,7 @@ import msgspec
 Level = Literal["ok", "warning", "failure"]
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table."""
 
     check: str
@@ -18,16 +18,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-def well(check: str, sentence: str) -> Verdict:
+def ok(check: str, sentence: str) -> CheckResult:
     """All is well."""
-    return Verdict(check=check, sentence=sentence)
+    return CheckResult(check=check, sentence=sentence)
 
 
-def doubtful(check: str, sentence: str, remedy: str) -> Verdict:
+def warning(check: str, sentence: str, remedy: str) -> CheckResult:
     """It works, and may not for long."""
-    return Verdict(check=check, level="warning", sentence=sentence, remedy=remedy)
+    return CheckResult(check=check, level="warning", sentence=sentence, remedy=remedy)
 
 
-def wrong(check: str, sentence: str, remedy: str) -> Verdict:
+def failure(check: str, sentence: str, remedy: str) -> CheckResult:
     """It does not work."""
-    return Verdict(check=check, level="failure", sentence=sentence, remedy=remedy)
+    return CheckResult(check=check, level="failure", sentence=sentence, remedy=remedy)

@@ -9,27 +9,27 @@ from certferry.clusters import ClusterAccess
 from certferry.controller.doctor import cluster
 from certferry.controller.doctor import conflicts as rivals
 from certferry.controller.doctor import elb as balancer
-from certferry.controller.doctor.result import Verdict, wrong
+from certferry.controller.doctor.result import CheckResult, failure
 from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
-from certferry.settings import ControllerSettings, Refused
+from certferry.settings import ControllerSettings, UserError
 
 
-async def examine(access: ClusterAccess, settings: ControllerSettings) -> list[Verdict]:
+async def run_checks(access: ClusterAccess, settings: ControllerSettings) -> list[CheckResult]:
     """What is well and what is not."""
-    found: list[Verdict] = []
+    found: list[CheckResult] = []
     try:
         async with access.kube() as kube:
             found += await cluster.examined(kube, settings)
             found += await rivals.on_the_cluster(kube, settings)
-    except (KubeError, KubeconfigError, Refused) as error:
+    except (KubeError, KubeconfigError, UserError) as error:
         remedy = "Check server, context and credential of the kubeconfig (docs/clusters.md)."
-        found.append(wrong("Kubernetes API", str(error), remedy))
+        found.append(failure("Kubernetes API", str(error), remedy))
     try:
         async with access.elb() as elb:
             found += await balancer.examined(elb)
-    except (ElbError, CredentialsError, Refused) as error:
+    except (ElbError, CredentialsError, UserError) as error:
         remedy = "Check url, project and credentials of the ELB in the settings (docs/clusters.md)."
-        found.append(wrong("ELB API", str(error), remedy))
+        found.append(failure("ELB API", str(error), remedy))
     return found

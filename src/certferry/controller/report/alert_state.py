@@ -13,48 +13,50 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from certferry.controller.report.event_recorder import Notice
+from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.sync.apply import Failure
-from certferry.controller.verify.periodic import unserved
-from certferry.controller.verify.rotation import Rotation
+from certferry.controller.verify.periodic import describe_mismatch
+from certferry.controller.verify.rotation import RotationResult
 from certferry.core.diagnosis import alert_rules as alarms
 from certferry.core.diagnosis.alert import Alert
-from certferry.core.diagnosis.alert_rules import Known, Rules, Unserved
-from certferry.core.diagnosis.inventory import Watched, watched
+from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, ProbeMismatch
+from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import quarantine as parking
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
 from certferry.core.model.problems import Problem
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation
 from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
 from certferry.runtime.tls_probe import Target
 
-Troubles = Callable[[], Mapping[str, tuple[str, float]]]
+ConnectionErrors = Callable[[], Mapping[str, tuple[str, float]]]
 """Remotes that do not answer: why, and since which monotonic second."""
 
-SOON = 1.0
+EVALUATE_DELAY = 1.0
 """Seconds within which rotations are told of together: deriving looks at every certificate."""
 
-TOLD: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalEmergency", "CertificateExpired")
+EVENT_ALERTS: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalEmergency", "CertificateExpired")
 """Alerts that are Kubernetes Events too; what the others say has Events of its own."""
 
 
-class Watchman:
+class AlertEvaluator:
     """One controller's. Read ``alerts`` from outside."""
 
-    def __init__(self, metrics: Metrics, options: Options, rules: Rules, troubles: Troubles) -> None:
+    def __init__(
+        self, metrics: Metrics, options: TranslateOptions, rules: AlertRules, troubles: ConnectionErrors
+    ) -> None:
         self._metrics = metrics
         self._options = options
         self._rules = rules
         self._troubles = troubles
-        self._known = Known(cluster=options.cluster_name)
+        self._known = AlertInput(cluster=options.cluster_name)
         self._state = State()
-        self._own: tuple[Watched, ...] = ()
+        self._own: tuple[CertificateInfo, ...] = ()
         self._drift: dict[str, float] = {}
-        self._late: dict[Target, Unserved] = {}
+        self._late: dict[Target, ProbeMismatch] = {}
         self._soon: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
@@ -84,21 +86,21 @@ class Watchman:
         """What somebody else changed on the load balancer."""
         self._drift |= dict.fromkeys(sentences, time.monotonic())
 
-    def rotated(self, rotation: Rotation) -> None:
+    def rotated(self, rotation: RotationResult) -> None:
         """How a rotation ended at each place."""
         for seat in rotation.seats:
             self._late.pop(seat.target, None)
         for seat, sight in rotation.late:
-            self._late[seat.target] = unserved(seat, sight)
+            self._late[seat.target] = describe_mismatch(seat, sight)
         if rotation.served is not None:
             self._known = msgspec.structs.replace(
                 self._known, last_rotation=datetime.fromtimestamp(rotation.served, UTC)
             )
             self._metrics.last_rotation.set(rotation.served)
         if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self.evaluate)
+            self._soon = asyncio.get_running_loop().call_later(EVALUATE_DELAY, self.evaluate)
 
-    def patrolled(self, bad: Mapping[Target, Unserved], own: tuple[Watched, ...]) -> None:
+    def patrolled(self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]) -> None:
         """What a round of the patrol saw: the whole, so that what is well again is forgotten."""
         self._late = dict(bad)
         self._own = own
@@ -132,23 +134,23 @@ class Watchman:
             drift=tuple(sorted(self._drift)),
             disconnected=away,
         )
-        found = alarms.alerts(known, self._rules, now)
+        found = alarms.evaluate_alerts(known, self._rules, now)
         self._measure(known, found, now)
         self.alerts.set(found)
 
-    def notices(self) -> list[Notice]:
+    def notices(self) -> list[EventMessage]:
         """Events about what expires, on the Secret, or on the Ingresses where there is none."""
-        told = [a for a in self.alerts.value if a.name in TOLD]
+        told = [a for a in self.alerts.value if a.name in EVENT_ALERTS]
         by_name = {w.name: w for w in self._known.watched}
         return [
-            Notice(object=about, type="Warning", reason=a.name, sentence=a.told)
+            EventMessage(object=about, type="Warning", reason=a.name, sentence=a.told)
             for a in told
             if (it := by_name.get(a.subject))
             for about in _objects(it, self._known.view)
             if not any((p.object, p.reason) == (about, a.name) for p in self._known.problems)
         ]
 
-    def _measure(self, known: Known, found: tuple[Alert, ...], now: datetime) -> None:
+    def _measure(self, known: AlertInput, found: tuple[Alert, ...], now: datetime) -> None:
         metrics, limits = self._metrics, self._rules.limits
         for gauge in (
             metrics.lifetime_left,
@@ -188,7 +190,7 @@ def _refusals(problems: Iterable[Problem], view: ClusterView, taken: frozenset[s
     return found
 
 
-def _objects(it: Watched, view: ClusterView | None) -> list[ObjectRef]:
+def _objects(it: CertificateInfo, view: ClusterView | None) -> list[ObjectRef]:
     if it.origin and it.origin.secret:
         return [it.origin.secret.ref]
     return [view.ingresses[i].ref for i in it.ingresses if view and i in view.ingresses]

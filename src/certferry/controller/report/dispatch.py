@@ -11,19 +11,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from certferry.controller.report.alert_state import Watchman
-from certferry.controller.report.drift import Drifting
-from certferry.controller.report.event_recorder import Notice
-from certferry.controller.report.messages import annotation, blamed, entry, handed_over, left, told, warnings
-from certferry.controller.report.status_writer import Reporter
+from certferry.controller.report.alert_state import AlertEvaluator
+from certferry.controller.report.drift import DriftReporter
+from certferry.controller.report.event_recorder import EventMessage
+from certferry.controller.report.messages import (
+    failure_targets,
+    ingress_status,
+    ownership_change_events,
+    problem_events,
+    rotation_annotation,
+    rotation_events,
+    stale_annotations,
+)
+from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import Failure
-from certferry.controller.sync.inputs import Picture
-from certferry.controller.verify.rotation import Rotation
+from certferry.controller.sync.inputs import ReconcileInput
+from certferry.controller.verify.rotation import RotationResult
 from certferry.core.drift.drift import Drift
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.listener_claims import ours as claimed
 from certferry.core.translate.translate import Translation
 from certferry.kube.client.cache import Cache
@@ -32,17 +40,17 @@ from certferry.runtime.metrics import Metrics
 _log = structlog.get_logger()
 
 
-class Telling:
+class ReportDispatcher:
     """One controller's."""
 
     def __init__(
         self,
         metrics: Metrics,
         cache: Cache,
-        options: Options,
-        reporter: Reporter,
-        watchman: Watchman,
-        drifting: Drifting,
+        options: TranslateOptions,
+        reporter: StatusWriter,
+        watchman: AlertEvaluator,
+        drifting: DriftReporter,
     ) -> None:
         self._metrics = metrics
         self._cache = cache
@@ -50,7 +58,7 @@ class Telling:
         self._reporter = reporter
         self._watchman = watchman
         self._drifting = drifting
-        self._drifts: list[Notice] = []
+        self._drifts: list[EventMessage] = []
 
     def planned(self, steps: Iterable[Step]) -> None:
         """The newest plan, to be carried out or not."""
@@ -78,7 +86,7 @@ class Telling:
             _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
             self._reporter.tell(news.once)
 
-    def stands(self, picture: Picture, failures: Sequence[Failure] = ()) -> None:
+    def stands(self, picture: ReconcileInput, failures: Sequence[Failure] = ()) -> None:
         """What is so now, with what the ELB refused."""
         view, state, translation = picture
         for failure in failures:
@@ -89,21 +97,21 @@ class Telling:
         written = {n: it for n in translation.status if (it := self._cache.reported(n))}
         self._reporter.standing(
             [
-                *warnings(translation),
-                *handed_over(translation, written),
+                *problem_events(translation),
+                *ownership_change_events(translation, written),
                 *self._drifts,
-                *(notice for failure in failures for notice in blamed(failure, translation)),
+                *(notice for failure in failures for notice in failure_targets(failure, translation)),
                 *self._watchman.notices(),
             ],
             {
-                name: entry(status, translation, state, view.ingresses[name])
+                name: ingress_status(status, translation, state, view.ingresses[name])
                 for name, status in translation.status.items()
             },
-            left(others, self._reporter.ingresses, state),
+            stale_annotations(others, self._reporter.ingresses, state),
         )
         self._count(translation, state)
 
-    def rotated(self, rotation: Rotation) -> None:
+    def rotated(self, rotation: RotationResult) -> None:
         """How a rotation ended."""
         if rotation.trouble:
             _log.warning(
@@ -116,7 +124,9 @@ class Telling:
                 at = getattr(rotation, instant)
                 self._metrics.instants.labels(it.namespace, it.name, instant).set(at or 0)
         self._reporter.rotated(
-            told(rotation), [Name(i.namespace, i.name) for i in ingresses], annotation(rotation)
+            rotation_events(rotation),
+            [Name(i.namespace, i.name) for i in ingresses],
+            rotation_annotation(rotation),
         )
 
     def _count(self, translation: Translation, state: State) -> None:

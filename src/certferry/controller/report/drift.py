@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from certferry.controller.report.event_recorder import Notice
+from certferry.controller.report.event_recorder import EventMessage
 from certferry.core.drift.drift import Drift
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.core.translate.translate import Translation
@@ -25,14 +25,14 @@ MOST: Final = 1000
 """Changes that are remembered from the event stream."""
 
 
-class News(NamedTuple):
+class DriftNotices(NamedTuple):
     """What is to be told: as long as it is so, and once."""
 
-    standing: list[Notice]
-    once: list[Notice]
+    standing: list[EventMessage]
+    once: list[EventMessage]
 
 
-class Drifting:
+class DriftReporter:
     """Remembers who changed what, and what was told."""
 
     def __init__(self, elb: ElbClient) -> None:
@@ -52,7 +52,7 @@ class Drifting:
 
     async def news(
         self, drifts: Iterable[Drift], translation: Translation, adopted: Mapping[Drift, str]
-    ) -> News:
+    ) -> DriftNotices:
         """What is to be told of `drifts`; `adopted`: what an Ingress says now instead."""
         found = tuple(drifts)
         await self._learn([d for d in found if d not in self._sentences or d in adopted])
@@ -65,16 +65,16 @@ class Drifting:
         left = [d for d in found if d.mode != "repair" and d not in adopted]
         fresh = [d for d in found if d in adopted or (d.mode == "repair" and d not in self._told)]
         self._told = frozenset(found)
-        return News(
+        return DriftNotices(
             standing=[n for d in left for n in self._notices(d, translation)],
             once=[n for d in fresh for n in self._notices(d, translation)],
         )
 
-    def _notices(self, drift: Drift, translation: Translation) -> list[Notice]:
+    def _notices(self, drift: Drift, translation: Translation) -> list[EventMessage]:
         kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"
         sentence = self._sentences[drift]
         return [
-            Notice(object=ref, type=kind, reason="DriftFound", sentence=sentence)
+            EventMessage(object=ref, type=kind, reason="DriftFound", sentence=sentence)
             for ref in concerned(drift, translation)
         ]
 

@@ -39,7 +39,7 @@ MAX_MESSAGE: Final = 1024
 _log = structlog.get_logger()
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class EventMessage(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """An Event to be."""
 
     object: ObjectRef
@@ -48,13 +48,13 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, order=True):
     sentence: str
 
 
-class Events:
+class EventRecorder:
     """Those of one cluster."""
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
 
-    async def tell(self, notice: Notice, times: int = 1, *, inherited: bool = False) -> float:
+    async def tell(self, notice: EventMessage, times: int = 1, *, inherited: bool = False) -> float:
         """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
         body = _event(notice, datetime.now(UTC), times)
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
@@ -92,7 +92,7 @@ def _seconds_ago(event: Object) -> float:
         return 0.0
 
 
-def _event(notice: Notice, now: datetime, times: int) -> Object:
+def _event(notice: EventMessage, now: datetime, times: int) -> Object:
     about = notice.object
     mark = hashlib.sha256("\0".join((about.uid, notice.reason, notice.sentence)).encode()).hexdigest()[:16]
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")

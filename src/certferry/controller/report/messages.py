@@ -12,14 +12,14 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from certferry.controller.report.event_recorder import Notice
-from certferry.controller.report.status_writer import Entry
+from certferry.controller.report.event_recorder import EventMessage
+from certferry.controller.report.status_writer import IngressReport
 from certferry.controller.sync.apply import Failure
-from certferry.controller.verify.rotation import Rotation
+from certferry.controller.verify.rotation import RotationResult
 from certferry.core.checks import Finding
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State, bind_port
-from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRef, Reported
+from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRef, ReportedStatus
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.core.translate.translate import IngressStatus, Translation
 
@@ -35,15 +35,17 @@ _PLURAL: Final = {
 }
 
 
-def warnings(translation: Translation) -> list[Notice]:
+def problem_events(translation: Translation) -> list[EventMessage]:
     """What is wrong with the objects of the cluster."""
     return [
-        Notice(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
+        EventMessage(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
         for p in translation.problems
     ]
 
 
-def handed_over(translation: Translation, stands: Mapping[Name, Reported]) -> list[Notice]:
+def ownership_change_events(
+    translation: Translation, stands: Mapping[Name, ReportedStatus]
+) -> list[EventMessage]:
     """For Ingresses whose listener another one governs now. `stands`: what is written on them so far."""
     found = []
     for name, status in translation.status.items():
@@ -52,12 +54,12 @@ def handed_over(translation: Translation, stands: Mapping[Name, Reported]) -> li
             who = "this Ingress" if status.master == name else f"Ingress {status.master}"
             sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
             found.append(
-                Notice(object=status.ref, type="Normal", reason="ListenerHandedOver", sentence=sentence)
+                EventMessage(object=status.ref, type="Normal", reason="ListenerHandedOver", sentence=sentence)
             )
     return found
 
 
-def told(rotation: Rotation) -> list[Notice]:
+def rotation_events(rotation: RotationResult) -> list[EventMessage]:
     """How a rotation ended, for each Ingress that shows the certificate."""
     kind: Literal["Normal", "Warning"] = "Normal"
     if rotation.trouble:
@@ -67,12 +69,12 @@ def told(rotation: Rotation) -> list[Notice]:
         where = ", ".join(sorted({f"{s.target.address}:{s.target.port}" for s in rotation.seats}))
         reason, sentence = "CertificateServed", f"Clients of {where} are shown the new certificate."
     ingresses = sorted({seat.ingress for seat in rotation.seats})
-    return [Notice(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
+    return [EventMessage(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
 
 
-def taken_back(
+def rollback_events(
     certificate: Certificate, end: str, sentence: str, translation: Translation | None
-) -> list[Notice]:
+) -> list[EventMessage]:
     """That a content was taken back, or could not be: on its Secret and on each Ingress that uses it."""
     uid = names.described(certificate.description).get("secret_id", "")
     follow = translation.follows.get(uid) if translation else None
@@ -84,18 +86,18 @@ def taken_back(
         text += f" It is parked. Change the Secret, or try again: certferry cert resume {name}"
     secret = ObjectRef(kind="Secret", namespace=name.namespace, name=name.name, uid=uid)
     return [
-        Notice(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
+        EventMessage(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
         for about in (secret, *follow.users)
     ]
 
 
-def remark(secret: ObjectRef, finding: Finding) -> Notice:
+def finding_event(secret: ObjectRef, finding: Finding) -> EventMessage:
     """What a renewal changed beside the content, told once."""
     sentence = f"The new certificate is served; {finding.sentence}."
-    return Notice(object=secret, type="Warning", reason=finding.reason, sentence=sentence)
+    return EventMessage(object=secret, type="Warning", reason=finding.reason, sentence=sentence)
 
 
-def annotation(rotation: Rotation) -> str:
+def rotation_annotation(rotation: RotationResult) -> str:
     """The text of ``certferry.io/rotation``: the fingerprint and the three instants (null: not yet)."""
     return msgspec.json.encode(
         {
@@ -107,38 +109,42 @@ def annotation(rotation: Rotation) -> str:
     ).decode()
 
 
-def entry(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> Entry:
+def ingress_status(
+    status: IngressStatus, translation: Translation, state: State, ingress: Ingress
+) -> IngressReport:
     """What is to stand on an Ingress: where it is really reached, and who governs its listener."""
     balancer = state.loadbalancers.get(status.loadbalancer)
     if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
         balancer = next((b for b in state.loadbalancers.values() if b.name == asked.name), None)
     if balancer is None or not balancer.vip_address:
-        return Entry(master=str(status.master))
+        return IngressReport(master=str(status.master))
     ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)
     notes = ingress.meta.annotations
     by_address = notes.get(f"{PREFIX}ip") == balancer.vip_address and BALANCER_ID not in notes
-    return Entry(
+    return IngressReport(
         status=((balancer.vip_address, ports),),
         master=str(status.master),
         loadbalancer=balancer.id if by_address else None,
     )
 
 
-def left(others: Mapping[Name, Reported], known: Mapping[Name, Entry], observed: State) -> dict[Name, Entry]:
+def stale_annotations(
+    others: Mapping[Name, ReportedStatus], known: Mapping[Name, IngressReport], observed: State
+) -> dict[Name, IngressReport]:
     """What of ours may stand on Ingresses that are not, or no longer, of our class."""
     addresses = {b.vip_address for b in observed.loadbalancers.values()}
-    found: dict[Name, Entry] = {}
+    found: dict[Name, IngressReport] = {}
     for name, stands in others.items():
         if name in known:
             found[name] = replace(known[name], rotation=stands.rotation)
         elif stands.rotation is not None:  # nobody else writes that one: it left while we were away
             ours = all(ip in addresses for ip, _ in stands.status)
             status = stands.status if ours else None
-            found[name] = Entry(status=status, master=stands.master, rotation=stands.rotation)
+            found[name] = IngressReport(status=status, master=stands.master, rotation=stands.rotation)
     return found
 
 
-def blamed(failure: Failure, translation: Translation) -> list[Notice]:
+def failure_targets(failure: Failure, translation: Translation) -> list[EventMessage]:
     """Who is told of a refused step: the Secret and its Ingresses, or the Ingresses of the listener."""
     step = failure.step
     follow = translation.follows.get(step.key.removeprefix("@certificate/"))
@@ -165,7 +171,7 @@ def blamed(failure: Failure, translation: Translation) -> list[Notice]:
     if failure.code in QUOTA_CODES:
         reason = "QuotaExceeded"
         sentence = f"The load balancer's quota of {_PLURAL[step.kind]} is used up, so {step.name} is not made: {failure.sentence}"
-    return [Notice(object=o, type="Warning", reason=reason, sentence=sentence) for o in objects]
+    return [EventMessage(object=o, type="Warning", reason=reason, sentence=sentence) for o in objects]
 
 
 def _instant(at: float) -> str:

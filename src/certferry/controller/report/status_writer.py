@@ -17,13 +17,13 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from certferry.controller.report.event_recorder import HOUR, Events, Notice
+from certferry.controller.report.event_recorder import HOUR, EventMessage, EventRecorder
 from certferry.core.model.kubernetes import (
     BALANCER_ID,
     MASTER_ANNOTATION,
     ROTATION_ANNOTATION,
     Name,
-    Reported,
+    ReportedStatus,
 )
 from certferry.core.model.problems import HOURLY
 from certferry.kube.client.cache import Cache
@@ -43,7 +43,7 @@ _log = structlog.get_logger()
 Ports = tuple[tuple[int, str], ...]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class IngressReport(msgspec.Struct, frozen=True, kw_only=True):
     """What is to stand on an Ingress; None is left as it is."""
 
     status: tuple[tuple[str, Ports], ...] | None = None
@@ -52,42 +52,45 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     loadbalancer: str | None = None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     """All that is to be told as long as it is so, and how much was to be told once."""
 
-    standing: frozenset[Notice] = frozenset()
+    standing: frozenset[EventMessage] = frozenset()
     news: int = 0
     """Sentences to be told once, so far: a new one makes a new report."""
-    ingresses: Mapping[Name, Entry] = MappingProxyType({})
-    left: Mapping[Name, Entry] = MappingProxyType({})
+    ingresses: Mapping[Name, IngressReport] = MappingProxyType({})
+    left: Mapping[Name, IngressReport] = MappingProxyType({})
     """Ingresses that are no longer ours, and what of ours may stand there."""
 
 
-class Reporter:
+class StatusWriter:
     """Writes the newest report; ``run`` is a task of its own, so that no write waits for a report."""
 
     def __init__(self, kube: KubeClient, cache: Cache, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
-        self._events = Events(kube)
+        self._events = EventRecorder(kube)
         self._cache = cache
         self._clock = clock
-        self._latest: Latest[Report] = Latest(Report())
-        self._told: dict[Notice, float] = {}
-        self._untold: list[Notice] = []
+        self._latest: Latest[StatusReport] = Latest(StatusReport())
+        self._told: dict[EventMessage, float] = {}
+        self._untold: list[EventMessage] = []
         self._stood = False
         self._begun = False
         """Whether a first report of what stands was written: until then, what stands may have been told before."""
-        self._written: dict[Name, tuple[float, Entry]] = {}
-        self._taken: dict[Name, tuple[float, Entry]] = {}
+        self._written: dict[Name, tuple[float, IngressReport]] = {}
+        self._taken: dict[Name, tuple[float, IngressReport]] = {}
         self._urgent: list[Name] = []
 
     @property
-    def ingresses(self) -> Mapping[Name, Entry]:
+    def ingresses(self) -> Mapping[Name, IngressReport]:
         """What was last to stand on which Ingress."""
         return {**self._latest.value.left, **self._latest.value.ingresses}
 
     def standing(
-        self, notices: Iterable[Notice], ingresses: Mapping[Name, Entry], left: Mapping[Name, Entry]
+        self,
+        notices: Iterable[EventMessage],
+        ingresses: Mapping[Name, IngressReport],
+        left: Mapping[Name, IngressReport],
     ) -> None:
         """What is so now: after each reconcile. A rotation that was told before stays."""
         self._stood = True
@@ -107,17 +110,17 @@ class Reporter:
             )
         )
 
-    def rotated(self, notices: Iterable[Notice], ingresses: Iterable[Name], rotation: str) -> None:
+    def rotated(self, notices: Iterable[EventMessage], ingresses: Iterable[Name], rotation: str) -> None:
         """A rotation ended: `rotation` is the annotation's text."""
         before = self._latest.value
         entries = dict(before.ingresses)
         for name in ingresses:
-            entries[name] = msgspec.structs.replace(entries.get(name, Entry()), rotation=rotation)
+            entries[name] = msgspec.structs.replace(entries.get(name, IngressReport()), rotation=rotation)
             self._urgent.append(name)
         self._latest.set(msgspec.structs.replace(before, ingresses=MappingProxyType(entries)))
         self.tell(notices)
 
-    def tell(self, notices: Iterable[Notice]) -> None:
+    def tell(self, notices: Iterable[EventMessage]) -> None:
         """What happened: told once."""
         before, known = self._latest.value, len(self._untold)
         self._untold += notices
@@ -145,7 +148,7 @@ class Reporter:
             else:
                 told = sequence
 
-    async def _write(self, report: Report) -> None:
+    async def _write(self, report: StatusReport) -> None:
         """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
         stood = self._stood
         urgent = [name for name in reversed(self._urgent) if name in report.ingresses]
@@ -169,12 +172,12 @@ class Reporter:
         self._begun = self._begun or stood
         self._told = {notice: at for notice, at in self._told.items() if notice in report.standing}
 
-    def _still_told(self) -> frozenset[Notice]:
+    def _still_told(self) -> frozenset[EventMessage]:
         """What need not be told again: all that was told, but for what is told hourly."""
         due = self._clock() - HOUR
         return frozenset(n for n, at in self._told.items() if n.reason not in HOURLY or at > due)
 
-    async def _ingress(self, name: Name, entry: Entry) -> None:
+    async def _ingress(self, name: Name, entry: IngressReport) -> None:
         stands = self._cache.reported(name)
         if stands is None or _on_its_way(self._written, name, entry):
             return
@@ -192,7 +195,7 @@ class Reporter:
             del self._written[name]
             raise
 
-    async def _leave(self, name: Name, entry: Entry) -> None:
+    async def _leave(self, name: Name, entry: IngressReport) -> None:
         """Take away what we wrote, and nothing that somebody else has put in its place."""
         stands = self._cache.reported(name)
         if stands is None or _on_its_way(self._taken, name, entry):
@@ -220,18 +223,18 @@ class Reporter:
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
 
 
-def _on_its_way(done: Mapping[Name, tuple[float, Entry]], name: Name, entry: Entry) -> bool:
+def _on_its_way(done: Mapping[Name, tuple[float, IngressReport]], name: Name, entry: IngressReport) -> bool:
     """Whether just this was written and the watch has not brought it back yet."""
     at, written = done.get(name, (0.0, None))
     return written == entry and time.monotonic() - at < ECHO
 
 
-def _rotation(report: Report, name: Name) -> str | None:
+def _rotation(report: StatusReport, name: Name) -> str | None:
     entry = report.ingresses.get(name)
     return entry.rotation if entry else None
 
 
-def _differing(entry: Entry, stands: Reported) -> dict[str, str]:
+def _differing(entry: IngressReport, stands: ReportedStatus) -> dict[str, str]:
     wanted = (
         (MASTER_ANNOTATION, entry.master, stands.master),
         (ROTATION_ANNOTATION, entry.rotation, stands.rotation),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.controller.sync.observed_state import World
+from certferry.controller.sync.observed_state import ObservedState
 from certferry.core.model.kubernetes import Name, Secret, parse_secret
 from certferry.core.plan.plan import Step
 from certferry.core.x509.pem import KeyPair
@@ -57,27 +57,27 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return any(s.kind != "certificate" or s.verb != "update" for s in self.done)
 
 
-class Overtaken(Exception):
+class SupersededError(Exception):
     """The Secret holds something else by now."""
 
 
-class Lost(Exception):
+class MissingReferenceError(Exception):
     """A step refers to what does not exist."""
 
 
-class Hands(msgspec.Struct, frozen=True, kw_only=True):
+class ApplyContext(msgspec.Struct, frozen=True, kw_only=True):
     """What applying needs."""
 
     elb: ElbClient
     kube: KubeClient
-    world: World
+    world: ObservedState
     metrics: Metrics
     secret: Callable[[Name], Secret | None]
     """The newest known facts of a Secret."""
 
 
 async def apply(
-    steps: Sequence[Step], ids: Mapping[str, str], material: Mapping[str, Name], hands: Hands
+    steps: Sequence[Step], ids: Mapping[str, str], material: Mapping[str, Name], hands: ApplyContext
 ) -> Outcome:
     """Carry out `steps` in order. `ids`: key → id of what exists; `material`: digest → Secret.
 
@@ -88,11 +88,11 @@ async def apply(
     try:
         for step in steps:
             try:
-                await _carry_out(step, known, material, hands)
+                await _execute(step, known, material, hands)
                 done.append(step)
-            except Lost:
+            except MissingReferenceError:
                 lost.append(step)
-            except Overtaken:
+            except SupersededError:
                 overtaken.append(step)
             except ElbError as error:
                 if error.retryable:
@@ -112,7 +112,9 @@ async def apply(
     return Outcome(done=tuple(done), failures=tuple(failures), lost=tuple(lost), overtaken=tuple(overtaken))
 
 
-async def _carry_out(step: Step, known: dict[str, str], material: Mapping[str, Name], hands: Hands) -> None:
+async def _execute(
+    step: Step, known: dict[str, str], material: Mapping[str, Name], hands: ApplyContext
+) -> None:
     if step.kind == "certificate" and step.verb != "delete":
         await _certificate(step, known, material, hands)
         return
@@ -121,7 +123,7 @@ async def _carry_out(step: Step, known: dict[str, str], material: Mapping[str, N
         hands.metrics.elb_writes.labels("delete", step.kind).inc()
         await hands.elb.delete(resource, step.id or _id(step.key, known))
         return
-    fields = resolved(step.fields, known)
+    fields = resolve_references(step.fields, known)
     hands.metrics.elb_writes.labels(step.verb, step.kind).inc()
     if step.verb == "create":
         made = await hands.elb.create(resource, fields)
@@ -130,21 +132,23 @@ async def _carry_out(step: Step, known: dict[str, str], material: Mapping[str, N
         await hands.elb.update(resource, step.id or known[step.key], fields)
 
 
-async def _certificate(step: Step, known: dict[str, str], material: Mapping[str, Name], hands: Hands) -> None:
+async def _certificate(
+    step: Step, known: dict[str, str], material: Mapping[str, Name], hands: ApplyContext
+) -> None:
     if step.material is None:
         await _write(step, dict(step.fields), known, hands)
         return
     name = material.get(step.material)
     if name is None:
-        raise Lost
+        raise MissingReferenceError
     async with hands.world.turn(step.key.removeprefix("@certificate/")):
         newest = hands.secret(name)
         if newest is None or newest.chain is None or newest.chain.digest != step.material:
-            raise Overtaken
+            raise SupersededError
         state = hands.world.state
         present = state.certificates.get(step.id or "") if state else None
         if present and present.chain and present.chain.digest == step.material and not step.fields:
-            raise Overtaken
+            raise SupersededError
         pair = await _pair(name, step.material, hands.kube)
         await _write(step, content(step.fields, pair), known, hands)
 
@@ -154,7 +158,7 @@ def content(fields: Mapping[str, Any], pair: KeyPair) -> dict[str, Any]:
     return {**fields, "certificate": pair.chain.pem, "private_key": pair.key.reveal()}
 
 
-async def _write(step: Step, fields: dict[str, Any], known: dict[str, str], hands: Hands) -> None:
+async def _write(step: Step, fields: dict[str, Any], known: dict[str, str], hands: ApplyContext) -> None:
     hands.metrics.elb_writes.labels(step.verb, "certificate").inc()
     write: Awaitable[Any]
     if step.verb == "create":
@@ -171,11 +175,11 @@ async def _pair(name: Name, digest: str, kube: KubeClient) -> KeyPair:
         item = await kube.get(SECRET, name.name, name.namespace)
     except KubeError as error:
         if error.status == 404:
-            raise Overtaken from None
+            raise SupersededError from None
         raise
     _, pair = parse_secret(item)
     if pair is None or pair.chain.digest != digest:
-        raise Overtaken
+        raise SupersededError
     return pair
 
 
@@ -185,7 +189,7 @@ def _resource(step: Step, known: Mapping[str, str]) -> Resource:
     return _RESOURCES[step.kind]
 
 
-def resolved(fields: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+def resolve_references(fields: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     """`fields` with the ids of what their references name; raises ``Lost`` where there is none."""
     return {
         field: _reference(value, known) if field.endswith(_REFERENCES) else value
@@ -203,5 +207,5 @@ def _id(reference: str, known: Mapping[str, str]) -> str:
     if not reference.startswith("@"):
         return reference
     if reference not in known:
-        raise Lost
+        raise MissingReferenceError
     return known[reference]

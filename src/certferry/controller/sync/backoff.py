@@ -21,7 +21,7 @@ REFUSED: Final = (1.0, 60.0)
 """The same after a refusal, which only a change heals."""
 
 
-class Patience:
+class Backoff:
     """Failures in a row, and until when to leave the ELB alone."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from certferry.runtime.metrics import Metrics
 _log = structlog.get_logger()
 
 
-class Connection:
+class ConnectionState:
     """One remote."""
 
     def __init__(self, remote: str, metrics: Metrics) -> None:

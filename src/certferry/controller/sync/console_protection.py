@@ -21,7 +21,7 @@ FIELDS = {
 }
 
 
-def guarded(steps: Sequence[Step], observed: State, cluster_id: str) -> tuple[Step, ...]:
+def with_console_protection(steps: Sequence[Step], observed: State, cluster_id: str) -> tuple[Step, ...]:
     """`steps`, with protection for certificates of ours: new ones get it, those that lost it get it back."""
     if not any(c.protection_status is not None for c in observed.certificates.values()):
         # an ELB that has none to show may not know the field, and would refuse the whole request

@@ -15,7 +15,7 @@ LATER: Final = 25
 """How many times longer both waits are for what can wait."""
 
 
-class Waits(msgspec.Struct, frozen=True, kw_only=True):
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
     hold_off: float
@@ -28,10 +28,10 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     """How long a changed certificate may take until a client sees it."""
 
 
-class Pace:
+class Debouncer:
     """Collects pokes; ``turn`` returns when it is time."""
 
-    def __init__(self, waits: Waits) -> None:
+    def __init__(self, waits: Timing) -> None:
         self._waits = waits
         self._poked = asyncio.Event()
         self._soon = False

@@ -21,10 +21,10 @@ AGAIN: Final = (0.2, 5.0)
 
 _log = structlog.get_logger()
 
-Heard = Callable[[Record | None], None]
+OnChange = Callable[[Record | None], None]
 
 
-async def follow(elb: ElbClient, heard: Heard) -> None:
+async def follow_elb_events(elb: ElbClient, heard: OnChange) -> None:
     """Call `heard` for each change; with None when some may have been missed. Returns where there is no stream."""
     since: int | None = None
     pause = AGAIN[0]

@@ -14,13 +14,13 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from certferry.controller.sync.apply import Hands
+from certferry.controller.sync.apply import ApplyContext
 from certferry.core.model.elb import Member, Pool
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.plan.create_update import member_steps
 from certferry.core.plan.steps import Step
 from certferry.core.translate.members import Backends, members
-from certferry.core.translate.pools import Source
+from certferry.core.translate.pools import MemberSource
 from certferry.core.translate.translate import Translation
 from certferry.elb.client import client as elbs
 from certferry.elb.client import wire
@@ -33,14 +33,14 @@ GATHER: Final = 0.05
 _log = structlog.get_logger()
 
 
-class EndpointPath:
+class EndpointsFastPath:
     """Set ``translation`` with what it was ``made_of`` after each reconcile that ended in step; until then all
     is the reconcile's.
     """
 
     def __init__(
         self,
-        hands: Hands,
+        hands: ApplyContext,
         views: Latest[ClusterView | None],
         backends: Backends,
         unclear: Callable[[], None],
@@ -108,7 +108,7 @@ class EndpointPath:
         ]
         return same[0] if len(same) == 1 else None
 
-    async def _members(self, pool: Pool, source: Source, view: ClusterView) -> None:
+    async def _members(self, pool: Pool, source: MemberSource, view: ClusterView) -> None:
         want = members(view, source.service, source.backend, self._backends, adaptive=source.adaptive)
         there = {m.id: m for m in pool.members}
         for step in member_steps(pool.id, want, pool.members):

@@ -10,12 +10,12 @@ import time
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from certferry.controller.sync.connection_state import Connection
-from certferry.controller.sync.observed_state import World
+from certferry.controller.sync.connection_state import ConnectionState
+from certferry.controller.sync.observed_state import ObservedState
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.model.problems import Problem
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient
@@ -25,7 +25,7 @@ from certferry.kube.client.cache import Cache
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
 
-class Picture(NamedTuple):
+class ReconcileInput(NamedTuple):
     """One moment of both worlds."""
 
     view: ClusterView
@@ -33,11 +33,16 @@ class Picture(NamedTuple):
     translation: Translation
 
 
-class Gathering:
+class InputReader:
     """Set ``stale`` when others may have changed the ELB."""
 
     def __init__(
-        self, elb: ElbClient, cache: Cache, world: World, options: Options, balancer: Connection
+        self,
+        elb: ElbClient,
+        cache: Cache,
+        world: ObservedState,
+        options: TranslateOptions,
+        balancer: ConnectionState,
     ) -> None:
         self._elb = elb
         self._cache = cache
@@ -56,7 +61,7 @@ class Gathering:
         """Seconds since the ELB was read."""
         return time.monotonic() - self._observed_at
 
-    async def picture(self) -> Picture:
+    async def picture(self) -> ReconcileInput:
         """The newest one. Raises ``ElbError``."""
         if self.stale or self._world.state is None:
             await self._observe()
@@ -82,11 +87,11 @@ class Gathering:
         self._observed_at = time.monotonic()
         self._balancer.set(None)
 
-    async def _translate(self) -> Picture:
+    async def _translate(self) -> ReconcileInput:
         view, state = self._cache.view.value, self._world.state
         assert view is not None
         assert state is not None
         # In a thread, on values that nobody changes: a rotation need not wait until a thousand Ingresses
         # are translated. What it writes meanwhile is seen by ``apply``, which then steps back.
         translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
-        return Picture(view, state, translation)
+        return ReconcileInput(view, state, translation)

@@ -12,7 +12,9 @@ from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 
 
-def next_edge(translation: Translation, view: ClusterView, state: State, now: datetime) -> datetime | None:
+def next_validity_change(
+    translation: Translation, view: ClusterView, state: State, now: datetime
+) -> datetime | None:
     """The next edge of validity of what is in use, or waits to be."""
     instants = (checks.next_instant(chain, now) for chain in _watched(translation, view, state))
     return min((i for i in instants if i), default=None)

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.detect_unmarked import NOTHING, Baseline
 from certferry.core.model.elb import Certificate, Pool, State
 from certferry.core.plan.steps import Step
 from certferry.core.translate.secret_certificates import ours
 
 
-class World:
+class ObservedState:
     """The observed state; ``state`` is None until the ELB was read once."""
 
     def __init__(self) -> None:
@@ -68,13 +68,13 @@ class World:
             self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
 
     @property
-    def known(self) -> Known:
+    def known(self) -> Baseline:
         """What was there at the last decision, with what we did since: drift is told from it."""
         if self._shared_out:  # a burst of endpoints is put in once
             self._known, self._shared_out = self._known.shared_out(self._shared_out), {}
         return self._known
 
-    def decided(self, known: Known) -> None:
+    def decided(self, known: Baseline) -> None:
         """What was there, and is to be compared with next time."""
         self._known, self._shared_out = known, {}
 

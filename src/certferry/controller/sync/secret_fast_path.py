@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from certferry.controller.sync.apply import Hands, content
+from certferry.controller.sync.apply import ApplyContext, content
 from certferry.core import checks
 from certferry.core.model import break_glass as emergency
 from certferry.core.model import quarantine as parking
@@ -26,10 +26,10 @@ from certferry.core.translate.secret_certificates import domain, mark_of, renewe
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 from certferry.elb.client.client import ElbError
-from certferry.kube.client.cache import Arrival
+from certferry.kube.client.cache import SecretUpdate
 
 
-class Ends(Protocol):
+class FastPathListener(Protocol):
     """Who is told how it ended; one of the three for every Secret that was taken on."""
 
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
@@ -45,19 +45,19 @@ class Ends(Protocol):
         """The ELB refused, or did not answer."""
 
 
-class FastPath:
+class SecretFastPath:
     """Set ``translation`` after each reconcile; until then every change is the reconcile's."""
 
-    def __init__(self, hands: Hands, ends: Ends, policy: checks.Policy) -> None:
+    def __init__(self, hands: ApplyContext, ends: FastPathListener, policy: checks.Policy) -> None:
         self._hands = hands
         self._policy = policy
         self._ends = ends
-        self._pending: dict[str, Arrival] = {}
+        self._pending: dict[str, SecretUpdate] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.translation: Translation | None = None
         self.cluster_id = ""
 
-    def offer(self, arrival: Arrival) -> None:
+    def offer(self, arrival: SecretUpdate) -> None:
         """A Secret as it came in. Returns at once."""
         uid = arrival.secret.meta.uid
         if arrival.pair is None or not self.takes(uid):
@@ -94,7 +94,7 @@ class FastPath:
             # no await between the last look at what is pending and this
             self._tasks.pop(uid, None)
 
-    async def _renew(self, uid: str, arrival: Arrival) -> None:
+    async def _renew(self, uid: str, arrival: SecretUpdate) -> None:
         chain, pair = arrival.secret.chain, arrival.pair
         step = self._step(uid, chain) if chain else None
         if step is None or pair is None or chain is None or step.id is None:

@@ -13,11 +13,20 @@ from typing import Final
 
 import structlog
 
-from certferry.controller.verify.rotation import Proof, Seat
-from certferry.core.diagnosis.alert_rules import Unserved
-from certferry.core.diagnosis.inventory import Watched, own
-from certferry.core.x509.pem import Defect, parse_shown
-from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, Wrong, handshake
+from certferry.controller.verify.rotation import ExpectedCertificate, RotationVerifier
+from certferry.core.diagnosis.alert_rules import ProbeMismatch
+from certferry.core.diagnosis.inventory import CertificateInfo, own
+from certferry.core.x509.pem import InvalidPem, parse_shown
+from certferry.runtime.tls_probe import (
+    HandshakeFailed,
+    ProbeResult,
+    Served,
+    Target,
+    Unreachable,
+    WrongCertificate,
+    WrongChain,
+    handshake,
+)
 
 GAP: Final = 0.02
 """Seconds between two handshakes: a thousand hosts take twenty seconds, and nobody notices."""
@@ -26,21 +35,23 @@ SELDOM: Final = 10
 """Rounds from one look at our own certificates to the next: nobody changes them behind our back, and a door
 for guests alone logs each look."""
 
-Seen = Callable[[Mapping[Target, Unserved], tuple[Watched, ...]], None]
+Seen = Callable[[Mapping[Target, ProbeMismatch], tuple[CertificateInfo, ...]], None]
 
 _log = structlog.get_logger()
 
 
-class Patrol:
+class PeriodicProber:
     """Rounds, one after the other. `mine`: (what it is, host:port) of each certificate of our own."""
 
-    def __init__(self, proof: Proof, seen: Seen, every: float, mine: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, proof: RotationVerifier, seen: Seen, every: float, mine: tuple[tuple[str, str], ...]
+    ) -> None:
         self._proof = proof
         self._seen = seen
         self._every = every
         self._mine = mine
         self._rounds = 0
-        self._own: dict[str, Watched] = {}
+        self._own: dict[str, CertificateInfo] = {}
         """As it was last seen, by place: one that does not answer now expires all the same."""
 
     async def run(self) -> None:
@@ -63,8 +74,8 @@ class Patrol:
                 self._own[where] = found
         self._seen(bad, tuple(self._own.values()))
 
-    async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, Unserved]:
-        found: dict[Target, Unserved] = {}
+    async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, ProbeMismatch]:
+        found: dict[Target, ProbeMismatch] = {}
         closed: dict[tuple[str, int], Unreachable] = {}
         for target in sorted(places):
             if (seat := self._proof.expected.get(target)) is None:
@@ -74,26 +85,26 @@ class Patrol:
             if isinstance(sight, Unreachable):
                 closed[target.address, target.port] = sight
             if not isinstance(sight, Served) and self._proof.expects(target, seat.chain):
-                found[target] = unserved(seat, sight)
+                found[target] = describe_mismatch(seat, sight)
             await asyncio.sleep(GAP)
         return found
 
 
-def unserved(seat: Seat, sight: Sight) -> Unserved:
+def describe_mismatch(seat: ExpectedCertificate, sight: ProbeResult) -> ProbeMismatch:
     """A place that does not show what it should, in words."""
     target = seat.target
     match sight:
         case Unreachable():
             why = f"nobody answers there ({sight.why})"
-        case Wrong():
+        case WrongCertificate():
             why = f"another certificate is shown ({sight.fingerprint[:16]})"
-        case Astray():
+        case WrongChain():
             why = f"the right certificate is shown, but {sight.why}"
-        case Broken():
+        case HandshakeFailed():
             why = sight.why
         case Served():
             why = "it is shown again"
-    return Unserved(
+    return ProbeMismatch(
         certificate=seat.certificate,
         where=f"{target.address}:{target.port}",
         host=target.host,
@@ -102,13 +113,13 @@ def unserved(seat: Seat, sight: Sight) -> Unserved:
     )
 
 
-async def _own(what: str, where: str) -> Watched | None:
+async def _own(what: str, where: str) -> CertificateInfo | None:
     host, _, port = where.rpartition(":")
     try:
         shown = parse_shown(
             await handshake(Target(address=host.strip("[]"), port=int(port), host=host.strip("[]")))
         )
-    except (OSError, TimeoutError, Defect) as error:
+    except (OSError, TimeoutError, InvalidPem) as error:
         _log.debug("own certificate not seen", what=what, where=where, why=str(error))
         return None
     return own(where, what, shown)

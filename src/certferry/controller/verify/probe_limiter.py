@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from certferry.core.x509.pem import Chain
-from certferry.runtime.tls_probe import ONE_HANDSHAKE, Sight, Target, Unreachable, look
+from certferry.runtime.tls_probe import ONE_HANDSHAKE, ProbeResult, Target, Unreachable, probe_once
 
 PARALLEL: Final = 4
 """Handshakes with one listener at a time."""
@@ -19,25 +19,25 @@ FRESH: Final = 0.5
 """Seconds for which a closed port counts as closed."""
 
 
-class Doors:
+class ProbeLimiter:
     """Every address and port that was looked at."""
 
     def __init__(self) -> None:
-        self._doors: dict[tuple[str, int], _Door] = {}
+        self._doors: dict[tuple[str, int], _EndpointLimit] = {}
 
-    async def look(self, target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> Sight:
+    async def look(self, target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> ProbeResult:
         """One handshake, judged; or what another one has just found out."""
-        door = self._doors.setdefault((target.address, target.port), _Door())
+        door = self._doors.setdefault((target.address, target.port), _EndpointLimit())
         async with door.turn:
             if door.closed and time.monotonic() - door.at < FRESH:
                 return door.closed
-            sight = await look(target, chain, seconds)
+            sight = await probe_once(target, chain, seconds)
             door.closed = sight if isinstance(sight, Unreachable) else None
             door.at = time.monotonic()
         return sight
 
 
-class _Door:
+class _EndpointLimit:
     def __init__(self) -> None:
         self.turn = asyncio.Semaphore(PARALLEL)
         self.closed: Unreachable | None = None

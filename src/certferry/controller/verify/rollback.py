@@ -15,8 +15,8 @@ from typing import Final
 
 import structlog
 
-from certferry.controller.sync.apply import Hands
-from certferry.controller.verify.rotation import Rotation
+from certferry.controller.sync.apply import ApplyContext
+from certferry.controller.verify.rotation import RotationResult
 from certferry.core.model import quarantine as parking
 from certferry.core.model.elb import Certificate, State
 from certferry.core.translate.secret_certificates import ours
@@ -28,16 +28,16 @@ NO_VERSION: Final = "no previous version available"
 _log = structlog.get_logger()
 
 
-class Parking:
+class Rollback:
     """One controller's. `ended` is told (certificate, end, sentence) of each attempt."""
 
-    def __init__(self, hands: Hands, ended: Callable[[Certificate, str, str], None]) -> None:
+    def __init__(self, hands: ApplyContext, ended: Callable[[Certificate, str, str], None]) -> None:
         self._hands = hands
         self._ended = ended
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.cluster_id = ""
 
-    def refuse(self, rotation: Rotation, why: str) -> None:
+    def refuse(self, rotation: RotationResult, why: str) -> None:
         """Clients cannot use the content of `rotation`: go back, and park it. Returns at once."""
         for key in {
             seat.certificate for seat in rotation.seats if seat.certificate.startswith("@certificate/")

@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from certferry.runtime.tls_probe import Broken, Served, Sight, Target, Wrong
+from certferry.runtime.tls_probe import HandshakeFailed, ProbeResult, Served, Target, WrongCertificate
 
-LOOKS: Final = 3
-SPREAD: Final = 20
+FAILURE_THRESHOLD: Final = 3
+MIN_FAILURE_SPAN: Final = 20
 """Counted looks at one place are at least this part of the patience apart: one hiccup is not three looks."""
 
 
-class Doubt:
+class RollbackTrigger:
     """Counts for one rotation. `patience`: seconds within which it is to be refused; 0 is never."""
 
     def __init__(self, before: Mapping[Target, str], patience: float) -> None:
@@ -28,20 +28,20 @@ class Doubt:
         self._counted: dict[Target, tuple[int, float]] = {}
         self._said = False
 
-    def refuses(self, target: Target, sight: Sight) -> bool:
+    def refuses(self, target: Target, sight: ProbeResult) -> bool:
         """Whether this look is the one that decides; true once at most."""
         if not self._patience or target not in self._before or self._said:
             return False
         if isinstance(sight, Served):
             self._counted.pop(target, None)
             return False
-        against = isinstance(sight, Broken) or (
-            isinstance(sight, Wrong) and sight.fingerprint != self._before[target]
+        against = isinstance(sight, HandshakeFailed) or (
+            isinstance(sight, WrongCertificate) and sight.fingerprint != self._before[target]
         )
         count, at = self._counted.get(target, (0, 0.0))
         now = time.monotonic()
-        if not against or now - at < self._patience / SPREAD:
+        if not against or now - at < self._patience / MIN_FAILURE_SPAN:
             return False
         self._counted[target] = (count + 1, now)
-        self._said = count + 1 >= LOOKS
+        self._said = count + 1 >= FAILURE_THRESHOLD
         return self._said

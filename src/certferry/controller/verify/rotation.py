@@ -14,17 +14,25 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.controller.verify.probe_limiter import Doors
-from certferry.controller.verify.rollback_trigger import Doubt
+from certferry.controller.verify.probe_limiter import ProbeLimiter
+from certferry.controller.verify.rollback_trigger import RollbackTrigger
 from certferry.core.model.elb import State, bind_port
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 from certferry.runtime.metrics import Metrics
-from certferry.runtime.tls_probe import Astray, Broken, Served, Sight, Target, Unreachable, until_served
+from certferry.runtime.tls_probe import (
+    HandshakeFailed,
+    ProbeResult,
+    Served,
+    Target,
+    Unreachable,
+    WrongChain,
+    wait_until_served,
+)
 
 
-class Seat(msgspec.Struct, frozen=True, kw_only=True):
+class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A place where a certificate is seen, and whose Ingress it is."""
 
     target: Target
@@ -35,11 +43,11 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be shown there."""
 
 
-class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate's way: changed at the source, accepted by the ELB, served (None: it is not)."""
 
     chain: Chain
-    seats: tuple[Seat, ...]
+    seats: tuple[ExpectedCertificate, ...]
     changed: float
     accepted: float
     served: float | None = None
@@ -47,7 +55,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is not served, and why."""
     before: Mapping[Target, str] = MappingProxyType({})
     """The leaf that each place was really seen to show before, where that is what it should have shown."""
-    late: tuple[tuple[Seat, Sight], ...] = ()
+    late: tuple[tuple[ExpectedCertificate, ProbeResult], ...] = ()
     """Where it was not seen, and what was seen."""
 
     @property
@@ -56,14 +64,14 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
         return self.chain.fingerprint
 
 
-Finished = Callable[[Rotation], None]
-Refused = Callable[[Rotation, str], None]
+Finished = Callable[[RotationResult], None]
+Refused = Callable[[RotationResult, str], None]
 """Told when clients cannot use the new certificate, and why."""
 
 
-def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
+def expected_certificates(translation: Translation, observed: State) -> dict[Target, ExpectedCertificate]:
     """What each address, port and host is to show."""
-    found: dict[Target, Seat] = {}
+    found: dict[Target, ExpectedCertificate] = {}
     by_name = {b.name: b for b in observed.loadbalancers.values()}
     for name in sorted(translation.status):
         status = translation.status[name]
@@ -82,7 +90,7 @@ def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
             )
             found.setdefault(
                 target,
-                Seat(
+                ExpectedCertificate(
                     target=target,
                     ingress=status.ref,
                     certificate=served.certificate,
@@ -92,7 +100,7 @@ def seats(translation: Translation, observed: State) -> dict[Target, Seat]:
     return found
 
 
-class Proof:
+class RotationVerifier:
     """What is expected where, and the probes under way."""
 
     def __init__(
@@ -104,23 +112,23 @@ class Proof:
         self.deadline = deadline
         """Seconds that a change may take until clients see it."""
         self._patience = patience
-        self._expected: Mapping[Target, Seat] = {}
-        self._by_certificate: dict[str, list[Seat]] = {}
+        self._expected: Mapping[Target, ExpectedCertificate] = {}
+        self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doors = Doors()
+        self._doors = ProbeLimiter()
 
-    def expect(self, expected: Mapping[Target, Seat], changed: float, accepted: float) -> None:
+    def expect(self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
         before = self._settle(expected)
         news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
-        by_content: dict[str, list[Seat]] = {}
+        by_content: dict[str, list[ExpectedCertificate]] = {}
         for seat in news:
             by_content.setdefault(seat.chain.digest, []).append(seat)
         for group in by_content.values():
             self._start(group[0].chain, group, before, changed, accepted)
 
-    def believe(self, expected: Mapping[Target, Seat]) -> None:
+    def believe(self, expected: Mapping[Target, ExpectedCertificate]) -> None:
         """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
         self._settle(expected)
 
@@ -136,7 +144,7 @@ class Proof:
             self._start(chain, group, before, changed, accepted)
 
     @property
-    def expected(self) -> Mapping[Target, Seat]:
+    def expected(self) -> Mapping[Target, ExpectedCertificate]:
         """What each address, port and host is to show now."""
         return self._expected
 
@@ -145,7 +153,7 @@ class Proof:
         seat = self._expected.get(target)
         return seat is not None and seat.chain.digest == chain.digest
 
-    async def look(self, seat: Seat) -> Sight:
+    async def look(self, seat: ExpectedCertificate) -> ProbeResult:
         """What is seen there at this moment; a later rotation may come back to what works."""
         return self._remembered(seat.target, seat.chain, await self._doors.look(seat.target, seat.chain))
 
@@ -155,7 +163,7 @@ class Proof:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _settle(self, expected: Mapping[Target, Seat]) -> Mapping[Target, Seat]:
+    def _settle(self, expected: Mapping[Target, ExpectedCertificate]) -> Mapping[Target, ExpectedCertificate]:
         before, self._expected = self._expected, expected
         self._seen = {t: f for t, f in self._seen.items() if t in expected}
         self._by_certificate = {}
@@ -166,13 +174,13 @@ class Proof:
     def _start(
         self,
         chain: Chain,
-        group: list[Seat],
-        before: Mapping[Target, Seat],
+        group: list[ExpectedCertificate],
+        before: Mapping[Target, ExpectedCertificate],
         changed: float,
         accepted: float,
     ) -> None:
         self._metrics.rotation.labels("accepted").observe(max(0.0, accepted - changed))
-        rotation = Rotation(
+        rotation = RotationResult(
             chain=chain,
             seats=tuple(group),
             changed=changed,
@@ -187,13 +195,13 @@ class Proof:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _prove(self, rotation: Rotation) -> None:
-        doubt = Doubt(rotation.before, self._patience)
+    async def _prove(self, rotation: RotationResult) -> None:
+        doubt = RollbackTrigger(rotation.before, self._patience)
 
-        async def one(seat: Seat) -> Sight:
+        async def one(seat: ExpectedCertificate) -> ProbeResult:
             return await self._look(seat.target, rotation.chain, lambda s: tell(seat.target, s))
 
-        def tell(target: Target, sight: Sight) -> None:
+        def tell(target: Target, sight: ProbeResult) -> None:
             if doubt.refuses(target, sight) and self.expects(target, rotation.chain):
                 self._refused(rotation, f"{target} {_seen(sight)}")
 
@@ -213,46 +221,46 @@ class Proof:
         self._metrics.rotations.labels("served").inc()
         self._finished(msgspec.structs.replace(rotation, served=served))
 
-    async def _look(self, target: Target, chain: Chain, seen: Callable[[Sight], None]) -> Sight:
-        sight = await until_served(
+    async def _look(self, target: Target, chain: Chain, seen: Callable[[ProbeResult], None]) -> ProbeResult:
+        sight = await wait_until_served(
             target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._doors.look
         )
         return self._remembered(target, chain, sight)
 
-    def _remembered(self, target: Target, chain: Chain, sight: Sight) -> Sight:
+    def _remembered(self, target: Target, chain: Chain, sight: ProbeResult) -> ProbeResult:
         if isinstance(sight, Served):
             self._seen[target] = chain.fingerprint
         return sight
 
 
-def _spread(group: Iterable[Seat]) -> list[Seat]:
+def _spread(group: Iterable[ExpectedCertificate]) -> list[ExpectedCertificate]:
     """Every place, but one host per address and port first."""
     ordered = sorted({seat.target: seat for seat in group}.values(), key=lambda seat: seat.target)
     first = {(s.target.address, s.target.port): s for s in reversed(ordered)}
     return [*first.values(), *(s for s in ordered if s not in first.values())]
 
 
-def _content(seat: Seat | None) -> str | None:
+def _content(seat: ExpectedCertificate | None) -> str | None:
     return seat.chain.digest if seat else None
 
 
-def _leaf(seat: Seat | None) -> str | None:
+def _leaf(seat: ExpectedCertificate | None) -> str | None:
     return seat.chain.fingerprint if seat else None
 
 
-def _trouble(late: Sequence[tuple[Seat, Sight]]) -> str:
+def _trouble(late: Sequence[tuple[ExpectedCertificate, ProbeResult]]) -> str:
     seat, sight = late[0]
     more = f", and {len(late) - 1} more" if len(late) > 1 else ""
     return f"{seat.target} {_seen(sight)}{more}"
 
 
-def _seen(sight: Sight) -> str:
+def _seen(sight: ProbeResult) -> str:
     match sight:
         case Unreachable():
             return f"cannot be reached: {sight.why}"
-        case Broken():
+        case HandshakeFailed():
             return f"was reached, but {sight.why}"
-        case Astray():
+        case WrongChain():
             return f"shows the right certificate, but {sight.why}"
         case _:
             return "still shows another certificate"

@@ -17,7 +17,7 @@ from typing import Final
 from certferry.core.checks import chain as bundle
 from certferry.core.checks import leaf
 from certferry.core.checks import usage as place
-from certferry.core.checks.check import Case, Check, Finding, Severity
+from certferry.core.checks.check import Check, CheckInput, Finding, Severity
 from certferry.core.checks.policy import DEFAULT, Action, Policy
 from certferry.core.x509.pem import Chain, covers
 
@@ -63,7 +63,7 @@ def findings(
 
     `taken` and `key`: see ``Case``. What `policy` switches off is left out.
     """
-    case = Case(
+    case = CheckInput(
         chain=chain,
         before=before,
         hosts=hosts,
@@ -78,13 +78,13 @@ def findings(
 
 def valid(chain: Chain, now: datetime) -> bool:
     """Whether clients accept it at `now`, hosts aside."""
-    case = Case(chain=chain, now=now)
+    case = CheckInput(chain=chain, now=now)
     return not any(check(case) for check in (leaf.loadable, leaf.not_expired, leaf.started))
 
 
 def expired(chain: Chain, now: datetime) -> Finding | None:
     """That its end is past, if it is."""
-    return leaf.not_expired(Case(chain=chain, now=now))
+    return leaf.not_expired(CheckInput(chain=chain, now=now))
 
 
 def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime) -> Finding | None:
@@ -93,7 +93,7 @@ def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: dateti
     The invariant: expired, not yet valid or broken never replaces valid, and no host that `old`
     serves validly is lost. Where `old` is no better, anything that can be loaded is served.
     """
-    case = Case(chain=new, now=now)
+    case = CheckInput(chain=new, now=now)
     if unusable := leaf.loadable(case):
         return unusable
     if old is None or old.digest == new.digest or not valid(old, now):
@@ -101,7 +101,7 @@ def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: dateti
     if finding := leaf.not_expired(case) or leaf.started(case):
         return finding
     served = tuple(h for h in hosts if covers(old.names, h))
-    return place.covers_hosts(Case(chain=new, now=now, hosts=served))
+    return place.covers_hosts(CheckInput(chain=new, now=now, hosts=served))
 
 
 def refusal(
@@ -134,7 +134,7 @@ __all__ = [
     "CHECKS",
     "DEFAULT",
     "Action",
-    "Case",
+    "CheckInput",
     "Finding",
     "Policy",
     "Severity",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.core.checks.check import Case, Finding, instant
+from certferry.core.checks.check import CheckInput, Finding, instant
 from certferry.core.x509.pem import Chain
 
 LONG: Final = 6
 """Certificates in a chain: more than this is a bundle of roots rather than a way to one."""
 
 
-def ordered(case: Case) -> Finding | None:
+def ordered(case: CheckInput) -> Finding | None:
     """The file had the leaf first, and each issuer after what it issued."""
     if not case.chain.reordered:
         return None
@@ -22,7 +22,7 @@ def ordered(case: Case) -> Finding | None:
     )
 
 
-def linked(case: Case) -> Finding | None:
+def linked(case: CheckInput) -> Finding | None:
     """Each certificate is signed by the one after it."""
     links = case.chain.links
     for number, link in enumerate(links[:-1]):
@@ -39,7 +39,7 @@ def linked(case: Case) -> Finding | None:
     return None
 
 
-def complete(case: Case) -> Finding | None:
+def complete(case: CheckInput) -> Finding | None:
     """The leaf does not come alone where clients need more.
 
     That its issuer is no root is known of a public one (no root signs those itself: Baseline Requirements
@@ -66,7 +66,7 @@ def _came_with(before: Chain | None, issuer: str) -> bool:
     return any(link.subject == issuer and not link.self_issued for link in after)
 
 
-def members_valid(case: Case) -> Finding | None:
+def members_valid(case: CheckInput) -> Finding | None:
     """No certificate that clients need on the way is out of date."""
     for link in case.chain.links[1:]:
         if link.self_issued:
@@ -81,7 +81,7 @@ def members_valid(case: Case) -> Finding | None:
     return None
 
 
-def members_strong(case: Case) -> Finding | None:
+def members_strong(case: CheckInput) -> Finding | None:
     """No intermediate has a key that clients do not accept."""
     for link in case.chain.links[1:]:
         if link.key.startswith("RSA-") and int(link.key[4:]) < 2048:
@@ -90,7 +90,7 @@ def members_strong(case: Case) -> Finding | None:
     return None
 
 
-def short(case: Case) -> Finding | None:
+def short(case: CheckInput) -> Finding | None:
     """The chain is a way to a root, and not a collection; its names fit a ``domain`` field."""
     if case.chain.length > LONG:
         text = f"its chain has {case.chain.length} certificates; each handshake carries them all"

@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """refuse: it breaks clients for certain, and does not replace one without the defect."""
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class CheckInput(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate, and what it is judged against."""
 
     chain: Chain
@@ -42,7 +42,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the public half of the key that came with it; None: not known here."""
 
 
-Check = Callable[[Case], Finding | None]
+Check = Callable[[CheckInput], Finding | None]
 
 
 def instant(at: datetime) -> str:

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certferry.core.checks.check import Case, Finding, instant
+from certferry.core.checks.check import CheckInput, Finding, instant
 from certferry.core.x509.chain import WEAK
 from certferry.core.x509.pem import listed
 
@@ -23,14 +23,14 @@ SLOW_RSA: Final = 4096
 """Bits from which a handshake costs the load balancer ten times as much and brings nothing."""
 
 
-def pair(case: Case) -> Finding | None:
+def pair(case: CheckInput) -> Finding | None:
     """The key is the certificate's."""
     if case.key is None or case.key == case.chain.spki:
         return None
     return Finding(reason="CertificateUnusable", sentence="its private key belongs to another certificate")
 
 
-def loadable(case: Case) -> Finding | None:
+def loadable(case: CheckInput) -> Finding | None:
     """The data plane's TLS library takes the key."""
     if case.chain.loadable:
         return None
@@ -40,14 +40,14 @@ def loadable(case: Case) -> Finding | None:
     )
 
 
-def not_expired(case: Case) -> Finding | None:
+def not_expired(case: CheckInput) -> Finding | None:
     """The end of validity is ahead."""
     if case.now < case.chain.not_after:
         return None
     return Finding(reason="CertificateExpired", sentence=f"it expired on {instant(case.chain.not_after)}")
 
 
-def started(case: Case) -> Finding | None:
+def started(case: CheckInput) -> Finding | None:
     """The start of validity is past."""
     if case.chain.not_before <= case.now:
         return None
@@ -56,7 +56,7 @@ def started(case: Case) -> Finding | None:
     )
 
 
-def clock_skew(case: Case) -> Finding | None:
+def clock_skew(case: CheckInput) -> Finding | None:
     """Neither edge of its validity is so near that a client's clock may stand beyond it."""
     chain, now, minutes = case.chain, case.now, case.skew.total_seconds() / 60
     if chain.not_before <= now < chain.not_before + case.skew:
@@ -72,7 +72,7 @@ def clock_skew(case: Case) -> Finding | None:
     )
 
 
-def signature(case: Case) -> Finding | None:
+def signature(case: CheckInput) -> Finding | None:
     """No certificate on the way to the root is signed with a broken hash."""
     weak = [link for link in case.chain.links if link.signature in WEAK and not link.self_issued]
     if not weak:
@@ -83,7 +83,7 @@ def signature(case: Case) -> Finding | None:
     )
 
 
-def usage(case: Case) -> Finding | None:
+def usage(case: CheckInput) -> Finding | None:
     """It may be a server's."""
     if not case.chain.purpose.server:
         return Finding(
@@ -99,7 +99,7 @@ def usage(case: Case) -> Finding | None:
     return None
 
 
-def key_common(case: Case) -> Finding | None:
+def key_common(case: CheckInput) -> Finding | None:
     """Browsers know the kind of key, and it costs no more than it must."""
     kind = case.chain.key
     if kind in {"P-521", "Ed25519"}:
@@ -111,7 +111,7 @@ def key_common(case: Case) -> Finding | None:
     return Finding(reason="KeyUncommon", severity="warn", sentence=text)
 
 
-def named(case: Case) -> Finding | None:
+def named(case: CheckInput) -> Finding | None:
     """It has subject alternative names: clients look at nothing else (RFC 9525, 4.1)."""
     if case.chain.sans:
         return None
@@ -122,7 +122,7 @@ def named(case: Case) -> Finding | None:
     )
 
 
-def wildcards(case: Case) -> Finding | None:
+def wildcards(case: CheckInput) -> Finding | None:
     """Its wildcards are one whole label at the left, over at least two more."""
     odd = tuple(n for n in case.chain.names if "*" in n and not _proper(n))
     if odd:
@@ -140,7 +140,7 @@ def wildcards(case: Case) -> Finding | None:
     return None
 
 
-def lifetime(case: Case) -> Finding | None:
+def lifetime(case: CheckInput) -> Finding | None:
     """It does not live longer than clients allow for one issued at its time."""
     chain = case.chain
     if chain.self_signed:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from certferry.core.checks.check import Case, Finding
+from certferry.core.checks.check import CheckInput, Finding
 from certferry.core.x509.pem import covers, listed
 
 
-def covers_hosts(case: Case) -> Finding | None:
+def covers_hosts(case: CheckInput) -> Finding | None:
     """Each host is among the names."""
     missing = tuple(h for h in case.hosts if not covers(case.chain.names, h))
     if not missing:
@@ -17,7 +17,7 @@ def covers_hosts(case: Case) -> Finding | None:
     )
 
 
-def names_kept(case: Case) -> Finding | None:
+def names_kept(case: CheckInput) -> Finding | None:
     """It has every name of the one before, also those that no Ingress asks for."""
     before = case.before
     if before is None or before.digest == case.chain.digest:
@@ -28,7 +28,7 @@ def names_kept(case: Case) -> Finding | None:
     return Finding(reason="NamesLost", severity="warn", sentence=f"it no longer has the name {listed(lost)}")
 
 
-def key_fresh(case: Case) -> Finding | None:
+def key_fresh(case: CheckInput) -> Finding | None:
     """A renewal has a key of its own: who got hold of the old one must not have the new one too."""
     before = case.before
     if before is None or before.fingerprint == case.chain.fingerprint or before.spki != case.chain.spki:
@@ -40,7 +40,7 @@ def key_fresh(case: Case) -> Finding | None:
     )
 
 
-def names_free(case: Case) -> Finding | None:
+def names_free(case: CheckInput) -> Finding | None:
     """No other certificate of the listener answers for a name that it is there for."""
     taken = tuple(sorted(n for n in case.taken if covers(case.chain.names, n)))
     if not taken:

@@ -15,7 +15,7 @@ import msgspec
 
 from certferry.core.diagnosis import causes
 from certferry.core.diagnosis.alert import Alert, AlertName
-from certferry.core.diagnosis.inventory import Watched
+from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.x509 import expiry
@@ -47,7 +47,7 @@ _NOT_USED: Final = frozenset(
 """Problems of an Ingress by which a certificate that somebody chose is not in use."""
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class AlertRules(msgspec.Struct, frozen=True, kw_only=True):
     """When to speak; from the settings."""
 
     limits: Limits = Limits()
@@ -61,7 +61,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which a change by somebody else, which is put right at once, is told."""
 
 
-class Unserved(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class ProbeMismatch(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A place that does not show what it is to show."""
 
     certificate: str
@@ -72,16 +72,16 @@ class Unserved(msgspec.Struct, frozen=True, kw_only=True, order=True):
     why: str
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     """All that alerts are made of."""
 
     cluster: str = ""
-    watched: tuple[Watched, ...] = ()
+    watched: tuple[CertificateInfo, ...] = ()
     problems: tuple[Problem, ...] = ()
     taken: frozenset[str] = frozenset()
     """Digests of the contents of Secrets that are in service, or are about to be."""
     view: ClusterView | None = None
-    unserved: tuple[Unserved, ...] = ()
+    unserved: tuple[ProbeMismatch, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
     """(what was to be changed, what the load balancer answered)."""
     drift: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     last_rotation: datetime | None = None
 
 
-def alerts(known: Known, rules: Rules, now: datetime) -> tuple[Alert, ...]:
+def evaluate_alerts(known: AlertInput, rules: AlertRules, now: datetime) -> tuple[Alert, ...]:
     """Everything to be told at `now`, sorted; at most one of each name per subject."""
     found = [
         *_expiring(known, rules, now),
@@ -107,7 +107,9 @@ def alerts(known: Known, rules: Rules, now: datetime) -> tuple[Alert, ...]:
     return tuple(sorted(unique.values()))
 
 
-def about(it: Watched, known: Known, name: AlertName, summary: str, why: str = "", do: str = "") -> Alert:
+def about(
+    it: CertificateInfo, known: AlertInput, name: AlertName, summary: str, why: str = "", do: str = ""
+) -> Alert:
     """An alert about one certificate, with everything that a person needs."""
     cause = causes.cause(it.origin) if it.origin else None
     return Alert(
@@ -123,7 +125,7 @@ def about(it: Watched, known: Known, name: AlertName, summary: str, why: str = "
     )
 
 
-def _expiring(known: Known, rules: Rules, now: datetime) -> Iterator[Alert]:
+def _expiring(known: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
     for it in known.watched:
         state = expiry.state(it.not_before, it.not_after, now, rules.limits)
         if not it.used or state == "good":
@@ -136,7 +138,7 @@ def _expiring(known: Known, rules: Rules, now: datetime) -> Iterator[Alert]:
         yield about(it, known, _EXPIRY[state], text)
 
 
-def _stalled(known: Known, rules: Rules, now: datetime) -> Iterator[Alert]:
+def _stalled(known: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
     used = [(w.not_before, w.not_after) for w in known.watched if w.used and w.role != "own"]
     patience = timedelta(seconds=rules.stall_patience)
     stall = expiry.stalled(used, known.last_rotation, now, rules.limits, rules.stall_due, patience)
@@ -153,7 +155,7 @@ def _stalled(known: Known, rules: Rules, now: datetime) -> Iterator[Alert]:
         )
 
 
-def _from_secrets(known: Known) -> Iterator[Alert]:
+def _from_secrets(known: AlertInput) -> Iterator[Alert]:
     """What is wrong with what Secrets hold; the same on each Ingress is told once."""
     on_secrets = [p for p in known.problems if p.object.kind == "Secret"]
     for problem in on_secrets:
@@ -167,7 +169,7 @@ def _from_secrets(known: Known) -> Iterator[Alert]:
             yield _about_secret(known, name, "SecretNotRead", problem.sentence, problem.reason)
 
 
-def _name_of(problem: Problem, name: Name, known: Known) -> AlertName:
+def _name_of(problem: Problem, name: Name, known: AlertInput) -> AlertName:
     if problem.reason == "CertificateParked":
         return "CertificateParked"
     secret = known.view.secrets.get(name) if known.view else None
@@ -175,7 +177,7 @@ def _name_of(problem: Problem, name: Name, known: Known) -> AlertName:
     return "CertificateDefective" if taken else "CertificateRefused"
 
 
-def _about_secret(known: Known, secret: Name, name: AlertName, sentence: str, reason: str) -> Alert:
+def _about_secret(known: AlertInput, secret: Name, name: AlertName, sentence: str, reason: str) -> Alert:
     it = _following(known, secret)
     summary = f"{reason}: Secret {secret}: {sentence}" if str(secret) not in sentence else sentence
     if it:
@@ -196,7 +198,7 @@ def _about_secret(known: Known, secret: Name, name: AlertName, sentence: str, re
     )
 
 
-def _not_used(known: Known) -> Iterator[Alert]:
+def _not_used(known: AlertInput) -> Iterator[Alert]:
     ingresses = known.view.ingresses if known.view else {}
     by_sentence: dict[str, list[Problem]] = {}
     for problem in known.problems:
@@ -225,8 +227,8 @@ def _not_used(known: Known) -> Iterator[Alert]:
         )
 
 
-def _unserved(known: Known) -> Iterator[Alert]:
-    by_certificate: dict[tuple[str, bool], list[Unserved]] = {}
+def _unserved(known: AlertInput) -> Iterator[Alert]:
+    by_certificate: dict[tuple[str, bool], list[ProbeMismatch]] = {}
     for one in sorted(known.unserved):
         by_certificate.setdefault((one.certificate, one.reachable), []).append(one)
     for (ref, reachable), places in by_certificate.items():
@@ -249,7 +251,7 @@ def _unserved(known: Known) -> Iterator[Alert]:
         )
 
 
-def _refused(known: Known, subject: str, sentence: str) -> Alert:
+def _refused(known: AlertInput, subject: str, sentence: str) -> Alert:
     return Alert(
         name="LoadBalancerRefused",
         subject=subject,
@@ -262,7 +264,7 @@ def _refused(known: Known, subject: str, sentence: str) -> Alert:
     )
 
 
-def _drifted(known: Known, sentence: str) -> Alert:
+def _drifted(known: AlertInput, sentence: str) -> Alert:
     return Alert(
         name="LoadBalancerDrift",
         subject=sentence.partition(" was ")[0],
@@ -275,7 +277,7 @@ def _drifted(known: Known, sentence: str) -> Alert:
     )
 
 
-def _disconnected(known: Known, remote: str, why: str) -> Alert:
+def _disconnected(known: AlertInput, remote: str, why: str) -> Alert:
     return Alert(
         name="Disconnected",
         subject=remote,
@@ -288,14 +290,14 @@ def _disconnected(known: Known, remote: str, why: str) -> Alert:
     )
 
 
-def _title(it: Watched) -> str:
+def _title(it: CertificateInfo) -> str:
     what = f"The certificate of {listed(it.hosts)}" if it.hosts else f"The certificate {it.name}"
     return f"{what} ({it.name})" if it.hosts else what
 
 
-def _following(known: Known, secret: Name) -> Watched | None:
+def _following(known: AlertInput, secret: Name) -> CertificateInfo | None:
     return next((w for w in known.watched if w.origin and w.origin.secret_name == secret), None)
 
 
-def _by_ref(known: Known, ref: str) -> Watched | None:
+def _by_ref(known: AlertInput, ref: str) -> CertificateInfo | None:
     return next((w for w in known.watched if w.id == ref), None)

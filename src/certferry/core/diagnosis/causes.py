@@ -17,7 +17,7 @@ from certferry.core.model.kubernetes import Name, Secret
 from certferry.core.model.managers import Manager
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate and all that is known of where its content comes from."""
 
     certificate: Certificate
@@ -38,7 +38,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
 
-def source(it: Origin) -> str:
+def source(it: CertificateOrigin) -> str:
     """Where its content comes from."""
     if it.secret_name is None:
         return f"ELB certificate {it.certificate.name or it.certificate.id}"
@@ -46,14 +46,14 @@ def source(it: Origin) -> str:
     return f"Secret {it.secret_name}" + (f", kept by {keeper.tool} ({keeper.where})" if keeper else "")
 
 
-def owner(it: Origin) -> str:
+def owner(it: CertificateOrigin) -> str:
     """Who is to act."""
     if it.secret_name:
         return f"namespace {it.secret_name.namespace}"
     return it.certificate.owner or "whoever keeps it on the ELB"
 
 
-def cause(it: Origin) -> Cause:
+def cause(it: CertificateOrigin) -> Cause:
     """The first thing that stands in the way of a newer one."""
     if it.secret_name is None:
         return _on_the_elb(it.certificate)

@@ -15,14 +15,14 @@ from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import listener_claims as claims
-from certferry.core.translate.certificate_binding import Binding
-from certferry.core.translate.certificate_slots import KINDS, Seats, kind_of, present
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.certificate_binding import ListenerBinding
+from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, kind_of, present
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.core.x509.pem import listed
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
+class HostExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """One host on one port."""
 
     host: str
@@ -43,23 +43,23 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """All that there is to say of an Ingress."""
 
     ingress: Name
-    stories: tuple[Story, ...]
+    stories: tuple[HostExplanation, ...]
     governed: tuple[str, ...]
     """Per port: who governs it, and who would be next."""
     problems: tuple[Problem, ...]
 
 
 def explain(
-    view: ClusterView, observed: State, options: Options, now: datetime, name: Name
+    view: ClusterView, observed: State, options: TranslateOptions, now: datetime, name: Name
 ) -> Explanation | None:
     """The explanation of Ingress `name`; None when there is no such Ingress."""
     ingress = view.ingresses.get(name)
     if ingress is None:
         return None
     made = translate(view, observed, options, now)
-    stories: list[Story] = []
+    stories: list[HostExplanation] = []
     governed: list[str] = []
-    for (balancer, port), group in claims.gather(view, observed, options).groups.items():
+    for (balancer, port), group in claims.collect_claims(view, observed, options).groups.items():
         mine = [c for c in group if c.ingress.meta.key == name]
         if not mine:
             continue
@@ -82,14 +82,18 @@ def explain(
 
 
 def _stories(
-    claim: Claim, group: Sequence[Claim], seat: Binding, there: Seats, made: Translation
-) -> Iterator[Story]:
+    claim: ListenerClaim,
+    group: Sequence[ListenerClaim],
+    seat: ListenerBinding,
+    there: ListenerCertificates,
+    made: Translation,
+) -> Iterator[HostExplanation]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
     for host in hosts:
         shown = list({c.id: c for c in _shown(seat.seats, host)}.values())
         answers: list[Certificate | None] = [*shown] if shown else [None]
         for certificate in answers:
-            yield Story(
+            yield HostExplanation(
                 host=host,
                 port=claim.port,
                 loadbalancer=claim.loadbalancer,
@@ -101,14 +105,19 @@ def _stories(
             )
 
 
-def _shown(seats: Seats, host: str) -> Iterator[Certificate]:
+def _shown(seats: ListenerCertificates, host: str) -> Iterator[Certificate]:
     for kind in KINDS:
         if found := seats.answer(host, kind):
             yield found
 
 
 def _why(
-    host: str, certificate: Certificate | None, seats: Seats, group: Sequence[Claim], *, several: bool
+    host: str,
+    certificate: Certificate | None,
+    seats: ListenerCertificates,
+    group: Sequence[ListenerClaim],
+    *,
+    several: bool,
 ) -> str:
     port, master = group[0].port, group[0].ingress.meta.key
     if certificate is None:
@@ -123,7 +132,7 @@ def _why(
     return f"{what}: it is the server certificate of port {port}, which Ingress {master} governs{kind}"
 
 
-def _source(certificate: Certificate, group: Sequence[Claim], made: Translation) -> str:
+def _source(certificate: Certificate, group: Sequence[ListenerClaim], made: Translation) -> str:
     follow = next((f for f in made.follows.values() if f.key == certificate.id), None)
     if follow is None and certificate.source:
         return f"Secret {certificate.source.namespace}/{certificate.source.secret} (which is not there now)"
@@ -136,13 +145,13 @@ def _source(certificate: Certificate, group: Sequence[Claim], made: Translation)
     return f"Secret {follow.secret}, in spec.tls of Ingress {listed(tuple(users))}"
 
 
-def _names(claim: Claim, secret: Name) -> bool:
+def _names(claim: ListenerClaim, secret: Name) -> bool:
     return claim.ingress.meta.namespace == secret.namespace and any(
         entry.secret == secret.name for entry in claim.ingress.tls
     )
 
 
-def _now(host: str, certificate: Certificate | None, there: Seats) -> str:
+def _now(host: str, certificate: Certificate | None, there: ListenerCertificates) -> str:
     kind = kind_of(certificate) if certificate else KINDS[0]
     have = there.answer(host, kind)
     if have is None:
@@ -160,8 +169,8 @@ def _now(host: str, certificate: Certificate | None, there: Seats) -> str:
     return f"{_name(have)} with other content" if same else _name(have)
 
 
-def _following(host: str, certificate: Certificate, seats: Seats) -> str:
-    without = Seats(
+def _following(host: str, certificate: Certificate, seats: ListenerCertificates) -> str:
+    without = ListenerCertificates(
         default=None if seats.default and seats.default.id == certificate.id else seats.default,
         sni=tuple(c for c in seats.sni if c.id != certificate.id),
     )
@@ -173,7 +182,7 @@ def _following(host: str, certificate: Certificate, seats: Seats) -> str:
     )
 
 
-def _governed(group: Sequence[Claim], port: int) -> str:
+def _governed(group: Sequence[ListenerClaim], port: int) -> str:
     master = group[0]
     said = (
         f"Port {port} ({master.protocol}) is governed by Ingress {master.ingress.meta.key}, the oldest there"

@@ -16,15 +16,15 @@ from certferry.core.model.elb import LoadBalancer, State, bind_port
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate import listener_claims as claims
 from certferry.core.translate.certificate_slots import present
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.translate import translate
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain, covers
-from certferry.core.x509.presented import astray
+from certferry.core.x509.presented import chain_difference
 
 
-class Door(msgspec.Struct, frozen=True, kw_only=True):
+class HostListener(msgspec.Struct, frozen=True, kw_only=True):
     """A place of a cluster where a host is asked for over HTTPS."""
 
     loadbalancer: LoadBalancer
@@ -38,7 +38,7 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
         return bind_port(self.loadbalancer, self.port)
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
+class HandshakeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a handshake showed there, or why it showed nothing."""
 
     chain: Chain | None = None
@@ -46,7 +46,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     reached: bool = True
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
+class HostDiagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """The answer, in the order in which it is told."""
 
     host: str
@@ -66,31 +66,33 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     next: str
 
 
-def doors(view: ClusterView, observed: State, options: Options, host: str, port: int | None) -> list[Door]:
+def listeners_for_host(
+    view: ClusterView, observed: State, options: TranslateOptions, host: str, port: int | None
+) -> list[HostListener]:
     """Where `host` is asked for; `port` as asked for or as bound, None for any."""
     found = []
-    for (ref, number), group in claims.gather(view, observed, options).groups.items():
+    for (ref, number), group in claims.collect_claims(view, observed, options).groups.items():
         balancer = observed.loadbalancers.get(ref)
         if balancer is None or group[0].protocol != "HTTPS" or not _asks(group, host):
             continue
         if port in (None, number, bind_port(balancer, number)):
-            found.append(Door(loadbalancer=balancer, port=number, host=host))
+            found.append(HostListener(loadbalancer=balancer, port=number, host=host))
     return found
 
 
-def story(
+def diagnose(
     view: ClusterView,
     observed: State,
-    options: Options,
-    door: Door,
-    sight: Sight,
+    options: TranslateOptions,
+    door: HostListener,
+    sight: HandshakeResult,
     rotation: str,
     data_plane: tuple[str, ...],
     now: datetime,
     limits: Limits,
-) -> Story:
+) -> HostDiagnosis:
     """All there is to say of one door. `rotation`: the last one; `data_plane`: what it refused."""
-    group = claims.gather(view, observed, options).groups[door.loadbalancer.id, door.port]
+    group = claims.collect_claims(view, observed, options).groups[door.loadbalancer.id, door.port]
     mine = next((c for c in group if _asks((c,), door.host)), group[0])
     listener = next(
         (
@@ -114,7 +116,7 @@ def story(
     verdict, command = _verdict(door, sight, want, data_plane)
     state = expiry.state(want.not_before, want.not_after, now, limits) if want else "expired"
     well = not verdict and not problems and state == "good"
-    return Story(
+    return HostDiagnosis(
         host=door.host,
         cluster=options.cluster_name,
         well=well,
@@ -131,7 +133,9 @@ def story(
     )
 
 
-def _verdict(door: Door, sight: Sight, want: Chain | None, data_plane: tuple[str, ...]) -> tuple[str, str]:
+def _verdict(
+    door: HostListener, sight: HandshakeResult, want: Chain | None, data_plane: tuple[str, ...]
+) -> tuple[str, str]:
     """What is wrong with what clients see, and what to type; empty when it is as it should be."""
     where = f"{door.loadbalancer.vip_address}:{door.bound}"
     refused = f": the data plane refused it ({'; '.join(data_plane)})" if data_plane else ""
@@ -145,7 +149,7 @@ def _verdict(door: Door, sight: Sight, want: Chain | None, data_plane: tuple[str
     if want and sight.chain.fingerprint != want.fingerprint:
         text = f"another certificate is served than the load balancer has for this host{refused}"
         return text, f"certferry audit --host {door.host} --since 1d"
-    if want and (difference := astray(sight.chain, want)):
+    if want and (difference := chain_difference(sight.chain, want)):
         text = f"the right certificate is served, but {difference}{refused}"
         return text, f"certferry cert show {door.host}"
     if data_plane:
@@ -154,7 +158,12 @@ def _verdict(door: Door, sight: Sight, want: Chain | None, data_plane: tuple[str
 
 
 def _problems(
-    view: ClusterView, observed: State, options: Options, mine: Claim, governing: Name, now: datetime
+    view: ClusterView,
+    observed: State,
+    options: TranslateOptions,
+    mine: ListenerClaim,
+    governing: Name,
+    now: datetime,
 ) -> tuple[str, ...]:
     """What the controller would say of the Ingress, of the governing one, and of their Secrets."""
     secrets = {Name(mine.ingress.meta.namespace, entry.secret) for entry in mine.ingress.tls}
@@ -171,7 +180,7 @@ def _problems(
     return tuple(sorted(unique))
 
 
-def _asks(group: tuple[Claim, ...], host: str) -> bool:
+def _asks(group: tuple[ListenerClaim, ...], host: str) -> bool:
     return any(
         covers(tuple(claim.ingress.hosts), host) or any(covers(e.hosts, host) for e in claim.ingress.tls)
         for claim in group

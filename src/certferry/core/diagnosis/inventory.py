@@ -13,12 +13,12 @@ from typing import Literal
 import msgspec
 
 from certferry.core.diagnosis import causes
-from certferry.core.diagnosis.causes import Origin
+from certferry.core.diagnosis.causes import CertificateOrigin
 from certferry.core.diagnosis.usage import Use, uses
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.ingress_annotations import read as read_annotations
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.pem import Chain
 
 Role = Literal["served", "chosen", "stored", "own"]
@@ -26,7 +26,7 @@ Role = Literal["served", "chosen", "stored", "own"]
 stored: on the ELB and used by nobody. own: of a part of this system."""
 
 
-class Watched(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate, and what a person has to know of it."""
 
     id: str
@@ -42,7 +42,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     ingresses: tuple[Name, ...] = ()
     listeners: tuple[str, ...] = ()
     """As ``port@load balancer``."""
-    origin: Origin | None = None
+    origin: CertificateOrigin | None = None
 
     @property
     def used(self) -> bool:
@@ -53,10 +53,10 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 def watched(
     view: ClusterView | None,
     observed: State,
-    options: Options,
+    options: TranslateOptions,
     refusals: Mapping[Name, str] | None = None,
     failures: Mapping[Name, str] | None = None,
-) -> tuple[Watched, ...]:
+) -> tuple[CertificateInfo, ...]:
     """Each server certificate of the ELB that can be read, the soonest end first.
 
     `refusals`, `failures`: why the content of a Secret is not taken, or was not written. Without `view`
@@ -88,9 +88,9 @@ def watched(
     return tuple(sorted(found, key=lambda w: (w.not_after, w.id)))
 
 
-def own(where: str, what: str, chain: Chain) -> Watched:
+def own(where: str, what: str, chain: Chain) -> CertificateInfo:
     """A certificate of a part of this system: the API's, the console's."""
-    return Watched(
+    return CertificateInfo(
         id=where,
         name=what,
         role="own",
@@ -106,10 +106,10 @@ def _watched(
     chain: Chain,
     used: list[Use],
     chosen: Mapping[str, tuple[Name, ...]],
-    origin: Origin,
-) -> Watched:
+    origin: CertificateOrigin,
+) -> CertificateInfo:
     role: Role = "served" if used else "chosen" if certificate.id in chosen else "stored"
-    return Watched(
+    return CertificateInfo(
         id=certificate.id,
         name=certificate.name or certificate.id,
         role=role,
@@ -140,8 +140,8 @@ def _origin(
     view: ClusterView | None,
     refusals: Mapping[Name, str],
     failures: Mapping[Name, str],
-) -> Origin:
-    return Origin(
+) -> CertificateOrigin:
+    return CertificateOrigin(
         certificate=certificate,
         secret_name=name,
         secret=view.secrets.get(name) if view and name else None,

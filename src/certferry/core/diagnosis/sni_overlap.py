@@ -12,7 +12,7 @@ from certferry.core.model.elb import Certificate, State
 from certferry.core.translate.certificate_slots import kind_of, present
 
 
-def taken(certificate: Certificate, observed: State) -> Mapping[str, str]:
+def overlapping_names(certificate: Certificate, observed: State) -> Mapping[str, str]:
     """The names of its domain that clients are shown another one for, and which (its name, or its id)."""
     found: dict[str, str] = {}
     kind = kind_of(certificate)

@@ -17,8 +17,8 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate import listener_claims as claims
-from certferry.core.translate.certificate_slots import KINDS, Seats, present
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, present
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import Chain
 
 Seat = Literal["default", "sni"]
@@ -68,14 +68,14 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 def uses(
     view: ClusterView,
     observed: State,
-    options: Options,
+    options: TranslateOptions,
     shown: Mapping[Place, str] = _NOBODY,
 ) -> tuple[Use, ...]:
     """Every certificate on every HTTPS listener, by load balancer, port and seat.
 
     `shown`: fingerprints that handshakes showed, by place.
     """
-    groups = claims.gather(view, observed, options).groups
+    groups = claims.collect_claims(view, observed, options).groups
     secrets = {secret.meta.uid: name for name, secret in view.secrets.items()}
     found: list[Use] = []
     for listener in sorted(observed.listeners.values(), key=_order):
@@ -142,7 +142,7 @@ class _Behind(msgspec.Struct, frozen=True):
     """Places in the group of claims, by host."""
 
 
-def _behind(seats: Seats, group: Sequence[Claim]) -> _Behind:
+def _behind(seats: ListenerCertificates, group: Sequence[ListenerClaim]) -> _Behind:
     hosts: dict[str, set[str]] = {}
     asking: dict[str, list[int]] = {}
     for number, claim in enumerate(group):
@@ -155,7 +155,9 @@ def _behind(seats: Seats, group: Sequence[Claim]) -> _Behind:
     return _Behind(hosts, asking)
 
 
-def _ingresses(group: Sequence[Claim], behind: _Behind, hosts: Sequence[str], seat: Seat) -> tuple[Name, ...]:
+def _ingresses(
+    group: Sequence[ListenerClaim], behind: _Behind, hosts: Sequence[str], seat: Seat
+) -> tuple[Name, ...]:
     numbers = {number for host in hosts for number in behind.claims[host]}
     if group and seat == "default":
         numbers.add(0)
@@ -170,7 +172,7 @@ def _source(certificate: Certificate | None) -> Literal["secret", "elb"]:
 
 
 def _secret(
-    certificate: Certificate | None, by_uid: Mapping[str, Name], view: ClusterView, options: Options
+    certificate: Certificate | None, by_uid: Mapping[str, Name], view: ClusterView, options: TranslateOptions
 ) -> Name | None:
     """The Secret of this cluster; it may be gone, then its name is known from the ELB alone."""
     if certificate is None:
@@ -189,7 +191,7 @@ def _served(
     certificate: Certificate | None,
     listener: Listener,
     hosts: Sequence[str],
-    seats: Seats,
+    seats: ListenerCertificates,
     shown: Mapping[Place, str],
 ) -> bool | None:
     if certificate is None or certificate.chain is None:

@@ -22,7 +22,7 @@ from certferry.core.plan.plan import match
 from certferry.core.plan.steps import resolved, wire
 from certferry.core.translate import listener_options as listening
 from certferry.core.translate.ingress_annotations import PREFIX
-from certferry.core.translate.listener_claims import Options
+from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 
 Texts = Mapping[str, str | None]
@@ -50,7 +50,7 @@ def proposals(
     view: ClusterView,
     observed: State,
     translation: Translation,
-    options: Options,
+    options: TranslateOptions,
     now: datetime,
 ) -> tuple[Proposal, ...]:
     """One per listener and kind, for what is to be adopted and can be said by annotations."""
@@ -126,7 +126,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
 
 
 def _says_so(
-    it: Proposal, have: Listener, view: ClusterView, observed: State, options: Options, now: datetime
+    it: Proposal, have: Listener, view: ClusterView, observed: State, options: TranslateOptions, now: datetime
 ) -> bool:
     """Whether the cluster asks for what the ELB has once `it` is written."""
     ingress = view.ingresses[it.ingress]

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from certferry.core.drift import detect_unmarked as unmarked
-from certferry.core.drift.detect_unmarked import NOTHING, Known
+from certferry.core.drift.detect_unmarked import NOTHING, Baseline
 from certferry.core.drift.drift import Drift, Kind, Mode, Modes
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, HealthMonitor, Listener, Policy, Pool, Rule, State
@@ -26,20 +26,20 @@ from certferry.core.plan.steps import monitor_fields, resolved, rule_set, rule_t
 from certferry.core.translate import listener_options as listening
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
+class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
     """The desired state, less what is left as it is, and the drift that was found."""
 
     desired: State
     drifts: tuple[Drift, ...]
 
 
-def settle(
+def detect_drift(
     desired: State,
     observed: State,
     ids: Mapping[str, str],
     modes: Modes,
-    known: Known = NOTHING,
-) -> Settled:
+    known: Baseline = NOTHING,
+) -> DriftResult:
     """`ids`: key → id of what exists (``plan.match``)."""
     found: list[Drift] = []
     certificates = {
@@ -58,14 +58,14 @@ def settle(
         for k, p in desired.policies.items()
     }
     found += unmarked.deleted(desired, observed, ids, known)
-    found += unmarked.led_elsewhere(desired, observed, ids, known)
+    found += unmarked.default_pool_changes(desired, observed, ids, known)
     found += unmarked.members(desired, observed, ids, known)
     found += unmarked.added(desired, observed, ids)
     names = {ref: c.name or ref for world in (observed, desired) for ref, c in world.certificates.items()}
     names |= {ref: p.name for world in (observed, desired) for ref, p in world.pools.items()}
     found = [replace(d, have=_named(d.have, names), want=_named(d.want, names)) for d in found]
     left = replace(desired, certificates=certificates, listeners=listeners, pools=pools, policies=policies)
-    return Settled(desired=left, drifts=tuple(sorted(d for d in found if d.mode != "off")))
+    return DriftResult(desired=left, drifts=tuple(sorted(d for d in found if d.mode != "off")))
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:

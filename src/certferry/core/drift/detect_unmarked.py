@@ -32,18 +32,18 @@ _OURS: Final = re.compile(r"[0-9a-f]{32}")
 """The names of members that a controller made, ours or the vendor's (table 1.2)."""
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """What was there when we last looked, less what we changed since."""
 
     ids: Mapping[str, str] = MappingProxyType({})
     """Key → id."""
     state: State = State()
 
-    def shared_out(self, pools: Mapping[str, Pool]) -> Known:
+    def shared_out(self, pools: Mapping[str, Pool]) -> Baseline:
         """We gave `pools` (by id) their members."""
         return replace(self, state=replace(self.state, pools={**self.state.pools, **pools}))
 
-    def changed(self, steps: Iterable[Step]) -> Known:
+    def changed(self, steps: Iterable[Step]) -> Baseline:
         """We carried out `steps`: what they touched is not as we saw it, by our own doing."""
         touched = {step.id for step in steps}
         pools = {
@@ -55,13 +55,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
             listeners={k: v for k, v in self.state.listeners.items() if k not in touched},
             pools=pools,
         )
-        return Known(ids={k: v for k, v in self.ids.items() if v not in touched}, state=left)
+        return Baseline(ids={k: v for k, v in self.ids.items() if v not in touched}, state=left)
 
 
-NOTHING: Final = Known()
+NOTHING: Final = Baseline()
 
 
-def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
     """Objects that are wanted, were there, and are there no more."""
     there = {*observed.certificates, *observed.listeners, *observed.pools, *observed.policies}
     wanted: dict[str, Any] = {
@@ -85,7 +85,9 @@ def added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[D
             yield replace(found, mode="report")
 
 
-def led_elsewhere(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+def default_pool_changes(
+    desired: State, observed: State, ids: Mapping[str, str], known: Baseline
+) -> Iterator[Drift]:
     """Default pools of listeners that are not as we left them."""
     for key, listener in desired.listeners.items():
         ref, pool = ids.get(key, ""), listener.default_pool_id
@@ -97,7 +99,7 @@ def led_elsewhere(desired: State, observed: State, ids: Mapping[str, str], known
             yield _drift("listener", ref, key, listener.name or key, "default_pool_id", have, want)
 
 
-def members(desired: State, observed: State, ids: Mapping[str, str], known: Known) -> Iterator[Drift]:
+def members(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
     """Backend servers that somebody took away, weighted otherwise, or added."""
     for key, pool in desired.pools.items():
         have = observed.pools.get(ids.get(key, ""))

@@ -1,6 +1,6 @@
 """ELB state to Envoy's resources, as plain data. Called by ``elb.xds``; see ``snapshot``."""
 
-from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
+from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Secret, XdsResource
 from certferry.core.envoy.routes.match import re2_problem
 from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
 
@@ -10,10 +10,10 @@ __all__ = [
     "LISTENERS",
     "ROUTES",
     "SECRETS",
-    "Message",
     "Options",
     "Secret",
     "Snapshot",
+    "XdsResource",
     "re2_problem",
     "snapshot",
 ]

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any, Final
 
-from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.envoy.routes.session_affinity import stickiness
 from certferry.core.model.elb import HealthMonitor, Member, Pool
 
@@ -25,7 +25,7 @@ _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @remembered
-def cluster(pool_id: str, pool: Pool) -> Message:
+def cluster(pool_id: str, pool: Pool) -> XdsResource:
     """How requests are shared out; who gets them comes by ``endpoints``."""
     body: dict[str, Any] = {
         "name": pool_id,
@@ -60,11 +60,11 @@ def cluster(pool_id: str, pool: Pool) -> Message:
             other = _TLS if encrypted else _RAW
             body["transport_socket_matches"] = [{"name": "check", "match": match, "transport_socket": other}]
             body["health_checks"][0]["transport_socket_match_criteria"] = match
-    return Message(body)
+    return XdsResource(body)
 
 
 @remembered
-def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | None) -> Message:
+def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | None) -> XdsResource:
     """Members that take traffic: not those of weight 0, nor what is no address (it would spoil the others)."""
     hosts = [
         _endpoint(m, monitor_port)
@@ -72,7 +72,7 @@ def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | Non
         if m.weight > 0 and _is_address(m.address)
     ]
     body: dict[str, Any] = {"cluster_name": pool_id}
-    return Message(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
+    return XdsResource(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
 
 
 def _algorithm(pool: Pool) -> str:

@@ -30,7 +30,7 @@ _REMEMBERED: Final = 65_536
 """Results kept by each builder: more than the seats of any load balancer that Envoy can bear."""
 
 
-class Message:
+class XdsResource:
     """A message in JSON shape. A field may hold a tuple of messages, which other messages may share.
 
     Equal only to itself: whoever remembers things by message compares nothing.
@@ -44,7 +44,7 @@ class Message:
         """Hash of the content: equal content has an equal version in every process."""
 
 
-def _version(part: Message) -> str:
+def _version(part: XdsResource) -> str:
     return part.version
 
 
@@ -68,7 +68,7 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
 def plain(value: Any) -> Any:
     """`value` with its messages written out: for golden files and people."""
     match value:
-        case Message():
+        case XdsResource():
             return plain(value.body)
         case Secret():
             kind = "validation_context" if value.trust else "tls_certificate"

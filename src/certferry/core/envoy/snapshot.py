@@ -12,7 +12,7 @@ import msgspec
 
 from certferry.core.envoy.clusters import SERVED, cluster, endpoints
 from certferry.core.envoy.listeners.listener import http_listener, https_listener
-from certferry.core.envoy.listeners.sds import CLIENT_CA, seat, seated
+from certferry.core.envoy.listeners.sds import CLIENT_CA, assign_secrets, secret_name
 from certferry.core.envoy.listeners.tls import negotiated
 from certferry.core.envoy.resource import (
     CLUSTERS,
@@ -20,8 +20,8 @@ from certferry.core.envoy.resource import (
     LISTENERS,
     ROUTES,
     SECRETS,
-    Message,
     Secret,
+    XdsResource,
     plain,
     remembered,
 )
@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """Resources by type URL and name."""
 
-    messages: Mapping[str, Mapping[str, Message]]
+    messages: Mapping[str, Mapping[str, XdsResource]]
     secrets: Mapping[str, Secret]
 
     def plain(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def snapshot(state: State, options: Options) -> Snapshot:
     """What Envoy shall have. Parts of `state` that are the objects of the last call cost next to nothing."""
     policies = _policies("", state.policies)
     targets = _targets("", state.pools, state.listeners, state.loadbalancers)
-    messages: dict[str, dict[str, Message]] = {LISTENERS: {}, ROUTES: {}}
+    messages: dict[str, dict[str, XdsResource]] = {LISTENERS: {}, ROUTES: {}}
     secrets: dict[str, Secret] = {}
     for listener in state.listeners.values():
         loadbalancer = state.loadbalancers.get(listener.loadbalancer_id)
@@ -81,13 +81,13 @@ def _listener(
     listener: Listener,
     policies: tuple[Policy, ...],
     secrets: dict[str, Secret],
-) -> Message | None:
+) -> XdsResource | None:
     """The listener, if it can be served; its secrets go to `secrets`."""
     if listener.protocol == "HTTP":
         return http_listener(listener.id, loadbalancer, listener, options.access_log)
     if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
         return None
-    sitting, own = seated(listener, state.certificates, _hosts(listener.id, policies))
+    sitting, own = assign_secrets(listener, state.certificates, _hosts(listener.id, policies))
     if not sitting or not _trust(listener, state.certificates, secrets):
         return None
     secrets.update(own)
@@ -106,7 +106,7 @@ def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets:
     found = certificates.get(listener.client_ca_tls_container_ref)
     if found is None or found.chain is None:
         return False
-    name = seat(listener.id, CLIENT_CA)
+    name = secret_name(listener.id, CLIENT_CA)
     secrets[name] = Secret(name=name, chain=found.chain, trust=True)
     return True
 
@@ -147,7 +147,7 @@ def _targets(
 
 
 @remembered
-def _backends(_: str, pools: Mapping[str, Pool]) -> tuple[dict[str, Message], dict[str, Message]]:
+def _backends(_: str, pools: Mapping[str, Pool]) -> tuple[dict[str, XdsResource], dict[str, XdsResource]]:
     served = [pool for pool in pools.values() if pool.protocol in SERVED]
     ports = {pool.id: pool.healthmonitor.monitor_port if pool.healthmonitor else None for pool in served}
     return (

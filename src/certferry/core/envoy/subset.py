@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, Message, remembered
+from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, XdsResource, remembered
 from certferry.core.envoy.snapshot import Snapshot
 from certferry.core.model.elb import Policy, State
 
@@ -51,6 +51,6 @@ def _targets(policy: Policy) -> Iterator[str]:
 
 
 @remembered
-def _rebound(_: str, listener: Message, address: str) -> Message:
+def _rebound(_: str, listener: XdsResource, address: str) -> XdsResource:
     socket: dict[str, Any] = {**listener.body["address"]["socket_address"], "address": address}
-    return Message(listener.body | {"address": {"socket_address": socket}})
+    return XdsResource(listener.body | {"address": {"socket_address": socket}})

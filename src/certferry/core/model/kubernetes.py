@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from certferry.core.model.managers import Manager, managers
-from certferry.core.x509.pem import Chain, Defect, KeyPair, parse_pair
+from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 """Secret types that carry a certificate: the standard one and CCE's own."""
@@ -122,7 +122,7 @@ class Ingress(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({r.host for r in self.rules if r.host}))
 
 
-class Reported(msgspec.Struct, frozen=True, kw_only=True):
+class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What we wrote on an Ingress before, so that nothing is written twice."""
 
     master: str | None
@@ -183,7 +183,7 @@ class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...]
 
 
-class Flaw(msgspec.Struct, frozen=True, kw_only=True):
+class SecretProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Why a Secret holds no certificate that can be used."""
 
     reason: str
@@ -196,7 +196,7 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     meta: Meta
     type: str
     chain: Chain | None = None
-    flaw: Flaw | None = None
+    flaw: SecretProblem | None = None
     manager: Manager | None = None
     """Another tool that keeps it."""
 
@@ -246,11 +246,11 @@ def parse_ingress(obj: Json) -> Ingress:
     )
 
 
-def parse_reported(obj: Json) -> Reported:
+def parse_reported(obj: Json) -> ReportedStatus:
     """What earlier runs of ours wrote on an Ingress."""
     annotations = obj["metadata"].get("annotations") or {}
     balancer = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    return Reported(
+    return ReportedStatus(
         master=annotations.get(MASTER_ANNOTATION),
         rotation=annotations.get(ROTATION_ANNOTATION),
         loadbalancer=annotations.get(BALANCER_ID),
@@ -328,7 +328,7 @@ def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
     meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
     keeper = next(iter(managers({**obj, "kind": "Secret"})), None)
     if kind not in TLS_TYPES:
-        flaw = Flaw(
+        flaw = SecretProblem(
             reason="NotTLS",
             sentence=f"Its type is {kind}; a certificate needs a Secret of type kubernetes.io/tls or IngressTLS.",
         )
@@ -336,8 +336,8 @@ def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
     try:
         data = obj.get("data") or {}
         pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"))
-    except Defect as defect:
-        flaw = Flaw(reason=defect.reason, sentence=defect.sentence)
+    except InvalidPem as defect:
+        flaw = SecretProblem(reason=defect.reason, sentence=defect.sentence)
         return Secret(meta=meta, type=kind, flaw=flaw, manager=keeper), None
     return Secret(meta=meta, type=kind, chain=pair.chain, manager=keeper), pair
 
@@ -364,7 +364,7 @@ def _field(data: Json, name: str) -> str:
     try:
         return base64.b64decode(data.get(name) or "", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise Defect("NotPEM", f"The {what} ({name}) is not text in PEM form.") from None
+        raise InvalidPem("NotPEM", f"The {what} ({name}) is not text in PEM form.") from None
 
 
 def _rule(rule: Json) -> IngressRule:

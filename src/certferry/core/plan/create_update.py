@@ -29,12 +29,12 @@ _POOL: Final = ("lb_algorithm", "session_persistence", "slow_start")
 _POLICY: Final = ("priority", "redirect_pool_id", "redirect_listener_id", "redirect_url_config")
 
 
-def grow(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[Step]:
+def create_and_update_steps(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[Step]:
     """The steps that make and change."""
     for key, balancer in desired.loadbalancers.items():
         if key not in ids:
             yield _balancer(key, balancer)
-    moves = moving.moves(desired, observed, ids)
+    moves = moving.plan_sni_moves(desired, observed, ids)
     steps = {
         key: made
         for key, want in desired.certificates.items()

@@ -17,7 +17,7 @@ from certferry.core.plan.create_update import member_deletions
 from certferry.core.plan.steps import Step, bound, deletion, step
 
 
-def shrink(
+def delete_steps(
     desired: State,
     observed: State,
     cluster_id: str,

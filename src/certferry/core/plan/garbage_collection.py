@@ -21,7 +21,7 @@ from certferry.core.plan.steps import Step
 WAITING: Final = ("certificate", "loadbalancer")
 
 
-class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+class DeletionSelection(msgspec.Struct, frozen=True, kw_only=True):
     """The steps that may be carried out now, and what is marked."""
 
     steps: tuple[Step, ...]
@@ -31,12 +31,14 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """When the next of them may go."""
 
 
-def sweep(steps: Sequence[Step], marks: Mapping[str, datetime], now: datetime, wait: timedelta) -> Sweep:
+def select_deletions(
+    steps: Sequence[Step], marks: Mapping[str, datetime], now: datetime, wait: timedelta
+) -> DeletionSelection:
     """`marks`: those of the sweep before. What is used again loses its mark."""
     waiting = {step.id: marks.get(step.id, now) for step in steps if _waits(step) and step.id}
     late = {ref for ref, since in waiting.items() if now - since >= wait}
     ahead = [since + wait for ref, since in waiting.items() if ref not in late]
-    return Sweep(
+    return DeletionSelection(
         steps=tuple(step for step in steps if not _waits(step) or step.id in late),
         marks=MappingProxyType(waiting),
         due=min(ahead, default=None),

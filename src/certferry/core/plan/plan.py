@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from certferry.core.model.elb import State
 from certferry.core.plan import sni_moves as moving
-from certferry.core.plan.create_update import grow
-from certferry.core.plan.delete import ours, shrink
+from certferry.core.plan.create_update import create_and_update_steps
+from certferry.core.plan.delete import delete_steps, ours
 from certferry.core.plan.steps import Kind, Step, Verb, certificate_step
 from certferry.core.translate import secret_certificates as certificates
 
@@ -29,7 +29,10 @@ def plan(
 ) -> tuple[Step, ...]:
     """The steps from `observed` to `desired`; `held` names listeners to leave as they are."""
     ids = match(desired, observed, cluster_id)
-    return (*grow(desired, observed, ids), *shrink(desired, observed, cluster_id, ids, held))
+    return (
+        *create_and_update_steps(desired, observed, ids),
+        *delete_steps(desired, observed, cluster_id, ids, held),
+    )
 
 
 def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]:
@@ -42,7 +45,7 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     wanted = {k.removeprefix("@certificate/") for k in desired.certificates}
     following = certificates.ours(observed, cluster_id, wanted).by_uid
     secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
-    ids |= moving.twins(observed, cluster_id)
+    ids |= moving.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {
         (it.loadbalancer_id, it.protocol_port): it.id for it in ours(observed.listeners, cluster_id).values()

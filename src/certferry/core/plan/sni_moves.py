@@ -26,7 +26,7 @@ TWIN: Final = "twin_of"
 """In the description of a twin: the uid of the Secret whose certificate it stands in for."""
 
 
-class Moves(msgspec.Struct, frozen=True, kw_only=True):
+class SniMovePlan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps around the change of the certificates, and whom they concern."""
 
     before: tuple[Step, ...] = ()
@@ -41,7 +41,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of listeners that are pointed to twins meanwhile, and then back."""
 
 
-def moves(desired: State, observed: State, ids: Mapping[str, str]) -> Moves:
+def plan_sni_moves(desired: State, observed: State, ids: Mapping[str, str]) -> SniMovePlan:
     """What is needed for the hosts that move in the plan from `observed` to `desired`."""
     losing = frozenset(k for k in desired.certificates if _lost(k, desired, observed, ids))
     sitting = {ref for it in observed.listeners.values() for ref in it.sni_container_refs or ()}
@@ -67,7 +67,7 @@ def moves(desired: State, observed: State, ids: Mapping[str, str]) -> Moves:
             made_gone = deletion("certificate", twin.id, twin.name, STANDS_IN)
             removes.append(msgspec.structs.replace(made_gone, id=None))
     points = [_pointed(key, movers, desired, observed, ids, seated) for key, movers in concerned.items()]
-    return Moves(
+    return SniMovePlan(
         before=(*makes, *points),
         after=tuple(removes),
         losing=losing & concerned_keys,
@@ -77,7 +77,7 @@ def moves(desired: State, observed: State, ids: Mapping[str, str]) -> Moves:
     )
 
 
-def twins(observed: State, cluster_id: str) -> Mapping[str, str]:
+def leftover_stand_ins(observed: State, cluster_id: str) -> Mapping[str, str]:
     """The twins that are there, of a plan that was abandoned: key → id."""
     return {
         f"@twin/{said[TWIN]}": c.id

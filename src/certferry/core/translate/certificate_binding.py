@@ -16,15 +16,15 @@ from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_slots as seats
-from certferry.core.translate.certificate_slots import Held, Seats, kind_of
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, kind_of
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import covers, listed
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateCandidate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate that a claim brings to a listener."""
 
-    claim: Claim
+    claim: ListenerClaim
     certificate: Certificate
     hosts: tuple[str, ...]
     """Names it is SNI for; for a server certificate those of its domain."""
@@ -35,10 +35,10 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen by id, or without its Secret: its domain is not ours to change."""
 
 
-class Binding(msgspec.Struct, frozen=True, kw_only=True):
+class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
     """What a listener is to have. Without a default: leave what is there (or make no listener)."""
 
-    seats: Seats
+    seats: ListenerCertificates
     lost: Mapping[str, frozenset[str]] = {}
     """Names that a certificate of ours must leave to an older claim, by certificate key."""
     frozen: frozenset[str] = frozenset()
@@ -46,13 +46,13 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-def offers(
-    group: Sequence[Claim],
+def candidates(
+    group: Sequence[ListenerClaim],
     secrets: Mapping[Name, Certificate],
     certificates: Mapping[str, Certificate],
-) -> tuple[list[Offer], list[Problem]]:
+) -> tuple[list[CertificateCandidate], list[Problem]]:
     """What the claims of a listener bring, in the order of their age."""
-    found: list[Offer] = []
+    found: list[CertificateCandidate] = []
     problems: list[Problem] = []
     for claim in group:
         if claim.values.tls_certificate_ids:
@@ -65,27 +65,27 @@ def offers(
 
 
 def bind(
-    group: Sequence[Claim],
-    brought: Sequence[Offer],
-    have: Seats,
-    options: Options,
+    group: Sequence[ListenerClaim],
+    brought: Sequence[CertificateCandidate],
+    have: ListenerCertificates,
+    options: TranslateOptions,
     now: datetime,
-) -> Binding:
+) -> ListenerBinding:
     """The seats of the listener of `group`, given what is `brought` and what it has."""
     server = _server(group[0], brought)
     sni, lost, problems = _sni(group, brought, server, options)
-    want = Seats(default=server.certificate if server else None, sni=tuple(sni))
+    want = ListenerCertificates(default=server.certificate if server else None, sni=tuple(sni))
     # of every claim, also of one that brings nothing now: what its hosts are shown is not lost
     hosts = {h for o in brought for h in o.hosts}
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
-    kept, held = seats.hold(want, have, hosts, now)
+    kept, held = seats.keep_better(want, have, hosts, now)
     problems += [_held(group[0], brought, it) for it in held]
     frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
-    return Binding(seats=kept, lost=lost, frozen=frozen, problems=tuple(problems))
+    return ListenerBinding(seats=kept, lost=lost, frozen=frozen, problems=tuple(problems))
 
 
-def _held(master: Claim, brought: Sequence[Offer], it: Held) -> Problem:
+def _held(master: ListenerClaim, brought: Sequence[CertificateCandidate], it: HeldBackCertificate) -> Problem:
     claim = next((o.claim for o in brought if o.certificate.id == it.refused.id), master)
     text = f"Certificate {_name(it.refused)} is not bound: {it.objection}. Certificate {_name(it.kept)} stays in service."
     return claim.problem("CertificateHeld", text)
@@ -96,9 +96,9 @@ def _name(certificate: Certificate) -> str:
 
 
 def _chosen(
-    claim: Claim, ids: tuple[str, ...], certificates: Mapping[str, Certificate]
-) -> tuple[list[Offer], list[Problem]]:
-    found: list[Offer] = []
+    claim: ListenerClaim, ids: tuple[str, ...], certificates: Mapping[str, Certificate]
+) -> tuple[list[CertificateCandidate], list[Problem]]:
+    found: list[CertificateCandidate] = []
     problems: list[Problem] = []
     for number, certificate_id in enumerate(ids):
         certificate = certificates.get(certificate_id)
@@ -113,7 +113,7 @@ def _chosen(
             problems.append(claim.problem("CertificateUnusable", text))
         else:
             found.append(
-                Offer(
+                CertificateCandidate(
                     claim=claim,
                     certificate=certificate,
                     hosts=certificate.domain,
@@ -124,7 +124,7 @@ def _chosen(
     return found, problems
 
 
-def _from_secrets(claim: Claim, secrets: Mapping[Name, Certificate]) -> list[Offer]:
+def _from_secrets(claim: ListenerClaim, secrets: Mapping[Name, Certificate]) -> list[CertificateCandidate]:
     found = []
     for entry in claim.ingress.tls:
         certificate = secrets.get(Name(claim.ingress.meta.namespace, entry.secret))
@@ -132,7 +132,7 @@ def _from_secrets(claim: Claim, secrets: Mapping[Name, Certificate]) -> list[Off
             # one whose Secret is gone stays as it is, with the names that it has
             fixed = not certificate.id.startswith("@")
             found.append(
-                Offer(
+                CertificateCandidate(
                     claim=claim,
                     certificate=certificate,
                     hosts=certificate.domain if fixed else entry.hosts or certificate.domain,
@@ -147,16 +147,19 @@ def _from_secrets(claim: Claim, secrets: Mapping[Name, Certificate]) -> list[Off
     return found
 
 
-def _server(master: Claim, brought: Sequence[Offer]) -> Offer | None:
+def _server(master: ListenerClaim, brought: Sequence[CertificateCandidate]) -> CertificateCandidate | None:
     own = [o for o in brought if o.server and o.claim.ingress.meta.key == master.ingress.meta.key]
     # A governing Ingress without a usable certificate does not close the port to the others.
     return next(iter(own), None) or next((o for o in brought if o.server), None)
 
 
 def _sni(
-    group: Sequence[Claim], brought: Sequence[Offer], server: Offer | None, options: Options
+    group: Sequence[ListenerClaim],
+    brought: Sequence[CertificateCandidate],
+    server: CertificateCandidate | None,
+    options: TranslateOptions,
 ) -> tuple[list[Certificate], dict[str, frozenset[str]], list[Problem]]:
-    owners: dict[tuple[str, str], Offer] = {}
+    owners: dict[tuple[str, str], CertificateCandidate] = {}
     bound: dict[str, Certificate] = {}
     lost: dict[str, frozenset[str]] = {}
     problems: list[Problem] = []
@@ -168,7 +171,7 @@ def _sni(
         ref = offer.certificate.id
         again = ref in bound or bool(server and ref == server.certificate.id)
         kind = kind_of(offer.certificate)
-        barred = _barred(offer, options)
+        barred = _disallowed_hosts(offer, options)
         if barred and offer.fixed:
             problems.append(
                 offer.claim.problem(
@@ -211,7 +214,7 @@ def _sni(
 
 
 def _contested(
-    bound: Mapping[str, Certificate], owners: Mapping[tuple[str, str], Offer]
+    bound: Mapping[str, Certificate], owners: Mapping[tuple[str, str], CertificateCandidate]
 ) -> Mapping[str, frozenset[str]]:
     """Names in the domain of a certificate that another one on the listener has: its Secret is asked for
     them elsewhere. Whoever is asked for them here has them, else the older one.
@@ -227,12 +230,12 @@ def _contested(
     return found
 
 
-def _barred(offer: Offer, options: Options) -> set[str]:
+def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) -> set[str]:
     namespace = offer.claim.ingress.meta.namespace
     return {h for h in offer.hosts if not options.admission.host_allowed(namespace, h)}
 
 
-def _too_many(bound: Iterable[Certificate], more: set[str], options: Options, port: int) -> str:
+def _too_many(bound: Iterable[Certificate], more: set[str], options: TranslateOptions, port: int) -> str:
     """Why one more certificate is too much for the listener; "" when it is not."""
     bound = tuple(bound)
     if len(bound) >= options.max_sni:
@@ -242,7 +245,7 @@ def _too_many(bound: Iterable[Certificate], more: set[str], options: Options, po
     return ""
 
 
-def _answers(server: Offer, brought: Sequence[Offer]) -> tuple[str, ...]:
+def _answers(server: CertificateCandidate, brought: Sequence[CertificateCandidate]) -> tuple[str, ...]:
     """Hosts for which the server certificate is what its Ingress means clients to see."""
     if server.named:
         return server.hosts
@@ -260,6 +263,6 @@ def _shadowed(hosts: tuple[str, ...], names: Set[str]) -> bool:
     return any(h in names or any(h.endswith(w[1:]) and h != w for w in wildcards) for h in hosts)
 
 
-def _governed(master: Claim, offer: Offer) -> Problem:
+def _governed(master: ListenerClaim, offer: CertificateCandidate) -> Problem:
     text = f"Port {master.port} is governed by the older Ingress {master.ingress.meta.key}; certificate {_name(offer.certificate)} is not used, because it has no domain to be an SNI certificate for."
     return offer.claim.problem("ListenerConflict", text)

@@ -20,7 +20,7 @@ KINDS = ("EC", "RSA")
 """Certificates of both kinds may share a name; a client is shown the one it understands."""
 
 
-class Seats(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The default certificate and those for named hosts."""
 
     default: Certificate | None = None
@@ -49,7 +49,7 @@ class Seats(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return ()
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate that was not bound, why, and the one that stays."""
 
     refused: Certificate
@@ -62,17 +62,19 @@ def kind_of(certificate: Certificate) -> str:
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
 
 
-def present(have: Listener | None, certificates: Mapping[str, Certificate]) -> Seats:
+def present(have: Listener | None, certificates: Mapping[str, Certificate]) -> ListenerCertificates:
     """The seats of the listener as it is."""
     if have is None:
-        return Seats()
+        return ListenerCertificates()
     sni = (certificates.get(ref) for ref in have.sni_container_refs or ())
-    return Seats(
+    return ListenerCertificates(
         default=certificates.get(have.default_tls_container_ref or ""), sni=tuple(c for c in sni if c)
     )
 
 
-def hold(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> tuple[Seats, tuple[Held, ...]]:
+def keep_better(
+    want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
+) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
     """`want`, but for `hosts` never worse than `have`; and what was held back.
 
     Held again against its own result until nothing changes, so that the next plan changes nothing.
@@ -87,8 +89,10 @@ def hold(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> tuple
     return kept, held
 
 
-def _hold(want: Seats, have: Seats, wanted: Sequence[str], now: datetime) -> tuple[Seats, tuple[Held, ...]]:
-    held: list[Held] = []
+def _hold(
+    want: ListenerCertificates, have: ListenerCertificates, wanted: Sequence[str], now: datetime
+) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
+    held: list[HeldBackCertificate] = []
     # each round takes one certificate of `want` out, or brings one of `have` back
     for _ in range(2 + len(want.sni) + len(have.sni)):
         worse = next(_worse(want, have, wanted, now), None)
@@ -99,12 +103,14 @@ def _hold(want: Seats, have: Seats, wanted: Sequence[str], now: datetime) -> tup
     return want, tuple(held)
 
 
-def _worse(want: Seats, have: Seats, hosts: Iterable[str], now: datetime) -> Iterator[Held]:
+def _worse(
+    want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
+) -> Iterator[HeldBackCertificate]:
     for host in hosts:
         for kind in KINDS:
             new, old = want.answer(host, kind), have.answer(host, kind)
             if new and old and new.id != old.id and (objection := _objection(new, old, host, now)):
-                yield Held(refused=new, kept=old, objection=objection)
+                yield HeldBackCertificate(refused=new, kept=old, objection=objection)
 
 
 def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> str | None:
@@ -114,7 +120,9 @@ def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> 
     return finding.sentence if finding else None
 
 
-def _kept(want: Seats, have: Seats, worse: Held) -> Seats:
+def _kept(
+    want: ListenerCertificates, have: ListenerCertificates, worse: HeldBackCertificate
+) -> ListenerCertificates:
     refused, kept = worse.refused, worse.kept
     sni = [c for c in want.sni if c.id != refused.id]
     if kept in have.sni:
@@ -124,4 +132,4 @@ def _kept(want: Seats, have: Seats, worse: Held) -> Seats:
     default = want.default
     if len(sni) == len(want.sni) and kept == have.default:
         default = kept
-    return Seats(default=default, sni=tuple(sorted(sni, key=lambda c: c.id)))
+    return ListenerCertificates(default=default, sni=tuple(sorted(sni, key=lambda c: c.id)))

@@ -17,13 +17,13 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import policy_priorities as priorities
 from certferry.core.translate import pools
 from certferry.core.translate.ingress_annotations import MATCH_MODES
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 
 
 class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     """The pools and policies of one listener, by key."""
 
-    made: Mapping[str, pools.Made]
+    made: Mapping[str, pools.BuiltPool]
     """The pools by key, with where their members come from."""
     policies: Mapping[str, Policy]
     default_pool: str | None
@@ -36,7 +36,7 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One policy to be: who asks for it, and what it matches."""
 
-    claim: Claim
+    claim: ListenerClaim
     host: str
     compare: str
     path: str
@@ -59,23 +59,23 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 class _Pools:
     """The pools of a listener as they are asked for."""
 
-    def __init__(self, listener: str, view: ClusterView, options: Options) -> None:
+    def __init__(self, listener: str, view: ClusterView, options: TranslateOptions) -> None:
         self._listener, self._view, self._options = listener, view, options
-        self.made: dict[str, pools.Made] = {}
+        self.made: dict[str, pools.BuiltPool] = {}
 
-    def key(self, claim: Claim, backend: Backend) -> str:
+    def key(self, claim: ListenerClaim, backend: Backend) -> str:
         """The key of the pool for `backend`; the first that asks says how it is."""
         key = pools.pool_key(claim, backend, self._listener)
         if key not in self.made:
-            self.made[key] = pools.make(claim, backend, self._listener, self._view, self._options)
+            self.made[key] = pools.build_pool(claim, backend, self._listener, self._view, self._options)
         return key
 
 
 def forward(
-    group: Sequence[Claim],
+    group: Sequence[ListenerClaim],
     listener: str,
     view: ClusterView,
-    options: Options,
+    options: TranslateOptions,
     have: Listener | None,
     observed: State,
 ) -> Forwarding:
@@ -111,7 +111,9 @@ def forward(
     )
 
 
-def redirect(group: Sequence[Claim], listener: str, target: str, cluster_id: str) -> Mapping[str, Policy]:
+def redirect(
+    group: Sequence[ListenerClaim], listener: str, target: str, cluster_id: str
+) -> Mapping[str, Policy]:
     """The policy that sends everything of an HTTP listener to the HTTPS listener `target`."""
     claim = group[0]
     name = names.policy_name(claim.ingress.meta.key, "redirect")
@@ -127,7 +129,9 @@ def redirect(group: Sequence[Claim], listener: str, target: str, cluster_id: str
     return {key: policy}
 
 
-def _routes(group: Sequence[Claim], options: Options, problems: list[Problem]) -> list[Route]:
+def _routes(
+    group: Sequence[ListenerClaim], options: TranslateOptions, problems: list[Problem]
+) -> list[Route]:
     """What is to be routed, the oldest first; less what others have already, and what is too much."""
     owners: dict[tuple[str, str, str], Route] = {}
     for claim in group:
@@ -150,7 +154,7 @@ def _routes(group: Sequence[Claim], options: Options, problems: list[Problem]) -
     return list(owners.values())
 
 
-def _asked(claim: Claim, problems: list[Problem]) -> Iterator[Route]:
+def _asked(claim: ListenerClaim, problems: list[Problem]) -> Iterator[Route]:
     place = 0
     for rule in claim.ingress.rules:
         for path in rule.paths:
@@ -169,7 +173,7 @@ def _asked(claim: Claim, problems: list[Problem]) -> Iterator[Route]:
                 place += 1
 
 
-def _comparisons(claim: Claim, path: Path, problems: list[Problem]) -> tuple[tuple[str, str], ...]:
+def _comparisons(claim: ListenerClaim, path: Path, problems: list[Problem]) -> tuple[tuple[str, str], ...]:
     if path.path_type == "Exact":
         return (("EQUAL_TO", path.path),)
     if path.path_type == "Prefix":
@@ -203,12 +207,12 @@ def _policy(route: Route, listener: str, cluster_id: str, making: _Pools) -> Pol
     )
 
 
-def _description(claim: Claim, cluster_id: str, target: RedirectUrl | Backend | str) -> str:
+def _description(claim: ListenerClaim, cluster_id: str, target: RedirectUrl | Backend | str) -> str:
     # the rules are in the name
     return names.describe(cluster_id, ingress_id=claim.ingress.meta.uid, settings=names.mark(target))
 
 
-def _url(claim: Claim) -> RedirectUrl | None:
+def _url(claim: ListenerClaim) -> RedirectUrl | None:
     return claim.values.redirect_url if claim.redirect_objection is None else None
 
 
@@ -222,8 +226,8 @@ def _needs_numbers(route: Route) -> bool:
     )
 
 
-def _orders(group: Sequence[Claim]) -> Iterator[Problem]:
-    first: dict[int, Claim] = {}
+def _orders(group: Sequence[ListenerClaim]) -> Iterator[Problem]:
+    first: dict[int, ListenerClaim] = {}
     for claim in group:
         order = claim.values.ingress_order
         if order is not None and (older := first.setdefault(order, claim)) is not claim:

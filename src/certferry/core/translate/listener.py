@@ -20,23 +20,23 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_binding as binding
 from certferry.core.translate import forwarding
 from certferry.core.translate import listener_options as listening
-from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.certificate_slots import present
-from certferry.core.translate.listener_claims import Claim, Options
-from certferry.core.translate.pools import Made
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+from certferry.core.translate.pools import BuiltPool
 
 SHARED_SNI: Final = 30
 """SNI certificates that a listener of a shared load balancer has at most."""
 
-Groups = Mapping[tuple[str, int], tuple[Claim, ...]]
+Groups = Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True):
+class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     """All that a port is decided by, beside its claims."""
 
     view: ClusterView
     observed: State
-    options: Options
+    options: TranslateOptions
     now: datetime
     groups: Groups
     secrets: Mapping[Name, Certificate]
@@ -47,15 +47,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """The same with the content that they are to have."""
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class ListenerResult(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a port."""
 
     listener: Listener | None = None
     """None: none is made, and one that is there stays or goes as `held` says."""
     held: bool = False
     """Whether what is there must stay, though nothing can be asked of it now."""
-    seat: Binding | None = None
-    made: Mapping[str, Made] = MappingProxyType({})
+    seat: ListenerBinding | None = None
+    made: Mapping[str, BuiltPool] = MappingProxyType({})
     policies: Mapping[str, Policy] = MappingProxyType({})
     problems: tuple[Problem, ...] = ()
 
@@ -71,15 +71,17 @@ def by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
     return {(it.loadbalancer_id, it.protocol_port): it for it in listeners if it.protocol != "UDP"}
 
 
-def port(group: Sequence[Claim], have: Listener | None, world: World) -> Port:
+def build_listener(
+    group: Sequence[ListenerClaim], have: Listener | None, world: ListenerContext
+) -> ListenerResult:
     """The port of `group`, where the ELB has the listener `have`."""
     if conflict := _conflict(group, have, world.view.cluster_id):
-        return Port(held=True, problems=tuple(conflict))
+        return ListenerResult(held=True, problems=tuple(conflict))
     shared = _shared(group[0].loadbalancer, world.observed)
     access, problems, opened = listening.access(group, have, world.observed)
     problems += listening.shared_problems(group) if shared else ()
     if not opened:
-        return Port(problems=problems)
+        return ListenerResult(problems=problems)
     seat = None
     if group[0].protocol == "HTTPS":
         seat, more = _seat(group, have, world, shared=shared)
@@ -87,7 +89,7 @@ def port(group: Sequence[Claim], have: Listener | None, world: World) -> Port:
         if seat.seats.default is None:
             problems += (_no_certificate(group, have),)
             if have is None:
-                return Port(held=True, seat=seat, problems=problems)
+                return ListenerResult(held=True, seat=seat, problems=problems)
     setting = listening.Setting(access=access, shared=shared)
     routed = _routed(group, have, world, seat, setting)
     held = seat is not None and seat.seats.default is None
@@ -95,23 +97,23 @@ def port(group: Sequence[Claim], have: Listener | None, world: World) -> Port:
 
 
 def _routed(
-    group: Sequence[Claim],
+    group: Sequence[ListenerClaim],
     have: Listener | None,
-    world: World,
-    seat: Binding | None,
+    world: ListenerContext,
+    seat: ListenerBinding | None,
     setting: listening.Setting,
-) -> Port:
+) -> ListenerResult:
     key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), world.view.cluster_id
     target = _redirect_target(group, world.groups)
     if target:
         setting = msgspec.structs.replace(setting, advanced=bool(have and have.enhance_l7policy_enable))
-        return Port(
+        return ListenerResult(
             listener=listening.listener(group, key, seat, None, cluster_id, setting),
             policies=forwarding.redirect(group, key, target, cluster_id),
         )
     routed = forwarding.forward(group, key, world.view, world.options, have, world.observed)
     setting = msgspec.structs.replace(setting, advanced=routed.advanced)
-    return Port(
+    return ListenerResult(
         listener=listening.listener(group, key, seat, routed.default_pool, cluster_id, setting),
         made=routed.made,
         policies=routed.policies,
@@ -120,12 +122,12 @@ def _routed(
 
 
 def _seat(
-    group: Sequence[Claim], have: Listener | None, world: World, *, shared: bool
-) -> tuple[Binding, tuple[Problem, ...]]:
+    group: Sequence[ListenerClaim], have: Listener | None, world: ListenerContext, *, shared: bool
+) -> tuple[ListenerBinding, tuple[Problem, ...]]:
     limits = world.options
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
-    brought, missing = binding.offers(group, world.secrets, world.wanted)
+    brought, missing = binding.candidates(group, world.secrets, world.wanted)
     seat = binding.bind(group, brought, present(have, world.there), limits, world.now)
     return seat, (*missing, *seat.problems)
 
@@ -134,7 +136,7 @@ def _shared(balancer: str, observed: State) -> bool:
     return balancer in observed.loadbalancers and not observed.loadbalancers[balancer].guaranteed
 
 
-def _conflict(group: Sequence[Claim], have: Listener | None, cluster_id: str) -> list[Problem]:
+def _conflict(group: Sequence[ListenerClaim], have: Listener | None, cluster_id: str) -> list[Problem]:
     if have is None:
         return []
     if not names.is_of(cluster_id, have.description):
@@ -146,7 +148,7 @@ def _conflict(group: Sequence[Claim], have: Listener | None, cluster_id: str) ->
     return [claim.problem("ListenerConflict", text) for claim in group]
 
 
-def _no_certificate(group: Sequence[Claim], have: Listener | None) -> Problem:
+def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Problem:
     rest = "What it has stays." if have else "It is opened as soon as there is one."
     return group[0].problem(
         "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
@@ -154,7 +156,7 @@ def _no_certificate(group: Sequence[Claim], have: Listener | None) -> Problem:
 
 
 def _redirect_target(
-    group: Sequence[Claim], groups: Mapping[tuple[str, int], tuple[Claim, ...]]
+    group: Sequence[ListenerClaim], groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
 ) -> str | None:
     master = group[0]
     if master.protocol != "HTTP" or not master.values.ssl_redirect:

@@ -20,7 +20,7 @@ from certferry.core.translate import namespace_policy as admission
 from certferry.core.translate.ingress_annotations import Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.members import Backends
-from certferry.core.translate.namespace_policy import Admission
+from certferry.core.translate.namespace_policy import NamespacePolicy
 
 CONTROLLER: Final = "certferry.io/ingress"
 """The name by which an IngressClass picks this controller."""
@@ -37,7 +37,7 @@ _PLACEMENT: Final = {
 """Keys of ``elb.autocreate`` and the API's names for them."""
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to translate; from the controller's settings."""
 
     class_name: str = "cce"
@@ -51,12 +51,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_policies: int = 100
     """Policies per listener."""
     backends: Backends = "auto"
-    admission: Admission = Admission()
+    admission: NamespacePolicy = NamespacePolicy()
     checks: Policy = Policy()
     """What is refused, and what only warned of."""
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
     """One Ingress on one port of one load balancer."""
 
     ingress: Ingress
@@ -87,21 +87,21 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """All claims: per load balancer and port, the governing one first."""
 
-    groups: Mapping[tuple[str, int], tuple[Claim, ...]]
+    groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
     loadbalancers: Mapping[str, LoadBalancer]
     """The ones to be made (``elb.autocreate``), by key."""
     problems: tuple[Problem, ...]
 
 
-def gather(view: ClusterView, observed: State, options: Options) -> Claims:
+def collect_claims(view: ClusterView, observed: State, options: TranslateOptions) -> Claims:
     """The claims of all Ingresses of our class, oldest first; ties by namespace and name."""
-    groups: dict[tuple[str, int], list[Claim]] = {}
+    groups: dict[tuple[str, int], list[ListenerClaim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
     using: list[tuple[str, Ingress]] = []
     for whole in ours(view, options):
         values, unread = read_annotations(whole)
-        ingress, barred = admission.admitted(whole, options.admission)
+        ingress, barred = admission.apply_policy(whole, options.admission)
         problems += [*unread, *barred]
         balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
         if isinstance(balancer, Problem):
@@ -115,7 +115,7 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
         if balancer.id not in observed.loadbalancers:
             made[balancer.id] = balancer
         for protocol, port in _ports(ingress, values):
-            claim = Claim(
+            claim = ListenerClaim(
                 ingress=ingress, values=values, loadbalancer=balancer.id, protocol=protocol, port=port
             )
             group = groups.setdefault((balancer.id, port), [])
@@ -132,13 +132,13 @@ def gather(view: ClusterView, observed: State, options: Options) -> Claims:
     )
 
 
-def masters(claims: Iterable[Sequence[Claim]]) -> Mapping[Name, Name]:
+def governing_ingresses(claims: Iterable[Sequence[ListenerClaim]]) -> Mapping[Name, Name]:
     """Who governs the listener of each Ingress (of its HTTPS one, where it has two)."""
     ordered = sorted(claims, key=lambda group: group[0].protocol)
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
-def ours(view: ClusterView, options: Options) -> list[Ingress]:
+def ours(view: ClusterView, options: TranslateOptions) -> list[Ingress]:
     """The Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
@@ -149,7 +149,7 @@ def ours(view: ClusterView, options: Options) -> list[Ingress]:
 
 
 def _loadbalancer(
-    ingress: Ingress, values: Values, cluster_id: str, observed: State, options: Options
+    ingress: Ingress, values: Values, cluster_id: str, observed: State, options: TranslateOptions
 ) -> LoadBalancer | Problem:
     def missing(sentence: str) -> Problem:
         return Problem(object=ingress.ref, reason="LoadBalancerNotFound", sentence=sentence)

@@ -14,8 +14,8 @@ import msgspec
 from certferry.core.model import naming as names
 from certferry.core.model.elb import IpGroupBinding, Listener, State
 from certferry.core.model.problems import Problem
-from certferry.core.translate.certificate_binding import Binding
-from certferry.core.translate.listener_claims import Claim
+from certferry.core.translate.certificate_binding import ListenerBinding
+from certferry.core.translate.listener_claims import ListenerClaim
 
 DEFAULT_TLS_POLICY: Final = "tls-1-2"
 """What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
@@ -45,9 +45,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listener(
-    group: Sequence[Claim],
+    group: Sequence[ListenerClaim],
     key: str,
-    seat: Binding | None,
+    seat: ListenerBinding | None,
     default_pool: str | None,
     cluster_id: str,
     setting: Setting,
@@ -89,7 +89,7 @@ def describe(cluster_id: str, *, options: str, bound: str) -> str:
 
 
 def access(
-    group: Sequence[Claim], have: Listener | None, observed: State
+    group: Sequence[ListenerClaim], have: Listener | None, observed: State
 ) -> tuple[IpGroupBinding | None, tuple[Problem, ...], bool]:
     """The access list of the listener (None: what there is stays), problems, and whether it may be opened.
 
@@ -115,7 +115,7 @@ def access(
     return wanted, (), True
 
 
-def shared_problems(group: Sequence[Claim]) -> tuple[Problem, ...]:
+def shared_problems(group: Sequence[ListenerClaim]) -> tuple[Problem, ...]:
     """What the governing Ingress asks of a shared load balancer that only a dedicated one has."""
     master, values = group[0], group[0].values
     asked = {
@@ -146,6 +146,6 @@ def differing(want: Listener, have: Listener) -> tuple[str, ...]:
     return tuple(f for f in OPTIONS if not equal(getattr(want, f), getattr(have, f)))
 
 
-def _tls_policy(master: Claim, *, shared: bool) -> str:
+def _tls_policy(master: ListenerClaim, *, shared: bool) -> str:
     asked = master.values.tls_ciphers_policy or DEFAULT_TLS_POLICY
     return DEFAULT_TLS_POLICY if shared and asked not in _SHARED else asked

@@ -17,7 +17,7 @@ from certferry.core.model.problems import Problem
 from certferry.core.x509.pem import listed
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
+class NamespacePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Namespaces by load balancer (id or name) and by host suffix; what is not named is for all."""
 
     loadbalancers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -42,7 +42,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def admitted(ingress: Ingress, admission: Admission) -> tuple[Ingress, tuple[Problem, ...]]:
+def apply_policy(ingress: Ingress, admission: NamespacePolicy) -> tuple[Ingress, tuple[Problem, ...]]:
     """`ingress` without the hosts that its namespace may not use, and what was taken out."""
     if not admission.hosts:
         return ingress, ()

@@ -15,11 +15,11 @@ from certferry.core.model.elb import HealthMonitor, Pool, SlowStart
 from certferry.core.model.kubernetes import Backend, ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import service_annotations as backing
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.members import by_node, members, port_of
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class MemberSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the members of a pool come from."""
 
     service: Name
@@ -27,28 +27,30 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     adaptive: bool = False
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class BuiltPool(msgspec.Struct, frozen=True, kw_only=True):
     """A pool, where its members come from, and what is wrong with it."""
 
     pool: Pool
-    source: Source
+    source: MemberSource
     problems: tuple[Problem, ...] = ()
     by_node: bool = False
 
 
-def pool_key(claim: Claim, backend: Backend, listener: str) -> str:
+def pool_key(claim: ListenerClaim, backend: Backend, listener: str) -> str:
     """The key of the pool for `backend` on `listener`."""
     namespace = claim.ingress.meta.namespace
     return f"@pool/{listener}/{names.pool_name(namespace, backend, claim.protocol, claim.port)}"
 
 
-def make(claim: Claim, backend: Backend, listener: str, view: ClusterView, options: Options) -> Made:
+def build_pool(
+    claim: ListenerClaim, backend: Backend, listener: str, view: ClusterView, options: TranslateOptions
+) -> BuiltPool:
     """The pool for `backend` as `claim` and the Service want it."""
     namespace = claim.ingress.meta.namespace
     where = Name(namespace, backend.service)
     service = view.services.get(where)
     port = port_of(service, backend)
-    said = backing.read(service, port) if service and port else backing.Backing()
+    said = backing.read(service, port) if service and port else backing.PoolSettings()
     problems = list(said.problems)
     if service is None or port is None:
         text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; its requests are answered with 503."
@@ -58,7 +60,7 @@ def make(claim: Claim, backend: Backend, listener: str, view: ClusterView, optio
         problems.append(claim.problem("BackendNotFound", text))
     protocol = _protocol(claim, problems)
     slow_start = _slow_start(claim, said, problems)
-    source = Source(service=where, backend=backend, adaptive=said.adaptive)
+    source = MemberSource(service=where, backend=backend, adaptive=said.adaptive)
     settings: dict[str, Any] = {
         "lb_algorithm": said.algorithm,
         "session_persistence": said.persistence,
@@ -75,10 +77,10 @@ def make(claim: Claim, backend: Backend, listener: str, view: ClusterView, optio
         **settings,
     )
     nodes = bool(service and port and by_node(service, port, options.backends))
-    return Made(pool=pool, source=source, problems=tuple(problems), by_node=nodes)
+    return BuiltPool(pool=pool, source=source, problems=tuple(problems), by_node=nodes)
 
 
-def _protocol(claim: Claim, problems: list[Problem]) -> str:
+def _protocol(claim: ListenerClaim, problems: list[Problem]) -> str:
     asked = claim.values.pool_protocol or "http"
     if asked != "http" and claim.protocol != "HTTPS":
         text = f"Annotation kubernetes.io/elb.pool-protocol {asked} needs an HTTPS port; port {claim.port} is {claim.protocol}, and its backends are reached by HTTP."
@@ -91,7 +93,7 @@ def _protocol(claim: Claim, problems: list[Problem]) -> str:
     return asked.upper()
 
 
-def _slow_start(claim: Claim, said: backing.Backing, problems: list[Problem]) -> SlowStart:
+def _slow_start(claim: ListenerClaim, said: backing.PoolSettings, problems: list[Problem]) -> SlowStart:
     seconds = claim.values.slowstart
     if seconds is None:
         return SlowStart(enable=False)

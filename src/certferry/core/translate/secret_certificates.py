@@ -18,11 +18,11 @@ from certferry.core.model import quarantine as parking
 from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
-from certferry.core.translate.listener_claims import Claim, Options
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import Chain, covers, listed
 
 
-class Follow(msgspec.Struct, frozen=True, kw_only=True):
+class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     """A Secret in use: its certificate's key, and the hosts that depend on it."""
 
     secret: Name
@@ -38,7 +38,7 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is to be made when it does not exist (False: an ELB certificate has its place)."""
 
 
-class Followed(msgspec.Struct, frozen=True, kw_only=True):
+class SecretCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one Secret: the certificate to have (None: none can be), and problems."""
 
     certificate: Certificate | None
@@ -51,13 +51,16 @@ def key_of(uid: str) -> str:
 
 
 def follows(
-    view: ClusterView, claims: Iterable[Claim], existing: Ours, serving: Mapping[str, frozenset[str]]
-) -> Mapping[Name, Follow]:
+    view: ClusterView,
+    claims: Iterable[ListenerClaim],
+    existing: OwnCertificates,
+    serving: Mapping[str, frozenset[str]],
+) -> Mapping[Name, SecretUse]:
     """Every Secret that a claim on an HTTPS port names, with who and what depends on it.
 
     `serving`: hosts by the id of the certificate that answers for them now.
     """
-    uses: dict[Name, list[tuple[Claim, tuple[str, ...]]]] = {}
+    uses: dict[Name, list[tuple[ListenerClaim, tuple[str, ...]]]] = {}
     for claim in claims:
         if claim.protocol == "HTTPS":
             for entry in claim.ingress.tls:
@@ -71,7 +74,7 @@ def follows(
         served = {h for claim, entry in used if not entry for h in _left(claim)}
         have = existing.following(view.cluster_id, name, secret.meta.uid if secret else None)
         served |= serving.get(have.id if have else "", frozenset())
-        result[name] = Follow(
+        result[name] = SecretUse(
             secret=name,
             key=key_of(secret.meta.uid) if secret else f"@certificate/{name}",
             hosts=tuple(sorted(hosts)),
@@ -82,53 +85,55 @@ def follows(
     return result
 
 
-def _left(claim: Claim) -> Iterable[str]:
+def _left(claim: ListenerClaim) -> Iterable[str]:
     """The rule hosts for which no entry with hosts brings a certificate of its own."""
     named = tuple(h for entry in claim.ingress.tls for h in entry.hosts)
     return (h for h in claim.ingress.hosts if not covers(named, h))
 
 
-def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now: datetime) -> Followed:
+def follow(
+    view: ClusterView, existing: OwnCertificates, it: SecretUse, options: TranslateOptions, now: datetime
+) -> SecretCertificate:
     """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
     secret = view.secrets.get(it.secret)
     have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
     if secret is None:
         stays = f" The certificate {have.name} stays as it is." if have else ""
         text = f"Secret {it.secret} does not exist or cannot be read.{stays}"
-        return Followed(certificate=have, problems=_on(it.users, "SecretNotFound", text))
+        return SecretCertificate(certificate=have, problems=_on(it.users, "SecretNotFound", text))
     if secret.chain is None:
         flaw = secret.flaw.sentence if secret.flaw else ""
-        return Followed(
+        return SecretCertificate(
             certificate=_kept(have, it),
             problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
         )
     if waiting := emergency.waits(have, secret.chain, now):
         sentence = f"The certificate in service is another: {emergency.told(waiting)}."
         rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
-        return Followed(
+        return SecretCertificate(
             certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
         )
     before = have.chain if have else None
     if have and parking.waits(secret, have.description):
         sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
         rest = f"{_stays(have)} Change the Secret, or try again: certferry cert resume {it.secret}"
-        return Followed(
+        return SecretCertificate(
             certificate=_kept(have, it), problems=_both(secret, it, "CertificateParked", sentence, rest)
         )
     if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
         reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
         sentence = f"The new certificate is not taken: {refusal.sentence}."
-        return Followed(
+        return SecretCertificate(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
         )
     if not have and not it.wanted:
-        return Followed(certificate=None)
+        return SecretCertificate(certificate=None)
     warnings = [
         f
         for f in checks.findings(secret.chain, before, it.depend, now, options.checks)
         if f.severity != "info"
     ]
-    return Followed(
+    return SecretCertificate(
         certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
         problems=tuple(
             p
@@ -144,7 +149,7 @@ def follow(view: ClusterView, existing: Ours, it: Follow, options: Options, now:
     )
 
 
-def content(secret: Secret, chain: Chain, it: Follow, cluster_id: str, cluster_name: str) -> Certificate:
+def content(secret: Secret, chain: Chain, it: SecretUse, cluster_id: str, cluster_name: str) -> Certificate:
     """The certificate that `secret` asks for. Its domain: the hosts it is named for, else its DNS names."""
     return Certificate(
         id=key_of(secret.meta.uid),
@@ -174,7 +179,7 @@ def domain(hosts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(h for h in set(hosts) if ":" not in h and not h.replace(".", "").isdigit()))[:100]
 
 
-class Ours(msgspec.Struct, frozen=True, kw_only=True):
+class OwnCertificates(msgspec.Struct, frozen=True, kw_only=True):
     """The observed certificates of this cluster, ready to be looked up."""
 
     by_uid: Mapping[str, Certificate]
@@ -188,7 +193,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
         return self.by_uid.get(uid or "") or self.by_stem.get(stem)
 
 
-def ours(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> Ours:
+def ours(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> OwnCertificates:
     """The certificates on the ELB that are this cluster's: by their description, or because they follow
     one of `secrets` (uids) and the description names no cluster.
     """
@@ -206,10 +211,10 @@ def ours(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> O
         # A uid is given once: no other cluster has that Secret. The name says that a controller made it.
         if certificate.name.startswith(OWN_PREFIX):
             by_uid.setdefault(uid, certificate)
-    return Ours(by_uid=by_uid, by_stem=by_stem)
+    return OwnCertificates(by_uid=by_uid, by_stem=by_stem)
 
 
-def _kept(have: Certificate | None, it: Follow) -> Certificate | None:
+def _kept(have: Certificate | None, it: SecretUse) -> Certificate | None:
     """The one in place as the desired one: nothing to write."""
     if have is None or names.described(have.description).get("secret_id") != it.key.removeprefix(
         "@certificate/"
@@ -225,7 +230,7 @@ def _stays(have: Certificate | None) -> str:
     return f" The {which} in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
 
 
-def _both(secret: Secret, it: Follow, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:
+def _both(secret: Secret, it: SecretUse, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:
     on_secret = Problem(object=secret.ref, reason=reason, sentence=sentence + rest)
     return (on_secret, *_on(it.users, reason, f"Secret {it.secret}: {sentence}{rest}"))
 

@@ -24,7 +24,7 @@ _ALGORITHMS: Final = ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")
 _CHECKS: Final = ("TCP", "HTTP")
 
 
-class Backing(msgspec.Struct, frozen=True, kw_only=True):
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a pool that come from its Service."""
 
     algorithm: str = "ROUND_ROBIN"
@@ -35,7 +35,7 @@ class Backing(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-def read(service: Service, port: ServicePort) -> Backing:
+def read(service: Service, port: ServicePort) -> PoolSettings:
     """The settings for `port`; a text that cannot be read counts as absent, and is a problem."""
     texts = {k.removeprefix(PREFIX): v for k, v in service.meta.annotations.items() if k.startswith(PREFIX)}
     problems: list[Problem] = []
@@ -73,7 +73,7 @@ def read(service: Service, port: ServicePort) -> Backing:
         monitor = take("health-check-option", _check, monitor)
         several = take("health-check-options", _checks, {})
         monitor = several.get(port.port, monitor)
-    return Backing(
+    return PoolSettings(
         algorithm=algorithm,
         persistence=_persistence(mode, option),
         monitor=monitor,

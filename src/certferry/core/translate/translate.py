@@ -20,12 +20,12 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import listener as ports
 from certferry.core.translate import listener_claims as claims
 from certferry.core.translate import secret_certificates as certificates
-from certferry.core.translate.certificate_binding import Binding
+from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.certificate_slots import KINDS, present
-from certferry.core.translate.listener import World
-from certferry.core.translate.listener_claims import Claim, Options
-from certferry.core.translate.pools import Source
-from certferry.core.translate.secret_certificates import Follow
+from certferry.core.translate.listener import ListenerContext
+from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+from certferry.core.translate.pools import MemberSource
+from certferry.core.translate.secret_certificates import SecretUse
 from certferry.core.x509.pem import Chain
 
 
@@ -67,21 +67,21 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Chain digest → the Secret that holds the pair."""
     problems: tuple[Problem, ...]
     status: Mapping[Name, IngressStatus]
-    follows: Mapping[str, Follow]
+    follows: Mapping[str, SecretUse]
     """Secret uid → who depends on it: the fast path's table."""
     held: frozenset[tuple[str, int]] = frozenset()
     """(load balancer, port) of listeners that must stay though nothing can be asked of them now."""
-    seats: Mapping[tuple[str, int], Binding] = MappingProxyType({})
+    seats: Mapping[tuple[str, int], ListenerBinding] = MappingProxyType({})
     """Which certificate sits where, by load balancer and port."""
-    sources: Mapping[str, Source] = MappingProxyType({})
+    sources: Mapping[str, MemberSource] = MappingProxyType({})
     """Where the members of each pool come from, by its key: the path of endpoints."""
     needs_nodes: bool = False
     """Whether members are nodes: then Nodes have to be watched."""
 
 
-def translate(view: ClusterView, observed: State, options: Options, now: datetime) -> Translation:
+def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
     """The desired state for `view`, given what is there; never worse than what is served."""
-    asked = claims.gather(view, observed, options)
+    asked = claims.collect_claims(view, observed, options)
     listening = ports.by_port(observed)
     uids = {secret.meta.uid for secret in view.secrets.values()}
     existing = certificates.ours(observed, view.cluster_id, uids)
@@ -90,7 +90,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
     followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
     secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
     there = _keyed(observed, secrets)
-    world = World(
+    world = ListenerContext(
         view=view,
         observed=observed,
         options=options,
@@ -100,7 +100,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
         there=there,
         wanted=_wanted(there, secrets),
     )
-    found = {at: ports.port(group, listening.get(at), world) for at, group in asked.groups.items()}
+    found = {at: ports.build_listener(group, listening.get(at), world) for at, group in asked.groups.items()}
     seats = {at: it.seat for at, it in found.items() if it.seat}
     made = {key: m for it in found.values() for key, m in it.made.items()}
     problems = {*asked.problems, *(p for f in followed.values() for p in f.problems)}
@@ -125,7 +125,7 @@ def translate(view: ClusterView, observed: State, options: Options, now: datetim
 
 
 def _serving(
-    groups: Mapping[tuple[str, int], tuple[Claim, ...]],
+    groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]],
     listening: Mapping[tuple[str, int], Listener],
     observed: State,
 ) -> Mapping[str, frozenset[str]]:
@@ -159,7 +159,7 @@ def _wanted(
 
 
 def _certificates(
-    secrets: Mapping[Name, Certificate], bindings: Iterable[Binding], there: Mapping[str, Certificate]
+    secrets: Mapping[Name, Certificate], bindings: Iterable[ListenerBinding], there: Mapping[str, Certificate]
 ) -> Mapping[str, Certificate]:
     """Certificates to have: those of Secrets, less the names that they lose, and those held."""
     domains = {c.id: c.domain for c in there.values()}
@@ -192,9 +192,10 @@ def _balancers(asked: claims.Claims, observed: State) -> Mapping[str, LoadBalanc
 
 
 def _status(
-    groups: Mapping[tuple[str, int], tuple[Claim, ...]], seats: Mapping[tuple[str, int], Binding]
+    groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]],
+    seats: Mapping[tuple[str, int], ListenerBinding],
 ) -> Mapping[Name, IngressStatus]:
-    masters = claims.masters(groups.values())
+    masters = claims.governing_ingresses(groups.values())
     result: dict[Name, IngressStatus] = {}
     for (balancer, port), group in groups.items():
         seat = seats.get((balancer, port))
@@ -212,7 +213,7 @@ def _status(
     return result
 
 
-def _served(claim: Claim, seat: Binding) -> tuple[Served, ...]:
+def _served(claim: ListenerClaim, seat: ListenerBinding) -> tuple[Served, ...]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
     found = []
     for host in hosts:

@@ -24,7 +24,7 @@ _FORUM: Final = "2.23.140.1."
 """Policy OIDs that a public CA puts in (CA/Browser Forum Baseline Requirements 7.1.6.1)."""
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate of a chain."""
 
     subject: str
@@ -59,7 +59,7 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it says where its issuer's certificate can be had: then that one is no root."""
 
 
-def links(chain: Sequence[x509.Certificate]) -> tuple[Link, ...]:
+def links(chain: Sequence[x509.Certificate]) -> tuple[ChainCertificate, ...]:
     """The facts of each; what cannot be read of one counts as absent."""
     return tuple(_link(one, following) for one, following in zip(chain, [*chain[1:], None], strict=True))
 
@@ -97,9 +97,9 @@ def key_name(public: object) -> str:
             return type(public).__name__
 
 
-def _link(one: x509.Certificate, following: x509.Certificate | None) -> Link:
+def _link(one: x509.Certificate, following: x509.Certificate | None) -> ChainCertificate:
     constraints = _extensions(one).get(x509.BasicConstraints)
-    return Link(
+    return ChainCertificate(
         subject=one.subject.rfc4514_string(),
         issuer=one.issuer.rfc4514_string(),
         not_before=one.not_valid_before_utc,

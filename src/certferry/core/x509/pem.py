@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from certferry.core.x509.chain import Link, Purpose, links, purpose
+from certferry.core.x509.chain import ChainCertificate, Purpose, links, purpose
 
 MAX_CHAIN: Final = 11
 """Certificates in one chain, the leaf included (ELB v3)."""
@@ -45,7 +45,7 @@ _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOT
 _KEY_LABELS = frozenset({"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"})
 
 
-class Defect(ValueError):
+class InvalidPem(ValueError):
     """Why a text cannot be used as a certificate or a key. ``reason`` is from ``REASONS``."""
 
     REASONS: Final = (
@@ -114,7 +114,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     self_signed: bool
     sans: tuple[str, ...] = ()
     """The subject alternative names alone, sorted."""
-    links: tuple[Link, ...] = ()
+    links: tuple[ChainCertificate, ...] = ()
     """Each certificate of the chain, leaf first."""
     purpose: Purpose = Purpose()
     """What the leaf says of its use."""
@@ -143,16 +143,18 @@ def parse_chain(text: str) -> Chain:
     Remembered: what a Secret holds comes back from the load balancer, again and again.
     """
     if not text.strip():
-        raise Defect("Empty", "The certificate is empty.")
+        raise InvalidPem("Empty", "The certificate is empty.")
     if len(text) > MAX_CERTIFICATE:
-        raise Defect(
+        raise InvalidPem(
             "TooLong", f"The certificate has {len(text)} characters; at most {MAX_CERTIFICATE} are allowed."
         )
     blocks = [body for label, body in _BLOCK.findall(text) if label in ("CERTIFICATE", "TRUSTED CERTIFICATE")]
     if not blocks:
-        raise Defect("NotPEM", "The certificate is not PEM: no line says BEGIN CERTIFICATE.")
+        raise InvalidPem("NotPEM", "The certificate is not PEM: no line says BEGIN CERTIFICATE.")
     if len(blocks) > MAX_CHAIN:
-        raise Defect("TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed.")
+        raise InvalidPem(
+            "TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed."
+        )
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
     return _in_order(certificates)
 
@@ -160,19 +162,23 @@ def parse_chain(text: str) -> Chain:
 def parse_key(text: str) -> PrivateKey:
     """The private key in `text` (PKCS#8, PKCS#1 or SEC1 PEM); raises ``Defect``."""
     if not text.strip():
-        raise Defect("Empty", "The private key is empty.")
+        raise InvalidPem("Empty", "The private key is empty.")
     if len(text) > MAX_KEY:
-        raise Defect("TooLong", f"The private key has {len(text)} characters; at most {MAX_KEY} are allowed.")
+        raise InvalidPem(
+            "TooLong", f"The private key has {len(text)} characters; at most {MAX_KEY} are allowed."
+        )
     blocks = [(label, body) for label, body in _BLOCK.findall(text) if label.endswith("PRIVATE KEY")]
     if not blocks:
-        raise Defect("NotPEM", "The private key is not PEM: no line says BEGIN PRIVATE KEY.")
+        raise InvalidPem("NotPEM", "The private key is not PEM: no line says BEGIN PRIVATE KEY.")
     label, body = blocks[0]
     if label == "ENCRYPTED PRIVATE KEY" or "ENCRYPTED" in body:
-        raise Defect(
+        raise InvalidPem(
             "EncryptedKey", "The private key is encrypted; store it without a passphrase (openssl pkey)."
         )
     if label not in _KEY_LABELS:
-        raise Defect("UnsupportedKey", f"A key of type “{label.title()}” is not supported; use RSA or EC.")
+        raise InvalidPem(
+            "UnsupportedKey", f"A key of type “{label.title()}” is not supported; use RSA or EC."
+        )
     pem = _rewrap(label, body)
     try:
         # OpenSSL's own check of an RSA key takes 30 ms; the trial signature below takes 1 and proves more
@@ -181,11 +187,11 @@ def parse_key(text: str) -> PrivateKey:
             _try_signature(key)
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
         # from None: the text of the cause may quote the input
-        raise Defect(
+        raise InvalidPem(
             "BrokenKey", "The private key cannot be read: its content is damaged or cut off."
         ) from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise Defect("UnsupportedKey", "The private key is neither RSA, nor EC, nor Ed25519.")
+        raise InvalidPem("UnsupportedKey", "The private key is neither RSA, nor EC, nor Ed25519.")
     normal = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PrivateKey(normal, hashlib.sha256(spki).hexdigest())
@@ -195,7 +201,7 @@ def parse_pair(certificate: str, private_key: str) -> KeyPair:
     """Both halves, checked to belong together; raises ``Defect``."""
     chain, key = parse_chain(certificate), parse_key(private_key)
     if chain.spki != key.spki:
-        raise Defect(
+        raise InvalidPem(
             "KeyMismatch",
             f"The private key does not belong to the certificate for {listed(chain.names) or chain.subject}.",
         )
@@ -207,7 +213,7 @@ def parse_shown(ders: Sequence[bytes]) -> Chain:
     try:
         shown = [x509.load_der_x509_certificate(der) for der in ders]
     except ValueError:
-        raise Defect("BrokenCertificate", "What the listener shows is no certificate.") from None
+        raise InvalidPem("BrokenCertificate", "What the listener shows is no certificate.") from None
     return _in_order(shown)
 
 
@@ -239,7 +245,7 @@ def _load(body: str, number: int) -> x509.Certificate:
         return x509.load_pem_x509_certificate(_rewrap("CERTIFICATE", body).encode())
     except (ValueError, UnsupportedAlgorithm):
         where = "The certificate" if number == 1 else f"Certificate {number} of the chain"
-        raise Defect(
+        raise InvalidPem(
             "BrokenCertificate", f"{where} cannot be read: its content is damaged or cut off."
         ) from None
 
@@ -289,7 +295,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         sans = _sans(leaf)
         each, use = links(chain), purpose(leaf)
     except (ValueError, UnsupportedAlgorithm):
-        raise Defect(
+        raise InvalidPem(
             "BrokenCertificate", "The certificate has a key or a name that cannot be read."
         ) from None
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
@@ -333,7 +339,7 @@ __all__ = [
     "MAX_CHAIN",
     "MAX_KEY",
     "Chain",
-    "Defect",
+    "InvalidPem",
     "KeyPair",
     "PrivateKey",
     "covers",

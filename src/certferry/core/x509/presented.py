@@ -6,11 +6,11 @@ copy of them: a load balancer may leave one out, or send it too. It makes no han
 
 from __future__ import annotations
 
-from certferry.core.x509.chain import Link
+from certferry.core.x509.chain import ChainCertificate
 from certferry.core.x509.pem import Chain, listed
 
 
-def astray(shown: Chain, want: Chain) -> str:
+def chain_difference(shown: Chain, want: Chain) -> str:
     """How the chain of `shown`, which has the leaf of `want`, is another; "" where clients see no difference.
 
     It goes on after “the right certificate is shown, but …”.
@@ -31,7 +31,7 @@ def _needed(chain: Chain) -> list[tuple[str, str]]:
     return [_name(link) for link in chain.links[1:] if not link.self_issued]
 
 
-def _name(link: Link) -> tuple[str, str]:
+def _name(link: ChainCertificate) -> tuple[str, str]:
     return link.subject, link.fingerprint
 
 

@@ -34,10 +34,10 @@ from certferry.elb.client.collections import (
     rules_of,
 )
 from certferry.elb.client.credentials import (
+    AuthHeaders,
     Credentials,
     CredentialsError,
     GivenToken,
-    Proof,
     SignedRequests,
     TokenRequests,
     load,
@@ -99,7 +99,7 @@ class ElbClient:
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
 
-    def _proof_of(self, credentials: Credentials) -> Proof:
+    def _proof_of(self, credentials: Credentials) -> AuthHeaders:
         if credentials.token:
             return GivenToken(credentials.token)
         return SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)

@@ -85,7 +85,7 @@ def complete(credentials: Credentials, url: str, where: str) -> Credentials:
     return credentials
 
 
-class Proof(Protocol):
+class AuthHeaders(Protocol):
     """What proves to the ELB who asks."""
 
     async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:

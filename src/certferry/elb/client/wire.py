@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from certferry.core.model import elb as model
-from certferry.core.x509.pem import Chain, Defect, parse_chain
+from certferry.core.x509.pem import Chain, InvalidPem, parse_chain
 
 Wire = Mapping[str, Any]
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def chain_of(pem: str) -> Chain | None:
     """The chain in `pem`, or None when it cannot be read."""
     try:
         return parse_chain(pem)
-    except Defect:
+    except InvalidPem:
         return None
 
 

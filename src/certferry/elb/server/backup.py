@@ -32,11 +32,11 @@ from certferry.elb.server.store.database import (
     reading,
 )
 from certferry.runtime import encryption as seals
-from certferry.runtime.encryption import VARIABLE, Seal, SealError
-from certferry.settings import Refused
+from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys
+from certferry.settings import UserError
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a store or a backup holds."""
 
     certificates: int
@@ -46,7 +46,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the sealing keys that they need."""
 
 
-def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ) -> Kept:
+def backup(
+    state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ
+) -> StoreSummary:
     """The store of `state` as of now in the new file `out`, and its key in `key_out`, if given.
 
     Beside a running ELB, whose writers go on.
@@ -54,9 +56,9 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
     path = _existing(state)
     for target in filter(None, (out, key_out)):
         if target.exists():
-            raise Refused(f"{target} exists: a backup replaces nothing, choose another name.")
+            raise UserError(f"{target} exists: a backup replaces nothing, choose another name.")
     if key_out is not None and key_out.absolute().parent == out.absolute().parent:
-        raise Refused(
+        raise UserError(
             "Put the key into another directory than the backup: who has both has every private key."
         )
     with _refusals(), _opened(path) as engine:
@@ -66,7 +68,7 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             copy(engine, draft)
             with _opened(draft) as saved:
-                attached.attach(saved, seal, {path.name: path for path in _beside_the_store(state)})
+                attached.add_files(saved, seal, {path.name: path for path in _beside_the_store(state)})
                 forget_log(saved)
                 kept = _kept(saved, seal, draft)
             _durable(draft, out)
@@ -78,24 +80,26 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
     return kept
 
 
-def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ) -> Kept:
+def restore(
+    saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ
+) -> StoreSummary:
     """Puts the backup `saved` in the place of the store of `state`, and `key` in the place of its key.
 
     What was there stays beside it as ``….before-restore``. Nothing changes unless every secret opens.
     """
     if not saved.is_file():
-        raise Refused(f"There is no backup {saved}.")
+        raise UserError(f"There is no backup {saved}.")
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _refusals(), alone(state):
+    with _refusals(), exclusive_lock(state):
         path, key_path = store_file(state), sealing_key(state)
-        seal = Seal.of_file(key) if key is not None else _seal(state, environ)
+        seal = EncryptionKeys.of_file(key) if key is not None else _seal(state, environ)
         draft = path.with_name(f".{path.name}.restored")
         try:
             shutil.copyfile(saved, draft)
             draft.chmod(0o600)
             with _opened(draft, open_database) as engine:
                 kept = _kept(engine, seal, saved)
-                files = attached.detach(engine, seal)
+                files = attached.extract_files(engine, seal)
                 with engine.begin() as connection:
                     # logins of that time may have been revoked since
                     connection.execute(delete(schema.tokens))
@@ -126,23 +130,23 @@ def rotate_seal_key(state: Path, environ: Mapping[str, str] = os.environ) -> int
     path, key_path = _existing(state), sealing_key(state)
     with _refusals(), _opened(path) as engine:
         if environ.get(VARIABLE):
-            return sealing.seal_anew(engine, Seal.open_or_create(key_path, environ))
+            return sealing.seal_anew(engine, EncryptionKeys.open_or_create(key_path, environ))
         sealing.check_opens(engine, _seal(state, environ))  # before anything is touched
         seals.with_new_key(key_path)
-        changed = sealing.seal_anew(engine, Seal.of_file(key_path))
+        changed = sealing.seal_anew(engine, EncryptionKeys.of_file(key_path))
         seals.with_first_key_alone(key_path)
         return changed
 
 
 @contextmanager
-def alone(state: Path) -> Iterator[None]:
+def exclusive_lock(state: Path) -> Iterator[None]:
     """While no ELB runs on `state`, and none can start."""
     descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Refused(f"The ELB runs on {state}: end it first, then restore.") from None
+        raise UserError(f"The ELB runs on {state}: end it first, then restore.") from None
     finally:
         os.close(descriptor)
 
@@ -150,7 +154,7 @@ def alone(state: Path) -> Iterator[None]:
 def _existing(state: Path) -> Path:
     path = store_file(state)
     if not path.is_file():
-        raise Refused(f"There is no ELB's store in {state}: name its --state.")
+        raise UserError(f"There is no ELB's store in {state}: name its --state.")
     return path
 
 
@@ -158,14 +162,14 @@ def _existing(state: Path) -> Path:
 def _refusals() -> Iterator[None]:
     try:
         yield
-    except (StoreUnusable, SealError) as reason:
-        raise Refused(str(reason)) from None
+    except (StoreUnusable, EncryptionError) as reason:
+        raise UserError(str(reason)) from None
     except SQLAlchemyError as error:
-        raise Refused(
+        raise UserError(
             f"The store cannot be read or written: {getattr(error, 'orig', error)}.", code=1
         ) from None
     except OSError as error:
-        raise Refused(
+        raise UserError(
             f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.", code=1
         ) from None
 
@@ -179,21 +183,21 @@ def _opened(path: Path, how: Callable[[Path], Engine] = open_as_it_is) -> Iterat
         engine.dispose()
 
 
-def _seal(state: Path, environ: Mapping[str, str]) -> Seal:
+def _seal(state: Path, environ: Mapping[str, str]) -> EncryptionKeys:
     """The key that there is; unlike the ELB's start this makes none."""
     if not environ.get(VARIABLE) and not sealing_key(state).exists():
-        raise SealError(
+        raise EncryptionError(
             f"There is no sealing key: neither the file {sealing_key(state)} nor {VARIABLE}. Give the key that "
             "belongs to this store."
         )
-    return Seal.open_or_create(sealing_key(state), environ)
+    return EncryptionKeys.open_or_create(sealing_key(state), environ)
 
 
-def _kept(engine: Engine, seal: Seal, path: Path) -> Kept:
+def _kept(engine: Engine, seal: EncryptionKeys, path: Path) -> StoreSummary:
     check_whole(engine, path)
     with reading(engine).connect() as connection:
         certificates = connection.execute(select(func.count()).select_from(schema.certificates)).scalar()
-    return Kept(
+    return StoreSummary(
         certificates=int(certificates or 0),
         secrets=sealing.check_opens(engine, seal),
         keys=sealing.keys_needed(engine) | attached.keys_needed(engine),
@@ -202,7 +206,7 @@ def _kept(engine: Engine, seal: Seal, path: Path) -> Kept:
 
 def _save_key(state: Path, key_out: Path, environ: Mapping[str, str]) -> None:
     if environ.get(VARIABLE):
-        raise Refused(f"The key is in {VARIABLE}, not in a file: keep a copy of that one.")
+        raise UserError(f"The key is in {VARIABLE}, not in a file: keep a copy of that one.")
     seals.install(sealing_key(state), key_out)
 
 

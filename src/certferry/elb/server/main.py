@@ -23,7 +23,7 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.server.api.app import Elb, application
+from certferry.elb.server.api.app import ApiDependencies, application
 from certferry.elb.server.api.extensions import events
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane
@@ -31,14 +31,14 @@ from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.identity.auth import Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
-from certferry.elb.server.own_tls import OwnTls, own_tls
+from certferry.elb.server.own_tls import ReloadingTls, own_tls
 from certferry.elb.server.paths import lock_file, prepared, sealing_key, store_file
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.publication import Publication
 from certferry.elb.server.store.store import Store
-from certferry.runtime.encryption import Seal, SealError
+from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.latest import Latest
-from certferry.settings import NEWER, ElbSettings, Refused, host_port
+from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port
 
 _log = structlog.get_logger("certferry.elb")
 _GRACE = 5
@@ -87,7 +87,9 @@ async def running(
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
-        elb = Elb(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
+        elb = ApiDependencies(
+            settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter
+        )
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 
@@ -111,7 +113,7 @@ def _state(settings: ElbSettings) -> Path:
     try:
         return prepared(settings)
     except StoreUnusable as reason:
-        raise Refused(str(reason)) from None
+        raise UserError(str(reason)) from None
 
 
 def _opened(
@@ -120,16 +122,16 @@ def _opened(
     try:
         if accounts_for:
             bootstrap(settings, cluster=accounts_for)
-        seal = Seal.open_or_create(sealing_key(state))
+        seal = EncryptionKeys.open_or_create(sealing_key(state))
         engine = open_database(store_file(state))
         stack.callback(engine.dispose)
         identity = Identity(engine, seal)
         stack.callback(identity.close)
         return engine, Store(engine, seal, versions=settings.certificate_versions), identity
     except SchemaTooNew as reason:
-        raise Refused(str(reason), NEWER) from None
-    except (StoreUnusable, SealError) as reason:
-        raise Refused(str(reason)) from None
+        raise UserError(str(reason), EXIT_NEWER_STATE) from None
+    except (StoreUnusable, EncryptionError) as reason:
+        raise UserError(str(reason)) from None
 
 
 @contextmanager
@@ -137,12 +139,12 @@ def _only_instance(state: Path) -> Iterator[None]:
     try:
         descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise Refused(f"The state directory {state} cannot be written: {error.strerror}.") from None
+        raise UserError(f"The state directory {state} cannot be written: {error.strerror}.") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Refused(
+        raise UserError(
             f"Another ELB runs on the state {state}: end it first, or use another --state."
         ) from None
     finally:
@@ -155,9 +157,9 @@ def _listening(listen: str, *, tls: bool) -> Iterator[socket.socket]:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise Refused(f"“{host}” is no IP address to listen on.") from None
+        raise UserError(f"“{host}” is no IP address to listen on.") from None
     if not (address.is_loopback or tls):
-        raise Refused(
+        raise UserError(
             f"Without TLS the ELB API listens on loopback addresses alone, not on {host}: "
             "set tls_certificate and tls_key."
         )
@@ -170,7 +172,7 @@ def _listening(listen: str, *, tls: bool) -> Iterator[socket.socket]:
         listening.listen(512)
     except OSError as error:
         listening.close()
-        raise Refused(f"The ELB API cannot listen on {listen}: {error.strerror}.") from None
+        raise UserError(f"The ELB API cannot listen on {listen}: {error.strerror}.") from None
     try:
         yield listening
     finally:
@@ -191,7 +193,7 @@ async def _data_plane(
     try:
         directory = run_directory(state)
     except OSError as error:
-        raise Refused(f"The directory for the ELB's sockets cannot be used: {error}.") from None
+        raise UserError(f"The directory for the ELB's sockets cannot be used: {error}.") from None
     async with data_plane(state, directory, latest, settings, leaves) as reporter:
         yield reporter
 
@@ -226,7 +228,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _answering(elb: Elb, listening: socket.socket, tls: OwnTls | None) -> AsyncIterator[None]:
+async def _answering(
+    elb: ApiDependencies, listening: socket.socket, tls: ReloadingTls | None
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
         application(elb),
         http="httptools",  # a PUT of a certificate costs a twentieth of a rotation less than with h11

@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 
 from certferry.core import checks
-from certferry.core.x509.pem import Chain, Defect, KeyPair, parse_pair
-from certferry.settings import ElbSettings, Refused
+from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
+from certferry.settings import ElbSettings, UserError
 
 _LOOK: Final = 1.0
 """Seconds between looks at the files: a look is two calls of stat."""
@@ -27,7 +27,7 @@ _log = structlog.get_logger("certferry.elb")
 Stamp = tuple[tuple[int, int, int], ...]
 
 
-class OwnTls:
+class ReloadingTls:
     """A server's TLS context that follows two files. Raises ``Refused`` when they cannot be used at first."""
 
     def __init__(self, certificate: Path, key: Path, scratch: Path) -> None:
@@ -38,8 +38,8 @@ class OwnTls:
         try:
             self._seen = self._stamp()
             self._serve(self._read())
-        except (OSError, Defect, ssl.SSLError) as reason:
-            raise Refused(
+        except (OSError, InvalidPem, ssl.SSLError) as reason:
+            raise UserError(
                 f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}"
             ) from None
 
@@ -62,7 +62,7 @@ class OwnTls:
             elif pair.chain.digest != self._chain.digest:
                 self._serve(pair)
                 _log.info("own certificate replaced", until=pair.chain.not_after.isoformat())
-        except (OSError, Defect, ssl.SSLError) as reason:
+        except (OSError, InvalidPem, ssl.SSLError) as reason:
             _log.warning("own certificate not taken", reason=_why(reason))
 
     def _read(self) -> KeyPair:
@@ -84,19 +84,19 @@ class OwnTls:
         self._chain: Chain = pair.chain
 
 
-def own_tls(settings: ElbSettings, state: Path) -> OwnTls | None:
+def own_tls(settings: ElbSettings, state: Path) -> ReloadingTls | None:
     """As the settings say; None: without TLS. Raises ``Refused``."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise Refused("TLS of the API needs both tls_certificate and tls_key.")
-    return OwnTls(certificate.expanduser(), key.expanduser(), state)
+        raise UserError("TLS of the API needs both tls_certificate and tls_key.")
+    return ReloadingTls(certificate.expanduser(), key.expanduser(), state)
 
 
 def _why(reason: Exception) -> str:
     match reason:
-        case Defect():
+        case InvalidPem():
             return reason.sentence
         case ssl.SSLError():
             return f"the TLS library refuses the certificate ({reason.reason})."

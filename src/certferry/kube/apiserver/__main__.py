@@ -6,7 +6,7 @@ import sys
 import msgspec
 
 from certferry.kube.apiserver.main import serve
-from certferry.settings import KubeServerSettings, Refused
+from certferry.settings import KubeServerSettings, UserError
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
     settings = msgspec.convert(values, KubeServerSettings, dec_hook=lambda kind, value: kind(value))
     try:
         asyncio.run(serve(settings))
-    except Refused as refused:
+    except UserError as refused:
         sys.stderr.write(f"{refused}\n")
         return refused.code
     return 0

@@ -18,7 +18,7 @@ from certferry.core.redaction import masked
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-class Refused(Exception):
+class ApiStatus(Exception):
     """An answer other than success."""
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
@@ -58,7 +58,7 @@ class Resource(msgspec.Struct, frozen=True):
         return {k: v for k, v in found.items() if v}
 
 
-class Fault(msgspec.Struct, frozen=True):
+class FieldError(msgspec.Struct, frozen=True):
     """One fault in one field of an object."""
 
     field: str
@@ -69,119 +69,119 @@ class Fault(msgspec.Struct, frozen=True):
         return f"{self.field}: {self.body}"
 
 
-def required(field: str, detail: str = "") -> Fault:
+def required(field: str, detail: str = "") -> FieldError:
     """A field that must be there is not."""
-    return Fault(field, "FieldValueRequired", _joined("Required value", detail))
+    return FieldError(field, "FieldValueRequired", _joined("Required value", detail))
 
 
-def invalid(field: str, value: Any, detail: str) -> Fault:
+def invalid(field: str, value: Any, detail: str) -> FieldError:
     """A value that breaks a rule; `detail` says which."""
-    return Fault(field, "FieldValueInvalid", _joined(f"Invalid value: {_shown(value)}", detail))
+    return FieldError(field, "FieldValueInvalid", _joined(f"Invalid value: {_shown(value)}", detail))
 
 
-def forbidden_field(field: str, detail: str) -> Fault:
+def forbidden_field(field: str, detail: str) -> FieldError:
     """A value that is not allowed as things stand."""
-    return Fault(field, "FieldValueForbidden", _joined("Forbidden", detail))
+    return FieldError(field, "FieldValueForbidden", _joined("Forbidden", detail))
 
 
-def duplicate(field: str, value: Any) -> Fault:
+def duplicate(field: str, value: Any) -> FieldError:
     """A value that must be unique and is not."""
-    return Fault(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+    return FieldError(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
 
 
-def unsupported(field: str, value: str, allowed: Sequence[str]) -> Fault:
+def unsupported(field: str, value: str, allowed: Sequence[str]) -> FieldError:
     """A value that is none of `allowed`."""
     listed = ", ".join(f'"{a}"' for a in allowed)
-    return Fault(
+    return FieldError(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {listed}"
     )
 
 
-def too_long(field: str, most: int) -> Fault:
+def too_long(field: str, most: int) -> FieldError:
     """A value of more than `most` bytes."""
-    return Fault(field, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
+    return FieldError(field, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
 
 
-def too_many(field: str, count: int, most: int) -> Fault:
+def too_many(field: str, count: int, most: int) -> FieldError:
     """A list of more than `most` items."""
-    return Fault(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
+    return FieldError(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
 
 
-def immutable(field: str, value: Any) -> Fault:
+def immutable(field: str, value: Any) -> FieldError:
     """A value that may not change."""
     return invalid(field, value, "field is immutable")
 
 
-def unprocessable(group: str, kind: str, name: str, faults: Sequence[Fault]) -> Refused:
+def unprocessable(group: str, kind: str, name: str, faults: Sequence[FieldError]) -> ApiStatus:
     """422 for an object that breaks a rule; each text once, as the aggregate of the real one."""
     texts = list(dict.fromkeys(str(f) for f in faults))
     text = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     causes = [{"reason": f.type, "message": f.body, "field": f.field} for f in faults]
     details = {"name": name, "group": group, "kind": kind, "causes": causes}
     full = f"{kind}.{group}" if group else kind
-    return Refused(
+    return ApiStatus(
         422, "Invalid", f'{full} "{name}" is invalid: {text}', {k: v for k, v in details.items() if v}
     )
 
 
-def bad_request(message: str) -> Refused:
+def bad_request(message: str) -> ApiStatus:
     """400: the request cannot be understood."""
-    return Refused(400, "BadRequest", message)
+    return ApiStatus(400, "BadRequest", message)
 
 
-def not_found(resource: Resource, name: str) -> Refused:
+def not_found(resource: Resource, name: str) -> ApiStatus:
     """404: no such object."""
-    return Refused(404, "NotFound", f'{resource} "{name}" not found', resource.details(name))
+    return ApiStatus(404, "NotFound", f'{resource} "{name}" not found', resource.details(name))
 
 
-def unknown_path() -> Refused:
+def unknown_path() -> ApiStatus:
     """404: nothing is served there."""
-    return Refused(404, "NotFound", "the server could not find the requested resource", {})
+    return ApiStatus(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def exists(resource: Resource, name: str) -> Refused:
+def exists(resource: Resource, name: str) -> ApiStatus:
     """409: the name is taken."""
-    return Refused(409, "AlreadyExists", f'{resource} "{name}" already exists', resource.details(name))
+    return ApiStatus(409, "AlreadyExists", f'{resource} "{name}" already exists', resource.details(name))
 
 
-def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Refused:
+def conflict(resource: Resource, name: str, why: str = MODIFIED) -> ApiStatus:
     """409: the object is not the one that the client knows."""
     message = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
-    return Refused(409, "Conflict", message, resource.details(name))
+    return ApiStatus(409, "Conflict", message, resource.details(name))
 
 
-def forbidden(resource: Resource, name: str, why: str) -> Refused:
+def forbidden(resource: Resource, name: str, why: str) -> ApiStatus:
     """403: not allowed, whoever asks or because of the object."""
     named = f'{resource} "{name}"' if name else str(resource)
-    return Refused(403, "Forbidden", f"{named} is forbidden: {why}", resource.details(name))
+    return ApiStatus(403, "Forbidden", f"{named} is forbidden: {why}", resource.details(name))
 
 
-def unauthorized() -> Refused:
+def unauthorized() -> ApiStatus:
     """401: nobody we know."""
-    return Refused(401, "Unauthorized", "Unauthorized")
+    return ApiStatus(401, "Unauthorized", "Unauthorized")
 
 
-def method_not_allowed() -> Refused:
+def method_not_allowed() -> ApiStatus:
     """405: not on this path."""
-    return Refused(
+    return ApiStatus(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
     )
 
 
-def expired(message: str) -> Refused:
+def expired(message: str) -> ApiStatus:
     """410: that part of the past is no longer kept."""
-    return Refused(410, "Expired", message)
+    return ApiStatus(410, "Expired", message)
 
 
-def unsupported_media(message: str) -> Refused:
+def unsupported_media(message: str) -> ApiStatus:
     """415: a body in a form that is not read here."""
-    return Refused(415, "UnsupportedMediaType", message)
+    return ApiStatus(415, "UnsupportedMediaType", message)
 
 
-def too_large_revision(asked: int, current: int) -> Refused:
+def too_large_revision(asked: int, current: int) -> ApiStatus:
     """504: a revision that has not come yet."""
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    return Refused(
+    return ApiStatus(
         504,
         "Timeout",
         f"Timeout: Too large resource version: {asked}, current: {current}",
@@ -189,9 +189,9 @@ def too_large_revision(asked: int, current: int) -> Refused:
     )
 
 
-def internal(message: str) -> Refused:
+def internal(message: str) -> ApiStatus:
     """500: our fault, not the client's."""
-    return Refused(500, "InternalError", f"Internal error occurred: {message}")
+    return ApiStatus(500, "InternalError", f"Internal error occurred: {message}")
 
 
 def _masked(value: Any) -> Any:

@@ -25,16 +25,16 @@ from certferry.kube.apiserver.auth import certificates as tls
 from certferry.kube.apiserver.auth import kubeconfigs as access
 from certferry.kube.apiserver.auth.auth import Tokens
 from certferry.kube.apiserver.http.handlers import Api
-from certferry.kube.apiserver.http.server import Front
-from certferry.kube.apiserver.resources.builtin import KINDS, Kind, with_loopback_endpoints
+from certferry.kube.apiserver.http.server import HttpServer
+from certferry.kube.apiserver.resources.builtin import KINDS, ResourceDefinition, with_loopback_endpoints
 from certferry.kube.apiserver.schema.decode import canonical
 from certferry.kube.apiserver.storage import mutations as writes
-from certferry.kube.apiserver.storage.ip_allocator import Addresses
-from certferry.kube.apiserver.storage.lifecycle import sweep
+from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
+from certferry.kube.apiserver.storage.lifecycle import run_lifecycle
 from certferry.kube.apiserver.storage.log import History, Store, StoreTooNew
-from certferry.kube.apiserver.storage.watch_cache import Registry
-from certferry.runtime.encryption import Seal, SealError
-from certferry.settings import NEWER, KubeServerSettings, Refused, host_port
+from certferry.kube.apiserver.storage.watch_cache import WatchCache
+from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+from certferry.settings import EXIT_NEWER_STATE, KubeServerSettings, UserError, host_port
 
 _FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _DAY = 86_400.0
@@ -66,11 +66,11 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
         store, registry = _open(folder, kinds, History(settings.history_revisions, settings.history_seconds))
         registry.start()
         await _first_objects(registry, kinds)
-        api = Api(registry, kinds, Addresses(settings.service_cidr), _now)
-        front = Front(api, Tokens({t: access.user(r) for r, t in by_role.items()}), lambda: True)
+        api = Api(registry, kinds, ServiceAllocator(settings.service_cidr), _now)
+        front = HttpServer(api, Tokens({t: access.user(r) for r, t in by_role.items()}), lambda: True)
         context = _context(files)
         tasks = [
-            asyncio.create_task(sweep(registry, kinds, _now)),
+            asyncio.create_task(run_lifecycle(registry, kinds, _now)),
             asyncio.create_task(_renew(files, hosts, context)),
         ]
         runner = web.ServerRunner(front.server(), shutdown_timeout=_GRACE)
@@ -96,9 +96,9 @@ def _folder(state: Path) -> Path:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise Refused(f"The state directory {folder} cannot be made: {error.strerror}.") from None
+        raise UserError(f"The state directory {folder} cannot be made: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise Refused(
+        raise UserError(
             f"The state directory {folder} cannot be written to: give it to this user or name another."
         )
     return folder
@@ -110,7 +110,7 @@ def _only_instance(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(
+            raise UserError(
                 f"Another Kubernetes API server uses {folder}: end it first, or name another state."
             ) from None
         yield
@@ -130,7 +130,7 @@ def _listen(listen: str, folder: Path) -> socket.socket:
         found.listen(1024)
     except OSError as error:
         found.close()
-        raise Refused(
+        raise UserError(
             f"The Kubernetes API cannot listen on {_bracketed(host)}:{port}: {os.strerror(error.errno or 0)}. "
             "End what uses the port, or choose another with --listen."
         ) from None
@@ -138,22 +138,22 @@ def _listen(listen: str, folder: Path) -> socket.socket:
     return found
 
 
-def _open(folder: Path, kinds: tuple[Kind, ...], history: History) -> tuple[Store, Registry]:
+def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], history: History) -> tuple[Store, WatchCache]:
     path = folder / "store.db"
     sealed = frozenset(k.plural for k in kinds if k.sealed)
     try:
         path.touch(mode=0o600)
-        store = Store(path, Seal.open_or_create(folder / "seal.key"), sealed, history)
-        return store, Registry(store, kinds)
+        store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), sealed, history)
+        return store, WatchCache(store, kinds)
     except StoreTooNew as error:
-        raise Refused(f"The store {path} {error}.", NEWER) from None
-    except SealError as error:
-        raise Refused(str(error)) from None
+        raise UserError(f"The store {path} {error}.", EXIT_NEWER_STATE) from None
+    except EncryptionError as error:
+        raise UserError(str(error)) from None
     except sqlite3.Error as error:
-        raise Refused(f"The store {path} cannot be opened: {error}.") from None
+        raise UserError(f"The store {path} cannot be opened: {error}.") from None
 
 
-async def _first_objects(registry: Registry, kinds: tuple[Kind, ...]) -> None:
+async def _first_objects(registry: WatchCache, kinds: tuple[ResourceDefinition, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
     who = Writer("certferry", writes.stamp(_now()))
     for name in _FIRST_NAMESPACES:

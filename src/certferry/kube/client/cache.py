@@ -22,7 +22,7 @@ from certferry.core.model.kubernetes import (
     IngressClass,
     Name,
     Node,
-    Reported,
+    ReportedStatus,
     Secret,
     Service,
     parse_class,
@@ -41,10 +41,10 @@ from certferry.kube.client.named_informer import NamedInformer
 from certferry.runtime.latest import Latest
 
 V = TypeVar("V")
-Parsed = tuple[Ingress, Reported]
+Parsed = tuple[Ingress, ReportedStatus]
 
 
-class Arrival(NamedTuple):
+class SecretUpdate(NamedTuple):
     """A Secret as it came in; `pair` is None when it holds nothing that can be used."""
 
     secret: Secret
@@ -60,7 +60,7 @@ NODES_PATIENCE: Final = 5.0
 
 _log = structlog.get_logger()
 
-Subscriber = Callable[[Arrival], None]
+Subscriber = Callable[[SecretUpdate], None]
 
 
 class Scope(NamedTuple):
@@ -109,7 +109,7 @@ class Cache:
     def _informers(self) -> tuple[Source[object], ...]:
         return (self._ingresses, self._classes, self._services, self._slices, self._secrets)
 
-    def reported(self, ingress: Name) -> Reported | None:
+    def reported(self, ingress: Name) -> ReportedStatus | None:
         """What stands on an Ingress of what we write there."""
         pair = self._ingresses.get(ingress)
         return pair[1] if pair else None
@@ -156,7 +156,7 @@ class Cache:
     def _secret(self, item: Object) -> Secret:
         at = time.time()
         secret, pair = parse_secret(item)
-        self._subscriber(Arrival(secret, pair, at))
+        self._subscriber(SecretUpdate(secret, pair, at))
         return secret
 
     def _changed(self) -> None:

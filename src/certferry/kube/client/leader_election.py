@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 Clock = Callable[[], float]
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class LeaseTimings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds. A leader stops at `deadline`, well before others may follow at `duration`."""
 
     duration: float = 10.0
@@ -38,16 +38,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     retry: float = 1.5
 
 
-def terms(duration: float) -> Terms:
+def terms(duration: float) -> LeaseTimings:
     """The usual proportions of a lease of `duration` seconds."""
-    return Terms(duration=duration, deadline=duration * 2 / 3, retry=duration / 7)
+    return LeaseTimings(duration=duration, deadline=duration * 2 / 3, retry=duration / 7)
 
 
-class Leader:
+class LeaderElector:
     """One candidate; ``run`` runs until cancelled and then lets go of the lease."""
 
     def __init__(
-        self, kube: KubeClient, lease: Name, identity: str, terms: Terms, clock: Clock = time.monotonic
+        self, kube: KubeClient, lease: Name, identity: str, terms: LeaseTimings, clock: Clock = time.monotonic
     ) -> None:
         self._kube = kube
         self._lease = lease

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from certferry.core.envoy import Options
-from certferry.elb.server.dataplane.access_log.secret_history import Sitting, Sittings
+from certferry.elb.server.dataplane.access_log.secret_history import SecretHistory, SecretInterval
 from certferry.elb.server.dataplane.access_log.writer import AccessLog
 from tests.elb.support.dataplane import Plane, World, free_port, handshake, https, pool, running, until_true
 from tests.elb.support.long_connections import KeepAlive
@@ -80,13 +80,13 @@ async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(
 def test_a_client_that_came_in_the_instants_of_a_change_may_have_been_shown_either() -> None:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "seats"
-        sittings = Sittings(file)
-        sittings.add([Sitting("s", "old", 10.0, 10.1), Sitting("s", "new", 20.0, 20.1)])
+        sittings = SecretHistory(file)
+        sittings.add([SecretInterval("s", "old", 10.0, 10.1), SecretInterval("s", "new", 20.0, 20.1)])
         told = {at: sittings.shown("s", at) for at in (9.0, 15.0, 20.05, 21.0)}
         assert told == {9.0: (), 15.0: ("old",), 20.05: ("new", "old"), 21.0: ("new",)}
         assert sittings.shown("t", 15.0) == ()
         file.write_bytes(file.read_bytes() + b'["s","torn')
-        again = Sittings(file)
+        again = SecretHistory(file)
         assert {at: again.shown("s", at) for at in told} == told
 
 

@@ -23,7 +23,7 @@ from certferry.cli import app
 from certferry.core.envoy import LISTENERS, SECRETS
 from certferry.elb.server.dataplane.envoy.binary import find_binary
 from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority, Issued
-from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.remote.server import RemoteServer
 from certferry.elb.server.dataplane.status import ACCEPTED, seatings
 from certferry.elb.server.dataplane.xds.server import AdsServer
@@ -51,7 +51,7 @@ class Scene:
         self.state = state
         self.publications = Latest(self.world.publication())
         self.ads = AdsServer(self.publications)
-        self.register = Register(state)
+        self.register = RemoteEnvoyRegistry(state)
         self.authority = Authority.open_or_create(state)
         self.remote = RemoteServer(self.ads, self.register, self.authority)
         self.port = 0
@@ -59,7 +59,7 @@ class Scene:
     def admit(self, name: str, *loadbalancers: str) -> Issued:
         issued = self.authority.client(name, 1)
         self.register.add(
-            Guest(
+            RemoteEnvoy(
                 name=name,
                 fingerprint=issued.fingerprint,
                 loadbalancers=loadbalancers,
@@ -124,7 +124,9 @@ async def test_whoever_is_let_go_or_gets_less_loses_the_stream(scene: Scene) -> 
     assert await _names(call, 2) == {"one", "two"}
     guest = scene.register.read()[0]
     scene.register.add(
-        Guest(name="first", fingerprint=guest.fingerprint, loadbalancers=("two",), not_after=guest.not_after)
+        RemoteEnvoy(
+            name="first", fingerprint=guest.fingerprint, loadbalancers=("two",), not_after=guest.not_after
+        )
     )
     assert await _ended(call)
     call = scene.stub(issued).DeltaAggregatedResources()
@@ -199,7 +201,7 @@ def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
     bootstrap = json.loads(out.read_text())
     assert "admin" not in bootstrap
     assert "edge\ta,b\t" in _cli("envoy", "ls", *common)
-    first = Register(tmp_path).read()[0]
+    first = RemoteEnvoyRegistry(tmp_path).read()[0]
     assert first.not_after - datetime.now(UTC) > timedelta(days=360)
     _cli(
         "envoy",
@@ -213,7 +215,7 @@ def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
         str(out),
         *common,
     )
-    (second,) = Register(tmp_path).read()
+    (second,) = RemoteEnvoyRegistry(tmp_path).read()
     assert second.fingerprint != first.fingerprint
     assert "no longer" in _cli("envoy", "remove", "edge", *common)
     assert _cli("envoy", "ls", *common) == ""

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from certferry.cli.programs import user as command
-from certferry.elb.server.errors import Refused
+from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.auth import Logins
-from certferry.settings import Refused as NotPossible
+from certferry.settings import UserError as NotPossible
 from tests.elb.support.server import Api, Elb, Reply, send
 
 
@@ -197,7 +197,7 @@ def test_attempts_are_limited_per_user_and_per_address() -> None:
     def refused(user: str, address: str = "a") -> bool:
         try:
             logins.attempt(user, address)
-        except Refused as refusal:
+        except ApiError as refusal:
             return refusal.status == 429
         return False
 

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certferry.elb.server import backup as keeping
 from certferry.elb.server.dataplane.remote.ca import Authority
-from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.paths import sealing_key, store_file
-from certferry.runtime.encryption import VARIABLE, SealError
-from certferry.settings import Refused
+from certferry.runtime.encryption import VARIABLE, EncryptionError
+from certferry.settings import UserError
 from tests.elb.support.server import Api, Elb, Reply, serving, settings_in, stored
 from tests.support.certs import Pair, authority
 
@@ -73,8 +73,8 @@ def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> 
     settings, other = settings_in(tmp_path / "one"), settings_in(tmp_path / "other")
     with serving(settings):
         made = Authority.open_or_create(settings.state)
-        guest = Guest(name="edge-1", fingerprint="f", not_after=datetime.now(UTC), loadbalancers=("a",))
-        Register(settings.state).add(guest)
+        guest = RemoteEnvoy(name="edge-1", fingerprint="f", not_after=datetime.now(UTC), loadbalancers=("a",))
+        RemoteEnvoyRegistry(settings.state).add(guest)
     saved, key = tmp_path / "saved.db", tmp_path / "safe" / "key"
     key.parent.mkdir()
     keeping.backup(settings.state, saved, key, NOWHERE)
@@ -84,7 +84,7 @@ def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> 
     other.state.mkdir(parents=True)
     stranger = Authority.open_or_create(other.state)
     keeping.restore(saved, other.state, key, NOWHERE)
-    assert Register(other.state).read() == [guest]
+    assert RemoteEnvoyRegistry(other.state).read() == [guest]
     assert Authority.open_or_create(other.state).pem == made.pem != stranger.pem
     with serving(other) as elb:
         assert elb.admin("GET", "/certificates").status == 200
@@ -98,7 +98,7 @@ def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:
         keeping.backup(settings.state, tmp_path / "saved.db", None, NOWHERE)
         put(elb.admin, identifier, authority().issue("a.example"))
         after = everything(elb.admin)
-        with pytest.raises(Refused, match="end it first"):
+        with pytest.raises(UserError, match="end it first"):
             keeping.restore(tmp_path / "saved.db", settings.state, None, NOWHERE)
     keeping.restore(tmp_path / "saved.db", settings.state, None, NOWHERE)
     with serving(settings) as elb:
@@ -119,25 +119,25 @@ def test_a_backup_alone_holds_no_secret_and_opens_with_its_key_only(own: Elb, tm
     assert sealing_key(own.settings.state).read_bytes().strip() not in saved.read_bytes()
     stranger = tmp_path / "stranger.key"
     stranger.write_text(base64.b64encode(os.urandom(32)).decode())
-    with pytest.raises(Refused, match="another key"):
+    with pytest.raises(UserError, match="another key"):
         keeping.restore(saved, tmp_path / "new", stranger, NOWHERE)
-    with pytest.raises(Refused, match="no sealing key"):
+    with pytest.raises(UserError, match="no sealing key"):
         keeping.restore(saved, tmp_path / "new", None, NOWHERE)
     assert not store_file(tmp_path / "new").exists(), "and nothing was touched"
 
 
 def test_what_cannot_be_done_is_said_before_anything_is(own: Elb, tmp_path: Path) -> None:
     state, saved = own.settings.state, tmp_path / "saved.db"
-    with pytest.raises(Refused, match="another directory"):
+    with pytest.raises(UserError, match="another directory"):
         keeping.backup(state, saved, tmp_path / "key", NOWHERE)
-    with pytest.raises(Refused, match="no ELB's store"):
+    with pytest.raises(UserError, match="no ELB's store"):
         keeping.backup(tmp_path / "nowhere", saved, None, NOWHERE)
-    with pytest.raises(Refused, match="cannot be read or written"):
+    with pytest.raises(UserError, match="cannot be read or written"):
         keeping.backup(state, tmp_path / "no" / "such" / "place.db", None, NOWHERE)
     saved.write_bytes(b"not a database" * 1000)
-    with pytest.raises(Refused, match="replaces nothing"):
+    with pytest.raises(UserError, match="replaces nothing"):
         keeping.backup(state, saved, None, NOWHERE)
-    with pytest.raises(Refused, match="cannot be opened"):
+    with pytest.raises(UserError, match="cannot be opened"):
         keeping.restore(saved, tmp_path / "new", sealing_key(state), NOWHERE)
     assert not store_file(tmp_path / "new").exists()
 
@@ -176,7 +176,7 @@ def test_a_key_in_the_environment_is_rotated_to_the_first(own: Elb) -> None:
     new = base64.b64encode(os.urandom(32)).decode()
     assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 3
     assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 0
-    with pytest.raises(SealError, match="another key"), stored(own.settings):
+    with pytest.raises(EncryptionError, match="another key"), stored(own.settings):
         pass
 
 
@@ -186,7 +186,7 @@ def test_a_rotation_that_cannot_open_everything_changes_nothing(own: Elb) -> Non
     right = path.read_text()
     path.write_text(base64.b64encode(os.urandom(32)).decode() + "\n")
     wrong = path.read_text()
-    with pytest.raises(Refused, match="another key"):
+    with pytest.raises(UserError, match="another key"):
         keeping.rotate_seal_key(own.settings.state, NOWHERE)
     assert path.read_text() == wrong
     path.write_text(right)

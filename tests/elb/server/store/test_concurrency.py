@@ -6,7 +6,7 @@ import pytest
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.identity.bootstrap import bootstrap
-from certferry.elb.server.store.store import Stale, Store, Transaction
+from certferry.elb.server.store.store import ConflictError, Store, Transaction
 from certferry.elb.server.store.tables import Row
 from tests.elb.support.server import settings_in, stored
 
@@ -32,7 +32,7 @@ def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) ->
         first.transact(actor, "r", make)
         with stored(settings) as (second, _):
             rename(first, "the winner")
-            with pytest.raises(Stale):
+            with pytest.raises(ConflictError):
                 rename(second, "the loser")
             kept = second.world.get("pool", "p1")
             assert kept is not None

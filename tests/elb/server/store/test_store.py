@@ -19,7 +19,7 @@ from certferry.elb.server.main import running
 from certferry.elb.server.paths import sealing_key, store_file
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import HEAD, open_database
-from certferry.settings import NEWER, UNUSABLE, ElbSettings, Refused
+from certferry.settings import EXIT_NEWER_STATE, EXIT_UNUSABLE, ElbSettings, UserError
 from tests.elb.support.server import Api, Elb, serving, settings_in, stored
 from tests.support.certs import Pair, authority
 
@@ -144,8 +144,8 @@ def test_parallel_writers_lose_nothing(own: Elb) -> None:
         assert row.content.chain.pem == served
 
 
-async def refusal(settings: ElbSettings) -> Refused:
-    with pytest.raises(Refused) as caught:
+async def refusal(settings: ElbSettings) -> UserError:
+    with pytest.raises(UserError) as caught:
         async with running(settings):
             pass
     assert "\n" not in str(caught.value)
@@ -158,7 +158,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(store_file(settings.state)) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     reason = asyncio.run(refusal(settings))
-    assert reason.code == NEWER
+    assert reason.code == EXIT_NEWER_STATE
     assert "newer Certferry" in str(reason)
 
 
@@ -169,7 +169,7 @@ def test_a_second_instance_and_a_taken_port_are_refused(own: Elb, tmp_path: Path
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         reason = asyncio.run(refusal(settings_in(tmp_path / "other", listen=listen)))
-    assert (reason.code, listen in str(reason)) == (UNUSABLE, True)
+    assert (reason.code, listen in str(reason)) == (EXIT_UNUSABLE, True)
 
 
 def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:

@@ -12,19 +12,19 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.preview import Forecast
+from certferry.console.judge.preview import ChangePreview
 from certferry.console.pages.elb.certificate_edit import answered, place_of
 from certferry.console.pages.elb.certificates import found, list_path
 from certferry.console.pages.elb.listener import follow, kept
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.ingresses.synchronize import write
 from certferry.console.pages.ingresses.update import label, selectable
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.objects import IngressThing
-from certferry.console.state.rotations import Rotation
-from certferry.console.web.errors import Refusal
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.objects import ListedIngress
+from certferry.console.state.rotations import TrackedRotation
+from certferry.console.web.errors import FormErrors
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path, refuse
+from certferry.console.web.request import PageRequest, path, refuse
 from certferry.core import checks
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Certificate, Listener
@@ -40,13 +40,13 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
     listeners: tuple[Listener, ...]
     """Changed on the load balancer."""
-    ingresses: tuple[IngressThing, ...]
+    ingresses: tuple[ListedIngress, ...]
     """Their annotation is changed."""
     others: tuple[Use, ...]
     """Kept by a controller, and no Ingress of this cluster names the certificate: they stay."""
 
 
-async def show_replace(visit: Visit) -> Response:
+async def show_replace(visit: PageRequest) -> Response:
     """GET …/{id}/replace."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -56,7 +56,7 @@ async def show_replace(visit: Visit) -> Response:
         certificate=certificate,
         places=places(desk, certificate),
         state=desk.elb.state,
-        told=Forecast(present=certificate.chain),
+        told=ChangePreview(present=certificate.chain),
         certificates=[
             (c.id, label(c.name or c.id, c.chain))
             for c in selectable(desk.elb.state.certificates.values())
@@ -65,7 +65,7 @@ async def show_replace(visit: Visit) -> Response:
     )
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/{id}/replace/check: what is to be said of the choice."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -73,20 +73,20 @@ async def check(visit: Visit) -> Response:
     return visit.render("ingresses/checks.html", desk=desk, told=_judged(desk, certificate, chosen))
 
 
-async def replace(visit: Visit) -> Response:
+async def replace(visit: PageRequest) -> Response:
     """POST …/{id}/replace."""
     desk = await visit.desk()
     certificate = found(visit, desk)
     chosen = desk.elb.state.certificates.get((await visit.form()).text("certificate"))
     if chosen is None or chosen.type != "server" or chosen.chain is None or chosen.id == certificate.id:
-        raise Refusal({"certificate": "Select a server certificate, or create one."})
+        raise FormErrors({"certificate": "Select a server certificate, or create one."})
     where = places(desk, certificate)
     told = _judged(desk, certificate, chosen)
     refuse({"certificate": told.held[0]} if told.held else {})
     if not (where.listeners or where.ingresses):
-        raise Refusal({"": "There is no listener on which it can be replaced here."}, 409)
+        raise FormErrors({"": "There is no listener on which it can be replaced here."}, 409)
     if not chosen.domain and any(certificate.id in (it.sni_container_refs or ()) for it in where.listeners):
-        raise Refusal({"certificate": "An SNI certificate needs a domain on the load balancer."})
+        raise FormErrors({"certificate": "An SNI certificate needs a domain on the load balancer."})
     touched = {use.listener for use in desk.derived.by_certificate.get(certificate.id, ())}
     for listener in where.listeners:
         await answered(
@@ -97,16 +97,16 @@ async def replace(visit: Visit) -> Response:
     await desk.elb.refresh()
     old, new = certificate.id, chosen.id
     title = f"{certificate.name or old} → {chosen.name or new}"
-    rotation = Rotation(title, list_path(desk), [chosen.chain], datetime.now(UTC))
+    rotation = TrackedRotation(title, list_path(desk), [chosen.chain], datetime.now(UTC))
 
-    def uses(derived: Derived) -> list[Use]:
+    def uses(derived: DerivedState) -> list[Use]:
         return [u for u in derived.uses if u.listener in touched and u.certificate in (old, new)]
 
     visit.console.rotations.start(desk, rotation, uses)
     return visit.go(path("clusters", desk.name, "rotations", rotation.id), "The certificate is replaced.")
 
 
-async def show_bind(visit: Visit) -> Response:
+async def show_bind(visit: PageRequest) -> Response:
     """GET …/{id}/bind."""
     desk = await visit.desk()
     state = desk.elb.state
@@ -123,23 +123,23 @@ async def show_bind(visit: Visit) -> Response:
     )
 
 
-async def bind(visit: Visit) -> Response:
+async def bind(visit: PageRequest) -> Response:
     """POST …/{id}/bind."""
     desk = await visit.desk()
     certificate, form = found(visit, desk), await visit.form()
     listener = next((it for it in _https(desk) if it.id == form.text("listener") and not kept(it)), None)
     if listener is None:
-        raise Refusal({"listener": "Select a listener that no cluster's controller keeps."})
+        raise FormErrors({"listener": "Select a listener that no cluster's controller keeps."})
     sni = form.text("seat") == "sni"
     if sni and not certificate.domain:
-        raise Refusal({"seat": "An SNI certificate needs a domain: give it one with Modify."})
+        raise FormErrors({"seat": "An SNI certificate needs a domain: give it one with Modify."})
     if certificate.type != "server" or certificate.chain is None:
-        raise Refusal({"": "This is no server certificate."})
+        raise FormErrors({"": "This is no server certificate."})
     before = desk.elb.state.certificates.get(listener.default_tls_container_ref or "")
     if not sni and (
         it := checks.objection(certificate.chain, before.chain if before else None, (), datetime.now(UTC))
     ):
-        raise Refusal({"seat": f"It cannot take the place of the one in service: {it.sentence}."})
+        raise FormErrors({"seat": f"It cannot take the place of the one in service: {it.sentence}."})
     refs = list(listener.sni_container_refs or ())
     changes: dict[str, Any] = (
         {"sni_container_refs": [*refs, certificate.id] if certificate.id not in refs else refs}
@@ -154,7 +154,7 @@ async def bind(visit: Visit) -> Response:
     )
 
 
-def places(desk: Desk, certificate: Certificate) -> Places:
+def places(desk: ClusterContext, certificate: Certificate) -> Places:
     """Where `certificate` is, and by what."""
     uses = desk.derived.by_certificate.get(certificate.id, ())
     naming = tuple(
@@ -171,14 +171,14 @@ def places(desk: Desk, certificate: Certificate) -> Places:
     )
 
 
-def _judged(desk: Desk, certificate: Certificate, chosen: Certificate | None) -> Forecast:
+def _judged(desk: ClusterContext, certificate: Certificate, chosen: Certificate | None) -> ChangePreview:
     new = chosen.chain if chosen and chosen.id != certificate.id else None
     if new is None:
-        return Forecast(present=certificate.chain)
+        return ChangePreview(present=certificate.chain)
     now, hosts = datetime.now(UTC), place_of(desk, certificate).hosts
     refused = checks.refusal(new, certificate.chain, hosts, now)
     told = checks.findings(new, certificate.chain, hosts, now)
-    return Forecast(
+    return ChangePreview(
         present=certificate.chain,
         chosen=new,
         held=(f"It cannot take the place of the one in service: {refused.sentence}.",) if refused else (),
@@ -195,7 +195,7 @@ def _seats(listener: Listener, old: str, new: str) -> dict[str, Any]:
     return changes
 
 
-async def _rename(desk: Desk, thing: IngressThing, old: str, new: str) -> None:
+async def _rename(desk: ClusterContext, thing: ListedIngress, old: str, new: str) -> None:
     """Let an Ingress name `new` where it names `old`."""
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     meta = present["metadata"]
@@ -208,7 +208,7 @@ def _instead(ids: Any, old: str, new: str) -> list[str]:
     return list(dict.fromkeys(new if ref == old else ref for ref in ids))
 
 
-def _https(desk: Desk) -> list[Listener]:
+def _https(desk: ClusterContext) -> list[Listener]:
     found = (it for it in desk.elb.state.listeners.values() if it.protocol in HTTPS)
     return sorted(found, key=lambda it: (it.loadbalancer_id, it.protocol_port, it.id))
 

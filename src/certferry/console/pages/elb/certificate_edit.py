@@ -13,25 +13,31 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from certferry.console.judge import deletion as impact
-from certferry.console.judge.certificate import CERTIFICATE, KEY, Judgement, Place, judge
+from certferry.console.judge.certificate import (
+    CERTIFICATE,
+    KEY,
+    CertificateContext,
+    FormCheck,
+    check_certificate_form,
+)
 from certferry.console.pages.elb.certificates import found, list_path, lock_of, may_change
 from certferry.console.pages.ingresses.update import label
-from certferry.console.state.cluster_view import Desk
-from certferry.console.state.rotations import Rotation
-from certferry.console.web.errors import Refusal, Stop
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.rotations import TrackedRotation
+from certferry.console.web.errors import FormErrors, PageError
 from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, Visit, json, path, refuse
+from certferry.console.web.request import FormFields, PageRequest, json, path, refuse
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.elb import Certificate, domain_names
-from certferry.core.x509.pem import Chain, Defect, parse_chain
+from certferry.core.x509.pem import Chain, InvalidPem, parse_chain
 from certferry.elb.client.client import CERTIFICATES, ElbError
 
 TYPES: Final = (("server", "Server certificate"), ("client", "CA certificate"))
 _NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-async def show_create(visit: Visit) -> Response:
+async def show_create(visit: PageRequest) -> Response:
     """GET …/create."""
     desk = await visit.desk()
     return visit.render(
@@ -39,11 +45,11 @@ async def show_create(visit: Visit) -> Response:
         desk=desk,
         types=TYPES,
         pick=visit.query.get("pick", ""),
-        place=Place(),
+        place=CertificateContext(),
     )
 
 
-async def create(visit: Visit) -> Response:
+async def create(visit: PageRequest) -> Response:
     """POST …/create."""
     desk = await visit.desk()
     form = await visit.form()
@@ -51,7 +57,9 @@ async def create(visit: Visit) -> Response:
     kind = form.text("type") or "server"
     fields: dict[str, Any] = {**_words(form, errors), "type": kind, "certificate": form.text(CERTIFICATE)}
     if kind == "server":
-        judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
+        judged = check_certificate_form(
+            form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
+        )
         errors |= judged.errors
         fields["private_key"] = form.text(KEY)
     else:
@@ -75,14 +83,14 @@ async def create(visit: Visit) -> Response:
     return visit.go(list_path(desk), f"Certificate {name} is created.")
 
 
-async def show_modify(visit: Visit) -> Response:
+async def show_modify(visit: PageRequest) -> Response:
     """GET …/{id}/modify."""
     desk = await visit.desk()
     certificate = found(visit, desk)
     lock = lock_of(visit, desk, certificate)
     if not may_change(desk, certificate, lock):
         assert lock
-        raise Stop(409, "Locked", lock.reason, (lock.link, lock.label) if lock.link else None)
+        raise PageError(409, "Locked", lock.reason, (lock.link, lock.label) if lock.link else None)
     return visit.render(
         "elb_certificates/modify.html",
         desk=desk,
@@ -93,7 +101,7 @@ async def show_modify(visit: Visit) -> Response:
     )
 
 
-async def modify(visit: Visit) -> Response:
+async def modify(visit: PageRequest) -> Response:
     """POST …/{id}/modify."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -122,7 +130,7 @@ async def modify(visit: Visit) -> Response:
     return visit.go(follow(visit, desk, certificate, chain), said)
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/{id}/check; and …/check for a new one."""
     desk = await visit.desk()
     form = await visit.form()
@@ -130,12 +138,12 @@ async def check(visit: Visit) -> Response:
         certificate = found(visit, desk)
         judged, place = _judged(desk, certificate, form), place_of(desk, certificate)
     else:
-        place = Place()
-        judged = judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
+        place = CertificateContext()
+        judged = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
     return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
 
 
-async def show_delete(visit: Visit) -> Response:
+async def show_delete(visit: PageRequest) -> Response:
     """GET …/{id}/delete."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -152,24 +160,24 @@ async def show_delete(visit: Visit) -> Response:
     )
 
 
-async def delete(visit: Visit) -> Response:
+async def delete(visit: PageRequest) -> Response:
     """POST …/{id}/delete."""
     desk = await visit.desk()
     certificate = found(visit, desk)
     if lock := lock_of(visit, desk, certificate):
-        raise Refusal({"": lock.reason}, 409)
+        raise FormErrors({"": lock.reason}, 409)
     await answered(desk.elb.client.delete(CERTIFICATES, certificate.id))
     await desk.elb.refresh()
     return visit.go(list_path(desk), f"Certificate {certificate.name or certificate.id} is deleted.")
 
 
-async def show_protection(visit: Visit) -> Response:
+async def show_protection(visit: PageRequest) -> Response:
     """GET …/{id}/protection."""
     desk = await visit.desk()
     return visit.render("elb_certificates/protection.html", desk=desk, certificate=found(visit, desk))
 
 
-async def protect(visit: Visit) -> Response:
+async def protect(visit: PageRequest) -> Response:
     """POST …/{id}/protection."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -186,37 +194,37 @@ async def protect(visit: Visit) -> Response:
     return visit.go(list_path(desk), f"Modification protection is {'on' if on else 'off'}.")
 
 
-def place_of(desk: Desk, certificate: Certificate) -> Place:
+def place_of(desk: ClusterContext, certificate: Certificate) -> CertificateContext:
     """What new content has to do."""
     uses = desk.derived.by_certificate.get(certificate.id, ())
     hosts = tuple(sorted({h for use in uses for h in use.hosts}))
-    return Place(
+    return CertificateContext(
         present=certificate.chain,
         serving=certificate.chain if uses else None,
         hosts=hosts,
-        taken=taken(certificate, desk.elb.state),
+        taken=overlapping_names(certificate, desk.elb.state),
     )
 
 
-def follow(visit: Visit, desk: Desk, certificate: Certificate, chain: Chain) -> str:
+def follow(visit: PageRequest, desk: ClusterContext, certificate: Certificate, chain: Chain) -> str:
     """Start to follow new content of a certificate; the path of its page."""
     title = f"Certificate {certificate.name or certificate.id}"
-    rotation = Rotation(title, list_path(desk), [chain], datetime.now(UTC))
+    rotation = TrackedRotation(title, list_path(desk), [chain], datetime.now(UTC))
     identity = certificate.id
     visit.console.rotations.start(desk, rotation, lambda derived: derived.by_certificate.get(identity, ()))
     return path("clusters", desk.name, "rotations", rotation.id)
 
 
-def _judged(desk: Desk, certificate: Certificate, form: FormFields) -> Judgement:
+def _judged(desk: ClusterContext, certificate: Certificate, form: FormFields) -> FormCheck:
     place = place_of(desk, certificate)
-    return judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
+    return check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
 
 
-def _check_open(visit: Visit, desk: Desk, certificate: Certificate) -> None:
+def _check_open(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> None:
     lock = lock_of(visit, desk, certificate)
     if not may_change(desk, certificate, lock):
         assert lock
-        raise Refusal({"": lock.reason}, 409)
+        raise FormErrors({"": lock.reason}, 409)
 
 
 def _words(form: FormFields, errors: dict[str, str]) -> dict[str, Any]:
@@ -244,7 +252,7 @@ def _changes(certificate: Certificate, fields: dict[str, Any]) -> dict[str, Any]
 def _authority(text: str) -> dict[str, str]:
     try:
         parse_chain(text)
-    except Defect as defect:
+    except InvalidPem as defect:
         return {CERTIFICATE: defect.sentence}
     return {}
 
@@ -255,7 +263,7 @@ async def answered(request: Any) -> Any:
         return await request
     except ElbError as error:
         if 400 <= error.status < 500 and error.status != 401:
-            raise Refusal({"": error.message}, error.status) from None
+            raise FormErrors({"": error.message}, error.status) from None
         raise
 
 

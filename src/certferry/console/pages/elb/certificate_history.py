@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from certferry.console.pages.elb.certificate_edit import follow
 from certferry.console.pages.elb.certificates import found, lock_of
-from certferry.console.web.errors import Refusal
+from certferry.console.web.errors import FormErrors
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path, refuse
+from certferry.console.web.request import PageRequest, path, refuse
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
@@ -24,7 +24,7 @@ HOURS: Final = (1, 4, 12, 24)
 """How long an emergency may be declared for, to choose from."""
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/{id}/history."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -48,7 +48,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def show_rollback(visit: Visit) -> Response:
+async def show_rollback(visit: PageRequest) -> Response:
     """GET …/{id}/rollback?version=n: both contents beside each other."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -56,14 +56,14 @@ async def show_rollback(visit: Visit) -> Response:
     wanted = visit.query.get("version", "")
     version = next((v for v in versions if str(v.number) == wanted and not v.current), None)
     if version is None:
-        raise Refusal({"": f"There is no earlier version {wanted[:20]}."}, 404)
+        raise FormErrors({"": f"There is no earlier version {wanted[:20]}."}, 404)
     current = next((v for v in versions if v.current), None)
     return visit.render(
         "elb_certificates/rollback.html", desk=desk, certificate=certificate, version=version, current=current
     )
 
 
-async def roll_back(visit: Visit) -> Response:
+async def roll_back(visit: PageRequest) -> Response:
     """POST …/{id}/rollback."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -82,7 +82,7 @@ async def roll_back(visit: Visit) -> Response:
     return visit.go(follow(visit, desk, certificate, made.chain), said)
 
 
-async def show_break_glass(visit: Visit) -> Response:
+async def show_break_glass(visit: PageRequest) -> Response:
     """GET …/{id}/break-glass."""
     desk = await visit.desk()
     return visit.render(
@@ -90,7 +90,7 @@ async def show_break_glass(visit: Visit) -> Response:
     )
 
 
-async def break_glass(visit: Visit) -> Response:
+async def break_glass(visit: PageRequest) -> Response:
     """POST …/{id}/break-glass: open it, or end it."""
     desk = await visit.desk()
     certificate = found(visit, desk)
@@ -114,12 +114,12 @@ async def break_glass(visit: Visit) -> Response:
     return visit.go(_history(visit), said)
 
 
-def _history(visit: Visit) -> str:
+def _history(visit: PageRequest) -> str:
     return path("clusters", visit.part("cluster"), "elb", "certificates", visit.part("id"), "history")
 
 
 def _refusal(error: ElbError) -> Exception:
-    return Refusal({"": error.message}, error.status) if 400 <= error.status < 500 else error
+    return FormErrors({"": error.message}, error.status) if 400 <= error.status < 500 else error
 
 
 _ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"

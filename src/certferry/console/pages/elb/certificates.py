@@ -13,13 +13,13 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served
-from certferry.console.state.cluster_view import Desk
-from certferry.console.state.elb_feed import Facts
-from certferry.console.web.errors import missing
-from certferry.console.web.formatting import Pill
-from certferry.console.web.listing import Column, Listing
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.elb_feed import CertificateDetails
+from certferry.console.web.errors import not_found
+from certferry.console.web.formatting import Badge
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path
+from certferry.console.web.request import PageRequest, path
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import OWN_PREFIX, Certificate
 from certferry.core.model.kubernetes import Name
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate."""
 
     certificate: Certificate
-    facts: Facts
+    facts: CertificateDetails
     uses: tuple[Use, ...]
     lock: Lock | None
 
@@ -65,10 +65,10 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
     desk = await visit.desk()
-    listing = Listing(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
+    listing = TablePage(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
         "elb_certificates/list.html",
         desk=desk,
@@ -79,13 +79,13 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def rows(visit: Visit, desk: Desk) -> list[Row]:
+def rows(visit: PageRequest, desk: ClusterContext) -> list[Row]:
     """Every certificate of the ELB, by name."""
     uses = desk.derived.by_certificate
     found = (
         Row(
             certificate=c,
-            facts=desk.elb.facts.get(c.id) or Facts(id=c.id),
+            facts=desk.elb.facts.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
             lock=lock_of(visit, desk, c),
         )
@@ -94,17 +94,17 @@ def rows(visit: Visit, desk: Desk) -> list[Row]:
     return sorted(found, key=lambda row: (row.certificate.name, row.certificate.id))
 
 
-def state(desk: Desk, row: Row) -> Pill:
+def state(desk: ClusterContext, row: Row) -> Badge:
     """Whether clients are shown it."""
     c = row.certificate
     if c.type != "server":
-        return Pill("idle", "CA certificate")
+        return Badge("idle", "CA certificate")
     if c.break_glass:
-        return Pill("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
-    return served(desk, row.uses) if row.uses else Pill("idle", "Not in use", "No listener uses it.")
+        return Badge("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
+    return served(desk, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
 
 
-def lock_of(visit: Visit, desk: Desk, certificate: Certificate) -> Lock | None:
+def lock_of(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> Lock | None:
     """Why it cannot be changed here; None when it can."""
     said = described(certificate.description)
     follows = certificate.owner or ("secret_id" in said and certificate.name.startswith(OWN_PREFIX))
@@ -116,7 +116,7 @@ def lock_of(visit: Visit, desk: Desk, certificate: Certificate) -> Lock | None:
     return None
 
 
-def _following(visit: Visit, desk: Desk, certificate: Certificate) -> Lock:
+def _following(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> Lock:
     source = certificate.source
     uses = desk.derived.by_certificate.get(certificate.id, ())
     here = next((use.secret for use in uses if use.secret), None) or _by_uid(desk, certificate)
@@ -136,27 +136,27 @@ def _following(visit: Visit, desk: Desk, certificate: Certificate) -> Lock:
     )
 
 
-def _by_uid(desk: Desk, certificate: Certificate) -> Name | None:
+def _by_uid(desk: ClusterContext, certificate: Certificate) -> Name | None:
     uid = described(certificate.description).get("secret_id")
     return (
         next((name for name, thing in desk.kube.secrets.items() if thing.uid == uid), None) if uid else None
     )
 
 
-def found(visit: Visit, desk: Desk) -> Certificate:
+def found(visit: PageRequest, desk: ClusterContext) -> Certificate:
     """The certificate in the path. Raises ``Stop``."""
     certificate = desk.elb.state.certificates.get(visit.part("id"))
     if certificate is None:
-        raise missing(f"certificate {visit.part('id')}", (list_path(desk), "Certificates"))
+        raise not_found(f"certificate {visit.part('id')}", (list_path(desk), "Certificates"))
     return certificate
 
 
-def list_path(desk: Desk) -> str:
+def list_path(desk: ClusterContext) -> str:
     """The list."""
     return path("clusters", desk.name, "elb", "certificates")
 
 
-def may_change(desk: Desk, certificate: Certificate, lock: Lock | None) -> bool:
+def may_change(desk: ClusterContext, certificate: Certificate, lock: Lock | None) -> bool:
     """Whether Modify is open: not locked, or an emergency that lets admins in."""
     return lock is None or (certificate.break_glass is not None and desk.may("admin"))
 

@@ -14,18 +14,18 @@ from starlette.responses import Response
 from certferry.console.pages.elb.load_balancers import listener_row
 from certferry.console.pages.ingresses.form import POLICIES
 from certferry.console.pages.ingresses.update import label
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.rotations import Rotation
-from certferry.console.web.errors import Refusal, missing
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.rotations import TrackedRotation
+from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path, refuse
+from certferry.console.web.request import PageRequest, path, refuse
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Certificate, Listener
 from certferry.core.model.naming import described
 from certferry.elb.client.client import LISTENERS, ElbError
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/{id}/edit."""
     desk = await visit.desk()
     listener = _found(visit, desk)
@@ -42,13 +42,13 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST …/{id}/edit."""
     desk = await visit.desk()
     listener = _found(visit, desk)
     row = listener_row(desk, listener)
     if row.ours or listener.protection_status == "consoleProtection":
-        raise Refusal({"": "This listener is kept by a cluster's controller, or protected."}, 409)
+        raise FormErrors({"": "This listener is kept by a cluster's controller, or protected."}, 409)
     form = await visit.form()
     certificates, errors = desk.elb.state.certificates, {}
     server, sni = form.text("certificate"), [i for i in form.all("sni_certificate") if i]
@@ -64,7 +64,7 @@ async def save(visit: Visit) -> Response:
         await desk.elb.client.update(LISTENERS, listener.id, changes)
     except ElbError as error:
         if 400 <= error.status < 500 and error.status != 401:
-            raise Refusal({"": error.message}, error.status) from None
+            raise FormErrors({"": error.message}, error.status) from None
         raise
     await desk.elb.refresh()
     chosen = [certificates[i] for i in (server, *sni)]
@@ -76,28 +76,28 @@ def kept(listener: Listener) -> bool:
     return "cluster_id" in described(listener.description)
 
 
-def follow(visit: Visit, desk: Desk, listener: Listener, chosen: list[Certificate]) -> str:
+def follow(visit: PageRequest, desk: ClusterContext, listener: Listener, chosen: list[Certificate]) -> str:
     """Start to follow certificates that a listener has now; the path of its page."""
     title, identity = f"Listener {listener.name or listener.id}", listener.id
     chains = [c.chain for c in chosen if c.chain]
-    rotation = Rotation(title, _back(listener, desk), chains, datetime.now(UTC))
+    rotation = TrackedRotation(title, _back(listener, desk), chains, datetime.now(UTC))
     ids = {c.id for c in chosen}
 
-    def uses(derived: Derived) -> list[Use]:
+    def uses(derived: DerivedState) -> list[Use]:
         return [use for use in derived.uses if use.listener == identity and use.certificate in ids]
 
     visit.console.rotations.start(desk, rotation, uses)
     return path("clusters", desk.name, "rotations", rotation.id)
 
 
-def _found(visit: Visit, desk: Desk) -> Listener:
+def _found(visit: PageRequest, desk: ClusterContext) -> Listener:
     listener = desk.elb.state.listeners.get(visit.part("id"))
     if listener is None or listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
-        raise missing(f"HTTPS listener {visit.part('id')}")
+        raise not_found(f"HTTPS listener {visit.part('id')}")
     return listener
 
 
-def _back(listener: Listener, desk: Desk) -> str:
+def _back(listener: Listener, desk: ClusterContext) -> str:
     return f"{path('clusters', desk.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
 
 

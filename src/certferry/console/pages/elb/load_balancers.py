@@ -9,12 +9,12 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served
-from certferry.console.state.cluster_view import Desk
-from certferry.console.web.errors import missing
-from certferry.console.web.formatting import Pill
-from certferry.console.web.listing import Column, Listing
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.web.errors import not_found
+from certferry.console.web.formatting import Badge
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path
+from certferry.console.web.request import PageRequest, path
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Listener, LoadBalancer, Policy, Rule, State, bind_port
 from certferry.core.model.kubernetes import Name
@@ -50,7 +50,7 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
     ours: bool
     """Whether a controller of a cluster keeps it."""
     uses: tuple[Use, ...]
-    state: Pill | None
+    state: Badge | None
 
 
 LISTENER_COLUMNS: Final = (
@@ -86,7 +86,7 @@ class PolicyRow(NamedTuple):
     target: str
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/loadbalancers."""
     desk = await visit.desk()
     by_balancer: dict[str, list[Listener]] = {}
@@ -99,11 +99,11 @@ async def show(visit: Visit) -> Response:
         Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=asking.get(b.id, 0))
         for b in sorted(desk.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
-    listing = Listing(rows, COLUMNS, visit.query, lambda row: row.text)
+    listing = TablePage(rows, COLUMNS, visit.query, lambda row: row.text)
     return visit.render("elb/load_balancers.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
-async def one(visit: Visit) -> Response:
+async def one(visit: PageRequest) -> Response:
     """GET …/{id}?tab=."""
     desk = await visit.desk()
     state = desk.elb.state
@@ -111,20 +111,20 @@ async def one(visit: Visit) -> Response:
     tab = visit.query.get("tab", "summary")
     if balancer is None or tab not in TABS:
         where = path("clusters", desk.name, "elb", "loadbalancers")
-        raise missing(f"load balancer {visit.part('id')}", (where, "Load Balancers"))
+        raise not_found(f"load balancer {visit.part('id')}", (where, "Load Balancers"))
     listeners = _sorted(it for it in state.listeners.values() if it.loadbalancer_id == balancer.id)
-    listing: Listing[Any] | None = None
+    listing: TablePage[Any] | None = None
     rows: list[ListenerRow] = []
     if tab == "listeners":
-        listing = Listing(
+        listing = TablePage(
             listeners, LISTENER_COLUMNS, visit.query, lambda it: f"{it.name} {it.id} {it.protocol_port}"
         )
         rows = [listener_row(desk, listener) for listener in listing.rows]
     elif tab == "policies":
-        listing = Listing(_policies(listeners, state), POLICY_COLUMNS, visit.query, _text)
+        listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, visit.query, _text)
     elif tab == "status":
         tree = await _statuses(desk, balancer)
-        listing = Listing(_worst_first(tree.get("listeners") or ()), (), visit.query, _name)
+        listing = TablePage(_worst_first(tree.get("listeners") or ()), (), visit.query, _name)
     return visit.render(
         "elb/load_balancer.html",
         desk=desk,
@@ -139,7 +139,7 @@ async def one(visit: Visit) -> Response:
     )
 
 
-def listener_row(desk: Desk, listener: Listener) -> ListenerRow:
+def listener_row(desk: ClusterContext, listener: Listener) -> ListenerRow:
     """What the Listeners tab shows of one."""
     uses = tuple(use for use in desk.derived.uses if use.listener == listener.id)
     balancer = desk.elb.state.loadbalancers[listener.loadbalancer_id]
@@ -186,7 +186,7 @@ def _rule(rule: Rule) -> str:
     return f"{what} {word} {' or '.join(values)}"
 
 
-def _governing(desk: Desk, listener: Listener) -> Name | None:
+def _governing(desk: ClusterContext, listener: Listener) -> Name | None:
     if not is_of(desk.kube.cluster_id or "", listener.description):
         return None
     for status in desk.derived.translation.status.values():
@@ -208,7 +208,7 @@ def _text(row: PolicyRow) -> str:
     return f"{row.listener} {row.policy.name or row.policy.id} {row.conditions} {row.target}"
 
 
-async def _statuses(desk: Desk, balancer: LoadBalancer) -> Mapping[str, Any]:
+async def _statuses(desk: ClusterContext, balancer: LoadBalancer) -> Mapping[str, Any]:
     found = await desk.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
     tree: Mapping[str, Any] = found.get("loadbalancer") or {}
     return tree

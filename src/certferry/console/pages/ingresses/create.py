@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.judge.preview import Forecast
+from certferry.console.judge.preview import ChangePreview
 from certferry.console.pages.ingresses import validate as ingress_fields
 from certferry.console.pages.ingresses.form import OPTIONS, IngressForm, applied
 from certferry.console.pages.ingresses.synchronize import list_path
 from certferry.console.pages.ingresses.update import choices, foretold
 from certferry.console.pages.objects.diff import diff
-from certferry.console.state.cluster_view import Desk
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, Visit, refuse
+from certferry.console.web.request import FormFields, PageRequest, refuse
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.kube.client.client import INGRESS, KubeError
@@ -25,7 +25,7 @@ NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses/create."""
     desk = await visit.desk()
     namespace = visit.namespace or ("default" if "default" in desk.kube.namespaces else "")
@@ -33,14 +33,14 @@ async def show(visit: Visit) -> Response:
         "ingresses/create.html",
         desk=desk,
         form=_EMPTY,
-        told=Forecast(),
+        told=ChangePreview(),
         chosen=namespace,
         balancers=_balancers(desk),
         **choices(desk, namespace, _EMPTY),
     )
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST."""
     desk = await visit.desk()
     fields = await visit.form()
@@ -58,7 +58,7 @@ async def save(visit: Visit) -> Response:
     return visit.go(list_path(desk, name), f"Ingress {name} is created.")
 
 
-async def preview(visit: Visit) -> Response:
+async def preview(visit: PageRequest) -> Response:
     """POST …/diff: what OK would create."""
     desk = await visit.desk()
     errors: dict[str, str] = {}
@@ -67,7 +67,7 @@ async def preview(visit: Visit) -> Response:
     return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
     desk = await visit.desk()
     fields = await visit.form()
@@ -79,7 +79,7 @@ async def check(visit: Visit) -> Response:
     return visit.render("ingresses/checks.html", desk=desk, told=told)
 
 
-def _body(desk: Desk, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
+def _body(desk: ClusterContext, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
     namespace, name = fields.text("in_namespace"), fields.text("name")
     if namespace not in desk.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
@@ -103,7 +103,7 @@ def _body(desk: Desk, fields: FormFields, errors: dict[str, str]) -> dict[str, A
     return applied(form, bare)
 
 
-def _balancers(desk: Desk) -> list[tuple[str, str]]:
+def _balancers(desk: ClusterContext) -> list[tuple[str, str]]:
     known = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in desk.elb.state.loadbalancers.values()]
     default = desk.cluster.default_loadbalancer
     return (

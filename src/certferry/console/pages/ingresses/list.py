@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from certferry.console.judge.secret import served
 from certferry.console.pages.ingresses.synchronize import differences
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.objects import IngressThing
-from certferry.console.web.formatting import Pill
-from certferry.console.web.listing import Column, Listing
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.objects import ListedIngress
+from certferry.console.web.formatting import Badge
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import LoadBalancer, bind_port
 from certferry.core.model.kubernetes import Name
@@ -31,7 +31,7 @@ _MILD: Final = ("HostConflict", "AnnotationUnknown", "NameTaken")
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One Ingress."""
 
-    thing: IngressThing
+    thing: ListedIngress
     status: IngressStatus | None
     """None: it is not for this controller, or names no load balancer."""
     balancer: LoadBalancer | None
@@ -79,10 +79,10 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses."""
     desk = await visit.desk()
-    listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
+    listing = TablePage(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
         "ingresses/list.html",
         desk=desk,
@@ -93,7 +93,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def rows(desk: Desk, namespace: str) -> list[Row]:
+def rows(desk: ClusterContext, namespace: str) -> list[Row]:
     """Every Ingress of `namespace` ("": of all), by name."""
     derived = desk.derived
     return [
@@ -103,7 +103,7 @@ def rows(desk: Desk, namespace: str) -> list[Row]:
     ]
 
 
-def row(desk: Desk, derived: Derived, thing: IngressThing) -> Row:
+def row(desk: ClusterContext, derived: DerivedState, thing: ListedIngress) -> Row:
     """What the list shows of one."""
     status = derived.translation.status.get(thing.name)
     return Row(
@@ -116,7 +116,7 @@ def row(desk: Desk, derived: Derived, thing: IngressThing) -> Row:
     )
 
 
-def source(thing: IngressThing) -> str:
+def source(thing: ListedIngress) -> str:
     """In the words of the form."""
     values, _ = read_annotations(thing.ingress)
     if values.tls_certificate_ids:
@@ -124,22 +124,22 @@ def source(thing: IngressThing) -> str:
     return "TLS secret" if thing.ingress.tls else "—"
 
 
-def state(desk: Desk, row: Row) -> Pill:
+def state(desk: ClusterContext, row: Row) -> Badge:
     """Whether it is served as it asks."""
     grave = [p for p in row.problems if p.reason not in _MILD]
     if row.status is None:
         said = row.problems[0].sentence if row.problems else "Its class belongs to another controller."
-        return Pill("bad" if row.problems else "idle", "Not served" if row.problems else "Other class", said)
+        return Badge("bad" if row.problems else "idle", "Not served" if row.problems else "Other class", said)
     if grave:
-        return Pill("warn" if row.uses else "bad", "Warning", grave[0].sentence)
+        return Badge("warn" if row.uses else "bad", "Warning", grave[0].sentence)
     if not any(protocol == "HTTPS" for _, protocol in row.status.ports):
-        return Pill("good", "HTTP", "It is served without TLS.")
+        return Badge("good", "HTTP", "It is served without TLS.")
     if not row.uses:
-        return Pill("busy", "On its way", "The load balancer does not have it yet.")
+        return Badge("busy", "On its way", "The load balancer does not have it yet.")
     return served(desk, tuple(use for use in row.uses if use.hosts or not row.hosts))
 
 
-def governed_by(desk: Desk, name: Name) -> Name | None:
+def governed_by(desk: ClusterContext, name: Name) -> Name | None:
     """The Ingress that decides on the listener of `name`, if that is another one."""
     status = desk.derived.translation.status.get(name)
     return status.master if status and status.master != name else None

@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.objects.diff import diff, merge_patch
-from certferry.console.state.cluster_view import Desk
-from certferry.console.state.objects import IngressThing
-from certferry.console.web.errors import Refusal, missing
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.objects import ListedIngress
+from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, path
+from certferry.console.web.request import PageRequest, path
 from certferry.core.model.elb import Listener
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import PREFIX, Values
@@ -63,7 +63,7 @@ _SETTINGS: Final = (
 )
 
 
-def differences(desk: Desk, thing: IngressThing) -> list[Difference]:
+def differences(desk: ClusterContext, thing: ListedIngress) -> list[Difference]:
     """Where the HTTPS listener of an Ingress has something else than the Ingress says."""
     listener = _listener(desk, thing)
     if listener is None:
@@ -79,7 +79,7 @@ def differences(desk: Desk, thing: IngressThing) -> list[Difference]:
     return [*found, *_certificates(desk, thing, values, listener)]
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/synchronize: the preview."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -95,7 +95,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST …/synchronize."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -113,16 +113,16 @@ def synchronized(present: dict[str, Any], there: list[Difference]) -> dict[str, 
     return {**present, "metadata": {**present["metadata"], "annotations": notes}}
 
 
-def found(visit: Visit, desk: Desk) -> IngressThing:
+def found(visit: PageRequest, desk: ClusterContext) -> ListedIngress:
     """The Ingress in the path. Raises ``Stop``."""
     name = Name(visit.part("namespace"), visit.part("name"))
     thing = desk.kube.ingresses.get(name)
     if thing is None:
-        raise missing(f"Ingress {name}", (path("clusters", desk.name, "ingresses"), "Ingresses"))
+        raise not_found(f"Ingress {name}", (path("clusters", desk.name, "ingresses"), "Ingresses"))
     return thing
 
 
-async def write(desk: Desk, name: Name, patch: dict[str, Any], version: str) -> None:
+async def write(desk: ClusterContext, name: Name, patch: dict[str, Any], version: str) -> None:
     """Merge `patch` into the Ingress as it was at `version`. Raises ``Refusal`` when it changed since."""
     patch = (
         {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}} if version else patch
@@ -133,16 +133,16 @@ async def write(desk: Desk, name: Name, patch: dict[str, Any], version: str) -> 
     except KubeError as error:
         if error.status == 409:
             sentence = "Somebody changed this Ingress meanwhile. Close this dialog and open it again."
-            raise Refusal({"": sentence}, 409) from None
+            raise FormErrors({"": sentence}, 409) from None
         raise
 
 
-def list_path(desk: Desk, name: Name) -> str:
+def list_path(desk: ClusterContext, name: Name) -> str:
     """The list that an Ingress stands in."""
     return f"{path('clusters', desk.name, 'ingresses')}?namespace={name.namespace}"
 
 
-def _listener(desk: Desk, thing: IngressThing) -> Listener | None:
+def _listener(desk: ClusterContext, thing: ListedIngress) -> Listener | None:
     status = desk.derived.translation.status.get(thing.name)
     port = next((p for p, protocol in status.ports if protocol == "HTTPS"), None) if status else None
     if status is None or port is None:
@@ -157,7 +157,9 @@ def _listener(desk: Desk, thing: IngressThing) -> Listener | None:
     )
 
 
-def _certificates(desk: Desk, thing: IngressThing, values: Values, listener: Listener) -> list[Difference]:
+def _certificates(
+    desk: ClusterContext, thing: ListedIngress, values: Values, listener: Listener
+) -> list[Difference]:
     """The server certificate, where the Ingress asks for another one than the listener has."""
     asked = _asked(desk, thing, values)
     if asked is None or not listener.default_tls_container_ref:
@@ -168,7 +170,7 @@ def _certificates(desk: Desk, thing: IngressThing, values: Values, listener: Lis
     return [Difference("Server Certificate", _named(desk, asked), _named(desk, ids[0]), IDS, ",".join(ids))]
 
 
-def _asked(desk: Desk, thing: IngressThing, values: Values) -> str | None:
+def _asked(desk: ClusterContext, thing: ListedIngress, values: Values) -> str | None:
     if values.tls_certificate_ids:
         return values.tls_certificate_ids[0]
     entries = thing.ingress.tls
@@ -179,7 +181,7 @@ def _asked(desk: Desk, thing: IngressThing, values: Values) -> str | None:
     return uses[0].certificate if uses else None
 
 
-def _named(desk: Desk, identity: str) -> str:
+def _named(desk: ClusterContext, identity: str) -> str:
     certificate = desk.elb.state.certificates.get(identity)
     return certificate.name or identity if certificate else identity
 

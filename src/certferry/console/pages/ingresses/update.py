@@ -13,19 +13,19 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.preview import Forecast, forecast, shown
+from certferry.console.judge.preview import ChangePreview, preview_change, shown
 from certferry.console.pages.ingresses import validate as ingress_fields
 from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, of
 from certferry.console.pages.ingresses.list import governed_by
 from certferry.console.pages.ingresses.listener_annotations import MODES
 from certferry.console.pages.ingresses.synchronize import found, list_path, write
 from certferry.console.pages.objects.diff import diff, merge_patch
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.objects import IngressThing
-from certferry.console.state.rotations import Rotation
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.objects import ListedIngress
+from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.formatting import expiry
 from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, Visit, path, refuse
+from certferry.console.web.request import FormFields, PageRequest, path, refuse
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.core.model.naming import described
@@ -35,7 +35,7 @@ from certferry.kube.client.client import INGRESS
 Object = dict[str, Any]
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/update."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -43,7 +43,7 @@ async def show(visit: Visit) -> Response:
     status = desk.derived.translation.status.get(thing.name)
     return visit.render(
         "ingresses/update.html",
-        told=Forecast(present=shown(desk.derived, thing.name)),
+        told=ChangePreview(present=shown(desk.derived, thing.name)),
         desk=desk,
         thing=thing,
         form=of(present),
@@ -54,7 +54,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def preview(visit: Visit) -> Response:
+async def preview(visit: PageRequest) -> Response:
     """POST …/diff: what OK would change."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -65,21 +65,21 @@ async def preview(visit: Visit) -> Response:
     return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
     desk = await visit.desk()
     thing = found(visit, desk)
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     form = _read(desk, thing.name.namespace, await visit.form(), of(present), {})
     told = (
-        Forecast(present=shown(desk.derived, thing.name))
+        ChangePreview(present=shown(desk.derived, thing.name))
         if form == of(present)
         else foretold(desk, thing.name.namespace, form, applied(form, present))
     )
     return visit.render("ingresses/checks.html", desk=desk, told=told)
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST …/update."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -102,7 +102,7 @@ async def save(visit: Visit) -> Response:
     return visit.go(follow(visit, desk, thing, form), said)
 
 
-def choices(desk: Desk, namespace: str, form: IngressForm) -> dict[str, Any]:
+def choices(desk: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
     """What the form's lists offer."""
     secrets = [
         (name.name, f"{name.name} — {_said(thing.secret.chain)}")
@@ -139,10 +139,10 @@ def selectable(certificates: Iterable[Certificate], chosen: Set[str] = frozenset
     return sorted(found, key=lambda c: (c.name, c.id))
 
 
-def foretold(desk: Desk, namespace: str, form: IngressForm, body: Object) -> Forecast:
+def foretold(desk: ClusterContext, namespace: str, form: IngressForm, body: Object) -> ChangePreview:
     """What would come of `body`, the Ingress as the form has it."""
     chains = _chains(desk, namespace, form) if form.protocol == "HTTPS" else []
-    return forecast(desk.derived, desk.options, body, chains, datetime.now(UTC))
+    return preview_change(desk.derived, desk.options, body, chains, datetime.now(UTC))
 
 
 def label(name: str, chain: Chain | None) -> str:
@@ -150,14 +150,14 @@ def label(name: str, chain: Chain | None) -> str:
     return f"{name} — {_said(chain)}"
 
 
-def follow(visit: Visit, desk: Desk, thing: IngressThing, form: IngressForm) -> str:
+def follow(visit: PageRequest, desk: ClusterContext, thing: ListedIngress, form: IngressForm) -> str:
     """Start to follow the choice; the path of its page."""
     name = thing.name
-    rotation = Rotation(
+    rotation = TrackedRotation(
         f"Ingress {name}", list_path(desk, name), _chains(desk, name.namespace, form), datetime.now(UTC)
     )
 
-    def objection(derived: Derived) -> str:
+    def objection(derived: DerivedState) -> str:
         problems = derived.problems.get(("Ingress", name), ())
         grave = ("CertificateHeld", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
         return next((p.sentence for p in problems if p.reason in grave), "")
@@ -167,7 +167,7 @@ def follow(visit: Visit, desk: Desk, thing: IngressThing, form: IngressForm) -> 
 
 
 def _read(
-    desk: Desk, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
+    desk: ClusterContext, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
 ) -> IngressForm:
     form = ingress_fields.read(fields, errors)
     if not form.forwarding:  # the dialog of procedure 2 may leave them folded away
@@ -192,7 +192,7 @@ def _chooses(form: IngressForm, before: IngressForm) -> bool:
     return form.protocol == "HTTPS" and (form.source, chosen(form)) != (before.source, chosen(before))
 
 
-def _chains(desk: Desk, namespace: str, form: IngressForm) -> list[Chain]:
+def _chains(desk: ClusterContext, namespace: str, form: IngressForm) -> list[Chain]:
     if form.source == "elb":
         found = [desk.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
         return [c.chain for c in found if c and c.chain]

@@ -12,7 +12,7 @@ from typing import Final
 
 from certferry.console.pages.ingresses.form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
 from certferry.console.pages.ingresses.listener_annotations import MODES, MOST_GROUPS, Access, Redirect
-from certferry.console.state.cluster_view import Desk
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.request import FormFields
 from certferry.core.model.elb import Certificate, domain_names
 from certferry.core.model.kubernetes import TLS_TYPES, Name
@@ -70,7 +70,9 @@ def _access(fields: FormFields, errors: dict[str, str]) -> Access:
     return Access(mode=mode, groups=groups)
 
 
-def check(desk: Desk, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]) -> None:
+def check(
+    desk: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
+) -> None:
     """Whether the cluster and the ELB have what the form names, and whether it will do."""
     if form.protocol == "HTTPS":
         certificates = desk.elb.state.certificates
@@ -115,7 +117,7 @@ def _check_chosen(
                 )
 
 
-def _check_secrets(desk: Desk, namespace: str, form: IngressForm, errors: dict[str, str]) -> None:
+def _check_secrets(desk: ClusterContext, namespace: str, form: IngressForm, errors: dict[str, str]) -> None:
     if not form.secret:
         errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
     for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):
@@ -136,7 +138,7 @@ def _check_secrets(desk: Desk, namespace: str, form: IngressForm, errors: dict[s
 
 
 def _check_forwarding(
-    desk: Desk, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
+    desk: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
 ) -> None:
     for row in form.forwarding:
         if row in before.forwarding:

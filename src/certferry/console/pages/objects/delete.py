@@ -8,16 +8,16 @@ from typing import Final
 from starlette.responses import Response
 
 from certferry.console.judge import deletion as impact
-from certferry.console.pages.objects.kinds import Opened, opened
+from certferry.console.pages.objects.kinds import OpenedObject, open_object
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, refuse
+from certferry.console.web.request import PageRequest, refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import INGRESS, SECRET
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/delete."""
-    it = await opened(visit)
+    it = await open_object(visit)
     return visit.render(
         "shared/delete.html",
         desk=it.desk,
@@ -28,9 +28,9 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def act(visit: Visit) -> Response:
+async def act(visit: PageRequest) -> Response:
     """POST …/delete."""
-    it = await opened(visit)
+    it = await open_object(visit)
     if _used(it) and (await visit.form()).text("typed") != it.name.name:
         refuse({"typed": f"Type {it.name.name} to delete what is in use."})
     async with it.desk.writing() as kube:
@@ -38,7 +38,7 @@ async def act(visit: Visit) -> Response:
     return visit.go(it.list, f"{it.kind.name} {it.name} is deleted.")
 
 
-def _impact(it: Opened) -> list[str]:
+def _impact(it: OpenedObject) -> list[str]:
     derived = it.desk.derived
     if it.kind is SECRET:
         return impact.of_secret(derived, it.name)
@@ -47,7 +47,7 @@ def _impact(it: Opened) -> list[str]:
     return []
 
 
-def _used(it: Opened) -> bool:
+def _used(it: OpenedObject) -> bool:
     derived = it.desk.derived
     if it.kind is SECRET:
         return bool(derived.referring.get(it.name) or derived.by_secret.get(it.name))

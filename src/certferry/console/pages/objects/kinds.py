@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from certferry.console.state.cluster_view import Desk
-from certferry.console.web.errors import forbidden, missing
-from certferry.console.web.request import Visit, path
+from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.web.errors import forbidden, not_found
+from certferry.console.web.request import PageRequest, path
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client import client
 from certferry.kube.client.client import Kind, KubeError
 
 
-class Opened(NamedTuple):
+class OpenedObject(NamedTuple):
     """The object of a page, read now."""
 
-    desk: Desk
+    desk: ClusterContext
     kind: Kind
     name: Name
     body: dict[str, Any]
@@ -37,12 +37,12 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-async def opened(visit: Visit) -> Opened:
+async def open_object(visit: PageRequest) -> OpenedObject:
     """The object in the path. Raises ``Stop``; ``Refusal`` never."""
     desk = await visit.desk()
     kind = KINDS.get(visit.part("kind"))
     if kind is None:
-        raise missing("such kind", (path("clusters", desk.name), "Overview"))
+        raise not_found("such kind", (path("clusters", desk.name), "Overview"))
     if kind is client.SECRET and not desk.may("member"):
         raise forbidden(desk.role, "member")
     name = Name(visit.part("namespace"), visit.part("name"))
@@ -51,6 +51,6 @@ async def opened(visit: Visit) -> Opened:
     except KubeError as error:
         if error.status == 404:
             where = path("clusters", desk.name, kind.plural)
-            raise missing(f"{kind.name} {name}", (where, "Back to the list")) from None
+            raise not_found(f"{kind.name} {name}", (where, "Back to the list")) from None
         raise
-    return Opened(desk, kind, name, {"apiVersion": kind.group_version, "kind": kind.name, **body})
+    return OpenedObject(desk, kind, name, {"apiVersion": kind.group_version, "kind": kind.name, **body})

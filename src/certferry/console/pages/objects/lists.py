@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.web.listing import Column, Listing
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 
 CONFIG_MAPS: Final = (
     Column("name", "ConfigMap Name", lambda t: (t.name.name, t.name.namespace)),
@@ -26,19 +26,19 @@ SERVICES: Final = (
 )
 
 
-async def config_maps(visit: Visit) -> Response:
+async def config_maps(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/configmaps."""
     desk = await visit.desk()
     rows = [t for n, t in sorted(desk.kube.config_maps.items()) if visit.namespace in ("", n.namespace)]
-    listing = Listing(rows, CONFIG_MAPS, visit.query, lambda t: str(t.name))
+    listing = TablePage(rows, CONFIG_MAPS, visit.query, lambda t: str(t.name))
     return visit.render("objects/configmaps.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 
-async def services(visit: Visit) -> Response:
+async def services(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/services."""
     desk = await visit.desk()
     rows = [t for n, t in sorted(desk.kube.services.items()) if visit.namespace in ("", n.namespace)]
-    listing = Listing(rows, SERVICES, visit.query, lambda t: f"{t.name} {t.address}")
+    listing = TablePage(rows, SERVICES, visit.query, lambda t: f"{t.name} {t.address}")
     return visit.render("objects/services.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
 
 

@@ -12,17 +12,17 @@ import yaml
 from starlette.responses import PlainTextResponse, Response
 
 from certferry.console.pages.objects.diff import KEPT, diff, readable, restored, text
-from certferry.console.pages.objects.kinds import Opened, opened
-from certferry.console.web.errors import Refusal
+from certferry.console.pages.objects.kinds import OpenedObject, open_object
+from certferry.console.web.errors import FormErrors
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit, refuse
+from certferry.console.web.request import PageRequest, refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import KubeError
 
 
-async def view(visit: Visit) -> Response:
+async def view(visit: PageRequest) -> Response:
     """GET …/yaml; ?download gives the file."""
-    it = await opened(visit)
+    it = await open_object(visit)
     shown = text(readable(it.body))
     if "download" in visit.query:
         name = f"{it.kind.name.lower()}-{it.name.name}.yaml"
@@ -30,32 +30,32 @@ async def view(visit: Visit) -> Response:
     return visit.render("objects/yaml.html", desk=it.desk, it=it, text=shown)
 
 
-async def edit(visit: Visit) -> Response:
+async def edit(visit: PageRequest) -> Response:
     """GET …/yaml/edit."""
-    it = await opened(visit)
+    it = await open_object(visit)
     shown = text(readable(it.body))
     return visit.render(
         "objects/yaml_edit.html", desk=it.desk, it=it, text=shown, kept=KEPT, managers=managers(it.body)
     )
 
 
-async def preview(visit: Visit) -> Response:
+async def preview(visit: PageRequest) -> Response:
     """POST …/yaml/diff: what OK would change."""
-    it = await opened(visit)
+    it = await open_object(visit)
     typed = (await visit.form()).exact("yaml") or ""
     errors: dict[str, str] = {}
     try:
         lines = diff(it.body, _whole(typed, it))
-    except Refusal as refusal:
+    except FormErrors as refusal:
         lines, errors = [], refusal.errors
     return visit.render(
         "objects/yaml_preview.html", desk=it.desk, lines=lines, errors=errors, seen=_seen(typed)
     )
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST …/yaml/edit."""
-    it = await opened(visit)
+    it = await open_object(visit)
     form = await visit.form()
     typed = form.exact("yaml") or ""
     whole = _whole(typed, it)
@@ -73,21 +73,21 @@ async def save(visit: Visit) -> Response:
     return visit.go(it.list, f"{it.kind.name} {it.name} is saved.")
 
 
-def _whole(typed: str, it: Opened) -> dict[str, Any]:
+def _whole(typed: str, it: OpenedObject) -> dict[str, Any]:
     """What was typed as the whole object. Raises ``Refusal``."""
     try:
         edited = yaml.safe_load(typed)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise Refusal({"yaml": f"This is not YAML{where}."}) from None
+        raise FormErrors({"yaml": f"This is not YAML{where}."}) from None
     if not isinstance(edited, dict) or not isinstance(edited.get("metadata"), dict):
-        raise Refusal({"yaml": f"A {it.kind.name} is a mapping with metadata."})
+        raise FormErrors({"yaml": f"A {it.kind.name} is a mapping with metadata."})
     meta = edited["metadata"]
     if (edited.get("kind"), meta.get("namespace"), meta.get("name")) != (it.kind.name, *it.name):
-        raise Refusal({"yaml": "Kind, namespace and name cannot be changed here."})
+        raise FormErrors({"yaml": "Kind, namespace and name cannot be changed here."})
     if not isinstance(edited.get("data", {}), dict | None):
-        raise Refusal({"yaml": "“data” is a mapping."})
+        raise FormErrors({"yaml": "“data” is a mapping."})
     whole = restored(edited, it.body)
     if "managedFields" in it.body["metadata"]:
         whole["metadata"] = {**whole["metadata"], "managedFields": it.body["metadata"]["managedFields"]}

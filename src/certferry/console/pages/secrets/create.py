@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.judge.certificate import CERTIFICATE, KEY, Place, judge
+from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, check_certificate_form
 from certferry.console.pages.ingresses.create import NAME
 from certferry.console.pages.ingresses.update import label
 from certferry.console.pages.secrets.update import base64_of
-from certferry.console.state.cluster_view import Desk
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, Visit, json, path, refuse
+from certferry.console.web.request import FormFields, PageRequest, json, path, refuse
 from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.x509.pem import Chain
 from certferry.kube.client.client import SECRET, KubeError
@@ -33,7 +33,7 @@ _LABEL_KEY = re.compile(
 )
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/secrets/create."""
     desk = await visit.desk()
     pick = visit.query.get("pick", "")
@@ -43,19 +43,23 @@ async def show(visit: Visit) -> Response:
         chosen=visit.namespace or ("default" if "default" in desk.kube.namespaces else ""),
         types=TYPES[:2] if pick else TYPES,
         pick=pick,
-        place=Place(),
+        place=CertificateContext(),
     )
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/check."""
     desk = await visit.desk()
     form = await visit.form()
-    judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
-    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=Place(), form=form)
+    judged = check_certificate_form(
+        form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
+    )
+    return visit.render(
+        "shared/certificate_checks.html", desk=desk, judged=judged, place=CertificateContext(), form=form
+    )
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST."""
     desk = await visit.desk()
     form = await visit.form()
@@ -76,7 +80,9 @@ async def save(visit: Visit) -> Response:
     return visit.go(where, f"Secret {namespace}/{name} is created.")
 
 
-def _body(desk: Desk, form: FormFields, errors: dict[str, str]) -> tuple[dict[str, Any], Chain | None]:
+def _body(
+    desk: ClusterContext, form: FormFields, errors: dict[str, str]
+) -> tuple[dict[str, Any], Chain | None]:
     namespace, name = form.text("in_namespace"), form.text("name")
     if namespace not in desk.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
@@ -94,7 +100,9 @@ def _body(desk: Desk, form: FormFields, errors: dict[str, str]) -> tuple[dict[st
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind}
     if kind not in TLS_TYPES:
         return body | {"data": _values(form, errors)}, None
-    judged = judge(form.text(CERTIFICATE), form.text(KEY), Place(), datetime.now(UTC))
+    judged = check_certificate_form(
+        form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
+    )
     errors |= judged.errors
     data = {"tls.crt": base64_of(form.text(CERTIFICATE)), "tls.key": base64_of(form.text(KEY))}
     return body | {"data": data}, judged.chain

@@ -9,12 +9,12 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import state
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.objects import SecretThing
-from certferry.console.web.formatting import Pill
-from certferry.console.web.listing import Column, Listing
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.objects import ListedSecret
+from certferry.console.web.formatting import Badge
+from certferry.console.web.listing import Column, TablePage
 from certferry.console.web.page import Page
-from certferry.console.web.request import Visit
+from certferry.console.web.request import PageRequest
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain
@@ -25,7 +25,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One Secret."""
 
-    thing: SecretThing
+    thing: ListedSecret
     chain: Chain | None
     uses: tuple[Use, ...]
     ingresses: tuple[Name, ...]
@@ -53,13 +53,13 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/secrets."""
     desk = await visit.desk()
     if not desk.may("member"):
         return visit.render("secrets/hidden.html", desk=desk)
-    listing = Listing(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
-    states: dict[Name, Pill | None] = {
+    listing = TablePage(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
+    states: dict[Name, Badge | None] = {
         row.thing.name: state(desk, row.thing, row.uses) for row in listing.rows
     }
     return visit.render(
@@ -67,7 +67,7 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def rows(desk: Desk, namespace: str) -> list[Row]:
+def rows(desk: ClusterContext, namespace: str) -> list[Row]:
     """Every Secret of `namespace` ("": of all), by name."""
     return [
         _row(desk.derived, thing)
@@ -76,7 +76,7 @@ def rows(desk: Desk, namespace: str) -> list[Row]:
     ]
 
 
-def _row(derived: Derived, thing: SecretThing) -> Row:
+def _row(derived: DerivedState, thing: ListedSecret) -> Row:
     uses, ingresses = derived.by_secret.get(thing.name, ()), derived.referring.get(thing.name, ())
     asked = (h for name in ingresses for h in derived.view.ingresses[name].hosts)
     return Row(

@@ -12,21 +12,27 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.judge.certificate import CERTIFICATE, KEY, Judgement, Place, judge
+from certferry.console.judge.certificate import (
+    CERTIFICATE,
+    KEY,
+    CertificateContext,
+    FormCheck,
+    check_certificate_form,
+)
 from certferry.console.judge.secret import objection
-from certferry.console.state.cluster_view import Derived, Desk
-from certferry.console.state.objects import SecretThing
-from certferry.console.state.rotations import Rotation
-from certferry.console.web.errors import Refusal, missing
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.state.objects import ListedSecret
+from certferry.console.state.rotations import TrackedRotation
+from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, Visit, path, refuse
+from certferry.console.web.request import FormFields, PageRequest, path, refuse
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.sni_overlap import taken
+from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.kube.client.client import SECRET, KubeError
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: PageRequest) -> Response:
     """GET …/update."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -42,16 +48,16 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def check(visit: Visit) -> Response:
+async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the certificate so far."""
     desk = await visit.desk()
     thing = found(visit, desk)
     form, place = await visit.form(), place_of(desk, thing)
-    judged = judge(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
+    judged = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
     return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
 
 
-async def save(visit: Visit) -> Response:
+async def save(visit: PageRequest) -> Response:
     """POST …/update."""
     desk = await visit.desk()
     thing = found(visit, desk)
@@ -67,10 +73,10 @@ async def save(visit: Visit) -> Response:
     if not desk.derived.referring.get(thing.name):
         return visit.go(_list(desk, thing), f"{said} No Ingress names it.")
     assert judged.chain
-    rotation = Rotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
+    rotation = TrackedRotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
     name, digest = thing.name, judged.chain.digest
 
-    def refused(derived: Derived) -> str:
+    def refused(derived: DerivedState) -> str:
         secret = derived.view.secrets.get(name)
         if secret is None or secret.chain is None or secret.chain.digest != digest:
             return ""
@@ -80,30 +86,30 @@ async def save(visit: Visit) -> Response:
     return visit.go(path("clusters", desk.name, "rotations", rotation.id), said)
 
 
-def found(visit: Visit, desk: Desk) -> SecretThing:
+def found(visit: PageRequest, desk: ClusterContext) -> ListedSecret:
     """The Secret in the path. Raises ``Stop``."""
     name = Name(visit.part("namespace"), visit.part("name"))
     thing = desk.kube.secrets.get(name)
     if thing is None:
-        raise missing(f"Secret {name}", (path("clusters", desk.name, "secrets"), "Secrets"))
+        raise not_found(f"Secret {name}", (path("clusters", desk.name, "secrets"), "Secrets"))
     return thing
 
 
-def place_of(desk: Desk, thing: SecretThing) -> Place:
+def place_of(desk: ClusterContext, thing: ListedSecret) -> CertificateContext:
     """What a new certificate of the Secret has to do."""
     derived = desk.derived
     follow = derived.translation.follows.get(thing.uid)
     uses = derived.by_secret.get(thing.name, ())
     certificate = next((c for u in uses if (c := desk.elb.state.certificates.get(u.certificate))), None)
-    return Place(
+    return CertificateContext(
         present=thing.secret.chain,
         serving=next((use.chain for use in uses if use.chain), None),
         hosts=follow.depend if follow else (),
-        taken=taken(certificate, desk.elb.state) if certificate else {},
+        taken=overlapping_names(certificate, desk.elb.state) if certificate else {},
     )
 
 
-async def write(desk: Desk, thing: SecretThing, patch: dict[str, Any], version: str) -> None:
+async def write(desk: ClusterContext, thing: ListedSecret, patch: dict[str, Any], version: str) -> None:
     """Merge `patch` into the Secret as it was at `version`. Raises ``Refusal`` when it changed since."""
     if version:
         patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
@@ -112,30 +118,34 @@ async def write(desk: Desk, thing: SecretThing, patch: dict[str, Any], version: 
             await kube.merge(SECRET, thing.name.name, patch, thing.name.namespace)
     except KubeError as error:
         if error.status == 409:
-            raise Refusal(
+            raise FormErrors(
                 {"": "Somebody changed this Secret meanwhile. Close this dialog and open it again."}, 409
             ) from None
         raise
 
 
-def _judged(desk: Desk, thing: SecretThing, form: FormFields) -> Judgement:
-    judged = judge(form.text(CERTIFICATE), form.text(KEY), place_of(desk, thing), datetime.now(UTC))
+def _judged(desk: ClusterContext, thing: ListedSecret, form: FormFields) -> FormCheck:
+    judged = check_certificate_form(
+        form.text(CERTIFICATE), form.text(KEY), place_of(desk, thing), datetime.now(UTC)
+    )
     refuse(judged.errors)
     return judged
 
 
-async def _save_values(visit: Visit, desk: Desk, thing: SecretThing, form: FormFields) -> Response:
+async def _save_values(
+    visit: PageRequest, desk: ClusterContext, thing: ListedSecret, form: FormFields
+) -> Response:
     known = {key for key, _ in thing.data}
     given = {k: v for k, v in zip(form.all("key"), form.all("value"), strict=False) if k and v}
     if unknown := sorted(given.keys() - known):
-        raise Refusal({"value": f"There is no value {unknown[0]}."})
+        raise FormErrors({"value": f"There is no value {unknown[0]}."})
     if given:
         data = {key: base64_of(value) for key, value in given.items()}
         await write(desk, thing, {"data": data}, form.text("version"))
     return visit.go(_list(desk, thing), f"Secret {thing.name} is updated.")
 
 
-def _list(desk: Desk, thing: SecretThing) -> str:
+def _list(desk: ClusterContext, thing: ListedSecret) -> str:
     return f"{path('clusters', desk.name, 'secrets')}?namespace={thing.name.namespace}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from certferry.core.envoy.listeners.access_log import access_log
-from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.envoy.routes import redirect as redirects
 from certferry.core.envoy.routes import session_affinity as stickiness
 from certferry.core.envoy.routes.match import CLIENT
@@ -19,7 +19,7 @@ _HTTP: Final = "envoy.extensions.filters.http."
 _NETWORK: Final = "envoy.extensions.filters.network."
 
 
-def network_filters(listener: Listener, http2: bool, log: bool) -> tuple[Message, ...]:
+def network_filters(listener: Listener, http2: bool, log: bool) -> tuple[XdsResource, ...]:
     """The client's address for rules of type SOURCE_IP, then HTTP."""
     idle = max(1, _or(listener.keepalive_timeout, 60))
     client = _or(listener.client_timeout, 60)
@@ -27,7 +27,7 @@ def network_filters(listener: Listener, http2: bool, log: bool) -> tuple[Message
 
 
 @remembered
-def _client_address(_: str) -> Message:
+def _client_address(_: str) -> XdsResource:
     value = {
         "object_key": CLIENT,
         "factory_key": "envoy.network.ip",
@@ -36,11 +36,11 @@ def _client_address(_: str) -> Message:
         },
     }
     config = {"@type": f"{TYPE}{_NETWORK}set_filter_state.v3.Config", "on_new_connection": [value]}
-    return Message({"name": "envoy.filters.network.set_filter_state", "typed_config": config})
+    return XdsResource({"name": "envoy.filters.network.set_filter_state", "typed_config": config})
 
 
 @remembered
-def _http(listener_id: str, http2: bool, idle: int, client: int, log: bool) -> Message:
+def _http(listener_id: str, http2: bool, idle: int, client: int, log: bool) -> XdsResource:
     manager: dict[str, Any] = {
         "@type": f"{TYPE}{_NETWORK}http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": listener_id,
@@ -75,7 +75,7 @@ def _http(listener_id: str, http2: bool, idle: int, client: int, log: bool) -> M
             "initial_connection_window_size": 1_048_576,
             "allow_connect": True,
         }
-    return Message({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager})
+    return XdsResource({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager})
 
 
 def _or(value: int | None, default: int) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from certferry.core.envoy.listeners.filters import network_filters
-from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, Place, seat
+from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, ServerName, secret_name
 from certferry.core.envoy.listeners.tls import Served
-from certferry.core.envoy.resource import ADS, TYPE, Message, remembered
+from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
 PLAIN: Final = "plain"
@@ -25,29 +25,31 @@ def https_listener(
     listener_id: str,
     loadbalancer: LoadBalancer,
     listener: Listener,
-    places: tuple[Place, ...],
+    places: tuple[ServerName, ...],
     tls: Served,
     access_log: bool,
-) -> Message:
+) -> XdsResource:
     """One chain per place: a client gets that of the longest name that fits what it asks for."""
     filters = network_filters(listener, bool(listener.http2_enable), access_log)
-    ca = seat(listener_id, CLIENT_CA) if listener.client_ca_tls_container_ref else ""
+    ca = secret_name(listener_id, CLIENT_CA) if listener.client_ca_tls_container_ref else ""
     alpn = ("h2", "http/1.1") if listener.http2_enable else ("http/1.1",)
     chains = tuple(_chain(f"{listener_id}/{p.name}", p.name, p.seats, tls, alpn, ca, filters) for p in places)
     inspector = {
         "name": "envoy.filters.listener.tls_inspector",
         "typed_config": {"@type": f"{TYPE}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
     }
-    return Message(_base(loadbalancer, listener) | {"listener_filters": [inspector], "filter_chains": chains})
+    return XdsResource(
+        _base(loadbalancer, listener) | {"listener_filters": [inspector], "filter_chains": chains}
+    )
 
 
 @remembered
 def http_listener(
     listener_id: str, loadbalancer: LoadBalancer, listener: Listener, access_log: bool
-) -> Message:
+) -> XdsResource:
     """One chain for everybody."""
-    chain = Message({"name": PLAIN, "filters": network_filters(listener, http2=False, log=access_log)})
-    return Message(_base(loadbalancer, listener) | {"filter_chains": (chain,)})
+    chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, log=access_log)})
+    return XdsResource(_base(loadbalancer, listener) | {"filter_chains": (chain,)})
 
 
 def _base(loadbalancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def _chain(
     tls: Served,
     alpn: tuple[str, ...],
     ca: str,
-    filters: tuple[Message, ...],
-) -> Message:
+    filters: tuple[XdsResource, ...],
+) -> XdsResource:
     common: dict[str, Any] = {
         "tls_params": tls.parameters(),
         "alpn_protocols": list(alpn),
@@ -97,4 +99,4 @@ def _chain(
     }
     if name:
         chain["filter_chain_match"] = {"server_names": [name]}
-    return Message(chain)
+    return XdsResource(chain)

@@ -32,7 +32,7 @@ class Bound(NamedTuple):
     rsa: bool
 
 
-class Place(NamedTuple):
+class ServerName(NamedTuple):
     """A host name of a listener (None: every other one), its seats and the certificates on them."""
 
     name: str | None
@@ -50,15 +50,15 @@ def label(name: str) -> str:
     return name if "." in name else f"{name}."
 
 
-def seat(listener_id: str, place: str, number: int = 0) -> str:
+def secret_name(listener_id: str, place: str, number: int = 0) -> str:
     """The name of a seat."""
     return f"{listener_id}/{place}/{number}"
 
 
-class Seated(NamedTuple):
+class SdsAssignment(NamedTuple):
     """A listener's places, and what sits on their seats."""
 
-    places: tuple[Place, ...]
+    places: tuple[ServerName, ...]
     secrets: dict[str, Secret]
 
 
@@ -69,7 +69,7 @@ class _Before(NamedTuple):
     past: tuple[str, ...]
     held: tuple[Certificate | None, ...]
     bound: tuple[Bound | None, ...]
-    answer: Seated
+    answer: SdsAssignment
     seats: Mapping[str, tuple[str, ...]]
     """The seats of each certificate."""
 
@@ -77,7 +77,9 @@ class _Before(NamedTuple):
 _before: dict[str, _Before] = {}
 
 
-def seated(listener: Listener, certificates: Mapping[str, Certificate], hosts: Collection[str]) -> Seated:
+def assign_secrets(
+    listener: Listener, certificates: Mapping[str, Certificate], hosts: Collection[str]
+) -> SdsAssignment:
     """The places of `listener`, sorted by name, the default first if it has a usable certificate.
 
     `hosts` are the names that its rules mention: a past name keeps its place while one does. New
@@ -101,7 +103,7 @@ def seated(listener: Listener, certificates: Mapping[str, Certificate], hosts: C
     for place in places:
         for name, ref in zip(place.seats, place.certificates, strict=True):
             seats[ref] = (*seats.get(ref, ()), name)
-    answer = Seated(places, {n: s for place in places for n, s in _secrets(place, certificates)})
+    answer = SdsAssignment(places, {n: s for place in places for n, s in _secrets(place, certificates)})
     if len(_before) >= _REMEMBERED:
         _before.clear()
     _before[listener.id] = _Before(refs, past, held, bound, answer, seats)
@@ -118,10 +120,10 @@ def _reseated(before: _Before, held: tuple[Certificate | None, ...], changed: li
             if certificate is not None and certificate.chain is not None:
                 for name in before.seats.get(before.refs[number], ()):
                     secrets[name] = Secret(name=name, chain=certificate.chain)
-    return before._replace(held=held, answer=Seated(before.answer.places, secrets))
+    return before._replace(held=held, answer=SdsAssignment(before.answer.places, secrets))
 
 
-def _secrets(place: Place, certificates: Mapping[str, Certificate]) -> Iterator[tuple[str, Secret]]:
+def _secrets(place: ServerName, certificates: Mapping[str, Certificate]) -> Iterator[tuple[str, Secret]]:
     for name, ref in zip(place.seats, place.certificates, strict=True):
         chain = certificates[ref].chain
         assert chain is not None
@@ -139,13 +141,13 @@ def _bound(certificate: Certificate | None) -> Bound | None:
 @remembered
 def _places(
     listener_id: str, default: str, bound: tuple[Bound, ...], past: tuple[str, ...]
-) -> tuple[Place, ...]:
+) -> tuple[ServerName, ...]:
     holders = _holders(bound)
-    found = [Place(None, (seat(listener_id, DEFAULT),), (default,))] if default else []
+    found = [ServerName(None, (secret_name(listener_id, DEFAULT),), (default,))] if default else []
     for name in sorted({*holders, *past}):
         if ids := _holder(name, holders) or ((default,) if default else ()):
-            seats = tuple(seat(listener_id, label(name), n) for n in range(len(ids)))
-            found.append(Place(name, seats, ids))
+            seats = tuple(secret_name(listener_id, label(name), n) for n in range(len(ids)))
+            found.append(ServerName(name, seats, ids))
     return tuple(found)
 
 

@@ -30,7 +30,7 @@ class Target(msgspec.Struct, frozen=True):
         return {"route": body} | _per_route(self.sticky.route_filters())
 
 
-class Pinned(NamedTuple):
+class StickyRoute(NamedTuple):
     """A further condition on a policy's requests, and what is done with those that fulfil it."""
 
     condition: dict[str, Any]
@@ -62,14 +62,14 @@ def action(
             return _UNAVAILABLE
 
 
-def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> list[Pinned]:
+def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> list[StickyRoute]:
     """Where clients go that stick to one of several pools of `policy`: to the pool that set their cookie."""
     found = []
     for target, _ in _shares(policy, targets):
         sticky = target.sticky.within(policy.id)
         if sticky.cookie and len(policy.redirect_pools_config or ()) > 1:
             own = msgspec.structs.replace(target, sticky=sticky)
-            found.append(Pinned(has_cookie(sticky.cookie), own.route(listener)))
+            found.append(StickyRoute(has_cookie(sticky.cookie), own.route(listener)))
     return found
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from certferry.core.envoy.resource import Message, remembered
+from certferry.core.envoy.resource import XdsResource, remembered
 from certferry.core.envoy.routes.access_list import access
-from certferry.core.envoy.routes.actions import Pinned, Target, action, pinned
+from certferry.core.envoy.routes.actions import StickyRoute, Target, action, pinned
 from certferry.core.envoy.routes.headers import inserted_headers
 from certferry.core.envoy.routes.match import Match, hosts, matches
 from certferry.core.model.elb import Listener, LoadBalancer, Policy
@@ -23,14 +23,14 @@ _CLIENT: Final = {
 }
 
 
-class Ruled(NamedTuple):
+class CompiledPolicy(NamedTuple):
     """A policy with all that its routes need."""
 
     policy: Policy
     hosts: tuple[str, ...]
     matches: tuple[Match, ...]
     action: dict[str, Any]
-    pinned: tuple[Pinned, ...]
+    pinned: tuple[StickyRoute, ...]
 
     def routes(self, way: Match) -> list[dict[str, Any]]:
         """The routes for one way to fulfil the policy."""
@@ -53,7 +53,7 @@ def route_table(
     policies: tuple[Policy, ...],
     targets: Mapping[str, Target],
     groups: Mapping[str, tuple[str, ...]],
-) -> Message:
+) -> XdsResource:
     """Every policy of the listener; last its default pool; no route (404) without one."""
     ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
@@ -73,19 +73,19 @@ def route_table(
         body["request_headers_to_remove"] = [one["header"]["key"] for one in inserted]
     if rules := access(listener.ipgroup, groups):
         body["typed_per_filter_config"] = rules
-    return Message(body)
+    return XdsResource(body)
 
 
 def _ruled(
     policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
-) -> Ruled:
+) -> CompiledPolicy:
     done = action(policy, listener, loadbalancer, targets)
-    return Ruled(
+    return CompiledPolicy(
         policy, hosts(policy), tuple(matches(policy)), done, tuple(pinned(policy, listener, targets))
     )
 
 
-def _concerning(name: str, ruled: Iterable[Ruled]) -> tuple[tuple[Ruled, str | None], ...]:
+def _concerning(name: str, ruled: Iterable[CompiledPolicy]) -> tuple[tuple[CompiledPolicy, str | None], ...]:
     """Policies that a request for `name` may meet, each with the host of it that fits best (None = any)."""
     found = []
     for one in ruled:
@@ -108,16 +108,16 @@ def _particular(host: str | None) -> tuple[bool, int]:
 def _virtual_host(
     key: str,
     name: str,
-    concerning: tuple[tuple[Ruled, str | None], ...],
+    concerning: tuple[tuple[CompiledPolicy, str | None], ...],
     listener: Listener,
     fallback: Target | None,
-) -> Message:
+) -> XdsResource:
     ways = [(one, host, way) for one, host in concerning for way in one.matches]
     ways.sort(key=lambda w: _precedence(listener, w[0].policy, w[1], w[2]))
     routes = [route for one, _, way in ways for route in one.routes(way)]
     if fallback is not None:
         routes.append({"name": "default", "match": {"prefix": "/"}} | fallback.route(listener))
-    return Message({"name": name, "domains": [name], "routes": routes})
+    return XdsResource({"name": name, "domains": [name], "routes": routes})
 
 
 def _precedence(listener: Listener, policy: Policy, host: str | None, way: Match) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ from certferry import __version__
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.api import batch, cascade, catalog, extensions, openapi, tags
 from certferry.elb.server.api.extensions import events
-from certferry.elb.server.api.request import Answer, Call, Route
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
 from certferry.elb.server.api.resources import (
     certificates,
     healthmonitors,
@@ -42,12 +42,12 @@ from certferry.elb.server.api.resources import (
     rules,
     security_policies,
 )
-from certferry.elb.server.dataplane.status import Report, Reporter, no_data_plane
-from certferry.elb.server.errors import Refused, conflict, forbidden, malformed, unknown_uri
+from certferry.elb.server.dataplane.status import DataPlaneStatus, Reporter, no_data_plane
+from certferry.elb.server.errors import ApiError, bad_request, conflict, forbidden, unknown_path
 from certferry.elb.server.identity.auth import Logins, authenticated
 from certferry.elb.server.identity.request_signature import Presented
 from certferry.elb.server.identity.users import Identity
-from certferry.elb.server.store.store import Stale, Store
+from certferry.elb.server.store.store import ConflictError, Store
 from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings
 
@@ -76,7 +76,7 @@ _log = structlog.get_logger("certferry.elb")
 
 
 @dataclass(frozen=True, slots=True)
-class Elb:
+class ApiDependencies:
     """What the API is in front of."""
 
     settings: ElbSettings
@@ -91,7 +91,7 @@ class Elb:
     """How the data plane is, when asked."""
 
 
-def application(elb: Elb) -> FastAPI:
+def application(elb: ApiDependencies) -> FastAPI:
     """The API of `elb`."""
     from certferry.elb.server.api import keystone
 
@@ -132,15 +132,15 @@ def application(elb: Elb) -> FastAPI:
     return app
 
 
-def _endpoint(elb: Elb, route: Route) -> Endpoint:
+def _endpoint(elb: ApiDependencies, route: Route) -> Endpoint:
     async def answer(request: Request) -> Response:
         request_id = uuid.uuid4().hex
         try:
             presented = await read(request)
             answered, actor = await run_in_threadpool(_answered, elb, route, request, presented, request_id)
-        except Refused as refused:
+        except ApiError as refused:
             return failure(refused, request_id)
-        except Stale:
+        except ConflictError:
             return failure(
                 conflict("The object was changed by somebody else just now: try again"), request_id
             )
@@ -157,15 +157,15 @@ def _endpoint(elb: Elb, route: Route) -> Endpoint:
 
 
 def _answered(
-    elb: Elb, route: Route, request: Request, presented: Presented, request_id: str
-) -> tuple[Answer, Actor]:
+    elb: ApiDependencies, route: Route, request: Request, presented: Presented, request_id: str
+) -> tuple[ApiResponse, Actor]:
     """The answer, and to whom. Runs in a worker thread; raises ``Refused``."""
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
         raise forbidden("This project is not the one you are logged in to")
     if route.method != "GET" and actor.role not in route.roles:
         raise forbidden(f"The role {actor.role} may not do this; {' and '.join(route.roles)} may")
-    call = Call(
+    call = ApiRequest(
         store=elb.store,
         settings=elb.settings,
         actor=actor,
@@ -184,24 +184,24 @@ async def read(request: Request) -> Presented:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST:
-            raise Refused(413, "ELB.8902", f"The body is longer than {_MOST} bytes")
+            raise ApiError(413, "ELB.8902", f"The body is longer than {_MOST} bytes")
     scope = request.scope
     try:
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")
     except UnicodeDecodeError:
-        raise malformed("The URI is not ASCII") from None
+        raise bad_request("The URI is not ASCII") from None
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     return Presented(method=request.method, path=path, query=query, headers=headers, body=bytes(body))
 
 
-def success(answer: Answer, request_id: str) -> Response:
+def success(answer: ApiResponse, request_id: str) -> Response:
     """The answer in the vendor's envelope."""
     if answer.body is None:
         return Response(status_code=answer.status, headers={"X-Request-Id": request_id})
     return _json(answer.status, {**answer.body, "request_id": str(uuid.UUID(request_id))}, request_id)
 
 
-def failure(refused: Refused, request_id: str) -> Response:
+def failure(refused: ApiError, request_id: str) -> Response:
     """The vendor's error body."""
     body = {"error_msg": refused.sentence, "error_code": refused.code, "request_id": request_id}
     return _json(refused.status, body, request_id)
@@ -216,12 +216,12 @@ def _json(status: int, body: Any, request_id: str) -> Response:
     )
 
 
-def _unstored(error: SQLAlchemyError, request_id: str) -> Refused:
+def _unstored(error: SQLAlchemyError, request_id: str) -> ApiError:
     if isinstance(error, IntegrityError):
         return conflict("The change does not go with another that was made at the same time: try again")
     reason = str(getattr(error, "orig", error))
     _log.error("not stored", reason=reason, request_id=request_id)
-    return Refused(
+    return ApiError(
         507 if isinstance(error, OperationalError) else 500,
         "ELB.8906",
         f"The store could not be written ({reason}); nothing was changed. Make room on its disk and try again",
@@ -236,19 +236,19 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    refused = unknown_uri(request.url.path)
+    refused = unknown_path(request.url.path)
     if status == 405:
-        refused = Refused(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
+        refused = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
     return failure(refused, secrets.token_hex(16))
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     request_id = secrets.token_hex(16)
     _log.error("internal error", kind=type(error).__name__, path=request.url.path, request_id=request_id)
-    return failure(Refused(500, "ELB.8906", "Internal error; see the service's log"), request_id)
+    return failure(ApiError(500, "ELB.8906", "Internal error; see the service's log"), request_id)
 
 
-def _healthz(elb: Elb) -> Endpoint:
+def _healthz(elb: ApiDependencies) -> Endpoint:
     async def answer(request: Request) -> Response:
         """Whether the API answers; how Envoy is stands beside, and takes nothing from the 200."""
         report = await run_in_threadpool(elb.plane)
@@ -257,7 +257,7 @@ def _healthz(elb: Elb) -> Endpoint:
     return answer
 
 
-def _plane(report: Report) -> dict[str, Any]:
+def _plane(report: DataPlaneStatus) -> dict[str, Any]:
     if report.envoy is None:
         return {}
     envoy = {"state": report.envoy.state, "restarts": report.envoy.restarts}
@@ -272,7 +272,7 @@ async def _versions(request: Request) -> Response:
         {"id": "v2", "status": "STABLE"},
         {"id": "v2.0", "status": "STABLE"},
     ]
-    return success(Answer(200, {"versions": versions}), secrets.token_hex(16))
+    return success(ApiResponse(200, {"versions": versions}), secrets.token_hex(16))
 
 
 async def _extensions(request: Request) -> Response:

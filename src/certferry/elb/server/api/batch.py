@@ -13,11 +13,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.cascade import discard_pool
 from certferry.elb.server.api.fields import Identifier
-from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of, path_object
 from certferry.elb.server.api.resources import certificates, l7policies, members
-from certferry.elb.server.errors import Refused, malformed
+from certferry.elb.server.errors import ApiError, bad_request
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _ROOM: Final = 2000
 Ids = Annotated[list[Identifier], Meta(max_length=_ROOM)]
@@ -80,20 +80,20 @@ class PoliciesPriority(Struct, frozen=True, kw_only=True):
     l7policies: Annotated[list[PolicyPriority], Meta(max_length=_ROOM)]
 
 
-def delete_certificates(call: Call) -> Answer:
+def delete_certificates(call: ApiRequest) -> ApiResponse:
     """POST certificates/batch-delete."""
     ids = body_of(call, "", CertificatesDelete).value.certificates
-    return Answer(200, {"certificates": _deleted(call, "certificate", ids, certificates.discard)})
+    return ApiResponse(200, {"certificates": _deleted(call, "certificate", ids, certificates.discard)})
 
 
-def delete_pools(call: Call) -> Answer:
+def delete_pools(call: ApiRequest) -> ApiResponse:
     """POST pools/batch-delete: with their members and health monitors."""
     ids = body_of(call, "", PoolsDelete).value.pools
-    return Answer(200, {"pools": _deleted(call, "pool", ids, lambda t, row, _: discard_pool(t, row))})
+    return ApiResponse(200, {"pools": _deleted(call, "pool", ids, lambda t, row, _: discard_pool(t, row))})
 
 
 def _deleted(
-    call: Call, kind: str, ids: list[str], discard: Callable[[Transaction, Row, Call], None]
+    call: ApiRequest, kind: str, ids: list[str], discard: Callable[[Transaction, Row, ApiRequest], None]
 ) -> list[dict[str, str]]:
     """What became of each id."""
 
@@ -103,7 +103,7 @@ def _deleted(
             return {"id": identifier, "ret_status": "not found", "ret_code": "ELB.8904"}
         try:
             discard(transaction, row, call)  # refuses before it changes anything
-        except Refused as refused:
+        except ApiError as refused:
             return {
                 "id": identifier,
                 "ret_status": "failed",
@@ -116,14 +116,14 @@ def _deleted(
     return results
 
 
-def add_members(call: Call) -> Answer:
+def add_members(call: ApiRequest) -> ApiResponse:
     """POST members/batch-add: those that are there already are told of as they are."""
     given = [
         members.new_data(msgspec.to_builtins(one)) for one in body_of(call, "", MembersCreate).value.members
     ]
 
     def decide(transaction: Transaction) -> list[tuple[Row, str]]:
-        pool = asked(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.world, "pool", "pool_id")
         made = []
         for data in given:
             twin = members.twin(transaction.world, pool.id, data)
@@ -133,35 +133,35 @@ def add_members(call: Call) -> Answer:
 
     rows, world = call.write(decide)
     wires = [members.render(call, world, row) | {"ret_status": status} for row, status in rows]
-    return Answer(201, {"members": wires})
+    return ApiResponse(201, {"members": wires})
 
 
-def update_members(call: Call) -> Answer:
+def update_members(call: ApiRequest) -> ApiResponse:
     """POST members/batch-update."""
     changes = body_of(call, "", MembersUpdate).value.members
 
     def decide(transaction: Transaction) -> list[Row]:
-        pool = asked(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.world, "pool", "pool_id")
         return [
             members.change(transaction, _member(transaction.world, pool, one.id), msgspec.to_builtins(one))
             for one in changes
         ]
 
     rows, world = call.write(decide)
-    return Answer(200, {"members": [members.render(call, world, row) for row in rows]})
+    return ApiResponse(200, {"members": [members.render(call, world, row) for row in rows]})
 
 
-def delete_members(call: Call) -> Answer:
+def delete_members(call: ApiRequest) -> ApiResponse:
     """POST members/batch-delete."""
     given = [msgspec.to_builtins(one) for one in body_of(call, "", MembersDelete).value.members]
 
     def decide(transaction: Transaction) -> list[dict[str, Any]]:
-        pool = asked(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.world, "pool", "pool_id")
         members.check_deletable(pool)
         return [_gone(transaction, pool, one) for one in given]
 
     results, _ = call.write(decide)
-    return Answer(200, {"members": results})
+    return ApiResponse(200, {"members": results})
 
 
 def _gone(transaction: Transaction, pool: Row, one: dict[str, Any]) -> dict[str, Any]:
@@ -172,25 +172,25 @@ def _gone(transaction: Transaction, pool: Row, one: dict[str, Any]) -> dict[str,
     elif one.get("address") and one.get("protocol_port"):
         row = members.twin(transaction.world, pool.id, one)
     else:
-        raise malformed("members: each needs an id, or address and protocol_port")
+        raise bad_request("members: each needs an id, or address and protocol_port")
     if row is None:
         return {"id": identifier or "", "ret_status": "not found"}
     transaction.delete(row)
     return {"id": row.id, "ret_status": "successful"}
 
 
-def _member(world: World, pool: Row, identifier: str) -> Row:
+def _member(world: StoreSnapshot, pool: Row, identifier: str) -> Row:
     row = world.get("member", identifier)
     if row is None or row.data["pool_id"] != pool.id:
-        raise malformed(f"members: {identifier} is no member of pool {pool.id}")
+        raise bad_request(f"members: {identifier} is no member of pool {pool.id}")
     return row
 
 
-def set_priorities(call: Call) -> Answer:
+def set_priorities(call: ApiRequest) -> ApiResponse:
     """POST l7policies/batch-update-priority: all at once, so that policies can change places."""
     wanted = {one.id: one.priority for one in body_of(call, "", PoliciesPriority).value.l7policies}
     call.write(lambda transaction: l7policies.prioritise(transaction, call, wanted))
-    return Answer(202, {})
+    return ApiResponse(202, {})
 
 
 _MEMBERS: Final = "/pools/{pool_id}/members"

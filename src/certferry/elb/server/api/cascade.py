@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of, path_object
 from certferry.elb.server.api.resources.l7policies import discard_policy
 from certferry.elb.server.api.resources.loadbalancers import check_unprotected
 from certferry.elb.server.api.resources.members import check_deletable
@@ -29,39 +29,39 @@ class CascadeOption(Struct, frozen=True, kw_only=True):
     """Taken as it comes: addresses here are nobody's property."""
 
 
-def listener(call: Call) -> Answer:
+def listener(call: ApiRequest) -> ApiResponse:
     """DELETE …/force: with its policies; pools are let go."""
 
     def decide(transaction: Transaction) -> None:
-        _discard_listener(transaction, asked(call, transaction.world, "listener"))
+        _discard_listener(transaction, path_object(call, transaction.world, "listener"))
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def loadbalancer(call: Call) -> Answer:
+def loadbalancer(call: ApiRequest) -> ApiResponse:
     """DELETE …/force-elb: with its listeners and pools."""
     call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=True))
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def loadbalancer_and_some(call: Call) -> Answer:
+def loadbalancer_and_some(call: ApiRequest) -> ApiResponse:
     """POST …/delete-cascade: the same, with a choice about its pools."""
     option = body_of(call, "loadbalancer", CascadeOption).value if call.body.strip() else CascadeOption()
     pools = option.unbounded_pool is not False
     call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=pools))
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def pool(call: Call) -> Answer:
+def pool(call: ApiRequest) -> ApiResponse:
     """DELETE …/delete-cascade: with its members and its health monitor, unless something sends to it."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "pool")
+        row = path_object(call, transaction.world, "pool")
         discard_pool(transaction, row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def discard_pool(transaction: Transaction, row: Row) -> None:
@@ -82,8 +82,8 @@ def _discard_listener(transaction: Transaction, row: Row) -> None:
     transaction.delete(row)
 
 
-def _discard_loadbalancer(transaction: Transaction, call: Call, *, pools: bool) -> None:
-    row = asked(call, transaction.world, "loadbalancer")
+def _discard_loadbalancer(transaction: Transaction, call: ApiRequest, *, pools: bool) -> None:
+    row = path_object(call, transaction.world, "loadbalancer")
     check_unprotected(row)
     for one in transaction.world.find("listener", "loadbalancer_id", row.id):
         _discard_listener(transaction, one)

@@ -9,18 +9,18 @@ import msgspec
 
 from certferry.core.envoy.listeners.tls import POLICIES, served
 from certferry.elb.server.api.listing import Resource, Wire, filtered, paged
-from certferry.elb.server.api.request import Answer, Call, Route
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
 from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES, served_object
-from certferry.elb.server.errors import missing
+from certferry.elb.server.errors import not_found
 from certferry.elb.server.store.schema import RESOURCES
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _SIZES: Final = (("s1.small", 10), ("s1.medium", 20), ("s1.large", 40), ("s2.small", 50), ("s2.medium", 100))
 
 
-def system_security_policies(call: Call) -> Answer:
+def system_security_policies(call: ApiRequest) -> ApiResponse:
     """GET: the named TLS policies; protocols and ciphers as strings."""
-    return Answer(
+    return ApiResponse(
         200,
         {
             "system_security_policies": [
@@ -37,21 +37,21 @@ def system_security_policies(call: Call) -> Answer:
     )
 
 
-def flavors(call: Call) -> Answer:
+def flavors(call: ApiRequest) -> ApiResponse:
     """GET: sizes that clients may name; none of them limits anything here."""
     page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call), call.world))
-    return Answer(200, {"flavors": page, "page_info": info})
+    return ApiResponse(200, {"flavors": page, "page_info": info})
 
 
-def flavor(call: Call) -> Answer:
+def flavor(call: ApiRequest) -> ApiResponse:
     """GET of one."""
     for one in _flavors(call):
         if one["id"] == call.path["id"]:
-            return Answer(200, {"flavor": one})
-    raise missing("flavor", call.path["id"])
+            return ApiResponse(200, {"flavor": one})
+    raise not_found("flavor", call.path["id"])
 
 
-def _flavors(call: Call) -> list[Wire]:
+def _flavors(call: ApiRequest) -> list[Wire]:
     return [
         {
             "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{layer}.{size}.certferry")),
@@ -69,7 +69,7 @@ def _flavors(call: Call) -> list[Wire]:
     ]
 
 
-def availability_zones(call: Call) -> Answer:
+def availability_zones(call: ApiRequest) -> ApiResponse:
     """GET: a list of sets of zones; ours are one set."""
     zones = [
         {
@@ -81,20 +81,20 @@ def availability_zones(call: Call) -> Answer:
         }
         for code in call.settings.availability_zones
     ]
-    return Answer(200, {"availability_zones": [zones]})
+    return ApiResponse(200, {"availability_zones": [zones]})
 
 
-def preoccupied(call: Call) -> Answer:
+def preoccupied(call: ApiRequest) -> ApiResponse:
     """GET: how many addresses a new load balancer takes from its subnet."""
-    return Answer(200, {"preoccupy_ip": {"total": 1}})
+    return ApiResponse(200, {"preoccupy_ip": {"total": 1}})
 
 
-def quotas(call: Call) -> Answer:
+def quotas(call: ApiRequest) -> ApiResponse:
     """GET: the limits; -1 is none."""
-    return Answer(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
+    return ApiResponse(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
 
 
-def quota_details(call: Call) -> Answer:
+def quota_details(call: ApiRequest) -> ApiResponse:
     """GET: the limits of what is counted, and how much of each is used."""
     world, project = call.world, call.actor.project_id
     wanted = {value for key, value in call.query if key == "quota_key"}
@@ -103,17 +103,17 @@ def quota_details(call: Call) -> Answer:
         for key, limit in _quota(call).items()
         if key in RESOURCES and (not wanted or key in wanted)
     ]
-    return Answer(200, {"quotas": details})
+    return ApiResponse(200, {"quotas": details})
 
 
-def _quota(call: Call) -> dict[str, Any]:
+def _quota(call: ApiRequest) -> dict[str, Any]:
     limits = msgspec.structs.asdict(call.settings.limits)
     ours = ("sni_certificates", "sni_names", "certificate_names")
     known = {key: value for key, value in limits.items() if key not in ours}
     return known | {"listeners_per_pool": -1}
 
 
-def _unrendered(call: Call, world: World, row: Row) -> Wire:
+def _unrendered(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     raise AssertionError("flavors are no rows")
 
 

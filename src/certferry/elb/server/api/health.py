@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from certferry.elb.server.dataplane.status import Report
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.dataplane.status import DataPlaneStatus
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
-def member_status(report: Report, world: World, member: Row) -> str:
+def member_status(report: DataPlaneStatus, world: StoreSnapshot, member: Row) -> str:
     """NO_MONITOR where nothing is checked; INITIAL until the first check; then ONLINE or OFFLINE."""
     monitors = world.find("healthmonitor", "pool_id", member.data["pool_id"])
     if not (monitors and monitors[0].data["admin_state_up"]):
@@ -16,7 +16,7 @@ def member_status(report: Report, world: World, member: Row) -> str:
     return "INITIAL" if passes is None else "ONLINE" if passes else "OFFLINE"
 
 
-def policy_status(world: World, policy: Row) -> str:
+def policy_status(world: StoreSnapshot, policy: Row) -> str:
     """ERROR when an older policy of the listener has the same rules, and so takes its requests."""
     own = _conditions(world, policy)
     for other in world.find("l7policy", "listener_id", policy.data["listener_id"]):
@@ -27,7 +27,7 @@ def policy_status(world: World, policy: Row) -> str:
     return "ACTIVE"
 
 
-def _conditions(world: World, policy: Row) -> frozenset[tuple[str, ...]]:
+def _conditions(world: StoreSnapshot, policy: Row) -> frozenset[tuple[str, ...]]:
     return frozenset(
         (rule.data["type"], rule.data["compare_type"], rule.data["value"], *_alternatives(rule))
         for rule in world.find("rule", "l7policy_id", policy.id)

@@ -15,12 +15,12 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from certferry.elb.server.actor import ROLES, Actor
-from certferry.elb.server.errors import Refused
+from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.users import Project, Session
 
 if TYPE_CHECKING:
-    from certferry.elb.server.api.app import Elb
+    from certferry.elb.server.api.app import ApiDependencies
 
 _TITLES: Final = {
     400: "Bad Request",
@@ -69,7 +69,7 @@ class Login(msgspec.Struct, frozen=True):
     auth: _Auth
 
 
-def endpoints(elb: Elb) -> list[tuple[str, str, Endpoint, str]]:
+def endpoints(elb: ApiDependencies) -> list[tuple[str, str, Endpoint, str]]:
     """(path, method, endpoint, summary) of each."""
     return [
         ("/v3", "GET", _public(lambda request: _version(elb)), "Show the identity API"),
@@ -95,7 +95,7 @@ def _public(make: Callable[[Request], Any]) -> Endpoint:
     return answer
 
 
-def _login(elb: Elb) -> Endpoint:
+def _login(elb: ApiDependencies) -> Endpoint:
     from certferry.elb.server.api.app import read
 
     async def answer(request: Request) -> Response:
@@ -103,7 +103,7 @@ def _login(elb: Elb) -> Endpoint:
         try:
             presented = await read(request)
             token, session = await run_in_threadpool(_logged_in, elb, presented.body, address)
-        except Refused as refused:
+        except ApiError as refused:
             return _failure(refused)
         body = {"token": _token(elb, session)}
         return _json(201, body, {"X-Subject-Token": token})
@@ -111,7 +111,7 @@ def _login(elb: Elb) -> Endpoint:
     return answer
 
 
-def _authenticated(elb: Elb, make: Callable[[Elb, Request, Actor], Any]) -> Endpoint:
+def _authenticated(elb: ApiDependencies, make: Callable[[ApiDependencies, Request, Actor], Any]) -> Endpoint:
     from certferry.elb.server.api.app import read
 
     async def answer(request: Request) -> Response:
@@ -122,51 +122,51 @@ def _authenticated(elb: Elb, make: Callable[[Elb, Request, Actor], Any]) -> Endp
             presented = await read(request)
             answered = await run_in_threadpool(work)
             return Response(status_code=204) if answered is None else _json(200, answered)
-        except Refused as refused:
+        except ApiError as refused:
             return _failure(refused)
 
     return answer
 
 
-def _logged_in(elb: Elb, body: bytes, address: str) -> tuple[str, Session]:
+def _logged_in(elb: ApiDependencies, body: bytes, address: str) -> tuple[str, Session]:
     """A new token; raises ``Refused``."""
     try:
         login = msgspec.json.decode(body, type=Login).auth
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise Refused(400, "", "The body is not a password login") from None
+        raise ApiError(400, "", "The body is not a password login") from None
     user = login.identity.password.user if login.identity.password else None
     if user is None or "password" not in login.identity.methods or user.password is None:
-        raise Refused(400, "", "Log in by password")
+        raise ApiError(400, "", "Log in by password")
     name = user.name or elb.identity.name_of(user.id or "") or ""
     elb.logins.attempt(name, address)
     actor = elb.identity.by_password(name, user.password)
     if actor is None:
-        raise Refused(401, "", "The user or the password is wrong")
+        raise ApiError(401, "", "The user or the password is wrong")
     elb.logins.succeeded(name, address)
     wanted = login.scope.project if login.scope else None
     project = elb.identity.project(actor)
     if wanted and not (wanted.id == project.id or (wanted.id is None and wanted.name == project.name)):
-        raise Refused(401, "", "The user has no role in this project")
+        raise ApiError(401, "", "The user has no role in this project")
     return elb.identity.issue(actor, timedelta(hours=elb.settings.token_hours))
 
 
-def _show_token(elb: Elb, request: Request, actor: Actor) -> Any:
+def _show_token(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     session = elb.identity.by_token(request.headers.get("x-subject-token", ""))
     if session is None or session.actor.user_id != actor.user_id:
-        raise Refused(404, "", "The token is unknown or has expired")
+        raise ApiError(404, "", "The token is unknown or has expired")
     return {"token": _token(elb, session)}
 
 
-def _revoke_token(elb: Elb, request: Request, actor: Actor) -> Any:
+def _revoke_token(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     _show_token(elb, request, actor)
     elb.identity.revoke(request.headers.get("x-subject-token", ""))
 
 
-def _show_catalog(elb: Elb, request: Request, actor: Actor) -> Any:
+def _show_catalog(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     return {"catalog": _catalog(elb, actor.project_id)}
 
 
-def _list_projects(elb: Elb, request: Request, actor: Actor) -> Any:
+def _list_projects(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     """The user's project, if it has the name asked for; any name of our region is the project's."""
     project = elb.identity.project(actor)
     wanted = request.query_params.get("name")
@@ -174,9 +174,9 @@ def _list_projects(elb: Elb, request: Request, actor: Actor) -> Any:
     return {"projects": [_project(project, wanted)] if shown else [], "links": {}}
 
 
-def _show_project(elb: Elb, request: Request, actor: Actor) -> Any:
+def _show_project(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     if request.path_params["project_id"] != actor.project_id:
-        raise Refused(404, "", "There is no such project")
+        raise ApiError(404, "", "There is no such project")
     return {"project": _project(elb.identity.project(actor))}
 
 
@@ -185,21 +185,21 @@ def _project(project: Project, name: str | None = None) -> Mapping[str, Any]:
     return {"id": project.id, "name": name or project.name, "domain_id": domain, "enabled": True}
 
 
-def _list_users(elb: Elb, request: Request, actor: Actor) -> Any:
+def _list_users(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     """Those of the project for an admin; itself for anybody else."""
     wanted = request.query_params.get("name")
     seen = [user for user in _seen(elb, actor) if wanted in (None, user["name"])]
     return {"users": seen, "links": {}}
 
 
-def _show_user(elb: Elb, request: Request, actor: Actor) -> Any:
+def _show_user(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     for user in _seen(elb, actor):
         if user["id"] == request.path_params["user_id"]:
             return {"user": user}
-    raise Refused(404, "", "There is no such user")
+    raise ApiError(404, "", "There is no such user")
 
 
-def _seen(elb: Elb, actor: Actor) -> list[Mapping[str, Any]]:
+def _seen(elb: ApiDependencies, actor: Actor) -> list[Mapping[str, Any]]:
     domain = _domain(elb.identity.project(actor))["id"]
     return [
         {
@@ -213,16 +213,16 @@ def _seen(elb: Elb, actor: Actor) -> list[Mapping[str, Any]]:
     ]
 
 
-def _list_roles(elb: Elb, request: Request, actor: Actor) -> Any:
+def _list_roles(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     return {"roles": [{"id": role, "name": role} for role in ROLES], "links": {}}
 
 
-def _version(elb: Elb) -> Any:
+def _version(elb: ApiDependencies) -> Any:
     link = {"rel": "self", "href": f"{elb.origin}/v3/"}
     return {"version": {"id": "v3.14", "status": "stable", "links": [link], "media-types": []}}
 
 
-def _token(elb: Elb, session: Session) -> Mapping[str, Any]:
+def _token(elb: ApiDependencies, session: Session) -> Mapping[str, Any]:
     actor, project = session.actor, session.project
     return {
         "methods": ["password"],
@@ -235,7 +235,7 @@ def _token(elb: Elb, session: Session) -> Mapping[str, Any]:
     }
 
 
-def _catalog(elb: Elb, project_id: str) -> list[Mapping[str, Any]]:
+def _catalog(elb: ApiDependencies, project_id: str) -> list[Mapping[str, Any]]:
     places = (("identity", f"{elb.origin}/v3"), ("elbv3", f"{elb.origin}/v3/{project_id}"))
     region = elb.settings.region
     return [
@@ -269,7 +269,7 @@ def _instant(value: datetime) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _failure(refused: Refused) -> Response:
+def _failure(refused: ApiError) -> Response:
     title = _TITLES.get(refused.status, "Error")
     return _json(
         refused.status, {"error": {"code": refused.status, "title": title, "message": refused.sentence}}

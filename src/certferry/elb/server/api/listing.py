@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from certferry.elb.server.api.request import Answer, Call, Handler, asked
-from certferry.elb.server.errors import malformed, missing
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, path_object
+from certferry.elb.server.errors import bad_request, not_found
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Wire = dict[str, Any]
 MOST: Final = 2000
 _PAGING: Final = ("limit", "marker", "page_reverse")
 
 
-Fits = Callable[[World, Wire, set[str]], bool]
+Fits = Callable[[StoreSnapshot, Wire, set[str]], bool]
 """Whether an object (as it is on the wire) is among those that a filter asks for."""
 
 
@@ -30,7 +30,7 @@ class Resource:
     kind: str
     """The singular on the wire, and the kind of its rows."""
     plural: str
-    render: Callable[[Call, World, Row], Wire]
+    render: Callable[[ApiRequest, StoreSnapshot, Row], Wire]
     nested: Mapping[str, str] = field(default_factory=dict)
     """Filters on references: query key → the wire field whose ``id`` it compares."""
     within: tuple[str, str] | None = None
@@ -38,34 +38,34 @@ class Resource:
     filters: Mapping[str, Fits] = field(default_factory=dict)
     """Filters that compare no field of the same name."""
 
-    def one(self, call: Call, world: World, row: Row) -> Wire:
+    def one(self, call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
         """A single object in its envelope."""
         return {self.kind: self.render(call, world, row)}
 
-    def rows(self, call: Call, world: World) -> Sequence[Row]:
+    def rows(self, call: ApiRequest, world: StoreSnapshot) -> Sequence[Row]:
         """All of the project, or of what the path names."""
         if self.within is None:
             return world.of_project(self.kind, call.actor.project_id)
         kind, variable = self.within
-        return world.find(self.kind, variable, asked(call, world, kind, variable).id)
+        return world.find(self.kind, variable, path_object(call, world, kind, variable).id)
 
-    def row(self, call: Call, world: World) -> Row:
+    def row(self, call: ApiRequest, world: StoreSnapshot) -> Row:
         """The one that the path names, within what the path names."""
-        row = asked(call, world, self.kind)
+        row = path_object(call, world, self.kind)
         if self.within is not None:
             kind, variable = self.within
-            parent = asked(call, world, kind, variable)
+            parent = path_object(call, world, kind, variable)
             if row.data[variable] != parent.id:
-                raise missing(self.kind, row.id)
+                raise not_found(self.kind, row.id)
         return row
 
 
 def showing(resource: Resource) -> Handler:
     """GET of one."""
 
-    def show(call: Call) -> Answer:
+    def show(call: ApiRequest) -> ApiResponse:
         world = call.world
-        return Answer(200, resource.one(call, world, resource.row(call, world)))
+        return ApiResponse(200, resource.one(call, world, resource.row(call, world)))
 
     return show
 
@@ -73,17 +73,17 @@ def showing(resource: Resource) -> Handler:
 def listing(resource: Resource) -> Handler:
     """GET of many: filters, then one page."""
 
-    def index(call: Call) -> Answer:
+    def index(call: ApiRequest) -> ApiResponse:
         world = call.world
         wires = [resource.render(call, world, row) for row in resource.rows(call, world)]
         page, info = paged(call.query, filtered(resource, call.query, wires, world))
-        return Answer(200, {resource.plural: page, "page_info": info})
+        return ApiResponse(200, {resource.plural: page, "page_info": info})
 
     return index
 
 
 def filtered(
-    resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], world: World
+    resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], world: StoreSnapshot
 ) -> list[Wire]:
     """Those that match: one of the values of each key; keys that no object has are ignored."""
     wanted: dict[str, set[str]] = {}
@@ -131,7 +131,7 @@ def paged(query: Sequence[tuple[str, str]], wires: list[Wire]) -> tuple[list[Wir
     if (marker := asked_for.get("marker")) is not None:
         at = next((n for n, wire in enumerate(wires) if wire["id"] == marker), None)
         if at is None:
-            raise malformed("marker is not the id of an object in this list")
+            raise bad_request("marker is not the id of an object in this list")
         start, end = (start, at) if backwards else (at + 1, end)
     start, end = (max(start, end - limit), end) if backwards else (start, min(end, start + limit))
     page = wires[start:end]
@@ -147,11 +147,11 @@ def _limit(text: str | None) -> int:
     if text is None:
         return MOST
     if not text.isascii() or not text.isdigit() or int(text[:6]) > MOST:
-        raise malformed(f"limit is a number from 0 to {MOST}")
+        raise bad_request(f"limit is a number from 0 to {MOST}")
     return int(text)
 
 
 def _flag(text: str | None) -> bool:
     if text is not None and text.lower() not in ("true", "false"):
-        raise malformed("page_reverse is true or false")
+        raise bad_request("page_reverse is true or false")
     return text is not None and text.lower() == "true"

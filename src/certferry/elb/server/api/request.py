@@ -14,9 +14,9 @@ import msgspec
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
-from certferry.elb.server.errors import Refused, malformed, missing, over_quota, switched_off
+from certferry.elb.server.errors import ApiError, bad_request, not_found, not_supported, over_quota
 from certferry.elb.server.store.store import Store, Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.settings import ElbSettings
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiRequest:
     """Who asks for what."""
 
     store: Store
@@ -39,24 +39,24 @@ class Call:
     """How the data plane is, when asked."""
 
     @property
-    def world(self) -> World:
+    def world(self) -> StoreSnapshot:
         """The newest committed world; take it once per answer."""
         return self.store.world
 
-    def write(self, decide: Callable[[Transaction], T]) -> tuple[T, World]:
+    def write(self, decide: Callable[[Transaction], T]) -> tuple[T, StoreSnapshot]:
         """Decides and commits: what was decided, and the world after it. See ``Store.transact``."""
         return self.store.transact(self.actor, self.request_id, decide)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """Status and body (None: empty)."""
 
     status: int
     body: Mapping[str, Any] | None = None
 
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[ApiRequest], ApiResponse]
 
 WRITERS: Final = ("admin", "member", "controller")
 
@@ -90,15 +90,15 @@ class Body(Generic[Struct]):
     raw: Mapping[str, Any]
 
 
-def body_of(call: Call, envelope: str, kind: type[Struct]) -> Body[Struct]:
+def body_of(call: ApiRequest, envelope: str, kind: type[Struct]) -> Body[Struct]:
     """What the request carries; unknown fields are ignored. Raises ``Refused`` (400)."""
     try:
         document = msgspec.json.decode(call.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise malformed("The body is not JSON") from None
+        raise bad_request("The body is not JSON") from None
     raw = document.get(envelope) if envelope and isinstance(document, dict) else document
     if not isinstance(raw, dict):
-        raise malformed(f"The body needs an object{f' named {envelope}' if envelope else ''}")
+        raise bad_request(f"The body needs an object{f' named {envelope}' if envelope else ''}")
     value = converted(raw, kind, envelope)
     return Body(value, msgspec.to_builtins(value), raw)
 
@@ -108,7 +108,7 @@ def converted(raw: Any, kind: type[Struct], where: str) -> Struct:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise malformed(f"{where}: {error}" if where else str(error)) from None
+        raise bad_request(f"{where}: {error}" if where else str(error)) from None
 
 
 def completed(given: Mapping[str, Any], before: Row, **parts: type[msgspec.Struct]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def check_served(raw: Mapping[str, Any], *fields: str) -> None:
     """
     for field in fields:
         if not _idle(raw.get(field)):
-            raise switched_off(f"{field} is not served here: leave it out")
+            raise not_supported(f"{field} is not served here: leave it out")
 
 
 def _idle(value: Any) -> bool:
@@ -151,23 +151,23 @@ def unchanged(body: Body[Any], row: Row, *fields: str) -> None:
     """Raises ``Refused`` (400) when the request changes a field that cannot be changed."""
     for field in fields:
         if field in body.raw and body.raw[field] != row.data.get(field):
-            raise malformed(f"{field} of a {row.kind} cannot be changed")
+            raise bad_request(f"{field} of a {row.kind} cannot be changed")
 
 
-def required(world: World, kind: str, identifier: str, project_id: str) -> Row:
+def get_object(world: StoreSnapshot, kind: str, identifier: str, project_id: str) -> Row:
     """The object of this project; raises ``Refused`` (404)."""
     row = world.get(kind, identifier)
     if row is None or row.project_id != project_id:
-        raise missing(kind, identifier)
+        raise not_found(kind, identifier)
     return row
 
 
-def asked(call: Call, world: World, kind: str, variable: str = "id") -> Row:
+def path_object(call: ApiRequest, world: StoreSnapshot, kind: str, variable: str = "id") -> Row:
     """The object that the path names; raises ``Refused`` (404)."""
-    return required(world, kind, call.path[variable], call.actor.project_id)
+    return get_object(world, kind, call.path[variable], call.actor.project_id)
 
 
-def within_quota(world: World, call: Call, kind: str) -> None:
+def within_quota(world: StoreSnapshot, call: ApiRequest, kind: str) -> None:
     """Raises ``Refused`` (409) when one more of `kind` is too many for the project."""
     limit = int(getattr(call.settings.limits, kind))
     if limit >= 0 and len(world.of_project(kind, call.actor.project_id)) >= limit:
@@ -187,20 +187,20 @@ def times(row: Row) -> dict[str, str]:
 
 __all__ = [
     "WRITERS",
-    "Answer",
+    "ApiError",
+    "ApiRequest",
+    "ApiResponse",
     "Body",
-    "Call",
     "Handler",
-    "Refused",
     "Route",
-    "asked",
     "body_of",
     "check_served",
     "completed",
     "converted",
+    "get_object",
     "merged",
+    "path_object",
     "references",
-    "required",
     "times",
     "unchanged",
     "within_quota",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from certferry.elb.server.api.health import member_status, policy_status
-from certferry.elb.server.api.request import Answer, Call, asked
-from certferry.elb.server.dataplane.status import Report
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, path_object
+from certferry.elb.server.dataplane.status import DataPlaneStatus
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Wire = dict[str, Any]
 
 
-def statuses(call: Call) -> Answer:
+def statuses(call: ApiRequest) -> ApiResponse:
     """GET …/statuses."""
     world, report = call.world, call.plane()
-    row = asked(call, world, "loadbalancer")
+    row = path_object(call, world, "loadbalancer")
     listeners = world.find("listener", "loadbalancer_id", row.id)
     pools = world.find("pool", "loadbalancer_id", row.id)
     tree = {
@@ -27,10 +27,10 @@ def statuses(call: Call) -> Answer:
     if report.envoy is not None and not report.envoy.serves and not report.connected:
         # the vendor's tree has no word for a load balancer that does not serve at all
         tree |= {"operating_status": "DEGRADED", "certferry": {"troubles": [report.envoy.sentence]}}
-    return Answer(200, {"statuses": {"loadbalancer": tree}})
+    return ApiResponse(200, {"statuses": {"loadbalancer": tree}})
 
 
-def _listener(report: Report, world: World, row: Row) -> Wire:
+def _listener(report: DataPlaneStatus, world: StoreSnapshot, row: Row) -> Wire:
     policies = world.find("l7policy", "listener_id", row.id)
     used = {
         row.data["default_pool_id"],
@@ -51,7 +51,7 @@ def _listener(report: Report, world: World, row: Row) -> Wire:
     }
 
 
-def _policy(world: World, row: Row) -> Wire:
+def _policy(world: StoreSnapshot, row: Row) -> Wire:
     rules = world.find("rule", "l7policy_id", row.id)
     return {
         "id": row.id,
@@ -62,7 +62,7 @@ def _policy(world: World, row: Row) -> Wire:
     }
 
 
-def _pool(report: Report, world: World, row: Row) -> Wire:
+def _pool(report: DataPlaneStatus, world: StoreSnapshot, row: Row) -> Wire:
     monitors = world.find("healthmonitor", "pool_id", row.id)
     members = [
         {

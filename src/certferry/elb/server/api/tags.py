@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from certferry.elb.server.api.fields import Tag
-from certferry.elb.server.api.request import Answer, Call, Handler, Route, asked, body_of
-from certferry.elb.server.errors import malformed
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, Route, body_of, path_object
+from certferry.elb.server.errors import bad_request
 from certferry.elb.server.store.store import Transaction
 
 MOST: Final = 20
@@ -32,39 +32,41 @@ class Tags(Struct, frozen=True, kw_only=True):
 
 
 def _show(kind: str) -> Handler:
-    def show(call: Call) -> Answer:
-        return Answer(200, {"tags": list(asked(call, call.world, kind).data["tags"])})
+    def show(call: ApiRequest) -> ApiResponse:
+        return ApiResponse(200, {"tags": list(path_object(call, call.world, kind).data["tags"])})
 
     return show
 
 
 def _act(kind: str) -> Handler:
-    def act(call: Call) -> Answer:
+    def act(call: ApiRequest) -> ApiResponse:
         value = body_of(call, "", TagsAction).value
         given = {tag.key: tag.value for tag in value.tags}
 
         def decide(transaction: Transaction) -> None:
-            row = asked(call, transaction.world, kind)
+            row = path_object(call, transaction.world, kind)
             have = {tag["key"]: tag["value"] for tag in row.data["tags"]}
             after = have | given if value.action == "create" else {k: have[k] for k in have if k not in given}
             if len(after) > MOST:
-                raise malformed(f"A {kind} has at most {MOST} tags")
+                raise bad_request(f"A {kind} has at most {MOST} tags")
             tags = [{"key": key, "value": text} for key, text in after.items()]
             transaction.update(row, {**row.data, "tags": tags})
 
         call.write(decide)
-        return Answer(204)
+        return ApiResponse(204)
 
     return act
 
 
 def _index(kind: str) -> Handler:
-    def index(call: Call) -> Answer:
+    def index(call: ApiRequest) -> ApiResponse:
         values: dict[str, set[str]] = {}
         for row in call.world.of_project(kind, call.actor.project_id):
             for tag in row.data["tags"]:
                 values.setdefault(tag["key"], set()).add(tag["value"])
-        return Answer(200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]})
+        return ApiResponse(
+            200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]}
+        )
 
     return index
 

@@ -18,16 +18,23 @@ from certferry.elb.server.dataplane.access_log.writer import AccessLog
 from certferry.elb.server.dataplane.envoy.member_health import MemberHealth
 from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
 from certferry.elb.server.dataplane.remote.ca import Authority
-from certferry.elb.server.dataplane.remote.registry import Register
+from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.remote.server import RemoteServer
-from certferry.elb.server.dataplane.status import EnvoyStatus, MemberKey, Report, Reporter, refusals, seatings
+from certferry.elb.server.dataplane.status import (
+    DataPlaneStatus,
+    EnvoyStatus,
+    MemberKey,
+    Reporter,
+    refusals,
+    seatings,
+)
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.publication import Publication
 from certferry.runtime.latest import Latest
-from certferry.settings import ElbSettings, Refused
+from certferry.settings import ElbSettings, UserError
 
 
-class Own:
+class LocalEnvoy:
     """Our own Envoy, and what is known of it; nothing where there is none."""
 
     def __init__(self) -> None:
@@ -59,7 +66,7 @@ async def data_plane(
     """
     async with contextlib.AsyncExitStack() as stack:
         ads = AdsServer(publications, Options(access_log=settings.envoy_options.access_log))
-        own = Own()
+        own = LocalEnvoy()
         await ads.start(sockets / "xds.sock")
         stack.push_async_callback(ads.stop)
         if settings.remote_envoys.listen:
@@ -73,15 +80,15 @@ async def data_plane(
 
 async def _remote(ads: AdsServer, state: Path, listen: str, stack: contextlib.AsyncExitStack) -> None:
     try:
-        remote = RemoteServer(ads, Register(state), Authority.open_or_create(state))
+        remote = RemoteServer(ads, RemoteEnvoyRegistry(state), Authority.open_or_create(state))
         await remote.start(listen)
     except (RuntimeError, OSError, ValueError) as error:
-        raise Refused(f"Remote Envoys cannot be served on {listen}: {error}.") from None
+        raise UserError(f"Remote Envoys cannot be served on {listen}: {error}.") from None
     stack.push_async_callback(remote.stop)
 
 
 async def _own(
-    own: Own,
+    own: LocalEnvoy,
     ads: AdsServer,
     state: Path,
     sockets: Path,
@@ -117,9 +124,9 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def _report(ads: AdsServer, own: Own) -> Report:
+def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:
     ledgers = ads.speaking()
-    return Report(
+    return DataPlaneStatus(
         envoy=own.status(),
         connected=ads.connected(),
         seatings=seatings(ads.worlds.value.snapshot, ledgers),

@@ -16,7 +16,7 @@ import msgspec
 from certferry.core.envoy import Snapshot
 from certferry.core.envoy.listeners.sds import DEFAULT
 from certferry.core.envoy.resource import LISTENERS, ROUTES
-from certferry.elb.server.dataplane.xds.acks import Ledger, SeatStatus
+from certferry.elb.server.dataplane.xds.acks import AckLog, SeatStatus
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -26,7 +26,7 @@ MemberKey = tuple[str, str, int]
 """Pool id, address, port."""
 
 
-class Seating(msgspec.Struct, frozen=True, kw_only=True):
+class SecretStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One content on one seat of a listener, and what the Envoys that serve it said about it."""
 
     listener_id: str
@@ -60,21 +60,21 @@ class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in {"running", "adopted"}
 
 
-class Report(msgspec.Struct, frozen=True, eq=False):
+class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """One look at the data plane."""
 
     envoy: EnvoyStatus | None = None
     """The one that we keep ourselves; None if we keep none."""
     connected: tuple[str, ...] = ()
     """Names of the Envoys that have a stream now; ours is ``local``."""
-    seatings: Mapping[str, tuple[Seating, ...]] = MappingProxyType({})
+    seatings: Mapping[str, tuple[SecretStatus, ...]] = MappingProxyType({})
     """By listener id."""
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
     members: Mapping[MemberKey, bool] = MappingProxyType({})
     """Whether a member that is checked passes. One that is not in here was not checked yet."""
 
-    def of_chain(self, listener_id: str, digest: str) -> tuple[Seating, ...]:
+    def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
         """Where on a listener a content sits (``Chain.digest``)."""
         return tuple(s for s in self.seatings.get(listener_id, ()) if s.digest == digest)
 
@@ -87,18 +87,18 @@ class Report(msgspec.Struct, frozen=True, eq=False):
         return tuple(found)
 
 
-Reporter = Callable[[], Report]
+Reporter = Callable[[], DataPlaneStatus]
 
 
-def no_data_plane() -> Report:
+def no_data_plane() -> DataPlaneStatus:
     """The report of an ELB that only keeps and answers."""
-    return Report()
+    return DataPlaneStatus()
 
 
-def seatings(snapshot: Snapshot, ledgers: Mapping[str, Ledger]) -> dict[str, tuple[Seating, ...]]:
+def seatings(snapshot: Snapshot, ledgers: Mapping[str, AckLog]) -> dict[str, tuple[SecretStatus, ...]]:
     """What became of every secret of `snapshot` on the Envoys in `ledgers` (by name), by listener."""
     statuses = {name: dict(ledger.seats) for name, ledger in ledgers.items()}
-    found: dict[str, list[Seating]] = {}
+    found: dict[str, list[SecretStatus]] = {}
     for seat, secret in sorted(snapshot.secrets.items()):
         listener_id, place, _ = seat.split("/", 2)
         told = [(name, seats[seat]) for name, seats in statuses.items() if seat in seats]
@@ -107,7 +107,7 @@ def seatings(snapshot: Snapshot, ledgers: Mapping[str, Ledger]) -> dict[str, tup
     return {listener_id: tuple(some) for listener_id, some in found.items()}
 
 
-def refusals(ledgers: Mapping[str, Ledger]) -> dict[str, str]:
+def refusals(ledgers: Mapping[str, AckLog]) -> dict[str, str]:
     """Why listeners, or their route tables, were refused, by listener id."""
     found: dict[str, str] = {}
     for name, ledger in ledgers.items():
@@ -117,7 +117,9 @@ def refusals(ledgers: Mapping[str, Ledger]) -> dict[str, str]:
     return found
 
 
-def _seating(listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SeatStatus]]) -> Seating:
+def _seating(
+    listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SeatStatus]]
+) -> SecretStatus:
     """The worst word wins: rejected by one is rejected, accepted means by all that have it."""
     state, since, message = PENDING, None, ""
     for name, status in told:
@@ -131,7 +133,7 @@ def _seating(listener_id: str, place: str, digest: str, told: Iterable[tuple[str
         else:
             state, since, message = PENDING, status.since, _by(name, "not answered yet")
     message = message if state == REJECTED else ""
-    return Seating(
+    return SecretStatus(
         listener_id=listener_id, place=place, digest=digest, state=state, since=since, message=message
     )
 

@@ -23,8 +23,8 @@ from certferry.elb.server.identity.users import AccessKey, Identity, new_pair
 from certferry.elb.server.paths import prepared, sealing_key, store_file
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, open_database
-from certferry.runtime.encryption import Seal, SealError
-from certferry.settings import NEWER, ElbSettings, Refused
+from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _OPERATOR: Final = "operator"
@@ -51,7 +51,7 @@ class Directory:
     def __init__(
         self,
         engine: Engine,
-        seal: Seal,
+        seal: EncryptionKeys,
         identity: Identity,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -80,20 +80,20 @@ class Directory:
     ) -> User:
         """A new user."""
         if not _NAME.fullmatch(name):
-            raise Refused(
+            raise UserError(
                 f"“{name}” is no user name: up to 64 letters, digits and . _ @ + -, a letter or digit first."
             )
         _check_role(role, cluster)
         with self._writing() as connection:
             if self._find(connection, name) is not None:
-                raise Refused(f"There is a user {name} already.")
+                raise UserError(f"There is a user {name} already.")
         home = self._identity.ensure_project(project)
         try:
             identifier = self._identity.ensure_user(
                 name, role=role, project=home, password=password and _long_enough(password), cluster=cluster
             )
         except IntegrityError:
-            raise Refused(
+            raise UserError(
                 f"Cluster {cluster} has a controller already: each has one, for it owns what it writes."
             ) from None
         with self._writing() as connection:
@@ -104,7 +104,7 @@ class Directory:
         """One of them."""
         found = next((user for user in self.users() if user.name == name), None)
         if found is None:
-            raise Refused(f"There is no user {name}; `certferry user ls` shows all.")
+            raise UserError(f"There is no user {name}; `certferry user ls` shows all.")
         return found
 
     def set_password(self, name: str, password: str) -> None:
@@ -122,7 +122,7 @@ class Directory:
             with self._writing() as connection:
                 self._change(connection, self._the(connection, name), "role", role=role, cluster=cluster)
         except IntegrityError:
-            raise Refused(f"Cluster {cluster} has a controller already.") from None
+            raise UserError(f"Cluster {cluster} has a controller already.") from None
 
     def add_key(self, name: str) -> AccessKey:
         """One more access key; its secret is shown this once."""
@@ -139,7 +139,7 @@ class Directory:
             row = self._the(connection, name)
             gone = delete(table).where(table.c.user_id == row.id, table.c.access_key == access_key)
             if connection.execute(gone).rowcount != 1:
-                raise Refused(f"User {name} has no access key {access_key}.")
+                raise UserError(f"User {name} has no access key {access_key}.")
             self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
 
     def remove(self, name: str) -> None:
@@ -155,7 +155,7 @@ class Directory:
             with self._engine.begin() as connection:
                 yield connection
         except OperationalError as error:
-            raise Refused(f"The store cannot be written: {error.orig}.", code=1) from None
+            raise UserError(f"The store cannot be written: {error.orig}.", code=1) from None
 
     def _find(self, connection: Connection, name: str) -> Row[Any] | None:
         return connection.execute(select(schema.users).where(schema.users.c.name == name)).first()
@@ -163,7 +163,7 @@ class Directory:
     def _the(self, connection: Connection, name: str) -> Row[Any]:
         found = self._find(connection, name)
         if found is None:
-            raise Refused(f"There is no user {name}; `certferry user ls` shows all.")
+            raise UserError(f"There is no user {name}; `certferry user ls` shows all.")
         return found
 
     def _change(self, connection: Connection, row: Row[Any], what: str, **fields: Any) -> None:
@@ -197,17 +197,17 @@ def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
     """The users of the ELB with these settings, which may be running. `new`: or is to be, some day."""
     state = settings.state.expanduser().absolute()
     if not new and not store_file(state).exists():
-        raise Refused(f"No ELB keeps its state in {state}: name the right --state.")
+        raise UserError(f"No ELB keeps its state in {state}: name the right --state.")
     engine = None
     try:
         state = prepared(settings)
-        seal = Seal.open_or_create(sealing_key(state), os.environ)
+        seal = EncryptionKeys.open_or_create(sealing_key(state), os.environ)
         engine = open_database(store_file(state))
         yield Directory(engine, seal, Identity(engine, seal))
     except SchemaTooNew as reason:
-        raise Refused(str(reason), NEWER) from None
-    except (StoreUnusable, SealError) as reason:
-        raise Refused(str(reason)) from None
+        raise UserError(str(reason), EXIT_NEWER_STATE) from None
+    except (StoreUnusable, EncryptionError) as reason:
+        raise UserError(str(reason)) from None
     finally:
         if engine is not None:
             engine.dispose()
@@ -215,16 +215,16 @@ def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
 
 def _check_role(role: str, cluster: str | None) -> None:
     if role not in ROLES:
-        raise Refused(f"There is no role {role}: choose one of {', '.join(ROLES)}.")
+        raise UserError(f"There is no role {role}: choose one of {', '.join(ROLES)}.")
     if role == "controller" and not cluster:
-        raise Refused("A controller is of one cluster: name it with --cluster (the uid of kube-system).")
+        raise UserError("A controller is of one cluster: name it with --cluster (the uid of kube-system).")
     if role != "controller" and cluster:
-        raise Refused(f"--cluster is for the role controller, not for {role}.")
+        raise UserError(f"--cluster is for the role controller, not for {role}.")
 
 
 def _long_enough(password: str) -> str:
     if len(password) < SHORTEST:
-        raise Refused(f"The password is too short: at least {SHORTEST} characters.")
+        raise UserError(f"The password is too short: at least {SHORTEST} characters.")
     return password
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.errors import Refused, unauthenticated
+from certferry.elb.server.errors import ApiError, unauthenticated
 from certferry.elb.server.identity.request_signature import BadSignature, Presented, claim_of, verify
 from certferry.elb.server.identity.users import Identity
 
@@ -61,7 +61,7 @@ class Logins:
         with self._lock:
             for key, most in self._limits(user, address):
                 if len(self._recent(key)) >= most:
-                    raise Refused(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+                    raise ApiError(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
             for key, _ in self._limits(user, address):
                 if len(self._attempts) >= _REMEMBERED:
                     self._attempts.pop(next(iter(self._attempts)))

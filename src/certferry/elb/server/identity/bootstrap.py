@@ -17,7 +17,7 @@ import msgspec
 from certferry.elb.server.identity.users import AccessKey, Identity
 from certferry.elb.server.paths import prepared, sealing_key, store_file
 from certferry.elb.server.store.database import open_database
-from certferry.runtime.encryption import Seal
+from certferry.runtime.encryption import EncryptionKeys
 from certferry.settings import ElbSettings
 
 FILE: Final = "elb-credentials.json"
@@ -56,7 +56,7 @@ def bootstrap(
     state = prepared(settings)
     engine = open_database(store_file(state))
     try:
-        identity = Identity(engine, Seal.open_or_create(sealing_key(state)))
+        identity = Identity(engine, EncryptionKeys.open_or_create(sealing_key(state)))
         home = identity.ensure_project(project)
         password = _kept_password(state, admin) or secrets.token_urlsafe(18)
         admin_id = identity.ensure_user(admin, role="admin", project=home, password=password)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from certferry.elb.server.actor import ROLES, Actor
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import reading
-from certferry.runtime.encryption import Seal
+from certferry.runtime.encryption import EncryptionKeys
 
 DOMAIN: Final = "Default"
 
@@ -60,7 +60,7 @@ class Identity:
     """The users of one store."""
 
     def __init__(
-        self, engine: Engine, seal: Seal, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, engine: Engine, seal: EncryptionKeys, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._engine = engine
         self._reading = reading(engine)
@@ -226,7 +226,7 @@ class Identity:
         return self._seal.unseal(found.sealed_secret, secret_purpose(found.access_key)).decode()
 
 
-def new_pair(connection: Connection, seal: Seal, user_id: str, now: datetime) -> AccessKey:
+def new_pair(connection: Connection, seal: EncryptionKeys, user_id: str, now: datetime) -> AccessKey:
     """One more access key of the user; the secret half is stored sealed."""
     pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
     sealed = seal.seal(pair.secret_key.encode(), secret_purpose(pair.access_key))

@@ -10,8 +10,8 @@ import ipaddress
 from typing import Any, Final
 
 from certferry.core.model.elb import LoadBalancer, bind_port
-from certferry.elb.server.errors import Refused, conflict, malformed
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.errors import ApiError, bad_request, conflict
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.settings import ElbSettings
 
 _FIRST: Final = 10
@@ -20,7 +20,7 @@ _SHARING: Final = 6
 """Load balancers on one address: more moves would leave the range of ports."""
 
 
-def placed(world: World, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
+def allocate(world: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
     """``vip_address``, ``port_shift`` and ``privileged_shift`` of a new load balancer.
 
     `wanted`: the address the client asks for. Raises ``Refused`` when it is not to be had.
@@ -28,7 +28,7 @@ def placed(world: World, settings: ElbSettings, wanted: str | None) -> dict[str,
     privileged = {"privileged_shift": settings.privileged_shift}
     if shared := settings.vip_shared_address:
         if wanted and wanted != shared:
-            raise malformed(f"vip_address: every load balancer here has the address {shared}")
+            raise bad_request(f"vip_address: every load balancer here has the address {shared}")
         return {"vip_address": shared, "port_shift": _free_shift(world, shared), **privileged}
     return {"vip_address": _free_address(world, settings, wanted), "port_shift": 0, **privileged}
 
@@ -39,11 +39,11 @@ def bind_of(loadbalancer: Row, port: int) -> int:
     return bind_port(LoadBalancer(id=loadbalancer.id, **shifts), port)
 
 
-def check_port(world: World, loadbalancer: Row, port: int) -> None:
+def check_port(world: StoreSnapshot, loadbalancer: Row, port: int) -> None:
     """Raises ``Refused`` when a listener of `loadbalancer` cannot have `port`."""
     wanted = bind_of(loadbalancer, port)
     if wanted > 65_535:
-        raise malformed(
+        raise bad_request(
             f"protocol_port {port} cannot be reached: this load balancer's ports are moved to {wanted}"
         )
     for sibling in world.find("loadbalancer", "vip_address", loadbalancer.data["vip_address"]):
@@ -55,32 +55,32 @@ def check_port(world: World, loadbalancer: Row, port: int) -> None:
                 )
 
 
-def _free_shift(world: World, address: str) -> int:
+def _free_shift(world: StoreSnapshot, address: str) -> int:
     taken = {row.data["port_shift"] for row in world.find("loadbalancer", "vip_address", address)}
     for n in range(_SHARING):
         if n * _APART not in taken:
             return n * _APART
-    raise Refused(400, "ELB.8950", f"At most {_SHARING} load balancers can share the address {address}")
+    raise ApiError(400, "ELB.8950", f"At most {_SHARING} load balancers can share the address {address}")
 
 
-def _free_address(world: World, settings: ElbSettings, wanted: str | None) -> str:
+def _free_address(world: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> str:
     network = ipaddress.ip_network(settings.vip_subnet)
     taken = world.table("loadbalancer").by("vip_address")
     if wanted:
         address = _parsed(wanted)
         if address not in network or address in (network.network_address, network.broadcast_address):
-            raise malformed(f"vip_address {wanted} is not in the network {network}")
+            raise bad_request(f"vip_address {wanted} is not in the network {network}")
         if str(address) in taken:
             raise conflict(f"vip_address {address} is used by another load balancer")
         return str(address)
     for n in range(_FIRST, network.num_addresses - 1):
         if str(network[n]) not in taken:
             return str(network[n])
-    raise Refused(400, "ELB.8950", f"The network {network} has no address left")
+    raise ApiError(400, "ELB.8950", f"The network {network} has no address left")
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        raise malformed("vip_address is no IP address") from None
+        raise bad_request("vip_address is no IP address") from None

@@ -16,7 +16,7 @@ from certferry.core import checks
 from certferry.core.model import break_glass as emergency
 from certferry.core.model.elb import BreakGlass, domain_names
 from certferry.core.x509.pem import Chain
-from certferry.elb.server.errors import Refused
+from certferry.elb.server.errors import ApiError
 from certferry.elb.server.store.tables import Row
 
 
@@ -70,9 +70,9 @@ def after_owners(data: Mapping[str, Any], chain: Chain) -> dict[str, Any]:
     return {"break_glass": {**data["break_glass"], "digest": chain.digest}}
 
 
-def _open(row: Row, found: BreakGlass, why: str) -> Refused:
+def _open(row: Row, found: BreakGlass, why: str) -> ApiError:
     name = row.data["name"] or row.id
-    return Refused(409, "EmergencyOpen", f"Certificate {name}: {emergency.told(found)}; {why}")
+    return ApiError(409, "EmergencyOpen", f"Certificate {name}: {emergency.told(found)}; {why}")
 
 
 def _instant(at: datetime) -> str:

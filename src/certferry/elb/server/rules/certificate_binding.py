@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import listed
-from certferry.elb.server.errors import Refused, conflict, malformed, missing, over_quota, unusable
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.errors import ApiError, bad_request, conflict, not_found, over_quota, unusable
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.settings import ElbLimits
 
 _SEATS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
 
 
-def users(world: World, certificate_id: str, *seats: str) -> tuple[Row, ...]:
+def users(world: StoreSnapshot, certificate_id: str, *seats: str) -> tuple[Row, ...]:
     """The listeners that use the certificate (on one of `seats`, if given)."""
     found = {
         row.id: row for seat in (seats or _SEATS) for row in world.find("listener", seat, certificate_id)
@@ -26,39 +26,41 @@ def users(world: World, certificate_id: str, *seats: str) -> tuple[Row, ...]:
     return tuple(found.values())
 
 
-def bound_names(world: World, listener: Mapping[str, Any]) -> set[str]:
+def bound_names(world: StoreSnapshot, listener: Mapping[str, Any]) -> set[str]:
     """The names for which this listener has an SNI certificate."""
     rows = (world.get("certificate", ref) for ref in listener["sni_container_refs"])
     return {name for row in rows if row is not None for name in domain_names(row.data["domain"])}
 
 
-def check_listener(world: World, listener: Mapping[str, Any], project_id: str, limits: ElbLimits) -> None:
+def check_listener(
+    world: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits
+) -> None:
     """Raises ``Refused`` unless the certificates of `listener` exist, fit, and can be served."""
     default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
     sni = listener["sni_container_refs"]
     if listener["protocol"] != "HTTPS":
         if default or authority or sni:
-            raise malformed("Only a listener of protocol HTTPS has certificates")
+            raise bad_request("Only a listener of protocol HTTPS has certificates")
         return
     if not default:
-        raise malformed("A listener of protocol HTTPS needs default_tls_container_ref")
+        raise bad_request("A listener of protocol HTTPS needs default_tls_container_ref")
     _server(world, default, project_id)
     if authority:
         _of_type(world, authority, project_id, "client")
     if len(set(sni)) != len(sni):
-        raise malformed("sni_container_refs names a certificate twice")
+        raise bad_request("sni_container_refs names a certificate twice")
     if 0 <= limits.sni_certificates < len(sni):
         raise over_quota("sni_container_refs", limits.sni_certificates)
     check_sni(world, [_server(world, ref, project_id) for ref in sni], limits)
 
 
-def check_sni(world: World, certificates: Iterable[Row], limits: ElbLimits) -> None:
+def check_sni(world: StoreSnapshot, certificates: Iterable[Row], limits: ElbLimits) -> None:
     """Raises ``Refused`` unless each name belongs to one certificate, or to an RSA and an EC one."""
     taken: dict[tuple[str, str], Row] = {}
     for row in certificates:
         names = domain_names(row.data["domain"])
         if not names:
-            raise malformed(f"Certificate {row.id} has no domain; an SNI certificate needs one")
+            raise bad_request(f"Certificate {row.id} has no domain; an SNI certificate needs one")
         for name in names:
             other = taken.setdefault((name, family(row)), row)
             if other is not row:
@@ -70,7 +72,7 @@ def check_sni(world: World, certificates: Iterable[Row], limits: ElbLimits) -> N
         raise over_quota("SNI domain names of a listener", limits.sni_names)
 
 
-def check_certificate(world: World, before: Row, after: Row, limits: ElbLimits) -> None:
+def check_certificate(world: StoreSnapshot, before: Row, after: Row, limits: ElbLimits) -> None:
     """Raises ``Refused`` unless `after` (already in `world`) can take the place of `before` in use."""
     used = users(world, after.id, "default_tls_container_ref", "sni_container_refs")
     if used and after.content is not before.content:
@@ -89,7 +91,7 @@ def check_certificate(world: World, before: Row, after: Row, limits: ElbLimits) 
         check_sni(world, [row for row in rows if row is not None], limits)
 
 
-def past_names(world: World, listener: Row, before: Iterable[str]) -> list[str]:
+def past_names(world: StoreSnapshot, listener: Row, before: Iterable[str]) -> list[str]:
     """The names that had an SNI certificate on `listener` before, that still have a rule, sorted.
 
     `before`: the names bound until now. `world` has the new state of everything else.
@@ -98,7 +100,7 @@ def past_names(world: World, listener: Row, before: Iterable[str]) -> list[str]:
     return sorted(once & _ruled_names(world, listener.id)) if once else []
 
 
-def _ruled_names(world: World, listener_id: str) -> set[str]:
+def _ruled_names(world: StoreSnapshot, listener_id: str) -> set[str]:
     rules = (
         rule
         for policy in world.find("l7policy", "listener_id", listener_id)
@@ -113,18 +115,18 @@ def _ruled_names(world: World, listener_id: str) -> set[str]:
     return {name.lower() for name in names if name}
 
 
-def _server(world: World, identifier: str, project_id: str) -> Row:
+def _server(world: StoreSnapshot, identifier: str, project_id: str) -> Row:
     row = _of_type(world, identifier, project_id, "server")
     _loadable(row)
     return row
 
 
-def _of_type(world: World, identifier: str, project_id: str, wanted: str) -> Row:
+def _of_type(world: StoreSnapshot, identifier: str, project_id: str, wanted: str) -> Row:
     row = world.get("certificate", identifier)
     if row is None or row.project_id != project_id:
-        raise missing("certificate", identifier)
+        raise not_found("certificate", identifier)
     if row.data["type"] != wanted:
-        raise malformed(f"Certificate {identifier} is of type {row.data['type']}; {wanted} is needed here")
+        raise bad_request(f"Certificate {identifier} is of type {row.data['type']}; {wanted} is needed here")
     return row
 
 
@@ -144,7 +146,7 @@ def family(row: Row) -> str:
 
 
 __all__ = [
-    "Refused",
+    "ApiError",
     "bound_names",
     "check_certificate",
     "check_listener",

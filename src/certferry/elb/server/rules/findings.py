@@ -11,7 +11,7 @@ from certferry.core import checks
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import covers
 from certferry.elb.server.rules.certificate_binding import family
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -30,7 +30,7 @@ def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[
     ]
 
 
-def taken(world: World, row: Row) -> Mapping[str, str]:
+def taken(world: StoreSnapshot, row: Row) -> Mapping[str, str]:
     """Names of its domain for which a listener that has it as default has an SNI certificate of its kind.
 
     Among SNI certificates a name is one's alone (``bindings``). It looks at all of them: for one

@@ -13,7 +13,7 @@ from typing import Any, Final
 from certferry.core.model.elb import OWN_PREFIX
 from certferry.core.x509.pem import Chain
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.errors import Refused, conflict, forbidden
+from certferry.elb.server.errors import ApiError, conflict, forbidden
 from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.store.tables import Row
 
@@ -90,7 +90,7 @@ def check_own_marks(data: Mapping[str, Any], actor: Actor) -> None:
         )
 
 
-def _locked(row: Row, actor: Actor) -> Refused:
+def _locked(row: Row, actor: Actor) -> ApiError:
     sentence = f"{_owned(row)}: change that Secret, and the certificate follows"
     if actor.role == "admin":
         return conflict(

@@ -20,7 +20,7 @@ from certferry.elb.server.store.database import reading
 from certferry.elb.server.store.tables import Row
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
+class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
     """What a write says of itself beyond what changed; of a certificate's change alone."""
 
     verb: str | None = None
@@ -70,7 +70,7 @@ def append(
     request_id: str,
     at: datetime,
     change: tuple[Row | None, Row | None],
-    note: Note,
+    note: AuditNote,
 ) -> Recorded:
     """Records one change (before, after)."""
     before, after = change

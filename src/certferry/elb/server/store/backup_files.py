@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, inspect, select
 
 from certferry.elb.server.store.database import forget_log, reading
-from certferry.runtime.encryption import Seal, key_of
+from certferry.runtime.encryption import EncryptionKeys, key_of
 
 _FILES = Table(
     "attached_files",
@@ -22,7 +22,7 @@ _FILES = Table(
 )
 
 
-def attach(engine: Engine, seal: Seal, files: Mapping[str, Path]) -> None:
+def add_files(engine: Engine, seal: EncryptionKeys, files: Mapping[str, Path]) -> None:
     """Puts those of `files` that exist into the backup at `engine`, by name. Raises OSError."""
     found = {name: path.read_bytes() for name, path in files.items() if path.exists()}
     if not found:
@@ -34,7 +34,7 @@ def attach(engine: Engine, seal: Seal, files: Mapping[str, Path]) -> None:
             connection.execute(_FILES.insert(), {"name": name, "sealed_content": sealed})
 
 
-def detach(engine: Engine, seal: Seal) -> dict[str, bytes]:
+def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
     """Takes them out again: content by name. Raises ``SealError``."""
     sealed = _rows(engine)
     files = {name: seal.unseal(content, _purpose(name)) for name, content in sealed.items()}

@@ -16,7 +16,7 @@ from certferry.elb.server.identity.users import secret_purpose
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import forget_log, reading
 from certferry.elb.server.store.versions import key_purpose
-from certferry.runtime.encryption import Seal, key_of
+from certferry.runtime.encryption import EncryptionKeys, key_of
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ def keys_needed(engine: Engine) -> frozenset[str]:
         )
 
 
-def check_opens(engine: Engine, seal: Seal) -> int:
+def check_opens(engine: Engine, seal: EncryptionKeys) -> int:
     """How many secrets `seal` opened. Raises ``SealError`` at the first that it does not."""
     opened = 0
     with reading(engine).connect() as connection:
@@ -55,7 +55,7 @@ def check_opens(engine: Engine, seal: Seal) -> int:
     return opened
 
 
-def seal_anew(engine: Engine, seal: Seal) -> int:
+def seal_anew(engine: Engine, seal: EncryptionKeys) -> int:
     """Seals everything under the key of `seal` that seals now, in one transaction; how much that was.
 
     Raises ``SealError`` where something does not open; then nothing has changed.
@@ -66,7 +66,7 @@ def seal_anew(engine: Engine, seal: Seal) -> int:
     return changed
 
 
-def _column(connection: Connection, it: Sealed, seal: Seal) -> int:
+def _column(connection: Connection, it: Sealed, seal: EncryptionKeys) -> int:
     table, name = it.column.table, it.column.name
     keys = list(table.primary_key.columns)
     changed = 0

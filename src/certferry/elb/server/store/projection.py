@@ -14,7 +14,7 @@ import msgspec
 from certferry.core.model import elb as model
 from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.store.publication import Publication
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _HOME: Final[dict[str, tuple[str, str]]] = {
     "loadbalancer": ("loadbalancers", ""),
@@ -36,7 +36,7 @@ _SUPERSEDED: Final = 16
 """So many keys that no certificate has any more are no reason to look at all certificates."""
 
 
-def published(world: World, before: Publication, touched: Sequence[Row]) -> Publication:
+def published(world: StoreSnapshot, before: Publication, touched: Sequence[Row]) -> Publication:
     """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
     changed: dict[str, set[str]] = {}
     for row in touched:
@@ -57,7 +57,9 @@ def published(world: World, before: Publication, touched: Sequence[Row]) -> Publ
     return Publication(msgspec.structs.replace(before.state, **maps), _keys(world, before.keys, touched))
 
 
-def _keys(world: World, before: Mapping[str, PrivateKey], touched: Iterable[Row]) -> Mapping[str, PrivateKey]:
+def _keys(
+    world: StoreSnapshot, before: Mapping[str, PrivateKey], touched: Iterable[Row]
+) -> Mapping[str, PrivateKey]:
     """`before`, with the keys that the touched certificates have now; those that none has go now and then."""
     given = {
         row.content.chain.digest: row.content.key
@@ -74,17 +76,17 @@ def _keys(world: World, before: Mapping[str, PrivateKey], touched: Iterable[Row]
     return keys
 
 
-def _loadbalancer(world: World, identifier: str) -> model.LoadBalancer | None:
+def _loadbalancer(world: StoreSnapshot, identifier: str) -> model.LoadBalancer | None:
     row = world.get("loadbalancer", identifier)
     return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.LoadBalancer)
 
 
-def _listener(world: World, identifier: str) -> model.Listener | None:
+def _listener(world: StoreSnapshot, identifier: str) -> model.Listener | None:
     row = world.get("listener", identifier)
     return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.Listener)
 
 
-def _certificate(world: World, identifier: str) -> model.Certificate | None:
+def _certificate(world: StoreSnapshot, identifier: str) -> model.Certificate | None:
     row = world.get("certificate", identifier)
     if row is None:
         return None
@@ -114,7 +116,7 @@ def source(data: Mapping[str, Any]) -> model.Source | None:
     )
 
 
-def _pool(world: World, identifier: str) -> model.Pool | None:
+def _pool(world: StoreSnapshot, identifier: str) -> model.Pool | None:
     row = world.get("pool", identifier)
     if row is None:
         return None
@@ -131,7 +133,7 @@ def _pool(world: World, identifier: str) -> model.Pool | None:
     )
 
 
-def _policy(world: World, identifier: str) -> model.Policy | None:
+def _policy(world: StoreSnapshot, identifier: str) -> model.Policy | None:
     row = world.get("l7policy", identifier)
     if row is None:
         return None
@@ -139,12 +141,12 @@ def _policy(world: World, identifier: str) -> model.Policy | None:
     return msgspec.convert({**row.data, "id": row.id, "rules": rules}, model.Policy)
 
 
-def _ipgroup(world: World, identifier: str) -> tuple[str, ...] | None:
+def _ipgroup(world: StoreSnapshot, identifier: str) -> tuple[str, ...] | None:
     row = world.get("ipgroup", identifier)
     return None if row is None else tuple(entry["ip"] for entry in row.data["ip_list"])
 
 
-def _security_policy(world: World, identifier: str) -> model.SecurityPolicy | None:
+def _security_policy(world: StoreSnapshot, identifier: str) -> model.SecurityPolicy | None:
     row = world.get("security_policy", identifier)
     return None if row is None else msgspec.convert(row.data, model.SecurityPolicy)
 

@@ -18,12 +18,12 @@ from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete,
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.store import audit, schema, versions
-from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.database import StoreUnusable, reading
 from certferry.elb.server.store.projection import published
 from certferry.elb.server.store.publication import Publication
-from certferry.elb.server.store.tables import Content, Row, World, world_of
-from certferry.runtime.encryption import Seal
+from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, world_of
+from certferry.runtime.encryption import EncryptionKeys
 
 T = TypeVar("T")
 
@@ -35,21 +35,21 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
 """Kind → the wire fields that have a column of their own (plain text: SQLAlchemy has names of its own kind)."""
 
 
-class Stale(Exception):
+class ConflictError(Exception):
     """Somebody else wrote the same row in between; nothing was stored. Try again."""
 
 
 class Transaction:
     """What a request decides: reads see its own puts and deletes, the database nothing until the end."""
 
-    def __init__(self, world: World, actor: Actor, request_id: str, now: datetime) -> None:
+    def __init__(self, world: StoreSnapshot, actor: Actor, request_id: str, now: datetime) -> None:
         self.world = world
         self.actor = actor
         self.request_id = request_id
         self.now = now
         self.changes: list[tuple[Row | None, Row | None]] = []
         """(before, after), in order; None for what was not there, or is not any more."""
-        self.note = Note()
+        self.note = AuditNote()
         """What the audit log is to say of a certificate's change beyond the change itself."""
 
     def create(
@@ -99,7 +99,7 @@ class Store:
     def __init__(
         self,
         engine: Engine,
-        seal: Seal,
+        seal: EncryptionKeys,
         *,
         versions: int = 5,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -122,7 +122,9 @@ class Store:
             self._publish = publish
             publish(self.publication)
 
-    def transact(self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]) -> tuple[T, World]:
+    def transact(
+        self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]
+    ) -> tuple[T, StoreSnapshot]:
         """Runs `decide` and commits what it decided, all or nothing; what it raises goes through.
 
         Its result, and the world right after.
@@ -194,7 +196,9 @@ class Store:
 class _Writing:
     """One transaction's statements."""
 
-    def __init__(self, connection: Connection, transaction: Transaction, seal: Seal, keep: int) -> None:
+    def __init__(
+        self, connection: Connection, transaction: Transaction, seal: EncryptionKeys, keep: int
+    ) -> None:
         self._connection = connection
         self._transaction = transaction
         self._seal = seal
@@ -221,7 +225,7 @@ class _Writing:
 
     def _exactly_one(self, statement: Any, parameters: dict[str, Any]) -> None:
         if self._connection.execute(statement, parameters).rowcount != 1:
-            raise Stale
+            raise ConflictError
 
     def _origin(self, before: Row | None) -> versions.Origin:
         made = self._transaction
@@ -264,7 +268,7 @@ _UPDATE: Final = {kind: update(table).where(_at(table)) for kind, table in schem
 _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
 
 
-def _load(engine: Engine, seal: Seal) -> tuple[World, dict[str, int]]:
+def _load(engine: Engine, seal: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:
     """Everything, at start, and the oldest kept version of each certificate. Raises ``StoreUnusable`` or, with the wrong key, ``SealError``."""
     with reading(engine).connect() as connection:
         contents = _contents(connection, seal)
@@ -277,7 +281,7 @@ def _load(engine: Engine, seal: Seal) -> tuple[World, dict[str, int]]:
     return world_of(rows, schema.RESOURCES), oldest
 
 
-def _contents(connection: Connection, seal: Seal) -> dict[str, Content]:
+def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content]:
     table, certificates = schema.certificate_versions, schema.certificates
     current = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version)
     last = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version - 1)

@@ -72,7 +72,7 @@ class Table:
         return Table({key: row for key, row in self.rows.items() if key != identifier})
 
 
-class World:
+class StoreSnapshot:
     """Every table by kind."""
 
     __slots__ = ("_tables",)
@@ -96,18 +96,18 @@ class World:
         """The rows of one project, oldest first."""
         return [row for row in self._tables[kind].rows.values() if row.project_id == project_id]
 
-    def having(self, row: Row) -> World:
+    def having(self, row: Row) -> StoreSnapshot:
         """This world with `row`, new or in the place of the one with its id."""
-        return World({**self._tables, row.kind: self._tables[row.kind].having(row)})
+        return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].having(row)})
 
-    def without(self, row: Row) -> World:
+    def without(self, row: Row) -> StoreSnapshot:
         """This world less `row`."""
-        return World({**self._tables, row.kind: self._tables[row.kind].without(row.id)})
+        return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].without(row.id)})
 
 
-def world_of(rows: Iterable[Row], kinds: Iterable[str]) -> World:
+def world_of(rows: Iterable[Row], kinds: Iterable[str]) -> StoreSnapshot:
     """A world of `rows`, sorted by time of creation and id."""
     tables: dict[str, dict[str, Row]] = {kind: {} for kind in kinds}
     for row in sorted(rows, key=lambda row: (row.created_at, row.id)):
         tables[row.kind][row.id] = row
-    return World({kind: Table(rows) for kind, rows in tables.items()})
+    return StoreSnapshot({kind: Table(rows) for kind, rows in tables.items()})

@@ -17,7 +17,7 @@ from certferry.core.x509.pem import Chain, PrivateKey, parse_chain
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import reading
 from certferry.elb.server.store.tables import Content, Row
-from certferry.runtime.encryption import Seal
+from certferry.runtime.encryption import EncryptionKeys
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-def add(connection: Connection, row: Row, origin: Origin, seal: Seal, keep: int) -> None:
+def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, keep: int) -> None:
     """Stores the content of `row`, and forgets all but the last `keep`."""
     content = row.content
     assert content is not None
@@ -81,7 +81,7 @@ def listed(engine: Engine, certificate_id: str) -> list[Version]:
         return [_version(row) for row in connection.execute(query).mappings()]
 
 
-def content(engine: Engine, seal: Seal, certificate_id: str, number: int) -> Content | None:
+def content(engine: Engine, seal: EncryptionKeys, certificate_id: str, number: int) -> Content | None:
     """One kept content with its key; None when it is not kept."""
     table = schema.certificate_versions
     query = select(table).where(table.c.certificate_id == certificate_id, table.c.version == number)
@@ -97,7 +97,7 @@ def oldest(connection: Connection) -> Mapping[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def opened(row: Any, seal: Seal, before: Chain | None = None) -> Content:
+def opened(row: Any, seal: EncryptionKeys, before: Chain | None = None) -> Content:
     """The content in `row`, after `before`. Raises ``SealError`` with the wrong key."""
     chain = parse_chain(row["certificate"])
     key = None

@@ -18,8 +18,8 @@ from certferry.kube.apiserver.apply import fieldset
 from certferry.kube.apiserver.apply import structured_merge as structured
 from certferry.kube.apiserver.apply.fieldset import Set
 from certferry.kube.apiserver.apply.structured_merge import ABSENT, Comparison, Node
-from certferry.kube.apiserver.errors import Refused
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.errors import ApiStatus
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.schema import decode
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -64,14 +64,14 @@ class Writer(msgspec.Struct, frozen=True):
     subresource: str = ""
 
 
-class Ledger(msgspec.Struct):
+class ManagedFields(msgspec.Struct):
     """What each manager owns, and since when."""
 
     sets: dict[Manager, Set]
     times: dict[Manager, str]
 
 
-def updated(kind: Kind, live: Object | None, new: Object, who: Writer) -> None:
+def updated(kind: ResourceDefinition, live: Object | None, new: Object, who: Writer) -> None:
     """Set the managed fields of `new`, which `who` made of `live` (None: created it)."""
     known = _asked(new, live, who)
     if live is not None and not known.sets:
@@ -92,10 +92,12 @@ def updated(kind: Kind, live: Object | None, new: Object, who: Writer) -> None:
     _write(new, known)
 
 
-def applied(kind: Kind, live: Object | None, config: Object, who: Writer, *, force: bool) -> Object:
+def applied(
+    kind: ResourceDefinition, live: Object | None, config: Object, who: Writer, *, force: bool
+) -> Object:
     """`live` with `config` applied, in the version of the API, managed fields included. Raises ``Refused``."""
     base = live if live is not None else decode.canonical(kind.name, {})[0]
-    known = _ledger(base) or Ledger({}, {})
+    known = _ledger(base) or ManagedFields({}, {})
     if live is not None and not known.sets:
         first = Manager("before-first-apply", "Update", kind.api_version)
         known.sets[first] = fieldset.difference(
@@ -125,7 +127,9 @@ class _Conflicts(Exception):
         self.sets = sets
 
 
-def _apply(kind: Kind, base: Object, config: Object, who: Writer, known: Ledger, *, force: bool) -> Object:
+def _apply(
+    kind: ResourceDefinition, base: Object, config: Object, who: Writer, known: ManagedFields, *, force: bool
+) -> Object:
     node, reset = structured.root(kind.name), _reset(kind, who)
     before, wanted = _plain(base), _plain(config)
     me = next(
@@ -158,7 +162,7 @@ def _same(manager: Manager, who: Writer) -> bool:
     return (manager.name, manager.operation, manager.subresource) == (who.name, "Apply", who.subresource)
 
 
-def _prune(merged: Object, known: Ledger, last: Set, node: Node) -> Object:
+def _prune(merged: Object, known: ManagedFields, last: Set, node: Node) -> Object:
     """`merged` without what this manager applied last time, and neither it nor another does now."""
     if not last:
         return merged
@@ -181,12 +185,12 @@ def _prune(merged: Object, known: Ledger, last: Set, node: Node) -> Object:
     return without(fieldset.intersection(fieldset.difference(there, kept), ensured(last)))
 
 
-def _conflicts(known: Ledger, difference: Comparison) -> dict[Manager, Set]:
+def _conflicts(known: ManagedFields, difference: Comparison) -> dict[Manager, Set]:
     found = {m: fieldset.intersection(s, difference.changed) for m, s in known.sets.items()}
     return {m: s for m, s in found.items() if s}
 
 
-def _take(known: Ledger, difference: Comparison, version: str) -> None:
+def _take(known: ManagedFields, difference: Comparison, version: str) -> None:
     """Take what changed from whoever owned it."""
     gone = fieldset.union(difference.changed, difference.removed)
     for manager, owned in list(known.sets.items()):
@@ -197,7 +201,7 @@ def _take(known: Ledger, difference: Comparison, version: str) -> None:
             del known.sets[manager]
 
 
-def _cap(known: Ledger) -> None:
+def _cap(known: ManagedFields) -> None:
     """The oldest of too many updaters become one."""
     updaters = [m for m in known.sets if m.operation == "Update"]
     updaters.sort(key=lambda m: (known.times.get(m, ""), m))
@@ -210,7 +214,7 @@ def _cap(known: Ledger) -> None:
         known.times[old] = known.times.pop(manager, "")
 
 
-def _refused(conflicts: dict[Manager, Set]) -> Refused:
+def _refused(conflicts: dict[Manager, Set]) -> ApiStatus:
     listed = [(m, list(fieldset.paths(s))) for m, s in sorted(conflicts.items())]
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {m}", "field": path}
@@ -222,10 +226,10 @@ def _refused(conflicts: dict[Manager, Set]) -> Refused:
     else:
         lines = [line for m, paths in listed for line in (f"conflicts with {m}:", *(f"- {p}" for p in paths))]
         text = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
-    return Refused(409, "Conflict", text, {"causes": causes})
+    return ApiStatus(409, "Conflict", text, {"causes": causes})
 
 
-def _last_applied(kind: Kind, live: Object) -> Set:
+def _last_applied(kind: ResourceDefinition, live: Object) -> Set:
     """What kubectl applied from the client's side and is still so: no conflict for kubectl itself."""
     try:
         config = json.loads(live["metadata"].get("annotations", {}).get(LAST_APPLIED, ""))
@@ -240,7 +244,7 @@ def _last_applied(kind: Kind, live: Object) -> Set:
     return fieldset.difference(structured.to_field_set(found, node), differs)
 
 
-def _reset(kind: Kind, who: Writer) -> Set:
+def _reset(kind: ResourceDefinition, who: Writer) -> Set:
     """What a write through this door cannot change, so that nobody owns it for trying."""
     if who.subresource == "status":
         return fieldset.of_paths("spec")
@@ -255,20 +259,20 @@ def _plain(found: Object) -> Object:
     }
 
 
-def _asked(new: Object, live: Object | None, who: Writer) -> Ledger:
+def _asked(new: Object, live: Object | None, who: Writer) -> ManagedFields:
     """The managers that a client sent, if it may and did, else those that are there."""
     asked = new["metadata"].get("managedFields")
     if not who.subresource:
         if asked == [{}]:
-            return Ledger({}, {})
+            return ManagedFields({}, {})
         if asked and (found := _ledger(new)) is not None and found.sets:
             return found
-    return (_ledger(live) if live is not None else None) or Ledger({}, {})
+    return (_ledger(live) if live is not None else None) or ManagedFields({}, {})
 
 
-def _ledger(found: Object) -> Ledger | None:
+def _ledger(found: Object) -> ManagedFields | None:
     """The managers in an object; None when they cannot be read."""
-    ledger = Ledger({}, {})
+    ledger = ManagedFields({}, {})
     for entry in found.get("metadata", {}).get("managedFields") or ():
         operation, version = entry.get("operation"), entry.get("apiVersion")
         if operation not in ("Apply", "Update") or not version or entry.get("fieldsType") != "FieldsV1":
@@ -283,11 +287,11 @@ def _ledger(found: Object) -> Ledger | None:
     return ledger
 
 
-def _copied(known: Ledger) -> Ledger:
-    return Ledger(dict(known.sets), dict(known.times))
+def _copied(known: ManagedFields) -> ManagedFields:
+    return ManagedFields(dict(known.sets), dict(known.times))
 
 
-def _write(found: Object, known: Ledger) -> None:
+def _write(found: Object, known: ManagedFields) -> None:
     entries = [
         {"manager": m.name, "operation": m.operation, "apiVersion": m.api_version}
         | ({"time": known.times[m]} if known.times.get(m) else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.kube.apiserver.resources.builtin import VERBS, Kind
+from certferry.kube.apiserver.resources.builtin import VERBS, ResourceDefinition
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _STATUS_VERBS = ("get", "patch", "update")
@@ -24,7 +24,7 @@ def wants_aggregated(accept: str) -> bool:
     return any("g=apidiscovery.k8s.io" in p and "v=v2;" in p + ";" for p in parts)
 
 
-def groups(kinds: tuple[Kind, ...]) -> dict[str, str]:
+def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, str]:
     """Named groups and their version, sorted; the core group is not among them."""
     found = {k.group: k.version for k in kinds if k.group} | {g: v for g, v, _, _ in REVIEWS}
     return dict(sorted(found.items()))
@@ -36,7 +36,7 @@ def api_versions(host: str) -> Json:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
 
-def group_list(kinds: tuple[Kind, ...]) -> Json:
+def group_list(kinds: tuple[ResourceDefinition, ...]) -> Json:
     """What /apis answers."""
     found = [_group(name, version) for name, version in groups(kinds).items()]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
@@ -47,7 +47,7 @@ def group(name: str, version: str) -> Json:
     return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, version)
 
 
-def resource_list(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
+def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str) -> Json:
     """What /api/v1 and /apis/{name}/{version} answer."""
     found: list[Json] = []
     for kind in (k for k in kinds if (k.group, k.version) == (name, version)):
@@ -78,7 +78,7 @@ def resource_list(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": full, "resources": found}
 
 
-def row_of_status(kind: Kind) -> Json:
+def row_of_status(kind: ResourceDefinition) -> Json:
     """The status subresource of `kind` in a plain list."""
     return {
         "name": f"{kind.plural}/status",
@@ -89,7 +89,7 @@ def row_of_status(kind: Kind) -> Json:
     }
 
 
-def aggregated(kinds: tuple[Kind, ...], names: dict[str, str]) -> Json:
+def aggregated(kinds: tuple[ResourceDefinition, ...], names: dict[str, str]) -> Json:
     """/api or /apis in one document, for the groups in `names` (the core group has the name "")."""
     items = [_aggregated_group(kinds, name, version) for name, version in names.items()]
     return {
@@ -105,7 +105,7 @@ def _group(name: str, version: str) -> Json:
     return {"name": name, "versions": [preferred], "preferredVersion": preferred}
 
 
-def _aggregated_group(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
+def _aggregated_group(kinds: tuple[ResourceDefinition, ...], name: str, version: str) -> Json:
     resources = [_aggregated(k) for k in kinds if (k.group, k.version) == (name, version)]
     resources += [
         _resource(plural, kind_name.lower(), (g, v, kind_name), namespaced=False) | {"verbs": ["create"]}
@@ -117,7 +117,7 @@ def _aggregated_group(kinds: tuple[Kind, ...], name: str, version: str) -> Json:
     return {"metadata": meta | {"creationTimestamp": None}, "versions": versions}
 
 
-def _aggregated(kind: Kind) -> Json:
+def _aggregated(kind: ResourceDefinition) -> Json:
     known = (kind.group, kind.version, kind.name)
     row = _resource(kind.plural, kind.singular, known, namespaced=kind.namespaced) | {"verbs": list(VERBS)}
     row |= {"shortNames": list(kind.short)} if kind.short else {}

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from certferry import __version__
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.schema.builtin import TYPES
 
 Json = dict[str, Any]
@@ -35,15 +35,15 @@ _PATCHES = (
 _QUERY = ("dryRun", "fieldManager", "fieldValidation")
 
 
-def groups(kinds: tuple[Kind, ...]) -> dict[str, list[Kind]]:
+def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, list[ResourceDefinition]]:
     """Kinds by where their group begins, without the leading slash: ``api/v1``, ``apis/…/v1``."""
-    found: dict[str, list[Kind]] = {}
+    found: dict[str, list[ResourceDefinition]] = {}
     for kind in kinds:
         found.setdefault(kind.base[1:], []).append(kind)
     return found
 
 
-def index(kinds: tuple[Kind, ...]) -> Json:
+def index(kinds: tuple[ResourceDefinition, ...]) -> Json:
     """What /openapi/v3 answers."""
     return {
         "paths": {
@@ -53,7 +53,7 @@ def index(kinds: tuple[Kind, ...]) -> Json:
     }
 
 
-def document(kinds: Iterable[Kind]) -> Json:
+def document(kinds: Iterable[ResourceDefinition]) -> Json:
     """What /openapi/v3/{group} answers."""
     rows = list(kinds)
     paths: Json = {}
@@ -67,7 +67,7 @@ def document(kinds: Iterable[Kind]) -> Json:
     }
 
 
-def document_v2(kinds: Iterable[Kind]) -> Json:
+def document_v2(kinds: Iterable[ResourceDefinition]) -> Json:
     """What /openapi/v2 answers."""
     rows = list(kinds)
     paths: Json = {}
@@ -81,7 +81,7 @@ def document_v2(kinds: Iterable[Kind]) -> Json:
     }
 
 
-def _schemas(kinds: list[Kind]) -> Json:
+def _schemas(kinds: list[ResourceDefinition]) -> Json:
     """The schemas that these kinds need, by their full names."""
     known = _upstream()
     found: Json = {}
@@ -133,22 +133,22 @@ def _old(schema: Any) -> Any:
     return schema
 
 
-def _gvk(kind: Kind) -> Json:
+def _gvk(kind: ResourceDefinition) -> Json:
     return {"group": kind.group, "version": kind.version, "kind": kind.name}
 
 
-def _item(kind: Kind) -> str:
+def _item(kind: ResourceDefinition) -> str:
     return f"{kind.base}/" + ("namespaces/{namespace}/" if kind.namespaced else "") + kind.plural
 
 
-def _operations(kind: Kind) -> list[tuple[str, str, str]]:
+def _operations(kind: ResourceDefinition) -> list[tuple[str, str, str]]:
     """(path, method, action) of what takes a body, and of get."""
     item = _item(kind)
     named = item + "/{name}"
     return [(item, "post", "post"), (named, "get", "get"), (named, "patch", "patch"), (named, "put", "put")]
 
 
-def _paths_v3(kind: Kind) -> Json:
+def _paths_v3(kind: ResourceDefinition) -> Json:
     paths: Json = {}
     for path, method, action in _operations(kind):
         operation: Json = {
@@ -168,7 +168,7 @@ def _paths_v3(kind: Kind) -> Json:
     return paths
 
 
-def _paths_v2(kind: Kind) -> Json:
+def _paths_v2(kind: ResourceDefinition) -> Json:
     paths: Json = {}
     for path, method, action in _operations(kind):
         parameters = [{"name": q, "in": "query", "type": "string"} for q in _QUERY] if method != "get" else []

@@ -7,12 +7,12 @@ from typing import Any
 from certferry.kube.apiserver.auth import auth
 from certferry.kube.apiserver.auth.auth import Action, User
 from certferry.kube.apiserver.errors import Resource, bad_request
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 
 Json = dict[str, Any]
 
 
-def answer(kind: str, asked: Json, user: User, kinds: tuple[Kind, ...]) -> Json:
+def answer(kind: str, asked: Json, user: User, kinds: tuple[ResourceDefinition, ...]) -> Json:
     """The review `asked`, with its status. Raises ``Refused`` when it asks nothing."""
     group = "authentication" if kind == "SelfSubjectReview" else "authorization"
     head: Json = {"kind": kind, "apiVersion": f"{group}.k8s.io/v1", "metadata": {"creationTimestamp": None}}
@@ -38,7 +38,7 @@ def _access(spec: Json, user: User) -> Json:
     return {"allowed": yes} | ({} if yes else {"reason": f"the role {user.role} does not allow it"})
 
 
-def _rules(user: User, kinds: tuple[Kind, ...]) -> Json:
+def _rules(user: User, kinds: tuple[ResourceDefinition, ...]) -> Json:
     groups = {k.plural: k.group for k in kinds}
     rules = [
         {

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from certferry.kube.apiserver.errors import Refused, bad_request, invalid, unprocessable, unsupported_media
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.errors import ApiStatus, bad_request, invalid, unprocessable, unsupported_media
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.schema import decode, patch, protobuf
 
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
@@ -69,14 +69,14 @@ def read(body: bytes, media: str, expected: str) -> Any:
     )
 
 
-def parse(body: bytes, media: str, kind: Kind, validation: str, warnings: Warnings) -> Object:
+def parse(body: bytes, media: str, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
     """The object of `kind` in `body`. Raises ``Refused``."""
     value = read(body, media, kind.name)
     _check_kind(value, kind)
     return checked(value, kind, validation, warnings)
 
 
-def checked(value: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
+def checked(value: Any, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
     """`value` as a canonical object of `kind`. Raises ``Refused``."""
     head = f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: '
     try:
@@ -90,7 +90,7 @@ def checked(value: Any, kind: Kind, validation: str, warnings: Warnings) -> Obje
     return found
 
 
-def applied(body: bytes, kind: Kind, target: str) -> Object:
+def applied(body: bytes, kind: ResourceDefinition, target: str) -> Object:
     """The configuration in the body of an apply patch to `target`, no more than it says. Raises ``Refused``."""
     try:
         value = _yaml(body) if body[:1] != b"{" else msgspec.json.decode(body)
@@ -112,10 +112,10 @@ def applied(body: bytes, kind: Kind, target: str) -> Object:
     try:
         found, unknown = decode.canonical(kind.name, value, whole=False)
     except decode.Mismatch as error:
-        raise Refused(500, "", head + str(error)) from None
+        raise ApiStatus(500, "", head + str(error)) from None
     if unknown:
         told = [f".{path}: field not declared in schema" for path in unknown]
-        raise Refused(500, "", head + (told[0] if len(told) == 1 else "errors:\n  " + "\n  ".join(told)))
+        raise ApiStatus(500, "", head + (told[0] if len(told) == 1 else "errors:\n  " + "\n  ".join(told)))
     return found
 
 
@@ -132,7 +132,7 @@ def options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
 
 
 def patcher(
-    body: bytes, media: str, kind: Kind, validation: str, warnings: Warnings
+    body: bytes, media: str, kind: ResourceDefinition, validation: str, warnings: Warnings
 ) -> Callable[[Object], Object]:
     """What the patch in `body` makes of an object. Raises ``Refused``, now or when it is applied."""
     appliers: dict[str, Callable[[Object, Any], Any]] = {
@@ -159,13 +159,15 @@ def patcher(
             raise bad_request(str(error)) from None
         except patch.PatchFailed:
             text = "the server rejected our request due to an error in our request"
-            raise Refused(422, "Invalid", text, {}) from None
+            raise ApiStatus(422, "Invalid", text, {}) from None
         return _checked_patch(value, asked, kind, validation, warnings)
 
     return patched
 
 
-def _checked_patch(value: Any, asked: Any, kind: Kind, validation: str, warnings: Warnings) -> Object:
+def _checked_patch(
+    value: Any, asked: Any, kind: ResourceDefinition, validation: str, warnings: Warnings
+) -> Object:
     shown = _REDACTED if kind.sealed else _go(asked)
     try:
         found, unknown = decode.canonical(kind.name, value)
@@ -192,7 +194,7 @@ def _go(value: Any) -> str:
     return str(value)
 
 
-def _check_kind(value: Any, kind: Kind) -> None:
+def _check_kind(value: Any, kind: ResourceDefinition) -> None:
     if not isinstance(value, dict):
         raise bad_request(f"the object provided is unrecognized (must be of type {kind.name})")
     version, name = value.get("apiVersion", ""), value.get("kind", "")

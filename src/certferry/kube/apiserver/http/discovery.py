@@ -8,9 +8,9 @@ import msgspec
 
 from certferry.kube.apiserver.discovery import discovery, openapi
 from certferry.kube.apiserver.discovery import openapi_v2_protobuf as openapi_v2
-from certferry.kube.apiserver.errors import Refused, unknown_path
+from certferry.kube.apiserver.errors import ApiStatus, unknown_path
 from certferry.kube.apiserver.http.request import Answer, Request
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 
 VERSION: Final = {
     "major": "1",
@@ -29,7 +29,7 @@ VERSION: Final = {
 class Documents:
     """Everything that depends on the kinds alone; made once, when first asked for."""
 
-    def __init__(self, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, kinds: tuple[ResourceDefinition, ...]) -> None:
         self._kinds = kinds
         self._documents: dict[str, bytes] = {}
 
@@ -89,7 +89,7 @@ class Documents:
         if path == "v2" and "proto-openapi.spec.v2" in request.accept:
             return Answer(self._made("v2 protobuf"), media=openapi_v2.MEDIA)
         if "json" not in request.accept and "*/*" not in request.accept and request.accept:
-            raise Refused(
+            raise ApiStatus(
                 406, "NotAcceptable", "only the following media types are accepted: application/json"
             )
         return Answer(self._made(path))

@@ -18,7 +18,7 @@ from certferry.kube.apiserver.auth import auth
 from certferry.kube.apiserver.auth.auth import Action
 from certferry.kube.apiserver.discovery import discovery
 from certferry.kube.apiserver.errors import (
-    Refused,
+    ApiStatus,
     Resource,
     exists,
     expired,
@@ -35,14 +35,14 @@ from certferry.kube.apiserver.http import codec as bodies
 from certferry.kube.apiserver.http import negotiation as tables
 from certferry.kube.apiserver.http import watch
 from certferry.kube.apiserver.http.discovery import Documents
-from certferry.kube.apiserver.http.list_pages import Snapshots
+from certferry.kube.apiserver.http.list_pages import ContinueTokens
 from certferry.kube.apiserver.http.request import Answer, Request, Target, number, read_token, token
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.storage import mutations as writes
 from certferry.kube.apiserver.storage import selectors
-from certferry.kube.apiserver.storage.ip_allocator import Addresses
+from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.log import Stored
-from certferry.kube.apiserver.storage.watch_cache import Decision, Registry, Step
+from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation, WatchCache
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -52,12 +52,16 @@ class Api:
     """The API over one registry."""
 
     def __init__(
-        self, registry: Registry, kinds: tuple[Kind, ...], addresses: Addresses, clock: Callable[[], datetime]
+        self,
+        registry: WatchCache,
+        kinds: tuple[ResourceDefinition, ...],
+        addresses: ServiceAllocator,
+        clock: Callable[[], datetime],
     ) -> None:
         self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
         self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
         self._documents = Documents(kinds)
-        self._snapshots = Snapshots()
+        self._snapshots = ContinueTokens()
 
     async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
         """The answer to `request`. Raises ``Refused``."""
@@ -93,7 +97,7 @@ class Api:
         deprecated = (target.kind.deprecated,) if target.kind.deprecated else ()
         try:
             answer = await self._act(request, target, verb)
-        except Refused as refused:
+        except ApiStatus as refused:
             refused.warnings = deprecated
             raise
         if deprecated and isinstance(answer, Answer):
@@ -229,14 +233,14 @@ class Api:
                 body = await self._carry_out(
                     request, there, writes.create(kind, prepared, self._finish(kind))
                 )
-            except Refused as taken:
+            except ApiStatus as taken:
                 if not generated or taken.reason != "AlreadyExists":
                     raise
                 continue
             return Answer(tables.one(view, kind, body, self._clock()), 201, warnings=tuple(warnings))
         raise exists(kind.resource, meta["name"])
 
-    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+    def _check_namespace(self, kind: ResourceDefinition, namespace: str, name: str) -> None:
         stored = self._registry.get(self._by_path["", "v1", "namespaces"], "", namespace)
         if stored is None:
             raise not_found(Resource("", "namespaces"), namespace)
@@ -248,9 +252,11 @@ class Api:
                 "message": f"namespace {namespace} is being terminated",
                 "field": "metadata.namespace",
             }
-            raise Refused(403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]})
+            raise ApiStatus(
+                403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]}
+            )
 
-    def _finish(self, kind: Kind) -> writes.Finish:
+    def _finish(self, kind: ResourceDefinition) -> writes.Finish:
         if kind.name == "Service":
             return lambda service: self._addresses.give(service, self._registry.all(kind.plural))
         return writes.nothing_more
@@ -279,7 +285,9 @@ class Api:
         body = await self._carry_out(request, target, decide)
         return Answer(tables.one(view, kind, body, self._clock()), 201 if made else 200)
 
-    def _replacement(self, request: Request, kind: Kind, warnings: bodies.Warnings) -> writes.Change:
+    def _replacement(
+        self, request: Request, kind: ResourceDefinition, warnings: bodies.Warnings
+    ) -> writes.Change:
         if request.method == "PATCH":
             return bodies.patcher(request.body, request.media, kind, request.validation, warnings)
         found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
@@ -291,7 +299,9 @@ class Api:
         if request.dry:
             outcome = decide(self._registry.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
-            return msgspec.json.encode(head | outcome.object) if isinstance(outcome, Step) else outcome.body
+            return (
+                msgspec.json.encode(head | outcome.object) if isinstance(outcome, Mutation) else outcome.body
+            )
         return (await self._registry.write(kind, namespace, name, decide)).body
 
     async def _delete(self, request: Request, target: Target) -> Answer:
@@ -316,17 +326,17 @@ class Api:
             raise method_not_allowed()
         found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
         meta = {"resourceVersion": str(self._registry.revision)}
-        parts = tables.many(tables.View(), target.kind, found, meta, self._clock())
+        parts = tables.many(tables.ResponseFormat(), target.kind, found, meta, self._clock())
         if not request.dry:
             for stored in found:
                 await self._remove(target.kind, stored)
         return Answer(parts=parts)
 
-    async def _remove(self, kind: Kind, stored: Stored) -> None:
+    async def _remove(self, kind: ResourceDefinition, stored: Stored) -> None:
         decide = writes.delete(kind, stored.name, writes.Preconditions(), self._clock())
         try:
             await self._registry.write(kind, stored.namespace, stored.name, decide)
-        except Refused as refused:
+        except ApiStatus as refused:
             if refused.code != 404:  # gone meanwhile is what was asked for
                 raise
 
@@ -337,7 +347,7 @@ def _takes(wanted: selectors.Selection, namespace: str, stored: Stored) -> bool:
     return wanted.everything or wanted.takes(stored.facts.labels, stored.facts.fields)
 
 
-def _deleted(kind: Kind, found: Object) -> dict[str, Any]:
+def _deleted(kind: ResourceDefinition, found: Object) -> dict[str, Any]:
     meta = found["metadata"]
     details = kind.resource.details(meta["name"]) | {"uid": meta["uid"]}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from certferry.kube.apiserver.errors import expired
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.storage.log import Stored
 
 _SECONDS = 300.0
@@ -25,13 +25,13 @@ class _Kept(msgspec.Struct):
     used: float
 
 
-class Snapshots:
+class ContinueTokens:
     """Sorted objects of a kind at a revision. Belongs to one loop."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], _Kept] = {}
 
-    def keep(self, kind: Kind, revision: int, objects: Sequence[Stored]) -> None:
+    def keep(self, kind: ResourceDefinition, revision: int, objects: Sequence[Stored]) -> None:
         """Remember what the first page saw; of what is forgotten, the oldest first."""
         now = time.monotonic()
         self._kept.setdefault((kind.plural, revision), _Kept(objects, now))
@@ -39,7 +39,7 @@ class Snapshots:
         for key in old + list(self._kept)[: max(0, len(self._kept) - len(old) - _MOST)]:
             self._kept.pop(key, None)
 
-    def read(self, kind: Kind, revision: int) -> Sequence[Stored]:
+    def read(self, kind: ResourceDefinition, revision: int) -> Sequence[Stored]:
         """What was kept. Raises ``Refused`` (410)."""
         kept = self._kept.get((kind.plural, revision))
         if kept is None:

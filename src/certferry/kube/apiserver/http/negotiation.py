@@ -12,22 +12,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Refused
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.errors import ApiStatus
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.storage.log import Stored
 
 Form = Literal["object", "table", "metadata"]
 _META = "meta.k8s.io/v1"
 
 
-class View(msgspec.Struct, frozen=True):
+class ResponseFormat(msgspec.Struct, frozen=True):
     """A form, and what the rows of a table carry: Metadata, Object or None."""
 
     form: Form = "object"
     rows: str = "Metadata"
 
 
-def negotiate(accept: str, include: str) -> View:
+def negotiate(accept: str, include: str) -> ResponseFormat:
     """The first form of `accept` that this server can give. Raises ``Refused`` (406)."""
     for part in accept.split(",") if accept else ["application/json"]:
         media, *parameters = (p.strip() for p in part.split(";"))
@@ -36,12 +36,12 @@ def negotiate(accept: str, include: str) -> View:
             continue
         match options.get("as"):
             case "Table" if options.get("v", "v1") == "v1":
-                return View("table", include or "Metadata")
+                return ResponseFormat("table", include or "Metadata")
             case "PartialObjectMetadata" | "PartialObjectMetadataList" if options.get("v", "v1") == "v1":
-                return View("metadata")
+                return ResponseFormat("metadata")
             case None:
-                return View()
-    raise Refused(
+                return ResponseFormat()
+    raise ApiStatus(
         406,
         "NotAcceptable",
         "only the following media types are accepted: application/json, "
@@ -49,7 +49,7 @@ def negotiate(accept: str, include: str) -> View:
     )
 
 
-def one(view: View, kind: Kind, body: bytes, now: datetime) -> bytes:
+def one(view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime) -> bytes:
     """The answer that carries one object."""
     if view.form == "object":
         return body
@@ -60,7 +60,11 @@ def one(view: View, kind: Kind, body: bytes, now: datetime) -> bytes:
 
 
 def many(
-    view: View, kind: Kind, stored: Sequence[Stored], meta: dict[str, Any], now: datetime
+    view: ResponseFormat,
+    kind: ResourceDefinition,
+    stored: Sequence[Stored],
+    meta: dict[str, Any],
+    now: datetime,
 ) -> list[bytes]:
     """The answer that carries a list, in pieces; `meta` is the list's metadata."""
     if view.form == "table":
@@ -71,7 +75,9 @@ def many(
     return _list(f"{kind.name}List", kind.api_version, meta, [s.body for s in stored])
 
 
-def event(view: View, kind: Kind, body: bytes, now: datetime, *, first: bool) -> bytes:
+def event(
+    view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime, *, first: bool
+) -> bytes:
     """The object of a watch event; only the first table of a stream names its columns."""
     if view.form != "table":
         return one(view, kind, body, now)
@@ -80,7 +86,9 @@ def event(view: View, kind: Kind, body: bytes, now: datetime, *, first: bool) ->
     return _table(view, kind, [found], meta, now, headed=first)
 
 
-def bookmark(view: View, kind: Kind, revision: int, annotations: dict[str, str]) -> bytes:
+def bookmark(
+    view: ResponseFormat, kind: ResourceDefinition, revision: int, annotations: dict[str, str]
+) -> bytes:
     """The object of a BOOKMARK event."""
     meta: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if annotations:
@@ -102,8 +110,8 @@ def _list(name: str, version: str, meta: dict[str, Any], items: Sequence[bytes])
 
 
 def _table(
-    view: View,
-    kind: Kind,
+    view: ResponseFormat,
+    kind: ResourceDefinition,
     found: Sequence[Object],
     meta: dict[str, Any],
     now: datetime,
@@ -125,7 +133,7 @@ def _table(
     return msgspec.json.encode(body | {"columnDefinitions": columns if headed else [], "rows": rows})
 
 
-def _row_object(view: View, found: Object) -> Any:
+def _row_object(view: ResponseFormat, found: Object) -> Any:
     match view.rows:
         case "None":
             return None

@@ -12,7 +12,7 @@ import msgspec
 from certferry.kube.apiserver.apply.managed_fields import Writer
 from certferry.kube.apiserver.auth.auth import User
 from certferry.kube.apiserver.errors import (
-    Fault,
+    FieldError,
     bad_request,
     forbidden_field,
     invalid,
@@ -21,7 +21,7 @@ from certferry.kube.apiserver.errors import (
     unprocessable,
 )
 from certferry.kube.apiserver.http.codec import APPLY, VALIDATIONS
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.storage.log import Stored
 
 _MANAGER = 128
@@ -73,7 +73,7 @@ class Request(msgspec.Struct, frozen=True):
         asked = self.query.get("dryRun", "")
         if asked not in ("", "All"):
             text = f'Unsupported value: "{asked}": supported values: "All"'
-            raise unprocessable("", "", "", [Fault("dryRun", "FieldValueNotSupported", text)])
+            raise unprocessable("", "", "", [FieldError("dryRun", "FieldValueNotSupported", text)])
         return bool(asked)
 
     @property
@@ -101,7 +101,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """What a path of a resource names."""
 
-    kind: Kind
+    kind: ResourceDefinition
     namespace: str = ""
     name: str = ""
     subresource: str = ""

@@ -18,7 +18,7 @@ from aiohttp.web_request import BaseRequest
 
 from certferry.kube.apiserver.auth import auth
 from certferry.kube.apiserver.auth.auth import Tokens, User
-from certferry.kube.apiserver.errors import Refused, internal, unauthorized
+from certferry.kube.apiserver.errors import ApiStatus, internal, unauthorized
 from certferry.kube.apiserver.http.discovery import VERSION
 from certferry.kube.apiserver.http.handlers import Api
 from certferry.kube.apiserver.http.request import Answer, Request
@@ -28,7 +28,7 @@ _BLOCK = 64 * 1024
 _HEALTH = ("/livez", "/readyz", "/healthz")
 
 
-class Front:
+class HttpServer:
     """Requests in, answers out. ``handle`` is what aiohttp calls."""
 
     def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool]) -> None:
@@ -59,7 +59,7 @@ class Front:
                 return await _pieces(request, answer)
             if isinstance(answer, Answer):
                 return _response(answer, head=request.method == "HEAD")
-        except Refused as refused:
+        except ApiStatus as refused:
             return _refusal(refused)
         except (ClientConnectionResetError, ConnectionError):
             raise
@@ -121,7 +121,7 @@ async def _body(request: BaseRequest) -> bytes:
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refused(
+        raise ApiStatus(
             413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}"
         ) from None
 
@@ -164,7 +164,7 @@ async def _pieces(request: BaseRequest, answer: Answer) -> web.StreamResponse:
     return response
 
 
-def _refusal(refused: Refused) -> web.Response:
+def _refusal(refused: ApiStatus) -> web.Response:
     response = _response(
         Answer(msgspec.json.encode(refused.body()), refused.code, warnings=refused.warnings), head=False
     )

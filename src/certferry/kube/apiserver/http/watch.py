@@ -13,13 +13,13 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Refused
+from certferry.kube.apiserver.errors import ApiStatus
 from certferry.kube.apiserver.http import negotiation as tables
-from certferry.kube.apiserver.http.negotiation import View
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.http.negotiation import ResponseFormat
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.storage.log import Change, Stored
 from certferry.kube.apiserver.storage.selectors import Selection
-from certferry.kube.apiserver.storage.watch_cache import Registry
+from certferry.kube.apiserver.storage.watch_cache import WatchCache
 
 _BOOKMARK_EVERY = 30.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
@@ -28,10 +28,10 @@ _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 class Watch(msgspec.Struct, frozen=True):
     """What a client asked to watch."""
 
-    kind: Kind
+    kind: ResourceDefinition
     namespace: str
     wanted: Selection
-    view: View
+    view: ResponseFormat
     since: int | None
     """The revision to go on from; None for: begin with what is there."""
     seconds: float
@@ -40,7 +40,7 @@ class Watch(msgspec.Struct, frozen=True):
     """Whether to say where the initial events end."""
 
 
-async def events(registry: Registry, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:
+async def events(registry: WatchCache, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:
     """The events of `watch`, each a line of JSON."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + watch.seconds
@@ -59,7 +59,7 @@ async def events(registry: Registry, watch: Watch, clock: Callable[[], datetime]
     while True:
         try:
             changes = await registry.after(watch.kind, position)
-        except Refused as gone:
+        except ApiStatus as gone:
             yield _event("ERROR", msgspec.json.encode(gone.body()))
             return
         for change in changes:

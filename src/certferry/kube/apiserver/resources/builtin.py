@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Fault, Resource
+from certferry.kube.apiserver.errors import FieldError, Resource
 from certferry.kube.apiserver.resources import config as rules_data
 from certferry.kube.apiserver.resources import ingress as rules_ingress
 from certferry.kube.apiserver.resources import names
@@ -32,11 +32,11 @@ def _no_default(_: Object) -> None:
     pass
 
 
-def _no_check(_: Object, __: Object | None) -> Iterable[Fault]:
+def _no_check(_: Object, __: Object | None) -> Iterable[FieldError]:
     return ()
 
 
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
+class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that sets one kind apart."""
 
     name: str
@@ -69,7 +69,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """What the server sets on a new object, and no client's field manager owns."""
     keep: Callable[[Object, Object], None] | None = None
     """What an update takes over from the old object when it leaves it out."""
-    check: Callable[[Object, Object | None], Iterable[Fault]] = _no_check
+    check: Callable[[Object, Object | None], Iterable[FieldError]] = _no_check
     selectable: tuple[str, ...] = ()
     """Fields for field selectors, beside metadata.name and metadata.namespace."""
 
@@ -89,8 +89,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
+KINDS: tuple[ResourceDefinition, ...] = (
+    ResourceDefinition(
         name="ConfigMap",
         plural="configmaps",
         singular="configmap",
@@ -99,7 +99,7 @@ KINDS: tuple[Kind, ...] = (
         cells=columns.config_map,
         check=rules_data.check_config_map,
     ),
-    Kind(
+    ResourceDefinition(
         name="Endpoints",
         plural="endpoints",
         singular="endpoints",
@@ -110,7 +110,7 @@ KINDS: tuple[Kind, ...] = (
         default=rules_network.default_endpoints,
         check=rules_network.check_endpoints,
     ),
-    Kind(
+    ResourceDefinition(
         name="Event",
         plural="events",
         singular="event",
@@ -133,7 +133,7 @@ KINDS: tuple[Kind, ...] = (
             "type",
         ),
     ),
-    Kind(
+    ResourceDefinition(
         name="Namespace",
         plural="namespaces",
         singular="namespace",
@@ -147,7 +147,7 @@ KINDS: tuple[Kind, ...] = (
         born=rules_network.begin_namespace,
         selectable=("status.phase",),
     ),
-    Kind(
+    ResourceDefinition(
         name="Node",
         plural="nodes",
         singular="node",
@@ -159,7 +159,7 @@ KINDS: tuple[Kind, ...] = (
         cells=columns_workloads.node,
         selectable=("spec.unschedulable",),
     ),
-    Kind(
+    ResourceDefinition(
         name="Pod",
         plural="pods",
         singular="pod",
@@ -174,7 +174,7 @@ KINDS: tuple[Kind, ...] = (
         check=rules_workloads.check_pod,
         selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
     ),
-    Kind(
+    ResourceDefinition(
         name="Secret",
         plural="secrets",
         singular="secret",
@@ -185,7 +185,7 @@ KINDS: tuple[Kind, ...] = (
         check=rules_data.check_secret,
         selectable=("type",),
     ),
-    Kind(
+    ResourceDefinition(
         name="ServiceAccount",
         plural="serviceaccounts",
         singular="serviceaccount",
@@ -193,7 +193,7 @@ KINDS: tuple[Kind, ...] = (
         columns=columns_workloads.ACCOUNT,
         cells=columns_workloads.account,
     ),
-    Kind(
+    ResourceDefinition(
         name="Service",
         plural="services",
         singular="service",
@@ -208,7 +208,7 @@ KINDS: tuple[Kind, ...] = (
         check=rules_service.check_service,
         selectable=("spec.clusterIP", "spec.type"),
     ),
-    Kind(
+    ResourceDefinition(
         group="apps",
         name="Deployment",
         plural="deployments",
@@ -222,7 +222,7 @@ KINDS: tuple[Kind, ...] = (
         default=rules_workloads.default_deployment,
         check=rules_workloads.check_deployment,
     ),
-    Kind(
+    ResourceDefinition(
         group="coordination.k8s.io",
         name="Lease",
         plural="leases",
@@ -232,7 +232,7 @@ KINDS: tuple[Kind, ...] = (
         cells=columns.lease,
         check=rules_network.check_lease,
     ),
-    Kind(
+    ResourceDefinition(
         group="discovery.k8s.io",
         name="EndpointSlice",
         plural="endpointslices",
@@ -243,7 +243,7 @@ KINDS: tuple[Kind, ...] = (
         default=rules_network.default_slice,
         check=rules_network.check_slice,
     ),
-    Kind(
+    ResourceDefinition(
         group="networking.k8s.io",
         name="IngressClass",
         plural="ingressclasses",
@@ -255,7 +255,7 @@ KINDS: tuple[Kind, ...] = (
         default=rules_ingress.default_class,
         check=rules_ingress.check_class,
     ),
-    Kind(
+    ResourceDefinition(
         group="networking.k8s.io",
         name="Ingress",
         plural="ingresses",
@@ -267,7 +267,7 @@ KINDS: tuple[Kind, ...] = (
         cells=columns.ingress,
         check=rules_ingress.check_ingress,
     ),
-    Kind(
+    ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="ClusterRole",
         plural="clusterroles",
@@ -278,7 +278,7 @@ KINDS: tuple[Kind, ...] = (
         namer=names.path_segment,
         check=rules_access.check_cluster_role,
     ),
-    Kind(
+    ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="ClusterRoleBinding",
         plural="clusterrolebindings",
@@ -290,7 +290,7 @@ KINDS: tuple[Kind, ...] = (
         default=rules_access.default_binding,
         check=rules_access.check_cluster_binding,
     ),
-    Kind(
+    ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="Role",
         plural="roles",
@@ -300,7 +300,7 @@ KINDS: tuple[Kind, ...] = (
         namer=names.path_segment,
         check=rules_access.check_role,
     ),
-    Kind(
+    ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="RoleBinding",
         plural="rolebindings",
@@ -320,7 +320,7 @@ _LOOPBACK = {
 }
 
 
-def with_loopback_endpoints(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:
     """The same kinds, but endpoints may have loopback addresses (a real server forbids them)."""
     return tuple(
         msgspec.structs.replace(k, check=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds

@@ -11,7 +11,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    forbidden_field,
+    immutable,
+    invalid,
+    required,
+    too_long,
+)
 from certferry.kube.apiserver.resources import names
 
 MAX_DATA = 1024 * 1024
@@ -33,7 +40,7 @@ def default_secret(secret: dict[str, Any]) -> None:
     secret.setdefault("type", "Opaque")
 
 
-def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Secret, new or in the place of `old`."""
     if old is not None:
         if secret["type"] != old["type"]:
@@ -46,7 +53,7 @@ def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator
     yield from _typed(secret, data)
 
 
-def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a ConfigMap, new or in the place of `old`."""
     if old is not None:
         yield from _frozen(config, old, ("data", "binaryData"))
@@ -59,13 +66,13 @@ def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iter
         yield too_long("", MAX_DATA)
 
 
-def _keys(data: dict[str, str], path: str) -> Iterator[Fault]:
+def _keys(data: dict[str, str], path: str) -> Iterator[FieldError]:
     for key in data:
         for text in names.data_key(key):
             yield invalid(f"{path}[{key}]", key, text)
 
 
-def _frozen(new: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -> Iterator[Fault]:
+def _frozen(new: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -> Iterator[FieldError]:
     if not old.get("immutable"):
         return
     if not new.get("immutable"):
@@ -75,7 +82,7 @@ def _frozen(new: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -
             yield forbidden_field(field, _FROZEN)
 
 
-def _typed(secret: dict[str, Any], data: dict[str, str]) -> Iterator[Fault]:
+def _typed(secret: dict[str, Any], data: dict[str, str]) -> Iterator[FieldError]:
     kind = secret["type"]
     for key in _NEEDED.get(kind, ()):
         if key not in data:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certferry.kube.apiserver.errors import (
-    Fault,
+    FieldError,
     forbidden_field,
     immutable,
     invalid,
@@ -22,7 +22,7 @@ _SUFFIXES = ("/..", "/.")
 _CLASS = "kubernetes.io/ingress.class"
 
 
-def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with an Ingress, new or in the place of `old`."""
     spec = ingress["spec"]
     if not spec.get("rules") and "defaultBackend" not in spec:
@@ -44,7 +44,7 @@ def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterat
         )
 
 
-def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with an IngressClass, new or in the place of `old`."""
     spec = ingress_class.get("spec", {})
     controller = spec.get("controller", "")
@@ -73,7 +73,7 @@ def default_class(ingress_class: dict[str, Any]) -> None:
         parameters.setdefault("scope", "Cluster")
 
 
-def _parameters(reference: dict[str, Any], path: str) -> Iterator[Fault]:
+def _parameters(reference: dict[str, Any], path: str) -> Iterator[FieldError]:
     yield from _reference(reference, path)
     scope = reference.get("scope")
     if scope not in ("Cluster", "Namespace"):
@@ -84,7 +84,7 @@ def _parameters(reference: dict[str, Any], path: str) -> Iterator[Fault]:
         yield forbidden_field(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'")
 
 
-def _rule(rule: dict[str, Any], path: str) -> Iterator[Fault]:
+def _rule(rule: dict[str, Any], path: str) -> Iterator[FieldError]:
     host = rule.get("host", "")
     if host:
         if names.address(host):
@@ -100,7 +100,7 @@ def _rule(rule: dict[str, Any], path: str) -> Iterator[Fault]:
         yield from _path(found, f"{path}.http.paths[{number}]")
 
 
-def _path(found: dict[str, Any], path: str) -> Iterator[Fault]:
+def _path(found: dict[str, Any], path: str) -> Iterator[FieldError]:
     kind, text = found.get("pathType"), found.get("path", "")
     if kind is None:
         yield required(f"{path}.pathType", "pathType must be specified")
@@ -119,7 +119,7 @@ def _path(found: dict[str, Any], path: str) -> Iterator[Fault]:
     yield from _backend(found.get("backend", {}), f"{path}.backend")
 
 
-def _backend(backend: dict[str, Any], path: str) -> Iterator[Fault]:
+def _backend(backend: dict[str, Any], path: str) -> Iterator[FieldError]:
     service, resource = backend.get("service"), backend.get("resource")
     if service is not None and resource is not None:
         yield invalid(path, "", "cannot set both resource and service backends")
@@ -131,7 +131,7 @@ def _backend(backend: dict[str, Any], path: str) -> Iterator[Fault]:
         yield invalid(path, "", "resource or service backend is required")
 
 
-def _service(service: dict[str, Any], path: str) -> Iterator[Fault]:
+def _service(service: dict[str, Any], path: str) -> Iterator[FieldError]:
     name = service.get("name", "")
     if not name:
         yield required(f"{path}.service.name")
@@ -152,7 +152,7 @@ def _service(service: dict[str, Any], path: str) -> Iterator[Fault]:
         yield required(path, "port name or number is required")
 
 
-def _reference(reference: dict[str, Any], path: str) -> Iterator[Fault]:
+def _reference(reference: dict[str, Any], path: str) -> Iterator[FieldError]:
     if "apiGroup" in reference:
         for text in names.subdomain(reference["apiGroup"]):
             yield invalid(f"{path}.apiGroup", reference["apiGroup"], text)
@@ -161,7 +161,7 @@ def _reference(reference: dict[str, Any], path: str) -> Iterator[Fault]:
             yield required(f"{path}.{key}")
 
 
-def _tls(tls: dict[str, Any], path: str) -> Iterator[Fault]:
+def _tls(tls: dict[str, Any], path: str) -> Iterator[FieldError]:
     for number, host in enumerate(tls.get("hosts", [])):
         for text in names.host(host):
             yield invalid(f"{path}.hosts[{number}]", host, text)

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import Fault, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    forbidden_field,
+    immutable,
+    invalid,
+    required,
+    too_long,
+)
 from certferry.kube.apiserver.resources import names
 
 _FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
@@ -17,12 +24,12 @@ MAX_ANNOTATIONS = 256 * 1024
 Namer = Callable[[str], list[str]]
 
 
-def on_create(meta: dict[str, Any], namer: Namer, namespaced: bool) -> list[Fault]:
+def on_create(meta: dict[str, Any], namer: Namer, namespaced: bool) -> list[FieldError]:
     """What is wrong with the metadata of a new object."""
     return list(_identity(meta, namer, namespaced)) + list(_common(meta))
 
 
-def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[Fault]:
+def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
     """What is wrong with the metadata `new` in the place of `old`."""
     faults = list(_common(new))
     if old.get("deletionTimestamp"):
@@ -44,7 +51,7 @@ def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[Fault]:
     return faults
 
 
-def _identity(meta: dict[str, Any], namer: Namer, namespaced: bool) -> Iterator[Fault]:
+def _identity(meta: dict[str, Any], namer: Namer, namespaced: bool) -> Iterator[FieldError]:
     prefix, name = meta.get("generateName", ""), meta.get("name", "")
     if prefix:
         for text in namer(prefix.rstrip("-") if prefix.endswith("-") else prefix):
@@ -64,7 +71,7 @@ def _identity(meta: dict[str, Any], namer: Namer, namespaced: bool) -> Iterator[
         yield forbidden_field("metadata.namespace", "not allowed on this type")
 
 
-def _common(meta: dict[str, Any]) -> Iterator[Fault]:
+def _common(meta: dict[str, Any]) -> Iterator[FieldError]:
     yield from labels(meta.get("labels", {}), "metadata.labels")
     annotations = meta.get("annotations", {})
     for key in annotations:
@@ -88,7 +95,7 @@ def _common(meta: dict[str, Any]) -> Iterator[Fault]:
             yield invalid(f"metadata.finalizers[{number}]", finalizer, detail)
 
 
-def labels(found: dict[str, str], path: str) -> Iterator[Fault]:
+def labels(found: dict[str, str], path: str) -> Iterator[FieldError]:
     """What is wrong with a map of labels (also a Service's selector)."""
     for key, value in found.items():
         for text in names.qualified(key):

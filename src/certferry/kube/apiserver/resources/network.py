@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certferry.kube.apiserver.errors import (
-    Fault,
+    FieldError,
     duplicate,
     immutable,
     invalid,
@@ -19,7 +19,7 @@ from certferry.kube.apiserver.resources import names
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
-def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator[Fault]:
+def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator[FieldError]:
     """What is wrong with the name of a port among those in `seen`."""
     if not name:
         if needed:
@@ -39,12 +39,12 @@ def default_slice(found: dict[str, Any]) -> None:
         port.setdefault("protocol", "TCP")
 
 
-def check_slice(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_slice(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """With the stock rule: no loopback addresses."""
     return _slice(found, old, loopback=False)
 
 
-def check_slice_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_slice_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """With loopback addresses allowed, for a single machine whose backends listen there."""
     return _slice(found, old, loopback=True)
 
@@ -56,17 +56,17 @@ def default_endpoints(found: dict[str, Any]) -> None:
             port.setdefault("protocol", "TCP")
 
 
-def check_endpoints(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_endpoints(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """With the stock rule: no loopback addresses."""
     return _subsets(found, loopback=False)
 
 
-def check_endpoints_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_endpoints_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """With loopback addresses allowed, as in an EndpointSlice."""
     return _subsets(found, loopback=True)
 
 
-def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[Fault]:
+def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[FieldError]:
     for number, subset in enumerate(found.get("subsets", [])):
         path = f"subsets[{number}]"
         if not subset.get("addresses") and not subset.get("notReadyAddresses"):
@@ -86,7 +86,7 @@ def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[Fault]:
                 yield unsupported(f"{path}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
 
 
-def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[Fault]:
+def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[FieldError]:
     kind = found.get("addressType", "")
     if old is not None and kind != old.get("addressType"):
         yield immutable("addressType", kind)
@@ -113,7 +113,7 @@ def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
             yield required(f"endpoints[{number}].addresses")
 
 
-def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> Iterator[Fault]:
+def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> Iterator[FieldError]:
     if len(addresses) > 100:
         yield too_many(path, len(addresses), 100)
     for number, address in enumerate(addresses):
@@ -125,13 +125,13 @@ def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> 
             yield from endpoint_address(address, f"{path}[{number}]", loopback=loopback)
 
 
-def _family(address: str, kind: str, path: str) -> Iterator[Fault]:
+def _family(address: str, kind: str, path: str) -> Iterator[FieldError]:
     found = names.address(address)
     if found is not None and kind in ("IPv4", "IPv6") and found.version != int(kind[3]):
         yield invalid(path, address, f"must be an {kind} address")
 
 
-def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fault]:
+def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[FieldError]:
     """What is wrong with an address that others shall connect to."""
     found = names.address(address)
     if found is None:
@@ -145,7 +145,7 @@ def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fau
         yield invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
 
 
-def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """An Event stands in the namespace of what it is about."""
     involved, space = event["involvedObject"].get("namespace", ""), event["metadata"].get("namespace", "")
     # An Event on an object without a namespace stands in `default`; one with an eventTime also in
@@ -155,7 +155,7 @@ def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
         yield invalid("involvedObject.namespace", involved, "does not match event.namespace")
 
 
-def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """Durations are positive, transitions not negative."""
     spec = lease.get("spec", {})
     seconds, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")

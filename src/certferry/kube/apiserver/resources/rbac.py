@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import Fault, invalid, required, unsupported
+from certferry.kube.apiserver.errors import FieldError, invalid, required, unsupported
 from certferry.kube.apiserver.resources import names
 
 _GROUP = "rbac.authorization.k8s.io"
@@ -22,17 +22,17 @@ def default_binding(binding: dict[str, Any]) -> None:
             subject.setdefault("apiGroup", _GROUP)
 
 
-def check_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Role, whose rules are about resources alone."""
     return _rules(role["rules"] or [], namespaced=True)
 
 
-def check_cluster_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_cluster_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a ClusterRole."""
     return _rules(role["rules"] or [], namespaced=False)
 
 
-def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[Fault]:
+def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[FieldError]:
     for number, rule in enumerate(rules):
         path = f"rules[{number}]"
         if urls := rule.get("nonResourceURLs"):
@@ -53,19 +53,19 @@ def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[Fault]:
             yield required(f"rules[{number}].verbs")
 
 
-def check_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a binding in a namespace."""
     return _binding(binding, old, ("Role", "ClusterRole"), namespaced=True)
 
 
-def check_cluster_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_cluster_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a binding for the whole cluster."""
     return _binding(binding, old, ("ClusterRole",), namespaced=False)
 
 
 def _binding(
     binding: dict[str, Any], old: dict[str, Any] | None, kinds: tuple[str, ...], *, namespaced: bool
-) -> Iterator[Fault]:
+) -> Iterator[FieldError]:
     role = binding["roleRef"]
     if role["apiGroup"] != _GROUP:
         yield unsupported("roleRef.apiGroup", role["apiGroup"], (_GROUP,))
@@ -86,7 +86,7 @@ def _binding(
             yield required(f"subjects[{number}].name")
 
 
-def _subject(subject: dict[str, Any], path: str, *, namespaced: bool) -> Iterator[Fault]:
+def _subject(subject: dict[str, Any], path: str, *, namespaced: bool) -> Iterator[FieldError]:
     match subject["kind"]:
         case "ServiceAccount":
             for text in names.subdomain(subject["name"]) if subject["name"] else ():

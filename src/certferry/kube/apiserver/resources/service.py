@@ -10,7 +10,14 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import Fault, duplicate, forbidden_field, invalid, required, unsupported
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid,
+    required,
+    unsupported,
+)
 from certferry.kube.apiserver.resources import metadata, names
 from certferry.kube.apiserver.resources.network import endpoint_address, port_name
 
@@ -74,7 +81,7 @@ def _drop_by_type(spec: dict[str, Any]) -> None:
         spec.pop(key, None)
 
 
-def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Service, new or in the place of `old`."""
     spec = service["spec"]
     families = list(_families(spec))
@@ -104,7 +111,7 @@ def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterat
     yield from _policies(spec)
 
 
-def _families(spec: dict[str, Any]) -> Iterator[Fault]:
+def _families(spec: dict[str, Any]) -> Iterator[FieldError]:
     for number, family in enumerate(spec.get("ipFamilies", [])):
         if family not in _FAMILIES:
             yield unsupported(f"spec.ipFamilies[{number}]", family, _FAMILIES)
@@ -112,7 +119,7 @@ def _families(spec: dict[str, Any]) -> Iterator[Fault]:
             yield duplicate(f"spec.ipFamilies[{number}]", family)
 
 
-def _unchanged(spec: dict[str, Any], old: dict[str, Any]) -> Iterator[Fault]:
+def _unchanged(spec: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
     if "ExternalName" not in (spec["type"], old["type"]):
         addresses, before = spec.get("clusterIPs", []), old.get("clusterIPs", [])
         if before and addresses[:1] != before[:1]:
@@ -123,7 +130,7 @@ def _unchanged(spec: dict[str, Any], old: dict[str, Any]) -> Iterator[Fault]:
             yield invalid("spec.loadBalancerClass", chosen, "may not change once set")
 
 
-def _by_type(spec: dict[str, Any], headless: bool) -> Iterator[Fault]:
+def _by_type(spec: dict[str, Any], headless: bool) -> Iterator[FieldError]:
     kind = spec["type"]
     if kind in ("LoadBalancer", "NodePort") and headless:
         yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
@@ -139,7 +146,7 @@ def _by_type(spec: dict[str, Any], headless: bool) -> Iterator[Fault]:
         yield invalid("spec.externalName", name, text)
 
 
-def _ports(ports: list[dict[str, Any]]) -> Iterator[Fault]:
+def _ports(ports: list[dict[str, Any]]) -> Iterator[FieldError]:
     seen: set[str] = set()
     for number, port in enumerate(ports):
         path = f"spec.ports[{number}]"
@@ -157,7 +164,7 @@ def _ports(ports: list[dict[str, Any]]) -> Iterator[Fault]:
                 yield invalid(f"{path}.appProtocol", port["appProtocol"], text)
 
 
-def _affinity(spec: dict[str, Any]) -> Iterator[Fault]:
+def _affinity(spec: dict[str, Any]) -> Iterator[FieldError]:
     affinity = spec["sessionAffinity"]
     if affinity not in ("ClientIP", "None"):
         yield unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))
@@ -171,7 +178,7 @@ def _affinity(spec: dict[str, Any]) -> Iterator[Fault]:
             yield invalid(path, seconds, f"must be greater than 0 and less than {_DAY}")
 
 
-def _numbers(ports: list[dict[str, Any]], kind: str) -> Iterator[Fault]:
+def _numbers(ports: list[dict[str, Any]], kind: str) -> Iterator[FieldError]:
     node_ports: set[tuple[str, int]] = set()
     seen: set[tuple[str, int]] = set()
     for number, port in enumerate(ports):
@@ -190,7 +197,7 @@ def _numbers(ports: list[dict[str, Any]], kind: str) -> Iterator[Fault]:
         seen.add((port["protocol"], port["port"]))
 
 
-def _balancer(spec: dict[str, Any]) -> Iterator[Fault]:
+def _balancer(spec: dict[str, Any]) -> Iterator[FieldError]:
     balanced = spec["type"] == "LoadBalancer"
     ranges = spec.get("loadBalancerSourceRanges", [])
     if ranges and not balanced:
@@ -211,7 +218,7 @@ def _balancer(spec: dict[str, Any]) -> Iterator[Fault]:
             yield invalid("spec.loadBalancerClass", chosen, text)
 
 
-def _policies(spec: dict[str, Any]) -> Iterator[Fault]:
+def _policies(spec: dict[str, Any]) -> Iterator[FieldError]:
     outside, inside = spec.get("externalTrafficPolicy", ""), spec.get("internalTrafficPolicy")
     reachable = spec["type"] in ("LoadBalancer", "NodePort") or bool(spec.get("externalIPs"))
     if outside and not reachable:

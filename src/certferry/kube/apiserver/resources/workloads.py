@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certferry.kube.apiserver.errors import (
-    Fault,
+    FieldError,
     duplicate,
     forbidden_field,
     immutable,
@@ -115,7 +115,7 @@ def _quality(spec: dict[str, Any]) -> str:
     return "Guaranteed" if full and all(r.get("requests") == r["limits"] for r in found) else "Burstable"
 
 
-def check_pod(pod: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_pod(pod: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Pod, new or in the place of `old`."""
     yield from _spec(pod["spec"], "spec")
     if old is not None and _fixed(pod["spec"]) != _fixed(old["spec"]):
@@ -131,7 +131,7 @@ def _fixed(spec: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> Iterator[Fault]:
+def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Deployment, new or in the place of `old`."""
     spec = deployment["spec"]
     selector, labels = spec.get("selector"), spec["template"]["metadata"].get("labels", {})
@@ -154,7 +154,7 @@ def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> 
         yield unsupported("spec.template.spec.restartPolicy", policy, ("Always",))
 
 
-def _spec(spec: dict[str, Any], path: str) -> Iterator[Fault]:
+def _spec(spec: dict[str, Any], path: str) -> Iterator[FieldError]:
     if not spec.get("containers"):
         yield required(f"{path}.containers")
     volumes = [v["name"] for v in spec.get("volumes", [])]
@@ -171,7 +171,9 @@ def _spec(spec: dict[str, Any], path: str) -> Iterator[Fault]:
         yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _RESTARTS)
 
 
-def _container(container: dict[str, Any], path: str, volumes: set[str], seen: set[str]) -> Iterator[Fault]:
+def _container(
+    container: dict[str, Any], path: str, volumes: set[str], seen: set[str]
+) -> Iterator[FieldError]:
     name = container["name"]
     if not name:
         yield required(f"{path}.name")
@@ -190,7 +192,7 @@ def _container(container: dict[str, Any], path: str, volumes: set[str], seen: se
             yield invalid(where, value, text)
     for number, mount in enumerate(container.get("volumeMounts", [])):
         if mount["name"] not in volumes:
-            yield Fault(
+            yield FieldError(
                 f"{path}.volumeMounts[{number}].name", "FieldValueNotFound", f'Not found: "{mount["name"]}"'
             )
         if not mount["mountPath"]:

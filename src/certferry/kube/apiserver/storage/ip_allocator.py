@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Fault, internal, invalid, unprocessable
+from certferry.kube.apiserver.errors import FieldError, internal, invalid, unprocessable
 from certferry.kube.apiserver.storage.log import Stored
 
 _NODE_PORTS = range(30_000, 32_768)
 _ON_THEIR_WAY = 500
 
 
-class Addresses:
+class ServiceAllocator:
     """What is free in a network, given out in order. Belongs to one loop."""
 
     def __init__(self, cidr: str) -> None:
@@ -105,5 +105,5 @@ class Addresses:
         return stored | self._handed.keys()
 
 
-def _refused(name: str, fault: Fault) -> Exception:
+def _refused(name: str, fault: FieldError) -> Exception:
     return unprocessable("", "Service", name, [fault])

@@ -16,8 +16,8 @@ from typing import Final
 from certferry.kube.apiserver.resources.builtin import KINDS
 from certferry.kube.apiserver.storage.log import purpose
 from certferry.runtime import encryption as seals
-from certferry.runtime.encryption import VARIABLE, Seal, SealError, key_of
-from certferry.settings import Refused
+from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, key_of
+from certferry.settings import UserError
 
 _AT_ONCE: Final = 500
 """Rows of one transaction: a running API waits for it."""
@@ -41,24 +41,24 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
             # what is overwritten shall be in no free page either
             database.execute("PRAGMA secure_delete = ON")
             if environ.get(VARIABLE):
-                return _anew(database, Seal.open_or_create(key, environ))
-            _check_opens(database, Seal.of_file(key))
+                return _anew(database, EncryptionKeys.open_or_create(key, environ))
+            _check_opens(database, EncryptionKeys.of_file(key))
             seals.with_new_key(key)
-            changed = _anew(database, Seal.of_file(key))
+            changed = _anew(database, EncryptionKeys.of_file(key))
             seals.with_first_key_alone(key)
             return changed
         finally:
             database.close()
-    except (SealError, sqlite3.Error, OSError) as error:
-        raise Refused(f"The secrets of {path} cannot be sealed anew: {error}.") from None
+    except (EncryptionError, sqlite3.Error, OSError) as error:
+        raise UserError(f"The secrets of {path} cannot be sealed anew: {error}.") from None
 
 
-def _check_opens(database: sqlite3.Connection, seal: Seal) -> None:
+def _check_opens(database: sqlite3.Connection, seal: EncryptionKeys) -> None:
     for found in _rows(database, 0, -1):
         seal.unseal(found[1], found[2])
 
 
-def _anew(database: sqlite3.Connection, seal: Seal) -> int:
+def _anew(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
     changed, last = 0, 0
     while True:
         database.execute("BEGIN IMMEDIATE")

@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Refused
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.errors import ApiStatus
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.storage import mutations as writes
 from certferry.kube.apiserver.storage.mutations import Preconditions
-from certferry.kube.apiserver.storage.watch_cache import Registry
+from certferry.kube.apiserver.storage.watch_cache import WatchCache
 
 Clock = Callable[[], datetime]
 _PAUSE = 30.0
 
 
-async def sweep(registry: Registry, kinds: tuple[Kind, ...], clock: Clock) -> None:
+async def run_lifecycle(registry: WatchCache, kinds: tuple[ResourceDefinition, ...], clock: Clock) -> None:
     """Run for ever: empty namespaces that are to go, drop what outlived its time."""
     namespace = next(k for k in kinds if k.name == "Namespace")
     mortal = [k for k in kinds if k.lifetime is not None]
@@ -46,7 +46,11 @@ async def sweep(registry: Registry, kinds: tuple[Kind, ...], clock: Clock) -> No
 
 
 async def _empty(
-    registry: Registry, kinds: tuple[Kind, ...], namespace: Kind, name: str, clock: Clock
+    registry: WatchCache,
+    kinds: tuple[ResourceDefinition, ...],
+    namespace: ResourceDefinition,
+    name: str,
+    clock: Clock,
 ) -> bool:
     """Whether the namespace is gone: deletes what is in it first."""
     await _clear(registry, kinds, name, clock)
@@ -54,21 +58,23 @@ async def _empty(
         return False
     try:
         await registry.write(namespace, "", name, writes.release_namespace(namespace, name))
-    except Refused:
+    except ApiStatus:
         return False
     # What was on its way while the namespace was marked has arrived by now; nothing new is let in.
     await _clear(registry, kinds, name, clock)
     return True
 
 
-async def _clear(registry: Registry, kinds: tuple[Kind, ...], name: str, clock: Clock) -> None:
+async def _clear(
+    registry: WatchCache, kinds: tuple[ResourceDefinition, ...], name: str, clock: Clock
+) -> None:
     for kind in kinds:
         if kind.namespaced:
             for stored in [s for s in registry.all(kind.plural) if s.namespace == name]:
                 await _delete(registry, kind, name, stored.name, Preconditions(), clock())
 
 
-async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
+async def _expire(registry: WatchCache, kind: ResourceDefinition, now: datetime) -> None:
     assert kind.lifetime is not None
     for stored in list(registry.all(kind.plural)):
         found: Object = msgspec.json.decode(stored.body)
@@ -79,7 +85,12 @@ async def _expire(registry: Registry, kind: Kind, now: datetime) -> None:
 
 
 async def _delete(
-    registry: Registry, kind: Kind, namespace: str, name: str, conditions: Preconditions, now: datetime
+    registry: WatchCache,
+    kind: ResourceDefinition,
+    namespace: str,
+    name: str,
+    conditions: Preconditions,
+    now: datetime,
 ) -> None:
-    with contextlib.suppress(Refused):  # gone or changed meanwhile; the next round looks again
+    with contextlib.suppress(ApiStatus):  # gone or changed meanwhile; the next round looks again
         await registry.write(kind, namespace, name, writes.delete(kind, name, conditions, now))

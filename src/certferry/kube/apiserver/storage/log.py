@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from certferry.runtime.encryption import Seal
+from certferry.runtime.encryption import EncryptionKeys
 
 Verb = Literal["ADDED", "MODIFIED", "DELETED"]
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class StoreTooNew(Exception):
     """The file was written by a newer program."""
 
 
-class Facts(msgspec.Struct, frozen=True, gc=False):
+class IndexedFields(msgspec.Struct, frozen=True, gc=False):
     """What selectors ask of an object."""
 
     labels: dict[str, str]
@@ -75,7 +75,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     name: str
     revision: int
     body: bytes
-    facts: Facts
+    facts: IndexedFields
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -88,12 +88,12 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     verb: Verb
     stored: Stored
-    before: Facts | None
+    before: IndexedFields | None
 
 
 class _Row(msgspec.Struct, frozen=True):
-    now: Facts
-    before: Facts | None
+    now: IndexedFields
+    before: IndexedFields | None
 
 
 class History(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ Report = Callable[[list[Change], Exception | None], None]
 class Store:
     """An open log. Made by ``Store.open``; ``start`` begins to take changes, ``close`` finishes them."""
 
-    def __init__(self, path: Path, seal: Seal, sealed: frozenset[str], history: History) -> None:
+    def __init__(self, path: Path, seal: EncryptionKeys, sealed: frozenset[str], history: History) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._seal, self._sealed, self._history = seal, sealed, history
         self._queue: queue.SimpleQueue[Change | Callable[[], None] | None] = queue.SimpleQueue()

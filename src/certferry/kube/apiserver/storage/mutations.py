@@ -17,7 +17,7 @@ import msgspec
 from certferry.kube.apiserver.apply import managed_fields as managed
 from certferry.kube.apiserver.apply.managed_fields import Writer
 from certferry.kube.apiserver.errors import (
-    Fault,
+    FieldError,
     bad_request,
     conflict,
     exists,
@@ -26,11 +26,11 @@ from certferry.kube.apiserver.errors import (
     unprocessable,
 )
 from certferry.kube.apiserver.resources import metadata
-from certferry.kube.apiserver.resources.builtin import Kind, Object
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.schema.builtin import TYPES
 from certferry.kube.apiserver.schema.decode import canonical, complete
 from certferry.kube.apiserver.storage.log import Stored
-from certferry.kube.apiserver.storage.watch_cache import Decision, Step
+from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation
 
 Change = Callable[[Object], Object]
 """What a request makes of the object that is there."""
@@ -52,7 +52,7 @@ class Preconditions(msgspec.Struct, frozen=True):
     revision: str = ""
 
 
-def prepare(kind: Kind, found: Object, namespace: str, who: Writer) -> Object:
+def prepare(kind: ResourceDefinition, found: Object, namespace: str, who: Writer) -> Object:
     """A new object with all that the server sets, checked. Raises ``Refused``."""
     _arrive(kind, found, namespace)
     kind.default(found)
@@ -60,7 +60,7 @@ def prepare(kind: Kind, found: Object, namespace: str, who: Writer) -> Object:
     return _born(kind, found, who.at)
 
 
-def _arrive(kind: Kind, found: Object, namespace: str) -> None:
+def _arrive(kind: ResourceDefinition, found: Object, namespace: str) -> None:
     """Drop what only the server sets; the namespace is the one of the request."""
     meta = found.setdefault("metadata", {})
     if meta.get("resourceVersion"):
@@ -76,7 +76,7 @@ def _arrive(kind: Kind, found: Object, namespace: str) -> None:
         complete(found, TYPES[kind.name])
 
 
-def _born(kind: Kind, found: Object, at: str) -> Object:
+def _born(kind: ResourceDefinition, found: Object, at: str) -> Object:
     meta = found["metadata"]
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = at
@@ -89,22 +89,22 @@ def _born(kind: Kind, found: Object, at: str) -> Object:
     return found
 
 
-def create(kind: Kind, found: Object, finish: Finish) -> Decision:
+def create(kind: ResourceDefinition, found: Object, finish: Finish) -> Decision:
     """Add the prepared object `found`, unless its name is taken."""
 
-    def decide(old: Stored | None) -> Step:
+    def decide(old: Stored | None) -> Mutation:
         if old is not None:
             raise exists(kind.resource, old.name)
         finish(found)
-        return Step("ADDED", found)
+        return Mutation("ADDED", found)
 
     return decide
 
 
-def update(kind: Kind, name: str, change: Change, finish: Finish, who: Writer) -> Decision:
+def update(kind: ResourceDefinition, name: str, change: Change, finish: Finish, who: Writer) -> Decision:
     """Make of the object what `change` makes of it, its status aside where that is a subresource."""
 
-    def decide(stored: Stored | None) -> Step | Stored:
+    def decide(stored: Stored | None) -> Mutation | Stored:
         old = _there(kind, name, stored)
         new = change(copy.deepcopy(old))
         _settle_metadata(kind, new, old)
@@ -117,12 +117,18 @@ def update(kind: Kind, name: str, change: Change, finish: Finish, who: Writer) -
 
 
 def apply(
-    kind: Kind, target: tuple[str, str], config: Object, finish: Finish, who: Writer, *, force: bool
+    kind: ResourceDefinition,
+    target: tuple[str, str],
+    config: Object,
+    finish: Finish,
+    who: Writer,
+    *,
+    force: bool,
 ) -> Decision:
     """Server-side apply of `config` to the object `target` (namespace, name), which is made if need be."""
     namespace, name = target
 
-    def decide(stored: Stored | None) -> Step | Stored:
+    def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
             if who.subresource:
                 raise not_found(kind.resource, name)
@@ -134,7 +140,7 @@ def apply(
             found["metadata"] |= {"managedFields": entries} if entries else {}
             _born(kind, found, who.at)
             finish(found)
-            return Step("ADDED", found)
+            return Mutation("ADDED", found)
         old = _there(kind, name, stored)
         new = _applied(kind, old, config, who, force=force)
         _settle_metadata(kind, new, old)
@@ -145,11 +151,13 @@ def apply(
     return decide
 
 
-def _applied(kind: Kind, old: Object | None, config: Object, who: Writer, *, force: bool) -> Object:
+def _applied(
+    kind: ResourceDefinition, old: Object | None, config: Object, who: Writer, *, force: bool
+) -> Object:
     return canonical(kind.name, managed.applied(kind, old, config, who, force=force))[0]
 
 
-def _there(kind: Kind, name: str, stored: Stored | None) -> Object:
+def _there(kind: ResourceDefinition, name: str, stored: Stored | None) -> Object:
     if stored is None:
         raise not_found(kind.resource, name)
     found: Object = msgspec.json.decode(stored.body)
@@ -161,7 +169,7 @@ def _same(stored: Stored | None) -> Stored:
     return stored
 
 
-def _keep_status(kind: Kind, new: Object, old: Object) -> None:
+def _keep_status(kind: ResourceDefinition, new: Object, old: Object) -> None:
     if kind.status:
         new.pop("status", None)
         if "status" in old:
@@ -170,7 +178,7 @@ def _keep_status(kind: Kind, new: Object, old: Object) -> None:
         kind.keep(new, old)
 
 
-def _keep_spec(kind: Kind, new: Object, old: Object) -> None:
+def _keep_spec(kind: ResourceDefinition, new: Object, old: Object) -> None:
     for key in (new.keys() | old.keys()) - {"metadata", "status"}:
         new.pop(key, None)
         if key in old:
@@ -178,8 +186,12 @@ def _keep_spec(kind: Kind, new: Object, old: Object) -> None:
 
 
 def _settled(
-    kind: Kind, new: Object, old: Object, keep: Callable[[Kind, Object, Object], None], finish: Finish
-) -> Step | None:
+    kind: ResourceDefinition,
+    new: Object,
+    old: Object,
+    keep: Callable[[ResourceDefinition, Object, Object], None],
+    finish: Finish,
+) -> Mutation | None:
     """The step from `old` to `new`, checked; None when nothing changed. Raises ``Refused``."""
     keep(kind, new, old)
     new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
@@ -191,10 +203,10 @@ def _settled(
     finish(new)
     if new == old:
         return None
-    return Step("DELETED" if _finished(kind, new) else "MODIFIED", new)
+    return Mutation("DELETED" if _finished(kind, new) else "MODIFIED", new)
 
 
-def _settle_metadata(kind: Kind, new: Object, old: Object) -> None:
+def _settle_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None:
     """What only the server sets stays; what identifies the object must agree."""
     meta, before = new.setdefault("metadata", {}), old["metadata"]
     name = before["name"]
@@ -208,7 +220,7 @@ def _settle_metadata(kind: Kind, new: Object, old: Object) -> None:
     asked = meta.get("resourceVersion", "")
     if not asked and not kind.unconditional:
         # Go prints the unset version as 0x0, and names the resource, not the kind.
-        unset = Fault(
+        unset = FieldError(
             "metadata.resourceVersion",
             "FieldValueInvalid",
             "Invalid value: 0x0: must be specified for an update",
@@ -228,16 +240,16 @@ def _check_name(name: str, target: str) -> None:
         raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({target})")
 
 
-def _count_generation(kind: Kind, new: Object, old: Object) -> None:
+def _count_generation(kind: ResourceDefinition, new: Object, old: Object) -> None:
     aside = ("metadata", "status")
     if kind.generation and any(new.get(k) != old.get(k) for k in new.keys() | old.keys() if k not in aside):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
-def delete(kind: Kind, name: str, conditions: Preconditions, now: datetime) -> Decision:
+def delete(kind: ResourceDefinition, name: str, conditions: Preconditions, now: datetime) -> Decision:
     """Delete the object, or mark it when finalizers hold it."""
 
-    def decide(stored: Stored | None) -> Step | Stored:
+    def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
             raise not_found(kind.resource, name)
         found: Object = msgspec.json.decode(stored.body)
@@ -246,7 +258,7 @@ def delete(kind: Kind, name: str, conditions: Preconditions, now: datetime) -> D
         if kind.name == "Namespace" and name in _IMMORTAL:
             raise forbidden(kind.resource, name, "this namespace may not be deleted")
         if _unheld(kind, found):
-            return Step("DELETED", found)
+            return Mutation("DELETED", found)
         if meta.get("deletionTimestamp"):
             return stored
         meta["deletionTimestamp"] = stamp(now)
@@ -256,20 +268,20 @@ def delete(kind: Kind, name: str, conditions: Preconditions, now: datetime) -> D
         if kind.name == "Namespace":
             del meta["deletionGracePeriodSeconds"]
             found.setdefault("status", {})["phase"] = "Terminating"
-        return Step("MODIFIED", found)
+        return Mutation("MODIFIED", found)
 
     return decide
 
 
-def release_namespace(kind: Kind, name: str) -> Decision:
+def release_namespace(kind: ResourceDefinition, name: str) -> Decision:
     """Take away what holds an emptied namespace that is to go."""
 
-    def decide(stored: Stored | None) -> Step | Stored:
+    def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
             raise not_found(kind.resource, name)
         found: Object = msgspec.json.decode(stored.body)
         found["spec"].pop("finalizers", None)
-        return Step("DELETED" if _unheld(kind, found) else "MODIFIED", found)
+        return Mutation("DELETED" if _unheld(kind, found) else "MODIFIED", found)
 
     return decide
 
@@ -279,7 +291,7 @@ def stamp(now: datetime) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _check_conditions(kind: Kind, found: Object, conditions: Preconditions) -> None:
+def _check_conditions(kind: ResourceDefinition, found: Object, conditions: Preconditions) -> None:
     meta = found["metadata"]
     if conditions.uid and conditions.uid != meta["uid"]:
         raise conflict(kind.resource, meta["name"], _uid_differs(conditions.uid, meta["uid"]))
@@ -295,12 +307,12 @@ def _uid_differs(asked: str, there: str) -> str:
     return f"Precondition failed: UID in precondition: {asked}, UID in object meta: {there}"
 
 
-def _unheld(kind: Kind, found: Object) -> bool:
+def _unheld(kind: ResourceDefinition, found: Object) -> bool:
     held = found["metadata"].get("finalizers") or (
         kind.name == "Namespace" and found["spec"].get("finalizers")
     )
     return not held
 
 
-def _finished(kind: Kind, found: Object) -> bool:
+def _finished(kind: ResourceDefinition, found: Object) -> bool:
     return bool(found["metadata"].get("deletionTimestamp")) and _unheld(kind, found)

@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.kube.apiserver.errors import bad_request
 from certferry.kube.apiserver.resources import names
-from certferry.kube.apiserver.resources.builtin import Kind
+from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 
 Operator = Literal["in", "notin", "exists", "absent", "gt", "lt"]
 _SET = re.compile(r"\s*([^\s!=,()<>]+)\s+(in|notin)\s*\(([^()]*)\)\s*")
@@ -64,7 +64,7 @@ class Selection(msgspec.Struct, frozen=True):
         return not self.labels and not self.fields
 
 
-def selection(labels: str, fields: str, kind: Kind) -> Selection:
+def selection(labels: str, fields: str, kind: ResourceDefinition) -> Selection:
     """Both selectors of a request; raises ``Refused`` (400) when one cannot be read."""
     return Selection(parse_labels(labels), parse_fields(fields, kind))
 
@@ -111,7 +111,7 @@ def _valid(requirement: Requirement) -> Requirement:
     return requirement
 
 
-def parse_fields(text: str, kind: Kind) -> tuple[Requirement, ...]:
+def parse_fields(text: str, kind: ResourceDefinition) -> tuple[Requirement, ...]:
     """The conditions of a field selector on `kind`. Raises ``Refused`` (400)."""
     found: list[Requirement] = []
     for term in filter(None, (t.strip() for t in text.split(","))):
@@ -125,13 +125,13 @@ def parse_fields(text: str, kind: Kind) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def _unsupported(key: str, kind: Kind) -> str:
+def _unsupported(key: str, kind: ResourceDefinition) -> str:
     if kind.selectable:
         return f"field label not supported: {key}"
     return f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
-def selectable(kind: Kind, found: dict[str, object]) -> dict[str, str]:
+def selectable(kind: ResourceDefinition, found: dict[str, object]) -> dict[str, str]:
     """The fields of an object that a field selector may ask for."""
     paths = ("metadata.name", "metadata.namespace", *kind.selectable)
     return {path: _at(found, path) for path in paths}

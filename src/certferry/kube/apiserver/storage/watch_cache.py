@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from certferry.kube.apiserver.errors import Refused, expired, internal
-from certferry.kube.apiserver.resources.builtin import Kind, Object
-from certferry.kube.apiserver.storage.log import Change, Facts, Store, Stored, Verb
+from certferry.kube.apiserver.errors import ApiStatus, expired, internal
+from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
+from certferry.kube.apiserver.storage.log import Change, IndexedFields, Store, Stored, Verb
 from certferry.kube.apiserver.storage.selectors import Selection, selectable
 from certferry.runtime.latest import Latest
 
@@ -27,21 +27,21 @@ _IN_MEMORY = 4_000
 _PAGE = 500
 
 
-class Step(msgspec.Struct, frozen=True):
+class Mutation(msgspec.Struct, frozen=True):
     """A decision: make `object` so, or delete it (then `object` is its last state)."""
 
     verb: Verb
     object: Object
 
 
-Decision = Callable[[Stored | None], "Step | Stored"]
+Decision = Callable[[Stored | None], "Mutation | Stored"]
 """From what is there to what shall be; an unchanged `Stored` means: nothing to do."""
 
 
-class Registry:
+class WatchCache:
     """All objects of `kinds`, kept by `store`."""
 
-    def __init__(self, store: Store, kinds: tuple[Kind, ...]) -> None:
+    def __init__(self, store: Store, kinds: tuple[ResourceDefinition, ...]) -> None:
         self._store = store
         self._kinds = {k.plural: k for k in kinds}
         self._objects: dict[str, dict[tuple[str, str], Stored]] = {k.plural: {} for k in kinds}
@@ -61,7 +61,7 @@ class Registry:
         """Take writes from now on, in the running loop."""
         self._store.start(self._committed)
 
-    def get(self, kind: Kind, namespace: str, name: str) -> Stored | None:
+    def get(self, kind: ResourceDefinition, namespace: str, name: str) -> Stored | None:
         """The committed object, if it is there; an empty namespace for kinds without one."""
         return self._objects[kind.plural].get((namespace, name))
 
@@ -69,7 +69,7 @@ class Registry:
         """Every object of a kind, in no order; not across an await."""
         return iter(self._objects[plural].values())
 
-    def select(self, kind: Kind, namespace: str, wanted: Selection) -> list[Stored]:
+    def select(self, kind: ResourceDefinition, namespace: str, wanted: Selection) -> list[Stored]:
         """The objects of a kind that are wanted, by namespace and name; an empty namespace is all."""
         found = self._objects[kind.plural]
         keys = sorted(k for k in found if k[0] == namespace) if namespace else sorted(found)
@@ -82,7 +82,7 @@ class Registry:
         found: Object = msgspec.json.decode(stored.body)
         return found
 
-    async def write(self, kind: Kind, namespace: str, name: str, decide: Decision) -> Stored:
+    async def write(self, kind: ResourceDefinition, namespace: str, name: str, decide: Decision) -> Stored:
         """What `decide` makes of an object, committed. Raises what `decide` raises."""
         key = (kind.plural, namespace, name)
         while (before := self._pending.get(key)) is not None:
@@ -99,7 +99,7 @@ class Registry:
         # The client may go away; the write does not.
         return await asyncio.shield(future)
 
-    async def after(self, kind: Kind, revision: int) -> list[Change]:
+    async def after(self, kind: ResourceDefinition, revision: int) -> list[Change]:
         """Changes of `kind` beyond `revision`, oldest first; perhaps not all. Raises ``Refused`` (410)."""
         if revision >= self._forgotten[kind.plural]:
             recent = self._recent[kind.plural]
@@ -142,18 +142,18 @@ class Registry:
             del recent[:_IN_MEMORY]
 
 
-def encode(kind: Kind, found: Object, revision: int) -> Stored:
+def encode(kind: ResourceDefinition, found: Object, revision: int) -> Stored:
     """`found` as it is kept, with its new resourceVersion."""
     meta = found["metadata"]
     meta["resourceVersion"] = str(revision)
     body: dict[str, Any] = {"kind": kind.name, "apiVersion": kind.api_version}
     body |= {k: v for k, v in found.items() if k not in body}
-    facts = Facts(meta.get("labels", {}), selectable(kind, found))
+    facts = IndexedFields(meta.get("labels", {}), selectable(kind, found))
     encoded = msgspec.json.encode(body)
     return Stored(kind.plural, meta.get("namespace", ""), meta["name"], revision, encoded, facts)
 
 
-def _failure(error: Exception) -> Refused:
+def _failure(error: Exception) -> ApiStatus:
     full = isinstance(error, sqlite3.Error) and error.sqlite_errorname == "SQLITE_FULL"
     why = "the disk is full" if full else str(error)
     return internal(f"the change could not be stored: {why}")

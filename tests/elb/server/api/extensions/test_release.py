@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from certferry.cli import app
 from certferry.core.model import naming as names
-from certferry.settings import Refused
+from certferry.settings import UserError
 from tests.elb.support.server import Elb, another
 from tests.support.certs import Pair, authority
 
@@ -145,14 +145,14 @@ def test_a_gone_clusters_things_are_deleted_and_nothing_else(own: Elb, tmp_path:
 
 def test_which_cluster_is_asked_for_when_there_are_several(own: Elb, tmp_path: Path) -> None:
     lb = own.admin.make("loadbalancer")["id"]
-    assert isinstance(release(own, tmp_path, "--yes").exception, Refused)
+    assert isinstance(release(own, tmp_path, "--yes").exception, UserError)
     furnish(own, own.controller, GONE, 443, lb)
     unknown = release(own, tmp_path, "--cluster", "nobody", "--yes").exception
-    assert isinstance(unknown, Refused)
+    assert isinstance(unknown, UserError)
     assert GONE in str(unknown), "it says who is here"
     furnish(own, another(own, "controller-green", "controller", cluster="green"), "another", 444, lb)
     several = release(own, tmp_path, "--yes").exception
-    assert isinstance(several, Refused)
+    assert isinstance(several, UserError)
     assert "--cluster" in str(several)
 
 

@@ -19,8 +19,8 @@ from certferry.core.x509.pem import parse_chain
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
 from certferry.elb.server.main import running
-from certferry.elb.server.own_tls import OwnTls
-from certferry.settings import Refused
+from certferry.elb.server.own_tls import ReloadingTls
+from certferry.settings import UserError
 from tests.elb.support.server import Elb, serving, settings_in
 from tests.support.certs import Pair, authority
 
@@ -101,7 +101,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(secure: Elb, files: Fi
     wait_for(secure, renewed)
 
 
-def served_by(own: OwnTls) -> str:
+def served_by(own: ReloadingTls) -> str:
     """The fingerprint in a handshake in memory."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     trusting = ssl.create_default_context(cadata=authority().certificate)
@@ -116,7 +116,7 @@ def served_by(own: OwnTls) -> str:
 
 @pytest.mark.parametrize("bad", ["garbage", "mismatch", "expired", "gone"])
 def test_what_is_worse_does_not_take_its_place(tmp_path: Path, files: Files, bad: str) -> None:
-    own = OwnTls(files.certificate, files.key, tmp_path)
+    own = ReloadingTls(files.certificate, files.key, tmp_path)
     good = served_by(own)
     match bad:
         case "garbage":
@@ -144,7 +144,7 @@ def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path: Path, files: 
             async with running(settings_in(tmp_path, **fields)):
                 pass
 
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(UserError) as caught:
             asyncio.run(start())
         return str(caught.value)
 

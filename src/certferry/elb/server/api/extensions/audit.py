@@ -8,15 +8,15 @@ from typing import Any, Final
 import msgspec
 
 from certferry.elb.server.api.extensions.bodies import asked_for, instant, number
-from certferry.elb.server.api.request import Answer, Call, Route
-from certferry.elb.server.errors import malformed
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
+from certferry.elb.server.errors import bad_request
 from certferry.elb.server.store.audit import Entry, Search
 
 _MOST: Final = 1000
 _FAR: Final = 2**62
 
 
-def audit(call: Call) -> Answer:
+def audit(call: ApiRequest) -> ApiResponse:
     """GET audit: `since` is an instant (RFC 3339) or a sequence, `marker` the `next` of the page before."""
     limit = number(call, "limit", 100, _MOST)
     after, from_instant = _since(asked_for(call, "since"))
@@ -32,7 +32,7 @@ def audit(call: Call) -> Answer:
     )
     page = found[:limit]
     more = page[-1].sequence if page and len(found) > limit else None
-    return Answer(200, {"records": [shown(one) for one in page], "next": more})
+    return ApiResponse(200, {"records": [shown(one) for one in page], "next": more})
 
 
 def shown(entry: Entry) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _since(text: str | None) -> tuple[int, datetime | None]:
         at = msgspec.convert(text, datetime)
         return 0, (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
-        raise malformed("since is an instant like 2030-01-31T12:00:00Z, or a sequence") from None
+        raise bad_request("since is an instant like 2030-01-31T12:00:00Z, or a sequence") from None
 
 
 ROUTES: Final[tuple[Any, ...]] = (Route("GET", "/audit", audit, "Read the audit log"),)

@@ -7,37 +7,37 @@ from typing import TypeVar
 
 import msgspec
 
-from certferry.elb.server.api.request import Call
-from certferry.elb.server.errors import malformed
+from certferry.elb.server.api.request import ApiRequest
+from certferry.elb.server.errors import bad_request
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def plain_body(call: Call, kind: type[T]) -> T:
+def plain_body(call: ApiRequest, kind: type[T]) -> T:
     """The request's JSON object; an empty body is an empty object. Raises ``Refused`` (400)."""
     try:
         return msgspec.json.decode(call.body or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise malformed(f"The body cannot be used: {error}") from None
+        raise bad_request(f"The body cannot be used: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise malformed("The body is not JSON") from None
+        raise bad_request("The body is not JSON") from None
 
 
-def asked_for(call: Call, name: str) -> str | None:
+def asked_for(call: ApiRequest, name: str) -> str | None:
     """The value of a query variable; None when it is absent or empty. Raises ``Refused`` (400)."""
     found = [value for key, value in call.query if key == name]
     if len(found) > 1:
-        raise malformed(f"{name} is given {len(found)} times; once is enough")
+        raise bad_request(f"{name} is given {len(found)} times; once is enough")
     return found[0] if found and found[0] else None
 
 
-def number(call: Call, name: str, default: int, most: int) -> int:
+def number(call: ApiRequest, name: str, default: int, most: int) -> int:
     """A whole number from the query. Raises ``Refused`` (400)."""
     text = asked_for(call, name)
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > most:
-        raise malformed(f"{name} is a number from 0 to {most}")
+        raise bad_request(f"{name} is a number from 0 to {most}")
     return int(text)
 
 

@@ -10,10 +10,10 @@ from msgspec import Meta
 
 from certferry.core.model.elb import BreakGlass
 from certferry.elb.server.api.extensions.bodies import plain_body
-from certferry.elb.server.api.request import Answer, Call, Route, asked
-from certferry.elb.server.errors import conflict, forbidden, malformed, missing
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
+from certferry.elb.server.errors import bad_request, conflict, forbidden, not_found
 from certferry.elb.server.rules import break_glass as emergency
-from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
 
@@ -27,15 +27,15 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     until: Annotated[datetime, Meta(tz=True)]
 
 
-def open_(call: Call) -> Answer:
+def open_(call: ApiRequest) -> ApiResponse:
     """POST …/break-glass; on an open one: another reason and end."""
     _admins_alone(call)
     body = plain_body(call, Opening)
     if not body.reason.strip():
-        raise malformed("reason is empty: say why the owner's certificate has to be replaced")
+        raise bad_request("reason is empty: say why the owner's certificate has to be replaced")
 
     def decide(transaction: Transaction) -> Row:
-        row = asked(call, transaction.world, "certificate")
+        row = path_object(call, transaction.world, "certificate")
         until = _end(body.until, transaction.now)
         if row.data["owner"] is None:
             raise conflict(f"Certificate {row.data['name'] or row.id} has no owner: change it directly")
@@ -48,28 +48,28 @@ def open_(call: Call) -> Answer:
             since=before.since if before else transaction.now,
             digest=before.digest if before else _owners(row),
         )
-        transaction.note = Note(
+        transaction.note = AuditNote(
             verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {found.reason}"
         )
         return transaction.update(row, emergency.opened(row, found))
 
     row, _ = call.write(decide)
-    return Answer(201, {"break_glass": emergency.shown(row, call.store.now())})
+    return ApiResponse(201, {"break_glass": emergency.shown(row, call.store.now())})
 
 
-def close(call: Call) -> Answer:
+def close(call: ApiRequest) -> ApiResponse:
     """DELETE …/break-glass: it ends now."""
     _admins_alone(call)
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "certificate")
+        row = path_object(call, transaction.world, "certificate")
         if emergency.of(row, transaction.now) is None:
-            raise missing("An open break-glass on certificate", row.id)
-        transaction.note = Note(verb="break-glass-end")
+            raise not_found("An open break-glass on certificate", row.id)
+        transaction.note = AuditNote(verb="break-glass-end")
         transaction.update(row, emergency.closed(row))
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def _owners(row: Row) -> str:
@@ -85,15 +85,15 @@ def _end(until: datetime, now: datetime) -> datetime:
     try:
         until = until.astimezone(UTC)
     except OverflowError:
-        raise malformed("until is no instant of this calendar") from None
+        raise bad_request("until is no instant of this calendar") from None
     if until <= now:
-        raise malformed("until is in the past")
+        raise bad_request("until is in the past")
     if until > now + LONGEST:
-        raise malformed(f"until is more than {LONGEST.days} days ahead")
+        raise bad_request(f"until is more than {LONGEST.days} days ahead")
     return until
 
 
-def _admins_alone(call: Call) -> None:
+def _admins_alone(call: ApiRequest) -> None:
     if call.actor.role != "admin":
         raise forbidden("Break-glass is for the role admin")
 

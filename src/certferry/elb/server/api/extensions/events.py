@@ -19,13 +19,13 @@ from starlette.responses import StreamingResponse
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.api.extensions.audit import shown
-from certferry.elb.server.errors import Refused, forbidden, malformed
+from certferry.elb.server.errors import ApiError, bad_request, forbidden
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.request_signature import Presented
 from certferry.elb.server.store.audit import Search
 
 if TYPE_CHECKING:
-    from certferry.elb.server.api.app import Elb
+    from certferry.elb.server.api.app import ApiDependencies
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence until a comment shows that the connection lives."""
@@ -38,9 +38,9 @@ _PAGE: Final = 200
 
 
 def endpoint(
-    elb: Elb,
+    elb: ApiDependencies,
     read: Callable[[Request], Awaitable[Presented]],
-    failure: Callable[[Refused], Response],
+    failure: Callable[[ApiError], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
     """GET events?since=<sequence>; without it from now on."""
 
@@ -48,7 +48,7 @@ def endpoint(
         try:
             presented = await read(request)
             actor, begin = await run_in_threadpool(_admitted, elb, request, presented)
-        except Refused as refused:
+        except ApiError as refused:
             return failure(refused)
         return StreamingResponse(
             _stream(elb, actor, begin),
@@ -59,7 +59,7 @@ def endpoint(
     return answer
 
 
-def _admitted(elb: Elb, request: Request, presented: Presented) -> tuple[Actor, int]:
+def _admitted(elb: ApiDependencies, request: Request, presented: Presented) -> tuple[Actor, int]:
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
         raise forbidden("This project is not the one you are logged in to")
@@ -68,11 +68,11 @@ def _admitted(elb: Elb, request: Request, presented: Presented) -> tuple[Actor, 
     if not text:
         return actor, elb.store.newest_event()
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise malformed("since is the sequence of a record")
+        raise bad_request("since is the sequence of a record")
     return actor, int(text)
 
 
-async def _stream(elb: Elb, actor: Actor, at: int) -> AsyncIterator[bytes]:
+async def _stream(elb: ApiDependencies, actor: Actor, at: int) -> AsyncIterator[bytes]:
     seen = elb.changes.sequence
     newest = await run_in_threadpool(elb.store.newest_event)
     if at > newest:

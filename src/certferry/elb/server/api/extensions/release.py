@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from certferry.core.model import naming as names
 from certferry.elb.server.api.extensions.bodies import plain_body
-from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
 from certferry.elb.server.api.resources import certificates
 from certferry.elb.server.errors import forbidden
-from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
 
@@ -23,18 +23,18 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
-def release(call: Call) -> Answer:
+def release(call: ApiRequest) -> ApiResponse:
     """POST …/release: by an admin, or by the owner itself. One without an owner stays as it is."""
     body = plain_body(call, Release)
 
     def decide(transaction: Transaction) -> Row:
-        row = asked(call, transaction.world, "certificate")
+        row = path_object(call, transaction.world, "certificate")
         owner = row.data["owner"]
         if call.actor.role != "admin" and (owner is None or owner != call.actor.owner):
             raise forbidden("A certificate is released by its owner or an admin")
         if owner is None:
             return row
-        transaction.note = Note(verb="release", reason=body.reason or None)
+        transaction.note = AuditNote(verb="release", reason=body.reason or None)
         said = names.described(row.data["description"])
         marks = {"description": f"Released from cluster {owner}"[:255]} if "secret_id" in said else {}
         free = {"owner": None, "source_cluster": None, "source_namespace": None, "source_secret": None}
@@ -42,7 +42,7 @@ def release(call: Call) -> Answer:
         return transaction.update(row, {**row.data, **free, **over, **marks})
 
     row, world = call.write(decide)
-    return Answer(200, certificates.RESOURCE.one(call, world, row))
+    return ApiResponse(200, certificates.RESOURCE.one(call, world, row))
 
 
 ROUTES: Final[tuple[Any, ...]] = (

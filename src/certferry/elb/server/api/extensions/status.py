@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from certferry.core.model import quarantine as parking
 from certferry.elb.server.api.extensions.bodies import instant
-from certferry.elb.server.api.request import Answer, Call, Route, asked
-from certferry.elb.server.dataplane.status import ACCEPTED, PENDING, REJECTED, Report, Seating
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
+from certferry.elb.server.dataplane.status import ACCEPTED, PENDING, REJECTED, DataPlaneStatus, SecretStatus
 from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.rules import findings
 from certferry.elb.server.rules.certificate_binding import users
@@ -17,13 +17,13 @@ from certferry.elb.server.store.tables import Row
 _SERVING: Final = ("default_tls_container_ref", "sni_container_refs")
 
 
-def status(call: Call) -> Answer:
+def status(call: ApiRequest) -> ApiResponse:
     """GET …/status."""
     world, now = call.world, call.store.now()
-    row = asked(call, world, "certificate")
+    row = path_object(call, world, "certificate")
     assert row.content is not None
     report = call.plane()
-    return Answer(
+    return ApiResponse(
         200,
         {
             "status": {
@@ -40,7 +40,7 @@ def status(call: Call) -> Answer:
     )
 
 
-def _seats(row: Row, listener: Row, report: Report) -> Iterator[dict[str, Any]]:
+def _seats(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[str, Any]]:
     """One entry per kind of seat that the certificate has on `listener`."""
     assert row.content is not None
     seatings = report.of_chain(listener.id, row.content.chain.digest)
@@ -57,7 +57,7 @@ def _seats(row: Row, listener: Row, report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _said(told: list[Seating]) -> dict[str, Any]:
+def _said(told: list[SecretStatus]) -> dict[str, Any]:
     """The state of all seats of one kind together: one that is refused tells most."""
     refused = next((it for it in told if it.state == REJECTED), None)
     if refused:

@@ -14,12 +14,12 @@ from msgspec import Meta
 from certferry.core import checks
 from certferry.core.model.elb import domain_names
 from certferry.elb.server.api.extensions.bodies import instant, plain_body
-from certferry.elb.server.api.request import Answer, Call, Route, asked
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
 from certferry.elb.server.api.resources import certificates
-from certferry.elb.server.errors import Refused, conflict, missing
+from certferry.elb.server.errors import ApiError, conflict, not_found
 from certferry.elb.server.rules import locks
 from certferry.elb.server.rules.certificate_binding import check_certificate
-from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Content, Row
 
@@ -32,12 +32,12 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
-def listed(call: Call) -> Answer:
+def listed(call: ApiRequest) -> ApiResponse:
     """GET …/versions: newest first, never a key."""
-    row = asked(call, call.world, "certificate")
+    row = path_object(call, call.world, "certificate")
     assert row.content is not None
     current = row.content.version
-    return Answer(
+    return ApiResponse(
         200,
         {
             "versions": [
@@ -54,12 +54,12 @@ def listed(call: Call) -> Answer:
     )
 
 
-def roll_back(call: Call) -> Answer:
+def roll_back(call: ApiRequest) -> ApiResponse:
     """POST …/rollback."""
     body = plain_body(call, Rollback)
 
     def decide(transaction: Transaction) -> Row:
-        row = asked(call, transaction.world, "certificate")
+        row = path_object(call, transaction.world, "certificate")
         locks.check_replaceable(row, call.actor, transaction.now)
         earlier = _earlier(call, row, body.version)
         assert row.content is not None
@@ -73,23 +73,23 @@ def roll_back(call: Call) -> Answer:
             key=earlier.key,
             before=row.content.chain,
         )
-        transaction.note = Note(verb="rollback", reason=body.reason or None, via="rollback")
+        transaction.note = AuditNote(verb="rollback", reason=body.reason or None, via="rollback")
         more = locks.replaced(row, call.actor, content.chain, transaction.now)
         after = transaction.update(row, {**row.data, **more, "version": content.version}, content)
         check_certificate(transaction.world, row, after, call.settings.limits)
         return after
 
     row, world = call.write(decide)
-    return Answer(200, certificates.RESOURCE.one(call, world, row))
+    return ApiResponse(200, certificates.RESOURCE.one(call, world, row))
 
 
-def _earlier(call: Call, row: Row, number: int | None) -> Content:
+def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:
     """The content of that number, or of the newest earlier version that differs from the present one."""
     assert row.content is not None
     if number is not None:
         found = call.store.content(row.id, number)
         if found is None:
-            raise missing(f"version {number} of certificate", row.id)
+            raise not_found(f"version {number} of certificate", row.id)
         return found
     for one in call.store.versions(row.id):
         if one.number < row.content.version and one.digest != row.content.chain.digest:
@@ -110,7 +110,7 @@ def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
         raise _worse(earlier.version, flaw.sentence)
 
 
-def _worse(number: int, sentence: str) -> Refused:
+def _worse(number: int, sentence: str) -> ApiError:
     return conflict(f"Version {number} is not served again: {sentence}")
 
 

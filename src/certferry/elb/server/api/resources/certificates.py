@@ -15,29 +15,29 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from certferry.core.model.elb import domain_names
-from certferry.core.x509.pem import Chain, Defect, PrivateKey, listed, parse_chain, parse_key, parse_pair
+from certferry.core.x509.pem import Chain, InvalidPem, PrivateKey, listed, parse_chain, parse_key, parse_pair
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     merged,
+    path_object,
     times,
     unchanged,
     within_quota,
 )
 from certferry.elb.server.api.resources.private_key_echo import echoes
-from certferry.elb.server.errors import conflict, malformed, unusable
+from certferry.elb.server.errors import bad_request, conflict, unusable
 from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.rules import findings, locks
 from certferry.elb.server.rules.certificate_binding import bound_names, check_certificate, past_names, users
-from certferry.elb.server.store.audit import Note
+from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.projection import source
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Content, Row, World
+from certferry.elb.server.store.tables import Content, Row, StoreSnapshot
 
 _HIDDEN: Final = "******"
 _ASTERISKS: Final = re.compile(r"\*+")
@@ -100,7 +100,7 @@ _NEW: Final = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A certificate as answers show it."""
     data, content = row.data, row.content
     assert content is not None
@@ -134,7 +134,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new certificate of this project, locked if a controller makes it."""
     body = body_of(call, "certificate", CertificateCreate)
     data = merged(_NEW, body.given, _DEFAULTS) | _origin(call, body.value)
@@ -151,10 +151,10 @@ def create(call: Call) -> Answer:
         )
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields; certificate and key together are one change, and the same content is none."""
     body = body_of(call, "certificate", CertificateUpdate)
     now_there = call.world.get("certificate", call.path["id"])
@@ -162,7 +162,7 @@ def update(call: Call) -> Answer:
     chain, key = _given(body.value, authority=authority)
 
     def decide(transaction: Transaction) -> Row:
-        before, now = asked(call, transaction.world, "certificate"), transaction.now
+        before, now = path_object(call, transaction.world, "certificate"), transaction.now
         assert before.content is not None
         unchanged(body, before, "type")
         data = merged(before.data, body.given, _DEFAULTS) | _origin(call, body.value)
@@ -175,7 +175,7 @@ def update(call: Call) -> Answer:
         if content is not before.content:
             if locks.under_break_glass(before, call.actor, now):
                 reason = emergency.shown(before, now)
-                transaction.note = Note(via="break-glass", reason=reason["reason"] if reason else None)
+                transaction.note = AuditNote(via="break-glass", reason=reason["reason"] if reason else None)
             data |= locks.replaced(before, call.actor, content.chain, now)
         names = {
             row.id: bound_names(transaction.world, row.data) for row in _seats(transaction, before, data)
@@ -188,20 +188,20 @@ def update(call: Call) -> Answer:
         return after
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        discard(transaction, asked(call, transaction.world, "certificate"), call)
+        discard(transaction, path_object(call, transaction.world, "certificate"), call)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def discard(transaction: Transaction, row: Row, call: Call) -> None:
+def discard(transaction: Transaction, row: Row, call: ApiRequest) -> None:
     """Deletes the certificate. Raises ``Refused`` (409, 403)."""
     locks.check_writable(row, call.actor)
     if used := users(transaction.world, row.id):
@@ -228,7 +228,7 @@ def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | Non
         match kind:
             case "server":
                 if not isinstance(value.private_key, str):
-                    raise malformed("A server certificate needs private_key")
+                    raise bad_request("A server certificate needs private_key")
                 pair = parse_pair(value.certificate, value.private_key)
                 return pair.chain, pair.key
             case "client":
@@ -236,8 +236,8 @@ def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | Non
                     parse_key(value.private_key)
                 return parse_chain(value.certificate), None
             case _:
-                raise malformed("type is server or client")
-    except Defect as defect:
+                raise bad_request("type is server or client")
+    except InvalidPem as defect:
         raise unusable(defect.sentence, authority=kind == "client") from None
 
 
@@ -247,7 +247,7 @@ def _given(value: CertificateUpdate, *, authority: bool) -> tuple[Chain | None, 
     try:
         chain = parse_chain(value.certificate) if isinstance(value.certificate, str) else None
         return chain, None if not text or _ASTERISKS.fullmatch(text) else parse_key(text)
-    except Defect as defect:
+    except InvalidPem as defect:
         raise unusable(defect.sentence, authority=authority) from None
 
 
@@ -256,7 +256,7 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
     old = before.content
     assert old is not None
     if old.key is None and key is not None:
-        raise malformed("A certificate of type client has no private key")
+        raise bad_request("A certificate of type client has no private key")
     new_chain, new_key = chain or old.chain, key or old.key
     if new_key is not None and new_key.spki != new_chain.spki:
         missing_half = "" if chain and key else "; send certificate and private_key together"
@@ -267,7 +267,7 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
     return Content(version=old.version + 1, chain=new_chain, key=new_key, before=old.chain)
 
 
-def _origin(call: Call, value: CertificateUpdate) -> dict[str, Any]:
+def _origin(call: ApiRequest, value: CertificateUpdate) -> dict[str, Any]:
     """The source columns, where a controller says them."""
     extension = value.certferry
     if (
@@ -284,15 +284,15 @@ def _origin(call: Call, value: CertificateUpdate) -> dict[str, Any]:
     }
 
 
-def _check_domain(domain: str, call: Call) -> None:
+def _check_domain(domain: str, call: ApiRequest) -> None:
     names = domain_names(domain)
     most = call.settings.limits.certificate_names
     if 0 <= most < len(names):
-        raise malformed(f"domain has {len(names)} names; at most {most} are allowed")
+        raise bad_request(f"domain has {len(names)} names; at most {most} are allowed")
     for name in names:
         plain = name.removeprefix("*.")
         if len(name) > 100 or not all(_LABEL.fullmatch(label) for label in plain.split(".")):
-            raise malformed(
+            raise bad_request(
                 f"domain: “{name[:100]}” is not a host name (letters, digits and hyphens, at most 100 "
                 "characters; a wildcard only as a leading *.)"
             )

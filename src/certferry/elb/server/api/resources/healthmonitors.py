@@ -11,20 +11,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from certferry.elb.server.api.fields import Flag, Identifier, Port, Text
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
+    get_object,
     merged,
-    required,
+    path_object,
     times,
     unchanged,
     within_quota,
 )
-from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Kind = Annotated[str, Meta(pattern="^(TCP|UDP_CONNECT|HTTP|HTTPS|TLS|GRPC)$")]
 Seconds = Annotated[int, Meta(ge=1, le=50)]
@@ -75,7 +75,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _HTTP: Final = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A health monitor as answers show it."""
     return {
         "id": row.id,
@@ -86,7 +86,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: the health monitor of a pool."""
     body = body_of(call, "healthmonitor", HealthMonitorCreate)
     pool_id = body.value.pool_id
@@ -95,36 +95,36 @@ def create(call: Call) -> Answer:
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
         within_quota(world, call, "healthmonitor")
-        pool = required(world, "pool", pool_id, call.actor.project_id)
+        pool = get_object(world, "pool", pool_id, call.actor.project_id)
         if world.find("healthmonitor", "pool_id", pool_id):
             raise conflict(f"Pool {pool_id} has a health monitor already")
         _fits(data, pool)
         return transaction.create("healthmonitor", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "healthmonitor", HealthMonitorUpdate)
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
-        before = asked(call, world, "healthmonitor")
+        before = path_object(call, world, "healthmonitor")
         unchanged(body, before, "pool_id")
         data = _filled(merged(before.data, body.given, _DEFAULTS))
-        _fits(data, required(world, "pool", data["pool_id"], call.actor.project_id))
+        _fits(data, get_object(world, "pool", data["pool_id"], call.actor.project_id))
         return transaction.update(before, data)
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE: members count as healthy again."""
-    call.write(lambda transaction: transaction.delete(asked(call, transaction.world, "healthmonitor")))
-    return Answer(204)
+    call.write(lambda transaction: transaction.delete(path_object(call, transaction.world, "healthmonitor")))
+    return ApiResponse(204)
 
 
 def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
 def _fits(data: Mapping[str, Any], pool: Row) -> None:
     datagrams = pool.data["protocol"] in ("UDP", "QUIC")
     if datagrams != (data["type"] == "UDP_CONNECT"):
-        raise malformed(f"A pool of protocol {pool.data['protocol']} cannot be checked by {data['type']}")
+        raise bad_request(f"A pool of protocol {pool.data['protocol']} cannot be checked by {data['type']}")
 
 
 RESOURCE: Final = Resource(

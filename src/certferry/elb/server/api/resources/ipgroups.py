@@ -12,20 +12,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from certferry.elb.server.api.fields import Text
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
+    get_object,
     merged,
+    path_object,
     references,
-    required,
     times,
     within_quota,
 )
-from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _ROOM: Final = 10_000
 """Entries that a body may have before the limit of the settings is looked at."""
@@ -76,7 +76,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def bound(world: World, group_id: str) -> list[Row]:
+def bound(world: StoreSnapshot, group_id: str) -> list[Row]:
     """The listeners whose access list names the group."""
     return [row for row in world.table("listener").rows.values() if group_id in group_ids(row.data)]
 
@@ -87,19 +87,21 @@ def group_ids(listener: Mapping[str, Any]) -> list[str]:
     return [one.strip() for one in binding["ipgroup_id"].split(",")] if binding else []
 
 
-def check_groups(call: Call, world: World, listener: Mapping[str, Any], identifier: str | None) -> None:
+def check_groups(
+    call: ApiRequest, world: StoreSnapshot, listener: Mapping[str, Any], identifier: str | None
+) -> None:
     """Raises ``Refused`` unless the listener (None: a new one) may name its groups."""
     limits, ids = call.settings.limits, group_ids(listener)
     if 0 <= limits.ipgroups_per_listener < len(ids):
         raise over_quota("ipgroups_per_listener", limits.ipgroups_per_listener)
     for group_id in ids:
-        group = required(world, "ipgroup", group_id, call.actor.project_id)
+        group = get_object(world, "ipgroup", group_id, call.actor.project_id)
         others = [row for row in bound(world, group.id) if row.id != identifier]
         if 0 <= limits.ipgroup_bindings <= len(others):
             raise over_quota("ipgroup_bindings", limits.ipgroup_bindings)
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A group as answers show it."""
     return {
         "id": row.id,
@@ -110,7 +112,7 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new group."""
     body = body_of(call, "ipgroup", IpGroupCreate)
     data = _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
@@ -120,67 +122,67 @@ def create(call: Call) -> Answer:
         return transaction.create("ipgroup", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "ipgroup", IpGroupUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.world, "ipgroup")
         return transaction.update(before, _tidied(call, merged(before.data, body.given, _DEFAULTS)))
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def put_entries(call: Call) -> Answer:
+def put_entries(call: ApiRequest) -> ApiResponse:
     """POST …/iplist/create-or-update: entries are added, or get another description."""
     body = body_of(call, "ipgroup", IpGroupUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.world, "ipgroup")
         more = {**body.given, "ip_list": [*before.data["ip_list"], *body.given.get("ip_list", ())]}
         return transaction.update(before, _tidied(call, merged(before.data, more, _DEFAULTS)))
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def delete_entries(call: Call) -> Answer:
+def delete_entries(call: ApiRequest) -> ApiResponse:
     """POST …/iplist/batch-delete: entries go; those that are not there are no error."""
     gone = {_parsed(entry.ip) for entry in body_of(call, "ipgroup", IpListDelete).value.ip_list}
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.world, "ipgroup")
         kept = [entry for entry in before.data["ip_list"] if _parsed(entry["ip"]) not in gone]
         return transaction.update(before, {**before.data, "ip_list": kept})
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener names it."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "ipgroup")
+        row = path_object(call, transaction.world, "ipgroup")
         if used := bound(transaction.world, row.id):
             raise conflict(f"IP group {row.id} is used by listener {used[0].id}")
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def related_listeners(call: Call) -> Answer:
+def related_listeners(call: ApiRequest) -> ApiResponse:
     """GET …/related-listeners."""
     world = call.world
-    return Answer(200, {"listeners": references(bound(world, asked(call, world, "ipgroup").id))})
+    return ApiResponse(200, {"listeners": references(bound(world, path_object(call, world, "ipgroup").id))})
 
 
-def _tidied(call: Call, data: dict[str, Any]) -> dict[str, Any]:
+def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
     """One entry an address, the last one given. Raises ``Refused``."""
     entries = _unique(data["ip_list"])
     limit = call.settings.limits.ipgroup_max_length
@@ -208,13 +210,13 @@ def _parsed(text: str) -> tuple[Any, Any]:
     except ValueError:
         ends = None
     if ends is None or ends[0].version != ends[1].version or int(ends[0]) > int(ends[1]):
-        raise malformed(
+        raise bad_request(
             f"ip_list: “{text[:60]}” is no address, no network, and no range like 10.0.0.1-10.0.0.9"
         )
     return ends
 
 
-def _found(_world: World, wire: Wire, wanted: set[str]) -> bool:
+def _found(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return any(entry["ip"] in wanted for entry in wire["ip_list"])
 
 

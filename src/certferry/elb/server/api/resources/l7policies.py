@@ -9,16 +9,16 @@ from typing import Any, Final
 from certferry.elb.server.api.health import policy_status
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     check_served,
     completed,
+    get_object,
     merged,
+    path_object,
     references,
-    required,
     times,
     unchanged,
     within_quota,
@@ -32,9 +32,9 @@ from certferry.elb.server.api.resources.l7policy_bodies import (
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.rules import check_rules, forget_names, rule_data
 from certferry.elb.server.api.resources.rules import render as render_rule
-from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "",
@@ -64,7 +64,7 @@ _FIXED: Final[dict[str, Any]] = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A policy as answers show it."""
     return {
         "id": row.id,
@@ -80,14 +80,14 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def _shown_rules(call: Call, world: World, row: Row) -> list[Wire]:
+def _shown_rules(call: ApiRequest, world: StoreSnapshot, row: Row) -> list[Wire]:
     rules = world.find("rule", "l7policy_id", row.id)
     if ("display_all_rules", "true") in call.query:
         return [render_rule(call, world, one) for one in rules]
     return list(references(rules))
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new policy, with its rules."""
     body = body_of(call, "l7policy", L7PolicyCreate)
     check_served(body.raw, *_UNSERVED)
@@ -98,7 +98,7 @@ def create(call: Call) -> Answer:
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
         within_quota(world, call, "l7policy")
-        listener = required(world, "listener", value.listener_id, call.actor.project_id)
+        listener = get_object(world, "listener", value.listener_id, call.actor.project_id)
         siblings = world.find("l7policy", "listener_id", listener.id)
         limit = call.settings.limits.l7policies_per_listener
         if 0 <= limit <= len(siblings):
@@ -111,10 +111,10 @@ def create(call: Call) -> Answer:
         return row
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields; given rules replace all rules."""
     body = body_of(call, "l7policy", L7PolicyUpdate)
     check_served(body.raw, *_UNSERVED)
@@ -122,9 +122,9 @@ def update(call: Call) -> Answer:
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
-        before = asked(call, world, "l7policy")
+        before = path_object(call, world, "l7policy")
         unchanged(body, before, "action", "listener_id")
-        listener = required(world, "listener", before.data["listener_id"], call.actor.project_id)
+        listener = get_object(world, "listener", before.data["listener_id"], call.actor.project_id)
         given = completed(
             body.given,
             before,
@@ -145,20 +145,20 @@ def update(call: Call) -> Answer:
         return row
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, with its rules."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "l7policy")
-        listener = required(transaction.world, "listener", row.data["listener_id"], row.project_id)
+        row = path_object(call, transaction.world, "l7policy")
+        listener = get_object(transaction.world, "listener", row.data["listener_id"], row.project_id)
         discard_policy(transaction, row)
         forget_names(transaction, listener)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def discard_policy(transaction: Transaction, row: Row) -> None:
@@ -167,14 +167,14 @@ def discard_policy(transaction: Transaction, row: Row) -> None:
     transaction.delete(row)
 
 
-def prioritise(transaction: Transaction, call: Call, wanted: Mapping[str, int]) -> None:
+def prioritise(transaction: Transaction, call: ApiRequest, wanted: Mapping[str, int]) -> None:
     """Gives policies (by id) other priorities, all at once. Raises ``Refused``."""
     for identifier, priority in wanted.items():
-        before = required(transaction.world, "l7policy", identifier, call.actor.project_id)
+        before = get_object(transaction.world, "l7policy", identifier, call.actor.project_id)
         transaction.update(before, {**before.data, "priority": priority})
     for identifier in wanted:
-        row = required(transaction.world, "l7policy", identifier, call.actor.project_id)
-        listener = required(transaction.world, "listener", row.data["listener_id"], row.project_id)
+        row = get_object(transaction.world, "l7policy", identifier, call.actor.project_id)
+        listener = get_object(transaction.world, "listener", row.data["listener_id"], row.project_id)
         siblings = transaction.world.find("l7policy", "listener_id", listener.id)
         _priority(row.data, listener, [one for one in siblings if one.id != identifier])
 
@@ -211,37 +211,39 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
         return priority or 0
     if not listener.data["enhance_l7policy_enable"]:
         if priority is not None:
-            raise malformed("priority needs advanced forwarding: set enhance_l7policy_enable of the listener")
+            raise bad_request(
+                "priority needs advanced forwarding: set enhance_l7policy_enable of the listener"
+            )
         return None
     taken = {row.data["priority"] for row in siblings} - {None}
     if priority is None:
         if max(taken, default=0) >= 10_000:
-            raise malformed("The next priority would be above 10000: name one, or renumber the others")
+            raise bad_request("The next priority would be above 10000: name one, or renumber the others")
         return max(taken, default=0) + 1
     if priority == 0:
-        raise malformed("priority 0 is for policies of action REDIRECT_TO_LISTENER")
+        raise bad_request("priority 0 is for policies of action REDIRECT_TO_LISTENER")
     if priority in taken:
         raise conflict(f"Another policy of listener {listener.id} has priority {priority}")
     return int(priority)
 
 
-def _check(call: Call, world: World, data: Mapping[str, Any], listener: Row) -> None:
+def _check(call: ApiRequest, world: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:
     """Raises ``Refused`` unless the policy has what its action needs, and no more."""
     action = data["action"]
     for other, fields in _TARGETS.items():
         given = [field for field in fields if data[field] is not None]
         if other == action and not given:
-            raise malformed(f"Action {action} needs {' or '.join(fields)}")
+            raise bad_request(f"Action {action} needs {' or '.join(fields)}")
         if other != action and given:
-            raise malformed(f"{given[0]} does not go with action {action}")
+            raise bad_request(f"{given[0]} does not go with action {action}")
     if action in ("REDIRECT_TO_URL", "FIXED_RESPONSE") and not listener.data["enhance_l7policy_enable"]:
-        raise malformed(f"{action} needs advanced forwarding: set enhance_l7policy_enable of the listener")
+        raise bad_request(f"{action} needs advanced forwarding: set enhance_l7policy_enable of the listener")
     if action == "REDIRECT_TO_LISTENER":
         _check_listener(call, world, data["redirect_listener_id"], listener)
     if (url := data["redirect_url_config"]) and all(
         url[part] == f"${{{part}}}" for part in ("protocol", "host", "port", "path")
     ):
-        raise malformed(
+        raise bad_request(
             "redirect_url_config needs one of protocol, host, port, path: it would lead to itself"
         )
     shares = data["redirect_pools_config"] or ()
@@ -252,12 +254,12 @@ def _check(call: Call, world: World, data: Mapping[str, Any], listener: Row) -> 
         check_pool(call, world, pool_id, listener.data["protocol"], listener.data["loadbalancer_id"])
 
 
-def _check_listener(call: Call, world: World, target_id: str, listener: Row) -> None:
-    target = required(world, "listener", target_id, call.actor.project_id)
+def _check_listener(call: ApiRequest, world: StoreSnapshot, target_id: str, listener: Row) -> None:
+    target = get_object(world, "listener", target_id, call.actor.project_id)
     if listener.data["protocol"] != "HTTP" or target.data["protocol"] != "HTTPS":
-        raise malformed("REDIRECT_TO_LISTENER leads from an HTTP listener to an HTTPS listener")
+        raise bad_request("REDIRECT_TO_LISTENER leads from an HTTP listener to an HTTPS listener")
     if target.data["loadbalancer_id"] != listener.data["loadbalancer_id"]:
-        raise malformed("redirect_listener_id is a listener of another load balancer")
+        raise bad_request("redirect_listener_id is a listener of another load balancer")
 
 
 RESOURCE: Final = Resource(kind="l7policy", plural="l7policies", render=render)

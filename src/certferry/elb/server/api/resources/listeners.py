@@ -20,15 +20,15 @@ from certferry.elb.server.api.fields import (
 )
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     check_served,
     completed,
+    get_object,
     merged,
-    required,
+    path_object,
     times,
     unchanged,
     within_quota,
@@ -36,11 +36,11 @@ from certferry.elb.server.api.request import (
 from certferry.elb.server.api.resources.ipgroups import check_groups
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES
-from certferry.elb.server.errors import conflict, malformed, over_quota
+from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.rules.addresses import bind_of, check_port
 from certferry.elb.server.rules.certificate_binding import bound_names, check_listener, past_names
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
@@ -150,7 +150,7 @@ _REFERENCES: Final = (
 )
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A listener as answers show it."""
     loadbalancer = world.get("loadbalancer", row.data["loadbalancer_id"])
     assert loadbalancer is not None
@@ -168,12 +168,12 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new listener on a free port."""
     body = body_of(call, "listener", ListenerCreate)
     value = body.value
     if value.protocol not in PROTOCOLS:
-        raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
+        raise bad_request(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
     check_served(body.raw, *_UNSERVED)
     place = {
         "protocol": PROTOCOLS[value.protocol],
@@ -187,7 +187,7 @@ def create(call: Call) -> Answer:
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
         within_quota(world, call, "listener")
-        loadbalancer = required(world, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
+        loadbalancer = get_object(world, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
         limit = call.settings.limits.listeners_per_loadbalancer
         if 0 <= limit <= len(world.find("listener", "loadbalancer_id", loadbalancer.id)):
             raise over_quota("listeners_per_loadbalancer", limit)
@@ -196,24 +196,24 @@ def create(call: Call) -> Answer:
         return transaction.create("listener", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields; names that lose their certificate are remembered while they are routed."""
     body = body_of(call, "listener", ListenerUpdate)
     check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
         world = transaction.world
-        before = asked(call, world, "listener")
+        before = path_object(call, world, "listener")
         unchanged(body, before, "protocol_port", "loadbalancer_id")
         if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
-            raise malformed("protocol of a listener cannot be changed")
+            raise bad_request("protocol of a listener cannot be changed")
         given = completed(body.given, before, ipgroup=ListenerIpGroup)
         data = _tidied(merged(before.data, given, _DEFAULTS))
         if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
-            raise malformed("enhance_l7policy_enable cannot be switched off again")
+            raise bad_request("enhance_l7policy_enable cannot be switched off again")
         if data != before.data:
             _check(call, world, data, before.id)
         draft = msgspec.structs.replace(before, data=data)
@@ -221,15 +221,15 @@ def update(call: Call) -> Answer:
         return transaction.update(before, data)
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless policies or members of its default pool depend on it."""
 
     def decide(transaction: Transaction) -> None:
         world = transaction.world
-        row = asked(call, world, "listener")
+        row = path_object(call, world, "listener")
         for field in ("listener_id", "redirect_listener_id"):
             if found := world.find("l7policy", field, row.id):
                 raise conflict(f"Listener {row.id} is used by l7policy {found[0].id}")
@@ -241,7 +241,7 @@ def remove(call: Call) -> Answer:
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def _tidied(data: dict[str, Any]) -> dict[str, Any]:
@@ -255,26 +255,28 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def _check(call: Call, world: World, data: dict[str, Any], identifier: str | None) -> None:
+def _check(call: ApiRequest, world: StoreSnapshot, data: dict[str, Any], identifier: str | None) -> None:
     check_listener(world, data, call.actor.project_id, call.settings.limits)
     if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
-        raise malformed(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
+        raise bad_request(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
     if data["security_policy_id"]:
-        required(world, "security_policy", data["security_policy_id"], call.actor.project_id)
+        get_object(world, "security_policy", data["security_policy_id"], call.actor.project_id)
     check_groups(call, world, data, identifier)
     if not data["admin_state_up"]:
-        raise malformed("admin_state_up of a listener can only be true")
+        raise bad_request("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:
         check_pool(call, world, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
 
 
-def check_pool(call: Call, world: World, pool_id: str, protocol: str, loadbalancer_id: str) -> None:
+def check_pool(
+    call: ApiRequest, world: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str
+) -> None:
     """Raises ``Refused`` unless a listener of `protocol` on the load balancer can send to the pool."""
-    pool = required(world, "pool", pool_id, call.actor.project_id)
+    pool = get_object(world, "pool", pool_id, call.actor.project_id)
     if pool.data["loadbalancer_id"] not in (None, loadbalancer_id):
-        raise malformed(f"Pool {pool_id} belongs to another load balancer")
+        raise bad_request(f"Pool {pool_id} belongs to another load balancer")
     if pool.data["protocol"] not in POOL_PROTOCOLS[protocol]:
-        raise malformed(f"A {protocol} listener cannot send to a pool of protocol {pool.data['protocol']}")
+        raise bad_request(f"A {protocol} listener cannot send to a pool of protocol {pool.data['protocol']}")
 
 
 RESOURCE: Final = Resource(

@@ -11,12 +11,12 @@ from msgspec import UNSET, Meta, UnsetType
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     merged,
+    path_object,
     references,
     times,
     unchanged,
@@ -24,10 +24,10 @@ from certferry.elb.server.api.request import (
 )
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.api.status_tree import statuses
-from certferry.elb.server.errors import conflict, malformed
-from certferry.elb.server.rules.addresses import placed
+from certferry.elb.server.errors import bad_request, conflict
+from certferry.elb.server.rules.addresses import allocate
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
 class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ _FIXED: Final[dict[str, Any]] = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A load balancer as answers show it."""
     data = row.data
     public = data["publicip_id"]
@@ -137,12 +137,12 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new load balancer with an address of ours."""
     body = body_of(call, "loadbalancer", LoadBalancerCreate)
     value = body.value
     if value.guaranteed is False:
-        raise malformed("guaranteed can only be true: every load balancer here is dedicated")
+        raise bad_request("guaranteed can only be true: every load balancer here is dedicated")
     wanted = value.vip_address if isinstance(value.vip_address, str) else None
     bound = value.publicip_ids if isinstance(value.publicip_ids, list) else []
     public = bound[0] if bound else str(uuid.uuid4()) if isinstance(value.publicip, PublicIp) else None
@@ -153,31 +153,31 @@ def create(call: Call) -> Answer:
     def decide(transaction: Transaction) -> Row:
         within_quota(transaction.world, call, "loadbalancer")
         own = {"vip_port_id": str(uuid.uuid4()), "publicip_id": public}
-        place = placed(transaction.world, call.settings, wanted)
+        place = allocate(transaction.world, call.settings, wanted)
         return transaction.create("loadbalancer", str(uuid.uuid4()), data | own | place)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "loadbalancer", LoadBalancerUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "loadbalancer")
+        before = path_object(call, transaction.world, "loadbalancer")
         unchanged(body, before, "vip_address", "vpc_id", "availability_zone_list")
         return transaction.update(before, merged(before.data, body.given, _DEFAULTS))
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless it has listeners or pools, or is protected."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "loadbalancer")
+        row = path_object(call, transaction.world, "loadbalancer")
         check_unprotected(row)
         for kind in ("listener", "pool"):
             if found := transaction.world.find(kind, "loadbalancer_id", row.id):
@@ -185,7 +185,7 @@ def remove(call: Call) -> Answer:
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def check_unprotected(row: Row) -> None:
@@ -194,11 +194,11 @@ def check_unprotected(row: Row) -> None:
         raise conflict(f"Load balancer {row.id} is protected: set deletion_protection_enable to false first")
 
 
-def _by_ip_version(_world: World, wire: Wire, wanted: set[str]) -> bool:
+def _by_ip_version(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return ("6" if ":" in wire["vip_address"] else "4") in wanted
 
 
-def _by_public_ip(_world: World, wire: Wire, wanted: set[str]) -> bool:
+def _by_public_ip(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return any(str(value) in wanted for one in wire["publicips"] for value in one.values())
 
 

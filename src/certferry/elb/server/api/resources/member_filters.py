@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from certferry.elb.server.api.listing import Fits, Wire
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
-def _pool_ids(world: World, wire: Wire) -> set[str]:
+def _pool_ids(world: StoreSnapshot, wire: Wire) -> set[str]:
     """The pools of a wire object: itself, its pools, or those that a listener sends to."""
     if "lb_algorithm" in wire:
         return {wire["id"]}
@@ -21,16 +21,16 @@ def _pool_ids(world: World, wire: Wire) -> set[str]:
     return {one for one in own if one}
 
 
-def _members(world: World, wire: Wire) -> Iterator[Row]:
+def _members(world: StoreSnapshot, wire: Wire) -> Iterator[Row]:
     for pool_id in _pool_ids(world, wire):
         yield from world.find("member", "pool_id", pool_id)
 
 
-def _by_address(world: World, wire: Wire, wanted: set[str]) -> bool:
+def _by_address(world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return any(row.data["address"] in wanted for row in _members(world, wire))
 
 
-def _by_device(world: World, wire: Wire, wanted: set[str]) -> bool:
+def _by_device(world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return False  # members here are addresses: no server of a cloud is known behind them
 
 

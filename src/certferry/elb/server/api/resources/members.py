@@ -13,19 +13,19 @@ from certferry.elb.server.api.fields import Flag, Port, Reference, Text
 from certferry.elb.server.api.health import member_status
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     merged,
+    path_object,
     times,
     unchanged,
     within_quota,
 )
-from certferry.elb.server.errors import Refused, conflict, malformed, over_quota
+from certferry.elb.server.errors import ApiError, bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Weight = Annotated[int, Meta(ge=0, le=100)]
 
@@ -58,7 +58,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A member as answers show it."""
     data, status = row.data, member_status(call.plane(), world, row)
     return {
@@ -79,15 +79,15 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new member of the pool."""
     data = new_data(body_of(call, "member", MemberCreate).given)
 
     def decide(transaction: Transaction) -> Row:
-        return add(transaction, call, asked(call, transaction.world, "pool", "pool_id"), data)
+        return add(transaction, call, path_object(call, transaction.world, "pool", "pool_id"), data)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
 def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
     return merged(_DEFAULTS, given, _DEFAULTS) | {"address": _address(given["address"])}
 
 
-def add(transaction: Transaction, call: Call, pool: Row, data: Mapping[str, Any]) -> Row:
+def add(transaction: Transaction, call: ApiRequest, pool: Row, data: Mapping[str, Any]) -> Row:
     """A new member of `pool`. Raises ``Refused``."""
     world = transaction.world
     within_quota(world, call, "member")
@@ -104,7 +104,7 @@ def add(transaction: Transaction, call: Call, pool: Row, data: Mapping[str, Any]
         raise over_quota("members_per_pool", limit)
     home = world.get("loadbalancer", pool.data["loadbalancer_id"])
     if home is not None and not data["subnet_cidr_id"] and not home.data["ip_target_enable"]:
-        raise Refused(
+        raise ApiError(
             400,
             "ELB.8939",
             f"A member without subnet_cidr_id needs ip_target_enable of load balancer {home.id}",
@@ -126,14 +126,14 @@ def check_deletable(pool: Row) -> None:
         raise conflict(f"Members of pool {pool.id} are protected from deletion")
 
 
-def twin(world: World, pool_id: str, data: Mapping[str, Any]) -> Row | None:
+def twin(world: StoreSnapshot, pool_id: str, data: Mapping[str, Any]) -> Row | None:
     """The member of the pool with this address and port."""
     place = (_address(data["address"]), data["protocol_port"])
     members = world.find("member", "pool_id", pool_id)
     return next((row for row in members if (row.data["address"], row.data["protocol_port"]) == place), None)
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "member", MemberUpdate)
 
@@ -143,10 +143,10 @@ def update(call: Call) -> Answer:
         return change(transaction, before, body.given)
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE."""
 
     def decide(transaction: Transaction) -> None:
@@ -157,10 +157,10 @@ def remove(call: Call) -> Answer:
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def _alone(world: World, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
+def _alone(world: StoreSnapshot, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
     other = twin(world, pool_id, data)
     if other is not None and other.id != identifier:
         raise conflict(f"Member {other.id} of this pool has the same address and port")
@@ -170,7 +170,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise malformed("address is no IP address") from None
+        raise bad_request("address is no IP address") from None
 
 
 RESOURCE: Final = Resource(kind="member", plural="members", render=render, within=("pool", "pool_id"))

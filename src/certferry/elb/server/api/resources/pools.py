@@ -12,25 +12,25 @@ from msgspec import UNSET, Meta, UnsetType
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     check_served,
     completed,
+    get_object,
     merged,
+    path_object,
     references,
-    required,
     times,
     unchanged,
     within_quota,
 )
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
-from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
 LAYER_4: Final = ("TCP", "UDP", "QUIC", "TLS")
@@ -133,7 +133,7 @@ _FIXED: Final[dict[str, Any]] = {
 _UNSERVED: Final = ("any_port_enable", "pool_health", "az_affinity", "quic_cid_hash_strategy")
 
 
-def users(world: World, pool_id: str) -> tuple[Row, ...]:
+def users(world: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
     """The listeners that send to the pool, by default or by a policy."""
     found = {row.id: row for row in world.find("listener", "default_pool_id", pool_id)}
     for policy in policies(world, pool_id):
@@ -143,7 +143,7 @@ def users(world: World, pool_id: str) -> tuple[Row, ...]:
     return tuple(found.values())
 
 
-def policies(world: World, pool_id: str) -> list[Row]:
+def policies(world: StoreSnapshot, pool_id: str) -> list[Row]:
     """The policies that send to the pool, alone or by weight."""
     return [
         row
@@ -153,7 +153,7 @@ def policies(world: World, pool_id: str) -> list[Row]:
     ]
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A pool as answers show it."""
     data = row.data
     monitors = world.find("healthmonitor", "pool_id", row.id)
@@ -171,14 +171,14 @@ def render(call: Call, world: World, row: Row) -> Wire:
     }
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new pool; with listener_id it becomes that listener's default pool."""
     body = body_of(call, "pool", PoolCreate)
     value = body.value
     if value.protocol not in PROTOCOLS:
-        raise malformed(f"protocol is one of {', '.join(PROTOCOLS)}")
+        raise bad_request(f"protocol is one of {', '.join(PROTOCOLS)}")
     if not (value.listener_id or value.loadbalancer_id or value.type):
-        raise malformed("One of loadbalancer_id, listener_id and type is needed")
+        raise bad_request("One of loadbalancer_id, listener_id and type is needed")
     check_served(body.raw, *_UNSERVED)
     data = merged(_DEFAULTS, body.given, _DEFAULTS) | {"protocol": value.protocol}
     _check(data | {"loadbalancer_id": value.loadbalancer_id or value.listener_id or None})
@@ -189,7 +189,7 @@ def create(call: Call) -> Answer:
         listener = _listener(call, world, value)
         home = listener.data["loadbalancer_id"] if listener else value.loadbalancer_id or None
         if home:
-            required(world, "loadbalancer", home, call.actor.project_id)
+            get_object(world, "loadbalancer", home, call.actor.project_id)
         row = transaction.create("pool", str(uuid.uuid4()), data | {"loadbalancer_id": home})
         if listener:
             check_pool(
@@ -199,46 +199,48 @@ def create(call: Call) -> Answer:
         return row
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
 def _check(data: Mapping[str, Any]) -> None:
     """Raises ``Refused`` (400) unless the fields go together."""
     if data["type"] == "instance" and not (data["vpc_id"] or data["loadbalancer_id"]):
-        raise malformed("A pool of type instance needs vpc_id, or a load balancer")
+        raise bad_request("A pool of type instance needs vpc_id, or a load balancer")
     if data["type"] == "ip" and data["vpc_id"]:
-        raise malformed("A pool of type ip has no vpc_id")
+        raise bad_request("A pool of type ip has no vpc_id")
     if not (sticky := data["session_persistence"]):
         return
     kind, layer4 = sticky["type"], data["protocol"] in LAYER_4
     if layer4 != (kind == "SOURCE_IP"):
-        raise malformed(f"session_persistence {kind} does not go with a pool of protocol {data['protocol']}")
+        raise bad_request(
+            f"session_persistence {kind} does not go with a pool of protocol {data['protocol']}"
+        )
     if (kind == "APP_COOKIE") != bool(sticky["cookie_name"]):
-        raise malformed("session_persistence: cookie_name is for type APP_COOKIE, which needs it")
+        raise bad_request("session_persistence: cookie_name is for type APP_COOKIE, which needs it")
     if layer4 and (sticky["persistence_timeout"] or 1) > 60:
-        raise malformed(
+        raise bad_request(
             f"session_persistence: persistence_timeout is 1 to 60 for protocol {data['protocol']}"
         )
 
 
-def _listener(call: Call, world: World, value: PoolCreate) -> Row | None:
+def _listener(call: ApiRequest, world: StoreSnapshot, value: PoolCreate) -> Row | None:
     if not isinstance(value.listener_id, str) or not value.listener_id:
         return None
-    listener = required(world, "listener", value.listener_id, call.actor.project_id)
+    listener = get_object(world, "listener", value.listener_id, call.actor.project_id)
     if listener.data["default_pool_id"]:
         raise conflict(f"Listener {listener.id} has a default pool already")
     if value.loadbalancer_id and value.loadbalancer_id != listener.data["loadbalancer_id"]:
-        raise malformed("listener_id is a listener of another load balancer")
+        raise bad_request("listener_id is a listener of another load balancer")
     return listener
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "pool", PoolUpdate)
     check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "pool")
+        before = path_object(call, transaction.world, "pool")
         unchanged(body, before, "protocol", "loadbalancer_id")
         given = completed(body.given, before, session_persistence=PoolStickiness, slow_start=PoolSlowStart)
         data = {**_DEFAULTS, **merged(before.data, given, _DEFAULTS)}
@@ -246,15 +248,15 @@ def update(call: Call) -> Answer:
         return transaction.update(before, data)
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless it has members or a health monitor, or something sends to it."""
 
     def decide(transaction: Transaction) -> None:
         world = transaction.world
-        row = asked(call, world, "pool")
+        row = path_object(call, world, "pool")
         for kind in ("member", "healthmonitor"):
             if parts := world.find(kind, "pool_id", row.id):
                 raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}")
@@ -262,17 +264,17 @@ def remove(call: Call) -> Answer:
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
-def check_unused(world: World, row: Row) -> None:
+def check_unused(world: StoreSnapshot, row: Row) -> None:
     """Raises ``Refused`` (409) when a listener or a policy sends to the pool."""
     used = (*world.find("listener", "default_pool_id", row.id), *policies(world, row.id))
     if used:
         raise conflict(f"Pool {row.id} is used by {used[0].kind} {used[0].id}")
 
 
-def _drains(_world: World, wire: Wire, wanted: set[str]) -> bool:
+def _drains(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return str(bool((wire["connection_drain"] or {}).get("enable"))).lower() in wanted
 
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from certferry.elb.server.api.request import Answer, Call, Route, body_of
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _KIND: Final = "project_setting"
 _FIELD: Final = "private_key_echo"
@@ -24,17 +24,17 @@ class PrivateKeyEcho(Struct, frozen=True, kw_only=True):
     private_key_echo: bool
 
 
-def echoes(call: Call, world: World) -> bool:
+def echoes(call: ApiRequest, world: StoreSnapshot) -> bool:
     """Whether this answer may carry private keys."""
     return call.actor.role != "reader" and _chosen(call, world)
 
 
-def show(call: Call) -> Answer:
+def show(call: ApiRequest) -> ApiResponse:
     """GET …/settings/private-key-echo."""
-    return Answer(200, {_FIELD: _chosen(call, call.world)})
+    return ApiResponse(200, {_FIELD: _chosen(call, call.world)})
 
 
-def choose(call: Call) -> Answer:
+def choose(call: ApiRequest) -> ApiResponse:
     """POST …/settings/private-key-echo."""
     wanted = body_of(call, "", PrivateKeyEcho).value.private_key_echo
 
@@ -45,10 +45,10 @@ def choose(call: Call) -> Answer:
         return transaction.update(before, {**before.data, _FIELD: wanted})
 
     _, world = call.write(decide)
-    return Answer(201, {_FIELD: _chosen(call, world)})
+    return ApiResponse(201, {_FIELD: _chosen(call, world)})
 
 
-def _chosen(call: Call, world: World) -> bool:
+def _chosen(call: ApiRequest, world: StoreSnapshot) -> bool:
     row = world.get(_KIND, call.actor.project_id)
     return call.settings.private_key_echo if row is None else bool(row.data[_FIELD])
 

@@ -11,11 +11,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from certferry.core.envoy import re2_problem
 from certferry.elb.server.api.fields import Flag
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
-from certferry.elb.server.api.request import Answer, Call, Route, asked, body_of, merged, times
-from certferry.elb.server.errors import malformed, over_quota
+from certferry.elb.server.api.request import (
+    ApiRequest,
+    ApiResponse,
+    Route,
+    body_of,
+    merged,
+    path_object,
+    times,
+)
+from certferry.elb.server.errors import bad_request, over_quota
 from certferry.elb.server.rules.certificate_binding import past_names
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Kind = Annotated[str, Meta(pattern="^(HOST_NAME|PATH|METHOD|HEADER|QUERY_STRING|SOURCE_IP|COOKIE)$")]
 Comparison = Annotated[str, Meta(pattern="^(EQUAL_TO|STARTS_WITH|REGEX)$")]
@@ -63,7 +71,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A rule as answers show it."""
     return {
         "id": row.id,
@@ -76,10 +84,10 @@ def render(call: Call, world: World, row: Row) -> Wire:
 
 def rule_data(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a new rule from those given."""
-    return tidied(merged(_DEFAULTS, given, _DEFAULTS))
+    return normalize(merged(_DEFAULTS, given, _DEFAULTS))
 
 
-def tidied(data: dict[str, Any]) -> dict[str, Any]:
+def normalize(data: dict[str, Any]) -> dict[str, Any]:
     """With conditions in one form, checked one by one. Raises ``Refused`` (400)."""
     conditions = [{"key": one.get("key") or "", "value": one["value"]} for one in data["conditions"]]
     data = {**data, "conditions": conditions, "value": data["value"] or ""}
@@ -88,31 +96,31 @@ def tidied(data: dict[str, Any]) -> dict[str, Any]:
         [value for value in (data["value"], *(c["value"] for c in conditions)) if value],
     )
     if not values:
-        raise malformed(f"A rule of type {kind} needs a value or conditions")
+        raise bad_request(f"A rule of type {kind} needs a value or conditions")
     if data["compare_type"] != "EQUAL_TO" and kind != "PATH":
-        raise malformed(f"compare_type {data['compare_type']} is for rules of type PATH")
+        raise bad_request(f"compare_type {data['compare_type']} is for rules of type PATH")
     if kind in ("HEADER", "QUERY_STRING", "COOKIE") and not all(c["key"] for c in conditions):
-        raise malformed(f"Each condition of a rule of type {kind} needs a key")
+        raise bad_request(f"Each condition of a rule of type {kind} needs a key")
     if kind == "PATH":
         _check_paths(data["compare_type"], values)
     if kind == "HOST_NAME" and any("*" in value.removeprefix("*.") for value in values):
-        raise malformed("A HOST_NAME has * only as its first label")
+        raise bad_request("A HOST_NAME has * only as its first label")
     return data
 
 
 def _check_paths(comparison: str, values: Sequence[str]) -> None:
     for value in values:
         if comparison != "REGEX" and not value.startswith("/"):
-            raise malformed("A PATH begins with /")
+            raise bad_request("A PATH begins with /")
         if comparison == "REGEX" and (problem := re2_problem(value)):
-            raise malformed(f"PATH “{value}”: {problem}")
+            raise bad_request(f"PATH “{value}”: {problem}")
 
 
-def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: Call) -> None:
+def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: ApiRequest) -> None:
     """Raises ``Refused`` unless `rules` can stand together in one policy."""
     for kind in _ONCE:
         if sum(rule["type"] == kind for rule in rules) > 1:
-            raise malformed(f"A policy has at most one rule of type {kind}; use its conditions")
+            raise bad_request(f"A policy has at most one rule of type {kind}; use its conditions")
     count = sum(max(1, len(rule["conditions"])) for rule in rules)
     limit = call.settings.limits.condition_per_policy
     if 0 <= limit < count:
@@ -122,13 +130,13 @@ def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: Call) 
     for rule in rules:
         wild = rule["type"] == "HOST_NAME" and "*" in rule["value"]
         if rule["type"] in _ADVANCED or rule["conditions"] or wild:
-            raise malformed(
+            raise bad_request(
                 f"This rule of type {rule['type']} needs advanced forwarding: "
                 "set enhance_l7policy_enable of the listener"
             )
 
 
-def settle(transaction: Transaction, call: Call, policy: Row) -> None:
+def revalidate(transaction: Transaction, call: ApiRequest, policy: Row) -> None:
     """After rules of `policy` changed: checks them together, and forgets past names without a rule."""
     world = transaction.world
     listener = world.get("listener", policy.data["listener_id"])
@@ -145,46 +153,46 @@ def forget_names(transaction: Transaction, listener: Row) -> None:
         transaction.update(listener, {**listener.data, "past_names": kept})
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: one more condition of the policy."""
     body = body_of(call, "rule", RuleCreate)
     data = rule_data(body.given)
 
     def decide(transaction: Transaction) -> Row:
-        policy = asked(call, transaction.world, "l7policy", "l7policy_id")
+        policy = path_object(call, transaction.world, "l7policy", "l7policy_id")
         row = transaction.create("rule", str(uuid.uuid4()), data | {"l7policy_id": policy.id})
-        settle(transaction, call, policy)
+        revalidate(transaction, call, policy)
         return row
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "rule", RuleUpdate)
 
     def decide(transaction: Transaction) -> Row:
         before = RESOURCE.row(call, transaction.world)
         if body.raw.get("type", before.data["type"]) != before.data["type"]:
-            raise malformed("type of a rule cannot be changed")
-        row = transaction.update(before, tidied(merged(before.data, body.given, _DEFAULTS)))
-        settle(transaction, call, asked(call, transaction.world, "l7policy", "l7policy_id"))
+            raise bad_request("type of a rule cannot be changed")
+        row = transaction.update(before, normalize(merged(before.data, body.given, _DEFAULTS)))
+        revalidate(transaction, call, path_object(call, transaction.world, "l7policy", "l7policy_id"))
         return row
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE."""
 
     def decide(transaction: Transaction) -> None:
         transaction.delete(RESOURCE.row(call, transaction.world))
-        settle(transaction, call, asked(call, transaction.world, "l7policy", "l7policy_id"))
+        revalidate(transaction, call, path_object(call, transaction.world, "l7policy", "l7policy_id"))
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 RESOURCE: Final = Resource(kind="rule", plural="rules", render=render, within=("l7policy", "l7policy_id"))

@@ -17,20 +17,20 @@ from certferry.core.model.elb import SecurityPolicy
 from certferry.elb.server.api.fields import Text
 from certferry.elb.server.api.listing import Resource, Wire, listing, showing
 from certferry.elb.server.api.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     Route,
-    asked,
     body_of,
     merged,
+    path_object,
     references,
     times,
     within_quota,
 )
 from certferry.elb.server.api.resources.tls_policies import CUSTOM_CIPHERS, TLS_13, served_object
-from certferry.elb.server.errors import conflict, malformed
+from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
-from certferry.elb.server.store.tables import Row, World
+from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]
 
@@ -61,7 +61,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: Call, world: World, row: Row) -> Wire:
+def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
     """A policy as answers show it."""
     return {
         "id": row.id,
@@ -77,7 +77,7 @@ def _policy(row: Row) -> SecurityPolicy:
     return SecurityPolicy(protocols=tuple(row.data["protocols"]), ciphers=tuple(row.data["ciphers"]))
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> ApiResponse:
     """POST: a new policy."""
     body = body_of(call, "security_policy", SecurityPolicyCreate)
     data = _checked(merged(_DEFAULTS, body.given, _DEFAULTS))
@@ -87,32 +87,32 @@ def create(call: Call) -> Answer:
         return transaction.create("security_policy", str(uuid.uuid4()), data)
 
     row, world = call.write(decide)
-    return Answer(201, RESOURCE.one(call, world, row))
+    return ApiResponse(201, RESOURCE.one(call, world, row))
 
 
-def update(call: Call) -> Answer:
+def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields."""
     body = body_of(call, "security_policy", SecurityPolicyUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = asked(call, transaction.world, "security_policy")
+        before = path_object(call, transaction.world, "security_policy")
         return transaction.update(before, _checked(merged(before.data, body.given, _DEFAULTS)))
 
     row, world = call.write(decide)
-    return Answer(200, RESOURCE.one(call, world, row))
+    return ApiResponse(200, RESOURCE.one(call, world, row))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        row = asked(call, transaction.world, "security_policy")
+        row = path_object(call, transaction.world, "security_policy")
         if used := transaction.world.find("listener", "security_policy_id", row.id):
             raise conflict(f"Security policy {row.id} is used by listener {used[0].id}")
         transaction.delete(row)
 
     call.write(decide)
-    return Answer(204)
+    return ApiResponse(204)
 
 
 def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,11 +120,11 @@ def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
     protocols, ciphers = list(dict.fromkeys(data["protocols"])), list(dict.fromkeys(data["ciphers"]))
     for field, given, known in (("protocols", protocols, PROTOCOLS), ("ciphers", ciphers, CUSTOM_CIPHERS)):
         if not given or not set(given) <= set(known):
-            raise malformed(f"{field} is one or more of {', '.join(known)}")
+            raise bad_request(f"{field} is one or more of {', '.join(known)}")
     newest = any(cipher in TLS_13 for cipher in ciphers)
     older = any(cipher not in TLS_13 for cipher in ciphers)
     if (not newest and protocols == ["TLSv1.3"]) or (not older and "TLSv1.3" not in protocols):
-        raise malformed("ciphers: none of them goes with one of the protocols")
+        raise bad_request("ciphers: none of them goes with one of the protocols")
     return {**data, "protocols": protocols, "ciphers": ciphers}
 
 

@@ -20,7 +20,7 @@ _SLACK: Final = 0.02
 """Seconds after Envoy's word in which one of its threads may still show the one before."""
 
 
-class Sitting(msgspec.Struct, frozen=True, array_like=True):
+class SecretInterval(msgspec.Struct, frozen=True, array_like=True):
     """From the instants (seconds since 1970) on: Envoy was being sent it, and had taken it."""
 
     seat: str
@@ -29,12 +29,12 @@ class Sitting(msgspec.Struct, frozen=True, array_like=True):
     accepted: float
 
 
-class Sittings:
+class SecretHistory:
     """All that is known, in memory and in a file that only grows while this process lives."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._by_seat: dict[str, list[Sitting]] = {}
+        self._by_seat: dict[str, list[SecretInterval]] = {}
         for sitting in _read(file):
             self._remember(sitting)
         kept = [s for some in self._by_seat.values() for s in some[-_KEPT:]]
@@ -43,7 +43,7 @@ class Sittings:
         draft.chmod(0o600)
         draft.replace(file)
 
-    def add(self, sittings: Iterable[Sitting]) -> None:
+    def add(self, sittings: Iterable[SecretInterval]) -> None:
         """Remembers them, also for the next process; what was known last is no news."""
         new = [s for s in sittings if self._remember(s)]
         if new:
@@ -65,7 +65,7 @@ class Sittings:
             found.append(some[index].fingerprint)
         return tuple(dict.fromkeys(found))
 
-    def _remember(self, sitting: Sitting) -> bool:
+    def _remember(self, sitting: SecretInterval) -> bool:
         some = self._by_seat.setdefault(sitting.seat, [])
         if some and some[-1].fingerprint == sitting.fingerprint:
             return False
@@ -74,12 +74,12 @@ class Sittings:
         return True
 
 
-def _read(file: Path) -> Iterable[Sitting]:
+def _read(file: Path) -> Iterable[SecretInterval]:
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
         return
-    decode = msgspec.json.Decoder(Sitting).decode
+    decode = msgspec.json.Decoder(SecretInterval).decode
     for line in lines:
         try:
             yield decode(line)
@@ -87,5 +87,5 @@ def _read(file: Path) -> Iterable[Sitting]:
             continue  # the power went while it was written
 
 
-def _lines(sittings: Iterable[Sitting]) -> bytes:
+def _lines(sittings: Iterable[SecretInterval]) -> bytes:
     return b"".join(msgspec.json.encode(sitting) + b"\n" for sitting in sittings)

@@ -19,8 +19,8 @@ import structlog
 
 from certferry.core.envoy.listeners.access_log import CONNECTED, FILE, PLACE, STARTED
 from certferry.core.envoy.listeners.listener import PLAIN
-from certferry.core.envoy.listeners.sds import DEFAULT, label, seat
-from certferry.elb.server.dataplane.access_log.secret_history import Sitting, Sittings
+from certferry.core.envoy.listeners.sds import DEFAULT, label, secret_name
+from certferry.elb.server.dataplane.access_log.secret_history import SecretHistory, SecretInterval
 from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ _LINGER: Final = 3.0
 """Seconds after which Envoy writes no more to a file that it was told to leave."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class ReadOffset(msgspec.Struct, frozen=True):
     """Up to where the raw file was read."""
 
     inode: int
@@ -43,13 +43,13 @@ class AccessLog:
     """Reads ``access.raw`` and writes ``access.log``, both in `directory`."""
 
     def __init__(
-        self, directory: Path, admin: Admin, fresh: Callable[[], Iterable[Sitting]], limit: int
+        self, directory: Path, admin: Admin, fresh: Callable[[], Iterable[SecretInterval]], limit: int
     ) -> None:
         self._raw = directory / FILE
         self._file = directory / "access.log"
         self._mark = directory / "access.mark"
         self._admin, self._fresh, self._limit = admin, fresh, limit
-        self._sittings = Sittings(directory / "access.seats")
+        self._sittings = SecretHistory(directory / "access.seats")
 
     async def follow(self) -> None:
         """For ever; trouble with the disk is said and tried again."""
@@ -76,7 +76,7 @@ class AccessLog:
 
     def _offset(self, raw: BinaryIO) -> int:
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            mark = msgspec.json.decode(self._mark.read_bytes(), type=Mark)
+            mark = msgspec.json.decode(self._mark.read_bytes(), type=ReadOffset)
             facts = os.fstat(raw.fileno())
             if mark.inode == facts.st_ino and mark.offset <= facts.st_size:
                 return mark.offset
@@ -86,7 +86,7 @@ class AccessLog:
         while lines := _whole_lines(raw):
             self._sittings.add(self._fresh())
             self._write(b"".join(self._told(line) for line in lines))
-            self._mark.write_bytes(msgspec.json.encode(Mark(os.fstat(raw.fileno()).st_ino, raw.tell())))
+            self._mark.write_bytes(msgspec.json.encode(ReadOffset(os.fstat(raw.fileno()).st_ino, raw.tell())))
             await asyncio.sleep(0)
 
     async def _begin_anew(self, raw: BinaryIO) -> None:
@@ -128,7 +128,7 @@ class AccessLog:
     def _shown(self, raw: dict[str, Any], place: str, connected: float) -> list[str]:
         """Likeliest first. A place may have two seats: ECDSA, then RSA."""
         where = DEFAULT if place == DEFAULT else label(place)
-        seats = [self._sittings.shown(seat(raw["listener"], where, n), connected) for n in (0, 1)]
+        seats = [self._sittings.shown(secret_name(raw["listener"], where, n), connected) for n in (0, 1)]
         suite = raw.get("tls_cipher") or ""
         if seats[1] and "RSA" in suite:
             seats = seats[1:]

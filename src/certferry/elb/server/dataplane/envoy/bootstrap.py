@@ -45,7 +45,7 @@ def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
     return body | {"admin": {"address": {"pipe": {"path": sockets.admin, "mode": 0o600}}}}
 
 
-class Introduction(msgspec.Struct, frozen=True, kw_only=True):
+class RemoteBootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """What an Envoy of another machine needs to know of us, and we of it. All PEM."""
 
     name: str
@@ -57,7 +57,7 @@ class Introduction(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
-def remote_bootstrap(to: Introduction, options: EnvoyOptions) -> dict[str, Any]:
+def remote_bootstrap(to: RemoteBootstrap, options: EnvoyOptions) -> dict[str, Any]:
     """The bootstrap of an Envoy of another machine. It holds a private key, and opens no admin port."""
     cluster = _xds_cluster({"socket_address": {"address": to.host, "port_value": to.port}}, "STRICT_DNS")
     own = {"inline_string": to.certificate}, {"inline_string": to.key}

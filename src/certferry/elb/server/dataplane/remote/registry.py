@@ -26,7 +26,7 @@ _PERIOD: Final = 0.5
 """Seconds between looks at the file."""
 
 
-class Guest(msgspec.Struct, frozen=True, kw_only=True):
+class RemoteEnvoy(msgspec.Struct, frozen=True, kw_only=True):
     """One Envoy."""
 
     name: str
@@ -38,27 +38,27 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """Where its listeners bind; empty: on the load balancer's own address."""
 
 
-Guests = Mapping[str, Guest]
+Guests = Mapping[str, RemoteEnvoy]
 """By fingerprint."""
 
 
-class Register:
+class RemoteEnvoyRegistry:
     """The file."""
 
     def __init__(self, state: Path) -> None:
         self._file = envoys_file(state)
         self.guests: Latest[Guests] = Latest(MappingProxyType({}))
 
-    def read(self) -> list[Guest]:
+    def read(self) -> list[RemoteEnvoy]:
         """All, sorted by name. Raises ValueError when the file cannot be read as such."""
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=list[Guest])
+            return msgspec.json.decode(self._file.read_bytes(), type=list[RemoteEnvoy])
         except FileNotFoundError:
             return []
         except msgspec.MsgspecError as error:
             raise ValueError(f"{self._file} is damaged: {error}.") from None
 
-    def add(self, guest: Guest) -> None:
+    def add(self, guest: RemoteEnvoy) -> None:
         """Lets `guest` in, instead of the one of that name. Raises ValueError."""
         if guest.name == LOCAL or not guest.name.isprintable() or "/" in guest.name or not guest.name:
             raise ValueError(f"“{guest.name}” is no name for an Envoy.")
@@ -93,7 +93,7 @@ class Register:
             return None
         return facts.st_mtime_ns, facts.st_ino
 
-    def _write(self, guests: list[Guest]) -> None:
+    def _write(self, guests: list[RemoteEnvoy]) -> None:
         draft = self._file.with_suffix(".new")
         body = msgspec.json.format(msgspec.json.encode(sorted(guests, key=lambda guest: guest.name)))
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -21,9 +21,9 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy.subset import scoped
 from certferry.elb.server.dataplane.remote.ca import Authority, Issued
-from certferry.elb.server.dataplane.remote.registry import Guest, Register
+from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.xds.server import GRPC_OPTIONS, AdsServer
-from certferry.elb.server.dataplane.xds.stream import World
+from certferry.elb.server.dataplane.xds.stream import StreamSnapshot
 from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
@@ -34,11 +34,11 @@ _RENEW: Final = timedelta(days=35)
 class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
     """Lets the guests of `register` have their part of what `ads` serves."""
 
-    def __init__(self, ads: AdsServer, register: Register, authority: Authority) -> None:
+    def __init__(self, ads: AdsServer, register: RemoteEnvoyRegistry, authority: Authority) -> None:
         self._ads, self._register, self._authority = ads, register, authority
         self._own = authority.server()
         self._server: Any = None
-        self._streams: dict[asyncio.Event, Guest] = {}
+        self._streams: dict[asyncio.Event, RemoteEnvoy] = {}
         """Who has a stream, by the event that ends it."""
         self._followers: list[asyncio.Task[None]] = []
 
@@ -87,7 +87,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
                 grpc.StatusCode.PERMISSION_DENIED, "This certificate is registered otherwise now."
             )
 
-    async def _follow(self, guest: Guest, worlds: Latest[World]) -> None:
+    async def _follow(self, guest: RemoteEnvoy, worlds: Latest[StreamSnapshot]) -> None:
         async for world in self._ads.worlds.values():
             worlds.set(_part(world, guest))
 
@@ -119,6 +119,6 @@ def _fingerprint(context: Any) -> str:
     return ""
 
 
-def _part(world: World, guest: Guest) -> World:
+def _part(world: StreamSnapshot, guest: RemoteEnvoy) -> StreamSnapshot:
     snapshot = scoped(world.snapshot, world.state, guest.loadbalancers, guest.address)
-    return World(snapshot, world.keys, world.state)
+    return StreamSnapshot(snapshot, world.keys, world.state)

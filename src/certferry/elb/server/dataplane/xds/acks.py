@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.elb.server.dataplane.access_log.secret_history import Sitting
+from certferry.elb.server.dataplane.access_log.secret_history import SecretInterval
 
 _UNREAD: Final = 20_000
 """Sittings kept while nobody asks for them: more than a renewal of everything makes in a second."""
@@ -32,7 +32,7 @@ class SeatStatus(msgspec.Struct, frozen=True, kw_only=True):
     """When this word was said; None for what Envoy had before we met it."""
 
 
-class Ledger:
+class AckLog:
     """Statuses by seat, and refusals of other resources by (type URL, name)."""
 
     def __init__(self, generation: int = 0, clock: Callable[[], datetime] = _now) -> None:
@@ -43,7 +43,7 @@ class Ledger:
         self.refusals: dict[tuple[str, str], str] = {}
         self._refused: dict[str, tuple[str, int]] = {}
         self._fingerprints: dict[str, tuple[str, str, float]] = {}
-        self._sittings: deque[Sitting] = deque(maxlen=_UNREAD)
+        self._sittings: deque[SecretInterval] = deque(maxlen=_UNREAD)
 
     def retries(self, seat: str, digest: str) -> int:
         """A number that differs whenever Envoy may have refused exactly this on `seat` before.
@@ -58,7 +58,7 @@ class Ledger:
         refused, times = self._refused.get(seat, ("", 0))
         return times if refused == digest else 0
 
-    def sittings(self) -> Iterator[Sitting]:
+    def sittings(self) -> Iterator[SecretInterval]:
         """What sits where since when, as far as it was not told yet."""
         while self._sittings:
             yield self._sittings.popleft()
@@ -79,13 +79,13 @@ class Ledger:
 
     def sits(self, seat: str, fingerprint: str) -> None:
         """Envoy has had it since before we met."""
-        self._sittings.append(Sitting(seat, fingerprint, 0.0, 0.0))
+        self._sittings.append(SecretInterval(seat, fingerprint, 0.0, 0.0))
 
     def accepted(self, seat: str, digest: str) -> None:
         """Envoy took it."""
         of, fingerprint, at = self._fingerprints.get(seat, ("", "", 0.0))
         if of == digest and fingerprint:
-            self._sittings.append(Sitting(seat, fingerprint, at, self._clock().timestamp()))
+            self._sittings.append(SecretInterval(seat, fingerprint, at, self._clock().timestamp()))
         before = self.seats.get(seat)
         if before is not None:
             newest = before.digest == digest

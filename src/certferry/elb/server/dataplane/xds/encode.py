@@ -31,7 +31,7 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource
 from google.protobuf.json_format import Parse
 from google.protobuf.message_factory import GetMessageClass
 
-from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret
+from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Secret, XdsResource
 from certferry.core.x509.pem import PrivateKey
 
 KINDS: Final[Mapping[str, Any]] = {
@@ -63,17 +63,17 @@ class Encoder:
     """Remembers the bytes of every message that is still in use."""
 
     def __init__(self) -> None:
-        self._bytes: WeakKeyDictionary[Message, bytes] = WeakKeyDictionary()
+        self._bytes: WeakKeyDictionary[XdsResource, bytes] = WeakKeyDictionary()
 
-    def ready(self, message: Message) -> bool:
+    def ready(self, message: XdsResource) -> bool:
         """Whether its bytes are at hand."""
         return message in self._bytes
 
-    def prepare(self, kind: str, message: Message) -> Iterator[None]:
+    def prepare(self, kind: str, message: XdsResource) -> Iterator[None]:
         """Encodes `message` and yields between its parts, for a caller that has other things to do."""
         yield from self._prepare(KINDS[kind], message)
 
-    def resource(self, kind: str, name: str, message: Message) -> Resource:
+    def resource(self, kind: str, name: str, message: XdsResource) -> Resource:
         """A delta resource; encodes what was not prepared."""
         for _ in self.prepare(kind, message):
             pass
@@ -82,7 +82,7 @@ class Encoder:
         resource.resource.value = self._bytes[message]
         return resource
 
-    def _prepare(self, cls: Any, message: Message) -> Iterator[None]:
+    def _prepare(self, cls: Any, message: XdsResource) -> Iterator[None]:
         if message in self._bytes:
             return
         parts = {name: value for name, value in message.body.items() if _is_parts(value)}
@@ -121,7 +121,7 @@ def secret(held: Secret, key: PrivateKey | None, retries: int) -> Resource:
 
 
 def _is_parts(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and isinstance(value[0], Message)
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], XdsResource)
 
 
 def _varint(number: int) -> bytes:

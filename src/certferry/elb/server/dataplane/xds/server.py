@@ -21,9 +21,9 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy import Options, snapshot
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
-from certferry.elb.server.dataplane.xds.acks import Ledger, SeatStatus
+from certferry.elb.server.dataplane.xds.acks import AckLog, SeatStatus
 from certferry.elb.server.dataplane.xds.encode import Encoder
-from certferry.elb.server.dataplane.xds.stream import Stream, World
+from certferry.elb.server.dataplane.xds.stream import Stream, StreamSnapshot
 from certferry.elb.server.store.publication import Publication
 from certferry.runtime.latest import Latest
 
@@ -49,7 +49,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[str, AckLog] = {}
         self._connected: Counter[str] = Counter()
         self._server: Any = None
         self.worlds = Latest(self._world(publications.value))
@@ -73,10 +73,10 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         if self._server is not None:
             await self._server.stop(grace=None)
 
-    def ledger(self, name: str = LOCAL) -> Ledger:
+    def ledger(self, name: str = LOCAL) -> AckLog:
         """What the Envoy of that name said."""
         if name not in self._ledgers:
-            self._ledgers[name] = Ledger(generation=2 + os.getpid() % _GENERATIONS)
+            self._ledgers[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS)
         return self._ledgers[name]
 
     def status(self) -> Mapping[str, SeatStatus]:
@@ -91,7 +91,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         """Names of the Envoys that have a stream now."""
         return tuple(sorted(name for name, count in self._connected.items() if count))
 
-    def speaking(self) -> Mapping[str, Ledger]:
+    def speaking(self) -> Mapping[str, AckLog]:
         """The ledgers of the Envoys that are connected; where none is, what ours said last."""
         return {name: self.ledger(name) for name in self.connected() or (LOCAL,)}
 
@@ -105,7 +105,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     async def serve(
         self,
         name: str,
-        worlds: Latest[World],
+        worlds: Latest[StreamSnapshot],
         requests: AsyncIterator[Any],
         leave: asyncio.Event | None = None,
     ) -> AsyncIterator[Any]:
@@ -133,8 +133,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         except Exception:  # noqa: BLE001 (whoever publishes is not to blame: Envoy keeps the last good world, loudly)
             _log.exception("envoy_snapshot_failed")
 
-    def _world(self, publication: Publication) -> World:
-        return World(snapshot(publication.state, self._options), publication.keys, publication.state)
+    def _world(self, publication: Publication) -> StreamSnapshot:
+        return StreamSnapshot(snapshot(publication.state, self._options), publication.keys, publication.state)
 
 
 async def _then(event: asyncio.Event, act: Callable[[], None]) -> None:

@@ -15,10 +15,19 @@ from typing import Any, Final
 import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
 
-from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Message, Secret, Snapshot
+from certferry.core.envoy import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SECRETS,
+    Secret,
+    Snapshot,
+    XdsResource,
+)
 from certferry.core.model.elb import State
 from certferry.core.x509.pem import PrivateKey
-from certferry.elb.server.dataplane.xds.acks import Ledger
+from certferry.elb.server.dataplane.xds.acks import AckLog
 from certferry.elb.server.dataplane.xds.encode import Encoder, secret
 from certferry.elb.server.dataplane.xds.subscription import Answer, Subscription
 from certferry.runtime.latest import Latest
@@ -31,7 +40,7 @@ _RETRY: Final = 5.0
 """Seconds until a refused listener is tried again: its port may have become free."""
 
 
-class World(msgspec.Struct, frozen=True, eq=False):
+class StreamSnapshot(msgspec.Struct, frozen=True, eq=False):
     """What Envoy shall have, and the keys to it."""
 
     snapshot: Snapshot
@@ -39,7 +48,7 @@ class World(msgspec.Struct, frozen=True, eq=False):
     state: State = State()
     """What `snapshot` was made of."""
 
-    def of(self, kind: str) -> Mapping[str, Message]:
+    def of(self, kind: str) -> Mapping[str, XdsResource]:
         """Resources of a type other than secrets, by name."""
         return self.snapshot.messages[kind]
 
@@ -47,7 +56,7 @@ class World(msgspec.Struct, frozen=True, eq=False):
 class Stream:
     """The state of one stream. `receive` takes what comes, `responses` says what goes."""
 
-    def __init__(self, worlds: Latest[World], encoder: Encoder, ledger: Ledger) -> None:
+    def __init__(self, worlds: Latest[StreamSnapshot], encoder: Encoder, ledger: AckLog) -> None:
         self._worlds = worlds
         self._encoder = encoder
         self._ledger = ledger
@@ -93,12 +102,12 @@ class Stream:
             if self._preparing is not None:
                 self._preparing.cancel()
 
-    def _next(self, world: World) -> Any | None:
+    def _next(self, world: StreamSnapshot) -> Any | None:
         return self._secrets(world) or self._ordered(world)
 
     # Secrets
 
-    def _secrets(self, world: World) -> Any | None:
+    def _secrets(self, world: StreamSnapshot) -> Any | None:
         subscription = self._subscriptions.get(SECRETS)
         if subscription is None:
             return None
@@ -133,7 +142,7 @@ class Stream:
 
     # Everything else
 
-    def _ordered(self, world: World) -> Any | None:
+    def _ordered(self, world: StreamSnapshot) -> Any | None:
         for kind in (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES):
             subscription = self._subscriptions.get(kind)
             if subscription is None:
@@ -153,7 +162,7 @@ class Stream:
         return self._unused_clusters(world)
 
     def _reply(
-        self, kind: str, resources: Mapping[str, Message], names: Sequence[str], gone: Sequence[str]
+        self, kind: str, resources: Mapping[str, XdsResource], names: Sequence[str], gone: Sequence[str]
     ) -> Any | None:
         if kind == CLUSTERS and (assigned := self._subscriptions.get(ENDPOINTS)) is not None:
             # A changed cluster waits for its endpoints, and Envoy does not ask for those again.
@@ -163,7 +172,7 @@ class Stream:
             self._ledger.refusals.pop((kind, name), None)
         return self._respond(kind, encoded, gone, greeting=True)
 
-    def _backends_pending(self, world: World) -> bool:
+    def _backends_pending(self, world: StreamSnapshot) -> bool:
         """Whether clusters or endpoints are under way: routes to them would answer 503 meanwhile."""
         clusters, assigned = self._subscriptions.get(CLUSTERS), self._subscriptions.get(ENDPOINTS)
         if clusters is None:
@@ -179,7 +188,7 @@ class Stream:
             or any(n not in assigned.names for n in accepted if n in world.of(CLUSTERS))
         )
 
-    def _unused_clusters(self, world: World) -> Any | None:
+    def _unused_clusters(self, world: StreamSnapshot) -> Any | None:
         clusters = self._subscriptions.get(CLUSTERS)
         if clusters is None or any(
             s.flight for k in (LISTENERS, ROUTES) if (s := self._subscriptions.get(k)) is not None
@@ -190,14 +199,14 @@ class Stream:
             self._ledger.refusals.pop((CLUSTERS, name), None)
         return self._respond(CLUSTERS, [], gone)
 
-    def _prepared(self, kind: str, messages: Iterable[Message]) -> bool:
+    def _prepared(self, kind: str, messages: Iterable[XdsResource]) -> bool:
         """Whether all are encoded; if not, that is begun, in slices, while secrets flow."""
         missing = [m for m in messages if not self._encoder.ready(m)]
         if missing and (self._preparing is None or self._preparing.done()):
             self._preparing = asyncio.create_task(self._prepare(kind, missing))
         return not missing
 
-    async def _prepare(self, kind: str, messages: Sequence[Message]) -> None:
+    async def _prepare(self, kind: str, messages: Sequence[XdsResource]) -> None:
         clock = asyncio.get_running_loop().time
         pause = clock() + _SLICE
         for message in messages:

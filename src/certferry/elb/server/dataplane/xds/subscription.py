@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from certferry.core.changed_keys import renewals
+from certferry.core.changed_keys import changed_keys
 
 
 class Versioned(Protocol):
@@ -89,7 +89,7 @@ class Subscription:
         if settled is resources:
             return []
         if settled is not None:  # a thousand secrets, of which one is new: the others are the same objects
-            fresh = [(name, resources[name]) for name in renewals(settled, resources)]
+            fresh = [(name, resources[name]) for name in changed_keys(settled, resources)]
         elif self.wildcard:
             fresh = list(resources.items())
         else:
