@@ -178,9 +178,9 @@ def acts(site: Site, certificate: str) -> Iterator[tuple[str, str, str]]:
     for page in PAGES:
         path = page.path.format(**parts | ({"name": INGRESS} if "/ingresses/" in page.path else {}))
         if page.show:
-            yield "GET", path, page.sees
-        if page.act:
-            yield "POST", path, page.acts
+            yield "GET", path, page.view_role
+        if page.submit:
+            yield "POST", path, page.edit_role
 
 
 def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, certificate: str) -> None:

@@ -51,10 +51,10 @@ async def late(tmp_path: Path) -> AsyncIterator[Target]:
 
 async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_should(late: Target) -> None:
     sights, told = ProbeCache(), []
-    sights.want([late], parse_chain(NEW.certificate))
+    sights.request([late], parse_chain(NEW.certificate))
     async with asyncio.timeout(10):
-        async for _ in sights.changed.values():
-            if seen := sights.known(late):
+        async for _ in sights.changed.changes():
+            if seen := sights.get(late):
                 told.append(seen.fingerprint)
             if told and told[-1] == fingerprint(NEW):
                 break

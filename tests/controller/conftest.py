@@ -36,7 +36,7 @@ class System:
         self.resync = 60.0
         self.garbage = 0.05
         self.probe_deadline = 3.0
-        self.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0))
+        self.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0))
 
     async def start(self) -> None:
         """The controller alone."""

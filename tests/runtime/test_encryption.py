@@ -12,44 +12,44 @@ ONE, TWO = b"1" * 32, b"2" * 32
 
 def test_what_is_sealed_opens_for_its_purpose_alone() -> None:
     seal = EncryptionKeys([ONE])
-    blob = seal.seal(b"secret", "certificate:a:1")
+    blob = seal.encrypt(b"secret", "certificate:a:1")
     assert b"secret" not in blob
-    assert blob != seal.seal(b"secret", "certificate:a:1")
-    assert seal.unseal(blob, "certificate:a:1") == b"secret"
+    assert blob != seal.encrypt(b"secret", "certificate:a:1")
+    assert seal.decrypt(blob, "certificate:a:1") == b"secret"
     with pytest.raises(EncryptionError, match="changed"):
-        seal.unseal(blob, "certificate:b:1")
+        seal.decrypt(blob, "certificate:b:1")
     with pytest.raises(EncryptionError, match="changed"):
-        seal.unseal(blob[:-1] + bytes([blob[-1] ^ 1]), "certificate:a:1")
+        seal.decrypt(blob[:-1] + bytes([blob[-1] ^ 1]), "certificate:a:1")
 
 
 def test_another_key_says_so() -> None:
-    blob = EncryptionKeys([ONE]).seal(b"secret", "p")
+    blob = EncryptionKeys([ONE]).encrypt(b"secret", "p")
     with pytest.raises(EncryptionError, match="another key"):
-        EncryptionKeys([TWO]).unseal(blob, "p")
+        EncryptionKeys([TWO]).decrypt(blob, "p")
     with pytest.raises(EncryptionError, match="another key"):
-        EncryptionKeys([ONE]).unseal(b"nonsense", "p")
+        EncryptionKeys([ONE]).decrypt(b"nonsense", "p")
 
 
 def test_an_old_key_goes_on_opening() -> None:
-    blob = EncryptionKeys([ONE]).seal(b"secret", "p")
+    blob = EncryptionKeys([ONE]).encrypt(b"secret", "p")
     rotated = EncryptionKeys([TWO, ONE])
-    assert rotated.unseal(blob, "p") == b"secret"
+    assert rotated.decrypt(blob, "p") == b"secret"
     with pytest.raises(EncryptionError):
-        EncryptionKeys([ONE]).unseal(rotated.seal(b"secret", "p"), "p")
+        EncryptionKeys([ONE]).decrypt(rotated.encrypt(b"secret", "p"), "p")
 
 
 def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     path = tmp_path / "seal.key"
-    blob = EncryptionKeys.open_or_create(path, {}).seal(b"secret", "p")
+    blob = EncryptionKeys.open_or_create(path, {}).encrypt(b"secret", "p")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert EncryptionKeys.open_or_create(path, {}).unseal(blob, "p") == b"secret"
+    assert EncryptionKeys.open_or_create(path, {}).decrypt(blob, "p") == b"secret"
     assert [file.name for file in tmp_path.iterdir()] == ["seal.key"]
 
 
 def test_the_environment_comes_first(tmp_path: Path) -> None:
     environ = {VARIABLE: base64.b64encode(ONE).decode()}
-    blob = EncryptionKeys.open_or_create(tmp_path / "none", environ).seal(b"secret", "p")
-    assert EncryptionKeys([ONE]).unseal(blob, "p") == b"secret"
+    blob = EncryptionKeys.open_or_create(tmp_path / "none", environ).encrypt(b"secret", "p")
+    assert EncryptionKeys([ONE]).decrypt(blob, "p") == b"secret"
     assert not (tmp_path / "none").exists()
 
 

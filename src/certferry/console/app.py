@@ -102,9 +102,11 @@ def application(console: Console) -> Starlette:
     ]
     for page in book.PAGES:
         if page.show:
-            routes.append(Route(page.path, _endpoint(console, page, page.show, page.sees)))
-        if page.act:
-            routes.append(Route(page.path, _endpoint(console, page, page.act, page.acts), methods=["POST"]))
+            routes.append(Route(page.path, _endpoint(console, page, page.show, page.view_role)))
+        if page.submit:
+            routes.append(
+                Route(page.path, _endpoint(console, page, page.submit, page.edit_role), methods=["POST"])
+            )
 
     async def unknown(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
@@ -133,7 +135,7 @@ def _endpoint(
             if session is None:
                 raise LoginRequired
             visit = PageRequest(console, request, session)
-            visit.needed = role
+            visit.required_role = role
             if request.method == "POST":
                 await _check_form(visit)
             return await handler(visit)

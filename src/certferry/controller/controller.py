@@ -86,15 +86,17 @@ class Controller:
         )
         self._proof = RotationVerifier(
             self.metrics,
-            telling.rotated,
+            telling.publish_rotation,
             self._refused_by_clients,
             waits.probe_deadline,
             vigil.rollback_within,
         )
-        self._patrol = PeriodicProber(self._proof, self.watch.patrolled, vigil.patrol, vigil.own)
+        self._patrol = PeriodicProber(
+            self._proof, self.watch.update_from_probes, vigil.probe_interval, vigil.own_endpoints
+        )
         self._parking = Rollback(hands, self._taken_back)
         self._fast = SecretFastPath(hands, self, options.checks)
-        self._endpoints = EndpointsFastPath(hands, self._cache.view, options.backends, self._pace.poke)
+        self._endpoints = EndpointsFastPath(hands, self._cache.view, options.backends, self._pace.trigger)
         self._gathering = InputReader(elb, self._cache, self._world, options, self._balancer)
         parts = ReconcilerDependencies(
             hands, self._gathering, telling, self._proof, self._parking, self._fast, self._endpoints
@@ -149,12 +151,12 @@ class Controller:
         if self._conduct.leader is None:
             self.metrics.leading.set(self._conduct.act is not None)
             return
-        async for elected in self._conduct.leader.elected.values():
+        async for elected in self._conduct.leader.elected.changes():
             self.metrics.leading.set(elected)
             self._gathering.stale = True
             self._fast.translation = self._endpoints.translation = None
-            self._world.decided(NOTHING)
-            self._pace.poke()
+            self._world.set_baseline(NOTHING)
+            self._pace.trigger()
 
     def _heard(self, record: Record | None) -> None:
         """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
@@ -167,40 +169,40 @@ class Controller:
         if record and record.user == self._elb.user:
             return
         if record:
-            self._drifting.heard(record)
+            self._drifting.record_change(record)
         self._reconcile.changed = time.time()
         self._gathering.stale = True
-        self._pace.poke()
+        self._pace.trigger()
 
     # what the fast path tells: see fast.Ends
 
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
         """One PUT did it; the whole is looked at when it is quiet."""
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
-        self._proof.renewed(key, chain, changed, accepted)
-        self._pace.poke_later()
+        self._proof.verify_rotation(key, chain, changed, accepted)
+        self._pace.trigger_later()
 
-    def remarked(self, secret: ObjectRef, finding: Finding) -> None:
+    def warned(self, secret: ObjectRef, finding: Finding) -> None:
         """It is served all the same."""
-        self._reporter.tell([finding_event(secret, finding)])
+        self._reporter.record([finding_event(secret, finding)])
 
     def declined(self) -> None:
         """The reconcile decides."""
-        self._pace.poke()
+        self._pace.trigger()
 
     def failed(self, error: ElbError) -> None:
         """Read what is there, then decide anew."""
         _log.warning("certificate not renewed", error=str(error))
         self._failed(error)
         self._gathering.stale = True
-        self._pace.poke()
+        self._pace.trigger()
 
     def _arrived(self, arrival: SecretUpdate) -> None:
-        self._fast.offer(arrival)
+        self._fast.enqueue(arrival)
 
     async def _follow(self) -> None:
         before: ClusterView | None = None
-        async for view in self._cache.view.values():
+        async for view in self._cache.view.changes():
             if view is not None:
                 self._kubernetes.set(self._cache.trouble.value)
                 acting = self._conduct.act is not None
@@ -208,7 +210,7 @@ class Controller:
                     self._endpoints.offer(before, view)
                 elif before is None or self._matters(before, view):
                     self._reconcile.changed = time.time()
-                    self._pace.poke()
+                    self._pace.trigger()
                 before = view
 
     def _matters(self, before: ClusterView, view: ClusterView) -> bool:
@@ -221,12 +223,12 @@ class Controller:
             old, new = before.secrets.get(name), view.secrets[name]
             if old is None or new.chain is None or old.meta != new.meta:
                 return True
-            if not self._fast.takes(new.meta.uid):
+            if not self._fast.handles(new.meta.uid):
                 return True
         return False
 
     async def _watch_connection(self) -> None:
-        async for trouble in self._cache.trouble.values():
+        async for trouble in self._cache.trouble.changes():
             if trouble is not None or self._cache.view.value is not None:
                 self._kubernetes.set(trouble)
 
@@ -241,11 +243,11 @@ class Controller:
     async def _rhythm(self) -> None:
         pause: float | None = None
         while True:
-            await self._pace.turn(self._until_edge() if pause is None else pause)
+            await self._pace.wait(self._until_edge() if pause is None else pause)
             # a change in the cluster does not shorten what the ELB asked for
-            await asyncio.sleep(self._patience.left)
+            await asyncio.sleep(self._patience.remaining)
             if self._cache.view.value is None or not self._leads:
-                pause = self._reconcile.edge = None
+                pause = self._reconcile.next_validity_change = None
                 continue
             # others may have changed the ELB
             due = self._reconcile.due
@@ -261,7 +263,7 @@ class Controller:
                 _log.debug("the cluster did not answer", error=str(error))
                 settled = False
             if settled:
-                self._patience.settled()
+                self._patience.reset()
             pause = None if settled else self._patience.refused()
 
     def _failed(self, error: ElbError) -> float:
@@ -274,14 +276,16 @@ class Controller:
 
     def _until_edge(self) -> float:
         """Seconds until the next resync, or until a certificate begins or ceases to be valid."""
-        edges = [instant for instant in (self._reconcile.edge, self._reconcile.due) if instant]
+        edges = [
+            instant for instant in (self._reconcile.next_validity_change, self._reconcile.due) if instant
+        ]
         left = [(instant - datetime.now(UTC)).total_seconds() for instant in edges]
         return max(0.0, min([self._waits.resync, *left]))
 
     def _refused_by_clients(self, rotation: RotationResult, why: str) -> None:
         if self._conduct.act and self._leads:
-            self._parking.refuse(rotation, why)
+            self._parking.start(rotation, why)
 
     def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
-        self._reporter.tell(rollback_events(certificate, end, sentence, self._fast.translation))
-        self._pace.poke()
+        self._reporter.record(rollback_events(certificate, end, sentence, self._fast.translation))
+        self._pace.trigger()

@@ -140,6 +140,6 @@ def _vigil(
     return MonitoringOptions(
         rules=rules,
         rollback_within=settings.rollback_within,
-        patrol=settings.patrol,
-        own=tuple((what, where) for where, what in mine.items()),
+        probe_interval=settings.patrol,
+        own_endpoints=tuple((what, where) for where, what in mine.items()),
     )

@@ -13,7 +13,7 @@ class MonitoringOptions(msgspec.Struct, frozen=True, kw_only=True):
     rules: AlertRules = AlertRules()
     rollback_within: float = 10.0
     """How soon a certificate that clients cannot use is taken back; 0: never."""
-    patrol: float = 60.0
+    probe_interval: float = 60.0
     """How often each address and name is looked at while nothing changes; 0: never."""
-    own: tuple[tuple[str, str], ...] = ()
+    own_endpoints: tuple[tuple[str, str], ...] = ()
     """(what it is, host:port) of certificates of this system itself."""

@@ -65,7 +65,7 @@ class Reconciler:
         """Since when what could be deleted has been unused."""
         self.due: datetime | None = None
         """When the next of that may go."""
-        self.edge: datetime | None = None
+        self.next_validity_change: datetime | None = None
         """When a certificate begins or ceases to be valid next."""
         self.changed = time.time()
         """When the newest change came."""
@@ -82,7 +82,7 @@ class Reconciler:
                 decision, steps = await self._decide(picture)
                 if not steps or self._conduct.act is None:
                     self._parts.endpoints.translation = picture.translation if not steps else None
-                    self._parts.endpoints.made_of = picture.view
+                    self._parts.endpoints.source_view = picture.view
                     self._settled(picture, worked, min(started, self.changed))
                     return True
                 worked = True
@@ -94,7 +94,9 @@ class Reconciler:
         picture = await self._parts.gathering.picture()
         self._parts.fast.cluster_id = self._parts.parking.cluster_id = picture.view.cluster_id
         self._parts.fast.translation = picture.translation if self._conduct.act else None
-        self.edge = next_validity_change(picture.translation, picture.view, picture.state, datetime.now(UTC))
+        self.next_validity_change = next_validity_change(
+            picture.translation, picture.view, picture.state, datetime.now(UTC)
+        )
         return picture
 
     async def _decide(self, picture: ReconcileInput) -> tuple[Decision, tuple[Step, ...]]:
@@ -111,7 +113,7 @@ class Reconciler:
         telling.planned(steps)
         await telling.drift(decision.drifts, translation, await self._adopted(decision, picture))
         if self._conduct.act or not decision.drifts:
-            world.decided(Baseline(ids=decision.ids, state=state))
+            world.set_baseline(Baseline(ids=decision.ids, state=state))
         return decision, steps
 
     async def _adopted(self, decision: Decision, picture: ReconcileInput) -> Mapping[Drift, str]:
@@ -127,23 +129,23 @@ class Reconciler:
         assert self._conduct.act is not None
         parts = self._parts
         parts.endpoints.translation = None
-        parts.telling.begins(steps)
+        parts.telling.log_start(steps)
         material = picture.translation.material
         outcome = await self._conduct.act(steps, decision.ids, material, parts.hands)
         parts.gathering.stale = parts.gathering.stale or outcome.structural or bool(outcome.failures)
         if outcome.failures:
-            parts.telling.stands(picture, outcome.failures)
+            parts.telling.publish_state(picture, outcome.failures)
         return not outcome.failures
 
     def _settled(self, picture: ReconcileInput, worked: bool, changed: float) -> None:
         parts = self._parts
         expected = expected_certificates(picture.translation, picture.state)
         if self.count or worked:
-            parts.proof.expect(expected, changed, time.time())
+            parts.proof.verify_changes(expected, changed, time.time())
         else:
-            parts.proof.believe(expected)
+            parts.proof.set_baseline(expected)
         self.count += 1
         self.in_step.set()
-        parts.telling.stands(picture)
+        parts.telling.publish_state(picture)
         if self._conduct.act:
-            parts.parking.unfinished(picture.state, picture.view.cluster_id)
+            parts.parking.resume_interrupted(picture.state, picture.view.cluster_id)

@@ -67,7 +67,7 @@ class EncryptionKeys:
         """The seal of the file at `path`. Raises OSError, ``SealError``."""
         return cls(_keys(path.read_text(), f"The sealing key file {path}"), path)
 
-    def seal(self, data: bytes, purpose: str) -> bytes:
+    def encrypt(self, data: bytes, purpose: str) -> bytes:
         """`data`, encrypted for `purpose` (for example ``certificate:<id>:<version>``).
 
         Call it in the transaction that stores the result: then a rotation, which locks the store too, comes
@@ -78,7 +78,7 @@ class EncryptionKeys:
         sealed = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
         return _MAGIC + self._current + nonce + sealed
 
-    def unseal(self, blob: bytes, purpose: str) -> bytes:
+    def decrypt(self, blob: bytes, purpose: str) -> bytes:
         """What was sealed for `purpose`; raises ``SealError``."""
         head = len(_MAGIC)
         if blob[head : head + _ID] not in self._ciphers:

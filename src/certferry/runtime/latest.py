@@ -50,7 +50,7 @@ class Latest(Generic[T]):
             await self._changed.wait()
         return self.sequence, self.value
 
-    async def values(self) -> AsyncIterator[T]:
+    async def changes(self) -> AsyncIterator[T]:
         """The present value, then the newest after each change."""
         sequence, value = self.sequence, self.value
         while True:

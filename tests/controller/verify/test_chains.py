@@ -45,7 +45,7 @@ def rotation(system: System) -> dict[str, str]:
 )
 async def test_the_right_leaf_with_another_chain_is_not_served(system: System, sent: str, words: str) -> None:
     system.elb.extensions = ("versions", "rollback")
-    system.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0, rollback_within=0.2))
+    system.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0, rollback_within=0.2))
     await running(system, shop())
     system.elb.sends = lambda chain: alone(chain) + sent
     new = shop()

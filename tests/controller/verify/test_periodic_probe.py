@@ -35,7 +35,7 @@ def near_its_end() -> Pair:
 
 async def patrolled(system: System, pair: Pair, *own: tuple[str, str]) -> str:
     """A shop that is served well, and a patrol that hardly rests; the id of its certificate."""
-    system.conduct = ControllerMode(vigil=MonitoringOptions(patrol=0.02, own=own))
+    system.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0.02, own_endpoints=own))
     system.probe_deadline = 0.1
     system.shop(pair)
     await system.start()

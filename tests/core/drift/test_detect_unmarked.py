@@ -41,11 +41,11 @@ def test_nor_one_that_the_endpoints_took_away() -> None:
 
 def test_what_we_did_is_put_in_in_its_order() -> None:
     world = ObservedState()
-    world.decided(seen())
-    world.shared_out(pool())
+    world.set_baseline(seen())
+    world.record_members(pool())
     assert found(world.known) == []
-    world.shared_out(pool("10.0.0.1"))
-    world.carried_out([deletion("member", "m10.0.0.1", "", "", parent="p")])
+    world.record_members(pool("10.0.0.1"))
+    world.record_steps([deletion("member", "m10.0.0.1", "", "", parent="p")])
     assert found(world.known) == []
-    world.decided(seen())
+    world.set_baseline(seen())
     assert found(world.known) == ["deleted"]

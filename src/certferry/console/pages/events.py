@@ -61,7 +61,7 @@ async def of_object(visit: PageRequest) -> Response:
 
 async def of_cluster(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/events."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     rows = await found(desk, "", visit.namespace or None)
     if not desk.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]

@@ -32,7 +32,7 @@ class RotationRecord(msgspec.Struct, frozen=True):
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     derived = desk.derived
     namespace = visit.namespace
     problems = [

@@ -13,7 +13,7 @@ from certferry.console.web.request import PageRequest, path
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/rotations/{id}."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     rotation = visit.console.rotations.find(desk.name, visit.part("id"))
     if rotation is None:
         sentence = (

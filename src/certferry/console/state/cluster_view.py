@@ -115,8 +115,8 @@ class ClusterContext:
         places = targets(use, self.elb.state)
         if use.chain is None:
             return None
-        self.sights.want(places, use.chain)
-        seen = [s for place in places if (s := self.sights.known(place))]
+        self.sights.request(places, use.chain)
+        seen = [s for place in places if (s := self.sights.get(place))]
         if not seen:
             return None
         others = (

@@ -64,11 +64,11 @@ class ProbeCache:
         self._tasks: dict[Target, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(PARALLEL)
 
-    def known(self, target: Target) -> ProbeResult | None:
+    def get(self, target: Target) -> ProbeResult | None:
         """What was seen last, however long ago."""
         return self._seen.get(target)
 
-    def want(self, targets: Iterable[Target], expected: Chain) -> None:
+    def request(self, targets: Iterable[Target], expected: Chain) -> None:
         """Look at those that were not looked at lately, and again at what does not show `expected` yet."""
         now = time.monotonic()
         for target in targets:

@@ -17,6 +17,6 @@ class Page(NamedTuple):
 
     path: str
     show: Handler | None
-    act: Handler | None = None
-    sees: str = "reader"
-    acts: str = "member"
+    submit: Handler | None = None
+    view_role: str = "reader"
+    edit_role: str = "member"

@@ -36,7 +36,7 @@ class PageRequest:
 
     def __init__(self, console: Console, request: Request, session: Session) -> None:
         self.console, self.request, self.session = console, request, session
-        self.needed = "reader"
+        self.required_role = "reader"
         """The least role for what is asked; ``app`` sets it."""
         self._form: dict[str, list[str]] | None = None
 
@@ -48,7 +48,7 @@ class PageRequest:
         return dict(self.request.query_params)
 
     @property
-    def fetched(self) -> bool:
+    def is_fragment(self) -> bool:
         """Whether our script asks, which wants a part of a page, or JSON."""
         return "x-fragment" in self.request.headers
 
@@ -104,12 +104,12 @@ class PageRequest:
                 return self.desk_of(cluster)
         return ClusterContext(cluster, login, kube, elb, feeds.sights, self.session.derived)
 
-    async def desk(self) -> ClusterContext:
+    async def cluster_context(self) -> ClusterContext:
         """The cluster in the path, once it is known. Raises ``Stop`` when it cannot be or the role is too low."""
         desk = self.desk_of(self.cluster(self.part("cluster")))
         self.request.state.desk = desk  # whatever stops the page keeps the cluster's navigation
-        if not desk.may(self.needed):
-            raise forbidden(desk.role, self.needed)
+        if not desk.may(self.required_role):
+            raise forbidden(desk.role, self.required_role)
         if not await desk.ready():
             if desk.elb.refused:
                 raise LoginRequired(desk.login.site)
@@ -125,11 +125,11 @@ class PageRequest:
         """A page, or the part that our script asked for."""
         return self.console.pages.render(self, template, status, context)
 
-    def go(self, where: str, said: str = "", **more: Any) -> Response:
+    def redirect(self, where: str, said: str = "", **more: Any) -> Response:
         """The form was carried out: show `where` next, and say so there."""
         if said:
             self.session.said.append(said)
-        if self.fetched:
+        if self.is_fragment:
             return json({"go": where, **more})
         return RedirectResponse(where, 303)
 

@@ -52,12 +52,12 @@ class Templates:
     def render(self, visit: PageRequest, template: str, status: int, context: Mapping[str, Any]) -> Response:
         """A page for somebody who is logged in."""
         said, visit.session.said = visit.session.said, []
-        if visit.fetched:  # a part of a page does not tell it
+        if visit.is_fragment:  # a part of a page does not tell it
             visit.session.said, said = said, []
         desk = context.get("desk")
         given = _common(visit.request, visit.session) | {
             "visit": visit,
-            "fragment": visit.fetched,
+            "fragment": visit.is_fragment,
             "said": said,
             "query": visit.query,
             "namespace": visit.namespace,

@@ -60,7 +60,7 @@ class AlertEvaluator:
         self._soon: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
-    def looked(
+    def update_from_reconcile(
         self, view: ClusterView, state: State, translation: Translation, failures: Sequence[Failure]
     ) -> None:
         """What the newest reconcile found."""
@@ -82,11 +82,11 @@ class AlertEvaluator:
         )
         self.evaluate()
 
-    def drifted(self, sentences: Iterable[str]) -> None:
+    def update_from_drift(self, sentences: Iterable[str]) -> None:
         """What somebody else changed on the load balancer."""
         self._drift |= dict.fromkeys(sentences, time.monotonic())
 
-    def rotated(self, rotation: RotationResult) -> None:
+    def update_from_rotation(self, rotation: RotationResult) -> None:
         """How a rotation ended at each place."""
         for seat in rotation.seats:
             self._late.pop(seat.target, None)
@@ -100,7 +100,9 @@ class AlertEvaluator:
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(EVALUATE_DELAY, self.evaluate)
 
-    def patrolled(self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]) -> None:
+    def update_from_probes(
+        self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]
+    ) -> None:
         """What a round of the patrol saw: the whole, so that what is well again is forgotten."""
         self._late = dict(bad)
         self._own = own

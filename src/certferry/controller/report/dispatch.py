@@ -66,7 +66,7 @@ class ReportDispatcher:
         for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
             self._metrics.planned.labels(kind, verb).set(number)
 
-    def begins(self, steps: Iterable[Step]) -> None:
+    def log_start(self, steps: Iterable[Step]) -> None:
         """They are carried out now."""
         for step in steps:
             _log.info("step", step=_title(step), why=step.why)
@@ -81,17 +81,17 @@ class ReportDispatcher:
         news = await self._drifting.news(drifts, translation, adopted)
         self._drifts = news.standing
         wrong = [n for n in news.standing if n.type == "Warning"]  # what is agreed to is no alert
-        self._watchman.drifted(n.sentence for n in (*news.once, *wrong))
+        self._watchman.update_from_drift(n.sentence for n in (*news.once, *wrong))
         if news.once:
             _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
-            self._reporter.tell(news.once)
+            self._reporter.record(news.once)
 
-    def stands(self, picture: ReconcileInput, failures: Sequence[Failure] = ()) -> None:
+    def publish_state(self, picture: ReconcileInput, failures: Sequence[Failure] = ()) -> None:
         """What is so now, with what the ELB refused."""
         view, state, translation = picture
         for failure in failures:
             _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
-        self._watchman.looked(view, state, translation, failures)
+        self._watchman.update_from_reconcile(view, state, translation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         written = {n: it for n in translation.status if (it := self._cache.reported(n))}
@@ -111,13 +111,13 @@ class ReportDispatcher:
         )
         self._count(translation, state)
 
-    def rotated(self, rotation: RotationResult) -> None:
+    def publish_rotation(self, rotation: RotationResult) -> None:
         """How a rotation ended."""
         if rotation.trouble:
             _log.warning(
                 "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
             )
-        self._watchman.rotated(rotation)
+        self._watchman.update_from_rotation(rotation)
         ingresses = sorted({seat.ingress for seat in rotation.seats})
         for it in ingresses:
             for instant in ("changed", "accepted", "served"):

@@ -41,7 +41,7 @@ class DriftReporter:
         self._sentences: dict[Drift, str] = {}
         self._told: frozenset[Drift] = frozenset()
 
-    def heard(self, record: Record) -> None:
+    def record_change(self, record: Record) -> None:
         """Somebody changed something. An access key does not say which user we are, but our role does."""
         if record.role == OWN_ROLE or record.user == self._elb.user:
             return
@@ -93,7 +93,7 @@ class DriftReporter:
                 return
             async for record in extensions.audit(self._elb, since=datetime.now(UTC) - LOOK_BACK):
                 if record.resource_id in unknown:
-                    self.heard(record)
+                    self.record_change(record)
         except ElbError:
             return  # told without a name
 

@@ -54,7 +54,7 @@ class EventRecorder:
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
 
-    async def tell(self, notice: EventMessage, times: int = 1, *, inherited: bool = False) -> float:
+    async def record(self, notice: EventMessage, times: int = 1, *, inherited: bool = False) -> float:
         """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
         body = _event(notice, datetime.now(UTC), times)
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]

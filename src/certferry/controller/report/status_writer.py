@@ -59,7 +59,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     news: int = 0
     """Sentences to be told once, so far: a new one makes a new report."""
     ingresses: Mapping[Name, IngressReport] = MappingProxyType({})
-    left: Mapping[Name, IngressReport] = MappingProxyType({})
+    cleanup: Mapping[Name, IngressReport] = MappingProxyType({})
     """Ingresses that are no longer ours, and what of ours may stand there."""
 
 
@@ -84,7 +84,7 @@ class StatusWriter:
     @property
     def ingresses(self) -> Mapping[Name, IngressReport]:
         """What was last to stand on which Ingress."""
-        return {**self._latest.value.left, **self._latest.value.ingresses}
+        return {**self._latest.value.cleanup, **self._latest.value.ingresses}
 
     def standing(
         self,
@@ -118,9 +118,9 @@ class StatusWriter:
             entries[name] = msgspec.structs.replace(entries.get(name, IngressReport()), rotation=rotation)
             self._urgent.append(name)
         self._latest.set(msgspec.structs.replace(before, ingresses=MappingProxyType(entries)))
-        self.tell(notices)
+        self.record(notices)
 
-    def tell(self, notices: Iterable[EventMessage]) -> None:
+    def record(self, notices: Iterable[EventMessage]) -> None:
         """What happened: told once."""
         before, known = self._latest.value, len(self._untold)
         self._untold += notices
@@ -157,15 +157,15 @@ class StatusWriter:
             await self._ingress(name, report.ingresses[name])
             if self._urgent:
                 return
-        for name, entry in report.left.items():
+        for name, entry in report.cleanup.items():
             await self._leave(name, entry)
         untold = len(self._untold)
         # A burst of rotations is one Event that counts them, not as many requests.
         for notice, times in Counter(self._untold).items():
-            await self._events.tell(notice, times)
+            await self._events.record(notice, times)
         del self._untold[:untold]
         for notice in sorted(report.standing - self._still_told()):
-            ago = await self._events.tell(notice, inherited=not self._begun)
+            ago = await self._events.record(notice, inherited=not self._begun)
             self._told[notice] = self._clock() - ago
             if self._urgent:
                 return

@@ -46,9 +46,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     done: tuple[Step, ...] = ()
     failures: tuple[Failure, ...] = ()
-    lost: tuple[Step, ...] = ()
+    skipped: tuple[Step, ...] = ()
     """Steps that needed what a failed one was to make."""
-    overtaken: tuple[Step, ...] = ()
+    superseded: tuple[Step, ...] = ()
     """Steps whose Secret has a newer content than the plan knew."""
 
     @property
@@ -105,11 +105,13 @@ async def apply(
                 sentence = f"its Secret cannot be read: {error.message}"
                 failures.append(Failure(step=step, sentence=sentence))
     finally:
-        hands.world.carried_out(done)
+        hands.world.record_steps(done)
     for end, many in (("done", done), ("failed", [f.step for f in failures]), ("lost", lost)):
         for step in many:
             hands.metrics.steps.labels(step.kind, end).inc()
-    return Outcome(done=tuple(done), failures=tuple(failures), lost=tuple(lost), overtaken=tuple(overtaken))
+    return Outcome(
+        done=tuple(done), failures=tuple(failures), skipped=tuple(lost), superseded=tuple(overtaken)
+    )
 
 
 async def _execute(
@@ -141,7 +143,7 @@ async def _certificate(
     name = material.get(step.material)
     if name is None:
         raise MissingReferenceError
-    async with hands.world.turn(step.key.removeprefix("@certificate/")):
+    async with hands.world.lock(step.key.removeprefix("@certificate/")):
         newest = hands.secret(name)
         if newest is None or newest.chain is None or newest.chain.digest != step.material:
             raise SupersededError
@@ -167,7 +169,7 @@ async def _write(step: Step, fields: dict[str, Any], known: dict[str, str], hand
         write = hands.elb.update_certificate(step.id or known[step.key], fields)
     certificate = await write
     known[step.key] = certificate.id
-    hands.world.wrote(certificate)
+    hands.world.record_certificate(certificate)
 
 
 async def _pair(name: Name, digest: str, kube: KubeClient) -> KeyPair:

@@ -29,11 +29,11 @@ class Backoff:
         self._not_before = 0.0
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until the ELB may be asked again, whatever happens."""
         return max(0.0, self._not_before - time.monotonic())
 
-    def settled(self) -> None:
+    def reset(self) -> None:
         """It went well."""
         self._failing = 0
 

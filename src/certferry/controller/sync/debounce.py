@@ -36,16 +36,16 @@ class Debouncer:
         self._poked = asyncio.Event()
         self._soon = False
 
-    def poke(self) -> None:
+    def trigger(self) -> None:
         """Something changed."""
         self._soon = True
         self._poked.set()
 
-    def poke_later(self) -> None:
+    def trigger_later(self) -> None:
         """Something changed that is dealt with; look at the whole when it is quiet."""
         self._poked.set()
 
-    async def turn(self, longest: float | None = None) -> None:
+    async def wait(self, longest: float | None = None) -> None:
         """Wait for pokes and then for quiet; at most until the resync (or `longest`) is due."""
         clock = asyncio.get_running_loop().time
         due = clock() + (self._waits.resync if longest is None else longest)

@@ -51,7 +51,7 @@ class EndpointsFastPath:
         self._unclear = unclear
         self._waiting: set[Name] = set()
         self._woken = asyncio.Event()
-        self.made_of: ClusterView | None = None
+        self.source_view: ClusterView | None = None
         """What the translation was made of."""
         self.turn = asyncio.Lock()
         """Held by a reconcile while it works."""
@@ -83,7 +83,7 @@ class EndpointsFastPath:
                 self._unclear()
 
     async def _follow(self, services: set[Name]) -> bool:
-        translation, view, made_of = self.translation, self._views.value, self.made_of
+        translation, view, made_of = self.translation, self._views.value, self.source_view
         if translation is None or view is None or made_of is None:
             return False
         if not _same_but_for_endpoints(made_of, view):
@@ -114,7 +114,7 @@ class EndpointsFastPath:
         for step in member_steps(pool.id, want, pool.members):
             await self._carry_out(pool.id, step, there)
             after = replace(pool, members=tuple(sorted(there.values(), key=_place)))
-            self._hands.world.shared_out(after)
+            self._hands.world.record_members(after)
 
     async def _carry_out(self, pool: str, step: Step, there: dict[str, Member]) -> None:
         resource = elbs.members_of(pool)

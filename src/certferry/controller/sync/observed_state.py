@@ -30,7 +30,7 @@ class ObservedState:
         """Cluster → Secret's uid → id of the certificate that follows it."""
         self._turns: dict[str, asyncio.Lock] = {}
 
-    def turn(self, secret_uid: str) -> asyncio.Lock:
+    def lock(self, secret_uid: str) -> asyncio.Lock:
         """One writer at a time for the certificate of a Secret, in the order of asking."""
         return self._turns.setdefault(secret_uid, asyncio.Lock())
 
@@ -48,7 +48,7 @@ class ObservedState:
         self.state = state
         self._following.clear()
 
-    def wrote(self, certificate: Certificate) -> None:
+    def record_certificate(self, certificate: Certificate) -> None:
         """The ELB answered a write of ours with `certificate`."""
         self._writes += 1
         self._written[certificate.id] = (self._writes, certificate)
@@ -61,7 +61,7 @@ class ObservedState:
         if not known:
             self._following.clear()
 
-    def shared_out(self, pool: Pool) -> None:
+    def record_members(self, pool: Pool) -> None:
         """The members of `pool` are these now."""
         self._shared_out[pool.id] = pool
         if self.state is not None:
@@ -74,11 +74,11 @@ class ObservedState:
             self._known, self._shared_out = self._known.shared_out(self._shared_out), {}
         return self._known
 
-    def decided(self, known: Baseline) -> None:
+    def set_baseline(self, known: Baseline) -> None:
         """What was there, and is to be compared with next time."""
         self._known, self._shared_out = known, {}
 
-    def carried_out(self, steps: Iterable[Step]) -> None:
+    def record_steps(self, steps: Iterable[Step]) -> None:
         """What these changed is no drift."""
         self._known = self.known.changed(steps)
 

@@ -35,7 +35,7 @@ class FastPathListener(Protocol):
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
         """The ELB took the content for certificate `key`; both instants are wall-clock seconds."""
 
-    def remarked(self, secret: ObjectRef, finding: checks.Finding) -> None:
+    def warned(self, secret: ObjectRef, finding: checks.Finding) -> None:
         """The new content is served, and compared with the one before it something is to be said."""
 
     def declined(self) -> None:
@@ -57,10 +57,10 @@ class SecretFastPath:
         self.translation: Translation | None = None
         self.cluster_id = ""
 
-    def offer(self, arrival: SecretUpdate) -> None:
+    def enqueue(self, arrival: SecretUpdate) -> None:
         """A Secret as it came in. Returns at once."""
         uid = arrival.secret.meta.uid
-        if arrival.pair is None or not self.takes(uid):
+        if arrival.pair is None or not self.handles(uid):
             # what is being written is overtaken, whoever deals with the newer content
             self._pending.pop(uid, None)
             return
@@ -68,7 +68,7 @@ class SecretFastPath:
         if uid not in self._tasks:
             self._tasks[uid] = asyncio.get_running_loop().create_task(self._run(uid))
 
-    def takes(self, uid: str) -> bool:
+    def handles(self, uid: str) -> bool:
         """Whether a new content of this Secret is this path's to answer for."""
         return self.translation is not None and uid in self.translation.follows
 
@@ -82,7 +82,7 @@ class SecretFastPath:
     async def _run(self, uid: str) -> None:
         try:
             while uid in self._pending:
-                async with self._hands.world.turn(uid):
+                async with self._hands.world.lock(uid):
                     arrival = self._pending.pop(uid, None)
                     if arrival is None:
                         return
@@ -106,10 +106,10 @@ class SecretFastPath:
         have = self._hands.world.following(self.cluster_id, uid)
         written = await self._hands.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
-        self._hands.world.wrote(written if written.chain else replace(written, chain=chain))
+        self._hands.world.record_certificate(written if written.chain else replace(written, chain=chain))
         self._ends.accepted(step.key, chain, arrival.at, accepted)
         for finding in self._compared(chain, have.chain if have else None):
-            self._ends.remarked(arrival.secret.ref, finding)
+            self._ends.warned(arrival.secret.ref, finding)
 
     def _compared(self, chain: Chain, before: Chain | None) -> list[checks.Finding]:
         """What only the moment of the change shows: afterwards there is nothing to compare with."""

@@ -41,15 +41,15 @@ _log = structlog.get_logger()
 
 
 class PeriodicProber:
-    """Rounds, one after the other. `mine`: (what it is, host:port) of each certificate of our own."""
+    """Rounds, one after the other. `own_endpoints`: (what it is, host:port) of each certificate of our own."""
 
     def __init__(
-        self, proof: RotationVerifier, seen: Seen, every: float, mine: tuple[tuple[str, str], ...]
+        self, proof: RotationVerifier, seen: Seen, every: float, own_endpoints: tuple[tuple[str, str], ...]
     ) -> None:
         self._proof = proof
         self._seen = seen
         self._every = every
-        self._mine = mine
+        self._own_endpoints = own_endpoints
         self._rounds = 0
         self._own: dict[str, CertificateInfo] = {}
         """As it was last seen, by place: one that does not answer now expires all the same."""
@@ -67,9 +67,9 @@ class PeriodicProber:
             # a change may be on its way
             await asyncio.sleep(self._proof.deadline)
             bad = await self._unserved(bad)
-        mine = self._mine if self._rounds % SELDOM == 0 else ()
+        endpoints = self._own_endpoints if self._rounds % SELDOM == 0 else ()
         self._rounds += 1
-        for what, where in mine:
+        for what, where in endpoints:
             if found := await _own(what, where):
                 self._own[where] = found
         self._seen(bad, tuple(self._own.values()))

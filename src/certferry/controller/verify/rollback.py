@@ -37,14 +37,14 @@ class Rollback:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.cluster_id = ""
 
-    def refuse(self, rotation: RotationResult, why: str) -> None:
+    def start(self, rotation: RotationResult, why: str) -> None:
         """Clients cannot use the content of `rotation`: go back, and park it. Returns at once."""
         for key in {
             seat.certificate for seat in rotation.seats if seat.certificate.startswith("@certificate/")
         }:
             self._begin(key.removeprefix("@certificate/"), rotation.fingerprint, why)
 
-    def unfinished(self, state: State, cluster_id: str) -> None:
+    def resume_interrupted(self, state: State, cluster_id: str) -> None:
         """After each reconcile: a mark whose content is still there was set just before a crash."""
         for uid, certificate in ours(state, cluster_id).by_uid.items():
             chain = certificate.chain
@@ -66,7 +66,7 @@ class Rollback:
 
     async def _back(self, uid: str, fingerprint: str, why: str) -> None:
         world = self._hands.world
-        async with world.turn(uid):
+        async with world.lock(uid):
             have = world.following(self.cluster_id, uid)
             if have is None or have.chain is None or have.chain.fingerprint != fingerprint:
                 return  # something newer took its place meanwhile
@@ -93,8 +93,8 @@ class Rollback:
             return "impossible", f"{NO_VERSION} that is valid"
         if parking.parked(have.description) != refused:
             marked = {"description": parking.park(have.description, chain)}
-            world.wrote(await elb.update_certificate(have.id, marked))
+            world.record_certificate(await elb.update_certificate(have.id, marked))
         reason = f"clients cannot use {chain.fingerprint[:16]}: {why}"[:200]
         back = await extensions.roll_back(elb, have.id, kept[0].number, reason)
-        world.wrote(back)
+        world.record_certificate(back)
         return "done", f"{why}; version {kept[0].number} ({kept[0].fingerprint[:16]}) serves again"

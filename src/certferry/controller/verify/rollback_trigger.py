@@ -28,7 +28,7 @@ class RollbackTrigger:
         self._counted: dict[Target, tuple[int, float]] = {}
         self._said = False
 
-    def refuses(self, target: Target, sight: ProbeResult) -> bool:
+    def observe(self, target: Target, sight: ProbeResult) -> bool:
         """Whether this look is the one that decides; true once at most."""
         if not self._patience or target not in self._before or self._said:
             return False

@@ -118,7 +118,9 @@ class RotationVerifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._doors = ProbeLimiter()
 
-    def expect(self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float) -> None:
+    def verify_changes(
+        self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float
+    ) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
         before = self._settle(expected)
         news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
@@ -128,11 +130,11 @@ class RotationVerifier:
         for group in by_content.values():
             self._start(group[0].chain, group, before, changed, accepted)
 
-    def believe(self, expected: Mapping[Target, ExpectedCertificate]) -> None:
+    def set_baseline(self, expected: Mapping[Target, ExpectedCertificate]) -> None:
         """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
         self._settle(expected)
 
-    def renewed(self, certificate: str, chain: Chain, changed: float, accepted: float) -> None:
+    def verify_rotation(self, certificate: str, chain: Chain, changed: float, accepted: float) -> None:
         """After the fast path: `certificate` (its key) has new content wherever it is seen."""
         group = [
             msgspec.structs.replace(seat, chain=chain) for seat in self._by_certificate.get(certificate, ())
@@ -202,7 +204,7 @@ class RotationVerifier:
             return await self._look(seat.target, rotation.chain, lambda s: tell(seat.target, s))
 
         def tell(target: Target, sight: ProbeResult) -> None:
-            if doubt.refuses(target, sight) and self.expects(target, rotation.chain):
+            if doubt.observe(target, sight) and self.expects(target, rotation.chain):
                 self._refused(rotation, f"{target} {_seen(sight)}")
 
         ordered = _spread(rotation.seats)

@@ -39,9 +39,9 @@ class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
     """What a listener is to have. Without a default: leave what is there (or make no listener)."""
 
     seats: ListenerCertificates
-    lost: Mapping[str, frozenset[str]] = {}
+    released_names: Mapping[str, frozenset[str]] = {}
     """Names that a certificate of ours must leave to an older claim, by certificate key."""
-    frozen: frozenset[str] = frozenset()
+    pinned: frozenset[str] = frozenset()
     """Certificates whose domain must stay as it is: a new one would move a host to something worse."""
     problems: tuple[Problem, ...] = ()
 
@@ -82,7 +82,7 @@ def bind(
     kept, held = seats.keep_better(want, have, hosts, now)
     problems += [_held(group[0], brought, it) for it in held]
     frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
-    return ListenerBinding(seats=kept, lost=lost, frozen=frozen, problems=tuple(problems))
+    return ListenerBinding(seats=kept, released_names=lost, pinned=frozen, problems=tuple(problems))
 
 
 def _held(master: ListenerClaim, brought: Sequence[CertificateCandidate], it: HeldBackCertificate) -> Problem:

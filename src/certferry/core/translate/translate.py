@@ -167,8 +167,8 @@ def _certificates(
     frozen: set[str] = set()
     held: dict[str, Certificate] = {}
     for it in bindings:
-        frozen |= it.frozen & domains.keys()
-        for ref, gone in it.lost.items():
+        frozen |= it.pinned & domains.keys()
+        for ref, gone in it.released_names.items():
             lost[ref] = lost.get(ref, frozenset()) | gone
         for certificate in (it.seats.default, *it.seats.sni):
             if certificate:

@@ -140,7 +140,7 @@ def _listen(listen: str, folder: Path) -> socket.socket:
 
 def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], history: History) -> tuple[Store, WatchCache]:
     path = folder / "store.db"
-    sealed = frozenset(k.plural for k in kinds if k.sealed)
+    sealed = frozenset(k.plural for k in kinds if k.encrypted)
     try:
         path.touch(mode=0o600)
         store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), sealed, history)

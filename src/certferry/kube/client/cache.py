@@ -179,7 +179,7 @@ class Cache:
             nodes=_by_name(self._nodes.values) if self._nodes.synced else None,
         )
         if self._scope.secrets:
-            self._named.want(self._scope.secrets(view))
+            self._named.set_names(self._scope.secrets(view))
             if not self._named.synced:
                 return  # a Secret that was not asked for yet is not absent
         self.view.set(view)

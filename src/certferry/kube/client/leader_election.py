@@ -71,14 +71,14 @@ class LeaderElector:
         watchdog = asyncio.get_running_loop().create_task(self._watch())
         try:
             while True:
-                await self._turn()
+                await self._renew_or_acquire()
                 await asyncio.sleep(self._terms.retry)
         finally:
             watchdog.cancel()
             await asyncio.gather(watchdog, return_exceptions=True)
             await self._let_go()
 
-    async def _turn(self) -> None:
+    async def _renew_or_acquire(self) -> None:
         began = self._clock()
         try:
             async with asyncio.timeout(self._terms.deadline / 2):

@@ -65,7 +65,7 @@ class NamedInformer(Generic[V]):
         found = self._found.get(name)
         return found[1] if found else None
 
-    def want(self, names: Iterable[Name]) -> None:
+    def set_names(self, names: Iterable[Name]) -> None:
         """Keep these current, and no others."""
         wanted = frozenset(names)
         if wanted != self._wanted:

@@ -48,7 +48,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show_replace(visit: PageRequest) -> Response:
     """GET …/{id}/replace."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     return visit.render(
         "elb_certificates/replace.html",
@@ -67,7 +67,7 @@ async def show_replace(visit: PageRequest) -> Response:
 
 async def check(visit: PageRequest) -> Response:
     """POST …/{id}/replace/check: what is to be said of the choice."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     chosen = desk.elb.state.certificates.get((await visit.form()).text("certificate"))
     return visit.render("ingresses/checks.html", desk=desk, told=_judged(desk, certificate, chosen))
@@ -75,7 +75,7 @@ async def check(visit: PageRequest) -> Response:
 
 async def replace(visit: PageRequest) -> Response:
     """POST …/{id}/replace."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     chosen = desk.elb.state.certificates.get((await visit.form()).text("certificate"))
     if chosen is None or chosen.type != "server" or chosen.chain is None or chosen.id == certificate.id:
@@ -103,12 +103,14 @@ async def replace(visit: PageRequest) -> Response:
         return [u for u in derived.uses if u.listener in touched and u.certificate in (old, new)]
 
     visit.console.rotations.start(desk, rotation, uses)
-    return visit.go(path("clusters", desk.name, "rotations", rotation.id), "The certificate is replaced.")
+    return visit.redirect(
+        path("clusters", desk.name, "rotations", rotation.id), "The certificate is replaced."
+    )
 
 
 async def show_bind(visit: PageRequest) -> Response:
     """GET …/{id}/bind."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     state = desk.elb.state
     free = [it for it in _https(desk) if not kept(it)]
     names = {b.id: b.name or b.id for b in state.loadbalancers.values()}
@@ -125,7 +127,7 @@ async def show_bind(visit: PageRequest) -> Response:
 
 async def bind(visit: PageRequest) -> Response:
     """POST …/{id}/bind."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate, form = found(visit, desk), await visit.form()
     listener = next((it for it in _https(desk) if it.id == form.text("listener") and not kept(it)), None)
     if listener is None:
@@ -148,7 +150,7 @@ async def bind(visit: PageRequest) -> Response:
     )
     await answered(desk.elb.client.update(LISTENERS, listener.id, changes))
     await desk.elb.refresh()
-    return visit.go(
+    return visit.redirect(
         follow(visit, desk, listener, [certificate]),
         f"Certificate {certificate.name or certificate.id} is bound.",
     )
@@ -215,7 +217,7 @@ def _https(desk: ClusterContext) -> list[Listener]:
 
 _ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/replace", show_replace, replace, sees="member"),
+    Page(f"{_ONE}/replace", show_replace, replace, view_role="member"),
     Page(f"{_ONE}/replace/check", None, check),
-    Page(f"{_ONE}/bind", show_bind, bind, sees="member"),
+    Page(f"{_ONE}/bind", show_bind, bind, view_role="member"),
 )

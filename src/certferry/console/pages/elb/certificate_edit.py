@@ -39,7 +39,7 @@ _NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-
 
 async def show_create(visit: PageRequest) -> Response:
     """GET …/create."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     return visit.render(
         "elb_certificates/create.html",
         desk=desk,
@@ -51,7 +51,7 @@ async def show_create(visit: PageRequest) -> Response:
 
 async def create(visit: PageRequest) -> Response:
     """POST …/create."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     form = await visit.form()
     errors: dict[str, str] = {}
     kind = form.text("type") or "server"
@@ -69,7 +69,7 @@ async def create(visit: PageRequest) -> Response:
     made = await answered(desk.elb.client.create_certificate(fields))
     await desk.elb.refresh()
     name = made.name or made.id
-    if form.text("pick") and visit.fetched:
+    if form.text("pick") and visit.is_fragment:
         return json(
             {
                 "created": {
@@ -80,12 +80,12 @@ async def create(visit: PageRequest) -> Response:
                 }
             }
         )
-    return visit.go(list_path(desk), f"Certificate {name} is created.")
+    return visit.redirect(list_path(desk), f"Certificate {name} is created.")
 
 
 async def show_modify(visit: PageRequest) -> Response:
     """GET …/{id}/modify."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     lock = lock_of(visit, desk, certificate)
     if not may_change(desk, certificate, lock):
@@ -103,7 +103,7 @@ async def show_modify(visit: PageRequest) -> Response:
 
 async def modify(visit: PageRequest) -> Response:
     """POST …/{id}/modify."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     _check_open(visit, desk, certificate)
     form = await visit.form()
@@ -126,13 +126,13 @@ async def modify(visit: PageRequest) -> Response:
         await desk.elb.refresh()
     said = f"Certificate {certificate.name or certificate.id} is modified."
     if chain is None or not desk.derived.by_certificate.get(certificate.id):
-        return visit.go(list_path(desk), said)
-    return visit.go(follow(visit, desk, certificate, chain), said)
+        return visit.redirect(list_path(desk), said)
+    return visit.redirect(follow(visit, desk, certificate, chain), said)
 
 
 async def check(visit: PageRequest) -> Response:
     """POST …/{id}/check; and …/check for a new one."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     form = await visit.form()
     if "id" in visit.request.path_params:
         certificate = found(visit, desk)
@@ -145,7 +145,7 @@ async def check(visit: PageRequest) -> Response:
 
 async def show_delete(visit: PageRequest) -> Response:
     """GET …/{id}/delete."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     uses = desk.derived.by_certificate.get(certificate.id, ())
     lock = lock_of(visit, desk, certificate)
@@ -162,24 +162,24 @@ async def show_delete(visit: PageRequest) -> Response:
 
 async def delete(visit: PageRequest) -> Response:
     """POST …/{id}/delete."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     if lock := lock_of(visit, desk, certificate):
         raise FormErrors({"": lock.reason}, 409)
     await answered(desk.elb.client.delete(CERTIFICATES, certificate.id))
     await desk.elb.refresh()
-    return visit.go(list_path(desk), f"Certificate {certificate.name or certificate.id} is deleted.")
+    return visit.redirect(list_path(desk), f"Certificate {certificate.name or certificate.id} is deleted.")
 
 
 async def show_protection(visit: PageRequest) -> Response:
     """GET …/{id}/protection."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     return visit.render("elb_certificates/protection.html", desk=desk, certificate=found(visit, desk))
 
 
 async def protect(visit: PageRequest) -> Response:
     """POST …/{id}/protection."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     form = await visit.form()
     reason, on = form.text("reason"), form.text("protected") == "on"
@@ -191,7 +191,7 @@ async def protect(visit: PageRequest) -> Response:
     }
     await answered(desk.elb.client.update_certificate(certificate.id, fields))
     await desk.elb.refresh()
-    return visit.go(list_path(desk), f"Modification protection is {'on' if on else 'off'}.")
+    return visit.redirect(list_path(desk), f"Modification protection is {'on' if on else 'off'}.")
 
 
 def place_of(desk: ClusterContext, certificate: Certificate) -> CertificateContext:
@@ -269,10 +269,10 @@ async def answered(request: Any) -> Any:
 
 _ROOT: Final = "/clusters/{cluster}/elb/certificates"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ROOT}/create", show_create, create, sees="member"),
+    Page(f"{_ROOT}/create", show_create, create, view_role="member"),
     Page(f"{_ROOT}/check", None, check),
     Page(f"{_ROOT}/{{id}}/check", None, check),
-    Page(f"{_ROOT}/{{id}}/modify", show_modify, modify, sees="member"),
-    Page(f"{_ROOT}/{{id}}/delete", show_delete, delete, sees="member"),
-    Page(f"{_ROOT}/{{id}}/protection", show_protection, protect, sees="member"),
+    Page(f"{_ROOT}/{{id}}/modify", show_modify, modify, view_role="member"),
+    Page(f"{_ROOT}/{{id}}/delete", show_delete, delete, view_role="member"),
+    Page(f"{_ROOT}/{{id}}/protection", show_protection, protect, view_role="member"),
 )

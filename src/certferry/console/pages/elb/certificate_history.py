@@ -26,7 +26,7 @@ HOURS: Final = (1, 4, 12, 24)
 
 async def show(visit: PageRequest) -> Response:
     """GET …/{id}/history."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     elb, there = desk.elb.client, desk.elb.extensions
     versions = await extensions.versions(elb, certificate.id) if "versions" in there else []
@@ -50,7 +50,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def show_rollback(visit: PageRequest) -> Response:
     """GET …/{id}/rollback?version=n: both contents beside each other."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     versions = await extensions.versions(desk.elb.client, certificate.id)
     wanted = visit.query.get("version", "")
@@ -65,7 +65,7 @@ async def show_rollback(visit: PageRequest) -> Response:
 
 async def roll_back(visit: PageRequest) -> Response:
     """POST …/{id}/rollback."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     form = await visit.form()
     errors: dict[str, str] = {}
@@ -78,13 +78,13 @@ async def roll_back(visit: PageRequest) -> Response:
     await desk.elb.refresh()
     said = f"Certificate {certificate.name or certificate.id} is rolled back."
     if made.chain is None or not desk.derived.by_certificate.get(certificate.id):
-        return visit.go(_history(visit), said)
-    return visit.go(follow(visit, desk, certificate, made.chain), said)
+        return visit.redirect(_history(visit), said)
+    return visit.redirect(follow(visit, desk, certificate, made.chain), said)
 
 
 async def show_break_glass(visit: PageRequest) -> Response:
     """GET …/{id}/break-glass."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     return visit.render(
         "elb_certificates/break_glass.html", desk=desk, certificate=found(visit, desk), hours=HOURS
     )
@@ -92,7 +92,7 @@ async def show_break_glass(visit: PageRequest) -> Response:
 
 async def break_glass(visit: PageRequest) -> Response:
     """POST …/{id}/break-glass: open it, or end it."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     certificate = found(visit, desk)
     form = await visit.form()
     try:
@@ -111,7 +111,7 @@ async def break_glass(visit: PageRequest) -> Response:
     except ElbError as error:
         raise _refusal(error) from None
     await desk.elb.refresh()
-    return visit.go(_history(visit), said)
+    return visit.redirect(_history(visit), said)
 
 
 def _history(visit: PageRequest) -> str:
@@ -125,6 +125,6 @@ def _refusal(error: ElbError) -> Exception:
 _ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"
 PAGES: Final[tuple[Page, ...]] = (
     Page(f"{_ONE}/history", show),
-    Page(f"{_ONE}/rollback", show_rollback, roll_back, sees="member"),
-    Page(f"{_ONE}/break-glass", show_break_glass, break_glass, sees="admin", acts="admin"),
+    Page(f"{_ONE}/rollback", show_rollback, roll_back, view_role="member"),
+    Page(f"{_ONE}/break-glass", show_break_glass, break_glass, view_role="admin", edit_role="admin"),
 )

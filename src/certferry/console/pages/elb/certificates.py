@@ -67,7 +67,7 @@ COLUMNS: Final = (
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     listing = TablePage(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
         "elb_certificates/list.html",

@@ -27,7 +27,7 @@ from certferry.elb.client.client import LISTENERS, ElbError
 
 async def show(visit: PageRequest) -> Response:
     """GET …/{id}/edit."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     listener = _found(visit, desk)
     servers = sorted(
         (c for c in desk.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
@@ -44,7 +44,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST …/{id}/edit."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     listener = _found(visit, desk)
     row = listener_row(desk, listener)
     if row.ours or listener.protection_status == "consoleProtection":
@@ -68,7 +68,7 @@ async def save(visit: PageRequest) -> Response:
         raise
     await desk.elb.refresh()
     chosen = [certificates[i] for i in (server, *sni)]
-    return visit.go(follow(visit, desk, listener, chosen), "The listener is modified.")
+    return visit.redirect(follow(visit, desk, listener, chosen), "The listener is modified.")
 
 
 def kept(listener: Listener) -> bool:
@@ -102,5 +102,5 @@ def _back(listener: Listener, desk: ClusterContext) -> str:
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, sees="member"),
+    Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, view_role="member"),
 )

@@ -88,7 +88,7 @@ class PolicyRow(NamedTuple):
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/loadbalancers."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     by_balancer: dict[str, list[Listener]] = {}
     for listener in desk.elb.state.listeners.values():
         by_balancer.setdefault(listener.loadbalancer_id, []).append(listener)
@@ -105,7 +105,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def one(visit: PageRequest) -> Response:
     """GET …/{id}?tab=."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     state = desk.elb.state
     balancer = state.loadbalancers.get(visit.part("id"))
     tab = visit.query.get("tab", "summary")

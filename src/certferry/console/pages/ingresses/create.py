@@ -27,7 +27,7 @@ _EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses/create."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     namespace = visit.namespace or ("default" if "default" in desk.kube.namespaces else "")
     return visit.render(
         "ingresses/create.html",
@@ -42,7 +42,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     fields = await visit.form()
     errors: dict[str, str] = {}
     body = _body(desk, fields, errors)
@@ -55,12 +55,12 @@ async def save(visit: PageRequest) -> Response:
         if error.status == 409:
             refuse({"name": f"There is an Ingress {name} already."})
         raise
-    return visit.go(list_path(desk, name), f"Ingress {name} is created.")
+    return visit.redirect(list_path(desk, name), f"Ingress {name} is created.")
 
 
 async def preview(visit: PageRequest) -> Response:
     """POST …/diff: what OK would create."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     errors: dict[str, str] = {}
     body = _body(desk, await visit.form(), errors)
     lines = [] if errors else diff({"metadata": {}}, body)
@@ -69,7 +69,7 @@ async def preview(visit: PageRequest) -> Response:
 
 async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     fields = await visit.form()
     body = _body(desk, fields, {})
     form = ingress_fields.read(fields, {})
@@ -112,7 +112,7 @@ def _balancers(desk: ClusterContext) -> list[tuple[str, str]]:
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/ingresses/create", show, save, sees="member"),
+    Page("/clusters/{cluster}/ingresses/create", show, save, view_role="member"),
     Page("/clusters/{cluster}/ingresses/diff", None, preview),
     Page("/clusters/{cluster}/ingresses/check", None, check),
 )

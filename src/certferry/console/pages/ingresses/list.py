@@ -81,7 +81,7 @@ COLUMNS: Final = (
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     listing = TablePage(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
     return visit.render(
         "ingresses/list.html",

@@ -81,7 +81,7 @@ def differences(desk: ClusterContext, thing: ListedIngress) -> list[Difference]:
 
 async def show(visit: PageRequest) -> Response:
     """GET …/synchronize: the preview."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     there = differences(desk, thing)
@@ -97,13 +97,15 @@ async def show(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST …/synchronize."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     form = await visit.form()
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     patch = merge_patch(present, synchronized(present, differences(desk, thing)))
     await write(desk, thing.name, patch, form.text("version"))
-    return visit.go(list_path(desk, thing.name), f"Ingress {thing.name} says now what the load balancer has.")
+    return visit.redirect(
+        list_path(desk, thing.name), f"Ingress {thing.name} says now what the load balancer has."
+    )
 
 
 def synchronized(present: dict[str, Any], there: list[Difference]) -> dict[str, Any]:
@@ -191,4 +193,4 @@ def _text(value: object) -> str:
 
 
 _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
-PAGES: Final[tuple[Page, ...]] = (Page(f"{_ONE}/synchronize", show, save, sees="member"),)
+PAGES: Final[tuple[Page, ...]] = (Page(f"{_ONE}/synchronize", show, save, view_role="member"),)

@@ -37,7 +37,7 @@ Object = dict[str, Any]
 
 async def show(visit: PageRequest) -> Response:
     """GET …/update."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     status = desk.derived.translation.status.get(thing.name)
@@ -56,7 +56,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def preview(visit: PageRequest) -> Response:
     """POST …/diff: what OK would change."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     errors: dict[str, str] = {}
@@ -67,7 +67,7 @@ async def preview(visit: PageRequest) -> Response:
 
 async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
     form = _read(desk, thing.name.namespace, await visit.form(), of(present), {})
@@ -81,7 +81,7 @@ async def check(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST …/update."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     fields = await visit.form()
     present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
@@ -98,8 +98,8 @@ async def save(visit: PageRequest) -> Response:
     if patch:
         await write(desk, thing.name, patch, fields.text("version"))
     if not _chooses(form, before):
-        return visit.go(list_path(desk, thing.name), said if patch else "Nothing was changed.")
-    return visit.go(follow(visit, desk, thing, form), said)
+        return visit.redirect(list_path(desk, thing.name), said if patch else "Nothing was changed.")
+    return visit.redirect(follow(visit, desk, thing, form), said)
 
 
 def choices(desk: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _said(chain: Chain | None) -> str:
 
 _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/update", show, save, sees="member"),
+    Page(f"{_ONE}/update", show, save, view_role="member"),
     Page(f"{_ONE}/diff", None, preview),
     Page(f"{_ONE}/check", None, check),
 )

@@ -35,7 +35,7 @@ async def act(visit: PageRequest) -> Response:
         refuse({"typed": f"Type {it.name.name} to delete what is in use."})
     async with it.desk.writing() as kube:
         await kube.delete(it.kind, it.name.name, it.name.namespace)
-    return visit.go(it.list, f"{it.kind.name} {it.name} is deleted.")
+    return visit.redirect(it.list, f"{it.kind.name} {it.name} is deleted.")
 
 
 def _impact(it: OpenedObject) -> list[str]:
@@ -55,4 +55,4 @@ def _used(it: OpenedObject) -> bool:
 
 
 _ONE: Final = "/clusters/{cluster}/{kind}/{namespace}/{name}/delete"
-PAGES: Final[tuple[Page, ...]] = (Page(_ONE, show, act, sees="member"),)
+PAGES: Final[tuple[Page, ...]] = (Page(_ONE, show, act, view_role="member"),)

@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 async def open_object(visit: PageRequest) -> OpenedObject:
     """The object in the path. Raises ``Stop``; ``Refusal`` never."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     kind = KINDS.get(visit.part("kind"))
     if kind is None:
         raise not_found("such kind", (path("clusters", desk.name), "Overview"))

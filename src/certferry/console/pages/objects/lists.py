@@ -28,7 +28,7 @@ SERVICES: Final = (
 
 async def config_maps(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/configmaps."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     rows = [t for n, t in sorted(desk.kube.config_maps.items()) if visit.namespace in ("", n.namespace)]
     listing = TablePage(rows, CONFIG_MAPS, visit.query, lambda t: str(t.name))
     return visit.render("objects/configmaps.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
@@ -36,7 +36,7 @@ async def config_maps(visit: PageRequest) -> Response:
 
 async def services(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/services."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     rows = [t for n, t in sorted(desk.kube.services.items()) if visit.namespace in ("", n.namespace)]
     listing = TablePage(rows, SERVICES, visit.query, lambda t: f"{t.name} {t.address}")
     return visit.render("objects/services.html", desk=desk, listing=listing, live=f"/live/{desk.name}")

@@ -70,7 +70,7 @@ async def save(visit: PageRequest) -> Response:
         if 400 <= error.status < 500:
             refuse({"yaml": error.message})
         raise
-    return visit.go(it.list, f"{it.kind.name} {it.name} is saved.")
+    return visit.redirect(it.list, f"{it.kind.name} {it.name} is saved.")
 
 
 def _whole(typed: str, it: OpenedObject) -> dict[str, Any]:
@@ -102,6 +102,6 @@ def _seen(typed: str) -> str:
 _ONE: Final = "/clusters/{cluster}/{kind}/{namespace}/{name}/yaml"
 PAGES: Final[tuple[Page, ...]] = (
     Page(_ONE, view),
-    Page(f"{_ONE}/edit", edit, save, sees="member"),
+    Page(f"{_ONE}/edit", edit, save, view_role="member"),
     Page(f"{_ONE}/diff", None, preview),
 )

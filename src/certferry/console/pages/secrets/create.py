@@ -35,7 +35,7 @@ _LABEL_KEY = re.compile(
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/secrets/create."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     pick = visit.query.get("pick", "")
     return visit.render(
         "secrets/create.html",
@@ -49,7 +49,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def check(visit: PageRequest) -> Response:
     """POST …/check."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     form = await visit.form()
     judged = check_certificate_form(
         form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
@@ -61,7 +61,7 @@ async def check(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     form = await visit.form()
     errors: dict[str, str] = {}
     body, chain = _body(desk, form, errors)
@@ -74,10 +74,10 @@ async def save(visit: PageRequest) -> Response:
         if error.status == 409:
             refuse({"name": f"There is a Secret {namespace}/{name} already."})
         raise
-    if form.text("pick") and visit.fetched:
+    if form.text("pick") and visit.is_fragment:
         return json({"created": {"id": name, "label": label(name, chain), "into": "secrets"}})
     where = f"{path('clusters', desk.name, 'secrets')}?namespace={namespace}"
-    return visit.go(where, f"Secret {namespace}/{name} is created.")
+    return visit.redirect(where, f"Secret {namespace}/{name} is created.")
 
 
 def _body(
@@ -134,6 +134,6 @@ def _labels(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
 
 _ROOT: Final = "/clusters/{cluster}/secrets"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ROOT}/create", show, save, sees="member"),
+    Page(f"{_ROOT}/create", show, save, view_role="member"),
     Page(f"{_ROOT}/check", None, check),
 )

@@ -55,7 +55,7 @@ COLUMNS: Final = (
 
 async def show(visit: PageRequest) -> Response:
     """GET /clusters/{cluster}/secrets."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     if not desk.may("member"):
         return visit.render("secrets/hidden.html", desk=desk)
     listing = TablePage(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)

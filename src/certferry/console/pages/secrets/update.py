@@ -34,7 +34,7 @@ from certferry.kube.client.client import SECRET, KubeError
 
 async def show(visit: PageRequest) -> Response:
     """GET …/update."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     present = await desk.kube.client.get(SECRET, thing.name.name, thing.name.namespace)
     return visit.render(
@@ -50,7 +50,7 @@ async def show(visit: PageRequest) -> Response:
 
 async def check(visit: PageRequest) -> Response:
     """POST …/check: what is to be said of the certificate so far."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     form, place = await visit.form(), place_of(desk, thing)
     judged = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
@@ -59,7 +59,7 @@ async def check(visit: PageRequest) -> Response:
 
 async def save(visit: PageRequest) -> Response:
     """POST …/update."""
-    desk = await visit.desk()
+    desk = await visit.cluster_context()
     thing = found(visit, desk)
     form = await visit.form()
     if thing.type not in TLS_TYPES:
@@ -71,7 +71,7 @@ async def save(visit: PageRequest) -> Response:
     await write(desk, thing, {"data": data}, form.text("version"))
     said = f"Secret {thing.name} is updated."
     if not desk.derived.referring.get(thing.name):
-        return visit.go(_list(desk, thing), f"{said} No Ingress names it.")
+        return visit.redirect(_list(desk, thing), f"{said} No Ingress names it.")
     assert judged.chain
     rotation = TrackedRotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
     name, digest = thing.name, judged.chain.digest
@@ -83,7 +83,7 @@ async def save(visit: PageRequest) -> Response:
         return objection(derived.problems.get(("Secret", name), ()))
 
     visit.console.rotations.start(desk, rotation, lambda derived: derived.by_secret.get(name, ()), refused)
-    return visit.go(path("clusters", desk.name, "rotations", rotation.id), said)
+    return visit.redirect(path("clusters", desk.name, "rotations", rotation.id), said)
 
 
 def found(visit: PageRequest, desk: ClusterContext) -> ListedSecret:
@@ -142,7 +142,7 @@ async def _save_values(
     if given:
         data = {key: base64_of(value) for key, value in given.items()}
         await write(desk, thing, {"data": data}, form.text("version"))
-    return visit.go(_list(desk, thing), f"Secret {thing.name} is updated.")
+    return visit.redirect(_list(desk, thing), f"Secret {thing.name} is updated.")
 
 
 def _list(desk: ClusterContext, thing: ListedSecret) -> str:
@@ -156,6 +156,6 @@ def base64_of(text: str) -> str:
 
 _ONE: Final = "/clusters/{cluster}/secrets/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/update", show, save, sees="member"),
+    Page(f"{_ONE}/update", show, save, view_role="member"),
     Page(f"{_ONE}/check", None, check),
 )

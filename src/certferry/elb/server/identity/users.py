@@ -223,13 +223,13 @@ class Identity:
             return False
 
     def _secret(self, found: Row[Any]) -> str:
-        return self._seal.unseal(found.sealed_secret, secret_purpose(found.access_key)).decode()
+        return self._seal.decrypt(found.sealed_secret, secret_purpose(found.access_key)).decode()
 
 
 def new_pair(connection: Connection, seal: EncryptionKeys, user_id: str, now: datetime) -> AccessKey:
     """One more access key of the user; the secret half is stored sealed."""
     pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
-    sealed = seal.seal(pair.secret_key.encode(), secret_purpose(pair.access_key))
+    sealed = seal.encrypt(pair.secret_key.encode(), secret_purpose(pair.access_key))
     row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": sealed, "created_at": now}
     connection.execute(insert(schema.credentials), row)
     return pair

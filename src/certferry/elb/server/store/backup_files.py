@@ -30,14 +30,14 @@ def add_files(engine: Engine, seal: EncryptionKeys, files: Mapping[str, Path]) -
     with engine.begin() as connection:
         _FILES.create(connection)
         for name, content in found.items():
-            sealed = seal.seal(content, _purpose(name))
+            sealed = seal.encrypt(content, _purpose(name))
             connection.execute(_FILES.insert(), {"name": name, "sealed_content": sealed})
 
 
 def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
     """Takes them out again: content by name. Raises ``SealError``."""
     sealed = _rows(engine)
-    files = {name: seal.unseal(content, _purpose(name)) for name, content in sealed.items()}
+    files = {name: seal.decrypt(content, _purpose(name)) for name, content in sealed.items()}
     if sealed:
         with engine.begin() as connection:
             _FILES.drop(connection)

@@ -50,7 +50,7 @@ def check_opens(engine: Engine, seal: EncryptionKeys) -> int:
     with reading(engine).connect() as connection:
         for it in SEALED:
             for row in connection.execute(_rows(it)):
-                seal.unseal(getattr(row, it.column.name), it.purpose(row))
+                seal.decrypt(getattr(row, it.column.name), it.purpose(row))
                 opened += 1
     return opened
 
@@ -75,7 +75,7 @@ def _column(connection: Connection, it: Sealed, seal: EncryptionKeys) -> int:
         if key_of(blob) == seal.current:
             continue
         where = [column == getattr(row, column.name) for column in keys]
-        fresh = seal.seal(seal.unseal(blob, purpose), purpose)
+        fresh = seal.encrypt(seal.decrypt(blob, purpose), purpose)
         connection.execute(update(table).where(*where).values({name: fresh}))
         changed += 1
     return changed

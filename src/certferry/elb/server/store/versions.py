@@ -59,7 +59,7 @@ def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, 
             "not_before": content.chain.not_before,
             "not_after": content.chain.not_after,
             "certificate": content.chain.pem,
-            "sealed_key": seal.seal(key.reveal().encode(), key_purpose(row.id, content.version))
+            "sealed_key": seal.encrypt(key.reveal().encode(), key_purpose(row.id, content.version))
             if key
             else None,
             "actor": origin.user,
@@ -103,7 +103,7 @@ def opened(row: Any, seal: EncryptionKeys, before: Chain | None = None) -> Conte
     key = None
     if row["sealed_key"] is not None:
         purpose = key_purpose(row["certificate_id"], row["version"])
-        key = PrivateKey(seal.unseal(row["sealed_key"], purpose).decode(), chain.spki)
+        key = PrivateKey(seal.decrypt(row["sealed_key"], purpose).decode(), chain.spki)
     return Content(version=row["version"], chain=chain, key=key, before=before)
 
 

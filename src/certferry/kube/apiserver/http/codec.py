@@ -168,7 +168,7 @@ def patcher(
 def _checked_patch(
     value: Any, asked: Any, kind: ResourceDefinition, validation: str, warnings: Warnings
 ) -> Object:
-    shown = _REDACTED if kind.sealed else _go(asked)
+    shown = _REDACTED if kind.encrypted else _go(asked)
     try:
         found, unknown = decode.canonical(kind.name, value)
     except decode.Mismatch as error:

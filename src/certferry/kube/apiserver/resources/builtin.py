@@ -57,7 +57,7 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Whether metadata.generation counts the changes of the spec."""
     unconditional: bool = True
     """Whether a PUT without a resourceVersion is taken."""
-    sealed: bool = False
+    encrypted: bool = False
     """Whether the stored body is encrypted."""
     deprecated: str = ""
     """What clients are warned of, with every answer."""
@@ -65,11 +65,11 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which an object goes by itself (Events)."""
     namer: Namer = names.subdomain
     default: Callable[[Object], None] = _no_default
-    born: Callable[[Object], None] = _no_default
+    prepare_for_create: Callable[[Object], None] = _no_default
     """What the server sets on a new object, and no client's field manager owns."""
-    keep: Callable[[Object, Object], None] | None = None
+    prepare_for_update: Callable[[Object, Object], None] | None = None
     """What an update takes over from the old object when it leaves it out."""
-    check: Callable[[Object, Object | None], Iterable[FieldError]] = _no_check
+    validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_check
     selectable: tuple[str, ...] = ()
     """Fields for field selectors, beside metadata.name and metadata.namespace."""
 
@@ -97,7 +97,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("cm",),
         columns=columns.CONFIG_MAP,
         cells=columns.config_map,
-        check=rules_data.check_config_map,
+        validate=rules_data.check_config_map,
     ),
     ResourceDefinition(
         name="Endpoints",
@@ -108,7 +108,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns_workloads.ENDPOINTS,
         cells=columns_workloads.endpoints,
         default=rules_network.default_endpoints,
-        check=rules_network.check_endpoints,
+        validate=rules_network.check_endpoints,
     ),
     ResourceDefinition(
         name="Event",
@@ -117,7 +117,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("ev",),
         columns=columns.EVENT,
         cells=columns.event,
-        check=rules_network.check_event,
+        validate=rules_network.check_event,
         lifetime=3600,
         selectable=(
             "involvedObject.kind",
@@ -144,7 +144,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         cells=columns.namespace,
         namer=names.label,
         default=rules_network.default_namespace,
-        born=rules_network.begin_namespace,
+        prepare_for_create=rules_network.begin_namespace,
         selectable=("status.phase",),
     ),
     ResourceDefinition(
@@ -170,19 +170,19 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns_workloads.POD,
         cells=columns_workloads.pod,
         default=rules_workloads.default_pod,
-        born=rules_workloads.begin_pod,
-        check=rules_workloads.check_pod,
+        prepare_for_create=rules_workloads.begin_pod,
+        validate=rules_workloads.check_pod,
         selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
     ),
     ResourceDefinition(
         name="Secret",
         plural="secrets",
         singular="secret",
-        sealed=True,
+        encrypted=True,
         columns=columns.SECRET,
         cells=columns.secret,
         default=rules_data.default_secret,
-        check=rules_data.check_secret,
+        validate=rules_data.check_secret,
         selectable=("type",),
     ),
     ResourceDefinition(
@@ -204,8 +204,8 @@ KINDS: tuple[ResourceDefinition, ...] = (
         cells=columns.service,
         namer=names.label,
         default=rules_service.default_service,
-        keep=rules_service.keep_service,
-        check=rules_service.check_service,
+        prepare_for_update=rules_service.keep_service,
+        validate=rules_service.check_service,
         selectable=("spec.clusterIP", "spec.type"),
     ),
     ResourceDefinition(
@@ -220,7 +220,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns_workloads.DEPLOYMENT,
         cells=columns_workloads.deployment,
         default=rules_workloads.default_deployment,
-        check=rules_workloads.check_deployment,
+        validate=rules_workloads.check_deployment,
     ),
     ResourceDefinition(
         group="coordination.k8s.io",
@@ -230,7 +230,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         unconditional=False,
         columns=columns.LEASE,
         cells=columns.lease,
-        check=rules_network.check_lease,
+        validate=rules_network.check_lease,
     ),
     ResourceDefinition(
         group="discovery.k8s.io",
@@ -241,7 +241,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns.ENDPOINT_SLICE,
         cells=columns.endpoint_slice,
         default=rules_network.default_slice,
-        check=rules_network.check_slice,
+        validate=rules_network.check_slice,
     ),
     ResourceDefinition(
         group="networking.k8s.io",
@@ -253,7 +253,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns.INGRESS_CLASS,
         cells=columns.ingress_class,
         default=rules_ingress.default_class,
-        check=rules_ingress.check_class,
+        validate=rules_ingress.check_class,
     ),
     ResourceDefinition(
         group="networking.k8s.io",
@@ -265,7 +265,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         generation=True,
         columns=columns.INGRESS,
         cells=columns.ingress,
-        check=rules_ingress.check_ingress,
+        validate=rules_ingress.check_ingress,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -276,7 +276,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns_workloads.ROLE,
         cells=columns_workloads.role,
         namer=names.path_segment,
-        check=rules_access.check_cluster_role,
+        validate=rules_access.check_cluster_role,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -288,7 +288,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         cells=columns_workloads.binding,
         namer=names.path_segment,
         default=rules_access.default_binding,
-        check=rules_access.check_cluster_binding,
+        validate=rules_access.check_cluster_binding,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -298,7 +298,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         columns=columns_workloads.ROLE,
         cells=columns_workloads.role,
         namer=names.path_segment,
-        check=rules_access.check_role,
+        validate=rules_access.check_role,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -309,7 +309,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
         cells=columns_workloads.binding,
         namer=names.path_segment,
         default=rules_access.default_binding,
-        check=rules_access.check_binding,
+        validate=rules_access.check_binding,
     ),
 )
 

@@ -55,7 +55,7 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
 
 def _check_opens(database: sqlite3.Connection, seal: EncryptionKeys) -> None:
     for found in _rows(database, 0, -1):
-        seal.unseal(found[1], found[2])
+        seal.decrypt(found[1], found[2])
 
 
 def _anew(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
@@ -65,7 +65,7 @@ def _anew(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
         rows = _rows(database, last, _AT_ONCE)
         for revision, body, bound_to in rows:
             if key_of(body) != seal.current:
-                fresh = seal.seal(seal.unseal(body, bound_to), bound_to)
+                fresh = seal.encrypt(seal.decrypt(body, bound_to), bound_to)
                 database.execute("UPDATE change SET body = ? WHERE revision = ?", (fresh, revision))
                 changed += 1
         database.execute("COMMIT")
@@ -77,7 +77,7 @@ def _anew(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
 
 def _rows(database: sqlite3.Connection, beyond: int, most: int) -> list[tuple[int, bytes, str]]:
     """Revision, sealed body and what it is bound to."""
-    sealed = [kind.plural for kind in KINDS if kind.sealed]
+    sealed = [kind.plural for kind in KINDS if kind.encrypted]
     rows = database.execute(
         "SELECT revision, kind, namespace, name, body FROM change"
         " WHERE revision > ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY revision LIMIT ?",

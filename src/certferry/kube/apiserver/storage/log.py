@@ -226,7 +226,7 @@ class Store:
     def _write(self, change: Change) -> None:
         found = change.stored
         facts = msgspec.json.encode(_Row(found.facts, change.before))
-        body = self._seal.seal(found.body, _purpose(found)) if found.kind in self._sealed else found.body
+        body = self._seal.encrypt(found.body, _purpose(found)) if found.kind in self._sealed else found.body
         self._database.execute(
             "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (found.revision, time.time(), *found.key, change.verb, facts, body),
@@ -268,7 +268,7 @@ class Store:
         found = msgspec.json.decode(facts, type=_Row)
         stored = Stored(kind, namespace, name, revision, body, found.now)
         if kind in self._sealed:
-            stored = msgspec.structs.replace(stored, body=self._seal.unseal(body, _purpose(stored)))
+            stored = msgspec.structs.replace(stored, body=self._seal.decrypt(body, _purpose(stored)))
         return Change(verb, stored, found.before)
 
 

@@ -82,8 +82,8 @@ def _born(kind: ResourceDefinition, found: Object, at: str) -> Object:
     meta["creationTimestamp"] = at
     if kind.generation:
         meta["generation"] = 1
-    kind.born(found)
-    faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.check(found, None))
+    kind.prepare_for_create(found)
+    faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.validate(found, None))
     if faults:
         raise unprocessable(kind.group, kind.name, meta.get("name", ""), faults)
     return found
@@ -174,8 +174,8 @@ def _keep_status(kind: ResourceDefinition, new: Object, old: Object) -> None:
         new.pop("status", None)
         if "status" in old:
             new["status"] = old["status"]
-    if kind.keep is not None:
-        kind.keep(new, old)
+    if kind.prepare_for_update is not None:
+        kind.prepare_for_update(new, old)
 
 
 def _keep_spec(kind: ResourceDefinition, new: Object, old: Object) -> None:
@@ -197,7 +197,7 @@ def _settled(
     new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
     _count_generation(kind, new, old)
     name = old["metadata"]["name"]
-    faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.check(new, old))
+    faults = metadata.on_update(new["metadata"], old["metadata"]) + list(kind.validate(new, old))
     if faults:
         raise unprocessable(kind.group, kind.name, name, faults)
     finish(new)

@@ -88,12 +88,12 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
             )
 
     async def _follow(self, guest: RemoteEnvoy, worlds: Latest[StreamSnapshot]) -> None:
-        async for world in self._ads.worlds.values():
+        async for world in self._ads.worlds.changes():
             worlds.set(_part(world, guest))
 
     async def _watch(self) -> None:
         """Ends the streams of whoever is a guest no longer, or of other load balancers than before."""
-        async for guests in self._register.guests.values():
+        async for guests in self._register.guests.changes():
             for leave, guest in self._streams.items():
                 if guests.get(guest.fingerprint) != guest:
                     _log.info("envoy_let_go", name=guest.name)

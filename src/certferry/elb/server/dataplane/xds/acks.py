@@ -100,7 +100,7 @@ class AckLog:
         if before is None or before.digest == digest:
             self._say(seat, digest, accepted, error)
 
-    def spoiled(self, seat: str, digest: str) -> None:
+    def rejected_resource(self, seat: str, digest: str) -> None:
         """It was in a response that was refused, by its own fault or another's."""
         self._refused[seat] = (digest, self.refusals_of(seat, digest) + 1)
 

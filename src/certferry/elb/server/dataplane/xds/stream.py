@@ -252,7 +252,7 @@ class Stream:
             subscription = self._subscriptions[SECRETS]
             for name, digest in answer.sent:
                 if subscription.known.get(name) == digest:
-                    self._ledger.spoiled(name, digest)
+                    self._ledger.rejected_resource(name, digest)
                     self._alone.add(name)
                     subscription.again([name])
 
