@@ -25,7 +25,7 @@ REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 LIMITS: Final = {
     "CERTFERRY_ELB_LIMITS": '{"certificate":2000,"sni_certificates":2000,"sni_names":2000}',
-    "CERTFERRY_CONTROLLER_MAX_SNI": "2000",
+    "CERTFERRY_CONTROLLER_MAX_SNI_CERTIFICATES": "2000",
     "CERTFERRY_CONTROLLER_MAX_SNI_NAMES": "2000",
 }
 """Settings that let a thousand certificates stand on one listener."""

@@ -58,7 +58,7 @@ SETTINGS: Final = {
             "sni_names": 2000,
         }
     ),
-    "CERTFERRY_CONTROLLER_MAX_SNI": "2000",
+    "CERTFERRY_CONTROLLER_MAX_SNI_CERTIFICATES": "2000",
     "CERTFERRY_CONTROLLER_MAX_SNI_NAMES": "2000",
     # 10,000 names are as many filter chains: Envoy's memory is not what is measured here
     "CERTFERRY_ELB_ENVOY": "false",
@@ -224,7 +224,7 @@ def measure(ingresses: int, secrets: int, state: Path) -> Found:
 
 def _decisions(system: ApartSystem) -> tuple[float, float]:
     """(seconds, how many)."""
-    name = "certferry_rotation_decision_seconds"
+    name = "certferry_rotation_write_delay_seconds"
     return _metric(system, f"{name}_sum"), _metric(system, f"{name}_count")
 
 

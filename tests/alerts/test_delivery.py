@@ -22,7 +22,7 @@ from tests.controller.support.fake_kube import until
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATE = Alert(name="RenewalLate", subject="shop", summary="late", hosts=("shop.example.com",))
-PARKED = Alert(name="CertificateParked", subject="shop", summary="parked")
+PARKED = Alert(name="CertificateQuarantined", subject="shop", summary="parked")
 
 
 @pytest.fixture
@@ -66,15 +66,15 @@ async def test_a_receiver_that_is_away_gets_what_stands_when_it_is_back(
         with delivering(standing, AlertSettings(webhook=there.url)) as counted:
             await until(lambda: there.posts >= 1)
             standing.set((PARKED,))
-            await until(lambda: ("CertificateParked", "firing") in there.told())
+            await until(lambda: ("CertificateQuarantined", "firing") in there.told())
         assert counted["failed"] == 3
-        assert there.told() == [("CertificateParked", "firing")]
+        assert there.told() == [("CertificateQuarantined", "firing")]
 
 
 async def test_alertmanager_takes_labels_and_annotations() -> None:
     standing: Latest[tuple[Alert, ...]] = Latest((LATE,))
     async with receiver() as there:
-        with delivering(standing, AlertSettings(webhook=there.url, webhook_form="alertmanager")):
+        with delivering(standing, AlertSettings(webhook=there.url, webhook_format="alertmanager")):
             await until(lambda: there.bodies)
         ((alert,),) = there.bodies
         assert alert["labels"]["alertname"] == "RenewalLate"

@@ -91,7 +91,7 @@ def test_version() -> None:
     "arguments",
     [
         ("up", "--nonsense"),
-        ("up", "--patience", "soon"),
+        ("up", "--ready-timeout", "soon"),
         ("upp",),
         ("demo", "certificate", "--days", "many"),
         ("demo", "certificate", "--bad", "smell"),

@@ -48,7 +48,7 @@ def test_a_file_without_clusters_leaves_those_of_the_directory(
 ) -> None:
     put(home / "up" / "certferry.yaml", "up")
     settings = home / "settings.yaml"
-    settings.write_text("controller: {max_sni: 60}\n")
+    settings.write_text("controller: {max_sni_certificates: 60}\n")
     monkeypatch.setenv("CERTFERRY_CONFIG", str(settings))
     assert names(fleet.read(state=home / "up")) == ["up"]
     with pytest.raises(UserError, match="names no cluster"):

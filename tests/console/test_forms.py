@@ -306,7 +306,7 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     assert told.present is None
     assert told.chosen == chain
     assert told.held == ()  # nothing valid is in service for the host
-    assert {p.reason for p in told.problems} == {"NameTaken", "HostNotCovered"}
+    assert {p.reason for p in told.problems} == {"SniConflict", "HostNotCovered"}
     present = preview_change(
         world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
     )
@@ -433,9 +433,13 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
     ("reason", "sentence", "waits"),
     [
         ("CertificateExpired", "The new certificate is not taken: it expired.", True),
-        ("CertificateParked", "The content of the Secret is parked.", True),
-        ("EmergencyOpen", "The certificate in service is another.", True),
-        ("KeyUncommon", "The certificate has a defect: its key is not accepted by common browsers.", False),
+        ("CertificateQuarantined", "The content of the Secret is parked.", True),
+        ("BreakGlassActive", "The certificate in service is another.", True),
+        (
+            "KeyTypeUncommon",
+            "The certificate has a defect: its key is not accepted by common browsers.",
+            False,
+        ),
     ],
 )
 def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wrong_with_it(

@@ -57,9 +57,9 @@ class System:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
         waits = Timing(
-            hold_off=0.01,
-            ceiling=0.1,
-            garbage=self.garbage,
+            debounce=0.01,
+            debounce_max=0.1,
+            deletion_delay=self.garbage,
             resync=self.resync,
             probe_deadline=self.probe_deadline,
         )

@@ -104,7 +104,7 @@ async def test_expired(system: System, desk: Desk) -> None:
 async def test_wrong_host(system: System, desk: Desk) -> None:
     await running(system, shop())
     system.kube.secret("demo", "shop-tls", authority().issue("other.example.com"))
-    alert = await desk.alert("CertificateRefused")
+    alert = await desk.alert("CertificateRejected")
     assert "not for shop.example.com" in alert.why
     assert "HostNotCovered" in await desk.types("cert", "check", "secret/demo/shop-tls")
 
@@ -113,7 +113,7 @@ async def test_broken_chain(system: System, desk: Desk) -> None:
     await running(system, shop())
     new, stranger = shop(), Authority("Another CA")
     system.kube.secret("demo", "shop-tls", Pair(new.certificate + stranger.certificate, new.key))
-    alert = await desk.alert("CertificateRefused")
+    alert = await desk.alert("CertificateRejected")
     assert "CN=Test CA" in alert.why
     said = await desk.types("cert", "check", "secret/demo/shop-tls")
     assert "ChainBroken" in said
@@ -123,7 +123,7 @@ async def test_broken_chain(system: System, desk: Desk) -> None:
 async def test_secret_not_read(system: System, desk: Desk) -> None:
     await running(system, shop())
     system.kube.remove("secrets", "demo", "shop-tls")
-    alert = await desk.alert("SecretNotRead")
+    alert = await desk.alert("SecretUnreadable")
     assert alert.subject == "demo/shop-tls"
     assert "cannot be read" in alert.why
     assert "Secret demo/shop-tls does not exist" in await desk.types("why", "shop.example.com")
@@ -148,7 +148,7 @@ async def test_parked(system: System, desk: Desk) -> None:
     bad = shop()
     system.elb.unusable.add(parse_chain(bad.certificate).fingerprint)
     system.kube.secret("demo", "shop-tls", bad)
-    alert = await desk.alert("CertificateParked")
+    alert = await desk.alert("CertificateQuarantined")
     assert "certferry cert resume demo/shop-tls" in alert.command
     said = await desk.types("why", "shop.example.com")
     assert "is parked, because clients saw that it does not work" in said
@@ -163,7 +163,7 @@ async def test_quota_full(system: System, desk: Desk) -> None:
     system.elb.certificate(unused.certificate, unused.key, name="left-over")
     system.elb.refusals.append(("POST", "certificates", 409, "ELB.8905", "certificate quota exceeded"))
     system.shop(authority().issue("new.example.com"), name="new")
-    alert = await desk.alert("LoadBalancerRefused")
+    alert = await desk.alert("LoadBalancerRejected")
     assert "quota exceeded" in alert.why
     assert alert.command == "certferry cert ls --unused"
     assert "left-over" in await desk.types("cert", "ls", "--unused")
@@ -210,7 +210,7 @@ async def test_probe_blocked(system: System, desk: Desk) -> None:
 async def test_clock_skew(system: System, desk: Desk) -> None:
     await running(system, shop())
     system.kube.secret("demo", "shop-tls", shop(started=-0.01))
-    alert = await desk.alert("CertificateRefused")
+    alert = await desk.alert("CertificateRejected")
     assert "not valid before" in alert.why
     assert "CertificateNotYetValid" in await desk.types("cert", "check", "secret/demo/shop-tls")
 
@@ -224,7 +224,7 @@ async def test_listener_governed_by_another(system: System, desk: Desk) -> None:
     assert "demo/shop" in alert.why
     said = await desk.types("why", "shop.example.com")
     assert "governed by:   Ingress demo/shop" in said
-    assert "NameTaken: Host shop.example.com has a certificate from the older Ingress demo/shop" in said
+    assert "SniConflict: Host shop.example.com has a certificate from the older Ingress demo/shop" in said
 
 
 async def test_source_managed_by_another_tool(system: System, desk: Desk) -> None:
@@ -235,7 +235,7 @@ async def test_source_managed_by_another_tool(system: System, desk: Desk) -> Non
     system.kube.put("secrets", "demo", "shop-tls", secret)
     await system.start()
     await system.in_step()
-    alert = await desk.alert("RenewalEmergency")
+    alert = await desk.alert("RenewalCritical")
     assert "cert-manager (Certificate demo/shop)" in alert.source
     assert alert.command == "kubectl describe certificate shop -n demo"
     new = desk.folder / "new.crt"
@@ -283,7 +283,7 @@ async def test_a_check_says_what_the_controller_would(system: System, desk: Desk
     key = rsa_key()
     await running(system, shop(key=key))
     system.kube.secret("demo", "shop-tls", shop(key=key, days=-1))  # refused: the one before stays
-    await desk.alert("CertificateRefused")
+    await desk.alert("CertificateRejected")
     said = await desk.types("cert", "check", "secret/demo/shop-tls")
     assert "refuse CertificateExpired" in said
     assert "warn KeyReused" in said

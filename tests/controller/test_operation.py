@@ -165,7 +165,7 @@ async def test_who_observes_writes_nothing_and_says_what_it_would_do(system: Sys
     system.conduct = ControllerMode(act=None)
     await running(system)
     assert metric(system, "certferry_planned_steps") >= 4
-    assert metric(system, "certferry_leading") == 0
+    assert metric(system, "certferry_leader") == 0
     system.kube.secret("demo", "shop-tls", Pair("nothing", "nothing"))
     await until(lambda: metric(system, "certferry_problems") > 0)
     assert system.elb.writes == []

@@ -43,7 +43,9 @@ def test_every_setting_metric_and_command_has_a_heading(
 ) -> None:
     if pytestconfig.getoption("golden"):
         (DOCS / page).write_text(made())
-    assert (DOCS / page).read_text() == made(), f"run pytest --golden tests/test_docs.py and review {page}"
+    assert (DOCS / page).read_text() == made(), (
+        f"run pytest --golden tests/repository/test_docs.py and review {page}"
+    )
 
 
 def test_every_annotation_has_a_heading_and_every_heading_an_annotation() -> None:

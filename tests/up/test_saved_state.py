@@ -105,10 +105,10 @@ def test_without_a_demo_the_block_says_where_things_are() -> None:
 
 def test_settings_come_from_flags_then_environment_then_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("up: {demo: false, patience: 1, state: /from/file}")
-    environment = {"CERTFERRY_UP_PATIENCE": "2", "CERTFERRY_UP_STATE": "/from/environment"}
+    file.write_text("up: {demo: false, ready_timeout: 1, state: /from/file}")
+    environment = {"CERTFERRY_UP_READY_TIMEOUT": "2", "CERTFERRY_UP_STATE": "/from/environment"}
     settings = read(UpSettings, "up", {"state": Path("/from/flag"), "demo": None}, environment, file)
-    assert settings == UpSettings(state=Path("/from/flag"), demo=False, patience=2)
+    assert settings == UpSettings(state=Path("/from/flag"), demo=False, ready_timeout=2)
 
 
 def test_state_is_where_the_user_keeps_state() -> None:

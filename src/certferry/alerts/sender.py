@@ -32,7 +32,7 @@ async def run(
     """Until cancelled; returns at once where no webhook is set. `count` is told taken or failed."""
     if not settings.webhook:
         return
-    webhook, ledger = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat))
+    webhook, ledger = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat_interval))
     pause = FIRST
     while True:
         sequence, alerts = standing.sequence, standing.value

@@ -35,9 +35,9 @@ class Webhook:
         if not settings.webhook.startswith(("http://", "https://")):
             raise UserError(f"alerts.webhook is no URL: “{settings.webhook}”.")
         self.url = settings.webhook
-        self._form = FORMS[settings.webhook_form]
-        self._docs = settings.runbooks
-        self._repeat = timedelta(seconds=settings.repeat)
+        self._form = FORMS[settings.webhook_format]
+        self._docs = settings.runbook_url
+        self._repeat = timedelta(seconds=settings.repeat_interval)
         self._key = _key(settings.webhook_secret_file) if settings.webhook_secret_file else None
         self._tls = _trust(settings.webhook_ca) if settings.webhook_ca else True
 

@@ -48,7 +48,7 @@ def send_test(config: Config = None) -> None:
     except WebhookError as error:
         raise UserError(f"The test alert was not taken: {error}.", 1) from None
     signed = "signed" if settings.webhook_secret_file else "not signed: set alerts.webhook_secret_file"
-    typer.echo(f"{webhook.url} took the test alert and its end ({settings.webhook_form} form, {signed}).")
+    typer.echo(f"{webhook.url} took the test alert and its end ({settings.webhook_format} form, {signed}).")
 
 
 def rules(settings: AlertSettings) -> AlertRules:
@@ -57,11 +57,13 @@ def rules(settings: AlertSettings) -> AlertRules:
     from certferry.core.x509.expiry import Limits
 
     limits = Limits(
-        late=settings.late,
-        urgent=settings.urgent,
-        emergency=settings.emergency,
-        late_days=settings.late_days,
-        urgent_days=settings.urgent_days,
-        emergency_days=settings.emergency_days,
+        late=settings.renewal_late,
+        urgent=settings.renewal_urgent,
+        emergency=settings.renewal_critical,
+        late_days=settings.renewal_late_days,
+        urgent_days=settings.renewal_urgent_days,
+        emergency_days=settings.renewal_critical_days,
     )
-    return AlertRules(limits=limits, stall_due=settings.stall_due, stall_patience=settings.stall_patience)
+    return AlertRules(
+        limits=limits, stall_due=settings.stalled_rotations, stall_patience=settings.stalled_after
+    )

@@ -54,7 +54,7 @@ class Console:
         self.tls = settings.tls_certificate is not None
         self.sites = sites(fleet)
         self.feeds = Feeds()
-        self.rotations = RotationTracker(settings.served_patience)
+        self.rotations = RotationTracker(settings.served_timeout)
         self.pages = Templates()
         self.sessions = Sessions(
             timedelta(hours=settings.session_hours), timedelta(minutes=settings.idle_minutes), self._ended

@@ -101,7 +101,7 @@ class Controller:
         parts = ReconcilerDependencies(
             hands, self._gathering, telling, self._proof, self._parking, self._fast, self._endpoints
         )
-        self._reconcile = Reconciler(parts, options, conduct, timedelta(seconds=waits.garbage))
+        self._reconcile = Reconciler(parts, options, conduct, timedelta(seconds=waits.deletion_delay))
         self.in_step = self._reconcile.in_step
 
     @property

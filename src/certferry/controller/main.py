@@ -120,10 +120,10 @@ async def _settle(controller: Controller) -> None:
 
 def _waits(settings: ControllerSettings) -> Timing:
     return Timing(
-        hold_off=settings.hold_off,
-        ceiling=settings.ceiling,
+        debounce=settings.debounce,
+        debounce_max=settings.debounce_max,
         resync=settings.resync,
-        garbage=settings.garbage_wait,
+        deletion_delay=settings.deletion_delay,
         probe_deadline=settings.probe_deadline,
     )
 
@@ -140,6 +140,6 @@ def _vigil(
     return MonitoringOptions(
         rules=rules,
         rollback_within=settings.rollback_within,
-        probe_interval=settings.patrol,
+        probe_interval=settings.probe_interval,
         own_endpoints=tuple((what, where) for where, what in mine.items()),
     )

@@ -14,7 +14,7 @@ def options_of(settings: ControllerSettings) -> TranslateOptions:
         class_name=settings.class_name,
         cluster_name=settings.cluster_name,
         default_loadbalancer=settings.default_loadbalancer,
-        max_sni=settings.max_sni,
+        max_sni=settings.max_sni_certificates,
         max_sni_names=settings.max_sni_names,
         backends=settings.backends,
         admission=NamespacePolicy(

@@ -27,7 +27,7 @@ class Metrics:
             registry=self._registry,
         )
         self.decision = Histogram(
-            "certferry_rotation_decision_seconds",
+            "certferry_rotation_write_delay_seconds",
             "From the receipt of a changed Secret until its write to the ELB is sent",
             buckets=_FAST,
             registry=self._registry,
@@ -35,7 +35,7 @@ class Metrics:
         self.rotations = Counter(
             "certferry_rotations_total",
             "Rotations by how they ended: served, wrong, unreachable",
-            ["end"],
+            ["result"],
             registry=self._registry,
         )
         self.elb_writes = Counter(
@@ -48,7 +48,7 @@ class Metrics:
             "certferry_reconcile_seconds", "One full reconcile", buckets=_FAST, registry=self._registry
         )
         self.steps = Counter(
-            "certferry_steps_total", "Planned steps by their end", ["kind", "end"], registry=self._registry
+            "certferry_steps_total", "Planned steps by their end", ["kind", "result"], registry=self._registry
         )
         self.planned = Gauge(
             "certferry_planned_steps",
@@ -57,7 +57,7 @@ class Metrics:
             registry=self._registry,
         )
         self.leading = Gauge(
-            "certferry_leading", "1 while this replica is the one that writes", registry=self._registry
+            "certferry_leader", "1 while this replica is the one that writes", registry=self._registry
         )
         self.instants = Gauge(
             "certferry_rotation_instant_seconds",
@@ -87,7 +87,7 @@ class Metrics:
             registry=self._registry,
         )
         self.lifetime_left = Gauge(
-            "certferry_certificate_lifetime_left_ratio",
+            "certferry_certificate_remaining_lifetime_ratio",
             "Share of its life that a certificate has left; role: served, chosen, stored, own",
             ["certificate_id", "name", "role"],
             registry=self._registry,
@@ -105,7 +105,7 @@ class Metrics:
             registry=self._registry,
         )
         self.due = Gauge(
-            "certferry_rotations_due",
+            "certferry_renewals_late",
             "Certificates in use whose renewal is late",
             registry=self._registry,
         )
@@ -117,16 +117,16 @@ class Metrics:
         self.rollbacks = Counter(
             "certferry_rollbacks_total",
             "Certificates taken back because clients saw that they do not work: done, impossible, failed",
-            ["end"],
+            ["result"],
             registry=self._registry,
         )
         self.parked = Gauge(
-            "certferry_certificates_parked",
+            "certferry_certificates_quarantined",
             "Contents that are parked after a rollback",
             registry=self._registry,
         )
         self.unserved = Gauge(
-            "certferry_places_unserved",
+            "certferry_endpoints_not_served",
             "Addresses and names that do not show what they should: wrong, unreachable",
             ["why"],
             registry=self._registry,
@@ -140,7 +140,7 @@ class Metrics:
         self.deliveries = Counter(
             "certferry_alert_deliveries_total",
             "Posts of alerts to the webhook: taken, failed",
-            ["end"],
+            ["result"],
             registry=self._registry,
         )
 

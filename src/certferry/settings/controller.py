@@ -44,18 +44,18 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_name: str = ""
     class_name: str = "cce"
     default_loadbalancer: str | None = None
-    max_sni: int = 50
+    max_sni_certificates: int = 50
     """SNI certificates on one listener; the ELB has a limit of its own, which must not be lower."""
     max_sni_names: int = 200
     """Names of all SNI certificates of one listener together; as above."""
     resync: float = 60.0
-    hold_off: float = 0.02
+    debounce: float = 0.02
     """Quiet time after a change before a reconcile."""
-    ceiling: float = 0.25
+    debounce_max: float = 0.25
     """Longest time that changes may go on before a reconcile."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
-    garbage_wait: float = 30.0
+    deletion_delay: float = 30.0
     """How long a certificate or a load balancer of ours has to be unused before it is deleted."""
     backends: Backends = "auto"
     """Where requests are sent: to Pods, to node ports, or as each Service's type says."""
@@ -71,7 +71,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How far the clocks of clients may be off."""
     rollback_within: float = 10.0
     """How soon a certificate that clients cannot use is taken back, where the ELB keeps versions; 0: never."""
-    patrol: float = 60.0
+    probe_interval: float = 60.0
     """How often each address and name is looked at while nothing changes; 0: never."""
     own_certificates: tuple[str, ...] = ()
     """host:port of further certificates of this system itself that are watched too. Those of the two APIs, and
@@ -81,28 +81,28 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``alerts``: when the controller speaks, and to whom. Times in seconds."""
 
-    late: float = 1 / 3
+    renewal_late: float = 1 / 3
     """Share of its life that is left when a renewal counts as late,"""
-    urgent: float = 1 / 6
+    renewal_urgent: float = 1 / 6
     """as urgent,"""
-    emergency: float = 1 / 20
+    renewal_critical: float = 1 / 20
     """and as an emergency."""
-    late_days: float | None = None
+    renewal_late_days: float | None = None
     """The same in days, where those are preferred."""
-    urgent_days: float | None = None
-    emergency_days: float | None = None
-    stall_due: int = 3
+    renewal_urgent_days: float | None = None
+    renewal_critical_days: float | None = None
+    stalled_rotations: int = 3
     """So many renewals due and none done is a stall,"""
-    stall_patience: float = 86_400.0
+    stalled_after: float = 86_400.0
     """once the last of them has been due for so long."""
     webhook: str = ""
     """Where alerts are posted to; empty: nowhere."""
-    webhook_form: Literal["certferry", "alertmanager"] = "certferry"
+    webhook_format: Literal["certferry", "alertmanager"] = "certferry"
     webhook_secret_file: Path | None = None
     """The key (0600) that signs what is posted."""
     webhook_ca: Path | None = None
     """The authority of the webhook's certificate; None: the system's."""
-    repeat: float = 14_400.0
+    repeat_interval: float = 14_400.0
     """How often an alert that stands is told again."""
-    runbooks: str = "docs"
+    runbook_url: str = "docs"
     """Where the documentation is; the page of each alert is below it."""

@@ -56,10 +56,10 @@ class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether each request is a line of ``access.log`` in the state directory."""
     access_log_bytes: int = 64 << 20
     """Size at which the access log is put aside as ``access.log.1``; one such file is kept."""
-    at_end: Literal["end", "leave"] = "leave"
+    on_exit: Literal["stop", "keep"] = "keep"
     """What SIGTERM to the ELB means for Envoy: it ends too, or goes on until the next ELB adopts it, so that
     a restart closes no connection. SIGINT (Ctrl+C) ends both."""
-    end_seconds: float = 5.0
+    exit_timeout: float = 5.0
     """How long requests under way may go on when Envoy ends with the ELB."""
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from certferry.settings.cluster import ClusterSettings
 from certferry.settings.errors import UserError
+from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_REASONS, new_name
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -28,12 +29,15 @@ def read(
     fields = {field.name for field in msgspec.structs.fields(kind)}
     values = _from_file(file, program, fields) if file else {}
     prefix = f"CERTFERRY_{program.upper()}_"
+    for old, new in RENAMED.get(program, {}).items():
+        if environ.get(prefix + old.upper()):
+            raise UserError(f"{prefix}{old.upper()} is now {prefix}{new.upper()}: rename it.")
     values |= {f: _from_text(environ[prefix + f.upper()]) for f in fields if environ.get(prefix + f.upper())}
     values |= {name: value for name, value in flags.items() if value is not None}
     try:
         return msgspec.convert(values, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise UserError(f"A setting of {program} cannot be used: {error}.") from None
+        raise UserError(f"A setting of {program} cannot be used: {error}.{_renamed_value(values)}") from None
 
 
 def clusters(file: Path) -> tuple[ClusterSettings, ...]:
@@ -85,8 +89,23 @@ def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
         raise UserError(_NO_MAPPING.format(file=file))
     unknown = sorted(set(map(str, section)) - fields)
     if unknown:
-        raise UserError(f"The settings file {file} sets {program}.{unknown[0]}, which does not exist.")
+        raise UserError(
+            f"The settings file {file} sets {program}.{unknown[0]}, {_unknown(program, unknown[0])}."
+        )
     return dict(section)
+
+
+def _unknown(program: str, setting: str) -> str:
+    new = new_name(program, setting)
+    return f"which is now {program}.{new}: rename it" if new else "which does not exist"
+
+
+def _renamed_value(values: Mapping[str, Any]) -> str:
+    # nested keys of version 0.1: reasons in `checks`, options of Envoy
+    checks, options = values.get("checks"), values.get("envoy_options")
+    given = {*(checks if isinstance(checks, dict) else ()), *(options if isinstance(options, dict) else ())}
+    known = {**RENAMED_REASONS, **RENAMED_ENVOY_OPTIONS}
+    return "".join(f" {old} is now {known[old]}: rename it." for old in sorted(given & known.keys()))
 
 
 def _decode(kind: type[Any], value: Any) -> Any:

@@ -17,7 +17,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
     demo: bool = True
     """Make the demo page and print how to try things out."""
-    patience: float = 60.0
+    ready_timeout: float = 60.0
     """Seconds to wait for everything to be ready."""
 
 
@@ -34,7 +34,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_minutes: float = 60
     role_names: dict[str, Literal["reader", "member", "admin"]] = {}
     """What the roles of another vendor's Keystone amount to, beside reader, member and admin."""
-    served_patience: float = 30.0
+    served_timeout: float = 30.0
     """Seconds in which a changed certificate is expected to be served."""
 
 

@@ -106,11 +106,11 @@ class _System:
 
     async def _start(self) -> None:
         try:
-            async with asyncio.timeout(self._settings.patience):
+            async with asyncio.timeout(self._settings.ready_timeout):
                 await self._bring_up()
         except TimeoutError:
             raise UserError(
-                f"Not everything was ready within {self._settings.patience:.0f} s: "
+                f"Not everything was ready within {self._settings.ready_timeout:.0f} s: "
                 f"the logs in {self._home.logs} say more.",
                 code=1,
             ) from None

@@ -40,7 +40,7 @@ class Shop(System):
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
-        waits = Timing(hold_off=0.01, ceiling=0.1, garbage=0.05, resync=60, probe_deadline=0.1)
+        waits = Timing(debounce=0.01, debounce_max=0.1, deletion_delay=0.05, resync=60, probe_deadline=0.1)
         async with KubeClient(access) as kube, connected(self._real.controller) as elb:
             self.controller = Controller(kube, elb, options, waits, self.conduct)
             await self.controller.run()
@@ -71,7 +71,7 @@ class Shop(System):
         """The Event on the Ingress that has `what` in it."""
 
         def found() -> list[str]:
-            said = [e["message"] for e in self.kube.events("Ingress", "DriftFound")]
+            said = [e["message"] for e in self.kube.events("Ingress", "DriftDetected")]
             return [s for s in said if what in s]
 
         await until(found)
@@ -115,7 +115,7 @@ async def test_members_changed_by_hand_are_put_right_and_told_with_the_name(shop
     await shop.asks("DELETE", f"{where}/{member['id']}")
     await shop.told("member 10.0.0.1:8080 of k8s_demo_shop-80_HTTPS-443 was deleted")
     await shop.comes_to(where[1:], as_it_was)
-    events = shop.kube.events("Ingress", "DriftFound")
+    events = shop.kube.events("Ingress", "DriftDetected")
     admin = shop.admin.account.username
     assert len(events) == 3
     for event in events:
@@ -138,7 +138,7 @@ async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
         await shop.comes_to(f"pools/{pool}/members", partial(at, addresses))
     await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
     await shop.told("lb_algorithm of pool")
-    assert len(shop.kube.events("Ingress", "DriftFound")) == 1
+    assert len(shop.kube.events("Ingress", "DriftDetected")) == 1
 
 
 async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -> None:
@@ -192,7 +192,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     after = await shop.one("listeners")
     assert {field: after[field] for field in change} == change
     assert after["member_timeout"] == 20
-    assert len(shop.kube.events("Ingress", "DriftFound")) == 3
+    assert len(shop.kube.events("Ingress", "DriftDetected")) == 3
 
 
 async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
@@ -207,7 +207,7 @@ async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(s
     assert (await shop.one("pools"))["lb_algorithm"] == "LEAST_CONNECTIONS"
     shop.annotate({"kubernetes.io/elb.unheard-of": "x"})
     await until(lambda: shop.kube.events("Ingress", "AnnotationUnknown"))
-    assert [e["count"] for e in shop.kube.events("Ingress", "DriftFound")] == [1]
+    assert [e["count"] for e in shop.kube.events("Ingress", "DriftDetected")] == [1]
     item = shop.kube.objects["services", "demo", "shop"]
     notes = {"kubernetes.io/elb.session-affinity-mode": "HTTP_COOKIE"}
     shop.kube.put("services", "demo", "shop", {**item, "metadata": {"annotations": notes}})

@@ -28,13 +28,13 @@ async def test_an_emergency_is_told_again_each_hour_and_other_warnings_once(syst
     async with KubeClient(Access(system.kube.url, None, FixedToken(system.kube.token))) as kube:
         reporter = StatusWriter(kube, Cache(kube, lambda _: None), clock=lambda: at[0])
         task = asyncio.create_task(reporter.run())
-        standing = [notice("EmergencyKept", "the emergency certificate stays"), notice("NoCertificate", "x")]
+        standing = [notice("BreakGlassKept", "the emergency certificate stays"), notice("NoCertificate", "x")]
         for minutes, expected in ((0, 1), (59, 1), (60, 2), (119, 2), (121, 3)):
             at[0] = minutes * HOUR / 60
             # something else changes, so that the report is looked at now and not in a minute
             reporter.standing([*standing, notice("SecretNotFound", f"at {minutes}")], {}, {})
             await until(lambda told=f"at {minutes}": _told(system, told))  # type: ignore[misc]
-            assert counts()["EmergencyKept"] == expected, minutes
+            assert counts()["BreakGlassKept"] == expected, minutes
             assert counts()["NoCertificate"] == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -45,7 +45,7 @@ class Replica:
             "elb_credentials": str(self._folder / "elb.json"),
             "default_loadbalancer": self.system.balancer,
             "listen_port": "0",
-            "hold_off": "0.01",
+            "debounce": "0.01",
             "lease": "/".join(LEASE),
             "lease_seconds": str(SECONDS),
             **self._settings,

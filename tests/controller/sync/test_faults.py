@@ -115,7 +115,7 @@ async def test_a_refusal_is_told_and_other_ingresses_go_on(system: System) -> No
     await running(system)
     # the first attempt failed, and was made again; nobody else suffered
     assert system.our_certificate()
-    await until(lambda: system.kube.events("Secret", "LoadBalancerRefused"))
+    await until(lambda: system.kube.events("Secret", "LoadBalancerRejected"))
 
 
 async def test_a_500_on_the_put_is_healed(system: System) -> None:

@@ -50,8 +50,8 @@ async def test_an_option_changed_on_the_elb_is_told_and_left(system: System) -> 
     await running(system)
     writes = system.elb.count("PUT", "listeners")
     listener(system)["http2_enable"] = True
-    await until(lambda: system.kube.events("Ingress", "DriftFound"))
-    (event,) = system.kube.events("Ingress", "DriftFound")
+    await until(lambda: system.kube.events("Ingress", "DriftDetected"))
+    (event,) = system.kube.events("Ingress", "DriftDetected")
     assert "http2_enable of listener k8s_HTTPS_443 was changed" in event["message"]
     assert event["type"] == "Warning"
     assert system.elb.count("PUT", "listeners") == writes
@@ -66,8 +66,8 @@ async def test_a_binding_changed_on_the_elb_is_put_right_and_told_once(system: S
     ours = system.our_certificate()["id"]
     listener(system)["default_tls_container_ref"] = theirs
     await until(lambda: listener(system)["default_tls_container_ref"] == ours)
-    await until(lambda: system.kube.events("Ingress", "DriftFound"))
-    (event,) = system.kube.events("Ingress", "DriftFound")
+    await until(lambda: system.kube.events("Ingress", "DriftDetected"))
+    (event,) = system.kube.events("Ingress", "DriftDetected")
     assert "theirs" in event["message"]
     assert "It is put right" in event["message"]
 
@@ -78,7 +78,7 @@ async def test_a_restart_still_tells_drift_from_a_change_of_mind(system: System)
     listener(system)["http2_enable"] = True
     await system.start()
     await system.in_step()
-    await until(lambda: system.kube.events("Ingress", "DriftFound"))
+    await until(lambda: system.kube.events("Ingress", "DriftDetected"))
     assert listener(system)["http2_enable"] is True
     system.kube.put("ingresses", "demo", "shop", timed(system))
     await until(lambda: listener(system).get("client_timeout") == 30)
@@ -165,8 +165,8 @@ async def test_hand_over_is_written_and_told(system: System) -> None:
     await until(lambda: system.annotation(MASTER, "next") == "demo/shop")
     system.kube.remove("ingresses", "demo", "shop")
     await until(lambda: system.annotation(MASTER, "next") == "demo/next")
-    await until(lambda: system.kube.events("Ingress", "ListenerHandedOver"))
-    (event,) = system.kube.events("Ingress", "ListenerHandedOver")
+    await until(lambda: system.kube.events("Ingress", "ListenerOwnerChanged"))
+    (event,) = system.kube.events("Ingress", "ListenerOwnerChanged")
     assert event["involvedObject"]["name"] == "next"
     assert "by Ingress demo/shop no more" in event["message"]
 

@@ -88,8 +88,8 @@ async def test_a_port_that_is_closed_is_told_and_forgotten(system: System) -> No
 async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, guests_alone: bool) -> None:
     async with own_door(tmp_path, near_its_end(), guests_alone) as (where, show):
         await patrolled(system, authority().issue(HOST), ("xDS", where))
-        await until(lambda: list(alerts(system)) == ["RenewalEmergency"])
-        alert = alerts(system)["RenewalEmergency"]
+        await until(lambda: list(alerts(system)) == ["RenewalCritical"])
+        alert = alerts(system)["RenewalCritical"]
         assert alert.subject == "xDS"
         assert alert.owner == "whoever runs this system"
         assert alert.command == f"certferry cert check {where}"
@@ -104,10 +104,10 @@ async def test_our_own_certificate_nears_its_end_though_its_program_is_away(
 ) -> None:
     async with own_door(tmp_path, near_its_end()) as (where, _):
         ref = await patrolled(system, authority().issue(HOST), ("console", where))
-        await until(lambda: list(alerts(system)) == ["RenewalEmergency"])
+        await until(lambda: list(alerts(system)) == ["RenewalCritical"])
     system.elb.show(ref, authority().issue("somebody.example.net"))
     await until(lambda: "CertificateNotServed" in alerts(system))
-    assert alerts(system)["RenewalEmergency"].subject == "console"
+    assert alerts(system)["RenewalCritical"].subject == "console"
 
 
 async def test_the_settings_know_where_the_certificates_of_other_programs_are(

@@ -67,9 +67,9 @@ async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: 
     assert (parked(system) or "?").startswith(facts(bad).fingerprint[:24])
     await served(system, good)
     await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
-    await until(lambda: system.kube.events("Ingress", "CertificateParked"))
+    await until(lambda: system.kube.events("Ingress", "CertificateQuarantined"))
     assert system.controller is not None
-    assert "CertificateParked" in [a.name for a in system.controller.watch.alerts.value]
+    assert "CertificateQuarantined" in [a.name for a in system.controller.watch.alerts.value]
 
 
 async def test_a_parked_content_is_not_tried_again_after_a_restart(system: System) -> None:
@@ -80,7 +80,7 @@ async def test_a_parked_content_is_not_tried_again_after_a_restart(system: Syste
     await system.start()
     await system.in_step()
     system.kube.secret("demo", "shop-tls", bad)  # the same content once more: the fast path's turn
-    await until(lambda: system.kube.events("Secret", "CertificateParked"))
+    await until(lambda: system.kube.events("Secret", "CertificateQuarantined"))
     assert [w for w in system.elb.writes[writes:] if "certificates" in w[1]] == []
     assert content(system) == facts(good).fingerprint
 

@@ -139,7 +139,7 @@ def test_the_way_back_of_a_certificate_that_follows_a_secret(shop: Site, typist:
     assert done.returncode == 0, done.stderr
     (story,) = typist.says("why", shop.host, code=1)
     assert story["served"].startswith(versions[1]["fingerprint"][:16])
-    assert "EmergencyOpen" in " ".join(story["problems"])
+    assert "BreakGlassActive" in " ".join(story["problems"])
     assert typist.types("cert", "break-glass", shop.host, "--end").returncode == 0
     shop.shows(second)
 

@@ -53,7 +53,7 @@ def test_an_emergency_certificate_is_reported_and_put_back_at_the_end(site: Make
     path = shop.system.elb_path("certificates", identity)
     shop.elb.want(200, "PUT", path, {"certificate": body})
     shop.shows(emergency)
-    told = until(lambda: warned(shop, "EmergencyOpen"), "the controller reports it")
+    told = until(lambda: warned(shop, "BreakGlassActive"), "the controller reports it")
     assert "the issuer is down" in told
     assert shop.shown() == fingerprint(emergency.certificate), "and does not repair it"
 

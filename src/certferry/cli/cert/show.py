@@ -211,7 +211,7 @@ async def _facts(found: Found, when: Limits, rules: Policy) -> dict[str, Any]:
     facts["findings"] += [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
         for f in status.findings
-        if f.reason in ("KeyReused", "NamesLost") and f.reason not in told
+        if f.reason in ("KeyReused", "NamesRemoved") and f.reason not in told
     ]
     return facts | {
         "break_glass": status.break_glass,

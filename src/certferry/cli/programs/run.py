@@ -32,7 +32,7 @@ def up(
     demo: Annotated[
         bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")
     ] = None,
-    patience: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
+    ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
     config: Config = None,
 ) -> None:
     """Everything at once, from one directory: Kubernetes API, ELB, Envoy, controller, demo."""
@@ -42,7 +42,7 @@ def up(
     if trouble := preflight.platform_objection():
         raise UserError(trouble)
     settings = read(
-        UpSettings, "up", {"state": state, "demo": demo, "patience": patience}, os.environ, config
+        UpSettings, "up", {"state": state, "demo": demo, "ready_timeout": ready_timeout}, os.environ, config
     )
     _over_plain_http(config)
     if config:

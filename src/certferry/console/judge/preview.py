@@ -61,7 +61,7 @@ def preview_change(
     server = chosen[0] if chosen else None
     mine = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
     refused = checks.objection(server, present, mine, now) if server else None
-    held = [p.sentence for p in new if p.reason == "CertificateHeld"]
+    held = [p.sentence for p in new if p.reason == "CertificateHeldBack"]
     if refused:  # nearer to what was chosen than what the listener would make of it
         held = [f"It cannot take the place of the one in service: {refused.sentence}."]
     told = checks.findings(server, present, mine, now) if server else ()
@@ -70,7 +70,7 @@ def preview_change(
         present=present,
         chosen=server,
         held=tuple(held),
-        problems=tuple(p for p in new if p.reason != "CertificateHeld" and not refused),
+        problems=tuple(p for p in new if p.reason != "CertificateHeldBack" and not refused),
         findings=tuple(f for f in told if f.sentence not in said),
     )
 

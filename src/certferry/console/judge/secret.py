@@ -15,7 +15,7 @@ from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.model.problems import Problem
 
-_WAITING: Final = ("CertificateParked", "EmergencyKept", "EmergencyOpen")
+_WAITING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
 
 
 def state(desk: ClusterContext, thing: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:

@@ -36,7 +36,7 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
     if others:
         manager, count = others.most_common(1)[0]
         text = f"“{manager}” writes the status of {counted(count, 'Ingress')} of class {name} too."
-        remedy = "Stop the other controller first, or run this one with --observe (docs/take-over.md)."
+        remedy = "Stop the other controller first, or run this one with --observe (docs/migrating-from-the-vendor.md)."
         return [failure(CHECK, text, remedy)]
     return [ok(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and nobody else who serves them.")]
 

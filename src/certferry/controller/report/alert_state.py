@@ -38,7 +38,7 @@ ConnectionErrors = Callable[[], Mapping[str, tuple[str, float]]]
 EVALUATE_DELAY = 1.0
 """Seconds within which rotations are told of together: deriving looks at every certificate."""
 
-EVENT_ALERTS: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalEmergency", "CertificateExpired")
+EVENT_ALERTS: tuple[str, ...] = ("RenewalLate", "RenewalUrgent", "RenewalCritical", "CertificateExpired")
 """Alerts that are Kubernetes Events too; what the others say has Events of its own."""
 
 

@@ -74,7 +74,7 @@ class DriftReporter:
         kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"
         sentence = self._sentences[drift]
         return [
-            EventMessage(object=ref, type=kind, reason="DriftFound", sentence=sentence)
+            EventMessage(object=ref, type=kind, reason="DriftDetected", sentence=sentence)
             for ref in concerned(drift, translation)
         ]
 

@@ -54,7 +54,9 @@ def ownership_change_events(
             who = "this Ingress" if status.master == name else f"Ingress {status.master}"
             sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
             found.append(
-                EventMessage(object=status.ref, type="Normal", reason="ListenerHandedOver", sentence=sentence)
+                EventMessage(
+                    object=status.ref, type="Normal", reason="ListenerOwnerChanged", sentence=sentence
+                )
             )
     return found
 
@@ -167,7 +169,7 @@ def failure_targets(failure: Failure, translation: Translation) -> list[EventMes
             )
         ]
     sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}"
-    reason = "LoadBalancerRefused"
+    reason = "LoadBalancerRejected"
     if failure.code in QUOTA_CODES:
         reason = "QuotaExceeded"
         sentence = f"The load balancer's quota of {_PLURAL[step.kind]} is used up, so {step.name} is not made: {failure.sentence}"

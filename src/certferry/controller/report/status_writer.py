@@ -106,7 +106,7 @@ class StatusWriter:
                 before,
                 standing=frozenset(notices),
                 ingresses=MappingProxyType(kept),
-                left=MappingProxyType(left),
+                cleanup=MappingProxyType(left),
             )
         )
 

@@ -18,11 +18,11 @@ LATER: Final = 25
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
-    hold_off: float
-    ceiling: float
+    debounce: float
+    debounce_max: float
     resync: float
     """How often the ELB is looked at without a reason: what others change there is repaired within it."""
-    garbage: float = 30.0
+    deletion_delay: float = 30.0
     """How long a certificate or a load balancer has to be unused before it is deleted."""
     probe_deadline: float = 10.0
     """How long a changed certificate may take until a client sees it."""
@@ -54,8 +54,8 @@ class Debouncer:
         first = clock()
         while True:
             factor = 1 if self._soon else LATER
-            quiet = clock() + self._waits.hold_off * factor
-            end = min(first + self._waits.ceiling * factor, due)
+            quiet = clock() + self._waits.debounce * factor
+            end = min(first + self._waits.debounce_max * factor, due)
             self._poked.clear()
             if not await self._poke_before(min(quiet, end)):
                 break

@@ -16,7 +16,7 @@ def ordered(case: CheckInput) -> Finding | None:
     if not case.chain.reordered:
         return None
     return Finding(
-        reason="ChainOrder",
+        reason="ChainOutOfOrder",
         severity="info",
         sentence="its certificates came in another order than clients expect; Certferry sends them in the right one",
     )
@@ -86,7 +86,7 @@ def members_strong(case: CheckInput) -> Finding | None:
     for link in case.chain.links[1:]:
         if link.key.startswith("RSA-") and int(link.key[4:]) < 2048:
             text = f"{link.subject} in its chain has a key of only {link.key[4:]} bits"
-            return Finding(reason="SignatureWeak", sentence=text)
+            return Finding(reason="WeakSignature", sentence=text)
     return None
 
 

@@ -78,7 +78,7 @@ def signature(case: CheckInput) -> Finding | None:
     if not weak:
         return None
     return Finding(
-        reason="SignatureWeak",
+        reason="WeakSignature",
         sentence=f"the signature of {weak[0].subject} uses {weak[0].signature}, which clients do not accept",
     )
 
@@ -87,12 +87,12 @@ def usage(case: CheckInput) -> Finding | None:
     """It may be a server's."""
     if not case.chain.purpose.server:
         return Finding(
-            reason="NotForServers",
+            reason="ServerAuthMissing",
             sentence="its extended key usage has no server authentication: clients do not accept it",
         )
     if case.chain.links and case.chain.links[0].authority and case.chain.length > 1:
         return Finding(
-            reason="NotForServers",
+            reason="ServerAuthMissing",
             severity="warn",
             sentence="it is a CA's certificate and not a server's: many clients do not accept it",
         )
@@ -108,7 +108,7 @@ def key_common(case: CheckInput) -> Finding | None:
         text = f"its key ({kind}) makes each handshake slow; P-256 or RSA-2048 is as safe here"
     else:
         return None
-    return Finding(reason="KeyUncommon", severity="warn", sentence=text)
+    return Finding(reason="KeyTypeUncommon", severity="warn", sentence=text)
 
 
 def named(case: CheckInput) -> Finding | None:
@@ -116,7 +116,7 @@ def named(case: CheckInput) -> Finding | None:
     if case.chain.sans:
         return None
     return Finding(
-        reason="NamesMissing",
+        reason="SubjectAltNameMissing",
         severity="warn",
         sentence="it has no subject alternative name: clients do not look at the common name",
     )
@@ -127,7 +127,7 @@ def wildcards(case: CheckInput) -> Finding | None:
     odd = tuple(n for n in case.chain.names if "*" in n and not _proper(n))
     if odd:
         text = f"{listed(odd)} matches nothing: a wildcard is the whole first label, over a domain of two or more"
-        return Finding(reason="WildcardDepth", severity="warn", sentence=text)
+        return Finding(reason="WildcardMismatch", severity="warn", sentence=text)
     for name in case.chain.names:
         deep = tuple(
             h
@@ -136,7 +136,7 @@ def wildcards(case: CheckInput) -> Finding | None:
         )
         if deep and not any(h in case.chain.names for h in deep):
             text = f"{name} covers one label only, and not {listed(deep)}"
-            return Finding(reason="WildcardDepth", severity="warn", sentence=text)
+            return Finding(reason="WildcardMismatch", severity="warn", sentence=text)
     return None
 
 

@@ -25,7 +25,9 @@ def names_kept(case: CheckInput) -> Finding | None:
     lost = tuple(n for n in before.names if not covers(case.chain.names, n))
     if not lost:
         return None
-    return Finding(reason="NamesLost", severity="warn", sentence=f"it no longer has the name {listed(lost)}")
+    return Finding(
+        reason="NamesRemoved", severity="warn", sentence=f"it no longer has the name {listed(lost)}"
+    )
 
 
 def key_fresh(case: CheckInput) -> Finding | None:
@@ -46,4 +48,4 @@ def names_free(case: CheckInput) -> Finding | None:
     if not taken:
         return None
     text = f"{listed(taken)} has certificate {case.taken[taken[0]]} on the same listener already"
-    return Finding(reason="NameTaken", severity="warn", sentence=text)
+    return Finding(reason="SniConflict", severity="warn", sentence=text)

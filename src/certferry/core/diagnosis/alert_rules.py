@@ -25,7 +25,7 @@ from certferry.core.x509.pem import listed
 _EXPIRY: Final[Mapping[expiry.State, AlertName]] = {
     "late": "RenewalLate",
     "urgent": "RenewalUrgent",
-    "emergency": "RenewalEmergency",
+    "emergency": "RenewalCritical",
     "expired": "CertificateExpired",
 }
 _HOW_NEAR: Final[Mapping[expiry.State, str]] = {
@@ -35,12 +35,12 @@ _HOW_NEAR: Final[Mapping[expiry.State, str]] = {
 }
 _NOT_USED: Final = frozenset(
     {
-        "CertificateHeld",
+        "CertificateHeldBack",
         "CertificateNotFound",
-        "HostConflict",
+        "PathConflict",
         "LimitExceeded",
         "ListenerConflict",
-        "NameTaken",
+        "SniConflict",
         "NoCertificate",
     }
 )
@@ -166,15 +166,15 @@ def _from_secrets(known: AlertInput) -> Iterator[Alert]:
             # told by the Ingresses that name it, for there is no Secret to tell it on
             secret = problem.sentence.removeprefix("Secret ").partition(" ")[0]
             name = Name(*secret.partition("/")[::2])
-            yield _about_secret(known, name, "SecretNotRead", problem.sentence, problem.reason)
+            yield _about_secret(known, name, "SecretUnreadable", problem.sentence, problem.reason)
 
 
 def _name_of(problem: Problem, name: Name, known: AlertInput) -> AlertName:
-    if problem.reason == "CertificateParked":
-        return "CertificateParked"
+    if problem.reason == "CertificateQuarantined":
+        return "CertificateQuarantined"
     secret = known.view.secrets.get(name) if known.view else None
     taken = secret and secret.chain and secret.chain.digest in known.taken
-    return "CertificateDefective" if taken else "CertificateRefused"
+    return "CertificateDefective" if taken else "CertificateRejected"
 
 
 def _about_secret(known: AlertInput, secret: Name, name: AlertName, sentence: str, reason: str) -> Alert:
@@ -193,7 +193,7 @@ def _about_secret(known: AlertInput, secret: Name, name: AlertName, sentence: st
         source=f"Secret {secret}",
         why=sentence,
         command=f"kubectl describe secret {secret.name} -n {secret.namespace}"
-        if name == "SecretNotRead"
+        if name == "SecretUnreadable"
         else f"certferry cert check secret/{secret}",
     )
 
@@ -253,7 +253,7 @@ def _unserved(known: AlertInput) -> Iterator[Alert]:
 
 def _refused(known: AlertInput, subject: str, sentence: str) -> Alert:
     return Alert(
-        name="LoadBalancerRefused",
+        name="LoadBalancerRejected",
         subject=subject,
         cluster=known.cluster,
         summary=f"The load balancer refuses to change {subject}: {sentence}.",

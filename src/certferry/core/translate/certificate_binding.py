@@ -88,7 +88,7 @@ def bind(
 def _held(master: ListenerClaim, brought: Sequence[CertificateCandidate], it: HeldBackCertificate) -> Problem:
     claim = next((o.claim for o in brought if o.certificate.id == it.refused.id), master)
     text = f"Certificate {_name(it.refused)} is not bound: {it.objection}. Certificate {_name(it.kept)} stays in service."
-    return claim.problem("CertificateHeld", text)
+    return claim.problem("CertificateHeldBack", text)
 
 
 def _name(certificate: Certificate) -> str:
@@ -185,8 +185,8 @@ def _sni(
         for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
             names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
             text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
-            problems.append(offer.claim.problem("NameTaken", text))
-            problems.append(owners[kind, names[0]].claim.problem("NameTaken", text))
+            problems.append(offer.claim.problem("SniConflict", text))
+            problems.append(owners[kind, names[0]].claim.problem("SniConflict", text))
         free = set(offer.hosts) - taken - barred
         if not free or (taken and offer.fixed):
             if not offer.hosts and offer.server:

@@ -140,7 +140,7 @@ def _routes(
             if owner:
                 if owner.claim is not claim:
                     text = f"{route.host or 'Any host'}{route.path} on port {claim.port} is routed by the older Ingress {owner.claim.ingress.meta.key}; this rule has no effect."
-                    problems.append(claim.problem("HostConflict", text))
+                    problems.append(claim.problem("PathConflict", text))
             elif len(owners) >= options.max_policies:
                 problems.append(
                     claim.problem(

@@ -82,7 +82,7 @@ def _foreign(host: str, found: Sequence[Ingress]) -> list[Problem]:
     keys = tuple(dict.fromkeys(str(i.meta.key) for i in others))
     text = f"Host {host} of Ingress {first.meta.key} is also claimed from another namespace, by {listed(keys)}; where they contradict, the older Ingress is followed."
     refs = dict.fromkeys(i.ref for i in (first, *others))
-    return [Problem(object=ref, reason="HostClaimedTwice", sentence=text) for ref in refs]
+    return [Problem(object=ref, reason="HostClaimConflict", sentence=text) for ref in refs]
 
 
 def _without(entry: TlsEntry, barred: set[str]) -> TlsEntry | None:

@@ -111,17 +111,17 @@ def follow(
         sentence = f"The certificate in service is another: {emergency.told(waiting)}."
         rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
         return SecretCertificate(
-            certificate=_kept(have, it), problems=_both(secret, it, "EmergencyOpen", sentence, rest)
+            certificate=_kept(have, it), problems=_both(secret, it, "BreakGlassActive", sentence, rest)
         )
     before = have.chain if have else None
     if have and parking.waits(secret, have.description):
         sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
         rest = f"{_stays(have)} Change the Secret, or try again: certferry cert resume {it.secret}"
         return SecretCertificate(
-            certificate=_kept(have, it), problems=_both(secret, it, "CertificateParked", sentence, rest)
+            certificate=_kept(have, it), problems=_both(secret, it, "CertificateQuarantined", sentence, rest)
         )
     if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
-        reason: Reason = "EmergencyKept" if have and have.emergency else refusal.reason
+        reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
         sentence = f"The new certificate is not taken: {refusal.sentence}."
         return SecretCertificate(
             certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))

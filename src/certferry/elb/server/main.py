@@ -57,7 +57,7 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
     # The loop and the API's threads hand over to each other several times per rotation: Python's
     # default of 5 ms until a thread gives way would be most of what a client waits.
     sys.setswitchinterval(_GIVE_WAY)
-    leaves = settings.envoy_options.at_end == "leave"
+    leaves = settings.envoy_options.on_exit == "keep"
     async with running(settings, accounts_for, lambda: leaves):
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again costs 10 ms a time

@@ -25,7 +25,7 @@ from certferry.core.translate.translate import IngressStatus
 from certferry.core.x509.pem import Chain
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-_MILD: Final = ("HostConflict", "AnnotationUnknown", "NameTaken")
+_MILD: Final = ("PathConflict", "AnnotationUnknown", "SniConflict")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

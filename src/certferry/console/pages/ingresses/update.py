@@ -159,7 +159,7 @@ def follow(visit: PageRequest, desk: ClusterContext, thing: ListedIngress, form:
 
     def objection(derived: DerivedState) -> str:
         problems = derived.problems.get(("Ingress", name), ())
-        grave = ("CertificateHeld", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
+        grave = ("CertificateHeldBack", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
         return next((p.sentence for p in problems if p.reason in grave), "")
 
     visit.console.rotations.start(desk, rotation, lambda derived: derived.by_ingress.get(name, ()), objection)

@@ -323,5 +323,5 @@ _LOOPBACK = {
 def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:
     """The same kinds, but endpoints may have loopback addresses (a real server forbids them)."""
     return tuple(
-        msgspec.structs.replace(k, check=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds
+        msgspec.structs.replace(k, validate=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds
     )

@@ -85,7 +85,7 @@ def test_the_owner_does_not_repair_it_until_the_end(elb: Elb) -> None:
     opened(elb, identifier)
     assert put(elb.admin, identifier, emergency).status == 200
     reply = put(elb.controller, identifier, old)
-    assert (reply.status, reply.code) == (409, "EmergencyOpen")
+    assert (reply.status, reply.code) == (409, "BreakGlassActive")
     assert "the issuer is down" in reply.sentence
     assert "UTC" in reply.sentence
     assert served(elb, identifier) == emergency.certificate
@@ -104,7 +104,7 @@ def test_a_newer_secret_is_judged_by_the_invariant(elb: Elb) -> None:
     emergency = shop()
     put(elb.admin, identifier, emergency)
     reply = put(elb.controller, identifier, shop(days=-1))
-    assert (reply.status, reply.code) == (409, "EmergencyOpen")
+    assert (reply.status, reply.code) == (409, "BreakGlassActive")
     assert "expired" in reply.sentence
     assert served(elb, identifier) == emergency.certificate
     newer = shop()
@@ -120,7 +120,7 @@ def test_a_newer_secret_before_the_admin_acts_leaves_it_open(elb: Elb) -> None:
     newer = shop()
     assert put(elb.controller, identifier, newer).status == 200
     assert put(elb.admin, identifier, shop()).status == 200
-    assert put(elb.controller, identifier, newer).code == "EmergencyOpen", "now that is what waits"
+    assert put(elb.controller, identifier, newer).code == "BreakGlassActive", "now that is what waits"
 
 
 def test_an_emergency_ends_by_itself(elb: Elb) -> None:

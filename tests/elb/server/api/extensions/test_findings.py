@@ -35,10 +35,10 @@ def test_a_version_is_compared_with_the_one_before_also_after_a_restart(tmp_path
         assert shown(elb.admin, identifier) == set()
         assert put(elb.admin, identifier, authority().issue("a.example", key=key)) == {
             "KeyReused",
-            "NamesLost",
+            "NamesRemoved",
         }
     with serving(settings_in(tmp_path)) as elb:
-        assert shown(elb.admin, identifier) == {"KeyReused", "NamesLost"}
+        assert shown(elb.admin, identifier) == {"KeyReused", "NamesRemoved"}
         assert put(elb.admin, identifier, authority().issue("a.example")) == set()
         assert shown(elb.admin, identifier) == set()
 
@@ -60,6 +60,6 @@ async def test_a_name_that_another_certificate_of_the_listener_answers_for(elb: 
     async with connected(api) as client:
         (found,) = [f for f in (await extensions.status(client, one["id"])).findings if f.severity == "warn"]
         others = [await extensions.status(client, ref["id"]) for ref in (two, three)]
-    assert found.reason == "NameTaken"
+    assert found.reason == "SniConflict"
     assert found.sentence == "a.example has certificate two on the same listener already"
     assert [f.reason for status in others for f in status.findings if f.severity == "warn"] == []

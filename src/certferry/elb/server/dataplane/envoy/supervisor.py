@@ -218,7 +218,7 @@ class EnvoySupervisor:
 
     async def _drain(self) -> None:
         """Takes no more connections, asks clients to leave, waits while requests are under way."""
-        end = asyncio.get_running_loop().time() + self._options.end_seconds
+        end = asyncio.get_running_loop().time() + self._options.exit_timeout
         try:
             await self.admin.ask("/healthcheck/fail", "POST")  # from now on each answer says: close
             await self.admin.ask("/drain_listeners", "POST")
