@@ -154,7 +154,7 @@ async def own_in_metrics(url: str, least: int) -> set[str]:
             assert asyncio.get_running_loop().time() < end
             with contextlib.suppress(aiohttp.ClientConnectionError):
                 async with http.get(url) as answer:
-                    found = set(re.findall(r'lifetime_left.*\{(.*),role="own"\}', await answer.text()))
+                    found = set(re.findall(r'remaining_lifetime.*\{(.*),role="own"\}', await answer.text()))
                 if len(found) >= least:
                     return found
             await asyncio.sleep(0.05)
