@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check bench faults kubernetes lock wheel clean preflight
+.PHONY: help install up test test-fast check bench faults kubernetes lock wheel clean preflight
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ up: $(VENV)/run.stamp ## install what is needed, start everything, and say how t
 
 install: $(VENV)/dev.stamp ## make .venv with all that the tests and linters need
 
-test: $(VENV)/dev.stamp ## the whole test suite, with real Envoy and real kubectl
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.stamp ## the whole test suite on all cores, with real Envoy and real kubectl
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-fast: $(VENV)/dev.stamp ## the tests that start no process (under a minute)
+	$(BIN)/python -m pytest --fast -n 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
 	$(BIN)/ruff format --check .

@@ -110,6 +110,7 @@ def test_a_key_that_others_can_read_is_refused(key: Path) -> None:
         Webhook(AlertSettings(webhook="http://127.0.0.1:9/", webhook_secret_file=key))
 
 
+@pytest.mark.process
 async def test_the_command_tells_whether_a_test_alert_arrives(key: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     async with receiver() as there:

@@ -6,11 +6,15 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
 from tests.controller.support.replicas import Replica
 from tests.support.certs import Pair, authority
+
+pytestmark = pytest.mark.process
 
 
 async def served(system: System, pair: Pair) -> None:

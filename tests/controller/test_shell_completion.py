@@ -7,9 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.controller.conftest import System
 from tests.controller.test_incidents import Desk
 from tests.support.certs import authority
+
+pytestmark = pytest.mark.process
 
 CERTFERRY = Path(sys.executable).parent / "certferry"
 

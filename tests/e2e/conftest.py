@@ -15,12 +15,13 @@ from tests.e2e.support.real_cluster import KUBECONFIG, RealSystem
 from tests.e2e.support.site import Site
 from tests.e2e.support.system import System
 
-ABOUT_UP = (
-    *("test_deploy.py", "test_doctor.py", "test_kills.py", "test_life.py", "test_no_key_leaves.py"),
-    "test_strangers.py",
+OF_UP = (
+    *("commands/test_doctor.py", "operation/test_deploy.py", "operation/test_kills.py"),
+    *("operation/test_settings_file.py", "operation/test_start_stop.py"),
+    *("security/test_no_key_leaves.py", "security/test_unauthorised_access.py"),
 )
-"""What tests `certferry up` itself, or the embedded API."""
-collect_ignore = [*ABOUT_UP, "test_settings_file.py"] if KUBECONFIG else ["test_real_cluster.py"]
+"""Tests of `certferry up` itself or of the embedded API."""
+collect_ignore = [*OF_UP] if KUBECONFIG else ["operation/test_real_cluster.py"]
 
 MakeSite = Callable[[str], Site]
 

@@ -15,6 +15,8 @@ from certferry.settings import ControllerSettings, read
 from tests.cli.test_cli import certferry, refusal
 from tests.e2e.support.system import KUBECTL
 
+pytestmark = pytest.mark.process
+
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kustomize"
 OVERLAYS = {
     "cluster": rbac.manifests("cluster", rbac.Account()),

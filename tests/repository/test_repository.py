@@ -15,6 +15,8 @@ import pytest
 from certferry import preflight
 from tests.cli.test_cli import certferry
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

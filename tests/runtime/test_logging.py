@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.certs import authority
+
+pytestmark = pytest.mark.process
 
 PROGRAM = """
 import logging, sys

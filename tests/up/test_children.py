@@ -20,12 +20,12 @@ from certferry.up.supervisor import Ended, SupervisedProcess
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
-from certferry.runtime.parent_watch import Lifeline
-from certferry.up.supervisor import Child
+from certferry.runtime.parent_watch import ParentPipe
+from certferry.up.supervisor import SupervisedProcess
 
 async def main():
-    child = Child("backend", ("demo", "backend", "--listen", sys.argv[1]), Path(sys.argv[2]), print)
-    task = asyncio.ensure_future(child.run(Lifeline(), os.environ))
+    child = SupervisedProcess("backend", ("demo", "backend", "--listen", sys.argv[1]), Path(sys.argv[2]), print)
+    task = asyncio.ensure_future(child.run(ParentPipe(), os.environ))
     while not child.pid:
         await asyncio.sleep(0.01)
     print(child.pid, flush=True)

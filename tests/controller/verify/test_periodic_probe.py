@@ -110,6 +110,7 @@ async def test_our_own_certificate_nears_its_end_though_its_program_is_away(
     assert alerts(system)["RenewalCritical"].subject == "console"
 
 
+@pytest.mark.process
 async def test_the_settings_know_where_the_certificates_of_other_programs_are(
     system: System, tmp_path: Path
 ) -> None:

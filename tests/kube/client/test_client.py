@@ -124,6 +124,7 @@ def test_a_kubeconfig_that_cannot_be_used_says_why(
     assert str(path) in str(error.value)
 
 
+@pytest.mark.process
 async def test_a_program_can_print_the_token(fake: FakeKube, tmp_path: Path) -> None:
     script = tmp_path / "login"
     script.write_text('#!/bin/sh\necho \'{"status": {"token": "token-1"}}\'\n')

@@ -141,6 +141,7 @@ def test_the_audit_log_tells_of_users(operator: Operator, own: Elb) -> None:
     assert "correct horse" not in str(told)
 
 
+@pytest.mark.process
 def test_the_command_itself(own: Elb, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "certferry", "user", *map(str, arguments)]
