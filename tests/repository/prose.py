@@ -35,11 +35,12 @@ FOR_AS_BECAUSE: Final = re.compile(
 HEADLESS: Final = re.compile(r"^(What|Who|Whom|Whose|Whoever|Whether|Where|Why|How|When)\b(?!.*\?$)")
 """A clause that begins a docstring without a noun or verb before it."""
 
-NOT_VERBS: Final = frozenset(
-    "a all an and another any as at because before both by each either every everything for from here his if in into "
-    "it its like many more most much neither no none nothing of on one only or other our over same several since so "
-    "some such than that the their them then there these they this those through to under until up upon we what when "
-    "where whether which who why with without yes".split()
+NOT_VERBS: Final = re.compile(
+    r"(a|all|an|and|another|any|as|at|because|before|both|by|each|either|every|everything|for|"
+    r"from|here|his|if|in|into|it|its|like|many|more|most|much|neither|no|none|nothing|of|on|"
+    r"one|only|or|other|our|over|same|several|since|so|some|such|than|that|the|their|them|then|"
+    r"there|these|they|this|those|through|to|under|until|up|upon|we|what|when|where|whether|"
+    r"which|who|why|with|without|yes)[\s,:;]"
 )
 """First words that show that a function's docstring does not begin with a verb."""
 
@@ -96,9 +97,8 @@ def _first_word(
     first = docstring.split("\n", 1)[0]
     if HEADLESS.match(first):
         yield Hit(path, line, "headless clause", first)
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_property(node):
-        word = re.split(r"[\s,:;]", first, maxsplit=1)[0].lower()
-        if word in NOT_VERBS:
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if NOT_VERBS.match(first.lower()) and not _is_property(node):
             yield Hit(path, line, "not a verb", first)
 
 
