@@ -97,16 +97,16 @@ def _first_word(
     first = docstring.split("\n", 1)[0]
     if HEADLESS.match(first):
         yield Hit(path, line, "headless clause", first)
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        if NOT_VERBS.match(first.lower()) and not _is_property(node):
-            yield Hit(path, line, "not a verb", first)
+    elif _wants_verb(node) and NOT_VERBS.match(first.lower()):
+        yield Hit(path, line, "not a verb", first)
 
 
-def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any(
-        ast.unparse(decorator).split(".")[-1] in ("property", "setter", "cached_property")
-        for decorator in node.decorator_list
-    )
+def _wants_verb(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> bool:
+    # a property is read like a value, so its docstring may name it
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    decorators = {ast.unparse(decorator).split(".")[-1] for decorator in node.decorator_list}
+    return not decorators & {"property", "setter", "cached_property"}
 
 
 def check_page(path: Path) -> Iterator[Hit]:
