@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-fast check bench faults kubernetes lock wheel clean preflight
+.PHONY: help install up test test-fast docs reference check bench faults kubernetes lock wheel clean preflight
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: $(VENV)/dev.stamp ## the whole test suite on all cores, with real Envoy an
 
 test-fast: $(VENV)/dev.stamp ## the tests that start no process (under a minute)
 	$(BIN)/python -m pytest --fast -n 4 --dist loadfile $(ARGS)
+
+docs: $(VENV)/dev.stamp ## build the documentation as a site, in site/; warnings and broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+reference: $(VENV)/dev.stamp ## write the reference pages of docs/ from the code
+	$(BIN)/python -m tools.reference
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
 	$(BIN)/ruff format --check .

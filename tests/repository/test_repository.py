@@ -154,7 +154,7 @@ def test_links_between_pages_lead_somewhere() -> None:
     broken = [
         f"{path.relative_to(ROOT)}: {target}"
         for path, text in texts()
-        if path.suffix == ".md"
+        if path.suffix == ".md" and "reference_texts" not in path.parts
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
         if "://" not in target and not (path.parent / target).exists()
     ]
