@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the top-level pages join the site, and links to files outside it become plain text."""
+"""Hooks of MkDocs: top-level pages join the site, links to files outside it become text, pages load nothing from afar."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TOP_LEVEL: Final = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK: Final = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]*)(#[^)]*)?\)")
+LOADS: Final = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]+src=["']?(?:https?:)?//|<link[^>]+href=["']?(?:https?:)?//"""
+    r"""|@import|url\(["']?(?:https?:)?//"""
+)
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -40,3 +45,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
         return f"[{text}]({posixpath.relpath(path, posixpath.dirname(here) or '.')}{anchor})"
 
     return LINK.sub(rewrite, markdown)
+
+
+def on_post_build(*, config: Any) -> None:
+    """Check that no page or style sheet loads anything from another host. Raises PluginError if one does."""
+    site = Path(config.site_dir)
+    files = [*site.rglob("*.html"), *site.rglob("*.css")]
+    if loading := [str(path.relative_to(site)) for path in files if LOADS.search(path.read_text())]:
+        raise PluginError(f"These files load from other hosts: {', '.join(loading)}")

@@ -1,11 +1,9 @@
-"""The docs explain every reason, metric, setting, command, annotation and alert; the site builds without errors."""
+"""The docs explain every reason, metric, setting, command, annotation and alert."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +30,6 @@ def test_every_reason_is_explained() -> None:
 def test_every_annotation_is_explained() -> None:
     headings = re.findall(r"^### `([^`]+)`$", (DOCS / "annotations.md").read_text(), re.MULTILINE)
     assert sorted(headings) == reference.annotation_keys()
-
-
-def test_the_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    loads = re.compile(
-        r"<(?:script|img|iframe|source)[^>]+src=\"?(?:https?:)?//|<link[^>]+href=\"?(?:https?:)?//"
-    )
-    assert [str(page) for page in tmp_path.rglob("*.html") if loads.search(page.read_text())] == []
-    styles = [path.read_text() for path in tmp_path.rglob("*.css")]
-    assert not any(re.search(r"@import|url\([\"']?(?:https?:)?//", style) for style in styles)
 
 
 def test_every_page_is_in_the_navigation() -> None:
