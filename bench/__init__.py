@@ -1,1 +1,1 @@
-"""How fast a rotation is, end to end, beside the least that it can take. `python -m bench` runs it."""
+"""Rotation benchmarks, end to end and beside the floor. `python -m bench` runs them."""

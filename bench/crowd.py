@@ -1,4 +1,4 @@
-"""Clients in a process of their own: so many HTTPS requests a second, half of them on new connections.
+"""A client process that sends a number of HTTPS requests a second, half of them on new connections.
 
 Run as ``python -m bench.crowd PORT RATE NAME...``; it goes on until its input is closed, and then
 writes one line: requests, failures, and what failed first.
@@ -46,7 +46,7 @@ class Crowd:
 async def _come(port: int, rate: int, names: list[str]) -> None:
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # who signed is somebody else's test
+    context.verify_mode = ssl.CERT_NONE  # other tests check the issuer
     done, failed = 0, []
     patience = aiohttp.ClientTimeout(total=30)
     kept = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=_KEPT), timeout=patience)

@@ -41,7 +41,7 @@ LOOKING: Final = 0.01
 UNRELATED: Final = 0.1
 """Seconds between two renewals of the unrelated certificate."""
 PATIENCE: Final = 60.0
-"""Seconds until a storm is given up (told as inf)."""
+"""Seconds until a storm is abandoned (reported as inf)."""
 _AT_ONCE: Final = 16
 
 INTRODUCTION: Final = """\

@@ -1,6 +1,6 @@
 """The floor: a certificate handed straight to the xDS server → the first handshake that shows it.
 
-What any rotation costs at least, for nothing is stored, watched or sent over an API. ``make bench``
+The least that a rotation costs, because nothing is stored, watched or sent over an API. ``make bench``
 compares the whole system with it. Alone: ``python -m bench.floor [CERTIFICATES] [ROTATIONS]``.
 """
 

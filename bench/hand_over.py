@@ -1,4 +1,4 @@
-"""How long a hand-over takes at the default lease: `python -m bench.hand_over`. Minutes.
+"""Duration of a leader hand-over at the default lease: `python -m bench.hand_over`. Minutes.
 
 Two controllers as processes, the tests' ELB and API server; SIGKILL to the one that leads together with a new
 certificate, five times. It tells the seconds until the other one's write of it reaches the ELB. No row of

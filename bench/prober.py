@@ -1,4 +1,4 @@
-"""A client in a process of its own that shakes hands without a pause and says when it is shown something new.
+"""A client process that makes handshakes without a pause and reports each new certificate.
 
 Run as ``python -m bench.prober HOST PORT NAME``; writes a line ``<monotonic seconds> <fingerprint>``
 for each new certificate. Its clock is the one of every process on this machine.
@@ -56,7 +56,7 @@ class Prober:
 def _probe(host: str, port: int, name: str) -> None:
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # it looks at fingerprints: who signed is somebody else's test
+    context.verify_mode = ssl.CERT_NONE  # compares fingerprints; other tests check the issuer
     last = ""
     while True:
         try:

@@ -124,7 +124,7 @@ def measure(
 
 
 def quiet(system: System) -> None:
-    """Wait until nothing has been written to the ELB for a second, and nobody computes."""
+    """Wait until the ELB saw no write for a second and all processes are idle."""
     last = None
     while last != (last := (writes(system), round(sum(cpu(system).values()) / 250))):
         time.sleep(1)

@@ -1,4 +1,4 @@
-"""What was measured, against what was promised, as numbers and as Markdown. It measures nothing."""
+"""Measured figures against promised ones, as numbers and as Markdown."""
 
 from __future__ import annotations
 

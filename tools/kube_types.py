@@ -4,7 +4,7 @@
 ``apimachinery@VERSION`` of k8s.io, as ``go mod download`` leaves them; OPENAPI the OpenAPI v3 documents of a
 running API server (``kubectl get --raw /openapi/v3/api/v1 > core.json``, and so on for every group). What it
 writes is committed: ``types.txt`` (fields, numbers, how they merge) and ``schemas.jsonl`` (descriptions for
-`kubectl explain`) in ``src/certferry/kube/server``. Run it again to follow a newer Kubernetes.
+`kubectl explain`) in ``src/certferry/kube/apiserver``. Run it again to follow a newer Kubernetes.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ def procedures(page: Page, state: Path, folder: Path) -> None:
     dialog.get_by_role("textbox", name="Certificate").fill(new.certificate)
     dialog.get_by_role("textbox", name="Private Key").fill(new.key)
     expect(dialog.locator(".compare section").last).to_contain_text("days left")
-    # no key in a picture, not even one that nobody will ever use
+    # no key in a picture, not even a test key
     dialog.get_by_role("textbox", name="Private Key").evaluate(
         "field => { field.style.color = 'transparent'; }"
     )

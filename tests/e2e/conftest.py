@@ -36,7 +36,7 @@ def backend() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A short directory that others may enter: what protects the state in it is the state's own doing."""
+    """Make a short directory that other users may enter, so that only the state's own modes protect it."""
     made = Path(tempfile.mkdtemp(prefix="cf-"))
     made.chmod(0o755)
     yield made
@@ -45,7 +45,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def system(place: Path) -> Iterator[System]:
-    """One system for the tests of a module."""
+    """Run one system for the tests of a module."""
     running = RealSystem(place / "s", Path(KUBECONFIG)) if KUBECONFIG else System(place / "s")
     running.start()
     yield running
@@ -54,7 +54,7 @@ def system(place: Path) -> Iterator[System]:
 
 @pytest.fixture
 def site(system: System, backend: int) -> MakeSite:
-    """Makes sites; the name must be new."""
+    """Return a function that makes a site of a new name."""
 
     def make(name: str) -> Site:
         return Site(system, name, next(_ports), backend)

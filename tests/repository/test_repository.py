@@ -1,4 +1,4 @@
-"""The repository as somebody finds it: make, the preflight, the wheel, the pages, and what must not be there."""
+"""The repository as a newcomer finds it: make, the preflight, the wheel, the pages, and no secrets."""
 
 from __future__ import annotations
 

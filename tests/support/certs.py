@@ -18,7 +18,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Pair(NamedTuple):
-    """A certificate (leaf first, then what was asked for) and its key, both PEM."""
+    """A certificate (leaf first, then the requested chain) and its key, both PEM."""
 
     certificate: str
     key: str
@@ -77,7 +77,7 @@ def authority() -> Authority:
 
 @functools.cache
 def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
-    """An RSA key; made once per size, for it is slow."""
+    """Return an RSA key, made once per size because that is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 

@@ -1,4 +1,4 @@
-"""Where the system's Chromium is; None where there is none."""
+"""Path of the system's Chromium, None if absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden files: ``<sentence>.in.yaml`` beside ``<sentence>.out.yaml``.
+"""Golden files: ``NAME.in.yaml`` beside ``NAME.out.yaml``; ``# title:`` in the first line is their sentence.
 
 ``pytest --golden`` rewrites the outputs; the diff is then reviewed like code.
 """

@@ -59,7 +59,7 @@ def built() -> Path:
 
 
 def _build(program: Path, package: str, flags: str) -> None:
-    # one package at a time and politely: somebody else may be at work on this machine
+    # one package at a time and at low priority: the machine may be in use
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=1 -mod=readonly"}
     fresh = program.with_suffix(".new")
     command = [

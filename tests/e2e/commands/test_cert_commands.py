@@ -1,4 +1,4 @@
-"""`certferry cert`, `why` and `audit` against a running system: what a person types at 3 a.m."""
+"""`certferry cert`, `why` and `audit` against a running system: commands of an on-call engineer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.certs import Pair
 
 
 class Typist:
-    """Types commands for the one system that runs."""
+    """Run commands against the module's system."""
 
     def __init__(self, shop: Site, folder: Path) -> None:
         self.shop = shop
@@ -31,7 +31,7 @@ class Typist:
         return certferry(*words, "--state", state, XDG_STATE_HOME=str(self.folder))
 
     def starts(self, *words: str) -> subprocess.Popen[str]:
-        """The same, without waiting for its end."""
+        """Start the command without waiting for its end."""
         return subprocess.Popen(
             [sys.executable, "-m", "certferry", *words, "--state", str(self.shop.system.state)],
             env={**os.environ, "XDG_STATE_HOME": str(self.folder)},
@@ -67,7 +67,7 @@ def typist(shop: Site, tmp_path: Path) -> Typist:
     return Typist(shop, tmp_path)
 
 
-def test_from_a_host_to_its_story(shop: Site, typist: Typist) -> None:
+def test_why_explains_a_host(shop: Site, typist: Typist) -> None:
     (story,) = typist.says("why", shop.host)
     assert story["well"]
     assert story["source"] == f"Secret {shop.name}/shop-tls"
@@ -80,7 +80,7 @@ def test_from_a_host_to_its_story(shop: Site, typist: Typist) -> None:
     assert good["fingerprint"] == story["served"][:16] + good["fingerprint"][16:]
 
 
-def test_replacing_writes_each_place_and_looks_at_each_listener(shop: Site, typist: Typist) -> None:
+def test_replace_writes_each_use_and_verifies_each_listener(shop: Site, typist: Typist) -> None:
     new = shop.pair()
     words = ("cert", "replace", shop.host, *typist.files(new))
     planned = typist.types(*words, "--plan")
@@ -92,7 +92,7 @@ def test_replacing_writes_each_place_and_looks_at_each_listener(shop: Site, typi
     assert not list(typist.folder.glob("certferry/replacements/*"))
 
 
-def test_an_interrupted_replacement_goes_on(shop: Site, typist: Typist) -> None:
+def test_an_interrupted_replace_resumes(shop: Site, typist: Typist) -> None:
     old, new = shop.pair(), shop.pair()
     shop.put_secret(old)
     shop.shows(old)
@@ -119,14 +119,14 @@ def test_an_interrupted_replacement_goes_on(shop: Site, typist: Typist) -> None:
     assert not list(typist.folder.glob("certferry/replacements/*"))
 
 
-def test_a_bad_one_is_refused_before_anything_is_written(shop: Site, typist: Typist) -> None:
+def test_a_bad_certificate_is_rejected_before_any_write(shop: Site, typist: Typist) -> None:
     done = typist.types("cert", "replace", shop.host, *typist.files(shop.pair(days=-1)), "--yes")
     assert done.returncode == 1
     assert "CertificateExpired" in done.stderr
     assert "Nothing was changed" in done.stderr
 
 
-def test_the_way_back_of_a_certificate_that_follows_a_secret(shop: Site, typist: Typist) -> None:
+def test_rollback_of_a_managed_certificate(shop: Site, typist: Typist) -> None:
     second = shop.pair()
     shop.put_secret(second)
     shop.shows(second)

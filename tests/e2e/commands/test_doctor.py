@@ -1,4 +1,4 @@
-"""`certferry doctor` on a running system, and on what is wrong."""
+"""`certferry doctor` on a healthy system and on broken ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.e2e.support.system import System
 
 
 def rows(printed: str) -> dict[tuple[str, str], str]:
-    """(cluster, check) → ok, note or WRONG."""
+    """Return ok, note or WRONG by (cluster, check)."""
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
     return {(c[0], c[2]): c[1] for c in cells if c[0]}
 
 
-def test_a_system_that_works_is_all_well(system: System, site: MakeSite) -> None:
+def test_a_healthy_system_passes_every_check(system: System, site: MakeSite) -> None:
     shop = site("doctor")
     pair = shop.pair()
     shop.publish(pair)

@@ -1,4 +1,4 @@
-"""`certferry plan` and `certferry explain` against the running system: what they say is what is."""
+"""`certferry plan` and `certferry explain` agree with the running system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make faults`: every fault once, as a table in docs/faults.md; exit code 1 when one cost something."""
+"""`make faults`: run every fault once and write docs/faults.md; exit code 1 if clients noticed one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A proxy that misbehaves on command, between the controller and a server that does not.
+"""A fault-injecting proxy between the controller and a healthy server.
 
-A fault applies to the next requests that match it, so many times. Everything else goes through as it
-is, bodies and watches too.
+A fault applies to the next matching requests, a given number of times. Other traffic passes unchanged,
+including bodies and watches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HOP = {"transfer-encoding", "content-length", "connection", "content-encoding",
 
 @dataclass
 class Fault:
-    """What happens to `times` requests of `method` (empty: any) whose path and query have `part`."""
+    """A fault for `times` requests of `method` (empty: any) whose path and query contain `part`."""
 
     method: str = ""
     part: str = ""
@@ -34,7 +34,7 @@ class Fault:
     cut_after: bool = False
     """Passed on, and its answer lost."""
     afterwards: Callable[[], Awaitable[None]] | None = None
-    """Done once it was passed on, before anybody hears of it."""
+    """Called after the request was forwarded and before the client gets the answer."""
     repeat: bool = False
     """Each line of the answer comes twice."""
 
@@ -73,7 +73,7 @@ class Proxy:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Nobody listens any more."""
+        """Stop listening."""
         self.cut()
         if self._runner:
             await self._runner.cleanup()
@@ -84,7 +84,7 @@ class Proxy:
             await self._session.close()
 
     def cut(self) -> None:
-        """End all that is under way in the middle."""
+        """Cut all connections in flight."""
         for request in list(self._open.values()):
             if request.transport is not None:
                 request.transport.abort()

@@ -1,4 +1,4 @@
-"""One fault after another while clients come and a certificate is renewed: what each cost, as a row.
+"""Inject one fault after another under traffic and a renewal; report the cost of each as a row.
 
 `make faults` writes the rows to docs/faults.md, and a test asserts the same of them: no failed
 handshake, no lost change, one write per change in the ELB's audit log.
@@ -30,7 +30,7 @@ PATIENCE = 40.0
 
 
 class Visitors:
-    """A thread of new, verified connections to one site, one after another."""
+    """A thread that opens verified connections to one site, one after another."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -61,7 +61,7 @@ class Visitors:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one fault cost."""
+    """The cost of one fault."""
 
     name: str
     requests: int
@@ -90,19 +90,19 @@ class Stage:
         """When healing began (monotonic)."""
 
     async def renew(self) -> Pair:
-        """A new certificate in the Secret; healing is counted from here."""
+        """Write a new certificate to the Secret and start the recovery clock."""
         pair = self.site.pair()
         self.since = time.monotonic()
         await asyncio.to_thread(self.site.put_secret, pair)
         return pair
 
     async def hit(self, proxy: Proxy, times: int = 1) -> None:
-        """Until the fault has happened."""
+        """Wait until the fault has happened."""
         before = proxy.hits
         await until(lambda: proxy.hits >= before + times, PATIENCE)
 
     async def renewed_through(self, proxy: Proxy, *faults: Fault) -> Pair:
-        """A renewal whose way is in `faults`."""
+        """Renew through `faults`."""
         proxy.faults = list(faults)
         return await self.renew()
 
@@ -111,7 +111,7 @@ Act = Callable[[Stage], Awaitable[Pair]]
 
 
 def on_put(**fault: object) -> Act:
-    """The renewal's PUT meets a fault."""
+    """Fail the renewal's PUT."""
 
     async def act(stage: Stage) -> Pair:
         return await stage.renewed_through(stage.elb, Fault("PUT", "/certificates/", **fault))  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ async def kube_down(stage: Stage) -> Pair:
 
 
 async def gone(stage: Stage) -> Pair:
-    """Every watch is cut, and none may go on where it was."""
+    """Cut every watch and answer 410 to its resumption."""
     stage.kube.faults = [Fault("GET", "watch=true", times=5, status=410)]
     stage.kube.cut()
     await stage.hit(stage.kube, 5)
@@ -160,7 +160,7 @@ async def list_fails(stage: Stage) -> Pair:
 
 
 async def twice(stage: Stage) -> Pair:
-    """Every watch tells everything twice."""
+    """Deliver every watch event twice."""
     stage.kube.faults = [Fault("GET", "watch=true", times=10, repeat=True)]
     stage.kube.cut()
     await stage.hit(stage.kube, 5)
@@ -168,7 +168,7 @@ async def twice(stage: Stage) -> Pair:
 
 
 async def half_written(stage: Stage) -> Pair:
-    """The certificate arrives without its key; the key a little later."""
+    """Write the certificate first and its key a little later."""
     pair = stage.site.pair()
     content = objects.content(*pair)
     path = f"/api/v1/namespaces/{stage.site.name}/secrets/{SECRET}"
@@ -187,7 +187,7 @@ async def half_written(stage: Stage) -> Pair:
 
 
 async def stopped(stage: Stage) -> Pair:
-    """The controller is stopped (SIGSTOP) while the Secret changes."""
+    """Stop the controller (SIGSTOP) while the Secret changes."""
     controller = stage.system.child("controller")
     controller.send_signal(signal.SIGSTOP)
     pair = await stage.renew()
@@ -198,7 +198,7 @@ async def stopped(stage: Stage) -> Pair:
 
 
 async def killed_after_the_write(stage: Stage) -> Pair:
-    """SIGKILL when the ELB has the new content and the controller does not know."""
+    """SIGKILL the controller after the ELB committed and before the answer arrives."""
     await stage.system.killed_at(stage.elb, "PUT", "/certificates/")
     controller = stage.system.child("controller")
     pair = await stage.renew()
@@ -230,7 +230,7 @@ SLOW: dict[str, Act] = {"ELB takes a write and does not answer (time-out)": on_p
 
 
 async def outcome(stage: Stage, name: str, act: Act) -> Outcome:
-    """One fault, from a system in step to one in step."""
+    """Run one fault, from a synchronized system to a synchronized one."""
     hits, before = stage.kube.hits + stage.elb.hits, await asyncio.to_thread(_writes, stage)
     with Visitors(stage.site) as visitors:
         pair = await act(stage)
@@ -254,7 +254,7 @@ async def outcome(stage: Stage, name: str, act: Act) -> Outcome:
 
 
 def _writes(stage: Stage) -> int:
-    """Writes of the site's certificate, as the ELB's audit log has them."""
+    """Count writes of the site's certificate in the ELB's audit log."""
     identity = stage.site.own_certificate()["id"]
     project = stage.system.endpoints.elb.project_id
     path = f"/v3/{project}/certferry/audit?certificate_id={identity}&limit=500"
@@ -263,7 +263,7 @@ def _writes(stage: Stage) -> int:
 
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    """A system with a site that is served."""
+    """Run a system with one served site."""
     place = Path(tempfile.mkdtemp(prefix="cf-"))
     system = FaultySystem(place / "s")
     with Backend() as backend:

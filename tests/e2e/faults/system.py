@@ -1,4 +1,4 @@
-"""Kubernetes API, ELB, Envoy and controller as processes, with a proxy before each API that the controller uses."""
+"""Kubernetes API, ELB, Envoy and controller as processes, with a fault-injecting proxy in front of each API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FaultySystem(ApartSystem):
         self.elb_proxy: Proxy | None = None
 
     async def open(self) -> None:
-        """What must be there before ``start``: the Kubernetes API and both proxies."""
+        """Start the Kubernetes API and both proxies, which ``start`` needs."""
         self.start_kube()
         trusting = ssl.create_default_context()
         trusting.check_hostname = False
@@ -37,7 +37,7 @@ class FaultySystem(ApartSystem):
                 await proxy.close()
 
     async def killed_at(self, proxy: Proxy, method: str, part: str, nth: int = 1) -> None:
-        """SIGKILL to the controller once its `nth` such request was carried out, before it hears of it."""
+        """SIGKILL the controller after its `nth` matching request was executed, before it gets the answer."""
         if nth > 1:
             proxy.faults.append(Fault(method, part, times=nth - 1))
 

@@ -1,4 +1,4 @@
-"""With an ELB and an API server that misbehave: nothing fails for clients, nothing is lost, nothing is written twice."""
+"""Faults of the ELB and the API server: no client request fails, no change is lost or written twice."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ async def test_a_restart_after_any_step_of_a_plan_ends_with_one_of_each() -> Non
 
 
 async def _ended(system: FaultySystem, made: asyncio.Task[None]) -> None:
-    """Until the controller was killed, or did all without."""
+    """Wait until the controller was killed or finished without a kill."""
     await until(lambda: system.child("controller").poll() is not None or made.done(), 30)

@@ -18,7 +18,7 @@ KEPT = {kind.name for kind in KINDS}
 
 
 @pytest.mark.parametrize("mode", OVERLAYS)
-def test_the_manifests_are_taken_where_the_embedded_api_has_the_kind(system: System, mode: str) -> None:
+def test_the_embedded_api_accepts_the_manifests_of_its_kinds(system: System, mode: str) -> None:
     known = [o for o in built(mode) if o["kind"] in KEPT]
     assert {"Namespace", "ConfigMap", "Service"} <= {o["kind"] for o in known}
     system.apply(*known)

@@ -20,7 +20,7 @@ from tests.e2e.support.waiting import until
 
 @pytest.fixture(scope="module")
 def system(place: Path) -> Iterator[System]:
-    """One whose controller looks at the ELB all the time: an emergency's end is seen at once."""
+    """Run a system whose controller polls the ELB often, so that the end of a break-glass is seen at once."""
     running = System(place / "s", {"CERTFERRY_CONTROLLER_RESYNC": "0.3"})
     running.start()
     yield running
@@ -39,7 +39,7 @@ def certferry(system: System, *arguments: str) -> str:
     return done.stdout
 
 
-def test_an_emergency_certificate_is_reported_and_put_back_at_the_end(site: MakeSite) -> None:
+def test_a_break_glass_certificate_is_reported_and_reverted_at_its_end(site: MakeSite) -> None:
     shop = site("fire")
     first, emergency = shop.pair(), shop.pair()
     shop.publish(first)
@@ -74,7 +74,7 @@ def test_a_backup_of_the_running_system_brings_back_what_was_served(
     shop.put_certificate(identity, second)
     shop.shows(second)
 
-    # the key of that time is in no backup: whoever rotates keeps the older one with the older backups
+    # the key of that time is in no backup: keep the older key with the older backups
     (place / "vault").mkdir()
     certferry(system, "backup", str(place / "later.db"), "--key-out", str(place / "vault" / "key"))
     third = shop.pair()

@@ -1,4 +1,4 @@
-"""SIGKILL, part by part and all at once: traffic comes back without a hand, and nothing stored is lost."""
+"""SIGKILL, part by part and all at once: traffic recovers by itself and nothing stored is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.certs import Pair
 
 @pytest.fixture(autouse=True)
 def _running(system: System) -> None:
-    """Each test finds the system up and every part answering, whatever the one before did to it."""
+    """Bring every part up again before each test."""
     if system.process is None or system.process.poll() is not None:
         system.start()
     until(system.answers, "every part answers")
@@ -132,7 +132,7 @@ def test_after_a_kill_of_everything_the_same_command_serves_again(system: System
 
 
 def test_parts_that_hang_do_not_stop_traffic(system: System, site: MakeSite) -> None:
-    """A stopped process holds its sockets open: worse than a dead one."""
+    """A stopped process keeps its sockets open, unlike a dead one."""
     shop = site("frozen")
     first, second = shop.pair(), shop.pair()
     shop.publish(first)
@@ -162,13 +162,13 @@ def _order(*pairs: Pair) -> Order:
 
 
 def _doors(system: System) -> Any:
-    """Where everything is, without the pids."""
+    """Return all endpoints without the pids."""
     found = system.endpoints
     return found.elb, found.metrics, found.port_map, Path(found.kubeconfig).read_text()
 
 
 def _eventually(act: Callable[[], None]) -> None:
-    """Do `act` as soon as the API that it needs answers again."""
+    """Call `act` once the API that it needs answers again."""
 
     def done() -> bool:
         act()
@@ -178,5 +178,5 @@ def _eventually(act: Callable[[], None]) -> None:
 
 
 def _found(look: Callable[[], Any]) -> Any:
-    """What `look` finds once the API that it needs answers again."""
+    """Return the result of `look` once the API that it needs answers again."""
     return until(look, "the API answers again")

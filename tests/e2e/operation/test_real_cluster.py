@@ -1,4 +1,4 @@
-"""What only a real API server can show: the manifests as a whole, and each mode's rights, enough and no more."""
+"""Checks that need a real API server: the complete manifests, and the exact rights of each RBAC mode."""
 
 from __future__ import annotations
 

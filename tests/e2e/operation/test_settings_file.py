@@ -10,7 +10,7 @@ from certferry.kube.client.client import NAMESPACE
 from tests.e2e.support.system import System
 
 
-async def test_the_file_in_the_state_directory_opens_both_doors(system: System) -> None:
+async def test_the_file_in_the_state_directory_gives_access_to_cluster_and_elb(system: System) -> None:
     found = fleet.read(state=system.state)
     (cluster,) = found.clusters
     async with cluster.kube() as kube, cluster.elb() as elb:

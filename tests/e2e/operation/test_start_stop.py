@@ -1,4 +1,4 @@
-"""Start, stop, start again: places are kept, every child ends, and what cannot start says so in one line."""
+"""Start, stop, start again: addresses are kept, every child ends, and a failed start is one line."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_envoy_listens_only_where_listeners_are(system: System, site: MakeSite) 
 
 
 def _refused(system: System, words: str) -> None:
-    """`certferry up` ends by itself with a code, and one line on stderr that says `words`."""
+    """Assert that `certferry up` exits with `code` and one line on stderr that contains `words`."""
     done = subprocess.run(
         system.command(), capture_output=True, text=True, env=system.environment(), timeout=60, check=False
     )

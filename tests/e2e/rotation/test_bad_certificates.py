@@ -1,4 +1,4 @@
-"""Secrets that cannot be used, or only for want of better: what served before stays, and a Warning says why."""
+"""Unusable Secrets: the last good certificate stays, and a Warning says why."""
 
 from __future__ import annotations
 

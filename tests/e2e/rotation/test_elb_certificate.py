@@ -76,7 +76,7 @@ def test_a_certificate_in_use_is_not_deleted(site: MakeSite) -> None:
 
 
 def choose(shop: Site, annotation: str) -> None:
-    """What the manual's second procedure does, with kubectl."""
+    """Choose an ELB certificate with kubectl (procedure 2)."""
     shop.system.kubectl("annotate", "ingress", INGRESS, "-n", shop.name, "--overwrite", annotation)
 
 

@@ -1,4 +1,4 @@
-"""Two hundred changes by each way while connections are held and clients come anew: nobody notices."""
+"""Two hundred rotations by each procedure under held and new connections: no client fails."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_by_new_content_on_the_elb(site: MakeSite) -> None:
 
 
 async def _rotate(sites: list[Site], first: Pair, change: Callable[[Pair], None]) -> None:
-    """Change and wait for the handshake, `CHANGES` times, under all clients of all `sites`."""
+    """Rotate and wait for the handshake, `CHANGES` times, under all clients of all `sites`."""
     for shop in sites:
         shop.shows(first)
     orders = [Order() for _ in sites]
@@ -83,7 +83,7 @@ def _expect(orders: Iterable[Order], pair: Pair) -> None:
 
 
 async def _seen(lookout: Newcomer, number: int) -> None:
-    """New connections until one is shown the newest certificate."""
+    """Connect until one connection shows the newest certificate."""
     assert lookout.order is not None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ANSWER_WITHIN):

@@ -16,7 +16,7 @@ ROTATION = "certferry.io/rotation"
 
 
 def only(kind: str) -> ssl.SSLContext:
-    """A client that takes certificates of one kind alone."""
+    """Return a client that accepts certificates of one key kind."""
     context = tls.trusting()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"ECDHE-{kind}-AES128-GCM-SHA256")
@@ -47,7 +47,7 @@ def test_each_client_is_shown_the_kind_it_takes(site: MakeSite) -> None:
 
 
 def told(site: Site) -> str:
-    """The fingerprint of the last rotation that the Ingress tells, once it was served."""
+    """Return the fingerprint of the last served rotation in the Ingress annotation."""
     ingress = site.get("apis/networking.k8s.io/v1", "ingresses", "shop")
     rotation = json.loads(ingress["metadata"]["annotations"][ROTATION])
     assert rotation["served"]

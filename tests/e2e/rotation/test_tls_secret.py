@@ -70,7 +70,7 @@ def test_an_admin_cannot_change_or_delete_what_follows_a_secret(site: MakeSite) 
     shop.shows(first)
 
 
-def test_the_official_client_is_told_the_same(site: MakeSite, sdk: Any) -> None:
+def test_the_official_client_gets_the_same_refusal(site: MakeSite, sdk: Any) -> None:
     shop = site("locked-sdk")
     first, other = shop.pair(), shop.pair()
     shop.publish(first)
@@ -90,7 +90,7 @@ def test_the_official_client_is_told_the_same(site: MakeSite, sdk: Any) -> None:
     shop.shows(first)
 
 
-def test_nobody_else_makes_a_certificate_that_looks_like_a_controllers(site: MakeSite) -> None:
+def test_no_other_user_creates_a_certificate_named_like_a_managed_one(site: MakeSite) -> None:
     shop = site("impostor")
     pair = shop.pair()
     path = shop.system.elb_path("certificates")

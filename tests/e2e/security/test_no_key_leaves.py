@@ -1,4 +1,4 @@
-"""Real keys through every error path; then every log, answer, Event and file is searched for them."""
+"""Real keys pass through every error path; no log, answer, Event or file may contain them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Fed:
-    """The keys that were handed in, and all that came back."""
+    """The keys that were sent, and everything that came back."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -55,7 +55,7 @@ def shop_on(system: System, backend: int, fed: Fed) -> Site:
 
 
 def test_the_search_finds_a_key_where_there_is_one(site: MakeSite) -> None:
-    """A search that finds nothing anywhere would prove nothing."""
+    """Prove that the search can find a key."""
     for key in (Authority().issue("a.test.example").key, key_pem(rsa_key())):
         wanted = needles(key)
         assert find(json.dumps({"private_key": key}).encode(), wanted)
@@ -176,8 +176,8 @@ def test_controller_refusals(shop_on: Site, fed: Fed) -> None:
         _nothing_in(fed.keys, json.dumps(ingress).encode(), "an Ingress")
 
 
-def test_logs_and_files_when_all_is_said_and_done(shop_on: Site, fed: Fed) -> None:
-    """Last: what the tests above have left behind, with every part stopped and all buffers written."""
+def test_logs_and_files_at_the_end(shop_on: Site, fed: Fed) -> None:
+    """Search the files that the tests above left, with every part stopped and all buffers written."""
     system = shop_on.system
     assert len(fed.keys) > 5, "run the whole module: the tests above hand the keys in"
     _nothing_in(fed.keys, str(system.elb().call("GET", system.elb_path("certificates"))).encode(), "a list")

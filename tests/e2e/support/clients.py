@@ -1,6 +1,6 @@
-"""Clients that hold connections, or come anew, while certificates change; each notes what went wrong.
+"""Clients that hold or open connections while certificates change; each records its first failure.
 
-A client fails for good: nothing is tried twice, and a connection that is closed is never reopened.
+A client never retries, and never reopens a closed connection.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAILURES = (
 
 
 class Order:
-    """The order in which certificates were put in place, and the newest that anybody has seen."""
+    """The order in which certificates were written, and the newest that any client was shown."""
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
@@ -105,7 +105,7 @@ class KeepAlive(Client):
 
 
 class Idle(KeepAlive):
-    """Says nothing until the end; then its connection must still be good."""
+    """One idle connection that must still work at the end."""
 
     async def run(self, ended: asyncio.Event) -> None:
         await ended.wait()
@@ -180,7 +180,7 @@ class WebSocket(Client):
 
 
 class Newcomer(Client):
-    """A new connection for each request; never shown an older certificate than anybody was before."""
+    """A new connection for each request; fails if it is shown an older certificate than a client before it."""
 
     def __init__(self, address: Address, host: str, order: Order | None = None) -> None:
         super().__init__(address, host)

@@ -1,4 +1,4 @@
-"""Plain JSON over one kept connection: what the tests use to talk to the two APIs. It retries nothing."""
+"""A JSON client over one kept connection; it never retries."""
 
 from __future__ import annotations
 

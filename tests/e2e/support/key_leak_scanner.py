@@ -1,4 +1,4 @@
-"""Every form in which a private key could lie about, to look for in what must not hold it.
+"""Every encoded form of a private key, for searches in what must not contain it.
 
 Only the part that holds the secret number counts: the rest of a key is the same in all keys, or public.
 """

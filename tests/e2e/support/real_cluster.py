@@ -1,4 +1,4 @@
-"""The same system on somebody else's Kubernetes API: our ELB and controller, and a cluster named by the environment.
+"""The system on an existing Kubernetes API: our ELB and controller, and the cluster that the environment names.
 
 The controller enters as the service account of deploy/, with the rights that `certferry rbac` prints,
 and no more. tools/kubernetes/cluster.py makes such a cluster.
@@ -152,7 +152,7 @@ class RealSystem(System):
             )
 
     def _node(self) -> None:
-        """A machine, as far as anybody can tell: its InternalIP is where backends of tests listen."""
+        """A Node object whose InternalIP is where the tests' backends listen."""
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "loopback"}}
         self.apply(node)
         status = {

@@ -1,4 +1,4 @@
-"""The whole system as a user starts it: `certferry up` on a state directory, and the doors that it names.
+"""The system as a user starts it: `certferry up` on a state directory, and the endpoints that it writes.
 
 All that is known about it stands in `endpoints.json`. It is started, stopped and killed as processes;
 nothing of it is imported.
@@ -111,7 +111,7 @@ class System:
         return self.process.wait(30)
 
     def kill(self, *names: str) -> None:
-        """SIGKILL to parts by their name; "up" is one too, and goes first so that it revives nobody."""
+        """SIGKILL to parts by their name; "up" is one too, and goes first so that it restarts no other part."""
         pids = self.endpoints.processes | {"up": self.endpoints.pid}
         for name in sorted(names, key=lambda n: n != "up"):
             os.kill(pids[name], signal.SIGKILL)
