@@ -18,7 +18,7 @@ from bench.rows import Row
 from tests.e2e.support import objects
 from tests.e2e.support.backend import Backend
 from tests.e2e.support.system import System
-from tests.e2e.support.tls import Address, curious, fingerprint, handshake
+from tests.e2e.support.tls import Address, fingerprint, handshake, unverified
 from tests.e2e.support.waiting import until
 from tests.support.certs import Authority, Pair
 
@@ -37,7 +37,7 @@ class Bench:
         self.certificates = certificates
         self.authority = Authority("Bench CA")
         self.kube = system.kube()
-        self._look = curious()
+        self._look = unverified()
         self.address = Address("", 0)
 
     def host(self, number: int) -> str:

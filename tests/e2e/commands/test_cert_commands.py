@@ -19,7 +19,7 @@ from tests.e2e.support.tls import fingerprint
 from tests.support.certs import Pair
 
 
-class Typist:
+class CommandLine:
     """Run commands against the module's system."""
 
     def __init__(self, shop: Site, folder: Path) -> None:
@@ -63,11 +63,11 @@ def shop(site: MakeSite, request: pytest.FixtureRequest) -> Site:
 
 
 @pytest.fixture
-def typist(shop: Site, tmp_path: Path) -> Typist:
-    return Typist(shop, tmp_path)
+def typist(shop: Site, tmp_path: Path) -> CommandLine:
+    return CommandLine(shop, tmp_path)
 
 
-def test_why_explains_a_host(shop: Site, typist: Typist) -> None:
+def test_why_explains_a_host(shop: Site, typist: CommandLine) -> None:
     (story,) = typist.says("why", shop.host)
     assert story["well"]
     assert story["source"] == f"Secret {shop.name}/shop-tls"
@@ -80,7 +80,7 @@ def test_why_explains_a_host(shop: Site, typist: Typist) -> None:
     assert good["fingerprint"] == story["served"][:16] + good["fingerprint"][16:]
 
 
-def test_replace_writes_each_use_and_verifies_each_listener(shop: Site, typist: Typist) -> None:
+def test_replace_writes_each_use_and_verifies_each_listener(shop: Site, typist: CommandLine) -> None:
     new = shop.pair()
     words = ("cert", "replace", shop.host, *typist.files(new))
     planned = typist.types(*words, "--plan")
@@ -92,7 +92,7 @@ def test_replace_writes_each_use_and_verifies_each_listener(shop: Site, typist: 
     assert not list(typist.folder.glob("certferry/replacements/*"))
 
 
-def test_an_interrupted_replace_resumes(shop: Site, typist: Typist) -> None:
+def test_an_interrupted_replace_resumes(shop: Site, typist: CommandLine) -> None:
     old, new = shop.pair(), shop.pair()
     shop.put_secret(old)
     shop.shows(old)
@@ -119,14 +119,14 @@ def test_an_interrupted_replace_resumes(shop: Site, typist: Typist) -> None:
     assert not list(typist.folder.glob("certferry/replacements/*"))
 
 
-def test_a_bad_certificate_is_rejected_before_any_write(shop: Site, typist: Typist) -> None:
+def test_a_bad_certificate_is_rejected_before_any_write(shop: Site, typist: CommandLine) -> None:
     done = typist.types("cert", "replace", shop.host, *typist.files(shop.pair(days=-1)), "--yes")
     assert done.returncode == 1
     assert "CertificateExpired" in done.stderr
     assert "Nothing was changed" in done.stderr
 
 
-def test_rollback_of_a_managed_certificate(shop: Site, typist: Typist) -> None:
+def test_rollback_of_a_managed_certificate(shop: Site, typist: CommandLine) -> None:
     second = shop.pair()
     shop.put_secret(second)
     shop.shows(second)
@@ -144,7 +144,7 @@ def test_rollback_of_a_managed_certificate(shop: Site, typist: Typist) -> None:
     shop.shows(second)
 
 
-def test_break_glass_and_who_did_it(shop: Site, typist: Typist) -> None:
+def test_break_glass_and_who_did_it(shop: Site, typist: CommandLine) -> None:
     emergency = shop.pair()
     words = ("cert", "break-glass", shop.host, *typist.files(emergency), "--reason", "issuer is down")
     done = typist.types(*words, "--for", "30m")

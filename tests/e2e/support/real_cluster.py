@@ -26,7 +26,7 @@ from tests.cli.test_cli import certferry
 from tests.e2e.support import objects
 from tests.e2e.support.forward import Forward
 from tests.e2e.support.http import JsonApi
-from tests.e2e.support.system import KUBECTL, ElbDoor, Endpoints, MetricsDoor, System
+from tests.e2e.support.system import KUBECTL, ElbEndpoint, Endpoints, MetricsEndpoint, System
 from tests.e2e.support.waiting import until
 
 KUBECONFIG: Final = os.environ.get("CERTFERRY_TEST_KUBECONFIG", "")
@@ -70,14 +70,14 @@ class RealSystem(System):
         door = msgspec.structs.asdict(users.admin)
         endpoints = Endpoints(
             kubeconfig=str(self.kubeconfig),
-            elb=ElbDoor(
+            elb=ElbEndpoint(
                 url=url,
                 project_id=users.project_id,
                 domain=users.domain,
                 loadbalancer_id=balancer.id,
                 **door,
             ),
-            metrics=MetricsDoor(url=f"http://127.0.0.1:{metrics_port}"),
+            metrics=MetricsEndpoint(url=f"http://127.0.0.1:{metrics_port}"),
             port_map={str(p): p + shift for p in (80, 443)},
             pid=os.getpid(),
             processes={},

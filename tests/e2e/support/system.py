@@ -28,7 +28,7 @@ KUBECTL: Final = Path(sys.executable).parent / "kubectl"
 PARTS: Final = ("kube", "elb", "envoy", "controller")
 
 
-class ElbDoor(msgspec.Struct, frozen=True):
+class ElbEndpoint(msgspec.Struct, frozen=True):
     """The ELB in endpoints.json."""
 
     url: str
@@ -41,13 +41,13 @@ class ElbDoor(msgspec.Struct, frozen=True):
     loadbalancer_id: str
 
 
-class ConsoleDoor(msgspec.Struct, frozen=True):
+class ConsoleEndpoint(msgspec.Struct, frozen=True):
     """The console in endpoints.json."""
 
     url: str
 
 
-class MetricsDoor(msgspec.Struct, frozen=True):
+class MetricsEndpoint(msgspec.Struct, frozen=True):
     """The metrics in endpoints.json."""
 
     url: str
@@ -57,12 +57,12 @@ class Endpoints(msgspec.Struct, frozen=True):
     """endpoints.json."""
 
     kubeconfig: str
-    elb: ElbDoor
-    metrics: MetricsDoor
+    elb: ElbEndpoint
+    metrics: MetricsEndpoint
     port_map: dict[str, int]
     pid: int
     processes: dict[str, int]
-    console: ConsoleDoor = ConsoleDoor("")
+    console: ConsoleEndpoint = ConsoleEndpoint("")
 
 
 class System:

@@ -39,7 +39,7 @@ def trusting(*protocols: str) -> ssl.SSLContext:
     return context
 
 
-def curious() -> ssl.SSLContext:
+def unverified() -> ssl.SSLContext:
     """Return a client without verification, for expired and foreign certificates."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -51,7 +51,7 @@ def handshake(address: Address, host: str | None, context: ssl.SSLContext | None
     """The fingerprint that a new connection for `host` is shown; `OSError` when there is none."""
     with (
         socket.create_connection(address, timeout=5) as plain,
-        (context or curious()).wrap_socket(plain, server_hostname=host) as tls,
+        (context or unverified()).wrap_socket(plain, server_hostname=host) as tls,
     ):
         return shown(tls)
 
