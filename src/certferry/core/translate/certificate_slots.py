@@ -37,16 +37,19 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
 
     def answer(self, host: str, kind: str = "EC") -> Certificate | None:
         """What a client asking for `host` ("" for none) is shown: exact, longest wildcard, default."""
-        found = self.named.get(host) or self._wildcard(host)
+        found = self.named.get(self.matching_name(host), ())
         return next((c for c in found if kind_of(c) == kind), found[0] if found else self.default)
 
-    def _wildcard(self, host: str) -> tuple[Certificate, ...]:
+    def matching_name(self, host: str) -> str:
+        """Return the SNI name that answers for `host`: exact, then longest wildcard; "" for the default."""
+        if host in self.named:
+            return host
         _, _, parent = host.partition(".")
         while parent:
-            if found := self.named.get(f"*.{parent}"):
-                return found
+            if f"*.{parent}" in self.named:
+                return f"*.{parent}"
             _, _, parent = parent.partition(".")
-        return ()
+        return ""
 
 
 class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,6 +77,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Where the members of each pool come from, by its key: the path of endpoints."""
     needs_nodes: bool = False
     """Whether members are nodes: then Nodes have to be watched."""
+    claims: Mapping[tuple[str, int], tuple[ListenerClaim, ...]] = MappingProxyType({})
+    """The claims by load balancer and port, the listener owner first."""
 
 
 def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
@@ -121,6 +123,7 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         seats=seats,
         sources={key: m.source for key, m in made.items()},
         needs_nodes=any(m.by_node for m in made.values()),
+        claims=asked.groups,
     )
 
 

@@ -1,0 +1,372 @@
+"""The state of each host: what is wanted, bound and shown for one (address, port, SNI name, key kind).
+
+Everything that is said about a host projects this value: Events, ``why``, ``explain``, the command line, alerts,
+metrics and the console. A sentence that names a bound certificate names the one that the listener selects for
+that SNI name and key kind (``ListenerCertificates.answer``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from certferry.core.diagnosis import causes, host_verdict
+from certferry.core.diagnosis.host_values import (
+    BoundCertificate,
+    HostKey,
+    HostProblem,
+    HostState,
+    HostStatus,
+    ProbeResult,
+    ShownCertificate,
+)
+from certferry.core.diagnosis.host_verdict import Facts
+from certferry.core.diagnosis.wanted import (
+    SLOT_KINDS,
+    CertificateSource,
+    KeyKind,
+    WantedCertificate,
+    WantedCertificates,
+    key_kind,
+)
+from certferry.core.model import naming as names
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State, bind_port
+from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.model.problems import Problem
+from certferry.core.translate.certificate_slots import ListenerCertificates, present
+from certferry.core.translate.listener import by_port
+from certferry.core.translate.listener_claims import ListenerClaim
+from certferry.core.translate.secret_certificates import key_of
+from certferry.core.translate.translate import Translation
+from certferry.core.x509 import expiry
+from certferry.core.x509.expiry import Limits
+
+HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
+KINDS: Final[tuple[KeyKind, ...]] = ("ECDSA", "RSA")
+_UNKNOWN_KIND: Final[tuple[KeyKind, ...]] = ("",)
+_NO_REJECTIONS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def host_states(
+    view: ClusterView,
+    observed: State,
+    translation: Translation,
+    shown: Iterable[ProbeResult],
+    now: datetime,
+    limits: Limits,
+    rejections: Mapping[str, str] = _NO_REJECTIONS,
+) -> tuple[HostState, ...]:
+    """Return the state of every host that a claim wants or an HTTPS listener serves, sorted by key.
+
+    `translation` is of the same `view` and `observed`. `rejections`: by certificate id, why the data plane
+    rejected it.
+    """
+    world = _World(view, observed, translation, shown, now, limits, rejections)
+    return tuple(sorted(world.states(), key=lambda state: state.key))
+
+
+def for_host(states: Iterable[HostState], host: str, port: int | None = None) -> tuple[HostState, ...]:
+    """Return the states of `host`; `port` as clients use it or as the listener has it, None for any."""
+    return tuple(s for s in states if s.key.sni == host and port in (None, s.port, s.key.port))
+
+
+def for_ingress(states: Iterable[HostState], name: Name) -> tuple[HostState, ...]:
+    """Return the states of the hosts that Ingress `name` wants."""
+    return tuple(s for s in states if name in s.claims)
+
+
+def for_certificate(states: Iterable[HostState], certificate_id: str) -> tuple[HostState, ...]:
+    """Return the states of the hosts whose clients get the certificate with this id."""
+    return tuple(s for s in states if s.bound and s.bound.certificate_id == certificate_id)
+
+
+def for_secret(states: Iterable[HostState], name: Name) -> tuple[HostState, ...]:
+    """Return the states of the hosts that want Secret `name`, or whose clients get its certificate."""
+    return tuple(
+        s
+        for s in states
+        if any(w.source.secret == name for w in (*((s.wanted,) if s.wanted else ()), *s.other_wants))
+        or (s.bound and s.bound.source.secret == name and not s.bound.source.cluster)
+    )
+
+
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTPS port of a load balancer."""
+
+    loadbalancer: LoadBalancer
+    port: int
+    listener: Listener | None
+    owner: Name | None
+    group: Sequence[ListenerClaim]
+    have: ListenerCertificates
+    want: ListenerCertificates | None
+    """None: the controller does not decide on it."""
+
+    @property
+    def address(self) -> str:
+        return self.loadbalancer.vip_address or self.loadbalancer.id
+
+    @property
+    def bound_port(self) -> int:
+        return bind_port(self.loadbalancer, self.port)
+
+
+class _World:
+    """Lookups that all hosts share."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        observed: State,
+        translation: Translation,
+        shown: Iterable[ProbeResult],
+        now: datetime,
+        limits: Limits,
+        rejections: Mapping[str, str],
+    ) -> None:
+        self._view, self._observed, self._translation = view, observed, translation
+        self._now, self._limits, self._rejections = now, limits, rejections
+        self._wanted = WantedCertificates(view, observed, translation, now)
+        self._by_uid = {secret.meta.uid: name for name, secret in view.secrets.items()}
+        self._shown: dict[tuple[str, int, str], list[ProbeResult]] = {}
+        for result in shown:
+            self._shown.setdefault((result.address, result.port, result.sni), []).append(result)
+        self._on_ingresses: dict[Name, list[Problem]] = {}
+        for problem in translation.problems:
+            if problem.object.kind == "Ingress":
+                name = Name(problem.object.namespace, problem.object.name)
+                self._on_ingresses.setdefault(name, []).append(problem)
+
+    def states(self) -> Iterator[HostState]:
+        for place in self._places():
+            by_host: dict[str, list[ListenerClaim]] = {"": []}
+            for name in (*place.have.named, *(place.want.named if place.want else ())):
+                by_host.setdefault(name, [])
+            for claim in place.group:
+                for host in _hosts(claim) or ("",):
+                    by_host.setdefault(host, []).append(claim)
+            for host, claims in by_host.items():
+                yield from self._of_host(place, host, claims)
+
+    def _places(self) -> Iterator[_Place]:
+        listening = by_port(self._observed)
+        groups = {at: group for at, group in self._translation.claims.items() if group[0].protocol == "HTTPS"}
+        served = {at for at, listener in listening.items() if listener.protocol in HTTPS}
+        balancers = {**self._translation.desired.loadbalancers, **self._observed.loadbalancers}
+        for at in sorted({*groups, *served}):
+            listener, group, balancer = listening.get(at), groups.get(at, ()), balancers.get(at[0])
+            if balancer is None or (listener and listener.protocol not in HTTPS):
+                continue
+            ours = listener is None or names.is_of(self._view.cluster_id, listener.description)
+            binding = self._translation.seats.get(at)
+            yield _Place(
+                loadbalancer=balancer,
+                port=at[1],
+                listener=listener,
+                owner=group[0].ingress.meta.key if group and ours else None,
+                group=group,
+                have=present(listener, self._observed.certificates),
+                want=binding.seats if binding and binding.seats.default else None,
+            )
+
+    def _of_host(self, place: _Place, host: str, claims: Sequence[ListenerClaim]) -> Iterator[HostState]:
+        asking = claims or (place.group[:1] if not host else ())
+        wants = [w for claim in asking for w in self._wanted.of(claim, host)]
+        for kind, mine in _by_kind(wants, place.have, host):
+            yield self._state(place, host, kind, claims, mine)
+
+    def _state(
+        self,
+        place: _Place,
+        host: str,
+        kind: KeyKind,
+        claims: Sequence[ListenerClaim],
+        wants: tuple[WantedCertificate, ...],
+    ) -> HostState:
+        certificate = place.have.answer(host, SLOT_KINDS[kind])
+        bound = self._bound(place, place.have, host, certificate)
+        wish = place.want.answer(host, SLOT_KINDS[kind]) if place.want else None
+        desired = self._bound(place, place.want, host, wish) if place.want else None
+        chain = certificate.chain if certificate else None
+        key = HostKey(address=place.address, port=place.bound_port, sni=host, key_kind=kind)
+        claiming = tuple(claim.ingress.meta.key for claim in claims)
+        facts = Facts(
+            host=host,
+            wants=wants,
+            bound=bound,
+            shown=self._probes(place, key, chain.fingerprint if chain else ""),
+            data_plane=self._rejections.get(certificate.id, "") if certificate else "",
+            expiry_state=expiry.state(chain.not_before, chain.not_after, self._now, self._limits)
+            if chain
+            else None,
+            on_claims=tuple(p for name in claiming for p in self._on_ingresses.get(name, ())),
+            listener_exists=place.listener is not None,
+            now=self._now,
+        )
+        problems = host_verdict.problems(facts, self._view)
+        status = host_verdict.status(facts)
+        return HostState(
+            key=key,
+            loadbalancer=place.loadbalancer,
+            listener_id=place.listener.id if place.listener else "",
+            listener_name=(place.listener.name or "") if place.listener else "",
+            port=place.port,
+            owner=place.owner,
+            claims=claiming,
+            wanted=facts.wanted,
+            other_wants=wants[1:],
+            bound=bound,
+            desired=desired,
+            in_step=self._in_step(certificate, wish) if place.want else True,
+            successor=_successor(place.want, host, wish),
+            shown=facts.shown,
+            data_plane=facts.data_plane,
+            expires=chain.not_after if chain else None,
+            expiry_state=facts.expiry_state,
+            problems=problems,
+            status=status,
+            sentence=host_verdict.sentence(facts),
+            next_action=host_verdict.next_action(facts, status, problems, self._view),
+        )
+
+    def _bound(
+        self, place: _Place, slots: ListenerCertificates, host: str, certificate: Certificate | None
+    ) -> BoundCertificate | None:
+        if certificate is None:
+            return None
+        matched = slots.matching_name(host)
+        source = self._source(certificate)
+        return BoundCertificate(
+            certificate_id=certificate.id,
+            name=certificate.name or certificate.id,
+            chain=certificate.chain,
+            slot="sni" if matched else "default",
+            matched=matched,
+            why=_why(place, host, matched),
+            source=source,
+            ingresses=tuple(dict.fromkeys(c.ingress.meta.key for c in place.group if _brings(c, source))),
+        )
+
+    def _source(self, certificate: Certificate) -> CertificateSource:
+        said = names.described(certificate.description)
+        secret = self._by_uid.get(said.get("secret_id", "")) or causes.followed(
+            certificate, self._by_uid, self._view.cluster_id, ""
+        )
+        if secret:
+            return CertificateSource(secret=secret)
+        if certificate.source and "secret_id" in said:
+            origin = certificate.source
+            cluster = origin.cluster or said.get("cluster_id", "")
+            return CertificateSource(secret=Name(origin.namespace, origin.secret), cluster=cluster)
+        return CertificateSource(certificate_id=certificate.id, name=certificate.name)
+
+    def _probes(self, place: _Place, key: HostKey, bound: str) -> tuple[ShownCertificate, ...]:
+        results = self._shown.get((key.address, key.port, key.sni), ())
+        # a client that takes both kinds is shown one of them: that says nothing of the other
+        both = {
+            c.chain.fingerprint for k in KINDS if (c := place.have.answer(key.sni, SLOT_KINDS[k])) and c.chain
+        }
+        return tuple(
+            ShownCertificate(
+                address=result.prober,
+                chain=result.chain,
+                fingerprint=result.leaf,
+                error=result.error,
+                reached=result.reached,
+                at=result.at,
+                matches_bound=bool(bound)
+                and (result.leaf == bound or (not result.key_kind and result.leaf in both)),
+            )
+            for result in results
+            if result.key_kind in ("", key.key_kind)
+        )
+
+    def _in_step(self, have: Certificate | None, want: Certificate | None) -> bool:
+        if have is None or want is None:
+            return have is want
+        secret_id = names.described(have.description).get("secret_id", "")
+        same = want.id in (have.id, key_of(secret_id))
+        return same and (have.chain and have.chain.digest) == (want.chain and want.chain.digest)
+
+
+def _hosts(claim: ListenerClaim) -> tuple[str, ...]:
+    return tuple(sorted({*claim.ingress.hosts, *(h for entry in claim.ingress.tls for h in entry.hosts)}))
+
+
+def _by_kind(
+    wants: Sequence[WantedCertificate], have: ListenerCertificates, host: str
+) -> Iterator[tuple[KeyKind, tuple[WantedCertificate, ...]]]:
+    """Yield each key kind of a host with what is wanted of it, the one that counts first.
+
+    A kind that only the listener has is one too if clients of it get a certificate of their own. A wanted
+    certificate of unknown kind stands with the first kind.
+    """
+    kinds: list[KeyKind] = list(dict.fromkeys(w.kind for w in wants if w.kind))
+    answers = {kind: have.answer(host, SLOT_KINDS[kind]) for kind in KINDS}
+    taken = {c.id for kind in kinds if (c := answers[kind])}
+    for kind, certificate in answers.items():
+        if (
+            certificate
+            and kind not in kinds
+            and key_kind(certificate) == kind
+            and certificate.id not in taken
+        ):
+            kinds.append(kind)
+            taken.add(certificate.id)
+    for number, kind in enumerate(kinds or _UNKNOWN_KIND):
+        mine = [w for w in wants if w.kind == kind or (number == 0 and not w.kind)]
+        first = next((w for w in mine if w.bindable), None)
+        yield kind, tuple(sorted(mine, key=lambda w: w is not first)) if first else tuple(mine)
+
+
+def _why(place: _Place, host: str, matched: str) -> str:
+    if matched and matched == host:
+        return "it is the SNI certificate for exactly this host"
+    if matched:
+        return f"it is the SNI certificate for {matched}, and none names the host exactly"
+    what = "no SNI certificate covers this host" if host else "clients that name no host get the default"
+    owner = f", which Ingress {place.owner} owns" if place.owner else ""
+    return f"{what}: it is the default certificate of port {place.port}{owner}"
+
+
+def _brings(claim: ListenerClaim, source: CertificateSource) -> bool:
+    if source.secret is None:
+        return source.certificate_id in (claim.values.tls_certificate_ids or ())
+    return claim.ingress.meta.namespace == source.secret.namespace and any(
+        entry.secret == source.secret.name for entry in claim.ingress.tls
+    )
+
+
+def _successor(slots: ListenerCertificates | None, host: str, certificate: Certificate | None) -> str:
+    """Return the name of the certificate that `slots` would select without `certificate`; "" if none."""
+    if slots is None or certificate is None:
+        return ""
+    without = ListenerCertificates(
+        default=None if slots.default and slots.default.id == certificate.id else slots.default,
+        sni=tuple(c for c in slots.sni if c.id != certificate.id),
+    )
+    following = without.answer(host, SLOT_KINDS[key_kind(certificate)])
+    return (following.name or following.id) if following else ""
+
+
+__all__ = [
+    "BoundCertificate",
+    "CertificateSource",
+    "HostKey",
+    "HostProblem",
+    "HostState",
+    "HostStatus",
+    "KeyKind",
+    "ProbeResult",
+    "ShownCertificate",
+    "WantedCertificate",
+    "for_certificate",
+    "for_host",
+    "for_ingress",
+    "for_secret",
+    "host_states",
+]

@@ -1,0 +1,221 @@
+"""The certificates that claims want for their hosts, and the verdict on each.
+
+A verdict comes from the Secret or the ELB certificate that the claim names, never from the certificate that
+happens to be bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from certferry.core.checks import CheckInput, leaf
+from certferry.core.model.elb import Certificate, State
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, TlsEntry
+from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate import secret_certificates
+from certferry.core.translate.certificate_slots import ListenerCertificates, kind_of
+from certferry.core.translate.listener_claims import ListenerClaim
+from certferry.core.translate.secret_certificates import key_of
+from certferry.core.translate.translate import Translation
+from certferry.core.x509.pem import Chain, covers
+
+KeyKind = Literal["", "RSA", "ECDSA"]
+SLOT_KINDS: Final[Mapping[KeyKind, str]] = {"": "EC", "ECDSA": "EC", "RSA": "RSA"}
+"""The kinds of ``ListenerCertificates.answer`` by the kind of a host's key."""
+NOT_IN_PLACE: Final[frozenset[Reason]] = frozenset(
+    {"CertificateUnusable", "CertificateNotFound", "SecretNotFound"}
+)
+"""Verdicts by which there is nothing to bind."""
+
+
+class CertificateSource(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Where the content of a certificate comes from: a Secret, or an ELB certificate."""
+
+    secret: Name | None = None
+    certificate_id: str = ""
+    """Of an ELB certificate; "" if it is a Secret."""
+    name: str = ""
+    """Of an ELB certificate: its name, else its id."""
+    cluster: str = ""
+    """Of a Secret in another cluster; "" if it is this one."""
+
+    def __str__(self) -> str:
+        if self.secret is None:
+            return f"ELB certificate {self.name or self.certificate_id}"
+        return f"Secret {self.secret}" + (f" of cluster {self.cluster}" if self.cluster else "")
+
+    @property
+    def certificate(self) -> str:
+        """How a sentence names the certificate."""
+        return f"the certificate of {self}" if self.secret else str(self)
+
+
+class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that a claim names for one host, and whether it can be served."""
+
+    source: CertificateSource
+    ingress: ObjectRef
+    object: ObjectRef
+    """The object that has to change if `reason` is set: the Secret if it exists, else the Ingress."""
+    reason: Reason | None = None
+    """None: it can be served for this host."""
+    sentence: str = ""
+    chain: Chain | None = None
+    """The content of the source; None if it has none."""
+    certificate_id: str = ""
+    """Id on the ELB; "" if it is not there."""
+    key: str = ""
+    """Its key in the desired state, or its id."""
+    kind: KeyKind = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether it can be served for this host, and is to be."""
+        return self.reason is None
+
+    @property
+    def bindable(self) -> bool:
+        """Whether there is something to bind, possibly the content of before."""
+        return bool(self.certificate_id) or self.reason not in NOT_IN_PLACE
+
+
+class WantedCertificates:
+    """The wanted certificates of one cluster, by claim and host. Secrets are judged once each."""
+
+    def __init__(self, view: ClusterView, observed: State, translation: Translation, now: datetime) -> None:
+        self._view, self._observed, self._translation, self._now = view, observed, translation, now
+        uids = {secret.meta.uid for secret in view.secrets.values()}
+        self._own = secret_certificates.ours(observed, view.cluster_id, uids)
+        self._on_secrets: dict[str, Problem] = {}
+        for problem in translation.problems:
+            if problem.object.kind == "Secret":
+                self._on_secrets.setdefault(problem.object.uid, problem)
+        self._judged: dict[tuple[Name, ObjectRef], WantedCertificate] = {}
+
+    def of(self, claim: ListenerClaim, host: str) -> tuple[WantedCertificate, ...]:
+        """Return what `claim` names for `host` ("" for clients that name none), one of each key kind."""
+        if claim.values.tls_certificate_ids:
+            named = self._from_elb(claim, claim.values.tls_certificate_ids, host)
+        else:
+            namespace = claim.ingress.meta.namespace
+            entries = [entry for entry in claim.ingress.tls if entry.secret]
+            judged = [self._from_secret(claim, Name(namespace, e.secret)) for e in _entries(entries, host)]
+            named = _preferred(judged, host)
+        by_kind = {one.kind: one for one in reversed(named)}
+        return tuple(_for_host(claim, one, host) for _, one in sorted(by_kind.items()))
+
+    def _from_secret(self, claim: ListenerClaim, name: Name) -> WantedCertificate:
+        key = name, claim.ingress.ref
+        if key not in self._judged:
+            self._judged[key] = self._judge(claim, name)
+        return self._judged[key]
+
+    def _judge(self, claim: ListenerClaim, name: Name) -> WantedCertificate:
+        secret = self._view.secrets.get(name)
+        have = self._own.following(self._view.cluster_id, name, secret.meta.uid if secret else None)
+        wanted = WantedCertificate(
+            source=CertificateSource(secret=name),
+            ingress=claim.ingress.ref,
+            object=secret.ref if secret else claim.ingress.ref,
+            chain=secret.chain if secret else None,
+            certificate_id=have.id if have else "",
+            key=key_of(secret.meta.uid) if secret else have.id if have else "",
+            kind=_kind(secret.chain if secret else None) or _kind(have.chain if have else None),
+        )
+        if secret is None:
+            text = f"Secret {name} does not exist or cannot be read."
+            return msgspec.structs.replace(wanted, reason="SecretNotFound", sentence=text)
+        problem = self._on_secrets.get(secret.meta.uid)
+        if secret.chain is None:
+            text = secret.flaw.sentence if secret.flaw else "It holds no certificate."
+            return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
+        desired = self._translation.desired.certificates.get(wanted.key)
+        if desired and desired.chain and desired.chain.digest != secret.chain.digest and problem:
+            return msgspec.structs.replace(wanted, reason=problem.reason, sentence=problem.sentence)
+        return self._validity(wanted, secret.chain)
+
+    def _validity(self, wanted: WantedCertificate, chain: Chain) -> WantedCertificate:
+        case = CheckInput(chain=chain, now=self._now)
+        finding = leaf.loadable(case) or leaf.not_expired(case) or leaf.started(case)
+        if finding is None:
+            return wanted
+        text = f"{capitalized(wanted.source.certificate)} cannot be used: {finding.sentence}."
+        return msgspec.structs.replace(wanted, reason=finding.reason, sentence=text)
+
+    def _from_elb(self, claim: ListenerClaim, ids: Sequence[str], host: str) -> list[WantedCertificate]:
+        there = {ref: c for ref in ids if (c := self._observed.certificates.get(ref)) and c.type == "server"}
+        if ids[0] in there:
+            sni = tuple(there[ref] for ref in ids[1:] if ref in there and there[ref].domain)
+            own = ListenerCertificates(default=there[ids[0]], sni=sni)
+            answers = (own.answer(host, kind) for kind in ("EC", "RSA"))
+            chosen = {c.id: c for c in answers if c}
+            return [self._elb_certificate(claim, certificate) for certificate in chosen.values()]
+        missing = WantedCertificate(
+            source=CertificateSource(certificate_id=ids[0]),
+            ingress=claim.ingress.ref,
+            object=claim.ingress.ref,
+            reason="CertificateNotFound",
+            sentence=f"There is no server certificate {ids[0]} on the load balancer (annotation elb.tls-certificate-ids).",
+            key=ids[0],
+        )
+        return [missing]
+
+    def _elb_certificate(self, claim: ListenerClaim, certificate: Certificate) -> WantedCertificate:
+        wanted = WantedCertificate(
+            source=CertificateSource(certificate_id=certificate.id, name=certificate.name),
+            ingress=claim.ingress.ref,
+            object=claim.ingress.ref,
+            chain=certificate.chain,
+            certificate_id=certificate.id,
+            key=certificate.id,
+            kind=_kind(certificate.chain),
+        )
+        if certificate.chain is None:
+            text = f"{wanted.source} cannot be read."
+            return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
+        return self._validity(wanted, certificate.chain)
+
+
+def key_kind(certificate: Certificate) -> KeyKind:
+    """Return the key kind of `certificate`."""
+    return "RSA" if kind_of(certificate) == "RSA" else "ECDSA"
+
+
+def capitalized(text: str) -> str:
+    """Return `text` as the begin of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def _kind(chain: Chain | None) -> KeyKind:
+    return "" if chain is None else "RSA" if chain.key.startswith("RSA") else "ECDSA"
+
+
+def _entries(entries: Sequence[TlsEntry], host: str) -> Sequence[TlsEntry]:
+    """Return the spec.tls entries for `host`: exact, wildcard, without hosts, else the first (as binding does)."""
+    bare = [e for e in entries if not e.hosts]
+    if not host:
+        return bare or entries[:1]
+    exact = [e for e in entries if host in e.hosts]
+    return exact or [e for e in entries if covers(e.hosts, host)] or bare or entries[:1]
+
+
+def _preferred(judged: Iterable[WantedCertificate], host: str) -> list[WantedCertificate]:
+    """Sort those first that cover `host`; of one kind the first counts."""
+    return sorted(judged, key=lambda w: bool(host) and not (w.chain and covers(w.chain.names, host)))
+
+
+def _for_host(claim: ListenerClaim, wanted: WantedCertificate, host: str) -> WantedCertificate:
+    """Add the verdict that depends on the host: the content has to cover it.
+
+    The source has to change if spec.tls names it for this host, else the Ingress, which names nothing.
+    """
+    if not host or not wanted.good or wanted.chain is None or covers(wanted.chain.names, host):
+        return wanted
+    text = f"{capitalized(wanted.source.certificate)} does not cover {host}."
+    named = any(covers(entry.hosts, host) for entry in claim.ingress.tls)
+    change = wanted.object if named else claim.ingress.ref
+    return msgspec.structs.replace(wanted, reason="HostNotCovered", sentence=text, object=change)
