@@ -189,7 +189,7 @@ def annotations_page() -> str:
         elif key == "example":
             name = re.findall(r"### `([^`]+)`", "\n".join(lines))[-1]
             if not value.startswith("written"):
-                lines += ["", f"Example: `{name}: {value}`"]
+                lines += ["", "```yaml", f"{name}: {value}", "```"]
         elif line or not lines[-1].startswith("|---"):
             lines.append(line)
     rest = {
