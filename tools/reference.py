@@ -20,6 +20,7 @@ import typer.main
 
 from certferry import settings
 from certferry.cli import app
+from certferry.cli.lazy import LazyGroup
 from certferry.controller.report import event_recorder
 from certferry.core.diagnosis import alert
 from certferry.core.model import kubernetes, problems
@@ -128,15 +129,21 @@ def commands_page() -> str:
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield the path and object of each command that is not hidden."""
     root: Any = typer.main.get_command(app)
-    for name, command in sorted(root.commands.items()):
+    for name, command in sorted(_subcommands(root).items()):
         if hasattr(command, "commands"):
             if command.invoke_without_command:
                 yield name, command
-            for sub, one in sorted(command.commands.items()):
+            for sub, one in sorted(_subcommands(command).items()):
                 if not one.hidden:
                     yield f"{name} {sub}", one
         elif not command.hidden:
             yield name, command
+
+
+def _subcommands(group: Any) -> dict[str, Any]:
+    if isinstance(group, LazyGroup):
+        return {name: group.load(name) for name in group.entries}
+    return dict(group.commands)
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -1,79 +1,153 @@
-"""The command line: one command per program, and a few for trying things out.
+"""The command line: ``main`` is the console script, one module per command or group of commands.
 
-``main`` is the console script. What a user can put right is one line and an exit code (2: cannot be
-done like this; 3: a newer state; 1: it went wrong), never a traceback. One module per subject.
+An error that the user can correct is one line and an exit code, never a traceback:
+1: the command failed, 2: it cannot be done this way, 3: the state is newer than this program.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from typer.exceptions import TyperException
 
 from certferry import __version__
-from certferry.cli import alerts, audit, cert, demo
-from certferry.cli.cluster import doctor, explain, plan, rbac, release, why
-from certferry.cli.programs import console, envoy, kubeconfig, store, user
-from certferry.cli.programs import run as programs
-from certferry.runtime import parent_watch as lifeline
-from certferry.settings import UserError
+from certferry.cli.lazy import Entry, lazy_group
+from certferry.runtime import parent_watch
 
 NAME: Final = "certferry"
 
+_CERTIFICATES: Final = "Certificates"
+_CLUSTERS: Final = "Clusters and their load balancers"
+_PROGRAMS: Final = "Programs"
+_OPERATION: Final = "Operation"
+
+COMMANDS: Final = {
+    "cert": Entry(
+        "certferry.cli.cert:app", "List, check, replace and roll back certificates.", _CERTIFICATES
+    ),
+    "why": Entry(
+        "certferry.cli.cluster.why:why",
+        "Explain what HOST serves, what is wrong, and what to do next.",
+        _CERTIFICATES,
+    ),
+    "explain": Entry(
+        "certferry.cli.cluster.explain:app", "Explain which certificate a host gets.", _CERTIFICATES
+    ),
+    "audit": Entry(
+        "certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES
+    ),
+    "plan": Entry(
+        "certferry.cli.cluster.plan:plan",
+        "Show what manifests would change on the load balancer, and why.",
+        _CLUSTERS,
+    ),
+    "doctor": Entry(
+        "certferry.cli.cluster.doctor:doctor",
+        "Check what the controller needs, and say how to fix it.",
+        _CLUSTERS,
+    ),
+    "rbac": Entry(
+        "certferry.cli.cluster.rbac:rbac", "Print the RBAC manifests of the controller.", _CLUSTERS
+    ),
+    "alerts": Entry("certferry.cli.alerts:app", "Test the delivery of alerts.", _CLUSTERS),
+    "up": Entry("certferry.cli.programs.run:up", "Run everything from one directory.", _PROGRAMS),
+    "controller": Entry(
+        "certferry.cli.programs.run:controller_app",
+        "Run the controller: make an ELB match the Ingresses of a cluster.",
+        _PROGRAMS,
+    ),
+    "elb": Entry(
+        "certferry.cli.programs.run:elb", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS
+    ),
+    "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS),
+    "kube": Entry("certferry.cli.programs.run:kube", "Run the embedded Kubernetes API.", _PROGRAMS),
+    "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION),
+    "envoy": Entry(
+        "certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION
+    ),
+    "kubeconfig": Entry(
+        "certferry.cli.programs.kubeconfig:kubeconfig",
+        "Print a kubeconfig for the embedded Kubernetes API.",
+        _OPERATION,
+    ),
+    "backup": Entry("certferry.cli.programs.store:backup", "Copy the ELB's store to a file.", _OPERATION),
+    "restore": Entry(
+        "certferry.cli.programs.store:restore", "Replace the ELB's store by a backup.", _OPERATION
+    ),
+    "rotate-encryption-key": Entry(
+        "certferry.cli.programs.store:rotate_encryption_key",
+        "Encrypt all stored private keys and secrets under a new key.",
+        _OPERATION,
+    ),
+    "rotate-seal-key": Entry(
+        "certferry.cli.programs.store:rotate_seal_key",
+        "Renamed to rotate-encryption-key.",
+        _OPERATION,
+        hidden=True,
+    ),
+    "demo": Entry("certferry.cli.demo:app", "Try things out with `certferry up`.", _OPERATION),
+    "version": Entry("certferry.cli:version", "Print the version.", _OPERATION),
+}
+
 app = typer.Typer(
+    cls=lazy_group(COMMANDS),
     help="Keeps the HTTPS certificate of every LoadBalancer ingress valid, from the Secret to the socket.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for program in (programs.up, programs.elb, programs.kube):
-    app.command()(program)
-controller = typer.Typer(invoke_without_command=True)
-controller.callback()(programs.controller)
-controller.command()(release.release)
-app.add_typer(controller, name="controller")
-for command in (store.backup, store.restore, store.rotate_seal_key):
-    app.command()(command)
-app.command()(console.console)
-app.command()(rbac.rbac)
-app.command()(kubeconfig.kubeconfig)
-app.command()(why.why)
-app.command()(audit.audit)
-app.add_typer(cert.app, name="cert")
-app.add_typer(alerts.app, name="alerts")
-app.command()(doctor.doctor)
-app.command()(plan.plan)
-app.add_typer(explain.app, name="explain")
-app.add_typer(envoy.app, name="envoy")
-app.add_typer(demo.app, name="demo")
-app.add_typer(user.app, name="user")
 
 
 def main() -> None:
     """Run the command in ``sys.argv``."""
-    lifeline.exit_with_parent()
+    parent_watch.exit_with_parent()
+    if sys.argv[1:] in (["version"], ["--version"]):  # without Typer's 30 ms
+        print(__version__)  # noqa: T201
+        return
     try:
         code = app(prog_name=NAME, standalone_mode=False)
-    except UserError as refused:
-        _leave(str(refused), refused.code)
     except TyperException as misuse:
-        if sentence := misuse.format_message().rstrip("."):
-            context = getattr(misuse, "ctx", None)
-            command = context.command_path if context else NAME
-            _leave(f"{sentence}. See `{command} --help`.", misuse.exit_code)
-        sys.exit(misuse.exit_code)  # its help was all that there was to say
+        message = misuse.format_message()
+        if message.startswith("Usage:"):  # a group without a command
+            typer.echo(message, err=True)
+            sys.exit(misuse.exit_code)
+        context = getattr(misuse, "ctx", None)
+        command = context.command_path if context else NAME
+        end = "" if message.endswith(("?", ".")) else "."
+        _exit(f"{message}{end} See `{command} --help`.", misuse.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except Exception as error:
+        from certferry.settings import UserError  # not above, because it imports cryptography
+
+        if not isinstance(error, UserError):
+            raise
+        _exit(str(error), error.code)
+    finally:
+        gc.freeze()  # else the end of the process searches all modules for garbage, for 30 ms
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@app.command()
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if show_version:
+        version()
+        raise typer.Exit
+
+
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
 
 
-def _leave(sentence: str, code: int) -> None:
-    print(f"certferry: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201 - the one place for it
+def _exit(sentence: str, code: int) -> None:
+    print(f"{NAME}: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201 - the one place for it
     sys.exit(code)

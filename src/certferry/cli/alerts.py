@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config
 from certferry.settings import AlertSettings, UserError, read
 
 if TYPE_CHECKING:
     from certferry.core.diagnosis.alert_rules import AlertRules
 
-app = typer.Typer(help="Alerts: whether they arrive.", no_args_is_help=True)
+app = typer.Typer(help="Test the delivery of alerts.", no_args_is_help=True, **TYPER)
 
 
 @app.command("test")

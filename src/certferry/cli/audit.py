@@ -25,7 +25,7 @@ def audit(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Show who changed what on the load balancers of all clusters."""
+    """Show who changed what on the load balancers. The oldest change comes first."""
     begin = _instant(since) if since else None
 
     async def ask(access: ClusterAccess) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import State, not_listening
 from certferry.settings import UserError, host_port, state_default
 
-app = typer.Typer(help="For trying things out with `certferry up`.", no_args_is_help=True)
+app = typer.Typer(help="Try things out with `certferry up`.", no_args_is_help=True, **TYPER)
 
 
 @app.command()

@@ -1,26 +1,49 @@
 """``certferry cert``: the certificates of all clusters and load balancers of the settings.
 
-Commands answer as tables, JSON or YAML (``-o``), and end with 0, with 1 where the answer is that
-something is wrong, with 2 for what cannot be done like this, and with 4 where a cluster did not answer.
+Commands print tables, JSON or YAML (``-o``). Exit codes: 0; 1: the answer is that something is wrong;
+2: it cannot be done this way; 4: a cluster did not answer.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import typer
 
-from certferry.cli.cert import check as checking
-from certferry.cli.cert import history
-from certferry.cli.cert import replace as replacing
-from certferry.cli.cert import show as listing
+from certferry.cli.lazy import TYPER, Entry, lazy_group
 
-app = typer.Typer(help="Certificates of all clusters and load balancers.", no_args_is_help=True)
-app.command("ls")(listing.ls)
-app.command("show")(listing.show_one)
-app.command("where")(listing.where)
-app.command("expiring")(listing.expiring)
-app.command("check")(checking.check)
-app.command("replace")(replacing.replace)
-app.command("history")(history.history)
-app.command("rollback")(history.rollback)
-app.command("resume")(history.resume)
-app.command("break-glass")(history.break_glass)
+COMMANDS: Final = {
+    "ls": Entry("certferry.cli.cert.show:ls", "List certificates with their hosts, expiry and status."),
+    "show": Entry("certferry.cli.cert.show:show_one", "Show everything about one certificate."),
+    "where": Entry("certferry.cli.cert.show:where", "Show each listener that uses a certificate."),
+    "expiring": Entry(
+        "certferry.cli.cert.show:expiring", "List certificates whose renewal is late, and why."
+    ),
+    "history": Entry("certferry.cli.cert.history:history", "List the versions of a certificate."),
+    "check": Entry(
+        "certferry.cli.cert.check:check", "Check a file, an address, a Secret or an Ingress; change nothing."
+    ),
+    "replace": Entry(
+        "certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"
+    ),
+    "rollback": Entry(
+        "certferry.cli.cert.history:rollback", "Serve an earlier version of a certificate.", "Changes"
+    ),
+    "resume": Entry("certferry.cli.cert.history:resume", "Try a quarantined Secret again.", "Changes"),
+    "break-glass": Entry(
+        "certferry.cli.cert.history:break_glass",
+        "Replace a certificate on the ELB alone, for a limited time.",
+        "Changes",
+    ),
+}
+
+app = typer.Typer(
+    cls=lazy_group(COMMANDS),
+    help="List, check, replace and roll back certificates.",
+    no_args_is_help=True,
+    **TYPER,
+)
+
+
+@app.callback()
+def _group() -> None: ...

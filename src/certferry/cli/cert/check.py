@@ -48,7 +48,7 @@ def check(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Check a certificate before it is used, or where it is served; exit code 1 if it would be refused."""
+    """Check a file, an address, a Secret or an Ingress; change nothing. Exit code 1 if a check fails."""
     file = Path(target) if Path(target).is_file() else None
 
     async def work() -> int:

@@ -33,7 +33,7 @@ def history(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """List the contents that a certificate has and had: fingerprints, validity, who and when."""
+    """List the versions of a certificate: content, validity, who wrote it and when."""
 
     async def work() -> int:
         seen = await read_fleet(chosen(config, state, cluster))
@@ -65,7 +65,7 @@ def rollback(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Serve an earlier content of a certificate again; never an expired one."""
+    """Serve an earlier version of a certificate. An expired one is rejected."""
 
     async def work() -> int:
         found = (await read_fleet(chosen(config, state, cluster))).one(certificate)
@@ -105,7 +105,7 @@ def resume(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Try a parked content again: writes the annotation certferry.io/resume to the Secret."""
+    """Try a quarantined Secret again: write the annotation certferry.io/resume to it."""
     from certferry.kube.client.client import SECRET
 
     async def work() -> int:
@@ -136,7 +136,7 @@ def break_glass(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Replace a certificate on the ELB alone, for a time: works while the cluster is down."""
+    """Replace a certificate on the ELB alone, for a limited time. Works while the cluster is down."""
 
     async def work() -> int:
         found = (await read_fleet(chosen(config, state, cluster))).one(certificate)

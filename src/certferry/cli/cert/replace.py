@@ -57,7 +57,7 @@ def replace(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Replace a certificate everywhere it is used, and look whether each listener serves the new one."""
+    """Replace a certificate everywhere it is used, and verify that each listener serves the new one."""
     text, secret_key = pair_of(cert, key)
     new = Pair(text, secret_key, parse_chain(text))
 

@@ -33,7 +33,7 @@ def ls(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """List the certificates of every cluster and ELB, the soonest end first."""
+    """List certificates with their hosts, expiry and status. The first to expire comes first."""
 
     async def work() -> int:
         seen = await read_fleet(chosen(config, state, cluster))
@@ -47,7 +47,7 @@ def ls(
 def expiring(
     cluster: Cluster = None, output: Output = Format.table, config: Config = None, state: State = None
 ) -> None:
-    """List the certificates in use whose renewal is late, and why; exit code 1 if there is one."""
+    """List certificates whose renewal is late, and why. Exit code 1 if there is one."""
 
     async def work() -> int:
         seen, when = await read_fleet(chosen(config, state, cluster)), limits(config)
@@ -73,7 +73,7 @@ def where(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Show every place where a certificate is used: listener, seat, hosts, Ingresses."""
+    """Show each listener that uses a certificate, with slot, hosts and Ingresses."""
 
     async def work() -> int:
         seen = await read_fleet(chosen(config, state, cluster))
@@ -98,7 +98,7 @@ def show_one(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Show all about one certificate: source, state, findings, places, versions, parked, break-glass."""
+    """Show everything about one certificate: source, status, findings, listeners, break-glass."""
 
     async def work() -> int:
         seen = await read_fleet(chosen(config, state, cluster))

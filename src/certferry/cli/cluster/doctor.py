@@ -19,7 +19,7 @@ def doctor(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Check what the controller needs of each cluster and its ELB, and say how to put right what is wrong."""
+    """Check what the controller needs, and say how to fix it. Exit code 1 if a check fails."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config
 from certferry.core.diagnosis.explain import Explanation, HostExplanation, explain
 from certferry.core.model.kubernetes import Name
 from certferry.settings import ControllerSettings, UserError, read
 
-app = typer.Typer(help="Why things are as they are.", no_args_is_help=True)
+app = typer.Typer(help="Explain which certificate a host gets.", no_args_is_help=True, **TYPER)
 
 
 @app.callback()

@@ -44,7 +44,7 @@ def plan(
     ] = None,
     config: Config = None,
 ) -> int:
-    """Print what the manifests would change on the load balancer and why. Exit code 2 when something would."""
+    """Show what manifests would change on the load balancer, and why. Exit code 2 if there is a change."""
     given = list(objects(_documents(files)))
     if not given:
         raise UserError(f"There is no Ingress, Service or Secret in {', '.join(map(str, files))}.")

@@ -36,7 +36,7 @@ def why(
     config: Config = None,
     state: State = None,
 ) -> None:
-    """Say what HOST serves, who decides on it, why it is not newer, and what to type next; 1: not well."""
+    """Explain what HOST serves, what is wrong, and what to do next. Exit code 1 if something is wrong."""
     name, _, digits = host.lower().partition(":")
     if digits and not digits.isdigit():
         raise UserError(f"“{host}” is no HOST:PORT.")

@@ -21,7 +21,7 @@ def console(
     tls_key: Annotated[Path | None, typer.Option(help="PEM, unencrypted.")] = None,
     config: Config = None,
 ) -> None:
-    """The web console for the clusters of the settings file."""
+    """Run the web console. It shows the clusters of the settings file."""
     from certferry import clusters as fleet
     from certferry.console.main import serve
 

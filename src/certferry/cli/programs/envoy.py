@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config, State, given
 from certferry.settings import ElbSettings, UserError, host_port, read, state_default
 
 if TYPE_CHECKING:
     from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
 
-app = typer.Typer(help="Envoys of other machines: let in, list, let go.", no_args_is_help=True)
+app = typer.Typer(help="Manage remote Envoys: add, list, remove.", no_args_is_help=True, **TYPER)
 _MODE = 0o600
 
 

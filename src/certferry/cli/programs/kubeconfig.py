@@ -19,7 +19,7 @@ def kubeconfig(
     ] = "view",
     state: State = None,
 ) -> None:
-    """Print a kubeconfig for the embedded Kubernetes API, with a client certificate for 90 days."""
+    """Print a kubeconfig for the embedded Kubernetes API. Its client certificate is valid for 90 days."""
     from certferry.kube.apiserver.auth import kubeconfigs as access
     from certferry.kube.apiserver.auth.auth import ROLES
 

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from certferry import __version__
+from certferry.cli.cluster.release import release
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config, Listen, State, run_server, text
 from certferry.settings import (
     AlertSettings,
@@ -35,7 +37,7 @@ def up(
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
     config: Config = None,
 ) -> None:
-    """Everything at once, from one directory: Kubernetes API, ELB, Envoy, controller, demo."""
+    """Run everything from one directory: Kubernetes API, ELB, Envoy, controller, console and demo."""
     from certferry import preflight
     from certferry.up import run
 
@@ -53,7 +55,7 @@ def up(
 
 
 def _over_plain_http(config: Path | None) -> None:
-    """Raises ``Refused`` where settings ask for what `up` would wait for in vain."""
+    """Raise UserError if settings give the ELB or the console of `up` a TLS certificate."""
     programs: tuple[tuple[str, type[ElbSettings | ConsoleSettings]], ...] = (
         ("elb", ElbSettings),
         ("console", ConsoleSettings),
@@ -80,13 +82,13 @@ def elb(
     tls_certificate: Annotated[
         Path | None, typer.Option(help="Serve the API over TLS with this chain (PEM); watched.")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="The private key of it.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     accounts_for: Annotated[
         str | None, typer.Option(help="Make an admin and a controller of this cluster.")
     ] = None,
     config: Config = None,
 ) -> None:
-    """The load balancer service: ELB v3 API, certificate store, Envoy."""
+    """Run the load balancer service: ELB v3 API and Envoy."""
     from certferry.elb.server.main import serve
 
     flags = {
@@ -110,7 +112,7 @@ def kube(
     ] = None,
     config: Config = None,
 ) -> None:
-    """The embedded Kubernetes-compatible API."""
+    """Run the embedded Kubernetes API."""
     from certferry.kube.apiserver import serve
 
     flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
@@ -142,7 +144,7 @@ def controller(
     listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
     config: Config = None,
 ) -> None:
-    """The controller: makes an ELB match the Ingresses of a Kubernetes cluster."""
+    """Run the controller: make an ELB match the Ingresses of a cluster."""
     if context_.invoked_subcommand is not None:
         return
     from certferry.alerts import Webhook
@@ -186,6 +188,11 @@ def controller(
         )
 
     run_server("controller", work, at, KubeconfigError, CredentialsError)
+
+
+controller_app = typer.Typer(invoke_without_command=True, **TYPER)
+controller_app.callback()(controller)
+controller_app.command()(release)
 
 
 def _show(text: str) -> None:

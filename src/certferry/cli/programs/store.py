@@ -10,7 +10,7 @@ import typer
 
 from certferry.cli.options import State
 from certferry.core.plural import counted
-from certferry.settings import state_default
+from certferry.settings import UserError, state_default
 
 
 def backup(
@@ -20,7 +20,7 @@ def backup(
     ] = None,
     state: State = None,
 ) -> None:
-    """Copy the ELB's store to a file, also while it runs. Private keys in it are sealed."""
+    """Copy the ELB's store to a file. The ELB may run. Private keys in the file are encrypted."""
     from certferry.elb.server import backup as keeping
 
     kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
@@ -38,7 +38,7 @@ def restore(
     ] = None,
     state: State = None,
 ) -> None:
-    """Put a backup in the place of the ELB's store. The ELB must not run."""
+    """Replace the ELB's store by a backup. The ELB must not run."""
     from certferry.elb.server import backup as keeping
 
     kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
@@ -48,10 +48,15 @@ def restore(
     typer.echo("What was there before is beside it as *.before-restore.")
 
 
-def rotate_seal_key(state: State = None) -> None:
-    """Seal all private keys and secrets under new keys: the ELB's, and the embedded Kubernetes API's.
+def rotate_seal_key() -> None:
+    """Renamed to rotate-encryption-key."""
+    raise UserError("rotate-seal-key is now `certferry rotate-encryption-key`.")
 
-    Also while they run.
+
+def rotate_encryption_key(state: State = None) -> None:
+    """Encrypt all stored private keys and secrets under a new key.
+
+    The keys of the ELB and of the embedded Kubernetes API; both may run.
     """
     from certferry.elb.server import backup as keeping
     from certferry.kube.apiserver.storage import key_rotation as sealing

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config, State
 from certferry.settings import ElbSettings, UserError, read
 
 if TYPE_CHECKING:
     from certferry.elb.server.identity.admin import Directory
 
-app = typer.Typer(help="Who may use an ELB: admins, members, readers, controllers.", no_args_is_help=True)
+app = typer.Typer(help="Manage the users of an ELB.", no_args_is_help=True, **TYPER)
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 Role = Annotated[str, typer.Option(help="admin, member, reader or controller.")]
