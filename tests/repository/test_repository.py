@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry import preflight
-from tests.cli.test_cli import certferry
+from tools import reference
 
 pytestmark = pytest.mark.process
 
@@ -130,24 +130,15 @@ def test_no_package_index_is_named() -> None:
 
 
 def commands() -> list[str]:
-    """Every command that `certferry --help` lists, groups opened."""
-
-    def listed(*group: str) -> list[str]:
-        text = certferry(*group, "--help", TERM="dumb", NO_COLOR="1").stdout
-        _, _, table = text.partition("Commands")
-        return re.findall(r"^[│|]\s(\w[\w-]*)\s", table, re.MULTILINE)
-
-    groups = {"alerts", "cert", "demo", "explain", "user"}
-    return [c for c in listed() if c not in groups] + [
-        f"{g} {c}" for g in (*groups, "controller") for c in listed(g)
-    ]
+    """Return the words of every command that is not hidden."""
+    return [path for path, _ in reference.commands()]
 
 
 def test_every_command_is_in_the_pages() -> None:
     pages = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    known = commands()
-    assert {"up", "version", "demo certificate"} <= set(known)
-    assert [command for command in known if f"certferry {command}" not in pages] == []
+    words = commands()
+    assert {"up", "version", "demo certificate"} <= set(words)
+    assert [command for command in words if f"certferry {command}" not in pages] == []
 
 
 def test_links_between_pages_lead_somewhere() -> None:
