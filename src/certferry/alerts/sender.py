@@ -17,6 +17,7 @@ import structlog
 from certferry.alerts.repeat_tracker import RepeatTracker
 from certferry.alerts.webhook import Webhook, WebhookError
 from certferry.core.diagnosis.alert import Alert
+from certferry.runtime.backoff import Backoff
 from certferry.runtime.latest import Latest
 from certferry.settings import AlertSettings
 
@@ -33,7 +34,7 @@ async def run(
     if not settings.webhook:
         return
     webhook, ledger = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat_interval))
-    pause = FIRST
+    backoff = Backoff(FIRST, LONGEST)
     while True:
         sequence, alerts = standing.sequence, standing.value
         tellings = ledger.due(alerts, datetime.now(UTC))
@@ -43,11 +44,10 @@ async def run(
             except WebhookError as error:
                 count("failed")
                 _log.warning("alerts not delivered, trying on", why=str(error), alerts=len(tellings))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST)
+                await backoff.wait()
                 continue
             count("taken")
-            pause = FIRST
+            backoff.reset()
             ledger.taken(tellings, datetime.now(UTC))
         wait = (ledger.next(datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
         with contextlib.suppress(TimeoutError):

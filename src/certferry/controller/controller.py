@@ -24,7 +24,7 @@ from certferry.controller.report.drift import DriftReporter
 from certferry.controller.report.messages import finding_event, rollback_events
 from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import ApplyContext
-from certferry.controller.sync.backoff import Backoff
+from certferry.controller.sync.backoff import ElbBackoff
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.debounce import Debouncer, Timing
 from certferry.controller.sync.elb_events import follow_elb_events
@@ -70,7 +70,7 @@ class Controller:
         self._world = ObservedState()
         self._waits = waits
         self._pace = Debouncer(waits)
-        self._patience = Backoff()
+        self._patience = ElbBackoff()
         self._kubernetes = ConnectionState("kubernetes", self.metrics)
         self._balancer = ConnectionState("elb", self.metrics)
         self._cache = Cache(kube, self._arrived, conduct.scope)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 
 HOST: Final = "hello.certferry.test"
 """The host of the demo page; ``.test`` is nobody's (RFC 6761)."""
@@ -79,8 +79,8 @@ def open_authority(folder: Path, now: datetime) -> Authority:
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if not certificate_file.exists():
         certificate, key = _make(now)
-        write(key_file, _key_pem(key))
-        write(certificate_file, certificate.public_bytes(Encoding.PEM).decode())
+        private_files.write(key_file, _key_pem(key))
+        private_files.write(certificate_file, certificate.public_bytes(Encoding.PEM).decode())
     key_read = load_pem_private_key(key_file.read_bytes(), None)
     assert isinstance(key_read, Key)
     return Authority(x509.load_pem_x509_certificate(certificate_file.read_bytes()), key_read)
@@ -135,9 +135,9 @@ def save(pair: Pair, prefix: Path, name: str, domain: str) -> Files:
     files = Files(*(prefix.with_name(prefix.name + suffix) for suffix in (".crt", ".key", ".json")))
     fields = {"name": name, "type": "server", "domain": domain}
     fields |= {"certificate": pair.certificate, "private_key": pair.key}
-    write(files.certificate, pair.certificate)
-    write(files.key, pair.key)
-    write(files.body, msgspec.json.encode({"certificate": fields}).decode())
+    private_files.write(files.certificate, pair.certificate)
+    private_files.write(files.key, pair.key)
+    private_files.write(files.body, msgspec.json.encode({"certificate": fields}).decode())
     return files
 
 

@@ -20,6 +20,8 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from certferry.runtime import private_files
+
 VARIABLE: Final = "CERTFERRY_SEAL_KEY"
 _MAGIC: Final = b"CF1"
 _ID, _NONCE, _KEY = 8, 12, 32
@@ -57,7 +59,7 @@ class EncryptionKeys:
         if text := environ.get(VARIABLE):
             return cls(_keys(text, f"The environment variable {VARIABLE}"))
         try:
-            _create(path)
+            private_files.create(path, _new_key())
             return cls.of_file(path)
         except (OSError, UnicodeDecodeError) as error:
             raise EncryptionError(f"The sealing key file {path} cannot be read or made: {error}.") from None
@@ -117,19 +119,19 @@ def key_of(blob: bytes) -> str:
 
 def with_new_key(path: Path) -> None:
     """Puts a new key before those in the file at `path`: from now on it seals, and all of them open."""
-    _write(path, base64.b64encode(os.urandom(_KEY)).decode() + "\n" + path.read_text())
+    private_files.write(path, _new_key() + path.read_text())
 
 
 def install(source: Path, target: Path) -> None:
     """The keys in the file at `source` in a file at `target` too. Raises OSError, ``SealError``."""
     text = source.read_text()
     _keys(text, f"The sealing key file {source}")
-    _write(target, text)
+    private_files.write(target, text)
 
 
 def with_first_key_alone(path: Path) -> None:
     """Forgets all keys in the file at `path` but the first."""
-    _write(path, path.read_text().split()[0] + "\n")
+    private_files.write(path, path.read_text().split()[0] + "\n")
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:
@@ -158,41 +160,5 @@ def _keys(text: str, where: str) -> list[bytes]:
     return keys
 
 
-def _create(path: Path) -> None:
-    """A new key at `path`, whole or not at all, unless there is one."""
-    if path.exists():
-        return
-    draft = _draft(path, base64.b64encode(os.urandom(_KEY)).decode() + "\n")
-    try:
-        os.link(draft, path)  # fails where another process was first: its key is the key
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    _sync(path.parent)
-
-
-def _write(path: Path, text: str) -> None:
-    """`text` at `path`, durably, whole or not at all."""
-    _draft(path, text).replace(path)
-    _sync(path.parent)
-
-
-def _draft(path: Path, text: str) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
-
-
-def _sync(directory: Path) -> None:
-    """A key that a power cut takes away would take every sealed secret along."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _new_key() -> str:
+    return base64.b64encode(os.urandom(_KEY)).decode() + "\n"

@@ -1,6 +1,6 @@
-"""Files that only their owner may read, written whole or not at all.
+"""Files with mode 0600 that are replaced atomically and durably.
 
-Whoever keeps a credential or a key in a file calls ``write``. It knows nothing of what it writes.
+A reader, also one after a power cut, sees the old content or the new one and never a part of either.
 """
 
 from __future__ import annotations
@@ -9,10 +9,51 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, text: str) -> None:
-    """Write `text` to `path` (0600); readers see the old file or the new one. Raises OSError."""
+def write(path: Path, content: str | bytes) -> None:
+    """Replace the content of `path`. Raises OSError."""
+    scratch = draft(path, content)
+    try:
+        replace(scratch, path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def create(path: Path, content: str | bytes) -> None:
+    """Write `path` unless it exists: of several processes, the first one wins. Raises OSError."""
+    if path.exists():
+        return
+    scratch = draft(path, content)
+    try:
+        _sync(scratch)
+        os.link(scratch, path)
+    except FileExistsError:
+        pass
+    finally:
+        scratch.unlink()
+    _sync(path.parent)
+
+
+def draft(path: Path, content: str | bytes = b"") -> Path:
+    """Write `content` to a new hidden file beside `path` and return its path. Raises OSError."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    scratch.unlink(missing_ok=True)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return scratch
+
+
+def replace(scratch: Path, path: Path) -> None:
+    """Move `scratch` to `path` after its content is on the disk. Raises OSError."""
+    _sync(scratch)
     scratch.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

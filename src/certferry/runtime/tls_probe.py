@@ -21,6 +21,7 @@ import msgspec
 
 from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
 from certferry.core.x509.presented import chain_difference
+from certferry.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5
@@ -135,15 +136,14 @@ async def wait_until_served(
     At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
     every look; `looking` makes it.
     """
-    end, pause = time.monotonic() + deadline, FIRST_PAUSE
+    end, backoff = time.monotonic() + deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, 1.6)
     while True:
         # The first look waits too: the ELB says yes a little before clients can see it.
-        await asyncio.sleep(pause)
+        await backoff.wait()
         sight = await looking(target, chain, min(ONE_HANDSHAKE, deadline))
         seen(sight)
-        if isinstance(sight, Served) or time.monotonic() + pause > end or not wanted():
+        if isinstance(sight, Served) or time.monotonic() + backoff.delay > end or not wanted():
             return sight
-        pause = min(pause * 1.6, LONGEST_PAUSE)
 
 
 def judged(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from certferry.elb.client.credentials import Credentials
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,4 +53,4 @@ def load(file: Path) -> Accounts:
 
 def hand_over(credentials: Credentials, file: Path) -> None:
     """Write one user's credentials where a program reads them. Raises OSError."""
-    write(file, msgspec.json.encode(credentials).decode() + "\n")
+    private_files.write(file, msgspec.json.encode(credentials).decode() + "\n")

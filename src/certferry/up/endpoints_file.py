@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 
 
 class Elb(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,4 +57,4 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
 
 def publish(file: Path, endpoints: Endpoints) -> None:
     """Write the file. Raises OSError."""
-    write(file, msgspec.json.format(msgspec.json.encode(endpoints)).decode() + "\n")
+    private_files.write(file, msgspec.json.format(msgspec.json.encode(endpoints)).decode() + "\n")

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 from certferry.settings import EXIT_NEWER_STATE, UserError
 
 FORMAT: Final = 1
@@ -61,4 +61,4 @@ def load(file: Path) -> SavedState | None:
 
 def save(file: Path, memory: SavedState) -> None:
     """Remember. Raises OSError."""
-    write(file, msgspec.json.format(msgspec.json.encode(memory)).decode() + "\n")
+    private_files.write(file, msgspec.json.format(msgspec.json.encode(memory)).decode() + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import yaml
 
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 from certferry.up.programs import CLUSTER
 from certferry.up.state_directory import StateDirectory
 
@@ -30,4 +30,4 @@ def keep(home: StateDirectory, elb_url: str, loadbalancer_id: str) -> None:
         "default_loadbalancer": loadbalancer_id or None,
         "roles": roles,
     }
-    write(home.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))
+    private_files.write(home.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from certferry.runtime.backoff import Backoff
 from certferry.runtime.parent_watch import ParentPipe
 
-_PAUSES: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Seconds before the first, second, … start again in a row."""
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
+"""Seconds before a restart: after the first exit, at most."""
 _SETTLED: Final = 30.0
 """Seconds of life after which a death counts as the first in a row again."""
 _LOG_LIMIT: Final = 10_000_000
@@ -52,7 +53,7 @@ class SupervisedProcess:
 
     async def run(self, lifeline: ParentPipe, environment: Mapping[str, str]) -> None:
         """Start, and start again after each death, until ``stop``. Raises ``Ended``, OSError."""
-        deaths = 0
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
             began = asyncio.get_running_loop().time()
             code = await self._once(lifeline, environment)
@@ -60,12 +61,11 @@ class SupervisedProcess:
                 return
             if not self.settled.is_set():
                 raise Ended(self.name, code, last_log_line(self.log))
-            lived = asyncio.get_running_loop().time() - began
-            deaths = 1 if lived > _SETTLED else deaths + 1
-            pause = _PAUSES[min(deaths, len(_PAUSES)) - 1]
+            if asyncio.get_running_loop().time() - began > _SETTLED:
+                backoff.reset()
             self._say(f"{self.name} {_ended_how(code)}; starting it again (see {self.log})")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                await asyncio.wait_for(self._stopping.wait(), backoff.advance())
                 return
 
     async def stop(self, patience: float = 10.0) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.runtime.private_files import write
+from certferry.runtime import private_files
 from certferry.settings import state_default
 
 
@@ -46,7 +46,7 @@ class Journal:
         """Before the first change."""
         self._file.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
-        write(self._file, msgspec.json.encode(list(places)).decode())
+        private_files.write(self._file, msgspec.json.encode(list(places)).decode())
 
     def remove(self) -> None:
         """All is done."""

@@ -125,7 +125,7 @@ def remove(name: Name, state: State = None, config: Config = None) -> None:
 def _show_new(directory: Directory, name: str, out: Path | None) -> None:
     from msgspec import json
 
-    from certferry.runtime.private_files import write
+    from certferry.runtime import private_files
 
     user = directory.user(name)
     pair = directory.add_key(name)
@@ -141,7 +141,7 @@ def _show_new(directory: Directory, name: str, out: Path | None) -> None:
         "secret_key": pair.secret_key,
     }
     try:
-        write(out.expanduser(), json.encode(content).decode() + "\n")
+        private_files.write(out.expanduser(), json.encode(content).decode() + "\n")
     except OSError as error:
         directory.revoke_key(name, pair.access_key)
         raise UserError(f"{out} cannot be written: {error.strerror}.") from None

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from certferry.elb.client.client import ElbError
+from certferry.runtime.backoff import delay_after
 
 UNREACHED: Final = (0.1, 0.5)
 """Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
@@ -21,7 +22,7 @@ REFUSED: Final = (1.0, 60.0)
 """The same after a refusal, which only a change heals."""
 
 
-class Backoff:
+class ElbBackoff:
     """Failures in a row, and until when to leave the ELB alone."""
 
     def __init__(self) -> None:
@@ -40,20 +41,16 @@ class Backoff:
     def refused(self) -> float:
         """A step was refused: seconds until the next attempt, unless something changes."""
         self._failing += 1
-        return _pause(REFUSED, self._failing)
+        return delay_after(self._failing, *REFUSED)
 
     def failed(self, error: ElbError) -> float:
         """The ELB did not answer, or not now: seconds until the next attempt."""
         self._failing += 1
         if error.status == 429:
-            pause = max(_pause(THROTTLED, self._failing), error.retry_after)
+            pause = max(delay_after(self._failing, *THROTTLED), error.retry_after)
         else:
             limits = UNREACHED if error.code == "Unreachable" else FAILED
-            pause = max(_pause(limits, self._failing), error.retry_after)
+            pause = max(delay_after(self._failing, *limits), error.retry_after)
         if error.status == 429 or error.retry_after:
             self._not_before = time.monotonic() + pause
         return pause
-
-
-def _pause(limits: tuple[float, float], failing: int) -> float:
-    return min(limits[0] * 2.0 ** min(failing - 1, 10), limits[1])

@@ -6,7 +6,6 @@ vendor's has none, and there the poll (`resync`) is all there is. It judges noth
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +14,7 @@ import structlog
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.extensions import Gap, Record
+from certferry.runtime.backoff import Backoff
 
 AGAIN: Final = (0.2, 5.0)
 """Seconds until the stream is asked for again: the first, the longest."""
@@ -27,7 +27,7 @@ OnChange = Callable[[Record | None], None]
 async def follow_elb_events(elb: ElbClient, heard: OnChange) -> None:
     """Call `heard` for each change; with None when some may have been missed. Returns where there is no stream."""
     since: int | None = None
-    pause = AGAIN[0]
+    backoff = Backoff(*AGAIN)
     while True:
         try:
             if since is None and "events" not in await extensions.available(elb):
@@ -35,7 +35,8 @@ async def follow_elb_events(elb: ElbClient, heard: OnChange) -> None:
                 return
             async for record in extensions.events(elb, since):
                 if record is not None:
-                    since, pause = record.sequence, AGAIN[0]
+                    since = record.sequence
+                    backoff.reset()
                 heard(record)
         except Gap as gap:
             since = gap.sequence
@@ -44,5 +45,4 @@ async def follow_elb_events(elb: ElbClient, heard: OnChange) -> None:
             if error.status in (403, 404):
                 return
             _log.debug("event stream ended", why=str(error))
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, AGAIN[1])
+        await backoff.wait()

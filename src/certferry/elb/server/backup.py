@@ -32,6 +32,7 @@ from certferry.elb.server.store.database import (
     reading,
 )
 from certferry.runtime import encryption as seals
+from certferry.runtime import private_files
 from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys
 from certferry.settings import UserError
 
@@ -63,15 +64,14 @@ def backup(
         )
     with _refusals(), _opened(path) as engine:
         seal = _seal(state, environ)
-        draft = out.with_name(f".{out.name}.{os.getpid()}")
+        draft = private_files.draft(out)
         try:
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             copy(engine, draft)
             with _opened(draft) as saved:
                 attached.add_files(saved, seal, {path.name: path for path in _beside_the_store(state)})
                 forget_log(saved)
                 kept = _kept(saved, seal, draft)
-            _durable(draft, out)
+            private_files.replace(draft, out)
         finally:
             for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
                 left.unlink(missing_ok=True)
@@ -114,8 +114,8 @@ def restore(
                 if place.exists():
                     place.replace(_before(place))
                 if place.name in files:
-                    _write(place, files[place.name])
-            _durable(draft, path)
+                    private_files.write(place, files[place.name])
+            private_files.replace(draft, path)
         finally:
             for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
                 left.unlink(missing_ok=True)
@@ -224,26 +224,5 @@ def _beside_the_store(state: Path) -> tuple[Path, ...]:
     return envoys_file(state), key, certificate
 
 
-def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.restored")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    _durable(draft, path)
-
-
 def _before(path: Path) -> Path:
     return path.with_name(path.name + ".before-restore")
-
-
-def _durable(draft: Path, path: Path) -> None:
-    descriptor = os.open(draft, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

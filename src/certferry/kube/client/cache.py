@@ -38,6 +38,7 @@ from certferry.kube.client import client as kinds
 from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
 from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, Informer, Source, Union
 from certferry.kube.client.named_informer import NamedInformer
+from certferry.runtime.backoff import Backoff
 from certferry.runtime.latest import Latest
 
 V = TypeVar("V")
@@ -142,15 +143,14 @@ class Cache:
                 tasks.create_task(informer.run())
 
     async def _identify(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while self._cluster_id is None:
             try:
                 namespace = await self._client.get(kinds.NAMESPACE, "kube-system")
                 self._cluster_id = str(namespace["metadata"]["uid"])
             except KubeError as error:
                 self.trouble.set(str(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await backoff.wait()
         self._changed()
 
     def _secret(self, item: Object) -> Secret:

@@ -19,6 +19,7 @@ import structlog
 
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import Event, Kind, KubeClient, KubeError, Object
+from certferry.runtime.backoff import Backoff
 
 _log = structlog.get_logger()
 
@@ -103,7 +104,7 @@ class Informer(Generic[V]):
 
     async def run(self) -> None:
         """List and watch until cancelled."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             began, version, longest = time.monotonic(), self._version, LONGEST_PAUSE
             try:
@@ -111,14 +112,13 @@ class Informer(Generic[V]):
                     await self._list()
                 await self._follow()
             except KubeError as error:
-                self._failed(error, pause)
+                self._failed(error, backoff.delay)
                 longest = LONGEST_PAUSE if error.status else LONGEST_UNREACHED
             # An answer that brings nothing and ends at once (a 410 again and again) must not spin.
             moved = version is not None and self._version not in (None, version)
             if moved or time.monotonic() - began > 1:
-                pause = FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, longest)
+                backoff.reset()
+            await backoff.wait(longest)
 
     def _failed(self, error: KubeError, pause: float) -> None:
         if error.gone:

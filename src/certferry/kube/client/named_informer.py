@@ -18,6 +18,7 @@ import structlog
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
 from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, V
+from certferry.runtime.backoff import Backoff
 
 _log = structlog.get_logger()
 
@@ -96,16 +97,15 @@ class NamedInformer(Generic[V]):
         self._snapshot = None
 
     async def _follow(self, name: Name) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 await self._ask(name)
                 await self._watch(name)
-                pause = FIRST_PAUSE
+                backoff.reset()
             except KubeError as error:
                 self._answered(name, str(error) if error.retryable and error.reason != "Cut" else None)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await backoff.wait()
 
     async def _ask(self, name: Name) -> None:
         try:

@@ -7,7 +7,6 @@ admin's password.
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ import msgspec
 from certferry.elb.server.identity.users import AccessKey, Identity
 from certferry.elb.server.paths import prepared, sealing_key, store_file
 from certferry.elb.server.store.database import open_database
+from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionKeys
 from certferry.settings import ElbSettings
 
@@ -91,10 +91,4 @@ def _keep(path: Path, credentials: Credentials) -> None:
     text = msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n"
     if path.exists() and path.read_bytes() == text:
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    private_files.write(path, text)

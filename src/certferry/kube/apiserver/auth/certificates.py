@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certferry.runtime import private_files
 
 _CA_DAYS, _DAYS, _RENEW_DAYS = 3650, 90, 30
 
@@ -61,8 +62,8 @@ def ensure(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
     key = ec.generate_private_key(ec.SECP256R1())
     names = [_san(h) for h in hosts]
     server = _issue(files, [(NameOID.COMMON_NAME, "certferry kube")], key, names, now)
-    write_private(files.key, _key_pem(key))
-    write_private(files.certificate, server)
+    private_files.write(files.key, _key_pem(key))
+    private_files.write(files.certificate, server)
     return True
 
 
@@ -71,17 +72,6 @@ def client(files: Files, name: str, role: str, now: datetime) -> tuple[bytes, by
     key = ec.generate_private_key(ec.SECP256R1())
     subject = [(NameOID.COMMON_NAME, name), (NameOID.ORGANIZATION_NAME, f"certferry:{role}")]
     return _issue(files, subject, key, [], now), _key_pem(key)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """`content` at `path`, readable by the owner alone, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _good(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
@@ -117,8 +107,8 @@ def _make_ca(files: Files, now: datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private(files.ca_key, _key_pem(key))
-    write_private(files.ca, certificate.public_bytes(Encoding.PEM))
+    private_files.write(files.ca_key, _key_pem(key))
+    private_files.write(files.ca, certificate.public_bytes(Encoding.PEM))
 
 
 def _issue(

@@ -15,7 +15,8 @@ import msgspec
 import yaml
 
 from certferry.kube.apiserver.auth.auth import ROLES, User
-from certferry.kube.apiserver.auth.certificates import Files, client, write_private
+from certferry.kube.apiserver.auth.certificates import Files, client
+from certferry.runtime import private_files
 
 KUBECONFIGS: Final = {
     "admin": "kubeconfig",
@@ -31,7 +32,7 @@ def tokens(path: Path) -> dict[str, str]:
     found: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
     complete = {role: found.get(role) or secrets.token_urlsafe(32) for role in ROLES}
     if complete != found:
-        write_private(path, msgspec.json.encode(complete))
+        private_files.write(path, msgspec.json.encode(complete))
     return complete
 
 
@@ -48,7 +49,7 @@ def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str,
         content = yaml.safe_dump(_kubeconfig(server, ca, role, credentials), sort_keys=False).encode()
         path = state / name
         if not path.exists() or path.read_bytes() != content:
-            write_private(path, content)
+            private_files.write(path, content)
 
 
 def certificate_kubeconfig(state: Path, name: str, role: str, now: datetime) -> str:

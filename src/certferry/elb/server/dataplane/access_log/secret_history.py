@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from certferry.runtime import private_files
+
 _KEPT: Final = 20
 """Sittings per seat that a file begins with: connections older than that many rotations are told as unknown."""
 _SLACK: Final = 0.02
@@ -38,10 +40,7 @@ class SecretHistory:
         for sitting in _read(file):
             self._remember(sitting)
         kept = [s for some in self._by_seat.values() for s in some[-_KEPT:]]
-        draft = file.with_suffix(".new")
-        draft.write_bytes(_lines(kept))
-        draft.chmod(0o600)
-        draft.replace(file)
+        private_files.write(file, _lines(kept))
 
     def add(self, sittings: Iterable[SecretInterval]) -> None:
         """Remembers them, also for the next process; what was known last is no news."""

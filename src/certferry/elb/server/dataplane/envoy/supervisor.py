@@ -25,6 +25,8 @@ from certferry.elb.server.dataplane.envoy.bootstrap import Sockets, bootstrap, c
 from certferry.elb.server.dataplane.envoy.process import Identity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.status import EnvoyStatus
+from certferry.runtime import private_files
+from certferry.runtime.backoff import Backoff
 from certferry.settings import EnvoyOptions
 
 _log = structlog.get_logger(__name__)
@@ -122,7 +124,7 @@ class EnvoySupervisor:
 
     def _write_bootstrap(self, binary: Path) -> str:
         body = msgspec.json.encode(bootstrap(self._sockets, self._options))
-        _write(self._bootstrap, body)
+        private_files.write(self._bootstrap, body)
         line = command(binary, self._bootstrap, self._options)
         return digest(binary.stat().st_mtime_ns, body, *line)
 
@@ -149,7 +151,7 @@ class EnvoySupervisor:
             )
         self._process = identify(self._child.pid)
         if self._process is not None:
-            _write(self._record, msgspec.json.encode(Record(self._process, wanted)))
+            private_files.write(self._record, msgspec.json.encode(Record(self._process, wanted)))
         self._set("running")
 
     async def _keep(self) -> None:
@@ -158,7 +160,7 @@ class EnvoySupervisor:
         A series of ends is one line in the log; the status says the rest.
         """
         clock = asyncio.get_running_loop().time
-        delay, since, told = _FIRST_DELAY, clock(), False
+        backoff, since, told = Backoff(_FIRST_DELAY, _LONGEST_DELAY), clock(), False
         while True:
             await asyncio.sleep(self._pause())
             if self._lives():
@@ -167,7 +169,8 @@ class EnvoySupervisor:
                     told = False
                 continue
             steady = clock() - since > _STEADY
-            delay = _FIRST_DELAY if steady else min(2 * delay, _LONGEST_DELAY)
+            if steady:
+                backoff.reset()
             if self._was_there():
                 words = self._last_words()
                 if steady or not told:
@@ -175,8 +178,8 @@ class EnvoySupervisor:
                         "envoy_ended", exit_code=self._exit_code(), last_words=words, log=str(self._log)
                     )
                     told = True
-                self._ended(words, delay)
-            await asyncio.sleep(delay)
+                self._ended(words, backoff.delay)
+            await backoff.wait()
             since = clock()
             with contextlib.suppress(_NoEnvoy):
                 await self._again()
@@ -279,13 +282,3 @@ def _raise_file_limit() -> None:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             return
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All or nothing, readable by us alone."""
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

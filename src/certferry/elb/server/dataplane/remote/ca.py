@@ -5,7 +5,6 @@ Its key is in the state directory (0600). Nothing of it has to do with the certi
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certferry.elb.server.paths import envoys_authority
+from certferry.runtime import private_files
 
 SERVER_NAME: Final = "xds.certferry.internal"
 """The name in the ELB's certificate: Envoys look for it, whatever address they reach it at."""
@@ -97,9 +97,7 @@ def _create(place: Path, secret: Path) -> None:
     )
     # the certificate last: where it is, the key is too
     for path, data in ((secret, _pem(key)), (place, made.public_bytes(Encoding.PEM))):
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        private_files.write(path, data)
 
 
 def _builder(

@@ -7,7 +7,6 @@ fingerprint of its certificate alone; what it calls itself decides nothing.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 
 from certferry.elb.server.dataplane.xds.server import LOCAL
 from certferry.elb.server.paths import envoys_file
+from certferry.runtime import private_files
 from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
@@ -94,9 +94,5 @@ class RemoteEnvoyRegistry:
         return facts.st_mtime_ns, facts.st_ino
 
     def _write(self, guests: list[RemoteEnvoy]) -> None:
-        draft = self._file.with_suffix(".new")
         body = msgspec.json.format(msgspec.json.encode(sorted(guests, key=lambda guest: guest.name)))
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(body)
-            os.fsync(file.fileno())
-        draft.replace(self._file)
+        private_files.write(self._file, body)
