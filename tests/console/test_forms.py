@@ -432,7 +432,7 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
 @pytest.mark.parametrize(
     ("reason", "sentence", "waits"),
     [
-        ("CertificateExpired", "The new certificate is not taken: it expired.", True),
+        ("CertificateExpired", "Rejected the new certificate: it expired.", True),
         ("CertificateQuarantined", "The content of the Secret is parked.", True),
         ("BreakGlassActive", "The certificate in service is another.", True),
         (

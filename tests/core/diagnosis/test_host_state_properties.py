@@ -19,8 +19,9 @@ from certferry.core.diagnosis.wanted import SLOT_KINDS
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
-from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.certificate_slots import kind_of, present
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.translate.secret_certificates import SecretUse
 from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
@@ -31,6 +32,8 @@ SECRETS = ("one", "two", "three")
 ELB_NAMES = {"c-mine": "mine", "c-named": "named"}
 NAMED_AS_BOUND = re.compile(r"\bget (?:the certificate of (Secret \S+)|(ELB certificate \S+)) \(")
 """How a sentence names what clients get."""
+OTHERS = re.compile(r"Clients of ([^ ,]+(?:, [^ ,]+)*) get (?:another|no) certificate")
+"""How an Event names the hosts that get something else."""
 
 contents = st.fixed_dictionaries(
     {"content": st.integers(0, 3).map(lambda n: f"v{n}")},
@@ -127,6 +130,37 @@ def test_every_sentence_names_what_the_listener_selects(
             to_be = binding.seats.answer(state.host, SLOT_KINDS[state.key.key_kind])
             assert to_be is not None
             assert state.desired.certificate_id == to_be.id
+
+
+@settings(max_examples=200, deadline=None)
+@given(ingresses, some_secrets, some_secrets)
+def test_every_event_states_what_the_listener_is_to_select(
+    shape: list[Any], first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    elb = _elb()
+    _run(_cluster(shape, first), elb)
+    after = _cluster(shape, then)
+    _run(after, elb)
+    translation = translate(after, elb.state, OPTIONS, NOW)
+    uses = {str(use.secret): use for use in translation.follows.values()}
+    (listener,) = elb.state.listeners.values() or (None,)
+    slots = present(listener, elb.state.certificates)
+    for problem in translation.problems:
+        if problem.object.kind != "Secret":
+            continue
+        use = uses[f"{problem.object.namespace}/{problem.object.name}"]
+        certificate = translation.desired.certificates.get(use.key)
+        kind = "EC" if certificate is None else kind_of(certificate)
+        hosts = {h for place in use.places for h in place.hosts}
+        served = {h for h in hosts if _is(slots.answer(h, kind), use)}
+        says_served = "It is served anyway" in problem.sentence or "Still serving" in problem.sentence
+        assert says_served == bool(served), problem.sentence
+        others = {h for clients in OTHERS.findall(problem.sentence) for h in clients.split(", ")}
+        assert others == {h for h in hosts - served if h}, problem.sentence
+
+
+def _is(answer: Certificate | None, use: SecretUse) -> bool:
+    return answer is not None and f"_shop_{use.secret.name}_" in answer.name
 
 
 def _named(state: HostState) -> Iterator[str]:

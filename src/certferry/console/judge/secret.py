@@ -49,5 +49,5 @@ def served(desk: ClusterContext, uses: tuple[Use, ...]) -> Badge:
 
 def objection(problems: Iterable[Problem]) -> str:
     """Why another content than the Secret's is served, and stays: it is refused, parked, or in an emergency."""
-    waiting = (p for p in problems if p.reason in _WAITING or "not taken" in p.sentence)
+    waiting = (p for p in problems if p.reason in _WAITING or p.sentence.startswith("Rejected "))
     return next((p.sentence for p in waiting), "")

@@ -187,7 +187,7 @@ def _refusals(problems: Iterable[Problem], view: ClusterView, taken: frozenset[s
         name = Name(problem.object.namespace, problem.object.name)
         secret = view.secrets.get(name) if problem.object.kind == "Secret" else None
         if secret and secret.chain and secret.chain.digest not in taken:
-            text = problem.sentence.removeprefix("The new certificate is not taken: ")
+            text = problem.sentence.removeprefix("Rejected the new certificate: ")
             found.setdefault(name, text.partition(". ")[0])
     return found
 

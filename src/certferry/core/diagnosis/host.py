@@ -105,7 +105,7 @@ def diagnose(
     bound = present(listener, observed.certificates).answer(door.host)
     problems = _problems(view, observed, options, mine, group[0].ingress.meta.key, now)
     refusals = {
-        Name(p.object.namespace, p.object.name): p.sentence.removeprefix("The new certificate is not taken: ")
+        Name(p.object.namespace, p.object.name): p.sentence.removeprefix("Rejected the new certificate: ")
         for p in translate(view, observed, options, now).problems
         if p.object.kind == "Secret"
     }

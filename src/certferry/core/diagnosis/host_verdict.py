@@ -29,6 +29,7 @@ _ON_INGRESS: Final[frozenset[Reason]] = frozenset(
         "CertificateNotFound",
         "HostClaimConflict",
         "HostNotAllowed",
+        "HostNotCovered",
         "LimitExceeded",
         "ListenerConflict",
         "NoCertificate",
@@ -105,7 +106,7 @@ def sentence(facts: Facts) -> str:
 def problems(facts: Facts, view: ClusterView) -> tuple[HostProblem, ...]:
     """Return everything that is wrong with the host, most severe first, each on the object that has to change."""
     found = [*_problems(facts, view)]
-    return tuple({(p.object, p.reason, p.sentence): p for p in found}.values())
+    return tuple({(p.object, p.reason): p for p in reversed(found)}.values())[::-1]
 
 
 def action(source: CertificateSource, reason: Reason | None, view: ClusterView, host: str = "") -> str:
@@ -167,6 +168,13 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
             sentence=f"The data plane rejected {wanted_one.source.certificate}: {facts.data_plane}.",
             action=action(wanted_one.source, "CertificateUnusable", view),
         )
+    for wanted in facts.wants:
+        for warning in wanted.warnings:
+            # of several hosts of one Secret the verdict on this one counts
+            if warning.reason not in (wanted.reason, "HostNotCovered"):
+                what = action(wanted.source, warning.reason, view)
+                sentence = f"{capitalized(str(wanted.source))}: {warning.sentence}"
+                yield HostProblem(object=wanted.object, reason=warning.reason, sentence=sentence, action=what)
     secrets = {str(w.source.secret) for w in facts.wants if w.source.secret}
     for problem in facts.on_claims:
         repeated = any(problem.sentence.startswith(f"Secret {name}") for name in secrets)

@@ -15,11 +15,11 @@ import msgspec
 from certferry.core.checks import CheckInput, leaf
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, TlsEntry
-from certferry.core.model.problems import Problem, Reason
+from certferry.core.model.problems import Reason
 from certferry.core.translate import secret_certificates
 from certferry.core.translate.certificate_slots import ListenerCertificates, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim
-from certferry.core.translate.secret_certificates import key_of
+from certferry.core.translate.secret_certificates import SecretVerdict, key_of
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain, covers
 
@@ -71,6 +71,8 @@ class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     """Its key in the desired state, or its id."""
     kind: KeyKind = ""
+    warnings: tuple[SecretVerdict, ...] = ()
+    """What is wrong with a content that is to be served."""
 
     @property
     def good(self) -> bool:
@@ -90,10 +92,6 @@ class WantedCertificates:
         self._view, self._observed, self._translation, self._now = view, observed, translation, now
         uids = {secret.meta.uid for secret in view.secrets.values()}
         self._own = secret_certificates.ours(observed, view.cluster_id, uids)
-        self._on_secrets: dict[str, Problem] = {}
-        for problem in translation.problems:
-            if problem.object.kind == "Secret":
-                self._on_secrets.setdefault(problem.object.uid, problem)
         self._judged: dict[tuple[Name, ObjectRef], WantedCertificate] = {}
 
     def of(self, claim: ListenerClaim, host: str) -> tuple[WantedCertificate, ...]:
@@ -129,13 +127,15 @@ class WantedCertificates:
         if secret is None:
             text = f"Secret {name} does not exist or cannot be read."
             return msgspec.structs.replace(wanted, reason="SecretNotFound", sentence=text)
-        problem = self._on_secrets.get(secret.meta.uid)
+        said = self._translation.verdicts.get(name, ())
+        warnings = tuple(v for v in said if not v.rejected)
+        if rejected := next((v for v in said if v.rejected), None):
+            text = rejected.sentence + rejected.advice
+            return msgspec.structs.replace(wanted, reason=rejected.reason, sentence=text)
         if secret.chain is None:
             text = secret.flaw.sentence if secret.flaw else "It holds no certificate."
             return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
-        desired = self._translation.desired.certificates.get(wanted.key)
-        if desired and desired.chain and desired.chain.digest != secret.chain.digest and problem:
-            return msgspec.structs.replace(wanted, reason=problem.reason, sentence=problem.sentence)
+        wanted = msgspec.structs.replace(wanted, warnings=warnings)
         return self._validity(wanted, secret.chain)
 
     def _validity(self, wanted: WantedCertificate, chain: Chain) -> WantedCertificate:

@@ -7,7 +7,7 @@ first; nothing bound is replaced by something worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -18,6 +18,7 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_slots as seats
 from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+from certferry.core.translate.secret_certificates import NOT_FOR_OTHERS
 from certferry.core.x509.pem import covers, listed
 
 
@@ -44,6 +45,9 @@ class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
     pinned: frozenset[str] = frozenset()
     """Certificates whose domain must stay as it is: a new one would move a host to something worse."""
     problems: tuple[Problem, ...] = ()
+    held: tuple[HeldBackCertificate, ...] = ()
+    """What the invariant kept from being bound; of ELB certificates a problem says it, of Secrets see ``problems``
+    in ``secret_certificates``."""
 
 
 def candidates(
@@ -80,15 +84,51 @@ def bind(
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
     kept, held = seats.keep_better(want, have, hosts, now)
-    problems += [_held(group[0], brought, it) for it in held]
+    problems += [_held(offer, it) for it in held for offer in brought if _chosen_by_id(offer, it)]
     frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
-    return ListenerBinding(seats=kept, released_names=lost, pinned=frozen, problems=tuple(problems))
+    return ListenerBinding(
+        seats=kept, released_names=lost, pinned=frozen, problems=tuple(problems), held=held
+    )
 
 
-def _held(master: ListenerClaim, brought: Sequence[CertificateCandidate], it: HeldBackCertificate) -> Problem:
-    claim = next((o.claim for o in brought if o.certificate.id == it.refused.id), master)
-    text = f"Certificate {_name(it.refused)} is not bound: {it.objection}. Certificate {_name(it.kept)} stays in service."
-    return claim.problem("CertificateHeldBack", text)
+def uncovered_hosts(group: Sequence[ListenerClaim], bound: ListenerCertificates) -> Iterator[Problem]:
+    """Report each claim's hosts for which it names no Secret, and whose clients get a certificate that fails them.
+
+    What is wrong with a Secret that it names is reported on that Secret.
+    """
+    for claim in group if group[0].protocol == "HTTPS" else ():
+        entries = claim.ingress.tls
+        named = tuple(h for entry in entries for h in entry.hosts)
+        by_secret = not claim.values.tls_certificate_ids
+        if by_secret and any(entry.secret and not entry.hosts for entry in entries):
+            continue
+        missing = tuple(
+            host
+            for host in claim.ingress.hosts
+            if not (by_secret and covers(named, host))
+            and (answer := bound.answer(host))
+            and answer.chain
+            and not covers(answer.chain.names, host)
+        )
+        if missing:
+            lack = "spec.tls names no Secret" if by_secret else "No certificate of elb.tls-certificate-ids is"
+            text = f"{lack} for {listed(missing)}; clients get a certificate on port {claim.port} that does not cover it."
+            yield claim.problem("HostNotCovered", text)
+
+
+def _chosen_by_id(offer: CertificateCandidate, held: HeldBackCertificate) -> bool:
+    return offer.certificate.id == held.refused.id and bool(offer.claim.values.tls_certificate_ids)
+
+
+def _held(offer: CertificateCandidate, held: HeldBackCertificate) -> Problem:
+    """Report an ELB certificate that was held back. Hosts and Secrets of other namespaces are not named."""
+    ingress, kept = offer.claim.ingress, held.kept
+    own = {*ingress.hosts, *(h for entry in ingress.tls for h in entry.hosts), ""}
+    objection = held.objection if held.host in own else NOT_FOR_OTHERS
+    ours = kept.source is None or kept.source.namespace == ingress.meta.namespace
+    stays = f"Certificate {_name(kept)}" if ours else "The one that is bound"
+    text = f"Certificate {_name(held.refused)} is not bound: {objection}. {stays} stays in service."
+    return offer.claim.problem("CertificateHeldBack", text)
 
 
 def _name(certificate: Certificate) -> str:
@@ -135,7 +175,7 @@ def _from_secrets(claim: ListenerClaim, secrets: Mapping[Name, Certificate]) -> 
                 CertificateCandidate(
                     claim=claim,
                     certificate=certificate,
-                    hosts=certificate.domain if fixed else entry.hosts or certificate.domain,
+                    hosts=certificate.domain if fixed else _held_names(entry.hosts, certificate),
                     server=not entry.hosts,
                     named=bool(entry.hosts),
                     fixed=fixed,
@@ -145,6 +185,12 @@ def _from_secrets(claim: ListenerClaim, secrets: Mapping[Name, Certificate]) -> 
     if found and not any(o.server for o in found):
         found[0] = msgspec.structs.replace(found[0], server=True)
     return found
+
+
+def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, ...]:
+    """Return the names of an entry that the domain holds: at most 100, no IP addresses."""
+    held = frozenset(certificate.domain)
+    return tuple(h for h in hosts if h in held) if hosts else certificate.domain
 
 
 def _server(master: ListenerClaim, brought: Sequence[CertificateCandidate]) -> CertificateCandidate | None:

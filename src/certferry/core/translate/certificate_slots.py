@@ -57,6 +57,8 @@ class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
     refused: Certificate
     kept: Certificate
+    host: str
+    """The one over which; "" for clients that name none."""
     objection: str
 
 
@@ -113,7 +115,7 @@ def _worse(
         for kind in KINDS:
             new, old = want.answer(host, kind), have.answer(host, kind)
             if new and old and new.id != old.id and (objection := _objection(new, old, host, now)):
-                yield HeldBackCertificate(refused=new, kept=old, objection=objection)
+                yield HeldBackCertificate(refused=new, kept=old, host=host, objection=objection)
 
 
 def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> str | None:

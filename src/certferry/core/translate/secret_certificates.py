@@ -6,8 +6,9 @@ where a certificate is bound is ``binding``'s affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,12 @@ from certferry.core.model import quarantine as parking
 from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate.certificate_slots import (
+    KINDS,
+    HeldBackCertificate,
+    ListenerCertificates,
+    kind_of,
+)
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import Chain, covers, listed
 
@@ -34,15 +41,46 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     it is served now."""
     users: tuple[ObjectRef, ...]
     """Ingresses, the oldest first."""
+    places: tuple[SecretPlace, ...]
+    """Where it is wanted, and for which hosts."""
     wanted: bool
     """Whether it is to be made when it does not exist (False: an ELB certificate has its place)."""
 
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts that it is wanted for; not those that it answers for as a default certificate."""
+        return tuple(sorted({h for place in self.places for h in place.hosts if h}))
+
+
+class SecretPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """One listener on which a claim wants a Secret."""
+
+    loadbalancer: str
+    port: int
+    hosts: tuple[str, ...]
+    """The hosts of the spec.tls entry, else the rule hosts that no entry names; ("",) if there are none."""
+
+
+class SecretVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a Secret. What is bound is not known yet, so that no sentence says it."""
+
+    reason: Reason
+    sentence: str
+    advice: str = ""
+    """What to do, if the sentence does not say it."""
+    rejected: bool = False
+    """Whether its content is not to be served."""
+
 
 class SecretCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one Secret: the certificate to have (None: none can be), and problems."""
+    """The certificate that one Secret is to have (None: none can be made), and the verdicts on its content."""
 
     certificate: Certificate | None
-    problems: tuple[Problem, ...] = ()
+    verdicts: tuple[SecretVerdict, ...] = ()
+
+
+NOT_FOR_OTHERS: Final = "it does not cover a host of another Ingress that gets the bound certificate"
+"""An objection over a host that is not the reader's."""
 
 
 def key_of(uid: str) -> str:
@@ -80,9 +118,15 @@ def follows(
             hosts=tuple(sorted(hosts)),
             depend=tuple(sorted(hosts | served)),
             users=tuple(dict.fromkeys(claim.ingress.ref for claim, _ in used)),
+            places=tuple(_place(claim, hosts) for claim, hosts in used),
             wanted=any(not claim.values.tls_certificate_ids for claim, _ in used),
         )
     return result
+
+
+def _place(claim: ListenerClaim, hosts: tuple[str, ...]) -> SecretPlace:
+    wanted = hosts or tuple(_left(claim)) or ("",)
+    return SecretPlace(loadbalancer=claim.loadbalancer, port=claim.port, hosts=wanted)
 
 
 def _left(claim: ListenerClaim) -> Iterable[str]:
@@ -94,59 +138,150 @@ def _left(claim: ListenerClaim) -> Iterable[str]:
 def follow(
     view: ClusterView, existing: OwnCertificates, it: SecretUse, options: TranslateOptions, now: datetime
 ) -> SecretCertificate:
-    """The certificate that `it` is to have now: the Secret's, or the one in place where that is better."""
+    """Return the certificate that `it` is to have now: the Secret's, or the one in place if that is better."""
     secret = view.secrets.get(it.secret)
     have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
     if secret is None:
-        stays = f" The certificate {have.name} stays as it is." if have else ""
-        text = f"Secret {it.secret} does not exist or cannot be read.{stays}"
-        return SecretCertificate(certificate=have, problems=_on(it.users, "SecretNotFound", text))
-    if secret.chain is None:
-        flaw = secret.flaw.sentence if secret.flaw else ""
+        text = f"Secret {it.secret} does not exist or cannot be read."
         return SecretCertificate(
-            certificate=_kept(have, it),
-            problems=_both(secret, it, "CertificateUnusable", flaw, _stays(have)),
+            certificate=have,
+            verdicts=(SecretVerdict(reason="SecretNotFound", sentence=text, rejected=True),),
         )
-    if waiting := emergency.waits(have, secret.chain, now):
-        sentence = f"The certificate in service is another: {emergency.told(waiting)}."
-        rest = " It is put back then, unless it is worse by that time; a newer one is looked at now."
-        return SecretCertificate(
-            certificate=_kept(have, it), problems=_both(secret, it, "BreakGlassActive", sentence, rest)
-        )
-    before = have.chain if have else None
-    if have and parking.waits(secret, have.description):
-        sentence = f"The content of the Secret ({secret.chain.fingerprint[:16]}) is parked: clients saw that it does not work."
-        rest = f"{_stays(have)} Change the Secret, or try again: certferry cert resume {it.secret}"
-        return SecretCertificate(
-            certificate=_kept(have, it), problems=_both(secret, it, "CertificateQuarantined", sentence, rest)
-        )
-    if refusal := checks.refusal(secret.chain, before, it.depend, now, options.checks):
-        reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
-        sentence = f"The new certificate is not taken: {refusal.sentence}."
-        return SecretCertificate(
-            certificate=_kept(have, it), problems=_both(secret, it, reason, sentence, _stays(have))
-        )
-    if not have and not it.wanted:
+    if rejection := _rejection(secret, have, it, options, now):
+        return SecretCertificate(certificate=_kept(have, it), verdicts=(rejection,))
+    if secret.chain is None or (not have and not it.wanted):
         return SecretCertificate(certificate=None)
+    before = have.chain if have else None
     warnings = [
         f
-        for f in checks.findings(secret.chain, before, it.depend, now, options.checks)
+        for f in checks.findings(secret.chain, before, it.own_hosts, now, options.checks)
         if f.severity != "info"
     ]
     return SecretCertificate(
         certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
-        problems=tuple(
-            p
+        verdicts=tuple(
+            SecretVerdict(reason=w.reason, sentence=f"The certificate has a defect: {w.sentence}.")
             for w in warnings
-            for p in _both(
-                secret,
-                it,
-                w.reason,
-                f"The certificate has a defect: {w.sentence}.",
-                " It is served all the same.",
-            )
         ),
     )
+
+
+def _rejection(
+    secret: Secret, have: Certificate | None, it: SecretUse, options: TranslateOptions, now: datetime
+) -> SecretVerdict | None:
+    """Return why the content of `secret` is not to be served now; None if it is."""
+    if secret.chain is None:
+        flaw = secret.flaw.sentence if secret.flaw else "It holds no certificate."
+        return SecretVerdict(reason="CertificateUnusable", sentence=flaw, rejected=True)
+    if waiting := emergency.waits(have, secret.chain, now):
+        sentence = f"The Secret's certificate waits: {emergency.told(waiting)}."
+        advice = " It is served after that if it is no worse; a newer one is judged at once."
+        return SecretVerdict(reason="BreakGlassActive", sentence=sentence, advice=advice, rejected=True)
+    if have and parking.waits(secret, have.description):
+        sentence = f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
+        advice = f" Change the Secret, or try again: certferry cert resume {it.secret}"
+        return SecretVerdict(reason="CertificateQuarantined", sentence=sentence, advice=advice, rejected=True)
+    refusal = _refusal(secret.chain, have.chain if have else None, it, options, now)
+    if refusal is None:
+        return None
+    reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
+    sentence = f"Rejected the new certificate: {refusal.sentence}."
+    return SecretVerdict(reason=reason, sentence=sentence, rejected=True)
+
+
+def _refusal(
+    chain: Chain, before: Chain | None, it: SecretUse, options: TranslateOptions, now: datetime
+) -> checks.Finding | None:
+    """Return why `chain` may not replace `before`. Hosts of other claims count, and are not named."""
+    if finding := checks.refusal(chain, before, it.own_hosts, now, options.checks):
+        return finding
+    finding = checks.refusal(chain, before, it.depend, now, options.checks)
+    if finding and finding.reason == "HostNotCovered":
+        return msgspec.structs.replace(finding, sentence=NOT_FOR_OTHERS)
+    return finding
+
+
+def verdicts(
+    it: SecretUse, followed: SecretCertificate, held: Iterable[HeldBackCertificate]
+) -> tuple[SecretVerdict, ...]:
+    """Return the verdicts on a Secret, also by what the invariant `held` back from being bound; each once."""
+    ours, own_hosts, found = followed.certificate, it.own_hosts, list(followed.verdicts)
+    for one in held:
+        said = any(one.objection in verdict.sentence for verdict in found)
+        if ours and one.refused.id == ours.id and not said:
+            text = one.objection if not one.host or one.host in own_hosts else NOT_FOR_OTHERS
+            sentence = f"Its certificate does not replace the one that is bound: {text}."
+            found.append(SecretVerdict(reason="CertificateHeldBack", sentence=sentence))
+    return tuple(dict.fromkeys(found))
+
+
+def problems(
+    it: SecretUse,
+    secret: Secret | None,
+    ours: Certificate | None,
+    found: Iterable[SecretVerdict],
+    bound: Mapping[tuple[str, int], ListenerCertificates],
+) -> Iterator[Problem]:
+    """Report the verdicts on a Secret on it and its Ingresses, with what is bound for the hosts that want it.
+
+    `bound`: the slots that each listener is to have. `ours`: the certificate that the Secret is to have.
+    """
+    for verdict in found:
+        sentence = verdict.sentence + _served_instead(it, ours, verdict, bound) + verdict.advice
+        if secret:
+            yield Problem(object=secret.ref, reason=verdict.reason, sentence=sentence)
+        named = sentence if str(it.secret) in verdict.sentence else f"Secret {it.secret}: {sentence}"
+        for user in it.users:
+            yield Problem(object=user, reason=verdict.reason, sentence=named)
+
+
+def _served_instead(
+    it: SecretUse,
+    ours: Certificate | None,
+    verdict: SecretVerdict,
+    bound: Mapping[tuple[str, int], ListenerCertificates],
+) -> str:
+    """Return what clients of the hosts that want the Secret get, from the listeners' own selection."""
+    kind = kind_of(ours) if ours else KINDS[0]
+    served: set[str] = set()
+    others: dict[str, set[str]] = {}
+    for place in it.places:
+        slots = bound.get((place.loadbalancer, place.port), ListenerCertificates())
+        for host in place.hosts:
+            answer = slots.answer(host, kind)
+            if answer and ours and answer.id == ours.id:
+                served.add(host)
+            else:
+                others.setdefault(_other(answer, host, place.port), set()).add(host)
+    text = ""
+    if served and ours:
+        only = f" for {listed(_named(served))}" if others and any(served) else ""
+        text = f" {_still(ours) if verdict.rejected else 'It is served anyway'}{only}."
+    for what, hosts in sorted(others.items()):
+        clients = f"Clients of {listed(named)}" if (named := _named(hosts)) else "Clients that name no host"
+        text += f" {clients} get {what}."
+    return text
+
+
+def _still(certificate: Certificate) -> str:
+    which = "emergency" if certificate.emergency else "previous"
+    if certificate.chain is None:
+        return f"Still serving the {which} certificate, which cannot be read"
+    end = f"{certificate.chain.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"Still serving the {which} certificate ({listed(certificate.chain.names)}, valid until {end})"
+
+
+def _other(answer: Certificate | None, host: str, port: int) -> str:
+    """Return how a certificate of another source is named: it may belong to another tenant."""
+    if answer is None:
+        return f"no certificate on port {port}"
+    covered = host and answer.chain and covers(answer.chain.names, host)
+    which = "covers it" if covered else "does not cover it"
+    return f"another certificate on port {port}" + (f", which {which}" if host else "")
+
+
+def _named(hosts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(h for h in hosts if h))
 
 
 def content(secret: Secret, chain: Chain, it: SecretUse, cluster_id: str, cluster_name: str) -> Certificate:
@@ -221,19 +356,3 @@ def _kept(have: Certificate | None, it: SecretUse) -> Certificate | None:
     ):
         return have
     return msgspec.structs.replace(have, id=it.key)
-
-
-def _stays(have: Certificate | None) -> str:
-    if have is None or have.chain is None:
-        return " There is none to serve in its place."
-    which = "emergency certificate" if have.emergency else "one"
-    return f" The {which} in service ({listed(have.chain.names)}, valid until {have.chain.not_after:%Y-%m-%d %H:%M} UTC) stays."
-
-
-def _both(secret: Secret, it: SecretUse, reason: Reason, sentence: str, rest: str) -> tuple[Problem, ...]:
-    on_secret = Problem(object=secret.ref, reason=reason, sentence=sentence + rest)
-    return (on_secret, *_on(it.users, reason, f"Secret {it.secret}: {sentence}{rest}"))
-
-
-def _on(objects: Iterable[ObjectRef], reason: Reason, sentence: str) -> tuple[Problem, ...]:
-    return tuple(Problem(object=o, reason=reason, sentence=sentence) for o in objects)

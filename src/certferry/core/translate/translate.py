@@ -20,12 +20,12 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import listener as ports
 from certferry.core.translate import listener_claims as claims
 from certferry.core.translate import secret_certificates as certificates
-from certferry.core.translate.certificate_binding import ListenerBinding
-from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.translate.certificate_binding import ListenerBinding, uncovered_hosts
+from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, present
 from certferry.core.translate.listener import ListenerContext
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.pools import MemberSource
-from certferry.core.translate.secret_certificates import SecretUse
+from certferry.core.translate.secret_certificates import SecretUse, SecretVerdict
 from certferry.core.x509.pem import Chain
 
 
@@ -79,6 +79,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether members are nodes: then Nodes have to be watched."""
     claims: Mapping[tuple[str, int], tuple[ListenerClaim, ...]] = MappingProxyType({})
     """The claims by load balancer and port, the listener owner first."""
+    verdicts: Mapping[Name, tuple[SecretVerdict, ...]] = MappingProxyType({})
+    """What is wrong with each Secret in use, most severe first."""
 
 
 def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
@@ -105,8 +107,14 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
     found = {at: ports.build_listener(group, listening.get(at), world) for at, group in asked.groups.items()}
     seats = {at: it.seat for at, it in found.items() if it.seat}
     made = {key: m for it in found.values() for key, m in it.made.items()}
-    problems = {*asked.problems, *(p for f in followed.values() for p in f.problems)}
-    problems |= {p for it in found.values() for p in it.problems}
+    problems = {*asked.problems, *(p for it in found.values() for p in it.problems)}
+    bound = {at: _bound(seats.get(at), listening.get(at), there) for at in asked.groups}
+    held = [one for seat in seats.values() for one in seat.held]
+    verdicts = {name: certificates.verdicts(use, followed[name], held) for name, use in follows.items()}
+    for name, use in follows.items():
+        secret = view.secrets.get(name)
+        problems |= {*certificates.problems(use, secret, secrets.get(name), verdicts[name], bound)}
+    problems |= {p for at, group in asked.groups.items() for p in uncovered_hosts(group, bound[at])}
     return Translation(
         desired=State(
             loadbalancers=_balancers(asked, observed),
@@ -124,6 +132,7 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         sources={key: m.source for key, m in made.items()},
         needs_nodes=any(m.by_node for m in made.values()),
         claims=asked.groups,
+        verdicts=verdicts,
     )
 
 
@@ -141,6 +150,13 @@ def _serving(
                 if answer := now.answer(host, kind):
                     found.setdefault(answer.id, set()).add(host)
     return {ref: frozenset(hosts) for ref, hosts in found.items()}
+
+
+def _bound(
+    seat: ListenerBinding | None, listener: Listener | None, there: Mapping[str, Certificate]
+) -> ListenerCertificates:
+    """Return the slots that a listener is to have; without a default certificate it keeps what it has."""
+    return seat.seats if seat and seat.seats.default else present(listener, there)
 
 
 def _keyed(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str, Certificate]:
