@@ -41,34 +41,36 @@ OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {
 INTRODUCTION: Final = """\
 # Benchmarks
 
-How long a rotation takes: from the write of the Secret to the Kubernetes API until the first client has
-completed a TLS handshake that shows the new certificate. `make bench` measures it and writes this page,
-whatever the numbers are.
+The duration of a rotation: from the write of the Secret to the Kubernetes API until a client has completed a TLS
+handshake that shows the new certificate. `make bench` measures it and writes this page, also if a target is missed.
 
-- The clock starts right before a merge patch of the Secret is sent over a kept HTTPS connection, and stops
-  after a handshake on a new connection. One client looks, again and again without a pause, so each time
-  includes up to two handshakes of that client (1 to 3 ms each). It goes on looking for 4 ms after the first
-  sight, and a certificate that came back would end the run; then comes the next rotation. So the controller's
-  proof of one rotation is mostly over when the next begins: back to back they cost about a millisecond more.
-- 50 rotations that do not count come first, of the whole system as of the floor: what was idle for seconds is slow.
-- Kubernetes API, controller, ELB and Envoy are processes of their own, started by `certferry up`; all of
-  them and the client share the machine.
-- *Floor*: the same content handed straight to the xDS server in the same run: what Envoy and the client need.
+- The clock starts directly before a merge patch of the Secret is sent over a kept HTTPS connection. It stops after a
+  handshake on a new connection. One client makes handshakes without a pause, so each time includes up to two of its
+  handshakes (1 to 3 ms each).
+- The client continues for 4 ms after the first new certificate, and an old certificate in that time would end the run.
+  Then the next rotation begins. So the controller's own probe of one rotation is mostly finished by then; without the
+  pause a rotation takes about a millisecond more.
+- 50 rotations precede each measurement as a warm-up, of the whole system and of the floor, because processes that were
+  idle for seconds are slow.
+- Kubernetes API, controller, ELB and Envoy are separate processes of `certferry up`. They and the client share the
+  machine.
+- *Floor*: the same content passed directly to the xDS server in the same run, which is the time of Envoy and the
+  client.
 - One listener holds all certificates.
-- ELB writes are counted in the ELB's audit log.
-- A shared machine changes its speed by half within an hour, for the looking client as for everything else: compare
-  figures of one run. Seven runs of 2026-11-23 on an idle machine gave 3.6 to 4.7 times the floor at 1 certificate (median 4.0)
-  and 3.6 to 4.2 times at 1,000 (median 3.7): of all rows the ratio is the one in doubt.
-  The way has two synced writes and five processes on two cores, one of which the looking client keeps busy.
+- The ELB's audit log counts ELB writes.
+- The speed of a shared machine varies by half within an hour, for the client as for everything else: compare figures of
+  one run. Seven runs of 2026-11-23 on an idle machine gave 3.6 to 4.7 times the floor at 1 certificate (median 4.0) and
+  3.6 to 4.2 times at 1,000 (median 3.7), so the ratio is the least certain row. A rotation needs two synced writes and
+  five processes on two cores, one of which the client keeps busy.
 """
 
 
 SCALE: Final = """\
 ## Scale
 
-The controller alone, against the embedded Kubernetes API and the ELB without Envoy, limits raised. *Cold*: the ELB
-has nothing yet but load balancers, and each object is one request. *Controller's time*: from the receipt of a Secret's event until
-its write to the ELB is sent, the mean of 50 changes.
+Only the controller, with the embedded Kubernetes API and the ELB without Envoy; limits raised. *Cold*: the ELB has only
+load balancers, and each object is one request. *Controller's time*: from the receipt of a Secret's event until its
+write to the ELB is sent, the mean of 50 changes.
 """
 
 COMMAND_LINE: Final = """\

@@ -41,9 +41,9 @@ TIMES: Final = 5
 INTRODUCTION: Final = """\
 # Benchmarks of the console
 
-`make bench ARGS=console` measures and writes this page, whatever the numbers are. Kubernetes API, ELB, controller and console run as
-`certferry up` starts them, and share the machine with Chromium. A time runs from the request until the page's load event, the median of {times}.
-*Cold* is the login itself and the first page after it: the console has yet to read the cluster.
+`make bench ARGS=console` measures and writes this page, also if a target is missed. Kubernetes API, ELB, controller and
+console run as in `certferry up`, and share the machine with Chromium. A time runs from the request until the page's
+load event, the median of {times}. *Cold* is the login and the first page, while the console reads the cluster.
 """
 
 

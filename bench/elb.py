@@ -47,15 +47,15 @@ _AT_ONCE: Final = 16
 INTRODUCTION: Final = """\
 # Benchmarks of the ELB
 
-`python -m bench elb` measures it and writes this page, met or not; `python -m bench elb ROW` runs one row
-(`add`, `rotate`, `storm`, `memory`) and writes nothing. The ELB, its Envoy (two threads, access log on) and
-the clients are processes of their own on one machine. Times are from the sending of the API request until a
-client has completed a TLS handshake that shows the certificate.
+`python -m bench elb` measures and writes this page, also if a target is missed. `python -m bench elb ROW` runs one row
+(`add`, `rotate`, `storm`, `memory`) and writes nothing. The ELB, its Envoy (two threads, access log on) and the clients
+are separate processes on one machine. A time runs from the API request until a client has completed a TLS handshake
+that shows the certificate.
 
 - *add*: a listener with 1,000 SNI certificates gets one more (one PUT of the listener).
 - *rotate*: new content for one of them (one PUT of the certificate).
-- *storm*: all 1,000 are renewed within 10 s, while 200 requests a second come, half of them on new
-  connections, and one certificate of another listener is renewed ten times a second (the unrelated one).
+- *storm*: all 1,000 are renewed within 10 s. Meanwhile clients send 200 requests a second, half of them on new
+  connections. A certificate of another listener is renewed ten times a second (the unrelated one).
 - *memory*: resident size after the other rows, and with one certificate.
 """
 

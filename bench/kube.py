@@ -253,9 +253,9 @@ def _page(table: str, busy: float) -> str:
     )
     return f"""# Benchmarks of the embedded Kubernetes API
 
-`make bench ARGS=kube` measures and writes this page, whatever the numbers are. The server is a process of
-its own and seals and syncs every write to its disk as always; the clients (one process) share the machine.
-An event's time runs from the moment its write is sent until a watcher has read it.
+`make bench ARGS=kube` measures and writes this page, also if a target is missed. The server is a separate process,
+which encrypts and syncs every write as usual; the clients (one process) share the machine. An event's time runs from
+the sending of its write until a watcher has read it.
 
 {where}.
 

@@ -14,20 +14,20 @@ from tests.e2e.faults.run import FAULTS, SLOW, Outcome, outcome, stage
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "faults.md"
 HEAD = """# Faults
 
-What each fault costs, measured by `make faults` on a whole system (Kubernetes API, ELB, Envoy, controller as processes; a
-proxy that misbehaves before each API that the controller uses). During each one the certificate in a Secret is renewed, and clients come one
-after another: a new connection each, verified, with a request.
+`make faults` measures the effect of each fault on a whole system. Kubernetes API, ELB, Envoy and controller are
+processes, and a proxy before each API of the controller injects the faults. During each fault the certificate in a
+Secret is renewed. Clients connect one after another, each with a new verified connection and a request.
 
-| column | |
+| column | meaning |
 |---|---|
-| met | requests of the controller that the fault was done to |
-| requests, failed | of the clients, from before the fault until the new certificate was served |
-| lost | renewals that were not served in the end |
-| heal | from the renewal, or the end of the fault where that is later, until a client was shown the new certificate |
-| writes | of the certificate, in the ELB's audit log; one renewal is one write |
+| met | requests of the controller that the fault affected |
+| requests, failed | requests of clients, and failed ones, from before the fault until the new certificate was served |
+| lost | renewals that were never served |
+| heal | time from the renewal, or from the end of the fault if that is later, until a client got the new certificate |
+| writes | writes of the certificate in the ELB's audit log; one renewal is one write |
 
-Beside these, two replicas of which the leader is stopped in the middle of a plan and resumed, or killed, are
-tests (`tests/controller/test_replicas.py`), as is a restart after each step of a plan (`tests/faults/test_faults.py`).
+Tests cover other faults. In `tests/controller/test_replicas.py` a leader is stopped in the middle of a plan and resumed,
+or killed. In `tests/e2e/faults/test_faults.py` the controller restarts after each step of a plan.
 """
 
 
