@@ -1,7 +1,7 @@
-"""``python see.py HOST [PATH]``: the page, and the certificate that the handshake showed.
+"""``python see.py HOST [PATH]``: print the page, and the certificate of the handshake.
 
-It finds the address in the Ingress's status, trusts the demo's authority alone, and checks the name
-and the dates as a browser does. ``$KUBECONFIG`` says which cluster, ``$STATE`` where the authority is.
+The address comes from the status of the Ingress. As a browser would, the script checks the name and the dates; it
+trusts only the demo CA. ``$KUBECONFIG`` selects the cluster, ``$STATE`` is the state directory with the CA.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def address(host: str) -> tuple[str, int]:
-    """Where the Ingress that has a rule for `host` is served; the last of its ports."""
+    """Return the address and the last port of the Ingress with a rule for `host`."""
     listed = subprocess.run(
         ["kubectl", "get", "ingress", "-A", "-o", "json"], check=True, capture_output=True, text=True
     )
@@ -27,21 +27,21 @@ def address(host: str) -> tuple[str, int]:
 
 
 def main(host: str, path: str = "/") -> None:
-    """Ask, and print."""
+    """Request `path` of `host` over TLS; print the certificate and the status line."""
     trust = ssl.create_default_context(cafile=Path(os.environ["STATE"], "demo", "ca.crt"))
     try:
         with (
             socket.create_connection(address(host), timeout=5) as plain,
             trust.wrap_socket(plain, server_hostname=host) as tls,
         ):
-            shown = tls.getpeercert() or {}
+            certificate = tls.getpeercert() or {}
             tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             answer = b"".join(iter(lambda: tls.recv(65536), b"")).decode()
-    except OSError as trouble:
-        sys.exit(f"{host}: {trouble}")
-    names = ", ".join(name for _, name in shown["subjectAltName"])
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
-    days = round((ends - datetime.now(UTC)).total_seconds() / 86400)
+    except OSError as error:
+        sys.exit(f"{host}: {error}")
+    names = ", ".join(name for _, name in certificate["subjectAltName"])
+    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+    days = round((expires - datetime.now(UTC)).total_seconds() / 86400)
     print(f"certificate for {names}, {days} days left")
     print(answer.split("\r\n", 1)[0])
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from certferry.core.diagnosis import alert
+from certferry.settings import renamed
 from tools import reference
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,21 @@ def test_every_reason_is_explained() -> None:
 def test_every_annotation_is_explained() -> None:
     headings = re.findall(r"^### `([^`]+)`$", (DOCS / "annotations.md").read_text(), re.MULTILINE)
     assert sorted(headings) == reference.annotation_keys()
+
+
+def test_the_changelog_names_every_renamed_setting_and_reason() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    pairs = [
+        (f"{section}.{old}", f"{section}.{new}")
+        for section, names in renamed.RENAMED.items()
+        for old, new in names.items()
+    ]
+    pairs += [
+        (f"elb.envoy_options.{old}", f"elb.envoy_options.{new}")
+        for old, new in renamed.RENAMED_ENVOY_OPTIONS.items()
+    ]
+    pairs += renamed.RENAMED_REASONS.items()
+    assert [pair for pair in pairs if f"| `{pair[0]}` | `{pair[1]}` |" not in changelog] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

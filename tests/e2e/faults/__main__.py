@@ -26,8 +26,8 @@ Secret is renewed. Clients connect one after another, each with a new verified c
 | heal | time from the renewal, or from the end of the fault if that is later, until a client got the new certificate |
 | writes | writes of the certificate in the ELB's audit log; one renewal is one write |
 
-Tests cover other faults. In `tests/controller/test_replicas.py` a leader is stopped in the middle of a plan and resumed,
-or killed. In `tests/e2e/faults/test_faults.py` the controller restarts after each step of a plan.
+Tests cover other faults. In `tests/controller/test_replicas.py` a leader is stopped in the middle of a plan and
+resumed, or killed. In `tests/e2e/faults/test_faults.py` the controller restarts after each step of a plan.
 """
 
 
