@@ -58,7 +58,7 @@ def test_another_process_comes_and_goes_and_the_log_stays(tmp_path: Path) -> Non
         identifier = elb.api.make("certificate", **content(authority().issue("a.example")))["id"]
         log = store_file(elb.state).with_name("elb.db-wal")
         before = log.stat().st_ino
-        command = [sys.executable, "-m", "certferry", "rotate-seal-key", "--state", str(elb.state)]
+        command = [sys.executable, "-m", "certferry", "rotate-encryption-key", "--state", str(elb.state)]
         subprocess.run(command, check=True, capture_output=True)
         renewed = authority().issue("a.example")
         assert elb.api("PUT", f"/certificates/{identifier}", {"certificate": content(renewed)}).status == 200
