@@ -19,9 +19,9 @@ pytestmark = pytest.mark.process
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kustomize"
 OVERLAYS = {
-    "cluster": rbac.manifests("cluster", rbac.Account()),
-    "namespaces": rbac.manifests("namespaces", rbac.Account(), ["default"]),
-    "named": rbac.manifests("named", rbac.Account(), (), [Name("default", "shop-tls")]),
+    "cluster": rbac.manifests("cluster", rbac.ServiceAccount()),
+    "namespaces": rbac.manifests("namespaces", rbac.ServiceAccount(), ["default"]),
+    "named": rbac.manifests("named", rbac.ServiceAccount(), (), [Name("default", "shop-tls")]),
 }
 
 
@@ -68,7 +68,9 @@ def test_each_overlay_s_settings_are_settings(mode: str, tmp_path: Path) -> None
 def test_by_name_means_that_no_other_secret_can_be_seen() -> None:
     secrets = [
         rule
-        for o in rbac.manifests("named", rbac.Account(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")])
+        for o in rbac.manifests(
+            "named", rbac.ServiceAccount(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")]
+        )
         for rule in o.get("rules", ())
         if "secrets" in rule["resources"]
     ]

@@ -16,22 +16,13 @@ from certferry.clusters.cluster import ClusterAccess
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import naming as names
 from certferry.core.model.elb import State
-from certferry.core.model.kubernetes import (
-    ClusterView,
-    EndpointSlice,
-    Name,
-    parse_class,
-    parse_ingress,
-    parse_secret,
-    parse_service,
-    parse_slice,
-)
+from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.elb.client import extensions
 from certferry.elb.client.observe import observe
-from certferry.kube.client import client as kinds
-from certferry.kube.client.client import KubeClient, KubeError, Object
+from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
+from certferry.kube.client.read_once import read_once
 
 
 class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,40 +67,10 @@ async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:
 async def _cluster(cluster: ClusterAccess) -> tuple[ClusterView | None, Mapping[Name, str], str | None]:
     try:
         async with cluster.kube() as kube:
-            return (*await _view(kube), None)
+            view, reported = await read_once(kube)
     except (KubeError, KubeconfigError) as error:
         return None, {}, str(error)
-
-
-async def _view(kube: KubeClient) -> tuple[ClusterView, Mapping[Name, str]]:
-    async def items(kind: kinds.Kind) -> list[Object]:
-        return (await kube.listing(kind)).items
-
-    system, ingresses, classes, services, slices, secrets = await asyncio.gather(
-        kube.get(kinds.NAMESPACE, "kube-system"),
-        items(kinds.INGRESS),
-        items(kinds.INGRESS_CLASS),
-        items(kinds.SERVICE),
-        items(kinds.ENDPOINT_SLICE),
-        items(kinds.SECRET),
-    )
-    grouped: dict[Name, list[EndpointSlice]] = {}
-    for part in map(parse_slice, slices):
-        grouped.setdefault(Name(part.meta.namespace, part.service), []).append(part)
-    view = ClusterView(
-        cluster_id=str(system["metadata"]["uid"]),
-        ingresses={i.meta.key: i for i in map(parse_ingress, ingresses)},
-        classes={c.name: c for c in map(parse_class, classes)},
-        services={s.meta.key: s for s in map(parse_service, services)},
-        slices={name: tuple(parts) for name, parts in grouped.items()},
-        # the pair is dropped here: nothing that reads a picture needs a key
-        secrets={s.meta.key: s for s, _ in map(parse_secret, secrets)},
-    )
-    return view, {Name(i["metadata"]["namespace"], i["metadata"]["name"]): _rotation(i) for i in ingresses}
-
-
-def _rotation(ingress: Object) -> str:
-    return str((ingress["metadata"].get("annotations") or {}).get("certferry.io/rotation") or "")
+    return view, {name: r.rotation or "" for name, r in reported.items()}, None
 
 
 def _usual(observed: State, view: ClusterView) -> str | None:

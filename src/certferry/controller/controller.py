@@ -27,7 +27,6 @@ from certferry.controller.sync.apply import ApplyContext
 from certferry.controller.sync.backoff import ElbBackoff
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.debounce import Debouncer, Timing
-from certferry.controller.sync.elb_events import follow_elb_events
 from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
 from certferry.controller.sync.inputs import InputReader
 from certferry.controller.sync.observed_state import ObservedState
@@ -44,6 +43,7 @@ from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.pem import Chain
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.extensions import Record
+from certferry.elb.client.follow_events import follow_events
 from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import KubeClient, KubeError
 from certferry.runtime.metrics import Metrics
@@ -130,7 +130,7 @@ class Controller:
                 if self._conduct.leader:
                     tasks.create_task(self._conduct.leader.run())
                 tasks.create_task(self._watch_leader())
-                tasks.create_task(follow_elb_events(self._elb, self._heard))
+                tasks.create_task(follow_events(self._elb, self._heard))
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_connection())
                 if self._conduct.act:

@@ -66,7 +66,7 @@ LEADING: Final = (
 """In its own namespace: which replica leads."""
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
     """The service account of the controller."""
 
     namespace: str = "certferry"
@@ -74,7 +74,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def manifests(
-    mode: Mode, account: Account, namespaces: Sequence[str] = (), secrets: Iterable[Name] = ()
+    mode: Mode, account: ServiceAccount, namespaces: Sequence[str] = (), secrets: Iterable[Name] = ()
 ) -> list[Object]:
     """The service account and what it may do.
 
@@ -95,7 +95,7 @@ def manifests(
     return made
 
 
-def _named(account: Account, secrets: Iterable[Name]) -> list[Object]:
+def _named(account: ServiceAccount, secrets: Iterable[Name]) -> list[Object]:
     """One Role per namespace that lists its Secrets. No ``list``: it would show all of them."""
     made: list[Object] = []
     by_namespace: dict[str, set[str]] = {}
@@ -107,7 +107,7 @@ def _named(account: Account, secrets: Iterable[Name]) -> list[Object]:
     return made
 
 
-def _granted(account: Account, namespace: str, name: str, rules: Sequence[Rule]) -> list[Object]:
+def _granted(account: ServiceAccount, namespace: str, name: str, rules: Sequence[Rule]) -> list[Object]:
     """A Role and its binding in `namespace`; without a namespace they are the cluster's."""
     kind = "Role" if namespace else "ClusterRole"
     meta: Object = {"name": name} | ({"namespace": namespace} if namespace else {}) | {"labels": LABELS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -49,6 +49,14 @@ class Latest(Generic[T]):
         while self.sequence <= sequence:
             await self._changed.wait()
         return self.sequence, self.value
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until `condition` holds, checked after each change, but at most `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                sequence = self.sequence
+                while not condition():
+                    sequence, _ = await self.after(sequence)
 
     async def changes(self) -> AsyncIterator[T]:
         """The present value, then the newest after each change."""

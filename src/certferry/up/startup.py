@@ -15,6 +15,7 @@ import msgspec
 
 from certferry.core.model.elb import LoadBalancer, bind_port
 from certferry.elb.client.client import ElbError
+from certferry.elb.server.identity.accounts import Accounts
 from certferry.kube.client import kubeconfig as kubeconfigs
 from certferry.kube.client.client import KubeError
 from certferry.settings import UserError
@@ -40,7 +41,7 @@ class StartupResult(NamedTuple):
     """What became known while everything started."""
 
     loadbalancer: LoadBalancer
-    accounts: accounts.Accounts
+    accounts: Accounts
 
     @property
     def address(self) -> str:
@@ -65,9 +66,9 @@ async def _equip_elb(
     url = parts.elb_url(memory)
     await ready.answers(f"{url}/healthz")
     users = accounts.load(home.elb_accounts)
-    accounts.hand_over(users.of(users.controller), home.controller_credentials)
-    accounts.hand_over(users.of(users.admin), home.admin_credentials)
-    admin, known = users.of(users.admin), memory.loadbalancer_id
+    accounts.hand_over(accounts.credentials(users, users.controller), home.controller_credentials)
+    accounts.hand_over(accounts.credentials(users, users.admin), home.admin_credentials)
+    admin, known = accounts.credentials(users, users.admin), memory.loadbalancer_id
     loadbalancer = await _through(lambda: first.load_balancer(url, admin, known))
     settings_file.keep(home, url, loadbalancer.id)
     if loadbalancer.id != memory.loadbalancer_id:

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials as ClientCredentials
-from certferry.elb.server.identity.bootstrap import Account, Credentials, bootstrap
+from certferry.elb.server.identity.accounts import Account, Accounts
+from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.main import running
 from certferry.elb.server.paths import sealing_key, store_file
@@ -111,7 +112,7 @@ class Elb(NamedTuple):
 
     origin: str
     settings: ElbSettings
-    credentials: Credentials
+    credentials: Accounts
     admin: Api
     controller: Api
 

@@ -17,7 +17,7 @@ from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.elb.client.observe import observe
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
-from certferry.kube.client.read_once import snapshot
+from certferry.kube.client.read_once import read_once
 from certferry.settings import ControllerSettings, UserError
 
 
@@ -28,7 +28,7 @@ async def load_inputs(
     access = fleet.read(config, state).cluster(cluster)
     try:
         async with access.kube() as kube, access.elb() as elb:
-            view, observed = await asyncio.gather(snapshot(kube), observe(elb))
+            (view, _), observed = await asyncio.gather(read_once(kube), observe(elb))
     except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
         raise UserError(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
     options = msgspec.structs.replace(

@@ -49,7 +49,7 @@ def rbac(
     if mode == "named" and not secrets:
         secrets = asyncio.run(_in_use(cluster, config, state, tuple(namespace or ())))
     made = rules.manifests(
-        names[mode], rules.Account(namespace=home, name=name), tuple(namespace or ()), secrets
+        names[mode], rules.ServiceAccount(namespace=home, name=name), tuple(namespace or ()), secrets
     )
     typer.echo(yaml.safe_dump_all(made, sort_keys=False), nl=False)
     if mode == "named":

@@ -17,6 +17,7 @@ import msgspec
 from certferry.core.model.elb import State
 from certferry.elb.client import extensions
 from certferry.elb.client.client import CERTIFICATES, ElbClient, ElbError
+from certferry.elb.client.follow_events import follow_events
 from certferry.elb.client.observe import observe
 from certferry.runtime.latest import Latest
 
@@ -26,7 +27,6 @@ SURE: Final = 30.0
 """The same for one with events: they might get lost."""
 BREATH: Final = 0.05
 """Seconds in which events are collected."""
-RETRY: Final = 1.0
 ROLES: Final = 15.0
 """Seconds after which a person's role is asked for again."""
 
@@ -68,7 +68,7 @@ class ElbFeed:
     async def run(self) -> None:
         """Keep it current until cancelled, or until the token ends."""
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(self._follow())
+            following = tasks.create_task(follow_events(self.client, lambda _: self._asked.set()))
             while not self.refused:
                 with contextlib.suppress(ElbError):
                     await self.refresh()
@@ -99,13 +99,7 @@ class ElbFeed:
 
     async def until_ready(self, seconds: float) -> bool:
         """Whether it is ready within `seconds`; ends early when it cannot be."""
-        sequence = -1
-        try:
-            async with asyncio.timeout(seconds):
-                while not self.ready and self.trouble is None:
-                    sequence, _ = await self.changed.after(sequence)
-        except TimeoutError:
-            return False
+        await self.changed.until(lambda: self.ready or self.trouble is not None, seconds)
         return self.ready
 
     def _told(self, trouble: str | None, *, news: bool = False) -> None:
@@ -122,18 +116,3 @@ class ElbFeed:
             self.roles = (await self.client.whoami()).roles
         except ElbError as error:
             self.refused |= error.status in (401, 404)
-
-    async def _follow(self) -> None:
-        since: int | None = None
-        while True:
-            if "events" in self.extensions:
-                try:
-                    async for record in extensions.events(self.client, since):
-                        since = record.sequence if record else since
-                        self._asked.set()
-                except extensions.Gap as gap:
-                    since = gap.sequence
-                    self._asked.set()
-                except ElbError:
-                    pass
-            await asyncio.sleep(RETRY)

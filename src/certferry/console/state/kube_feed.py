@@ -124,13 +124,7 @@ class KubeFeed:
 
     async def until_ready(self, seconds: float) -> bool:
         """Whether it is ready within `seconds`; ends early when it cannot be."""
-        sequence = -1
-        try:
-            async with asyncio.timeout(seconds):
-                while not self.ready and self.trouble is None:
-                    sequence, _ = await self.changed.after(sequence)
-        except TimeoutError:
-            return False
+        await self.changed.until(lambda: self.ready or self.trouble is not None, seconds)
         return self.ready
 
     async def _identify(self) -> None:

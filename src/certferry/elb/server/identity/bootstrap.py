@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from certferry.elb.server.identity.accounts import Account, Accounts
 from certferry.elb.server.identity.users import AccessKey, Identity
 from certferry.elb.server.paths import prepared, sealing_key, store_file
 from certferry.elb.server.store.database import open_database
@@ -23,32 +24,9 @@ from certferry.settings import ElbSettings
 FILE: Final = "elb-credentials.json"
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One user, and how it shows who it is."""
-
-    username: str
-    password: str
-    """Empty: this user only signs."""
-    access_key: str
-    secret_key: str
-
-    def __repr__(self) -> str:
-        return f"Account({self.username}, ***)"
-
-
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients of a new system need."""
-
-    project_id: str
-    project: str
-    domain: str
-    admin: Account
-    controller: Account
-
-
 def bootstrap(
     settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin"
-) -> Credentials:
+) -> Accounts:
     """The project, the admin and the controller of `cluster`, made if they are not there.
 
     Raises ``StoreUnusable`` or ``SealError``. May run while the ELB does.
@@ -62,7 +40,7 @@ def bootstrap(
         admin_id = identity.ensure_user(admin, role="admin", project=home, password=password)
         name = f"controller-{cluster}"[:64]
         controller_id = identity.ensure_user(name, role="controller", project=home, cluster=cluster)
-        credentials = Credentials(
+        credentials = Accounts(
             project_id=home.id,
             project=home.name,
             domain=home.domain,
@@ -81,13 +59,13 @@ def _account(name: str, password: str, keys: AccessKey) -> Account:
 
 def _kept_password(state: Path, admin: str) -> str | None:
     try:
-        kept = msgspec.json.decode((state / FILE).read_bytes(), type=Credentials)
+        kept = msgspec.json.decode((state / FILE).read_bytes(), type=Accounts)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     return kept.admin.password if kept.admin.username == admin else None
 
 
-def _keep(path: Path, credentials: Credentials) -> None:
+def _keep(path: Path, credentials: Accounts) -> None:
     text = msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n"
     if path.exists() and path.read_bytes() == text:
         return
