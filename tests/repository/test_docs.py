@@ -33,6 +33,15 @@ def test_every_annotation_is_explained() -> None:
     assert sorted(headings) == reference.annotation_keys()
 
 
+def test_files_that_pages_name_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    named = {
+        name for page in pages for name in re.findall(r"`((?:src|tests|tools)/[\w./-]+)`", page.read_text())
+    }
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+    assert len(named) > 20
+
+
 def test_the_changelog_names_every_renamed_setting_and_reason() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     pairs = [
