@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,8 @@ async def test_parked(system: System, desk: Desk) -> None:
     alert = await desk.alert("CertificateQuarantined")
     assert "certferry cert resume demo/shop-tls" in alert.command
     said = await desk.types("why", "shop.example.com")
-    assert "is parked, because clients saw that it does not work" in said
-    assert parse_chain(bad.certificate).fingerprint[:24] in await desk.types("cert", "ls")
+    assert "CertificateQuarantined" in said
+    assert "served (CertificateQuarantined)" in await desk.types("cert", "ls")
     assert "tried again" in await desk.types("cert", "resume", "demo/shop-tls")
     await until(lambda: "parked" not in system.our_certificate()["description"])
 
@@ -178,7 +179,7 @@ async def test_refused_by_the_data_plane(system: System, desk: Desk) -> None:
     alert = await desk.alert("CertificateNotServed")
     assert alert.command == f"certferry why shop.example.com:{system.elb.front_port}"
     said = await desk.types("why", f"shop.example.com:{system.elb.front_port}")
-    assert "the data plane refused it (Failed to load certificate chain: INVALID)" in said
+    assert "rejected it: Failed to load certificate chain: INVALID" in said
 
 
 async def test_the_right_leaf_without_its_intermediate(system: System, desk: Desk) -> None:
@@ -191,7 +192,7 @@ async def test_the_right_leaf_without_its_intermediate(system: System, desk: Des
     alert = await desk.alert("CertificateNotServed")
     assert "the right certificate is shown, but CN=Intermediate (" in alert.why
     said = await desk.types("why", f"shop.example.com:{system.elb.front_port}")
-    assert "the right certificate is served, but CN=Intermediate (" in said
+    assert "the leaf is right, but CN=Intermediate (" in " ".join(said.split())
     assert "ChainIncomplete" in await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")
 
 
@@ -203,7 +204,7 @@ async def test_probe_blocked(system: System, desk: Desk) -> None:
     alert = await desk.alert("CertificateUnreachable")
     assert "nobody answers there" in alert.why
     said = await desk.types("why", "shop.example.com")
-    assert "cannot be reached from here" in said
+    assert "refuses connections: nothing listens there" in said
     assert "says nothing of the certificate" in said
 
 
@@ -223,7 +224,7 @@ async def test_listener_governed_by_another(system: System, desk: Desk) -> None:
     alert = await desk.alert("CertificateNotUsed")
     assert "demo/shop" in alert.why
     said = await desk.types("why", "shop.example.com")
-    assert "governed by:   Ingress demo/shop" in said
+    assert "listener owner: Ingress demo/shop" in said
     assert "SniConflict: Host shop.example.com has a certificate from the older Ingress demo/shop" in said
 
 
@@ -285,10 +286,12 @@ async def test_a_check_says_what_the_controller_would(system: System, desk: Desk
     system.kube.secret("demo", "shop-tls", shop(key=key, days=-1))  # refused: the one before stays
     await desk.alert("CertificateRejected")
     said = await desk.types("cert", "check", "secret/demo/shop-tls")
-    assert "refuse CertificateExpired" in said
-    assert "warn KeyReused" in said
+    assert "rejected: " in said
+    assert "CertificateExpired: " in said
+    assert re.search(r"warning: +KeyReused", said)
     desk.settings.write_text(desk.settings.read_text() + "controller: {checks: {KeyReused: refuse}}\n")
-    assert "refuse KeyReused" in await desk.types("cert", "check", "secret/demo/shop-tls")
+    said = await desk.types("cert", "check", "secret/demo/shop-tls")
+    assert re.search(r"rejected: +KeyReused", said)
     renewed = shop(key=key)
     new = desk.folder / "new.crt"
     new.write_text(renewed.certificate)
@@ -296,7 +299,7 @@ async def test_a_check_says_what_the_controller_would(system: System, desk: Desk
     files = ("--cert", str(new), "--key", str(new.with_suffix(".key")))
     assert "KeyReused" in await desk.types("cert", "replace", "demo/shop-tls", *files, "--plan")
     said = await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")
-    assert "shop.example.com, RSA-2048" in said
+    assert "RSA-2048" in said
 
 
 def _same_host(name: str, secret: str = "", path: str = "/") -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def test_a_stopped_child_stays_away(child: SupervisedProcess, port: int, l
 async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         child = backend(tmp_path, taken.getsockname()[1], print)
-        with pytest.raises(Ended, match="cannot be listened on") as ended:
+        with pytest.raises(Ended, match="Cannot listen on") as ended:
             await asyncio.wait_for(child.run(ParentPipe(), os.environ), 20)
     assert ended.value.code == 2
 

@@ -1,25 +1,35 @@
-"""``certferry audit``: who changed what on the load balancers, oldest first."""
+"""``certferry audit``: the audit logs of all ELBs."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from certferry.cli.cert.history import duration
 from certferry.cli.cert.lookup import Cluster, chosen, each, run
 from certferry.cli.options import Config, State
-from certferry.cli.output import Format, Output, show, warn
+from certferry.cli.output import Format, Output, duration, show, warn
 from certferry.clusters import ClusterAccess
 from certferry.elb.client import extensions
 from certferry.settings import UserError
+
+COLUMNS: Final = {"when": "WHEN", "user": "USER", "verb": "VERB", "kind": "KIND", "name": "NAME"}
+WIDE: Final = {
+    "fingerprint": "FINGERPRINT",
+    "reason": "REASON",
+    "resource_id": "ID",
+    "cluster": "CLUSTER",
+    "request_id": "REQUEST",
+}
 
 
 def audit(
     certificate: Annotated[str | None, typer.Option(help="Only this certificate, by id.")] = None,
     host: Annotated[str | None, typer.Option(help="Only what serves this host.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only since then: 1h, 2d, or 2026-11-23T12:00.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only changes since then: 1h, 2d, or 2026-11-23T12:00 (UTC).")
+    ] = None,
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,
@@ -33,16 +43,14 @@ def audit(
             if "audit" not in await extensions.available(elb):
                 warn(f"The ELB of {access.name} has no audit log.")
                 return []
-            found = extensions.audit(elb, certificate=certificate, host=host, since=begin)
-            return [_row(access.name, record) async for record in found]
+            records = extensions.audit(elb, certificate=certificate, host=host, since=begin)
+            return [_row(access.name, record) async for record in records]
 
     async def work() -> int:
         answers, code = await each(chosen(config, state, cluster), ask)
         rows = sorted((r for a in answers for r in a.value or ()), key=lambda r: r["at"])
-        columns = ("when", "cluster", "user", "verb", "kind", "name", "fingerprint", "reason")
-        if output is Format.table:
-            rows = [{**r, "fingerprint": (r["fingerprint"] or "")[:16]} for r in rows]
-        show(rows, columns, output)
+        several = {"cluster": "CLUSTER"} if len({row["cluster"] for row in rows}) > 1 else {}
+        show(rows, several | COLUMNS, output, WIDE)
         return code
 
     run(work)
@@ -51,7 +59,7 @@ def audit(
 def _row(cluster: str, record: extensions.Record) -> dict[str, Any]:
     return {
         "cluster": cluster,
-        "when": f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        "when": f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z",
         "at": record.at,
         "user": record.user,
         "role": record.role,
@@ -73,5 +81,7 @@ def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"--since {text} is no time: it must be like 1h, 2d or 2026-11-23T12:00.") from None
+        raise UserError(
+            f"--since {text} is not a time: write it like 1h, 2d or 2026-11-23T12:00 (UTC)."
+        ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

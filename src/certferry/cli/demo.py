@@ -1,8 +1,9 @@
-"""``certferry demo``: certificates and tokens for trying things out with ``certferry up``."""
+"""``certferry demo``: certificates, tokens and shell variables for trying out ``certferry up``."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,12 @@ from typing import Annotated
 import typer
 
 from certferry.cli.lazy import TYPER
-from certferry.cli.options import State, not_listening
+from certferry.cli.options import not_listening
 from certferry.settings import UserError, host_port, state_default
+
+State = Annotated[
+    Path | None, typer.Option(envvar="CERTFERRY_STATE", help="State directory of `certferry up`.")
+]
 
 app = typer.Typer(help="Try things out with `certferry up`.", no_args_is_help=True, **TYPER)
 
@@ -19,21 +24,19 @@ app = typer.Typer(help="Try things out with `certferry up`.", no_args_is_help=Tr
 @app.command()
 def certificate(
     days: Annotated[float, typer.Option(help="Days until it expires.")] = 90,
-    bad: Annotated[
-        str | None, typer.Option(help="What is wrong with it: mismatch, garbage, expired, wrong-host.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="The name it is for.")] = None,
+    bad: Annotated[str | None, typer.Option(help="Defect: mismatch, garbage, expired or wrong-host.")] = None,
+    host: Annotated[str | None, typer.Option(help="Host that it covers.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Files to write, without .crt, .key, .json. Default: demo/new in the state."),
+        typer.Option(help="Path of the files without .crt, .key, .json. Default: demo/new in the state."),
     ] = None,
     state: State = None,
 ) -> None:
-    """Make a certificate and key of the demo CA: .crt and .key for a Secret, .json to POST to an ELB."""
+    """Issue a certificate of the demo CA: .crt and .key for a Secret, .json to POST to an ELB."""
     from certferry.demo import ca
 
     if bad is not None and bad not in ca.BAD:
-        raise UserError(f"There is no --bad {bad}: choose one of {', '.join(ca.BAD)}.")
+        raise UserError(f"There is no --bad {bad}; choose one of {', '.join(ca.BAD)}.")
     folder, now = (state or state_default(os.environ)).expanduser() / "demo", datetime.now(UTC)
     make, host = ca.BAD[bad] if bad else ca.good, host or ca.HOST
     try:
@@ -46,21 +49,37 @@ def certificate(
 
 @app.command()
 def token(state: State = None) -> None:
-    """Log in to the ELB of a running `certferry up` and print a token for the X-Auth-Token header."""
-    from certferry.up.token import token as log_in
+    """Print a token of the ELB of a running `certferry up`, for the header X-Auth-Token."""
+    from certferry.up.environment import log_in
 
-    typer.echo(log_in((state or state_default(os.environ)).expanduser()))
+    typer.echo(log_in(_state(state)))
+
+
+@app.command()
+def env(state: State = None) -> None:
+    """Print shell variables of a running `certferry up`, for `eval "$(certferry demo env)"`.
+
+    IP, HTTPS_PORT, ELB, PROJECT, TOKEN, KUBECONFIG, CERTFERRY_CONFIG, and DEMO: the folder with ca.crt.
+    """
+    from certferry.up.environment import variables
+
+    for name, value in variables(_state(state)).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @app.command(hidden=True)
 def backend(listen: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1:8080") -> None:
-    """The web server behind the demo page; `certferry up` starts it."""
+    """Run the web server behind the demo page. `certferry up` starts it."""
     from certferry.demo.backend import serve
 
     try:
         serve(*host_port(listen))
     except OSError as error:
         raise not_listening(listen, error) from None
+
+
+def _state(state: Path | None) -> Path:
+    return (state or state_default(os.environ)).expanduser().absolute()
 
 
 def _about(certificate: Path, bad: str | None) -> str:

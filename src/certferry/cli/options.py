@@ -1,4 +1,4 @@
-"""What several commands share: their common options, and how a server runs until it ends."""
+"""Options that several commands share, and the run of a server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from certferry.settings import UserError
 
 Config = Annotated[
     Path | None,
-    typer.Option(envvar="CERTFERRY_CONFIG", help="Settings file (YAML or JSON), a section per program."),
+    typer.Option(envvar="CERTFERRY_CONFIG", help="Settings file (YAML or JSON)."),
 ]
-State = Annotated[Path | None, typer.Option(help="The directory that everything lives in.")]
-Listen = Annotated[str | None, typer.Option(help="Where to listen, like 127.0.0.1:8080.")]
+State = Annotated[Path | None, typer.Option(help="State directory.")]
+Listen = Annotated[str | None, typer.Option(help="Address to listen on, like 127.0.0.1:8080.")]
 
 
 def run_server(
     program: str, work: Callable[[], Coroutine[Any, Any, None]], listen: str, *refusals: type[Exception]
 ) -> None:
-    """Run a server until it ends. What the system refuses, and `refusals`, are one line each."""
+    """Run a server until it ends. Raises UserError for `refusals` and for what the system refuses."""
     from certferry.runtime import logging as logs
 
     logs.configure(program)
@@ -35,15 +35,15 @@ def run_server(
 
 
 def not_listening(listen: str, error: OSError) -> UserError:
-    """What is said when the system refuses an address."""
-    return UserError(f"{listen} cannot be listened on: {error.strerror or error}.")
+    """Return the error for an address that the system refuses."""
+    return UserError(f"Cannot listen on {listen}: {error.strerror or error}.")
 
 
 def text(path: Path | None) -> str | None:
-    """A path as a setting."""
+    """Return a path as the value of a setting."""
     return None if path is None else str(path.expanduser())
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
+    """Return the flags that have a value."""
     return {name: value for name, value in flags.items() if value is not None}

@@ -13,6 +13,7 @@ import msgspec
 
 from certferry.core.decide import Decision
 from certferry.core.model.elb import Rule, State
+from certferry.core.model.problems import Problem
 from certferry.core.plan.steps import Step, rule_text
 from certferry.core.translate.translate import Translation
 
@@ -35,18 +36,35 @@ _SILENT: Final = (
 """Fields that say nothing beside the title."""
 
 
-def render_plan(decision: Decision, translation: Translation, observed: State) -> list[str]:
-    """The lines."""
+def render_plan(
+    decision: Decision, translation: Translation, observed: State, before: Translation | None = None
+) -> list[str]:
+    """Return the lines. With `before`, hosts and problems that it has too are left out."""
     names = _names(translation, observed, decision.ids)
     lines = [line for step in decision.steps for line in _step(step, names)]
     lines += [""] if lines else []
-    lines += list(_served(translation, names))
+    same = set(_served(before, names)) if before else frozenset()
+    lines += [line for line in _served(translation, names) if line not in same]
     lines += [f"! drift: {d.sentence}" for d in decision.drifts]
     lines += [
         f"! {p.object.kind} {p.object.namespace}/{p.object.name}: {p.reason}: {p.sentence}"
-        for p in translation.problems
+        for p in new_problems(translation, before)
     ]
     return [*lines, *([""] if lines else []), summary(decision.steps)]
+
+
+def new_problems(translation: Translation, before: Translation | None) -> tuple[Problem, ...]:
+    """Return the problems that `before` does not have."""
+    old = (
+        {(p.object.kind, p.object.namespace, p.object.name, p.sentence) for p in before.problems}
+        if before
+        else ()
+    )
+    return tuple(
+        p
+        for p in translation.problems
+        if (p.object.kind, p.object.namespace, p.object.name, p.sentence) not in old
+    )
 
 
 def summary(steps: Sequence[Step]) -> str:

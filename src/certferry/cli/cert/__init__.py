@@ -23,6 +23,9 @@ COMMANDS: Final = {
     "check": Entry(
         "certferry.cli.cert.check:check", "Check a file, an address, a Secret or an Ingress; change nothing."
     ),
+    "wait": Entry(
+        "certferry.cli.cert.wait:wait", "Wait until every listener serves a certificate to clients of HOST."
+    ),
     "replace": Entry(
         "certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"
     ),

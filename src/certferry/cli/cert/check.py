@@ -1,31 +1,39 @@
-"""``certferry cert check``: the checks on a file, an address, a Secret or what an Ingress is served with.
+"""``certferry cert check``: run the controller's checks on a file, an address, a Secret or an Ingress.
 
-They are the controller's own; nothing is changed. Exit code 1: something is refused.
+Nothing is changed. Exit code 1 if something would be rejected, or an address shows no certificate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from certferry.cli.cert.lookup import Cluster, FleetSnapshot, chosen, policy, read_fleet, run
+from certferry.cli.cert.lookup import Cluster, FleetSnapshot, read_fleet, run
+from certferry.cli.handshake import shake_hands
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, Format, Output, ago, document
+from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, coloured, document, instant
+from certferry.clusters import locate
 from certferry.clusters.snapshot import ClusterSnapshot
 from certferry.core import checks
 from certferry.core.checks import Policy
-from certferry.core.diagnosis import sni_overlap as neighbours
+from certferry.core.diagnosis import sni_overlap
+from certferry.core.diagnosis.host_state import for_ingress
 from certferry.core.model.kubernetes import Name
-from certferry.core.x509.pem import Chain, InvalidPem, parse_chain, parse_key, parse_shown
+from certferry.core.x509.pem import Chain, InvalidPem, covers, parse_chain, parse_key
 from certferry.settings import UserError
+
+Result = Literal[
+    "good", "not good", "wrong certificate", "unreadable", "not resolved", "not reached", "handshake failed"
+]
 
 
 class CheckSubject(NamedTuple):
-    """What is checked: a chain, or the reason why there is none."""
+    """A chain to check, or the reason why there is none."""
 
     what: str
     chain: Chain | None
@@ -33,16 +41,25 @@ class CheckSubject(NamedTuple):
     key: str | None = None
     flaw: str = ""
     before: Chain | None = None
-    """What is in its place now."""
+    """The content that it replaces."""
     taken: Mapping[str, str] = {}
+    result: Result = "unreadable"
+    """If there is no chain."""
+    served: bool = False
+    """Whether an address shows it."""
 
 
 def check(
     target: Annotated[
         str, typer.Argument(help="A file, HOST:PORT, secret/NAMESPACE/NAME or ingress/NAMESPACE/NAME.")
     ],
-    key: Annotated[Path | None, typer.Option(help="The private key that belongs to a file.")] = None,
-    host: Annotated[list[str] | None, typer.Option(help="A host it is to serve; several times.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Private key file that belongs to a certificate file.")
+    ] = None,
+    host: Annotated[list[str] | None, typer.Option(help="Host that it must cover; repeatable.")] = None,
+    connect: Annotated[
+        str | None, typer.Option(help="Address to connect to instead of HOST, like 10.0.0.7.")
+    ] = None,
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,
@@ -52,22 +69,24 @@ def check(
     file = Path(target) if Path(target).is_file() else None
 
     async def work() -> int:
-        hosts = tuple(h.lower() for h in host or ())
         kind, slash, rest = target.partition("/")
+        policy: Policy | None = None
         if slash and kind in ("secret", "ingress"):
-            seen = await read_fleet(chosen(config, state, cluster))
-            found = _secret(seen, rest) if kind == "secret" else await _ingress(seen, rest)
+            fleet = await read_fleet(config, state, cluster)
+            policy = fleet.checks
+            subjects = _secret(fleet, rest) if kind == "secret" else await _ingress(fleet, rest)
         elif file:
-            found = [_file(file, key)]
+            subjects = [_file(file, key)]
         elif ":" in target:
-            found = [await _address(target)]
+            subjects = [await _address(target, connect=connect)]
         else:
             raise UserError(
                 f"“{target}” is no file that exists, and neither HOST:PORT, secret/NAMESPACE/NAME nor ingress/NAMESPACE/NAME."
             )
-        rules = policy(config, state)
-        facts = [_facts(it._replace(hosts=hosts or it.hosts), rules) for it in found]
-        if output is Format.table:
+        hosts = tuple(h.lower() for h in host or ())
+        policy = policy or _policy(config, state)
+        facts = [_facts(one._replace(hosts=hosts or one.hosts), policy) for one in subjects]
+        if output.for_people:
             for one in facts:
                 _print(one)
         else:
@@ -77,12 +96,23 @@ def check(
     run(work)
 
 
+def _policy(config: Path | None, state: Path | None) -> Policy:
+    """Return how severe findings count: as in the controller's section of the settings file."""
+    import os
+
+    from certferry.controller.translate_options import options_of
+    from certferry.settings import ControllerSettings, read
+
+    file = locate(config, state, os.environ)
+    return options_of(read(ControllerSettings, "controller", {}, os.environ, file)).checks
+
+
 def _file(file: Path, key: Path | None) -> CheckSubject:
     try:
         text = file.read_text(errors="replace")
         chain = parse_chain(text)
-        beside = key.read_text(errors="replace") if key else text
-        spki = parse_key(beside).spki if key or "PRIVATE KEY-----" in text else None
+        key_text = key.read_text(errors="replace") if key else text
+        spki = parse_key(key_text).spki if key or "PRIVATE KEY-----" in text else None
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
     except InvalidPem as defect:
@@ -90,112 +120,124 @@ def _file(file: Path, key: Path | None) -> CheckSubject:
     return CheckSubject(str(file), chain, key=spki)
 
 
-def _secret(seen: FleetSnapshot, text: str) -> list[CheckSubject]:
-    namespace, _, name = text.partition("/")
-    found = [
-        (picture, picture.view.secrets[Name(namespace, name)])
-        for picture in seen.pictures
-        if picture.view and Name(namespace, name) in picture.view.secrets
-    ]
-    if not found:
+def _secret(fleet: FleetSnapshot, text: str) -> list[CheckSubject]:
+    name = Name(*text.partition("/")[::2])
+    subjects = []
+    hosts: set[str] = set()
+    for snapshot in fleet.clusters:
+        view = snapshot.view
+        if view is None:
+            continue
+        hosts |= {
+            h
+            for ingress in view.ingresses.values()
+            for entry in ingress.tls
+            if ingress.meta.namespace == name.namespace and entry.secret == name.name
+            for h in entry.hosts or ingress.hosts
+        }
+        if secret := view.secrets.get(name):
+            flaw = secret.flaw.sentence if secret.flaw else ""
+            what = f"{snapshot.cluster.name} secret/{text}"
+            subject = CheckSubject(what, secret.chain, flaw=flaw)
+            subjects.append(subject._replace(**_in_place(snapshot, name)))
+    if not subjects:
         raise UserError(f"There is no Secret {text} in any cluster that answered.")
-    hosts = tuple(
-        sorted(
-            {
-                h
-                for picture in seen.pictures
-                if picture.view
-                for i in picture.view.ingresses.values()
-                for entry in i.tls
-                if i.meta.namespace == namespace and entry.secret == name
-                for h in entry.hosts or i.hosts
-            }
-        )
-    )
-    return [
-        CheckSubject(
-            f"{picture.cluster.name} secret/{text}", s.chain, hosts, flaw=s.flaw.sentence if s.flaw else ""
-        )._replace(**_in_place(picture, Name(namespace, name)))
-        for picture, s in found
-    ]
+    return [subject._replace(hosts=tuple(sorted(hosts))) for subject in subjects]
 
 
-def _in_place(picture: ClusterSnapshot, secret: Name) -> dict[str, Any]:
-    """What a Secret's content is compared with."""
-    for it in picture.watched:
-        if it.origin and it.origin.secret_name == secret:
-            certificate = it.origin.certificate
+def _in_place(snapshot: ClusterSnapshot, secret: Name) -> dict[str, Any]:
+    """Return what a Secret's content is compared with."""
+    for info in snapshot.watched:
+        if info.origin and info.origin.secret_name == secret:
+            certificate = info.origin.certificate
             return {
                 "before": certificate.chain,
-                "taken": neighbours.overlapping_names(certificate, picture.observed),
+                "taken": sni_overlap.overlapping_names(certificate, snapshot.observed),
             }
     return {}
 
 
-async def _ingress(seen: FleetSnapshot, text: str) -> list[CheckSubject]:
-    from certferry.controller.verify.rotation import expected_certificates
-    from certferry.core.translate.translate import translate
-
-    found = []
-    for picture in seen.pictures:
-        if picture.view and Name(*text.partition("/")[::2]) in picture.view.ingresses:
-            made = translate(picture.view, picture.observed, picture.options, datetime.now(UTC))
-            for target, seat in sorted(expected_certificates(made, picture.observed).items()):
-                if f"{seat.ingress.namespace}/{seat.ingress.name}" == text:
-                    one = await _address(f"{target.address}:{target.port}", target.host)
-                    found.append(one._replace(what=f"{picture.cluster.name} {target}"))
-    if not found:
+async def _ingress(fleet: FleetSnapshot, text: str) -> list[CheckSubject]:
+    """Return what the listeners show for each host of an Ingress."""
+    targets = [
+        (snapshot.cluster.name, f"{key.address}:{key.port}", key.sni)
+        for snapshot in fleet.clusters
+        for key in dict.fromkeys(
+            s.key for s in for_ingress(fleet.hosts(snapshot), Name(*text.partition("/")[::2])) if s.bound
+        )
+    ]
+    if not targets:
         raise UserError(f"There is no Ingress {text} that is served over HTTPS in any cluster that answered.")
-    return found
+    subjects = await asyncio.gather(*(_address(address, host) for _, address, host in dict.fromkeys(targets)))
+    return [
+        subject._replace(what=f"{cluster} {address}" + (f" ({host})" if host else ""))
+        for (cluster, address, host), subject in zip(dict.fromkeys(targets), subjects, strict=True)
+    ]
 
 
-async def _address(text: str, host: str = "") -> CheckSubject:
-    from certferry.runtime.tls_probe import NotReached, Target, handshake
-
+async def _address(text: str, host: str = "", connect: str | None = None) -> CheckSubject:
+    """Connect to HOST:PORT, at the address `connect` if given; ask for HOST, or for `host`."""
     address, _, port = text.rpartition(":")
     if not port.isdigit():
-        raise UserError(f"“{text}” is no address: it must be like shop.example.com:443.")
+        raise UserError(f"“{text}” is not an address: write it like shop.example.com:443.")
     name = host or address.strip("[]")
-    try:
-        shown = await handshake(Target(address=address.strip("[]"), port=int(port), host=name))
-    except NotReached as error:
-        return CheckSubject(text, None, flaw=f"Nobody answers there: {error.strerror}.")
-    except (OSError, TimeoutError) as error:
-        return CheckSubject(text, None, flaw=f"It was reached, but the TLS handshake failed: {error}.")
-    named = name if any(c.isalpha() for c in name) else ""
-    try:
-        return CheckSubject(text, parse_shown(shown), (named,) if named else ())
-    except InvalidPem as defect:
-        return CheckSubject(text, None, flaw=defect.sentence)
+    answer = await shake_hands((connect or address).strip("[]"), int(port), name)
+    if answer.chain is None:
+        hint = " Try --connect ADDRESS." if answer.failure == "not resolved" and not connect else ""
+        flaw = f"{answer.error[0].upper()}{answer.error[1:]}.{hint}"
+        return CheckSubject(text, None, flaw=flaw, result=answer.failure or "unreadable")
+    named = name if any(c.isalpha() for c in name) and ":" not in name else ""
+    return CheckSubject(text, answer.chain, (named,) if named else (), served=True)
 
 
-def _facts(it: CheckSubject, rules: Policy) -> dict[str, Any]:
-    if it.chain is None:
-        return {"what": it.what, "good": False, "flaw": it.flaw, "findings": []}
-    found = checks.findings(
-        it.chain, it.before, it.hosts, datetime.now(UTC), rules, taken=it.taken, key=it.key
+def _facts(subject: CheckSubject, policy: Policy) -> dict[str, Any]:
+    if subject.chain is None:
+        return {
+            "what": subject.what,
+            "good": False,
+            "result": subject.result,
+            "flaw": subject.flaw,
+            "findings": [],
+        }
+    chain = subject.chain
+    findings = checks.findings(
+        chain,
+        subject.before,
+        subject.hosts,
+        datetime.now(UTC),
+        policy,
+        taken=subject.taken,
+        key=subject.key,
     )
+    good = not any(f.severity == "refuse" for f in findings)
+    wrong = subject.served and not all(covers(chain.names, host) for host in subject.hosts)
     return {
-        "what": it.what,
-        "good": not any(f.severity == "refuse" for f in found),
-        "names": list(it.chain.names),
-        "hosts": list(it.hosts),
-        "issuer": it.chain.issuer,
-        "key": it.chain.key,
-        "not_before": it.chain.not_before,
-        "not_after": it.chain.not_after,
-        "fingerprint": it.chain.fingerprint,
-        "findings": [{"severity": f.severity, "reason": f.reason, "sentence": f.sentence} for f in found],
+        "what": subject.what,
+        "good": good and not wrong,
+        "result": "wrong certificate" if wrong else "good" if good else "not good",
+        "names": list(chain.names),
+        "hosts": list(subject.hosts),
+        "issuer": chain.issuer,
+        "key": chain.key,
+        "not_before": chain.not_before,
+        "not_after": chain.not_after,
+        "fingerprint": chain.fingerprint,
+        "findings": [{"severity": f.severity, "reason": f.reason, "sentence": f.sentence} for f in findings],
     }
 
 
 def _print(facts: dict[str, Any]) -> None:
-    typer.echo(f"{facts['what']}: {'good' if facts['good'] else 'not good'}")
+    title = f"{facts['what']}: {coloured(facts['result'], facts['result'])}"
     if flaw := facts.get("flaw"):
-        typer.echo(f"  {flaw}")
+        typer.echo(block(title, [("", flaw)]))
         return
-    end = f"{facts['not_after']:%Y-%m-%d %H:%M} UTC ({ago(facts['not_after'], datetime.now(UTC))})"
-    typer.echo(f"  for {', '.join(facts['names']) or 'no name'}, {facts['key']}, by {facts['issuer']}")
-    typer.echo(f"  ends {end}, fingerprint {facts['fingerprint']}")
-    for finding in facts["findings"]:
-        typer.echo(f"  {finding['severity']} {finding['reason']}: {finding['sentence']}")
+    end: datetime = facts["not_after"]
+    lines: Sequence[tuple[str, Any]] = [
+        ("names", facts["names"]),
+        ("key", facts["key"]),
+        ("issuer", facts["issuer"]),
+        ("expires", f"{instant(end)} ({ago(end, datetime.now(UTC))})"),
+        ("fingerprint", facts["fingerprint"]),
+        *((SEVERITIES[f["severity"]], f"{f['reason']}: {f['sentence']}") for f in facts["findings"]),
+    ]
+    typer.echo(block(title, lines))

@@ -1,29 +1,38 @@
-"""``certferry cert history``, ``rollback``, ``resume``, ``break-glass``: what was, and the way back to it."""
+"""``certferry cert history``, ``rollback``, ``resume``, ``break-glass``: earlier versions and emergencies."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from certferry.cli.cert.completion import certificates
-from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, read_fleet, run
+from certferry.cli.cert.lookup import Cluster, LocatedCertificate, Reference, read_fleet, run
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, Format, Output, ago, show, warn
+from certferry.cli.output import BAD, Format, Output, ago, duration, instant, show, warn
 from certferry.clusters.snapshot import ClusterSnapshot
-from certferry.core.model import quarantine as parking
+from certferry.core.model import quarantine
 from certferry.core.model.kubernetes import RESUME_ANNOTATION, Name
 from certferry.core.x509.pem import InvalidPem, parse_pair
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.settings import UserError
 
-NO_VERSION = "no previous version available"
-For = Annotated[str, typer.Option("--for", help="How long, like 4h or 30m or 2d.")]
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the ELB's audit log.")]
+NO_VERSION: Final = "no previous version available"
+COLUMNS: Final = {
+    "version": "VERSION",
+    "serves": "CURRENT",
+    "ends": "EXPIRES",
+    "fingerprint": "FINGERPRINT",
+    "written": "WRITTEN",
+    "user": "USER",
+    "via": "VIA",
+}
+WIDE: Final = {"created_at": "WRITTEN AT", "not_after": "NOT AFTER", "cluster": "CLUSTER", "id": "ID"}
+For = Annotated[str, typer.Option("--for", help="How long, like 30m, 4h or 2d.")]
+Reason = Annotated[str, typer.Option(help="Reason for the ELB's audit log.")]
 
 
 def history(
@@ -36,30 +45,29 @@ def history(
     """List the versions of a certificate: content, validity, who wrote it and when."""
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
+        fleet = await read_fleet(config, state, cluster)
         rows: list[dict[str, Any]] = []
-        for found in seen.matching(certificate):
-            if "versions" not in found.picture.extensions:
-                warn(f"The ELB of {found.cluster.name} keeps no versions.")
+        for located in fleet.matching(certificate):
+            if "versions" not in located.snapshot.extensions:
+                warn(f"The ELB of {located.cluster.name} keeps no versions.")
                 continue
-            async with found.cluster.elb() as elb:
-                rows += [_row(found, v) for v in await extensions.versions(elb, found.it.id)]
-        show(
-            rows,
-            ("cluster", "id", "version", "serves", "fingerprint", "ends", "written", "user", "via"),
-            output,
-        )
-        return seen.code
+            async with located.cluster.elb() as elb:
+                rows += [_row(located, v) for v in await extensions.versions(elb, located.info.id)]
+        several = {"secret": "NAMESPACE/SECRET"} if len({row["id"] for row in rows}) > 1 else {}
+        if output is Format.table:
+            rows = [{**row, "fingerprint": row["fingerprint"][:16]} for row in rows]
+        show(rows, several | COLUMNS, output, WIDE)
+        return fleet.code
 
     run(work)
 
 
 def rollback(
     certificate: Reference,
-    to: Annotated[int | None, typer.Option(help="Which version; the one before if not given.")] = None,
+    to: Annotated[int | None, typer.Option(help="Number of the version. Default: the one before.")] = None,
     reason: Reason = "",
     pause: Annotated[
-        str | None, typer.Option(help="Pause the follow of its Secret for so long, like 4h, and roll back.")
+        str | None, typer.Option(help="Pause sync from its Secret for this time, like 4h, and roll back.")
     ] = None,
     cluster: Cluster = None,
     config: Config = None,
@@ -68,30 +76,30 @@ def rollback(
     """Serve an earlier version of a certificate. An expired one is rejected."""
 
     async def work() -> int:
-        found = (await read_fleet(chosen(config, state, cluster))).one(certificate)
-        if not {"versions", "rollback"} <= found.picture.extensions:
-            raise UserError(f"The ELB of {found.cluster.name} keeps no versions: {NO_VERSION}.", BAD)
-        async with found.cluster.elb() as elb:
-            kept = [v for v in await extensions.versions(elb, found.it.id) if not v.current]
+        located = (await read_fleet(config, state, cluster)).one(certificate)
+        if not {"versions", "rollback"} <= located.snapshot.extensions:
+            raise UserError(f"The ELB of {located.cluster.name} keeps no versions: {NO_VERSION}.", BAD)
+        async with located.cluster.elb() as elb:
+            kept = [v for v in await extensions.versions(elb, located.info.id) if not v.current]
             if not kept or (to is not None and to not in {v.number for v in kept}):
-                raise UserError(f"Certificate {found.it.name}: {NO_VERSION}.", BAD)
-            if found.secret:
+                raise UserError(f"Certificate {located.info.name}: {NO_VERSION}.", BAD)
+            if located.secret:
                 if pause is None:
-                    _explain(found)
+                    _explain(located)
                     return BAD
-                until = datetime.now(UTC) + duration(pause)
                 why = reason or "rolled back by hand"
-                await extensions.open_break_glass(elb, found.it.id, why, until)
+                until = datetime.now(UTC) + duration(pause)
+                await extensions.open_break_glass(elb, located.info.id, why, until)
             try:
-                back = await extensions.roll_back(elb, found.it.id, to, reason)
+                back = await extensions.roll_back(elb, located.info.id, to, reason)
             except ElbError:
-                if found.secret:  # nothing was rolled back: nothing is to be paused
-                    await extensions.close_break_glass(elb, found.it.id)
+                if located.secret:  # without a rollback, sync is not paused either
+                    await extensions.close_break_glass(elb, located.info.id)
                 raise
         assert back.chain is not None
         typer.echo(f"{back.name or back.id} serves {back.chain.fingerprint} again.")
-        if found.secret:
-            typer.echo(f"Secret {found.secret} is not followed for {pause}; then its content comes back.")
+        if located.secret:
+            typer.echo(f"Sync from Secret {located.secret} is paused until {instant(until)}.")
         return 0
 
     run(work)
@@ -99,7 +107,8 @@ def rollback(
 
 def resume(
     secret: Annotated[
-        str, typer.Argument(help="NAMESPACE/SECRET whose content is parked.", autocompletion=certificates)
+        str,
+        typer.Argument(help="NAMESPACE/SECRET whose content is quarantined.", autocompletion=certificates),
     ],
     cluster: Cluster = None,
     config: Config = None,
@@ -109,15 +118,14 @@ def resume(
     from certferry.kube.client.client import SECRET
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
-        found = seen.one(secret)
-        name, mark = found.secret, _parked(found.picture, found.it.id)
+        located = (await read_fleet(config, state, cluster)).one(secret)
+        name, mark = located.secret, _quarantined(located.snapshot, located.info.id)
         if name is None or mark is None:
-            raise UserError(f"Nothing of “{secret}” is parked.", BAD)
-        async with found.cluster.kube() as kube:
+            raise UserError(f"No content of “{secret}” is quarantined.", BAD)
+        async with located.cluster.kube() as kube:
             patch = {"metadata": {"annotations": {RESUME_ANNOTATION: mark}}}
             await kube.merge(SECRET, name.name, patch, name.namespace)
-        typer.echo(f"Secret {name}: its content {mark[:16]} is tried again.")
+        typer.echo(f"Secret {name}: the controller tries its content {mark[:16]} again.")
         return 0
 
     run(work)
@@ -126,12 +134,12 @@ def resume(
 def break_glass(
     certificate: Reference,
     cert: Annotated[
-        Path | None, typer.Option(help="The certificate to serve now (PEM, with its chain).")
+        Path | None, typer.Option(help="Certificate file to serve now (PEM, with its chain).")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     reason: Reason = "",
     for_: For = "4h",
-    end: Annotated[bool, typer.Option("--end", help="End it: the Secret decides again.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="End it: sync from the Secret again.")] = False,
     cluster: Cluster = None,
     config: Config = None,
     state: State = None,
@@ -139,36 +147,45 @@ def break_glass(
     """Replace a certificate on the ELB alone, for a limited time. Works while the cluster is down."""
 
     async def work() -> int:
-        found = (await read_fleet(chosen(config, state, cluster))).one(certificate)
-        if "break-glass" not in found.picture.extensions:
+        located = (await read_fleet(config, state, cluster)).one(certificate)
+        if "break-glass" not in located.snapshot.extensions:
             raise UserError(
-                f"The ELB of {found.cluster.name} has no break-glass: replace the certificate there by hand; the controller puts the Secret's content back.",
+                f"The ELB of {located.cluster.name} has no break-glass. Replace the certificate there by hand; the controller reverts it to the Secret's content.",
                 BAD,
             )
-        async with found.cluster.elb() as elb:
+        async with located.cluster.elb() as elb:
             if end:
-                await extensions.close_break_glass(elb, found.it.id)
-                typer.echo(f"{found.it.name}: its Secret decides again.")
+                await extensions.close_break_glass(elb, located.info.id)
+                typer.echo(f"Break-glass ended: {located.info.name} follows its Secret again.")
                 return 0
-            await _emergency(elb, found, cert, key, reason, duration(for_))
-        typer.echo(f"{found.it.name} serves the new certificate; its Secret is not followed for {for_}.")
+            span = duration(for_)
+            await _emergency(elb, located, cert, key, reason, span)
+        until = instant(datetime.now(UTC) + span)
+        typer.echo(
+            f"{located.info.name} serves the new certificate. Sync from its Secret is paused until {until}."
+        )
         return 0
 
     run(work)
 
 
 async def _emergency(
-    elb: ElbClient, found: Found, cert: Path | None, key: Path | None, reason: str, span: timedelta
+    elb: ElbClient,
+    located: LocatedCertificate,
+    cert: Path | None,
+    key: Path | None,
+    reason: str,
+    span: timedelta,
 ) -> None:
     if cert is None or key is None or not reason:
         raise UserError("Give --cert, --key and --reason (or --end to end one).")
     pair = pair_of(cert, key)
-    await extensions.open_break_glass(elb, found.it.id, reason, datetime.now(UTC) + span)
-    await elb.update_certificate(found.it.id, {"certificate": pair[0], "private_key": pair[1]})
+    await extensions.open_break_glass(elb, located.info.id, reason, datetime.now(UTC) + span)
+    await elb.update_certificate(located.info.id, {"certificate": pair[0], "private_key": pair[1]})
 
 
 def pair_of(cert: Path, key: Path) -> tuple[str, str]:
-    """Both files, checked to belong together and put in order. Raises ``Refused``."""
+    """Read both files; check that they belong together, and order the chain. Raises UserError."""
     try:
         pair = parse_pair(cert.read_text(errors="replace"), key.read_text(errors="replace"))
     except OSError as error:
@@ -178,33 +195,25 @@ def pair_of(cert: Path, key: Path) -> tuple[str, str]:
     return pair.chain.pem, pair.key.reveal()
 
 
-def duration(text: str) -> timedelta:
-    """``90s``, ``30m``, ``4h``, ``2d``. Raises ``Refused``."""
-    found = re.fullmatch(r"(\d{1,5})([smhd])", text)
-    if not found:
-        raise UserError(f"“{text}” is no time: it must be like 30m, 4h or 2d.")
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
-    return timedelta(**{unit: int(found[1])})
+def _quarantined(snapshot: ClusterSnapshot, ref: str) -> str | None:
+    return quarantine.parked(snapshot.observed.certificates[ref].description)
 
 
-def _parked(picture: ClusterSnapshot, ref: str) -> str | None:
-    return parking.parked(picture.observed.certificates[ref].description)
-
-
-def _explain(found: Found) -> None:
-    name: Name | None = found.secret
+def _explain(located: LocatedCertificate) -> None:
+    name: Name | None = located.secret
     warn(
-        f"Certificate {found.it.name} follows Secret {name}: the Secret is the truth, and would bring its content back at once. Nothing was changed. Either\n"
-        f"  write the earlier pair there:  certferry cert replace {name} --cert old.crt --key old.key\n"
-        f"  or pause the follow:           certferry cert rollback {found.it.id} --pause 4h --reason “…”"
+        f"Nothing was changed: certificate {located.info.name} follows Secret {name}, which would revert a rollback at once.\n"
+        f"Write the earlier pair to the Secret: certferry cert replace {name} --cert old.crt --key old.key\n"
+        f"or pause sync: certferry cert rollback {located.info.id} --pause 4h --reason “…”"
     )
 
 
-def _row(found: Found, version: extensions.Version) -> dict[str, Any]:
+def _row(located: LocatedCertificate, version: extensions.Version) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
-        "cluster": found.cluster.name,
-        "id": found.it.id,
+        "cluster": located.cluster.name,
+        "secret": str(located.secret or f"(ELB) {located.info.name}"),
+        "id": located.info.id,
         "version": version.number,
         "serves": version.current,
         "fingerprint": version.fingerprint,

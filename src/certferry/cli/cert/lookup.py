@@ -1,128 +1,170 @@
-"""What the commands work on: a look at every cluster, and which certificate is meant by a word."""
+"""The clusters that a command works on, and which certificates an id, name, Secret or host means."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
 import typer
+from msgspec.structs import replace
 
-from certferry import settings
 from certferry.cli.cert.completion import certificates
 from certferry.cli.output import PARTIAL, warn
 from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate, read
 from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
 from certferry.core.checks import Policy
+from certferry.core.diagnosis.host_state import HostState, ProbeResult, host_states
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
+from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.translate.translate import translate
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import covers
-from certferry.settings import ControllerSettings, UserError
+from certferry.settings import AlertSettings, ControllerSettings, UserError
+from certferry.settings import read as read_settings
 
 T = TypeVar("T")
 
 Cluster = Annotated[str | None, typer.Option(help="Only this cluster of the settings file.")]
 Reference = Annotated[
     str,
-    typer.Argument(
-        help="An id, a name, NAMESPACE/SECRET, or a host that it is served for.", autocompletion=certificates
-    ),
+    typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host.", autocompletion=certificates),
 ]
 
 
-class Found(NamedTuple):
-    """One certificate, and where it was seen."""
+class LocatedCertificate(NamedTuple):
+    """One certificate, and the cluster and ELB where it is."""
 
-    picture: ClusterSnapshot
-    it: CertificateInfo
+    snapshot: ClusterSnapshot
+    info: CertificateInfo
 
     @property
     def cluster(self) -> ClusterAccess:
         """Its cluster."""
-        return self.picture.cluster
+        return self.snapshot.cluster
 
     @property
     def secret(self) -> Name | None:
         """The Secret that it follows."""
-        return self.it.origin.secret_name if self.it.origin else None
+        return self.info.origin.secret_name if self.info.origin else None
 
 
 class FleetSnapshot(NamedTuple):
-    """What all clusters showed; `code` is what a command ends with that found nothing wrong."""
+    """All clusters that answered; `code` is the exit code of a command that found nothing wrong."""
 
-    pictures: list[ClusterSnapshot]
+    clusters: list[ClusterSnapshot]
     code: int
+    limits: Limits
+    """When each expiry state begins."""
+    checks: Policy
+    """How severe findings count, as for the controller."""
 
-    def certificates(self) -> Iterator[Found]:
-        """All of them, the soonest end first."""
-        found = [Found(picture, it) for picture in self.pictures for it in picture.watched]
-        yield from sorted(found, key=lambda f: (f.it.not_after, f.it.id))
+    def certificates(self) -> Iterator[LocatedCertificate]:
+        """Yield all server certificates, the first to expire first."""
+        every = [LocatedCertificate(one, info) for one in self.clusters for info in one.watched]
+        yield from sorted(every, key=lambda c: (c.info.not_after, c.info.id))
 
-    def matching(self, word: str) -> list[Found]:
-        """Those that `word` means: by id, name or Secret, else by host. Raises ``Refused`` where none is."""
+    def hosts(
+        self,
+        cluster: ClusterSnapshot,
+        shown: Iterable[ProbeResult] = (),
+        rejections: dict[str, str] | None = None,
+    ) -> tuple[HostState, ...]:
+        """Return the state of each host of a cluster; none if its Kubernetes API did not answer."""
+        if cluster.view is None:
+            return ()
+        now = datetime.now(UTC)
+        translation = translate(cluster.view, cluster.observed, cluster.options, now)
+        return host_states(
+            cluster.view, cluster.observed, translation, shown, now, self.limits, rejections or {}
+        )
+
+    def matching(self, word: str) -> list[LocatedCertificate]:
+        """Return the certificates that `word` means: by id, name or Secret, else by host, else by the start of an id.
+
+        By host: those that a listener selects for that SNI name. Raises UserError if there is none.
+        """
         every = list(self.certificates())
         word = word.removeprefix("secret/")
-        exact = [f for f in every if word in (f.it.id, f.it.name, str(f.secret) if f.secret else "")]
+        exact = [c for c in every if word in (c.info.id, c.info.name, str(c.secret) if c.secret else "")]
         if exact:
             return exact
-        host = word.lower()
-        served = [f for f in every if f.it.used and (host in f.it.hosts or covers(f.it.names, host))]
+        served = [
+            c for c in every if c.info.id in _selected(c.snapshot, word.lower()) and _covers(c, word.lower())
+        ]
         if served:
             return served
-        starts = [f for f in every if len(word) >= 6 and f.it.id.startswith(word)]
+        starts = [c for c in every if len(word) >= 6 and c.info.id.startswith(word)]
         if starts:
             return starts
         raise UserError(
             f"No certificate is “{word}”: give an id, a name, NAMESPACE/SECRET or a host (certferry cert ls)."
         )
 
-    def one(self, word: str) -> Found:
-        """The one that `word` means. Raises ``Refused`` where there are several."""
-        found = self.matching(word)
-        if len(found) > 1:
-            listed = ", ".join(f"{f.it.id} ({f.cluster.name})" for f in found[:5])
+    def one(self, word: str) -> LocatedCertificate:
+        """Return the certificate that `word` means. Raises UserError if there are several."""
+        matches = self.matching(word)
+        if len(matches) > 1:
+            listed = ", ".join(f"{c.info.id} ({c.cluster.name})" for c in matches[:5])
             raise UserError(f"“{word}” is several certificates: {listed}. Give an id, and --cluster.")
-        return found[0]
+        return matches[0]
 
 
 def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Fleet:
-    """The clusters of the settings, or the one that was named."""
+    """Return the clusters of the settings, or the named one."""
     fleet = read(config, state)
     return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
 
 
-def policy(config: Path | None, state: Path | None) -> Policy:
-    """How severe findings are to count: as the controller's section of the settings file says."""
+async def read_fleet(
+    config: Path | None, state: Path | None, cluster: str | None, *, quiet: bool = False
+) -> FleetSnapshot:
+    """Read every cluster, and report those that did not answer. Raises UserError if none did."""
+    from certferry.cli.alerts import rules
     from certferry.controller.translate_options import options_of
 
+    fleet = chosen(config, state, cluster)
     file = locate(config, state, os.environ)
-    return options_of(settings.read(ControllerSettings, "controller", {}, os.environ, file)).checks
-
-
-async def read_fleet(fleet: Fleet) -> FleetSnapshot:
-    """Look at every cluster; say which did not answer. Raises ``Refused`` where none did."""
+    options = options_of(read_settings(ControllerSettings, "controller", {}, os.environ, file))
+    limits = rules(read_settings(AlertSettings, "alerts", {}, os.environ, file)).limits
     answers = await fan_out(fleet, take_snapshot)
-    pictures = [a.value for a in answers if a.value is not None]
-    code = 0
-    for answer in answers:
-        if answer.trouble:
-            warn(f"Cluster {answer.cluster}: {answer.trouble}")
-            code = PARTIAL
-    for picture in pictures:
-        if picture.trouble:
-            warn(f"Cluster {picture.cluster.name}: {picture.trouble}. What follows is its ELB's alone.")
-            code = PARTIAL
-    if not pictures:
+    snapshots = [
+        replace(
+            a.value,
+            options=replace(
+                options,
+                class_name=a.value.cluster.class_name,
+                cluster_name=a.value.cluster.name,
+                default_loadbalancer=a.value.cluster.default_loadbalancer
+                or options.default_loadbalancer
+                or a.value.options.default_loadbalancer,
+            ),
+        )
+        for a in answers
+        if a.value is not None
+    ]
+    problems = [f"Cluster {a.cluster}: {a.trouble}" for a in answers if a.trouble]
+    problems += [
+        f"Cluster {s.cluster.name}: {s.trouble}. The answer is from its ELB alone."
+        for s in snapshots
+        if s.trouble
+    ]
+    if not quiet:
+        for problem in problems:
+            warn(problem)
+    if not snapshots:
         raise UserError("No cluster answered.", PARTIAL)
-    return FleetSnapshot(pictures, code)
+    return FleetSnapshot(snapshots, PARTIAL if problems else 0, limits, options.checks)
 
 
 async def each(
     fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]
 ) -> tuple[list[ClusterResult[T]], int]:
-    """`ask` every cluster; say which did not answer."""
+    """Call `ask` for every cluster, and report those that did not answer."""
     answers = await fan_out(fleet, ask)
     for answer in answers:
         if answer.trouble:
@@ -131,7 +173,7 @@ async def each(
 
 
 def run(work: Callable[[], Awaitable[int]]) -> None:
-    """Run a command and end with its code; what a remote refuses is one line."""
+    """Run a command and exit with its code. An error of a remote becomes one line."""
     from certferry.elb.client.client import CredentialsError, ElbError
     from certferry.kube.client.client import KubeError
     from certferry.kube.client.kubeconfig import KubeconfigError
@@ -147,3 +189,17 @@ def run(work: Callable[[], Awaitable[int]]) -> None:
         raise UserError(str(error)) from None
     if code:
         raise typer.Exit(code)
+
+
+def _selected(snapshot: ClusterSnapshot, host: str) -> set[str]:
+    """Return the ids of the certificates that listeners select for an SNI name."""
+    answers = (
+        present(listener, snapshot.observed.certificates).answer(host, kind)
+        for listener in snapshot.observed.listeners.values()
+        for kind in KINDS
+    )
+    return {certificate.id for certificate in answers if certificate}
+
+
+def _covers(certificate: LocatedCertificate, host: str) -> bool:
+    return host in certificate.info.hosts or covers(certificate.info.names, host)

@@ -1,8 +1,7 @@
-"""``certferry cert replace``: one new pair, put wherever the old certificate is used.
+"""``certferry cert replace``: write a new pair wherever the old certificate is used.
 
-It finds every place (Secrets, ELB certificates, in all clusters) that holds the same content, shows
-what would be touched, writes each, and looks at every listener. What is to be done is written down
-first, so that the same command goes on after an interruption.
+Writes every Secret and ELB certificate of all clusters that holds the same content, then probes every listener.
+A journal is written first, so that the same command continues after an interruption.
 """
 
 from __future__ import annotations
@@ -16,19 +15,17 @@ from certferry.cli.cert.history import pair_of
 from certferry.cli.cert.lookup import (
     Cluster,
     FleetSnapshot,
-    Found,
+    LocatedCertificate,
     Reference,
-    chosen,
-    policy,
     read_fleet,
     run,
 )
 from certferry.cli.cert.replace_journal import Journal, Place
-from certferry.cli.cert.verify import results
+from certferry.cli.cert.verify import place_of, results
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, Format, Output, show, warn
+from certferry.cli.output import BAD, PARTIAL, Format, Output, instant, plural, show, warn
+from certferry.clusters import ClusterAccess
 from certferry.core import checks
-from certferry.core.checks import Policy
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.managers import managers
 from certferry.core.x509.pem import Chain, parse_chain
@@ -36,7 +33,7 @@ from certferry.settings import UserError
 
 
 class Pair(NamedTuple):
-    """What is to be put there."""
+    """The new certificate and key."""
 
     certificate: str
     key: str
@@ -45,12 +42,13 @@ class Pair(NamedTuple):
 
 def replace(
     certificate: Reference,
-    cert: Annotated[Path, typer.Option(help="The new certificate (PEM, with its chain).")],
-    key: Annotated[Path, typer.Option(help="Its private key (PEM).")],
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and end.")] = False,
+    cert: Annotated[Path, typer.Option(help="New certificate file (PEM, with its chain).")],
+    key: Annotated[Path, typer.Option(help="Private key file.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Show the changes and exit.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on though a tool will write over it, or a check objects.")
+        bool,
+        typer.Option("--force", help="Continue although a check fails or another tool manages the Secret."),
     ] = False,
     cluster: Cluster = None,
     output: Output = Format.table,
@@ -62,112 +60,98 @@ def replace(
     new = Pair(text, secret_key, parse_chain(text))
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
+        fleet = await read_fleet(config, state, cluster)
         journal = Journal(new.chain.fingerprint, certificate)
-        todo = journal.read() or _places(seen, certificate)
-        _announce(seen, todo, new)
-        rules = policy(config, state)
+        todo = journal.read() or _places(fleet, certificate)
+        _announce(fleet, todo, new)
         objections = [
-            *_objections(seen, todo, new, rules),
-            *[o for p in todo for o in await _writers(seen, p)],
+            *_objections(fleet, todo, new),
+            *[o for p in todo for o in await _writers(fleet, p)],
         ]
         for sentence in objections:
             warn(sentence)
         if plan:
             return 0
         if objections and not force:
-            raise UserError("Nothing was changed. Put that right first, or go on with --force.", BAD)
+            raise UserError("Nothing was changed. Fix this first, or continue with --force.", BAD)
         if not yes:
-            typer.confirm(f"Replace it in {len(todo)} place{'s' * (len(todo) != 1)}?", abort=True, err=True)
+            typer.confirm(f"Replace it in {plural(len(todo), 'place')}?", abort=True, err=True)
         journal.write(todo)
         for number, place in enumerate(todo, start=1):
-            done = await _write(seen, place, new)
+            done = await _write(fleet, place, new)
             typer.echo(f"[{number}/{len(todo)}] {place}: {done}", err=True)
-        rows = await results(seen, todo, new.chain)
-        show(rows, ("cluster", "place", "listener", "host", "result"), output)
+        rows = await results(fleet, todo, new.chain)
+        columns = {"place": "PLACE", "listener": "LISTENER", "host": "HOST", "result": "RESULT"}
+        show(rows, columns, output, {"cluster": "CLUSTER"})
         if all(row["served"] for row in rows):
             journal.remove()
-            return seen.code
+            return fleet.code
         return BAD
 
     run(work)
 
 
-def _places(seen: FleetSnapshot, word: str) -> list[Place]:
-    """The Secrets and ELB certificates that hold the same content as what `word` means."""
-    meant = seen.matching(word)
-    contents = {f.it.fingerprint for f in meant}
-    found: dict[tuple[str, str, str], Place] = {}
-    for one in seen.certificates():
-        if one.it.fingerprint in contents:
-            place = _place(one)
-            found.setdefault((place.cluster, place.kind, place.name), place)
-    return list(found.values())
+def _places(fleet: FleetSnapshot, word: str) -> list[Place]:
+    """Return the Secrets and ELB certificates that hold the same content as what `word` means."""
+    contents = {located.info.fingerprint for located in fleet.matching(word)}
+    places = (place_of(c) for c in fleet.certificates() if c.info.fingerprint in contents)
+    return list(dict.fromkeys(places))
 
 
-def _place(found: Found) -> Place:
-    if found.secret:
-        return Place(cluster=found.cluster.name, kind="Secret", name=str(found.secret))
-    return Place(cluster=found.cluster.name, kind="ELB certificate", name=found.it.id)
-
-
-def _announce(seen: FleetSnapshot, todo: list[Place], new: Pair) -> None:
+def _announce(fleet: FleetSnapshot, todo: list[Place], new: Pair) -> None:
     names = ", ".join(new.chain.names)
-    typer.echo(
-        f"New: {names}, until {new.chain.not_after:%Y-%m-%d %H:%M} UTC, {new.chain.fingerprint}", err=True
-    )
+    typer.echo(f"New: {names}, until {instant(new.chain.not_after)}, {new.chain.fingerprint}", err=True)
     for place in todo:
-        for found in _at(seen, place):
-            hosts = ", ".join(found.it.hosts) or "no host"
-            count = len(found.it.listeners)
-            typer.echo(f"  {place}: {hosts}; {count} listener{'s' * (count != 1)}", err=True)
+        for located in _at(fleet, place):
+            hosts = ", ".join(located.info.hosts) or "no host"
+            typer.echo(f"  {place}: {hosts}; {plural(len(located.info.listeners), 'listener')}", err=True)
 
 
-def _at(seen: FleetSnapshot, place: Place) -> list[Found]:
-    return [f for f in seen.certificates() if _place(f) == place]
+def _at(fleet: FleetSnapshot, place: Place) -> list[LocatedCertificate]:
+    return [c for c in fleet.certificates() if place_of(c) == place]
 
 
-def _objections(seen: FleetSnapshot, todo: list[Place], new: Pair, rules: Policy) -> list[str]:
+def _objections(fleet: FleetSnapshot, todo: list[Place], new: Pair) -> list[str]:
     from datetime import UTC, datetime
 
     now, said = datetime.now(UTC), []
     for place in todo:
-        for found in _at(seen, place):
-            certificate = found.picture.observed.certificates[found.it.id]
-            refusal = checks.refusal(new.chain, certificate.chain, found.it.hosts, now, rules)
+        for located in _at(fleet, place):
+            certificate = located.snapshot.observed.certificates[located.info.id]
+            refusal = checks.refusal(new.chain, certificate.chain, located.info.hosts, now, fleet.checks)
             if refusal:
                 said.append(f"{place}: {refusal.reason}: {refusal.sentence}.")
     return said
 
 
-async def _writers(seen: FleetSnapshot, place: Place) -> list[str]:
-    """Who will write over a change there."""
+async def _writers(fleet: FleetSnapshot, place: Place) -> list[str]:
+    """Return a sentence for each tool that would overwrite a change there."""
     if place.kind != "Secret":
         return []
     from certferry.kube.client.client import SECRET
 
     name = Name(*place.name.partition("/")[::2])
-    async with _picture(seen, place).cluster.kube() as kube:
+    async with _cluster(fleet, place).kube() as kube:
         item = await kube.get(SECRET, name.name, name.namespace)
     return [f"{place}: {m.sentence}" for m in managers({**item, "kind": "Secret"})]
 
 
-async def _write(seen: FleetSnapshot, place: Place, new: Pair) -> str:
-    cluster = _picture(seen, place).cluster
+async def _write(fleet: FleetSnapshot, place: Place, new: Pair) -> str:
+    cluster = _cluster(fleet, place)
     if place.kind == "Secret":
         return await _write_secret(cluster, Name(*place.name.partition("/")[::2]), new)
     async with cluster.elb() as elb:
         present = (await elb.certificates()).get(place.name)
         if present is None:
-            return "it is gone"
+            return "deleted meanwhile"
         if present.chain and present.chain.digest == new.chain.digest:
-            return "has it already"
+            return "already there"
         fields: dict[str, Any] = {"certificate": new.certificate, "private_key": new.key}
         await elb.update_certificate(place.name, fields)
     return "written"
 
 
-async def _write_secret(cluster: Any, name: Name, new: Pair) -> str:
+async def _write_secret(cluster: ClusterAccess, name: Name, new: Pair) -> str:
     import base64
 
     from certferry.core.model.kubernetes import parse_secret
@@ -176,7 +160,7 @@ async def _write_secret(cluster: Any, name: Name, new: Pair) -> str:
     async with cluster.kube() as kube:
         present, _ = parse_secret(await kube.get(SECRET, name.name, name.namespace))
         if present.chain and present.chain.digest == new.chain.digest:
-            return "has it already"
+            return "already there"
         data = {
             "tls.crt": base64.b64encode(new.certificate.encode()).decode(),
             "tls.key": base64.b64encode(new.key.encode()).decode(),
@@ -185,8 +169,8 @@ async def _write_secret(cluster: Any, name: Name, new: Pair) -> str:
     return "written"
 
 
-def _picture(seen: FleetSnapshot, place: Place) -> Any:
-    found = next((p for p in seen.pictures if p.cluster.name == place.cluster), None)
-    if found is None:
-        raise UserError(f"Cluster {place.cluster} does not answer; the same command goes on when it does.", 4)
-    return found
+def _cluster(fleet: FleetSnapshot, place: Place) -> ClusterAccess:
+    for snapshot in fleet.clusters:
+        if snapshot.cluster.name == place.cluster:
+            return snapshot.cluster
+    raise UserError(f"Cluster {place.cluster} does not answer. Run the same command again later.", PARTIAL)

@@ -1,67 +1,143 @@
-"""``certferry cert ls``, ``show``, ``where``, ``expiring``: what there is, where, and for how long."""
+"""``certferry cert ls``, ``show``, ``where``, ``expiring``: which certificates there are, where, and their status.
+
+Status and problems are those of the hosts (``core.diagnosis.host_state``).
+"""
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import typer
 
-from certferry.cli.alerts import rules
-from certferry.cli.cert.lookup import Cluster, Found, Reference, chosen, policy, read_fleet, run
+from certferry.cli.cert.lookup import (
+    Cluster,
+    FleetSnapshot,
+    LocatedCertificate,
+    Reference,
+    read_fleet,
+    run,
+)
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, Format, Output, ago, document, show, table
+from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, document, duration, show
 from certferry.core import checks
-from certferry.core.checks import Policy
-from certferry.core.diagnosis import causes, usage
-from certferry.core.diagnosis import sni_overlap as neighbours
-from certferry.core.model import quarantine as parking
+from certferry.core.diagnosis import causes, sni_overlap, usage
+from certferry.core.diagnosis.host_state import HostState, WantedCertificate
+from certferry.core.model import quarantine
 from certferry.core.x509 import expiry
-from certferry.core.x509.expiry import Limits
+from certferry.core.x509.pem import Chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
-from certferry.settings import AlertSettings, read
 
-COLUMNS = ("cluster", "id", "name", "role", "state", "ends", "hosts", "source")
+COLUMNS: Final = {
+    "secret": "NAMESPACE/SECRET",
+    "hosts": "HOSTS",
+    "expires": "EXPIRES",
+    "status": "STATUS",
+}
+WIDE: Final = {
+    "cluster": "CLUSTER",
+    "role": "ROLE",
+    "not_after": "NOT AFTER",
+    "id": "ID",
+    "name": "NAME",
+    "fingerprint": "FINGERPRINT",
+}
+PLACES: Final = {
+    "loadbalancer": "LOAD BALANCER",
+    "port": "PORT",
+    "seat": "SLOT",
+    "hosts": "HOSTS",
+    "ingresses": "INGRESSES",
+}
+WATCH_INTERVAL: Final = 2.0
+"""Seconds between two readings of ``--watch``."""
+_SEVERITY: Final = ("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong")
+
+
+class Sort(StrEnum):
+    """Values of ``--sort``."""
+
+    expires = "expires"
+    secret = "secret"  # noqa: S105 - the column
+    host = "host"
+    status = "status"
+
+
+Namespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", help="Only Secrets and Ingresses of this namespace.")
+]
 
 
 def ls(
-    unused: Annotated[bool, typer.Option("--unused", help="Only those that nobody uses.")] = False,
+    namespace: Namespace = None,
+    sort: Annotated[Sort, typer.Option(help="Sort by expires, secret, host or status.")] = Sort.expires,
+    expires_within: Annotated[
+        str | None, typer.Option(help="Only what expires within this time, like 30d.")
+    ] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Only certificates that nothing uses.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print again after each change.")] = False,
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,
     state: State = None,
 ) -> None:
     """List certificates with their hosts, expiry and status. The first to expire comes first."""
+    span = duration(expires_within) if expires_within else None
+
+    async def listing(*, quiet: bool = False) -> tuple[list[dict[str, Any]], int]:
+        fleet = await read_fleet(config, state, cluster, quiet=quiet)
+        rows = [r for r in inventory(fleet) if _selected(r, namespace, span) and not (unused and r["used"])]
+        return sorted(rows, key=lambda r: _order(r, sort)), fleet.code
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
-        rows = [row(f, limits(config)) for f in seen.certificates() if not unused or not f.it.used]
-        show(rows, (*COLUMNS, "parked") if any(one["parked"] for one in rows) else COLUMNS, output)
-        return seen.code
+        rows, code = await listing()
+        _print_rows(rows, output)
+        while watch:
+            await asyncio.sleep(WATCH_INTERVAL)
+            before, (rows, code) = rows, await listing(quiet=True)
+            if _significant(rows) != _significant(before):
+                typer.echo()
+                _print_rows(rows, output)
+        return code
 
     run(work)
 
 
 def expiring(
-    cluster: Cluster = None, output: Output = Format.table, config: Config = None, state: State = None
+    namespace: Namespace = None,
+    cluster: Cluster = None,
+    output: Output = Format.table,
+    config: Config = None,
+    state: State = None,
 ) -> None:
-    """List certificates whose renewal is late, and why. Exit code 1 if there is one."""
+    """List certificates whose renewal is late, and why. Exit code 1 if there is one.
+
+    A certificate that an Ingress wants and that has expired or cannot be used comes first.
+    """
 
     async def work() -> int:
-        seen, when = await read_fleet(chosen(config, state, cluster)), limits(config)
-        rows = []
-        for found in seen.certificates():
-            one = row(found, when)
-            if found.it.used and one["state"] != "good":
-                cause = causes.cause(found.it.origin) if found.it.origin else None
-                rows.append({**one, "why": cause.why, "next": cause.command} if cause else one)
-        if rows or output is not Format.table:
-            show(rows, ("cluster", "hosts", "state", "ends", "source", "why", "next"), output)
-        else:
+        fleet = await read_fleet(config, state, cluster)
+        rows = [r for r in inventory(fleet) if r["used"] and _late(r) and _selected(r, namespace, None)]
+        rows.sort(key=lambda r: (not r["needs_action"], _order(r, Sort.expires)))
+        if not output.for_people:
+            document(rows, output)
+        elif not rows:
             typer.echo("No renewal is late.")
-        return BAD if rows else seen.code
+        for row in rows if output.for_people else ():
+            facts = [
+                ("hosts", row["hosts"]),
+                ("expires", _expiry(row)),
+                ("status", row["status"]),
+                ("why", row["why"]),
+                ("next", row["next"]),
+            ]
+            wide = [(key, row[key]) for key in WIDE if key != "not_after"] if output is Format.wide else []
+            typer.echo(block(row["secret"], facts + wide) + "\n")
+        return BAD if rows else fleet.code
 
     run(work)
 
@@ -76,17 +152,14 @@ def where(
     """Show each listener that uses a certificate, with slot, hosts and Ingresses."""
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
-        rows = [place for found in seen.matching(certificate) for place in places(found)]
-        if rows or output is not Format.table:
-            show(
-                rows,
-                ("cluster", "id", "loadbalancer", "port", "seat", "hosts", "ingresses", "governing"),
-                output,
-            )
+        fleet = await read_fleet(config, state, cluster)
+        rows = [place for located in fleet.matching(certificate) for place in places(located)]
+        if rows or not output.for_people:
+            wide = {"governing": "LISTENER OWNER", "cluster": "CLUSTER", "listener": "LISTENER", "id": "ID"}
+            show(rows, PLACES, output, wide)
         else:
-            typer.echo("It is used nowhere.")
-        return seen.code
+            typer.echo("No listener uses it.")
+        return fleet.code
 
     run(work)
 
@@ -101,62 +174,52 @@ def show_one(
     """Show everything about one certificate: source, status, findings, listeners, break-glass."""
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
-        rules = policy(config, state)
-        facts = [await _facts(found, limits(config), rules) for found in seen.matching(certificate)]
-        if output is Format.table:
+        fleet = await read_fleet(config, state, cluster)
+        rows = {(r["cluster"], r["id"]): r for r in inventory(fleet)}
+        facts = [
+            await _facts(fleet, located, rows[located.cluster.name, located.info.id])
+            for located in fleet.matching(certificate)
+        ]
+        if output.for_people:
             for one in facts:
-                _print(one)
+                _print(one, output)
         else:
             document(facts, output)
-        return seen.code
+        return fleet.code
 
     run(work)
 
 
-def limits(config: Any) -> Limits:
-    """When each state begins, as the settings say."""
-    from certferry.clusters import locate
-
-    file = locate(config, None, os.environ)
-    return rules(read(AlertSettings, "alerts", {}, os.environ, file)).limits
-
-
-def row(found: Found, when: Limits) -> dict[str, Any]:
-    """One certificate as a line."""
-    it, now = found.it, datetime.now(UTC)
-    return {
-        "cluster": found.cluster.name,
-        "id": it.id,
-        "name": it.name,
-        "role": it.role,
-        "state": expiry.state(it.not_before, it.not_after, now, when),
-        "ends": ago(it.not_after, now),
-        "not_after": it.not_after,
-        "fingerprint": it.fingerprint,
-        "names": list(it.names),
-        "hosts": list(it.hosts),
-        "ingresses": [str(i) for i in it.ingresses],
-        "source": causes.source(it.origin) if it.origin else "",
-        "owner": causes.owner(it.origin) if it.origin else "",
-        "parked": parking.parked(it.origin.certificate.description) if it.origin else None,
-    }
+def inventory(fleet: FleetSnapshot) -> list[dict[str, Any]]:
+    """Return a row for each certificate, and for each that an Ingress wants and the ELB does not have."""
+    states = {id(snapshot): fleet.hosts(snapshot) for snapshot in fleet.clusters}
+    rows = [_row(fleet, located, states[id(located.snapshot)]) for located in fleet.certificates()]
+    for snapshot in fleet.clusters:
+        located = [c for c in fleet.certificates() if c.snapshot is snapshot]
+        present = {str(c.secret) if c.secret else c.info.id for c in located}
+        absent: dict[str, list[tuple[HostState, WantedCertificate]]] = {}
+        for state in states[id(snapshot)]:
+            for wanted in (*((state.wanted,) if state.wanted else ()), *state.other_wants):
+                name = str(wanted.source.secret or wanted.source.certificate_id)
+                if name not in present and not wanted.good:
+                    absent.setdefault(name, []).append((state, wanted))
+        rows += [_absent_row(snapshot.cluster.name, wants, fleet) for _, wants in sorted(absent.items())]
+    return rows
 
 
-def places(found: Found) -> list[dict[str, Any]]:
-    """Where it is used, a line each."""
-    picture = found.picture
-    view = picture.view
+def places(located: LocatedCertificate) -> list[dict[str, Any]]:
+    """Return a row for each slot of a listener that has the certificate."""
+    snapshot, view = located.snapshot, located.snapshot.view
     if view is None:
         return [
-            {"cluster": found.cluster.name, "id": found.it.id, "port": port, "loadbalancer": balancer}
-            for port, _, balancer in (text.partition("@") for text in found.it.listeners)
+            {"cluster": located.cluster.name, "id": located.info.id, "port": port, "loadbalancer": balancer}
+            for port, _, balancer in (text.partition("@") for text in located.info.listeners)
         ]
     return [
         {
-            "cluster": found.cluster.name,
+            "cluster": located.cluster.name,
             "id": use.certificate,
-            "loadbalancer": _balancer(found, use.loadbalancer),
+            "loadbalancer": _balancer(located, use.loadbalancer),
             "listener": use.listener,
             "port": use.port,
             "seat": use.seat,
@@ -164,76 +227,222 @@ def places(found: Found) -> list[dict[str, Any]]:
             "ingresses": [str(i) for i in use.ingresses],
             "governing": str(use.governing) if use.governing else "",
         }
-        for use in usage.uses(view, picture.observed, picture.options)
-        if use.certificate == found.it.id
+        for use in usage.uses(view, snapshot.observed, snapshot.options)
+        if use.certificate == located.info.id
     ]
 
 
-def _balancer(found: Found, ref: str) -> str:
-    balancer = found.picture.observed.loadbalancers.get(ref)
+def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[HostState]) -> dict[str, Any]:
+    info, origin, now = located.info, located.info.origin, datetime.now(UTC)
+    mine = [s for s in states if _concerns(s, located)]
+    worst = max(mine, key=_rank, default=None)
+    age = expiry.state(info.not_before, info.not_after, now, fleet.limits)
+    status: str = info.role
+    if worst is not None:
+        status = _status(worst, age)
+    elif info.role == "stored":
+        status = "unused"
+    elif info.role == "chosen":
+        status = "not bound"
+    cause = causes.cause(origin) if origin else None
+    problem = worst.problems[0] if worst and worst.problems else None
+    return {
+        "cluster": located.cluster.name,
+        "secret": str(located.secret) if located.secret else f"(ELB) {info.name}",
+        "id": info.id,
+        "name": info.name,
+        "role": info.role,
+        "status": status,
+        "state": age,
+        "expires": ago(info.not_after, now),
+        "not_after": info.not_after,
+        "fingerprint": info.fingerprint,
+        "names": list(info.names),
+        "hosts": list(info.hosts),
+        "ingresses": [str(i) for i in info.ingresses],
+        "source": causes.source(origin) if origin else "",
+        "owner": causes.owner(origin) if origin else "",
+        "parked": quarantine.parked(origin.certificate.description) if origin else None,
+        "used": info.used,
+        "needs_action": bool(worst and worst.needs_action),
+        "why": problem.sentence if problem else cause.why if cause and age != "good" else "",
+        "next": problem.action if problem else cause.command if cause and age != "good" else "",
+    }
+
+
+def _absent_row(
+    cluster: str, wants: list[tuple[HostState, WantedCertificate]], fleet: FleetSnapshot
+) -> dict[str, Any]:
+    """Return the row of a certificate that Ingresses want and the ELB does not have."""
+    state, wanted = wants[0]
+    now = datetime.now(UTC)
+    chain: Chain | None = wanted.chain
+    problem = next((p for p in state.problems if p.reason == wanted.reason), None)
+    return {
+        "cluster": cluster,
+        "secret": str(wanted.source.secret or f"(ELB) {wanted.source.certificate_id}"),
+        "id": "",
+        "name": "",
+        "role": "missing",
+        "status": f"{state.status} ({wanted.reason})",
+        "state": expiry.state(chain.not_before, chain.not_after, now, fleet.limits) if chain else "",
+        "expires": ago(chain.not_after, now) if chain else "",
+        "not_after": chain.not_after if chain else None,
+        "fingerprint": chain.fingerprint if chain else "",
+        "names": list(chain.names) if chain else [],
+        "hosts": sorted({s.host for s, _ in wants if s.host}),
+        "ingresses": sorted({f"{w.ingress.namespace}/{w.ingress.name}" for _, w in wants}),
+        "source": str(wanted.source),
+        "owner": f"namespace {wanted.object.namespace}",
+        "parked": None,
+        "used": True,
+        "needs_action": True,
+        "why": wanted.sentence,
+        "next": problem.action if problem else state.next_action,
+    }
+
+
+def _concerns(state: HostState, located: LocatedCertificate) -> bool:
+    """Whether a host's status is that of this certificate: wanted from its source, or bound and wanted by nothing."""
+    bound = state.bound is not None and state.bound.certificate_id == located.info.id
+    if state.wanted is None or not state.host:
+        return bound and (state.wanted is None or state.wanted.certificate_id == located.info.id)
+    source = state.wanted.source
+    if source.secret:
+        return source.secret == located.secret
+    return source.certificate_id == located.info.id
+
+
+def _status(state: HostState, age: str) -> str:
+    reason = state.problems[0].reason if state.problems else age if state.status == "expiring" else ""
+    return f"{state.status} ({reason})" if reason else state.status
+
+
+def _rank(state: HostState) -> tuple[int, int]:
+    return _SEVERITY.index(state.status), len(state.problems)
+
+
+def _late(row: Mapping[str, Any]) -> bool:
+    return bool(row["state"] != "good" or row["needs_action"])
+
+
+def _selected(row: Mapping[str, Any], namespace: str | None, span: timedelta | None) -> bool:
+    if namespace and not any(name.startswith(f"{namespace}/") for name in (row["secret"], *row["ingresses"])):
+        return False
+    return span is None or (row["not_after"] is not None and row["not_after"] <= datetime.now(UTC) + span)
+
+
+def _order(row: Mapping[str, Any], sort: Sort) -> tuple[Any, ...]:
+    end = row["not_after"] or datetime.min.replace(tzinfo=UTC)
+    first: Any = {
+        Sort.expires: end,
+        Sort.secret: row["secret"],
+        Sort.host: row["hosts"],
+        Sort.status: -_SEVERITY.index(word) if (word := row["status"].split(" ")[0]) in _SEVERITY else 0,
+    }[sort]
+    return first, end, row["secret"], row["id"]
+
+
+def _significant(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows without what changes by itself as time passes."""
+    return [{key: value for key, value in row.items() if key != "expires"} for row in rows]
+
+
+def _print_rows(rows: list[dict[str, Any]], output: Format) -> None:
+    several = len({row["cluster"] for row in rows}) > 1
+    show(rows, {"cluster": "CLUSTER", **COLUMNS} if several else COLUMNS, output, WIDE)
+
+
+def _expiry(row: Mapping[str, Any]) -> str:
+    if row["not_after"] is None:
+        return ""
+    return f"{row['not_after'].astimezone(UTC):%Y-%m-%d %H:%M} UTC ({row['expires']})"
+
+
+def _balancer(located: LocatedCertificate, ref: str) -> str:
+    balancer = located.snapshot.observed.loadbalancers.get(ref)
     return f"{balancer.name or ref} ({balancer.vip_address})" if balancer else ref
 
 
-async def _facts(found: Found, when: Limits, rules: Policy) -> dict[str, Any]:
-    it, picture, now = found.it, found.picture, datetime.now(UTC)
-    certificate = picture.observed.certificates[it.id]
-    cause = causes.cause(it.origin) if it.origin else None
+async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[str, Any]) -> dict[str, Any]:
+    info, snapshot, now = located.info, located.snapshot, datetime.now(UTC)
+    certificate = snapshot.observed.certificates[info.id]
     chain = certificate.chain
     assert chain is not None
-    facts = row(found, when) | {
-        "not_before": it.not_before,
+    cause = causes.cause(info.origin) if info.origin else None
+    findings = checks.findings(
+        chain,
+        None,
+        info.hosts,
+        now,
+        fleet.checks,
+        taken=sni_overlap.overlapping_names(certificate, snapshot.observed),
+    )
+    facts = row | {
+        "not_before": info.not_before,
         "key": chain.key,
         "chain": [link.subject for link in chain.links],
-        "findings": [
-            {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
-            for f in checks.findings(
-                chain,
-                None,
-                it.hosts,
-                now,
-                rules,
-                taken=neighbours.overlapping_names(certificate, picture.observed),
-            )
-        ],
-        "places": places(found),
-        "why_not_newer": cause.why if cause else "",
-        "next": cause.command if cause else "",
+        "findings": [{"reason": f.reason, "severity": f.severity, "sentence": f.sentence} for f in findings],
+        "places": places(located),
+        "why_not_newer": row["why"] or (cause.why if cause else ""),
+        "next": row["next"] or (cause.command if cause else ""),
     }
-    if "status" not in picture.extensions:
+    if "status" not in snapshot.extensions:
         return facts
-    async with found.cluster.elb() as elb:
+    async with located.cluster.elb() as elb:
         try:
-            status = await extensions.status(elb, it.id)
+            status = await extensions.status(elb, info.id)
         except ElbError as error:
-            return facts | {"status": error.message}
+            return facts | {"elb_status": error.message}
     # only the ELB has the version before, to compare with
-    told = {f["reason"] for f in facts["findings"]}
+    reported = {f["reason"] for f in facts["findings"]}
     facts["findings"] += [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
         for f in status.findings
-        if f.reason in ("KeyReused", "NamesRemoved") and f.reason not in told
+        if f.reason in ("KeyReused", "NamesRemoved") and f.reason not in reported
     ]
     return facts | {
         "break_glass": status.break_glass,
         "data_plane": [
-            {"listener": seat.listener_id, "seat": seat.seat, "state": seat.state, "message": seat.message}
-            for seat in status.listeners
+            {"listener": slot.listener_id, "seat": slot.seat, "state": slot.state, "message": slot.message}
+            for slot in status.listeners
         ],
     }
 
 
-def _print(facts: dict[str, Any]) -> None:
-    lists = ("places", "findings", "data_plane")
-    for key, value in facts.items():
-        if key in lists or value in (None, "", []):
-            continue
-        text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        typer.echo(f"{key.replace('_', ' ')}: {text}")
-    for finding in facts["findings"]:
-        typer.echo(f"finding: {finding['severity']} {finding['reason']}: {finding['sentence']}")
-    for seat in facts.get("data_plane", ()):
-        said = f": {seat['message']}" if seat["message"] else ""
-        typer.echo(f"data plane: {seat['seat']} of {seat['listener']} is {seat['state']}{said}")
+def _print(facts: dict[str, Any], output: Format) -> None:
+    lines: list[tuple[str, Any]] = [
+        ("hosts", facts["hosts"]),
+        ("status", facts["status"]),
+        ("expires", _expiry(facts)),
+        ("valid from", facts["not_before"]),
+        ("source", facts["source"]),
+        ("owner", facts["owner"]),
+        ("ingresses", facts["ingresses"]),
+        ("names", facts["names"]),
+        ("key", facts["key"]),
+        ("chain", facts["chain"]),
+        ("fingerprint", facts["fingerprint"]),
+        ("id", facts["id"]),
+        ("quarantined", facts["parked"]),
+        ("ELB status", facts.get("elb_status")),
+        ("not newer", facts["why_not_newer"]),
+        ("next", facts["next"]),
+    ]
+    if glass := facts.get("break_glass"):
+        lines.append(("break-glass", f"until {glass.until:%Y-%m-%d %H:%M} UTC: {glass.reason}"))
+    if output is Format.wide:
+        lines += [("name", facts["name"]), ("cluster", facts["cluster"]), ("role", facts["role"])]
+    lines += [
+        (SEVERITIES[finding["severity"]], f"{finding['reason']}: {finding['sentence']}")
+        for finding in facts["findings"]
+    ]
+    for slot in facts.get("data_plane", ()):
+        detail = f": {slot['message']}" if slot["message"] else ""
+        where = f" of listener {slot['listener']}" if output is Format.wide else ""
+        lines.append(("data plane", f"{slot['seat']} slot{where} {slot['state']}{detail}"))
+    typer.echo(block(facts["secret"], lines))
     if facts["places"]:
-        typer.echo(table(facts["places"], ("loadbalancer", "port", "seat", "hosts", "ingresses")))
+        typer.echo()
+        show(facts["places"], PLACES, output)
     typer.echo()

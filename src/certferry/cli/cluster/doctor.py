@@ -1,15 +1,22 @@
-"""``certferry doctor``: everything that a controller needs, in one table; exit code 1 when something is wrong."""
+"""``certferry doctor``: check everything that a controller needs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from certferry.cli.options import Config, State
+from certferry.cli.output import BAD, coloured, paragraph
 from certferry.settings import ControllerSettings, read
+
+if TYPE_CHECKING:
+    from certferry.controller.doctor import CheckResult
+
+_WORDS: Final = {"ok": "ok", "warning": "note", "failure": "WRONG"}
 
 
 def doctor(
@@ -20,32 +27,35 @@ def doctor(
     config: Config = None,
 ) -> None:
     """Check what the controller needs, and say how to fix it. Exit code 1 if a check fails."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from certferry import clusters as fleet
+    from certferry import clusters
     from certferry.controller.doctor import CheckResult, run_checks
 
-    found = fleet.read(config, state)
-    settings = read(ControllerSettings, "controller", {}, os.environ, found.file)
-    clusters = (found.cluster(cluster),) if cluster else found.clusters
-    chosen = fleet.Fleet(clusters=clusters, file=found.file)
-    answers = asyncio.run(fleet.fan_out(chosen, lambda access: run_checks(access, settings), deadline=60))
-    table = Table("Cluster", "", "Check", "What was found, and what to do", expand=True)
-    words = {"ok": ("ok", "green"), "warning": ("note", "yellow"), "failure": ("WRONG", "bold red")}
+    every = clusters.read(config, state)
+    settings = read(ControllerSettings, "controller", {}, os.environ, every.file)
+    fleet = clusters.Fleet(clusters=(every.cluster(cluster),) if cluster else every.clusters, file=every.file)
+    answers = asyncio.run(clusters.fan_out(fleet, lambda access: run_checks(access, settings), deadline=60))
     failed = False
     for answer in answers:
-        verdicts = answer.value or [
+        results = answer.value or [
             CheckResult(check="Checks", level="failure", sentence=answer.trouble or "", remedy="Try again.")
         ]
-        for verdict in verdicts:
-            word, style = words[verdict.level]
-            failed = failed or verdict.level == "failure"
-            text = Text(verdict.sentence)
-            if verdict.remedy:
-                text.append(f"\n→ {verdict.remedy}", style="bold")
-            table.add_row(Text(answer.cluster), Text(word, style), Text(verdict.check), text)
-    Console().print(table)
+        failed = failed or any(result.level == "failure" for result in results)
+        _print(answer.cluster, results)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(BAD)
+
+
+def _print(cluster: str, results: Sequence[CheckResult]) -> None:
+    """Print a block: a line for each check, and what to do below a failed one."""
+    typer.echo(f"Cluster {cluster}")
+    width = max(len(result.check) for result in results)
+    for result in results:
+        word = _WORDS[result.level]
+        head = f"  {word:<5}  {result.check:<{width}}  "
+        first, *rest = paragraph(result.sentence, head, " " * len(head))
+        typer.echo(first.replace(word, coloured(word, word), 1))
+        for line in rest:
+            typer.echo(line)
+        if result.remedy:
+            for line in paragraph(result.remedy, f"{'':{len(head)}}→ ", " " * (len(head) + 2)):
+                typer.echo(line)

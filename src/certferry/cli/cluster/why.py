@@ -1,32 +1,28 @@
-"""``certferry why HOST[:PORT]``: from a hostname to the cause, in one command."""
+"""``certferry why HOST[:PORT]``: what a host serves and the cause, with a handshake of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
-from msgspec.structs import replace
 
 from certferry.cli.cert.completion import hosts
-from certferry.cli.cert.lookup import Cluster, chosen, policy, read_fleet, run
-from certferry.cli.cert.show import limits
+from certferry.cli.cert.lookup import Cluster, FleetSnapshot, read_fleet, run
+from certferry.cli.handshake import shake_hands
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, Format, Output, document
+from certferry.cli.output import BAD, Format, Output, block, coloured, document, instant
 from certferry.clusters.snapshot import ClusterSnapshot
-from certferry.core.diagnosis.host import (
-    HandshakeResult,
-    HostDiagnosis,
-    HostListener,
-    diagnose,
-    listeners_for_host,
-)
-from certferry.core.translate.certificate_slots import present
-from certferry.core.x509.pem import InvalidPem, parse_shown
+from certferry.core.diagnosis.host_state import HostState, ProbeResult, for_host
+from certferry.core.x509.pem import Chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 from certferry.settings import UserError
+
+_PROBE_KINDS: Final = {"": "", "ECDSA": "EC", "RSA": "RSA"}
 
 
 def why(
@@ -39,114 +35,155 @@ def why(
     """Explain what HOST serves, what is wrong, and what to do next. Exit code 1 if something is wrong."""
     name, _, digits = host.lower().partition(":")
     if digits and not digits.isdigit():
-        raise UserError(f"“{host}” is no HOST:PORT.")
-
-    rules = policy(config, state)
+        raise UserError(f"“{host}” is not HOST:PORT.")
 
     async def work() -> int:
-        seen = await read_fleet(chosen(config, state, cluster))
-        # why it is not newer is what the controller's own settings make of it
-        pictures = [replace(p, options=replace(p.options, checks=rules)) for p in seen.pictures]
-        stories = [
-            await _story(picture, door, config)
-            for picture in pictures
-            if picture.view
-            for door in listeners_for_host(
-                picture.view, picture.observed, picture.options, name, int(digits) if digits else None
-            )
+        fleet = await read_fleet(config, state, cluster)
+        port = int(digits) if digits else None
+        answers = await asyncio.gather(*(_of_cluster(fleet, one, name, port) for one in fleet.clusters))
+        facts = [
+            _facts(one, answer)
+            for one, states in zip(fleet.clusters, answers, strict=True)
+            for answer in states
         ]
-        if not stories:
+        if not facts:
             raise UserError(
                 f"No Ingress of a cluster that answered asks for {host} over HTTPS (certferry cert ls lists what is served).",
                 BAD,
             )
-        if output is Format.table:
-            for one in stories:
+        if output.for_people:
+            for one in facts:
                 _print(one)
         else:
-            document(stories, output)
-        return BAD if any(not one.well for one in stories) else seen.code
+            document(facts, output)
+        return BAD if any(not one["well"] for one in facts) else fleet.code
 
     run(work)
 
 
-async def _story(picture: ClusterSnapshot, door: HostListener, config: object) -> HostDiagnosis:
-    assert picture.view is not None
-    return diagnose(
-        picture.view,
-        picture.observed,
-        picture.options,
-        door,
-        await _look(door),
-        _rotation(picture, door.host),
-        await _data_plane(picture, door),
-        datetime.now(UTC),
-        limits(config),
-    )
-
-
-async def _look(door: HostListener) -> HandshakeResult:
-    from certferry.runtime.tls_probe import NotReached, Target, handshake
-
-    address = door.loadbalancer.vip_address or ""
-    try:
-        shown = await handshake(Target(address=address, port=door.bound, host=door.host))
-        return HandshakeResult(chain=parse_shown(shown))
-    except NotReached as error:
-        return HandshakeResult(trouble=f"nobody answers ({error.strerror})", reached=False)
-    except (OSError, TimeoutError, InvalidPem) as error:
-        return HandshakeResult(trouble=f"the TLS handshake failed ({error})")
-
-
-async def _data_plane(picture: ClusterSnapshot, door: HostListener) -> tuple[str, ...]:
-    """What the data plane refused of the certificate that is to be served there."""
-    listener = next(
-        (
-            it
-            for it in picture.observed.listeners.values()
-            if (it.loadbalancer_id, it.protocol_port) == (door.loadbalancer.id, door.port)
-        ),
-        None,
-    )
-    bound = present(listener, picture.observed.certificates).answer(door.host)
-    if bound is None or "status" not in picture.extensions:
+async def _of_cluster(
+    fleet: FleetSnapshot, cluster: ClusterSnapshot, host: str, port: int | None
+) -> Sequence[HostState]:
+    """Return the states of a host with what a probe of now shows, one for each address, port and key kind."""
+    wanted = _claimed(fleet.hosts(cluster), host, port)
+    if not wanted:
         return ()
-    async with picture.cluster.elb() as elb:
-        try:
-            status = await extensions.status(elb, bound.id)
-        except ElbError:
-            return ()
-    return tuple(sorted({s.message for s in status.listeners if s.state == "rejected" and s.message}))
+    several = {s.key.port: sum(o.key.port == s.key.port for o in wanted) > 1 for s in wanted}
+    probes = [_probe(s, host, kind=s.key.key_kind if several[s.key.port] else "") for s in wanted]
+    shown, rejections = await asyncio.gather(asyncio.gather(*probes), _rejections(cluster, wanted))
+    return _claimed(fleet.hosts(cluster, shown, rejections), host, port)
 
 
-def _rotation(picture: ClusterSnapshot, host: str) -> str:
-    assert picture.view is not None
-    for name, text in picture.rotations.items():
-        ingress = picture.view.ingresses.get(name)
+def _claimed(states: Sequence[HostState], host: str, port: int | None) -> Sequence[HostState]:
+    """Return the states of a host that a claim wants, else those of the wildcard that covers it."""
+    wildcard = f"*.{host.partition('.')[2]}"
+    for name in (host, wildcard):
+        if claimed := [s for s in for_host(states, name, port) if s.claims]:
+            return claimed
+    return ()
+
+
+async def _probe(state: HostState, host: str, kind: str) -> ProbeResult:
+    key = state.key
+    answer = await shake_hands(key.address, key.port, host, _PROBE_KINDS[kind])
+    return ProbeResult(
+        address=key.address,
+        port=key.port,
+        sni=key.sni,
+        key_kind=key.key_kind if kind else "",
+        chain=answer.chain,
+        error=answer.error,
+        reached=answer.reached,
+        at=datetime.now(UTC),
+    )
+
+
+async def _rejections(cluster: ClusterSnapshot, states: Sequence[HostState]) -> dict[str, str]:
+    """Return why the data plane rejected the bound certificates, by id."""
+    if "status" not in cluster.extensions:
+        return {}
+    rejections: dict[str, str] = {}
+    async with cluster.cluster.elb() as elb:
+        for ref in sorted({s.bound.certificate_id for s in states if s.bound}):
+            try:
+                status = await extensions.status(elb, ref)
+            except ElbError:
+                continue
+            messages = {s.message for s in status.listeners if s.state == "rejected" and s.message}
+            if messages:
+                rejections[ref] = "; ".join(sorted(messages))
+    return rejections
+
+
+def _facts(cluster: ClusterSnapshot, state: HostState) -> dict[str, Any]:
+    """Return one state as the fields of ``-o json``."""
+    balancer = state.loadbalancer
+    shown = state.shown[0] if state.shown else None
+    bound = state.bound
+    return {
+        "host": state.host,
+        "cluster": cluster.cluster.name,
+        "status": state.status,
+        "key_kind": state.key.key_kind,
+        "well": state.well,
+        "served": _described(shown.chain)
+        if shown and shown.chain
+        else shown.error
+        if shown
+        else "not probed",
+        "expected": _described(bound.chain) if bound else "nothing",
+        "loadbalancer": f"{balancer.name or balancer.id} ({state.key.address}:{state.key.port})",
+        "listener": f"{state.listener_name or state.listener_id} (port {state.port})"
+        if state.listener_id
+        else "none",
+        "governing": f"Ingress {state.owner}" if state.owner else "",
+        "ingresses": [str(name) for name in state.claims],
+        "source": str(bound.source) if bound else str(state.wanted.source) if state.wanted else "",
+        "selected": bound.why if bound else "",
+        "last_rotation": _rotation(cluster, state.host) or "none",
+        "problems": [f"{p.reason}: {p.sentence}" for p in state.problems],
+        "why": state.sentence,
+        "next": state.next_action or "nothing",
+    }
+
+
+def _rotation(cluster: ClusterSnapshot, host: str) -> str:
+    """Return the instants of the last rotation, from the annotation of the Ingress."""
+    assert cluster.view is not None
+    for name, text in cluster.rotations.items():
+        ingress = cluster.view.ingresses.get(name)
         if text and ingress and host in {*ingress.hosts, *(h for e in ingress.tls for h in e.hosts)}:
             try:
-                said = json.loads(text)
+                rotation = json.loads(text)
             except ValueError:
                 continue
-            seen = f"served {said.get('served')}" if said.get("served") else "not seen by a client"
-            return f"{str(said.get('fingerprint'))[:16]}: changed {said.get('changed')}, accepted {said.get('accepted')}, {seen}"
+            served = f"served {rotation['served']}" if rotation.get("served") else "not served yet"
+            fingerprint = str(rotation.get("fingerprint"))[:16]
+            return f"{fingerprint}: changed {rotation.get('changed')}, accepted {rotation.get('accepted')}, {served}"
     return ""
 
 
-def _print(one: HostDiagnosis) -> None:
-    rows = (
-        ("host", f"{one.host} (cluster {one.cluster})"),
-        ("served", one.served),
-        ("should be", one.expected),
-        ("load balancer", one.loadbalancer),
-        ("listener", one.listener),
-        ("governed by", one.governing),
-        ("source", one.source),
-        ("last rotation", one.last_rotation),
-        *(("problem", p) for p in one.problems),
-        ("why", one.why),
-        ("next", one.next),
+def _described(chain: Chain | None) -> str:
+    if chain is None:
+        return "a certificate that cannot be read"
+    return f"{chain.fingerprint[:16]} for {', '.join(chain.names[:3])}, until {instant(chain.not_after)}"
+
+
+def _print(facts: dict[str, Any]) -> None:
+    kind = f", {facts['key_kind']}" if facts["key_kind"] else ""
+    title = (
+        f"{facts['host']} (cluster {facts['cluster']}{kind}): {coloured(facts['status'], facts['status'])}"
     )
-    for label, text in rows:
-        typer.echo(f"{label + ':':15}{text}")
-    typer.echo()
+    rows = [
+        ("served", facts["served"]),
+        ("bound", facts["expected"]),
+        ("source", facts["source"]),
+        ("load balancer", facts["loadbalancer"]),
+        ("listener", facts["listener"]),
+        ("listener owner", facts["governing"]),
+        ("last rotation", facts["last_rotation"]),
+        *(("problem", problem) for problem in facts["problems"]),
+        ("why", facts["why"] if not facts["well"] else "No problems found."),
+        ("next", facts["next"] if not facts["well"] else ""),
+    ]
+    typer.echo(block(title, rows) + "\n")

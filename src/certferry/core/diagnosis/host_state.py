@@ -44,6 +44,7 @@ from certferry.core.translate.secret_certificates import key_of
 from certferry.core.translate.translate import Translation
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
+from certferry.core.x509.presented import chain_difference
 
 HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 KINDS: Final[tuple[KeyKind, ...]] = ("ECDSA", "RSA")
@@ -275,15 +276,24 @@ class _World:
                 address=result.prober,
                 chain=result.chain,
                 fingerprint=result.leaf,
-                error=result.error,
+                error=result.error or (f"the leaf is right, but {difference}" if difference else ""),
                 reached=result.reached,
                 at=result.at,
                 matches_bound=bool(bound)
+                and not difference
                 and (result.leaf == bound or (not result.key_kind and result.leaf in both)),
             )
             for result in results
             if result.key_kind in ("", key.key_kind)
+            for difference in (self._difference(place, key, result),)
         )
+
+    def _difference(self, place: _Place, key: HostKey, result: ProbeResult) -> str:
+        """Return how the chain that is served with the right leaf is another than the bound one; "" if it is not."""
+        bound = place.have.answer(key.sni, SLOT_KINDS[key.key_kind])
+        if not (bound and bound.chain and result.chain and result.leaf == bound.chain.fingerprint):
+            return ""
+        return chain_difference(result.chain, bound.chain)
 
     def _in_step(self, have: Certificate | None, want: Certificate | None) -> bool:
         if have is None or want is None:

@@ -197,6 +197,8 @@ def _shown_otherwise(facts: Facts) -> str:
     for shown in facts.shown:
         if shown.reached and not shown.matches_bound:
             where = f" at {shown.address}" if shown.address else ""
+            if shown.fingerprint and shown.error:
+                return f"{shown.error}{where}"
             if shown.fingerprint:
                 return f"another certificate ({shown.fingerprint[:16]}) is served{where}"
             return f"the TLS handshake failed{where} ({shown.error})"
