@@ -31,7 +31,7 @@ from certferry.controller.watch_scope import scope
 from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import KubeClient
-from certferry.kube.client.leader_election import LeaderElector, terms
+from certferry.kube.client.leader_election import LeaderElector, lease_timings
 from certferry.settings import ControllerSettings, UserError
 
 THREAD_SWITCH_INTERVAL: Final = 0.001
@@ -84,7 +84,7 @@ def _leader(settings: ControllerSettings, voting: KubeClient) -> LeaderElector |
     if not (namespace and slash and name):
         raise UserError(f"controller.lease is “{settings.lease}”: it must be NAMESPACE/NAME.")
     identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4()}"
-    return LeaderElector(voting, Name(namespace, name), identity, terms(settings.lease_seconds))
+    return LeaderElector(voting, Name(namespace, name), identity, lease_timings(settings.lease_seconds))
 
 
 def _may_write(settings: ControllerSettings, leader: LeaderElector | None) -> Callable[[], bool]:

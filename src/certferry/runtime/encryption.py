@@ -36,10 +36,10 @@ class EncryptionKeys:
 
     def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
         self._path = path
-        self._seen = _stamp(path)
-        self._take(keys)
+        self._loaded_stamp = _stamp(path)
+        self._use(keys)
 
-    def _take(self, keys: Sequence[bytes]) -> None:
+    def _use(self, keys: Sequence[bytes]) -> None:
         assert keys
         assert all(len(key) == _KEY for key in keys)
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
@@ -75,7 +75,7 @@ class EncryptionKeys:
         Call it in the transaction that stores the result: then a rotation, which locks the store too, comes
         before it (and its key is used) or after it (and seals it anew).
         """
-        self._look_again()
+        self._reload()
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
         return _MAGIC + self._current + nonce + sealed
@@ -84,7 +84,7 @@ class EncryptionKeys:
         """What was sealed for `purpose`; raises ``SealError``."""
         head = len(_MAGIC)
         if blob[head : head + _ID] not in self._ciphers:
-            self._look_again()
+            self._reload()
         cipher = self._ciphers.get(blob[head : head + _ID])
         if not blob.startswith(_MAGIC) or cipher is None:
             raise EncryptionError(
@@ -97,39 +97,39 @@ class EncryptionKeys:
         except InvalidTag:
             raise EncryptionError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         """Takes over what another process wrote to the file; while it cannot be read, all stays."""
         stamp = _stamp(self._path)
-        if self._path is None or stamp is None or stamp == self._seen:
+        if self._path is None or stamp is None or stamp == self._loaded_stamp:
             return
         try:
-            self._take(_keys(self._path.read_text(), ""))
+            self._use(_keys(self._path.read_text(), ""))
         except (OSError, UnicodeDecodeError, EncryptionError):
             return
-        self._seen = stamp
+        self._loaded_stamp = stamp
 
     def __repr__(self) -> str:
         return f"Seal(key {self._current.hex()})"
 
 
-def key_of(blob: bytes) -> str:
+def key_id_of(blob: bytes) -> str:
     """The id of the key under which `blob` was sealed, hex; see ``Seal.current``."""
     return blob[len(_MAGIC) : len(_MAGIC) + _ID].hex()
 
 
-def with_new_key(path: Path) -> None:
+def add_key(path: Path) -> None:
     """Puts a new key before those in the file at `path`: from now on it seals, and all of them open."""
     private_files.write(path, _new_key() + path.read_text())
 
 
-def install(source: Path, target: Path) -> None:
+def copy_keys(source: Path, target: Path) -> None:
     """The keys in the file at `source` in a file at `target` too. Raises OSError, ``SealError``."""
     text = source.read_text()
     _keys(text, f"The sealing key file {source}")
     private_files.write(target, text)
 
 
-def with_first_key_alone(path: Path) -> None:
+def keep_first_key(path: Path) -> None:
     """Forgets all keys in the file at `path` but the first."""
     private_files.write(path, path.read_text().split()[0] + "\n")
 
@@ -138,10 +138,10 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     if path is None:
         return None
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _key_id(key: bytes) -> bytes:

@@ -36,7 +36,7 @@ class Latest(Generic[T]):
         self._changed = asyncio.Event()
 
     @contextmanager
-    def calling(self, act: Callable[[], object]) -> Iterator[None]:
+    def on_change(self, act: Callable[[], object]) -> Iterator[None]:
         """Calls `act` at each change, at once, for the time of the block; `act` must not raise."""
         self._called.add(act)
         try:

@@ -120,7 +120,7 @@ class Metrics:
             ["result"],
             registry=self._registry,
         )
-        self.parked = Gauge(
+        self.quarantined = Gauge(
             "certferry_certificates_quarantined",
             "Contents that are parked after a rollback",
             registry=self._registry,

@@ -25,7 +25,7 @@ from certferry.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.5
-ONE_HANDSHAKE: Final = 5.0
+HANDSHAKE_TIMEOUT: Final = 5.0
 _CIPHERS: Final = {"RSA": "aRSA", "EC": "aECDSA"}
 
 
@@ -83,7 +83,7 @@ class NotReached(OSError):
     """No TCP connection came about."""
 
 
-async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> tuple[bytes, ...]:
+async def handshake(target: Target, seconds: float = HANDSHAKE_TIMEOUT) -> tuple[bytes, ...]:
     """The certificates (DER) that `target` shows, leaf first, in the order in which they are sent.
 
     Raises ``NotReached`` where nobody listens, and OSError (ssl.SSLError among them) or TimeoutError where
@@ -108,7 +108,7 @@ async def handshake(target: Target, seconds: float = ONE_HANDSHAKE) -> tuple[byt
     return shown
 
 
-async def probe_once(target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> ProbeResult:
+async def probe_once(target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
     """One handshake, judged."""
     try:
         shown = await handshake(target, seconds)
@@ -120,16 +120,16 @@ async def probe_once(target: Target, chain: Chain, seconds: float = ONE_HANDSHAK
         return HandshakeFailed(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
     except OSError as error:
         return HandshakeFailed(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
-    return judged(shown, chain)
+    return judge(shown, chain)
 
 
 async def wait_until_served(
     target: Target,
     chain: Chain,
     deadline: float,
-    wanted: Callable[[], bool] = lambda: True,
-    seen: Callable[[ProbeResult], None] = lambda sight: None,
-    looking: ProbeFunction = probe_once,
+    still_wanted: Callable[[], bool] = lambda: True,
+    on_result: Callable[[ProbeResult], None] = lambda result: None,
+    probe: ProbeFunction = probe_once,
 ) -> ProbeResult:
     """Look again and again until `target` shows `chain`.
 
@@ -140,13 +140,13 @@ async def wait_until_served(
     while True:
         # The first look waits too: the ELB says yes a little before clients can see it.
         await backoff.wait()
-        sight = await looking(target, chain, min(ONE_HANDSHAKE, deadline))
-        seen(sight)
-        if isinstance(sight, Served) or time.monotonic() + backoff.delay > end or not wanted():
-            return sight
+        result = await probe(target, chain, min(HANDSHAKE_TIMEOUT, deadline))
+        on_result(result)
+        if isinstance(result, Served) or time.monotonic() + backoff.delay > end or not still_wanted():
+            return result
 
 
-def judged(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
+def judge(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
     """What was `shown`, where it is to be `chain`."""
     at = time.time()
     if hashlib.sha256(b"".join(shown)).hexdigest() == chain.digest:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from cryptography import x509
 
-from certferry.kube.apiserver.auth import certificates as tls
+from certferry.kube.apiserver.auth import certificates
 from tests.kube.support.server_process import Client, Json, client, ingress, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -81,9 +81,11 @@ async def test_nobody_gets_in_without_credentials(api: Client, tmp_path: Path) -
 
 
 async def test_a_client_certificate_is_as_good_as_a_token(api: Client, tmp_path: Path) -> None:
-    files = tls.Files(tmp_path / "kube")
+    files = certificates.Files(tmp_path / "kube")
     cert, key = tmp_path / "c.crt", tmp_path / "c.key"
-    for path, content in zip((cert, key), tls.client(files, "alice", "view", datetime.now(UTC)), strict=True):
+    for path, content in zip(
+        (cert, key), certificates.issue_client(files, "alice", "view", datetime.now(UTC)), strict=True
+    ):
         path.write_bytes(content)
     async with client(tmp_path, cert=cert, key=key) as alice:
         refused = await alice.get(SECRETS)
@@ -136,14 +138,14 @@ async def test_no_secret_is_in_clear_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_the_serving_certificate_is_renewed_in_time_and_the_ca_stays(tmp_path: Path) -> None:
-    files, now = tls.Files(tmp_path), datetime.now(UTC)
+    files, now = certificates.Files(tmp_path), datetime.now(UTC)
     hosts = ("localhost", "127.0.0.1")
-    assert tls.ensure(files, hosts, now)
+    assert certificates.ensure(files, hosts, now)
     ca, first = files.ca.read_bytes(), files.certificate.read_bytes()
-    assert not tls.ensure(files, hosts, now + timedelta(days=50))
-    assert tls.ensure(files, hosts, now + timedelta(days=61))
+    assert not certificates.ensure(files, hosts, now + timedelta(days=50))
+    assert certificates.ensure(files, hosts, now + timedelta(days=61))
     assert (files.ca.read_bytes(), files.certificate.read_bytes() != first) == (ca, True)
-    assert tls.ensure(files, (*hosts, "127.0.0.7"), now)
+    assert certificates.ensure(files, (*hosts, "127.0.0.7"), now)
     names = x509.load_pem_x509_certificate(files.certificate.read_bytes()).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )

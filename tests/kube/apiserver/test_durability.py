@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.kube.apiserver.storage import key_rotation as sealing
-from certferry.kube.apiserver.storage import log as stores
+from certferry.kube.apiserver.storage import key_rotation, log
 from certferry.settings import EXIT_NEWER_STATE, EXIT_UNUSABLE, UserError
 from tests.kube.support.server_process import PATIENCE, Process, client, secret, server
 
@@ -91,7 +90,7 @@ async def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     async with server(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "kube" / "store.db")) as database:
-        database.execute(f"PRAGMA user_version = {len(stores.SCHEMA) + 1}")
+        database.execute(f"PRAGMA user_version = {len(log.SCHEMA) + 1}")
     refused = _start(tmp_path)
     assert refused.returncode == EXIT_NEWER_STATE
     assert "the newer Certferry that wrote it" in refused.stderr
@@ -108,16 +107,18 @@ async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
 
 
 async def test_another_sealing_key_beside_a_running_server(process: Process, tmp_path: Path) -> None:
-    folder = sealing.store_in(tmp_path)
+    folder = key_rotation.store_in(tmp_path)
     assert folder is not None
     old = (folder / "seal.key").read_text()
     async with client(tmp_path) as api:
         await asyncio.gather(*(api.post(SECRETS, secret(f"s{n}", x=str(n))) for n in range(20)))
         before = (await api.get(SECRETS)).body["items"]
-        assert await asyncio.to_thread(sealing.rotate, folder, {}) == 20
+        assert await asyncio.to_thread(key_rotation.rotate, folder, {}) == 20
         await api.post(SECRETS, secret("later"))
     assert old.strip() not in (folder / "seal.key").read_text()
-    assert await asyncio.to_thread(sealing.rotate, folder, {}) == 21, "what came later is under the new key"
+    assert await asyncio.to_thread(key_rotation.rotate, folder, {}) == 21, (
+        "what came later is under the new key"
+    )
     process.kill()
     process.start()
     async with client(tmp_path) as api:
@@ -132,7 +133,7 @@ async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> Non
     kept = key.read_text()
     key.write_text("A" * 43 + "=\n")
     with pytest.raises(UserError, match="cannot be sealed anew"):
-        sealing.rotate(tmp_path / "kube", {})
+        key_rotation.rotate(tmp_path / "kube", {})
     assert key.read_text() == "A" * 43 + "=\n"
     key.write_text(kept)
     async with server(tmp_path) as api:
@@ -145,12 +146,12 @@ async def test_a_full_disk_is_an_answer_and_nothing_is_lost(tmp_path: Path) -> N
     database = tmp_path / "kube" / "store.db"
     pages = database.stat().st_size // 4096
 
-    def cramped(self: stores.Store) -> None:
+    def cramped(self: log.Store) -> None:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute(f"PRAGMA max_page_count = {pages}")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores.Store, "_prepare", cramped)
+        patch.setattr(log.Store, "_prepare", cramped)
         async with server(tmp_path) as api:
             refused = await api.post(SECRETS, secret("b", x="y" * 200_000))
             assert (refused.code, refused.body["reason"]) == (500, "InternalError")

@@ -195,7 +195,7 @@ async def test_tables_and_metadata_are_given_when_asked_for(api: Client) -> None
 
 
 async def test_a_slow_watcher_reads_on_from_the_store(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certferry.kube.apiserver.storage.watch_cache._IN_MEMORY", 3)
+    monkeypatch.setattr("certferry.kube.apiserver.storage.watch_cache._MAX_RECENT", 3)
     start = (await api.post(SECRETS, secret("a"))).body["metadata"]["resourceVersion"]
     for number in range(12):
         await api.patch(f"{SECRETS}/a", {"metadata": {"labels": {"n": str(number)}}})

@@ -171,7 +171,9 @@ class AlertEvaluator:
             metrics.expiry_state.labels(it.role, state).inc()
             due += it.used and state != "good"
         metrics.due.set(due)
-        metrics.parked.set(sum(1 for c in self._state.certificates.values() if parking.parked(c.description)))
+        metrics.quarantined.set(
+            sum(1 for c in self._state.certificates.values() if parking.parked(c.description))
+        )
         for place in known.unserved:
             metrics.unserved.labels("wrong" if place.reachable else "unreachable").inc()
         for a in found:

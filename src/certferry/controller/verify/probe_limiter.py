@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from certferry.core.x509.pem import Chain
-from certferry.runtime.tls_probe import ONE_HANDSHAKE, ProbeResult, Target, Unreachable, probe_once
+from certferry.runtime.tls_probe import HANDSHAKE_TIMEOUT, ProbeResult, Target, Unreachable, probe_once
 
 PARALLEL: Final = 4
 """Handshakes with one listener at a time."""
@@ -25,7 +25,7 @@ class ProbeLimiter:
     def __init__(self) -> None:
         self._doors: dict[tuple[str, int], _EndpointLimit] = {}
 
-    async def look(self, target: Target, chain: Chain, seconds: float = ONE_HANDSHAKE) -> ProbeResult:
+    async def look(self, target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
         """One handshake, judged; or what another one has just found out."""
         door = self._doors.setdefault((target.address, target.port), _EndpointLimit())
         async with door.turn:

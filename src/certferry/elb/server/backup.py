@@ -109,7 +109,7 @@ def restore(
             if key is not None:
                 if key_path.exists():
                     key_path.replace(_before(key_path))
-                seals.install(key, key_path)
+                seals.copy_keys(key, key_path)
             for place in _beside_the_store(state):
                 if place.exists():
                     place.replace(_before(place))
@@ -132,9 +132,9 @@ def rotate_seal_key(state: Path, environ: Mapping[str, str] = os.environ) -> int
         if environ.get(VARIABLE):
             return sealing.seal_anew(engine, EncryptionKeys.open_or_create(key_path, environ))
         sealing.check_opens(engine, _seal(state, environ))  # before anything is touched
-        seals.with_new_key(key_path)
+        seals.add_key(key_path)
         changed = sealing.seal_anew(engine, EncryptionKeys.of_file(key_path))
-        seals.with_first_key_alone(key_path)
+        seals.keep_first_key(key_path)
         return changed
 
 
@@ -207,7 +207,7 @@ def _kept(engine: Engine, seal: EncryptionKeys, path: Path) -> StoreSummary:
 def _save_key(state: Path, key_out: Path, environ: Mapping[str, str]) -> None:
     if environ.get(VARIABLE):
         raise UserError(f"The key is in {VARIABLE}, not in a file: keep a copy of that one.")
-    seals.install(sealing_key(state), key_out)
+    seals.copy_keys(sealing_key(state), key_out)
 
 
 def _set_aside(path: Path) -> None:

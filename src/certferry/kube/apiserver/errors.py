@@ -54,8 +54,8 @@ class Resource(msgspec.Struct, frozen=True):
 
     def details(self, name: str = "") -> dict[str, Any]:
         """As a Status names the object."""
-        found = {"name": name, "group": self.group, "kind": self.plural}
-        return {k: v for k, v in found.items() if v}
+        fields = {"name": name, "group": self.group, "kind": self.plural}
+        return {k: v for k, v in fields.items() if v}
 
 
 class FieldError(msgspec.Struct, frozen=True):

@@ -21,17 +21,16 @@ from pathlib import Path
 from aiohttp import web
 
 from certferry.kube.apiserver.apply.managed_fields import Writer
-from certferry.kube.apiserver.auth import certificates as tls
-from certferry.kube.apiserver.auth import kubeconfigs as access
+from certferry.kube.apiserver.auth import certificates, kubeconfigs
 from certferry.kube.apiserver.auth.auth import Tokens
 from certferry.kube.apiserver.http.handlers import Api
 from certferry.kube.apiserver.http.server import HttpServer
 from certferry.kube.apiserver.resources.builtin import KINDS, ResourceDefinition, with_loopback_endpoints
 from certferry.kube.apiserver.schema.decode import canonical
-from certferry.kube.apiserver.storage import mutations as writes
+from certferry.kube.apiserver.storage import mutations
 from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.lifecycle import run_lifecycle
-from certferry.kube.apiserver.storage.log import History, Store, StoreTooNew
+from certferry.kube.apiserver.storage.log import Retention, Store, StoreTooNew
 from certferry.kube.apiserver.storage.watch_cache import WatchCache
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.settings import EXIT_NEWER_STATE, KubeServerSettings, UserError, host_port
@@ -58,33 +57,35 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
     with _only_instance(folder):
         listener = _listen(settings.listen, folder)
         host, port = listener.getsockname()[:2]
-        files, now = tls.Files(folder), datetime.now(UTC)
+        files, now = certificates.Files(folder), datetime.now(UTC)
         hosts = tuple(dict.fromkeys(("localhost", "127.0.0.1", host)))
-        tls.ensure(files, hosts, now)
-        by_role = access.tokens(folder / "tokens.json")
+        certificates.ensure(files, hosts, now)
+        tokens_by_role = kubeconfigs.tokens(folder / "tokens.json")
         kinds = with_loopback_endpoints(KINDS) if settings.loopback_endpoints else KINDS
-        store, registry = _open(folder, kinds, History(settings.history_revisions, settings.history_seconds))
-        registry.start()
-        await _first_objects(registry, kinds)
-        api = Api(registry, kinds, ServiceAllocator(settings.service_cidr), _now)
-        front = HttpServer(api, Tokens({t: access.user(r) for r, t in by_role.items()}), lambda: True)
+        store, cache = _open(folder, kinds, Retention(settings.history_revisions, settings.history_seconds))
+        cache.start()
+        await _first_objects(cache, kinds)
+        api = Api(cache, kinds, ServiceAllocator(settings.service_cidr), _now)
+        http_server = HttpServer(
+            api, Tokens({t: kubeconfigs.user(r) for r, t in tokens_by_role.items()}), lambda: True
+        )
         context = _context(files)
         tasks = [
-            asyncio.create_task(run_lifecycle(registry, kinds, _now)),
+            asyncio.create_task(run_lifecycle(cache, kinds, _now)),
             asyncio.create_task(_renew(files, hosts, context)),
         ]
-        runner = web.ServerRunner(front.server(), shutdown_timeout=_GRACE)
+        runner = web.ServerRunner(http_server.server(), shutdown_timeout=_GRACE)
         try:
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=context).start()
             url = f"https://{_bracketed(host)}:{port}"
-            access.write_kubeconfigs(settings.state, url, files, by_role)
+            kubeconfigs.write_kubeconfigs(settings.state, url, files, tokens_by_role)
             yield url
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            front.end_streams()
+            http_server.end_streams()
             await runner.cleanup()
             listener.close()
             await store.close()
@@ -119,31 +120,33 @@ def _only_instance(folder: Path) -> Iterator[None]:
 def _listen(listen: str, folder: Path) -> socket.socket:
     """The listening socket; for port 0 the port of the last time, so that kubeconfigs stay valid."""
     host, port = host_port(listen)
-    memory = folder / "port"
-    if port == 0 and memory.exists():
-        port = int(memory.read_text())
+    port_file = folder / "port"
+    if port == 0 and port_file.exists():
+        port = int(port_file.read_text())
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
     except OSError as error:
-        found.close()
+        listener.close()
         raise UserError(
             f"The Kubernetes API cannot listen on {_bracketed(host)}:{port}: {os.strerror(error.errno or 0)}. "
             "End what uses the port, or choose another with --listen."
         ) from None
-    memory.write_text(str(found.getsockname()[1]))
-    return found
+    port_file.write_text(str(listener.getsockname()[1]))
+    return listener
 
 
-def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], history: History) -> tuple[Store, WatchCache]:
+def _open(
+    folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retention
+) -> tuple[Store, WatchCache]:
     path = folder / "store.db"
-    sealed = frozenset(k.plural for k in kinds if k.encrypted)
+    encrypted_kinds = frozenset(k.plural for k in kinds if k.encrypted)
     try:
         path.touch(mode=0o600)
-        store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), sealed, history)
+        store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), encrypted_kinds, retention)
         return store, WatchCache(store, kinds)
     except StoreTooNew as error:
         raise UserError(f"The store {path} {error}.", EXIT_NEWER_STATE) from None
@@ -153,16 +156,18 @@ def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], history: History)
         raise UserError(f"The store {path} cannot be opened: {error}.") from None
 
 
-async def _first_objects(registry: WatchCache, kinds: tuple[ResourceDefinition, ...]) -> None:
+async def _first_objects(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]) -> None:
     kind = next(k for k in kinds if k.name == "Namespace")
-    who = Writer("certferry", writes.stamp(_now()))
+    writer = Writer("certferry", mutations.stamp(_now()))
     for name in _FIRST_NAMESPACES:
-        if registry.get(kind, "", name) is None:
-            prepared = writes.prepare(kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", who)
-            await registry.write(kind, "", name, writes.create(kind, prepared, writes.nothing_more))
+        if cache.get(kind, "", name) is None:
+            prepared = mutations.prepare(
+                kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", writer
+            )
+            await cache.write(kind, "", name, mutations.create(kind, prepared, mutations.no_finish))
 
 
-def _context(files: tls.Files) -> ssl.SSLContext:
+def _context(files: certificates.Files) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca))
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_cert_chain(files.certificate, files.key)
@@ -170,11 +175,11 @@ def _context(files: tls.Files) -> ssl.SSLContext:
     return context
 
 
-async def _renew(files: tls.Files, hosts: tuple[str, ...], context: ssl.SSLContext) -> None:
+async def _renew(files: certificates.Files, hosts: tuple[str, ...], context: ssl.SSLContext) -> None:
     while True:
         await asyncio.sleep(_DAY)
         with suppress(OSError):  # a full disk today; tomorrow is soon enough, there are thirty
-            if tls.ensure(files, hosts, _now()):
+            if certificates.ensure(files, hosts, _now()):
                 context.load_cert_chain(files.certificate, files.key)
 
 

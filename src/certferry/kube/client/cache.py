@@ -36,7 +36,7 @@ from certferry.core.model.kubernetes import (
 from certferry.core.x509.pem import KeyPair
 from certferry.kube.client import client as kinds
 from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
-from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, Informer, Source, Union
+from certferry.kube.client.informer import FIRST_DELAY, LONGEST_DELAY, Informer, NamespacedInformers, Source
 from certferry.kube.client.named_informer import NamedInformer
 from certferry.runtime.backoff import Backoff
 from certferry.runtime.latest import Latest
@@ -54,9 +54,9 @@ class SecretUpdate(NamedTuple):
     """Wall-clock seconds at which its event reached us."""
 
 
-TOGETHER: Final = 0.005
+DEBOUNCE: Final = 0.005
 """Seconds that events are gathered for one view; what goes out at once, a Secret's new content, goes first."""
-NODES_PATIENCE: Final = 5.0
+NODES_TIMEOUT: Final = 5.0
 """Seconds to wait for Nodes when they are wanted first; an API without them never has any."""
 
 _log = structlog.get_logger()
@@ -104,7 +104,9 @@ class Cache:
         namespaces = self._scope.namespaces
         if not namespaces:
             return Informer(self._client, kind, parse, self._changed)
-        return Union([Informer(self._client, kind, parse, self._changed, n) for n in namespaces])
+        return NamespacedInformers(
+            [Informer(self._client, kind, parse, self._changed, n) for n in namespaces]
+        )
 
     @property
     def _informers(self) -> tuple[Source[object], ...]:
@@ -122,7 +124,7 @@ class Cache:
     async def watch_nodes(self) -> bool:
         """Have Nodes in the view from now on; whether they could be had within a moment."""
         self._nodes_wanted.set()
-        end = time.monotonic() + NODES_PATIENCE
+        end = time.monotonic() + NODES_TIMEOUT
         while not (self._nodes.synced and self.view.value and self.view.value.nodes is not None):
             if time.monotonic() > end:
                 _log.warning("nodes cannot be read; Pod addresses are used", why=self._nodes.trouble)
@@ -143,7 +145,7 @@ class Cache:
                 tasks.create_task(informer.run())
 
     async def _identify(self) -> None:
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while self._cluster_id is None:
             try:
                 namespace = await self._client.get(kinds.NAMESPACE, "kube-system")
@@ -162,7 +164,7 @@ class Cache:
     def _changed(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_later(TOGETHER, self._publish)
+            asyncio.get_running_loop().call_later(DEBOUNCE, self._publish)
 
     def _publish(self) -> None:
         self._scheduled = False

@@ -24,12 +24,12 @@ Object = dict[str, Any]
 PAGE: Final = 500
 TIMEOUT: Final = 15.0
 """Seconds for one request, a watch excepted."""
-SILENCE: Final = 75.0
+WATCH_IDLE_TIMEOUT: Final = 75.0
 """Seconds without a byte after which a watch is taken for dead (servers send bookmarks each minute)."""
 FIELD_MANAGER: Final = "certferry"
 
 _ONE_REQUEST = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=5)
-_WATCH = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE)
+_WATCH = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=WATCH_IDLE_TIMEOUT)
 
 
 class Kind(NamedTuple):
@@ -101,12 +101,12 @@ class KubeClient:
 
     def __init__(self, access: Access, impersonate: str | None = None) -> None:
         self._access = access
-        self._said = {"Accept": "application/json"}
+        self._headers = {"Accept": "application/json"}
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Asked right before each request that changes something; where it says no, nothing is sent."""
         if impersonate:
-            self._said["Impersonate-User"] = impersonate
+            self._headers["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -241,7 +241,7 @@ class KubeClient:
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "use KubeClient with “async with”"
-        headers = dict(self._said)
+        headers = dict(self._headers)
         if body is not None:
             patch = method == "PATCH"
             headers["Content-Type"] = "application/merge-patch+json" if patch else "application/json"

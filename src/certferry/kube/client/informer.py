@@ -27,13 +27,13 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 WATCH_SECONDS: Final = (300, 600)
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 5.0
-LONGEST_UNREACHED: Final = 1.0
+FIRST_DELAY: Final = 0.05
+LONGEST_DELAY: Final = 5.0
+LONGEST_DELAY_UNREACHED: Final = 1.0
 """The same while nobody answers at all: then asking costs nobody anything."""
 EMPTY_GRACE: Final = 10.0
 """Seconds that a list must stay empty, where objects were, until it is believed."""
-BREATH: Final = 25
+YIELD_EVERY: Final = 25
 """Objects parsed in a row before others get their turn."""
 
 
@@ -104,27 +104,27 @@ class Informer(Generic[V]):
 
     async def run(self) -> None:
         """List and watch until cancelled."""
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
-            began, version, longest = time.monotonic(), self._version, LONGEST_PAUSE
+            began, version, longest = time.monotonic(), self._version, LONGEST_DELAY
             try:
                 if self._version is None:
                     await self._list()
                 await self._follow()
             except KubeError as error:
                 self._failed(error, backoff.delay)
-                longest = LONGEST_PAUSE if error.status else LONGEST_UNREACHED
+                longest = LONGEST_DELAY if error.status else LONGEST_DELAY_UNREACHED
             # An answer that brings nothing and ends at once (a 410 again and again) must not spin.
             moved = version is not None and self._version not in (None, version)
             if moved or time.monotonic() - began > 1:
                 backoff.reset()
             await backoff.wait(longest)
 
-    def _failed(self, error: KubeError, pause: float) -> None:
+    def _failed(self, error: KubeError, delay: float) -> None:
         if error.gone:
             self._version = None
         # a watch that is cut once is resumed at once: that is no trouble yet
-        elif error.reason != "Cut" or pause > 4 * FIRST_PAUSE:
+        elif error.reason != "Cut" or delay > 4 * FIRST_DELAY:
             self._report(str(error))
 
     def _report(self, trouble: str | None) -> None:
@@ -134,11 +134,11 @@ class Informer(Generic[V]):
 
     async def _list(self) -> None:
         listing = await self._client.listing(self._kind, self._namespace)
-        self._believe(len(listing.items))
+        self._check_not_emptied(len(listing.items))
         seen = set()
         for number, item in enumerate(listing.items, start=1):
             seen.add(self._put(item))
-            if number % BREATH == 0:
+            if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         for name in self._entries.keys() - seen:
             del self._entries[name]
@@ -148,25 +148,25 @@ class Informer(Generic[V]):
         self.trouble = None
         self._changed()
 
-    def _believe(self, count: int) -> None:
+    def _check_not_emptied(self, count: int) -> None:
         if count or not self._entries:
             self._empty_since = None
             return
         now = time.monotonic()
         self._empty_since = self._empty_since or now
         if now - self._empty_since < EMPTY_GRACE:
-            known = len(self._entries)
-            raise KubeError(0, "Empty", f"no {self._kind.plural} listed where {known} were; they are kept")
+            before = len(self._entries)
+            raise KubeError(0, "Empty", f"no {self._kind.plural} listed where {before} were; they are kept")
 
     async def _follow(self) -> None:
         assert self._version is not None
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - so that watches do not all end at once
         async for event in self._client.watch(self._kind, self._version, seconds, self._namespace):
             self._report(None)
-            self._take(event)
+            self._apply_event(event)
         self._report(None)
 
-    def _take(self, event: Event) -> None:
+    def _apply_event(self, event: Event) -> None:
         if event.type != "BOOKMARK":
             if event.type == "DELETED":
                 self._entries.pop(name_of(event.object), None)
@@ -195,41 +195,43 @@ class Informer(Generic[V]):
         return name
 
 
-class Union(Generic[V]):
+class NamespacedInformers(Generic[V]):
     """Several informers of one kind, one per namespace."""
 
-    def __init__(self, parts: Sequence[Informer[V]]) -> None:
-        self._parts = parts
-        self._seen: tuple[Mapping[Name, V], ...] = ()
+    def __init__(self, informers: Sequence[Informer[V]]) -> None:
+        self._informers = informers
+        self._merged_from: tuple[Mapping[Name, V], ...] = ()
         self._snapshot: Mapping[Name, V] = MappingProxyType({})
 
     @property
     def synced(self) -> bool:
         """Whether everything was seen once."""
-        return all(part.synced for part in self._parts)
+        return all(part.synced for part in self._informers)
 
     @property
     def trouble(self) -> str | None:
         """Why it is not current."""
-        return next((part.trouble for part in self._parts if part.trouble), None)
+        return next((part.trouble for part in self._informers if part.trouble), None)
 
     @property
     def values(self) -> Mapping[Name, V]:
         """The objects now."""
-        now = tuple(part.values for part in self._parts)
-        if len(now) != len(self._seen) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
-            self._seen = now
+        now = tuple(part.values for part in self._informers)
+        if len(now) != len(self._merged_from) or any(
+            a is not b for a, b in zip(now, self._merged_from, strict=True)
+        ):
+            self._merged_from = now
             self._snapshot = MappingProxyType({name: v for part in now for name, v in part.items()})
         return self._snapshot
 
     def get(self, name: Name) -> V | None:
         """The object called `name`."""
-        return next((v for part in self._parts if (v := part.get(name)) is not None), None)
+        return next((v for part in self._informers if (v := part.get(name)) is not None), None)
 
     async def run(self) -> None:
         """Keep current until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for part in self._parts:
+            for part in self._informers:
                 tasks.create_task(part.run())
 
 

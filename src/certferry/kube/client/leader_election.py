@@ -38,7 +38,7 @@ class LeaseTimings(msgspec.Struct, frozen=True, kw_only=True):
     retry: float = 1.5
 
 
-def terms(duration: float) -> LeaseTimings:
+def lease_timings(duration: float) -> LeaseTimings:
     """The usual proportions of a lease of `duration` seconds."""
     return LeaseTimings(duration=duration, deadline=duration * 2 / 3, retry=duration / 7)
 
@@ -47,14 +47,19 @@ class LeaderElector:
     """One candidate; ``run`` runs until cancelled and then lets go of the lease."""
 
     def __init__(
-        self, kube: KubeClient, lease: Name, identity: str, terms: LeaseTimings, clock: Clock = time.monotonic
+        self,
+        kube: KubeClient,
+        lease: Name,
+        identity: str,
+        timings: LeaseTimings,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._kube = kube
         self._lease = lease
         self._identity = identity
-        self._terms = terms
+        self._timings = timings
         self._clock = clock
-        self._until = 0.0
+        self._leading_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
         self.holder: Latest[str] = Latest("")
         """Who leads, as far as we know."""
@@ -64,24 +69,24 @@ class LeaderElector:
     @property
     def leading(self) -> bool:
         """Whether we may write at this instant."""
-        return self._clock() < self._until
+        return self._clock() < self._leading_until
 
     async def run(self) -> None:
         """Try to lead, and go on leading."""
-        watchdog = asyncio.get_running_loop().create_task(self._watch())
+        watchdog = asyncio.get_running_loop().create_task(self._watch_deadline())
         try:
             while True:
                 await self._renew_or_acquire()
-                await asyncio.sleep(self._terms.retry)
+                await asyncio.sleep(self._timings.retry)
         finally:
             watchdog.cancel()
             await asyncio.gather(watchdog, return_exceptions=True)
-            await self._let_go()
+            await self._release()
 
     async def _renew_or_acquire(self) -> None:
         began = self._clock()
         try:
-            async with asyncio.timeout(self._terms.deadline / 2):
+            async with asyncio.timeout(self._timings.deadline / 2):
                 held = await self._try(began)
         except (KubeError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
             # whatever it is: not renewed, and the watchdog counts on
@@ -89,10 +94,10 @@ class LeaderElector:
             return
         # Counted from before the request: the server may have taken it at once.
         if held:
-            self._until = began + self._terms.deadline
+            self._leading_until = began + self._timings.deadline
         else:
-            self._until = 0.0
-        self._tell()
+            self._leading_until = 0.0
+        self._publish()
 
     async def _try(self, now: float) -> bool:
         """One attempt to hold the lease for another term."""
@@ -108,7 +113,7 @@ class LeaderElector:
         if self._seen[0] != version:
             self._seen = (version, now)
         # What the other one says it needs, for it may be set up otherwise than we are.
-        expired = now - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._terms.duration)
+        expired = now - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._timings.duration)
         if holder not in ("", self._identity) and not expired:
             return False
         return await self._write(present, spec)
@@ -118,7 +123,7 @@ class LeaderElector:
         ours = spec.get("holderIdentity") == self._identity
         wanted = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": max(1, round(self._terms.duration)),
+            "leaseDurationSeconds": max(1, round(self._timings.duration)),
             "acquireTime": spec.get("acquireTime") if ours else now,
             "renewTime": now,
             "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (present is not None and not ours),
@@ -138,26 +143,26 @@ class LeaderElector:
         self.holder.set(self._identity)
         return True
 
-    async def _watch(self) -> None:
+    async def _watch_deadline(self) -> None:
         """Say so when our time is up, even while a request hangs."""
         while True:
-            self._tell()
-            left = self._until - self._clock()
-            await asyncio.sleep(left if left > 0 else self._terms.retry / 4)
+            self._publish()
+            left = self._leading_until - self._clock()
+            await asyncio.sleep(left if left > 0 else self._timings.retry / 4)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         if self.elected.value != self.leading:
             _log.info("leading" if self.leading else "not leading", lease=str(self._lease))
         self.elected.set(self.leading)
 
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         """So that the next one need not wait; nothing depends on it."""
         if not self.leading:
             return
-        self._until = 0.0
-        self._tell()
+        self._leading_until = 0.0
+        self._publish()
         with contextlib.suppress(KubeError, TimeoutError, OSError, KeyError):
-            async with asyncio.timeout(self._terms.retry):
+            async with asyncio.timeout(self._timings.retry):
                 present = await self._kube.get(LEASE, self._lease.name, self._lease.namespace)
                 if present["spec"].get("holderIdentity") == self._identity:
                     spec = {**present["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}

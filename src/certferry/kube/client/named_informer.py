@@ -17,7 +17,7 @@ import structlog
 
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
-from certferry.kube.client.informer import FIRST_PAUSE, LONGEST_PAUSE, WATCH_SECONDS, V
+from certferry.kube.client.informer import FIRST_DELAY, LONGEST_DELAY, WATCH_SECONDS, V
 from certferry.runtime.backoff import Backoff
 
 _log = structlog.get_logger()
@@ -37,17 +37,17 @@ class NamedInformer(Generic[V]):
         self._parse = parse
         self._changed = changed
         self._wanted: frozenset[Name] = frozenset()
-        self._asked: set[Name] = set()
-        self._found: dict[Name, tuple[str, V]] = {}
+        self._requested: set[Name] = set()
+        self._objects: dict[Name, tuple[str, V]] = {}
         self._troubles: dict[Name, str] = {}
         self._snapshot: Mapping[Name, V] | None = None
-        self._moved = asyncio.Event()
-        self._turn = asyncio.Semaphore(PARALLEL)
+        self._names_changed = asyncio.Event()
+        self._semaphore = asyncio.Semaphore(PARALLEL)
 
     @property
     def synced(self) -> bool:
         """Whether each one was asked for at least once."""
-        return self._wanted <= self._asked
+        return self._wanted <= self._requested
 
     @property
     def trouble(self) -> str | None:
@@ -58,20 +58,20 @@ class NamedInformer(Generic[V]):
     def values(self) -> Mapping[Name, V]:
         """The objects now; the same mapping as long as nothing changes."""
         if self._snapshot is None:
-            self._snapshot = MappingProxyType({name: value for name, (_, value) in self._found.items()})
+            self._snapshot = MappingProxyType({name: value for name, (_, value) in self._objects.items()})
         return self._snapshot
 
     def get(self, name: Name) -> V | None:
         """The object called `name`, if there is one."""
-        found = self._found.get(name)
-        return found[1] if found else None
+        entry = self._objects.get(name)
+        return entry[1] if entry else None
 
     def set_names(self, names: Iterable[Name]) -> None:
         """Keep these current, and no others."""
         wanted = frozenset(names)
         if wanted != self._wanted:
             self._wanted = wanted
-            self._moved.set()
+            self._names_changed.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,39 +83,39 @@ class NamedInformer(Generic[V]):
                     self._forget(name)
                 for name in self._wanted - tasks.keys():
                     tasks[name] = asyncio.get_running_loop().create_task(self._follow(name))
-                await self._moved.wait()
-                self._moved.clear()
+                await self._names_changed.wait()
+                self._names_changed.clear()
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
     def _forget(self, name: Name) -> None:
-        self._asked.discard(name)
+        self._requested.discard(name)
         self._troubles.pop(name, None)
-        self._found.pop(name, None)
+        self._objects.pop(name, None)
         self._snapshot = None
 
     async def _follow(self, name: Name) -> None:
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             try:
-                await self._ask(name)
+                await self._get(name)
                 await self._watch(name)
                 backoff.reset()
             except KubeError as error:
-                self._answered(name, str(error) if error.retryable and error.reason != "Cut" else None)
+                self._record(name, str(error) if error.retryable and error.reason != "Cut" else None)
             await backoff.wait()
 
-    async def _ask(self, name: Name) -> None:
+    async def _get(self, name: Name) -> None:
         try:
-            async with self._turn:
+            async with self._semaphore:
                 self._put(name, await self._client.get(self._kind, name.name, name.namespace))
         except KubeError as error:
             if error.status != 404:
                 raise
-            self._gone(name)
-        self._answered(name, None)
+            self._remove(name)
+        self._record(name, None)
 
     async def _watch(self, name: Name) -> None:
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - so that watches do not all end at once
@@ -126,11 +126,11 @@ class NamedInformer(Generic[V]):
             if event.type in ("ADDED", "MODIFIED"):
                 self._put(name, event.object)
             elif event.type == "DELETED":
-                self._gone(name)
+                self._remove(name)
 
     def _put(self, name: Name, item: Object) -> None:
         version = str(item["metadata"].get("resourceVersion", ""))
-        present = self._found.get(name)
+        present = self._objects.get(name)
         if name not in self._wanted or (present is not None and present[0] == version):
             return
         try:
@@ -138,21 +138,21 @@ class NamedInformer(Generic[V]):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _log.warning("object not understood", object=str(name), error=type(error).__name__)
             return
-        self._found[name] = (version, value)
+        self._objects[name] = (version, value)
         self._snapshot = None
         self._changed()
 
-    def _gone(self, name: Name) -> None:
-        if self._found.pop(name, None) is not None:
+    def _remove(self, name: Name) -> None:
+        if self._objects.pop(name, None) is not None:
             self._snapshot = None
             self._changed()
 
-    def _answered(self, name: Name, trouble: str | None) -> None:
-        known, before = name in self._asked, self._troubles.get(name)
-        self._asked.add(name)
+    def _record(self, name: Name, trouble: str | None) -> None:
+        requested, before = name in self._requested, self._troubles.get(name)
+        self._requested.add(name)
         if trouble is None:
             self._troubles.pop(name, None)
         else:
             self._troubles[name] = trouble
-        if not known or before != trouble:
+        if not requested or before != trouble:
             self._changed()

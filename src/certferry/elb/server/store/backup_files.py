@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, inspect, select
 
 from certferry.elb.server.store.database import forget_log, reading
-from certferry.runtime.encryption import EncryptionKeys, key_of
+from certferry.runtime.encryption import EncryptionKeys, key_id_of
 
 _FILES = Table(
     "attached_files",
@@ -47,7 +47,7 @@ def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
 
 def keys_needed(engine: Engine) -> frozenset[str]:
     """The ids of the keys under which they are sealed."""
-    return frozenset(map(key_of, _rows(engine).values()))
+    return frozenset(map(key_id_of, _rows(engine).values()))
 
 
 def _rows(engine: Engine) -> dict[str, bytes]:

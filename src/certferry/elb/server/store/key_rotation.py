@@ -16,7 +16,7 @@ from certferry.elb.server.identity.users import secret_purpose
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import forget_log, reading
 from certferry.elb.server.store.versions import key_purpose
-from certferry.runtime.encryption import EncryptionKeys, key_of
+from certferry.runtime.encryption import EncryptionKeys, key_id_of
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ def keys_needed(engine: Engine) -> frozenset[str]:
     """The ids of the keys under which something in the store is sealed."""
     with reading(engine).connect() as connection:
         return frozenset(
-            key_of(blob)
+            key_id_of(blob)
             for it in SEALED
             for (blob,) in connection.execute(select(it.column).where(it.column.is_not(None)))
         )
@@ -72,7 +72,7 @@ def _column(connection: Connection, it: Sealed, seal: EncryptionKeys) -> int:
     changed = 0
     for row in connection.execute(_rows(it)).all():
         blob, purpose = getattr(row, name), it.purpose(row)
-        if key_of(blob) == seal.current:
+        if key_id_of(blob) == seal.current:
             continue
         where = [column == getattr(row, column.name) for column in keys]
         fresh = seal.encrypt(seal.decrypt(blob, purpose), purpose)

@@ -26,22 +26,22 @@ def read(fields: Any) -> Set:
     """The set that FieldsV1 writes. Raises ``ValueError`` when it is none."""
     if not isinstance(fields, dict):
         raise ValueError("fieldsV1 is no object")
-    found: Set = {}
+    fields_set: Set = {}
     for element, inner in fields.items():
         if element == _SELF:
-            found[_SELF] = {}
+            fields_set[_SELF] = {}
         elif element[:2] in ("f:", "k:", "v:", "i:"):
-            found[element] = read(inner) or leaf()
+            fields_set[element] = read(inner) or leaf()
         else:
             raise ValueError(f"{element!r} is no path element")
-    return found
+    return fields_set
 
 
-def write(found: Set) -> dict[str, Any]:
+def write(fields: Set) -> dict[str, Any]:
     """FieldsV1 for a set: sorted, and a leaf is empty."""
     return {
         element: {} if inner == leaf() or element == _SELF else write(inner)
-        for element, inner in sorted(found.items())
+        for element, inner in sorted(fields.items())
     }
 
 
@@ -53,62 +53,62 @@ def union(one: Set, other: Set) -> Set:
 
 def intersection(one: Set, other: Set) -> Set:
     """What is in both."""
-    found = {e: intersection(one[e], other[e]) for e in one.keys() & other.keys()}
-    return {e: inner for e, inner in found.items() if inner or e == _SELF}
+    shared = {e: intersection(one[e], other[e]) for e in one.keys() & other.keys()}
+    return {e: inner for e, inner in shared.items() if inner or e == _SELF}
 
 
 def difference(one: Set, other: Set) -> Set:
     """What is in `one` and not in `other`."""
-    found: Set = {}
+    rest_set: Set = {}
     for element, inner in one.items():
         if element not in other:
-            found[element] = inner
+            rest_set[element] = inner
         elif element != _SELF and (rest := difference(inner, other[element])):
-            found[element] = rest
-    return found
+            rest_set[element] = rest
+    return rest_set
 
 
 def without(one: Set, roots: Set) -> Set:
     """`one` without what `roots` names and everything below."""
-    found: Set = {}
+    rest_set: Set = {}
     for element, inner in one.items():
         below = roots.get(element)
         if below is None:
-            found[element] = inner
+            rest_set[element] = inner
         elif _SELF not in below and (rest := without(inner, below)):
-            found[element] = rest
-    return found
+            rest_set[element] = rest
+    return rest_set
 
 
 def of_paths(*paths: str) -> Set:
     """The set of these paths of plain fields: ``metadata.name``."""
-    found: Set = {}
+    fields: Set = {}
     for path in paths:
-        at = found
+        at = fields
         for part in path.split("."):
             at = at.setdefault(f"f:{part}", {})
         at[_SELF] = {}
-    return found
+    return fields
 
 
-def has(found: Set, element: str) -> bool:
+def has(fields: Set, element: str) -> bool:
     """Whether `element` itself is in the set."""
-    return _SELF in found.get(element, ())
+    return _SELF in fields.get(element, ())
 
 
-def below(found: Set, element: str) -> Set:
+def below(fields: Set, element: str) -> Set:
     """The set of what is below `element`."""
-    return {e: inner for e, inner in found.get(element, {}).items() if e != _SELF}
+    return {e: inner for e, inner in fields.get(element, {}).items() if e != _SELF}
 
 
-def paths(found: Set, prefix: str = "") -> Iterator[str]:
+def paths(fields: Set, prefix: str = "") -> Iterator[str]:
     """The paths in the set as error texts write them, those of a level before those below it."""
-    elements = sorted(e for e in found if e != _SELF)
+    elements = sorted(e for e in fields if e != _SELF)
     for element in elements:
-        if has(found, element):
+        if has(fields, element):
             yield prefix + _shown(element)
     for element in elements:
-        yield from paths(found[element], prefix + _shown(element))
+        yield from paths(fields[element], prefix + _shown(element))
 
 
 def _shown(element: str) -> str:

@@ -14,8 +14,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.kube.apiserver.apply import fieldset
-from certferry.kube.apiserver.apply import structured_merge as structured
+from certferry.kube.apiserver.apply import fieldset, structured_merge
 from certferry.kube.apiserver.apply.fieldset import Set
 from certferry.kube.apiserver.apply.structured_merge import ABSENT, Comparison, Node
 from certferry.kube.apiserver.errors import ApiStatus
@@ -71,50 +70,50 @@ class ManagedFields(msgspec.Struct):
     times: dict[Manager, str]
 
 
-def updated(kind: ResourceDefinition, live: Object | None, new: Object, who: Writer) -> None:
+def updated(kind: ResourceDefinition, live: Object | None, new: Object, writer: Writer) -> None:
     """Set the managed fields of `new`, which `who` made of `live` (None: created it)."""
-    known = _asked(new, live, who)
-    if live is not None and not known.sets:
+    managed = _requested_managers(new, live, writer)
+    if live is not None and not managed.sets:
         new["metadata"].pop("managedFields", None)  # kept since before managers were, or reset by the client
         return
     before = _plain(live) if live is not None else decode.canonical(kind.name, {})[0]
-    difference = structured.compare(before, _plain(new), structured.root(kind.name)).without(
-        _reset(kind, who)
+    difference = structured_merge.compare(before, _plain(new), structured_merge.root(kind.name)).without(
+        _ignored_fields(kind, writer)
     )
-    me = Manager(who.name, "Update", kind.api_version, who.subresource)
-    own = known.sets.get(me, {})
-    _take(known, difference, kind.api_version)
+    me = Manager(writer.name, "Update", kind.api_version, writer.subresource)
+    own = managed.sets.get(me, {})
+    _take_ownership(managed, difference, kind.api_version)
     taken = fieldset.difference(difference.changed, _STRIPPED)
     if taken:
-        known.sets[me] = fieldset.union(fieldset.difference(own, difference.removed), taken)
-        known.times[me] = who.at
-    _cap(known)
-    _write(new, known)
+        managed.sets[me] = fieldset.union(fieldset.difference(own, difference.removed), taken)
+        managed.times[me] = writer.at
+    _merge_oldest_updaters(managed)
+    _write_managed(new, managed)
 
 
 def applied(
-    kind: ResourceDefinition, live: Object | None, config: Object, who: Writer, *, force: bool
+    kind: ResourceDefinition, live: Object | None, config: Object, writer: Writer, *, force: bool
 ) -> Object:
     """`live` with `config` applied, in the version of the API, managed fields included. Raises ``Refused``."""
     base = live if live is not None else decode.canonical(kind.name, {})[0]
-    known = _ledger(base) or ManagedFields({}, {})
-    if live is not None and not known.sets:
+    managed = _read_managed(base) or ManagedFields({}, {})
+    if live is not None and not managed.sets:
         first = Manager("before-first-apply", "Update", kind.api_version)
-        known.sets[first] = fieldset.difference(
-            structured.to_field_set(_plain(live), structured.root(kind.name)), _STRIPPED
+        managed.sets[first] = fieldset.difference(
+            structured_merge.to_field_set(_plain(live), structured_merge.root(kind.name)), _STRIPPED
         )
-        known.times[first] = who.at
+        managed.times[first] = writer.at
     try:
-        merged = _apply(kind, base, config, who, _copied(known), force=force)
-    except _Conflicts as found:
-        allowed = _last_applied(kind, base) if who.name == "kubectl" else {}
-        rest = {m: left for m, s in found.sets.items() if (left := fieldset.difference(s, allowed))}
+        merged = _apply(kind, base, config, writer, _copy(managed), force=force)
+    except _Conflicts as conflicts:
+        allowed = _last_applied(kind, base) if writer.name == "kubectl" else {}
+        rest = {m: left for m, s in conflicts.sets.items() if (left := fieldset.difference(s, allowed))}
         if rest:
-            raise _refused(rest) from None
-        merged = _apply(kind, base, config, who, known, force=True)
+            raise _conflict_status(rest) from None
+        merged = _apply(kind, base, config, writer, managed, force=True)
     merged = copy.deepcopy(merged)  # whoever finishes it must not change what is there
     annotations = merged["metadata"].get("annotations", {})
-    if who.name == "kubectl" and annotations.get(LAST_APPLIED):
+    if writer.name == "kubectl" and annotations.get(LAST_APPLIED):
         annotations[LAST_APPLIED] = json.dumps(config, separators=(",", ":"), ensure_ascii=False) + "\n"
     return merged
 
@@ -128,93 +127,103 @@ class _Conflicts(Exception):
 
 
 def _apply(
-    kind: ResourceDefinition, base: Object, config: Object, who: Writer, known: ManagedFields, *, force: bool
+    kind: ResourceDefinition,
+    base: Object,
+    config: Object,
+    writer: Writer,
+    managed: ManagedFields,
+    *,
+    force: bool,
 ) -> Object:
-    node, reset = structured.root(kind.name), _reset(kind, who)
+    node, reset = structured_merge.root(kind.name), _ignored_fields(kind, writer)
     before, wanted = _plain(base), _plain(config)
     me = next(
-        (m for m in known.sets if _same(m, who)),
-        Manager(who.name, "Apply", kind.api_version, who.subresource),
+        (m for m in managed.sets if _is_same_applier(m, writer)),
+        Manager(writer.name, "Apply", kind.api_version, writer.subresource),
     )
-    last = known.sets.pop(me, {})
+    last = managed.sets.pop(me, {})
     me = msgspec.structs.replace(me, api_version=kind.api_version)
-    own = fieldset.without(structured.to_field_set(wanted, node), reset)
-    known.sets[me] = own
-    merged = structured.merge(before, wanted, node)
-    merged = _prune(merged, known, last, node)
-    difference = structured.compare(before, merged, node).without(reset)
-    known.sets.pop(me)
-    conflicts = _conflicts(known, difference)
+    own = fieldset.without(structured_merge.to_field_set(wanted, node), reset)
+    managed.sets[me] = own
+    merged = structured_merge.merge(before, wanted, node)
+    merged = _prune(merged, managed, last, node)
+    difference = structured_merge.compare(before, merged, node).without(reset)
+    managed.sets.pop(me)
+    conflicts = _conflicts(managed, difference)
     if conflicts and not force:
         raise _Conflicts(conflicts)
-    _take(known, difference, kind.api_version)
+    _take_ownership(managed, difference, kind.api_version)
     if own := fieldset.difference(own, _STRIPPED):
-        known.sets[me] = own
+        managed.sets[me] = own
     if merged != before:
-        known.times[me] = who.at
+        managed.times[me] = writer.at
     heads = {"apiVersion": kind.api_version, "kind": kind.name}
     result: Object = heads | {k: dict(v) if k == "metadata" else v for k, v in merged.items()}
-    _write(result, known)
+    _write_managed(result, managed)
     return result
 
 
-def _same(manager: Manager, who: Writer) -> bool:
-    return (manager.name, manager.operation, manager.subresource) == (who.name, "Apply", who.subresource)
+def _is_same_applier(manager: Manager, writer: Writer) -> bool:
+    return (manager.name, manager.operation, manager.subresource) == (
+        writer.name,
+        "Apply",
+        writer.subresource,
+    )
 
 
-def _prune(merged: Object, known: ManagedFields, last: Set, node: Node) -> Object:
+def _prune(merged: Object, managed: ManagedFields, last: Set, node: Node) -> Object:
     """`merged` without what this manager applied last time, and neither it nor another does now."""
     if not last:
         return merged
 
-    def ensured(found: Set) -> Set:
-        return structured.ensure_named_fields_are_members(found, node)
+    def ensured(fields: Set) -> Set:
+        return structured_merge.ensure_named_fields_are_members(fields, node)
 
     def without(gone: Set) -> Object:
-        rest = structured.remove_items(merged, gone, node)
-        found: Object = {} if rest is ABSENT else rest
-        return found
+        rest = structured_merge.remove_items(merged, gone, node)
+        fields: Object = {} if rest is ABSENT else rest
+        return fields
 
     every: Set = {}
-    for owned in known.sets.values():
+    for owned in managed.sets.values():
         every = fieldset.union(every, owned)
-    there = ensured(structured.to_field_set(merged, node))
-    kept = ensured(structured.to_field_set(without(ensured(last)), node))
+    there = ensured(structured_merge.to_field_set(merged, node))
+    kept = ensured(structured_merge.to_field_set(without(ensured(last)), node))
     pruned = without(fieldset.difference(there, fieldset.union(kept, ensured(every))))
-    kept = ensured(structured.to_field_set(pruned, node))
+    kept = ensured(structured_merge.to_field_set(pruned, node))
     return without(fieldset.intersection(fieldset.difference(there, kept), ensured(last)))
 
 
-def _conflicts(known: ManagedFields, difference: Comparison) -> dict[Manager, Set]:
-    found = {m: fieldset.intersection(s, difference.changed) for m, s in known.sets.items()}
-    return {m: s for m, s in found.items() if s}
+def _conflicts(managed: ManagedFields, difference: Comparison) -> dict[Manager, Set]:
+    shared = {m: fieldset.intersection(s, difference.changed) for m, s in managed.sets.items()}
+    return {m: s for m, s in shared.items() if s}
 
 
-def _take(known: ManagedFields, difference: Comparison, version: str) -> None:
+def _take_ownership(managed: ManagedFields, difference: Comparison, version: str) -> None:
     """Take what changed from whoever owned it."""
     gone = fieldset.union(difference.changed, difference.removed)
-    for manager, owned in list(known.sets.items()):
+    for manager, owned in list(managed.sets.items()):
         rest = fieldset.difference(owned, gone)
         if rest and manager.api_version == version:
-            known.sets[manager] = rest
+            managed.sets[manager] = rest
         else:
-            del known.sets[manager]
+            del managed.sets[manager]
 
 
-def _cap(known: ManagedFields) -> None:
+def _merge_oldest_updaters(managed: ManagedFields) -> None:
     """The oldest of too many updaters become one."""
-    updaters = [m for m in known.sets if m.operation == "Update"]
-    updaters.sort(key=lambda m: (known.times.get(m, ""), m))
+    updaters = [m for m in managed.sets if m.operation == "Update"]
+    updaters.sort(key=lambda m: (managed.times.get(m, ""), m))
     excess = len(updaters) - _MOST_UPDATERS
     if excess <= 0:
         return
     old = Manager("ancient-changes", "Update", updaters[0].api_version)
     for manager in updaters[: excess + 1]:
-        known.sets[old] = fieldset.union(known.sets.pop(manager), known.sets.get(old, {}))
-        known.times[old] = known.times.pop(manager, "")
+        managed.sets[old] = fieldset.union(managed.sets.pop(manager), managed.sets.get(old, {}))
+        managed.times[old] = managed.times.pop(manager, "")
 
 
-def _refused(conflicts: dict[Manager, Set]) -> ApiStatus:
+def _conflict_status(conflicts: dict[Manager, Set]) -> ApiStatus:
     listed = [(m, list(fieldset.paths(s))) for m, s in sorted(conflicts.items())]
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {m}", "field": path}
@@ -235,75 +244,73 @@ def _last_applied(kind: ResourceDefinition, live: Object) -> Set:
         config = json.loads(live["metadata"].get("annotations", {}).get(LAST_APPLIED, ""))
         if config["apiVersion"] != kind.api_version:
             return {}
-        found = _plain(decode.canonical(kind.name, config, whole=False)[0])
+        applied = _plain(decode.canonical(kind.name, config, add_unset=False)[0])
     except (ValueError, KeyError, TypeError):
         return {}
-    node = structured.root(kind.name)
-    difference = structured.compare(found, _plain(live), node)
+    node = structured_merge.root(kind.name)
+    difference = structured_merge.compare(applied, _plain(live), node)
     differs = fieldset.union(difference.changed, difference.removed)
-    return fieldset.difference(structured.to_field_set(found, node), differs)
+    return fieldset.difference(structured_merge.to_field_set(applied, node), differs)
 
 
-def _reset(kind: ResourceDefinition, who: Writer) -> Set:
+def _ignored_fields(kind: ResourceDefinition, writer: Writer) -> Set:
     """What a write through this door cannot change, so that nobody owns it for trying."""
-    if who.subresource == "status":
+    if writer.subresource == "status":
         return fieldset.of_paths("spec")
     return fieldset.of_paths("status") if kind.status else {}
 
 
-def _plain(found: Object) -> Object:
+def _plain(obj: Object) -> Object:
     """The object as managers see it."""
-    meta = {k: v for k, v in found.get("metadata", {}).items() if k != "managedFields"}
-    return {k: v for k, v in found.items() if k not in ("apiVersion", "kind", "metadata")} | {
-        "metadata": meta
-    }
+    meta = {k: v for k, v in obj.get("metadata", {}).items() if k != "managedFields"}
+    return {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata")} | {"metadata": meta}
 
 
-def _asked(new: Object, live: Object | None, who: Writer) -> ManagedFields:
+def _requested_managers(new: Object, live: Object | None, writer: Writer) -> ManagedFields:
     """The managers that a client sent, if it may and did, else those that are there."""
-    asked = new["metadata"].get("managedFields")
-    if not who.subresource:
-        if asked == [{}]:
+    entries = new["metadata"].get("managedFields")
+    if not writer.subresource:
+        if entries == [{}]:
             return ManagedFields({}, {})
-        if asked and (found := _ledger(new)) is not None and found.sets:
-            return found
-    return (_ledger(live) if live is not None else None) or ManagedFields({}, {})
+        if entries and (sent := _read_managed(new)) is not None and sent.sets:
+            return sent
+    return (_read_managed(live) if live is not None else None) or ManagedFields({}, {})
 
 
-def _ledger(found: Object) -> ManagedFields | None:
+def _read_managed(obj: Object) -> ManagedFields | None:
     """The managers in an object; None when they cannot be read."""
-    ledger = ManagedFields({}, {})
-    for entry in found.get("metadata", {}).get("managedFields") or ():
+    managed = ManagedFields({}, {})
+    for entry in obj.get("metadata", {}).get("managedFields") or ():
         operation, version = entry.get("operation"), entry.get("apiVersion")
         if operation not in ("Apply", "Update") or not version or entry.get("fieldsType") != "FieldsV1":
             return None
         manager = Manager(entry.get("manager", ""), operation, version, entry.get("subresource", ""))
         try:
-            ledger.sets[manager] = fieldset.read(entry.get("fieldsV1") or {})
+            managed.sets[manager] = fieldset.read(entry.get("fieldsV1") or {})
         except ValueError:
             return None
         if entry.get("time"):
-            ledger.times[manager] = entry["time"]
-    return ledger
+            managed.times[manager] = entry["time"]
+    return managed
 
 
-def _copied(known: ManagedFields) -> ManagedFields:
-    return ManagedFields(dict(known.sets), dict(known.times))
+def _copy(managed: ManagedFields) -> ManagedFields:
+    return ManagedFields(dict(managed.sets), dict(managed.times))
 
 
-def _write(found: Object, known: ManagedFields) -> None:
+def _write_managed(obj: Object, managed: ManagedFields) -> None:
     entries = [
         {"manager": m.name, "operation": m.operation, "apiVersion": m.api_version}
-        | ({"time": known.times[m]} if known.times.get(m) else {})
+        | ({"time": managed.times[m]} if managed.times.get(m) else {})
         | {"fieldsType": "FieldsV1", "fieldsV1": fieldset.write(owned)}
         | ({"subresource": m.subresource} if m.subresource else {})
-        for m, owned in known.sets.items()
+        for m, owned in managed.sets.items()
     ]
     entries.sort(
         key=lambda e: tuple(
             e.get(k, "") for k in ("operation", "time", "manager", "apiVersion", "subresource")
         )
     )
-    found["metadata"].pop("managedFields", None)
+    obj["metadata"].pop("managedFields", None)
     if entries:
-        found["metadata"]["managedFields"] = entries
+        obj["metadata"]["managedFields"] = entries

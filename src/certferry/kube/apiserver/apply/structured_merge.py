@@ -94,18 +94,18 @@ def to_field_set(value: Any, node: Node) -> Set:
         case "leaf":
             return fieldset.leaf()
         case "set" | "list":
-            found: Set = {}
+            fields: Set = {}
             for item in value or ():
-                found[element(node, item)] = fieldset.union(fieldset.leaf(), _below(item, node.item))
-            return found
-    found = {}
+                fields[element(node, item)] = fieldset.union(fieldset.leaf(), _below(item, node.item))
+            return fields
+    fields = {}
     for name, inner in (value or {}).items():
         below = to_field_set(inner, node.child(name))
         if inner is None or inner == {} or node.form == "map":
             below = fieldset.union(below, fieldset.leaf())
         if below:
-            found[f"f:{name}"] = below
-    return found
+            fields[f"f:{name}"] = below
+    return fields
 
 
 def _below(item: Any, node: Node) -> Set:
@@ -131,41 +131,41 @@ class Comparison(msgspec.Struct):
 
 def compare(old: Any, new: Any, node: Node) -> Comparison:
     """What `new` adds to `old`, changes and removes; either may be ``ABSENT``."""
-    found = Comparison({}, {}, {})
+    comparison = Comparison({}, {}, {})
     if old is new:
-        return found
-    if node.form == "leaf" or (not _filled(old) and not _filled(new)):
-        _compare_leaf(old, new, found)
-        return found
+        return comparison
+    if node.form == "leaf" or (not _has_content(old) and not _has_content(new)):
+        _compare_leaf(old, new, comparison)
+        return comparison
     for name, one, other, inner in _pairs(old, new, node):
         if one is other or one == other:
             continue
         below = compare(one, other, inner)
-        for mine, theirs in zip(_sets(found), _sets(below), strict=True):
+        for mine, theirs in zip(_sets(comparison), _sets(below), strict=True):
             if theirs:
                 mine[name] = theirs
     if old is ABSENT:
-        found.added["."] = {}
+        comparison.added["."] = {}
     elif new is ABSENT:
-        found.removed["."] = {}
-    return found
+        comparison.removed["."] = {}
+    return comparison
 
 
-def _sets(found: Comparison) -> tuple[Set, Set, Set]:
-    return found.added, found.modified, found.removed
+def _sets(comparison: Comparison) -> tuple[Set, Set, Set]:
+    return comparison.added, comparison.modified, comparison.removed
 
 
-def _filled(value: Any) -> bool:
+def _has_content(value: Any) -> bool:
     return value is not ABSENT and bool(value)
 
 
-def _compare_leaf(old: Any, new: Any, found: Comparison) -> None:
+def _compare_leaf(old: Any, new: Any, comparison: Comparison) -> None:
     if old is ABSENT:
-        found.added["."] = {}
+        comparison.added["."] = {}
     elif new is ABSENT:
-        found.removed["."] = {}
+        comparison.removed["."] = {}
     elif old != new:
-        found.modified["."] = {}
+        comparison.modified["."] = {}
 
 
 def _pairs(old: Any, new: Any, node: Node) -> Iterable[tuple[str, Any, Any, Node]]:
@@ -176,7 +176,7 @@ def _pairs(old: Any, new: Any, node: Node) -> Iterable[tuple[str, Any, Any, Node
 
 
 def _parts(value: Any, node: Node) -> dict[str, Any]:
-    if not _filled(value):
+    if not _has_content(value):
         return {}
     if node.form in ("struct", "map"):
         return {f"f:{name}": inner for name, inner in value.items()}

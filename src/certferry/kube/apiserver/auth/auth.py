@@ -144,7 +144,7 @@ def allowed(user: User, action: Action) -> bool:
     return any(rule.allows(action.verb, full) for rule in ROLES[user.role])
 
 
-def check(user: User, action: Action) -> None:
+def authorize(user: User, action: Action) -> None:
     """Raises ``Refused`` (403) with the sentence that the real server prints."""
     if allowed(user, action):
         return

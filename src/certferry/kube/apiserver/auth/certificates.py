@@ -57,7 +57,7 @@ def ensure(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
     """Make what is missing or due; whether the serving certificate is new."""
     if not (files.ca.exists() and files.ca_key.exists()):
         _make_ca(files, now)
-    if files.certificate.exists() and files.key.exists() and _good(files, hosts, now):
+    if files.certificate.exists() and files.key.exists() and _is_usable(files, hosts, now):
         return False
     key = ec.generate_private_key(ec.SECP256R1())
     names = [_san(h) for h in hosts]
@@ -67,14 +67,14 @@ def ensure(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
     return True
 
 
-def client(files: Files, name: str, role: str, now: datetime) -> tuple[bytes, bytes]:
+def issue_client(files: Files, name: str, role: str, now: datetime) -> tuple[bytes, bytes]:
     """A client certificate for `name` with `role`, and its key (PEM)."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = [(NameOID.COMMON_NAME, name), (NameOID.ORGANIZATION_NAME, f"certferry:{role}")]
     return _issue(files, subject, key, [], now), _key_pem(key)
 
 
-def _good(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
+def _is_usable(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     covered = set(names.get_values_for_type(x509.DNSName)) | {

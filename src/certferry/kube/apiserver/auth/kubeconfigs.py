@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from certferry.kube.apiserver.auth.auth import ROLES, User
-from certferry.kube.apiserver.auth.certificates import Files, client
+from certferry.kube.apiserver.auth.certificates import Files, issue_client
 from certferry.runtime import private_files
 
 KUBECONFIGS: Final = {
@@ -29,9 +29,9 @@ KUBECONFIGS: Final = {
 
 def tokens(path: Path) -> dict[str, str]:
     """The token of each role, from the file at `path`, where missing ones are added."""
-    found: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-    complete = {role: found.get(role) or secrets.token_urlsafe(32) for role in ROLES}
-    if complete != found:
+    stored: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    complete = {role: stored.get(role) or secrets.token_urlsafe(32) for role in ROLES}
+    if complete != stored:
         private_files.write(path, msgspec.json.encode(complete))
     return complete
 
@@ -55,9 +55,9 @@ def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str,
 def certificate_kubeconfig(state: Path, name: str, role: str, now: datetime) -> str:
     """A kubeconfig with a client certificate for `name`. Raises ``FileNotFoundError`` where no server was yet."""
     files = Files(state / "kube")
-    known = yaml.safe_load((state / KUBECONFIGS["admin"]).read_text())
-    server = known["clusters"][0]["cluster"]["server"]
-    certificate, key = client(files, name, role, now)
+    admin_kubeconfig = yaml.safe_load((state / KUBECONFIGS["admin"]).read_text())
+    server = admin_kubeconfig["clusters"][0]["cluster"]["server"]
+    certificate, key = issue_client(files, name, role, now)
     credentials = {
         "client-certificate-data": base64.b64encode(certificate).decode(),
         "client-key-data": base64.b64encode(key).decode(),

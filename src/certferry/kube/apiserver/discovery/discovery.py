@@ -49,7 +49,7 @@ def group(name: str, version: str) -> Json:
 
 def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str) -> Json:
     """What /api/v1 and /apis/{name}/{version} answer."""
-    found: list[Json] = []
+    rows: list[Json] = []
     for kind in (k for k in kinds if (k.group, k.version) == (name, version)):
         row: Json = {
             "name": kind.plural,
@@ -60,10 +60,10 @@ def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str
         }
         row |= {"shortNames": list(kind.short)} if kind.short else {}
         row |= {"categories": list(kind.categories)} if kind.categories else {}
-        found.append(row)
+        rows.append(row)
         if kind.status:
-            found.append(row_of_status(kind))
-    found += [
+            rows.append(status_row(kind))
+    rows += [
         {
             "name": plural,
             "singularName": kind_name.lower(),
@@ -75,10 +75,10 @@ def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str
         if (g, v) == (name, version)
     ]
     full = f"{name}/{version}" if name else version
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": full, "resources": found}
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": full, "resources": rows}
 
 
-def row_of_status(kind: ResourceDefinition) -> Json:
+def status_row(kind: ResourceDefinition) -> Json:
     """The status subresource of `kind` in a plain list."""
     return {
         "name": f"{kind.plural}/status",

@@ -37,10 +37,10 @@ _QUERY = ("dryRun", "fieldManager", "fieldValidation")
 
 def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, list[ResourceDefinition]]:
     """Kinds by where their group begins, without the leading slash: ``api/v1``, ``apis/…/v1``."""
-    found: dict[str, list[ResourceDefinition]] = {}
+    by_group: dict[str, list[ResourceDefinition]] = {}
     for kind in kinds:
-        found.setdefault(kind.base[1:], []).append(kind)
-    return found
+        by_group.setdefault(kind.group_path[1:], []).append(kind)
+    return by_group
 
 
 def index(kinds: tuple[ResourceDefinition, ...]) -> Json:
@@ -77,31 +77,31 @@ def document_v2(kinds: Iterable[ResourceDefinition]) -> Json:
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": f"certferry-{__version__}"},
         "paths": paths,
-        "definitions": {n: _old(v) for n, v in _schemas(rows).items()},
+        "definitions": {n: _to_v2(v) for n, v in _schemas(rows).items()},
     }
 
 
 def _schemas(kinds: list[ResourceDefinition]) -> Json:
     """The schemas that these kinds need, by their full names."""
-    known = _upstream()
-    found: Json = {}
+    all_schemas = _all_schemas()
+    needed: Json = {}
     for kind in kinds:
-        _reach(TYPES[kind.name].full, known, found)
-    return dict(sorted(found.items()))
+        _collect(TYPES[kind.name].full, all_schemas, needed)
+    return dict(sorted(needed.items()))
 
 
-def _upstream() -> Json:
+def _all_schemas() -> Json:
     lines = (files(__package__) / "schemas.jsonl").read_bytes().splitlines()
-    known = dict(msgspec.json.decode(line, type=tuple[str, Json]) for line in lines)
-    known[TYPES["HTTPIngressPath"].full]["properties"]["property"] = _PROPERTY
-    return known
+    schemas = dict(msgspec.json.decode(line, type=tuple[str, Json]) for line in lines)
+    schemas[TYPES["HTTPIngressPath"].full]["properties"]["property"] = _PROPERTY
+    return schemas
 
 
-def _reach(name: str, known: Json, found: Json) -> None:
-    if name not in found:
-        found[name] = known[name]
-        for inner in _references(known[name]):
-            _reach(inner, known, found)
+def _collect(name: str, all_schemas: Json, needed: Json) -> None:
+    if name not in needed:
+        needed[name] = all_schemas[name]
+        for inner in _references(all_schemas[name]):
+            _collect(inner, all_schemas, needed)
 
 
 def _references(schema: Any) -> Iterable[str]:
@@ -116,7 +116,7 @@ def _references(schema: Any) -> Iterable[str]:
                 yield from _references(value)
 
 
-def _old(schema: Any) -> Any:
+def _to_v2(schema: Any) -> Any:
     """A schema of OpenAPI 3 in the words of version 2."""
     match schema:
         case {"$ref": str(reference)}:
@@ -127,9 +127,9 @@ def _old(schema: Any) -> Any:
         case {"oneOf": _, "format": str(form)}:
             return {"type": "string", "format": form}
         case dict():
-            return {k: _old(v) for k, v in schema.items() if k not in ("default", "enum", "oneOf")}
+            return {k: _to_v2(v) for k, v in schema.items() if k not in ("default", "enum", "oneOf")}
         case list():
-            return [_old(v) for v in schema]
+            return [_to_v2(v) for v in schema]
     return schema
 
 
@@ -138,7 +138,7 @@ def _gvk(kind: ResourceDefinition) -> Json:
 
 
 def _item(kind: ResourceDefinition) -> str:
-    return f"{kind.base}/" + ("namespaces/{namespace}/" if kind.namespaced else "") + kind.plural
+    return f"{kind.group_path}/" + ("namespaces/{namespace}/" if kind.namespaced else "") + kind.plural
 
 
 def _operations(kind: ResourceDefinition) -> list[tuple[str, str, str]]:
@@ -184,5 +184,5 @@ def _paths_v2(kind: ResourceDefinition) -> Json:
     return paths
 
 
-def _hash(found: Json) -> str:
-    return hashlib.sha256(msgspec.json.encode(found)).hexdigest().upper()
+def _hash(value: Json) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest().upper()

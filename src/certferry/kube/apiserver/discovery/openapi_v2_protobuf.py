@@ -34,16 +34,16 @@ def encode(document: Json) -> bytes:
 
 
 def _path(item: Json) -> bytes:
-    return b"".join(_message(_METHODS[method], _operation(found)) for method, found in item.items())
+    return b"".join(_message(_METHODS[method], _operation(operation)) for method, operation in item.items())
 
 
-def _operation(found: Json) -> bytes:
-    texts = [_text(5, found["operationId"])]
-    texts += [_text(6, p) for p in found["produces"]] + [_text(7, c) for c in found["consumes"]]
+def _operation(operation: Json) -> bytes:
+    texts = [_text(5, operation["operationId"])]
+    texts += [_text(6, p) for p in operation["produces"]] + [_text(7, c) for c in operation["consumes"]]
     # ParametersItem, Parameter, NonBodyParameter, QueryParameterSubSchema: one in the other.
-    queries = [_text(2, "query") + _text(4, p["name"]) + _text(6, p["type"]) for p in found["parameters"]]
+    queries = [_text(2, "query") + _text(4, p["name"]) + _text(6, p["type"]) for p in operation["parameters"]]
     parameters = [_message(8, _message(1, _message(2, _message(3, q)))) for q in queries]
-    return b"".join([*texts, *parameters, *_extensions(found, 13)])
+    return b"".join([*texts, *parameters, *_extensions(operation, 13)])
 
 
 def _schema(schema: Json) -> bytes:
@@ -64,8 +64,8 @@ def _schema(schema: Json) -> bytes:
     return b"".join([*parts, *_extensions(schema, 31)])
 
 
-def _extensions(found: Json, number: int) -> Iterator[bytes]:
-    for key, value in found.items():
+def _extensions(schema: Json, number: int) -> Iterator[bytes]:
+    for key, value in schema.items():
         if key.startswith("x-"):
             # JSON is YAML.
             yield _message(number, _named(key, _text(2, json.dumps(value))))

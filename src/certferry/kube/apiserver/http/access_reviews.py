@@ -12,11 +12,11 @@ from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 Json = dict[str, Any]
 
 
-def answer(kind: str, asked: Json, user: User, kinds: tuple[ResourceDefinition, ...]) -> Json:
+def review(kind: str, request: Json, user: User, kinds: tuple[ResourceDefinition, ...]) -> Json:
     """The review `asked`, with its status. Raises ``Refused`` when it asks nothing."""
     group = "authentication" if kind == "SelfSubjectReview" else "authorization"
     head: Json = {"kind": kind, "apiVersion": f"{group}.k8s.io/v1", "metadata": {"creationTimestamp": None}}
-    spec = asked.get("spec", {})
+    spec = request.get("spec", {})
     match kind:
         case "SelfSubjectReview":
             return head | {"status": {"userInfo": {"username": user.name, "groups": list(user.groups)}}}

@@ -41,7 +41,7 @@ class Warnings(list[str]):
     """Sentences for the client, sent as Warning headers."""
 
 
-def read(body: bytes, media: str, expected: str) -> Any:
+def read_body(body: bytes, media: str, expected: str) -> Any:
     """The plain value in `body`; `expected` is the type of a protobuf body. Raises ``Refused``."""
     try:
         match media:
@@ -71,26 +71,26 @@ def read(body: bytes, media: str, expected: str) -> Any:
 
 def parse(body: bytes, media: str, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
     """The object of `kind` in `body`. Raises ``Refused``."""
-    value = read(body, media, kind.name)
+    value = read_body(body, media, kind.name)
     _check_kind(value, kind)
-    return checked(value, kind, validation, warnings)
+    return canonical_object(value, kind, validation, warnings)
 
 
-def checked(value: Any, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
+def canonical_object(value: Any, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
     """`value` as a canonical object of `kind`. Raises ``Refused``."""
     head = f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: '
     try:
-        found, unknown = decode.canonical(kind.name, value)
+        obj, unknown = decode.canonical(kind.name, value)
     except decode.Mismatch as error:
         raise bad_request(head + str(error)) from None
     if unknown and validation == "Strict":
-        raise bad_request(head + _strict(unknown))
+        raise bad_request(head + _strict_message(unknown))
     if validation == "Warn":
         warnings += [f'unknown field "{path}"' for path in unknown]
-    return found
+    return obj
 
 
-def applied(body: bytes, kind: ResourceDefinition, target: str) -> Object:
+def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
     """The configuration in the body of an apply patch to `target`, no more than it says. Raises ``Refused``."""
     try:
         value = _yaml(body) if body[:1] != b"{" else msgspec.json.decode(body)
@@ -110,25 +110,27 @@ def applied(body: bytes, kind: ResourceDefinition, target: str) -> Object:
         raise bad_request("metadata.managedFields must be nil")
     head = f"failed to create typed patch object ({target}; {kind.group}/{kind.version}, Kind={kind.name}): "
     try:
-        found, unknown = decode.canonical(kind.name, value, whole=False)
+        obj, unknown = decode.canonical(kind.name, value, add_unset=False)
     except decode.Mismatch as error:
         raise ApiStatus(500, "", head + str(error)) from None
     if unknown:
-        told = [f".{path}: field not declared in schema" for path in unknown]
-        raise ApiStatus(500, "", head + (told[0] if len(told) == 1 else "errors:\n  " + "\n  ".join(told)))
-    return found
+        messages = [f".{path}: field not declared in schema" for path in unknown]
+        raise ApiStatus(
+            500, "", head + (messages[0] if len(messages) == 1 else "errors:\n  " + "\n  ".join(messages))
+        )
+    return obj
 
 
-def options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
+def parse_options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
     """The options that came as a body; empty for none. Raises ``Refused``."""
-    value = read(body, media, kind) if body else None
+    value = read_body(body, media, kind) if body else None
     if not value:
         return {}
     try:
-        found, _ = decode.canonical(kind, value)
+        obj, _ = decode.canonical(kind, value)
     except decode.Mismatch as error:
         raise bad_request(str(error)) from None
-    return found
+    return obj
 
 
 def patcher(
@@ -138,8 +140,8 @@ def patcher(
     appliers: dict[str, Callable[[Object, Any], Any]] = {
         "application/json-patch+json": patch.json_patch,
         "application/merge-patch+json": patch.merge_patch,
-        "application/strategic-merge-patch+json": lambda old, asked: patch.strategic_merge(
-            old, asked, kind.name
+        "application/strategic-merge-patch+json": lambda old, requested: patch.strategic_merge(
+            old, requested, kind.name
         ),
     }
     if media not in appliers:
@@ -148,45 +150,45 @@ def patcher(
         )
     apply = appliers[media]
     try:
-        asked = msgspec.json.decode(body)
+        requested = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise bad_request(f"error decoding patch: {error}") from None
 
     def patched(old: Object) -> Object:
         try:
-            value = apply(old, asked)
+            value = apply(old, requested)
         except patch.BadPatch as error:
             raise bad_request(str(error)) from None
         except patch.PatchFailed:
             text = "the server rejected our request due to an error in our request"
             raise ApiStatus(422, "Invalid", text, {}) from None
-        return _checked_patch(value, asked, kind, validation, warnings)
+        return _canonical_patched(value, requested, kind, validation, warnings)
 
     return patched
 
 
-def _checked_patch(
-    value: Any, asked: Any, kind: ResourceDefinition, validation: str, warnings: Warnings
+def _canonical_patched(
+    value: Any, requested: Any, kind: ResourceDefinition, validation: str, warnings: Warnings
 ) -> Object:
-    shown = _REDACTED if kind.encrypted else _go(asked)
+    shown = _REDACTED if kind.encrypted else _go_format(requested)
     try:
-        found, unknown = decode.canonical(kind.name, value)
+        obj, unknown = decode.canonical(kind.name, value)
     except decode.Mismatch as error:
         raise unprocessable("", "", "", [invalid("patch", shown, error.converter)]) from None
     if unknown and validation == "Strict":
-        raise unprocessable("", "", "", [invalid("patch", shown, _strict(unknown))])
+        raise unprocessable("", "", "", [invalid("patch", shown, _strict_message(unknown))])
     if validation == "Warn":
         warnings += [f'unknown field "{path}"' for path in unknown]
-    return found
+    return obj
 
 
-def _go(value: Any) -> str:
+def _go_format(value: Any) -> str:
     """As Go prints a map (`%+v`)."""
     match value:
         case dict():
-            return "map[" + " ".join(f"{k}:{_go(v)}" for k, v in sorted(value.items())) + "]"
+            return "map[" + " ".join(f"{k}:{_go_format(v)}" for k, v in sorted(value.items())) + "]"
         case list():
-            return "[" + " ".join(map(_go, value)) + "]"
+            return "[" + " ".join(map(_go_format, value)) + "]"
         case None:
             return "<nil>"
         case bool():
@@ -210,5 +212,5 @@ def _check_kind(value: Any, kind: ResourceDefinition) -> None:
         )
 
 
-def _strict(unknown: list[str]) -> str:
+def _strict_message(unknown: list[str]) -> str:
     return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)

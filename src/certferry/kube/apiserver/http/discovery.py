@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.kube.apiserver.discovery import discovery, openapi
-from certferry.kube.apiserver.discovery import openapi_v2_protobuf as openapi_v2
+from certferry.kube.apiserver.discovery import discovery, openapi, openapi_v2_protobuf
 from certferry.kube.apiserver.errors import ApiStatus, unknown_path
-from certferry.kube.apiserver.http.request import Answer, Request
+from certferry.kube.apiserver.http.request import Request, Response
 from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 
 VERSION: Final = {
@@ -33,12 +32,12 @@ class Documents:
         self._kinds = kinds
         self._documents: dict[str, bytes] = {}
 
-    def answer(self, request: Request, parts: list[str]) -> Answer:
+    def respond(self, request: Request, parts: list[str]) -> Response:
         """The document at the path `parts`. Raises ``Refused``."""
         if parts[:1] == ["openapi"]:
             return self._openapi(request, parts[1:])
-        found = msgspec.json.encode(self._discovery(parts, request))
-        return Answer(found, media=self._media(parts, request))
+        document = msgspec.json.encode(self._discovery(parts, request))
+        return Response(document, media=self._media(parts, request))
 
     def _media(self, parts: list[str], request: Request) -> str:
         aggregated = parts in (["api"], ["apis"]) and discovery.wants_aggregated(request.accept)
@@ -84,26 +83,26 @@ class Documents:
                 return discovery.resource_list(self._kinds, group, version)
         raise unknown_path()
 
-    def _openapi(self, request: Request, rest: list[str]) -> Answer:
+    def _openapi(self, request: Request, rest: list[str]) -> Response:
         path = "/".join(rest)
         if path == "v2" and "proto-openapi.spec.v2" in request.accept:
-            return Answer(self._made("v2 protobuf"), media=openapi_v2.MEDIA)
+            return Response(self._cached("v2 protobuf"), media=openapi_v2_protobuf.MEDIA)
         if "json" not in request.accept and "*/*" not in request.accept and request.accept:
             raise ApiStatus(
                 406, "NotAcceptable", "only the following media types are accepted: application/json"
             )
-        return Answer(self._made(path))
+        return Response(self._cached(path))
 
-    def _made(self, path: str) -> bytes:
+    def _cached(self, path: str) -> bytes:
         if path not in self._documents:
-            self._documents[path] = self._make(path)
+            self._documents[path] = self._build(path)
         return self._documents[path]
 
-    def _make(self, path: str) -> bytes:
+    def _build(self, path: str) -> bytes:
         groups = openapi.groups(self._kinds)
         match path:
             case "v2 protobuf":
-                return openapi_v2.encode(openapi.document_v2(self._kinds))
+                return openapi_v2_protobuf.encode(openapi.document_v2(self._kinds))
             case "v2":
                 return msgspec.json.encode(openapi.document_v2(self._kinds))
             case "v3":

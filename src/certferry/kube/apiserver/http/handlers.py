@@ -30,21 +30,24 @@ from certferry.kube.apiserver.errors import (
     unknown_path,
     unprocessable,
 )
-from certferry.kube.apiserver.http import access_reviews as reviews
-from certferry.kube.apiserver.http import codec as bodies
-from certferry.kube.apiserver.http import negotiation as tables
-from certferry.kube.apiserver.http import watch
+from certferry.kube.apiserver.http import access_reviews, codec, negotiation, watch
 from certferry.kube.apiserver.http.discovery import Documents
-from certferry.kube.apiserver.http.list_pages import ContinueTokens
-from certferry.kube.apiserver.http.request import Answer, Request, Target, number, read_token, token
+from certferry.kube.apiserver.http.list_pages import ListSnapshots
+from certferry.kube.apiserver.http.request import (
+    Request,
+    Response,
+    Target,
+    decode_continue,
+    encode_continue,
+    parse_count,
+)
 from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
-from certferry.kube.apiserver.storage import mutations as writes
-from certferry.kube.apiserver.storage import selectors
+from certferry.kube.apiserver.storage import mutations, selectors
 from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.log import Stored
 from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation, WatchCache
 
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -53,17 +56,17 @@ class Api:
 
     def __init__(
         self,
-        registry: WatchCache,
+        cache: WatchCache,
         kinds: tuple[ResourceDefinition, ...],
-        addresses: ServiceAllocator,
+        allocator: ServiceAllocator,
         clock: Callable[[], datetime],
     ) -> None:
-        self._registry, self._kinds, self._addresses, self._clock = registry, kinds, addresses, clock
+        self._cache, self._kinds, self._allocator, self._clock = cache, kinds, allocator, clock
         self._by_path = {(k.group, k.version, k.plural): k for k in kinds}
         self._documents = Documents(kinds)
-        self._snapshots = ContinueTokens()
+        self._snapshots = ListSnapshots()
 
-    async def handle(self, request: Request) -> Answer | AsyncIterator[bytes]:
+    async def handle(self, request: Request) -> Response | AsyncIterator[bytes]:
         """The answer to `request`. Raises ``Refused``."""
         parts = [p for p in request.path.split("/") if p]
         match parts:
@@ -76,35 +79,37 @@ class Api:
             case _ if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
             case _:
-                return self._documents.answer(request, parts)
+                return self._documents.respond(request, parts)
 
-    def _review(self, request: Request, plural: str) -> Answer:
+    def _review(self, request: Request, plural: str) -> Response:
         if request.method != "POST":
             raise method_not_allowed()
         kind = next(r[3] for r in discovery.REVIEWS if r[2] == plural)
-        asked = bodies.options(request.body, request.media, kind)
-        return Answer(msgspec.json.encode(reviews.answer(kind, asked, request.user, self._kinds)), code=201)
+        asked = codec.parse_options(request.body, request.media, kind)
+        return Response(
+            msgspec.json.encode(access_reviews.review(kind, asked, request.user, self._kinds)), code=201
+        )
 
     async def _resource(
         self, request: Request, version: tuple[str, str], rest: list[str]
-    ) -> Answer | AsyncIterator[bytes]:
+    ) -> Response | AsyncIterator[bytes]:
         target = self._target(version, rest)
         verb = self._verb(request, target)
         resource = Resource(target.kind.group, target.kind.plural)
         # A namespace itself is asked for in itself, as the real authoriser sees it.
         space = target.name if target.kind.name == "Namespace" else target.namespace
-        auth.check(request.user, Action(verb, resource, target.subresource, space, target.name))
+        auth.authorize(request.user, Action(verb, resource, target.subresource, space, target.name))
         deprecated = (target.kind.deprecated,) if target.kind.deprecated else ()
         try:
-            answer = await self._act(request, target, verb)
+            answer = await self._dispatch(request, target, verb)
         except ApiStatus as refused:
             refused.warnings = deprecated
             raise
-        if deprecated and isinstance(answer, Answer):
+        if deprecated and isinstance(answer, Response):
             return msgspec.structs.replace(answer, warnings=(*deprecated, *answer.warnings))
         return answer
 
-    async def _act(self, request: Request, target: Target, verb: str) -> Answer | AsyncIterator[bytes]:
+    async def _dispatch(self, request: Request, target: Target, verb: str) -> Response | AsyncIterator[bytes]:
         match verb:
             case "get":
                 return self._get(request, target)
@@ -146,53 +151,55 @@ class Api:
                 return "delete" if named else "deletecollection"
         raise method_not_allowed()
 
-    def _get(self, request: Request, target: Target) -> Answer:
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        stored = self._registry.get(target.kind, target.namespace, target.name)
+    def _get(self, request: Request, target: Target) -> Response:
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        stored = self._cache.get(target.kind, target.namespace, target.name)
         if stored is None:
             raise not_found(target.kind.resource, target.name)
-        return Answer(tables.one(view, target.kind, stored.body, self._clock()))
+        return Response(negotiation.encode_object(view, target.kind, stored.body, self._clock()))
 
-    def _wanted(self, request: Request, target: Target) -> selectors.Selection:
+    def _selection(self, request: Request, target: Target) -> selectors.Selection:
         fields = request.query.get("fieldSelector", "")
         if target.name:
             fields = ",".join(filter(None, [fields, f"metadata.name={target.name}"]))
         return selectors.selection(request.query.get("labelSelector", ""), fields, target.kind)
 
-    def _list(self, request: Request, target: Target) -> Answer:
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+    def _list(self, request: Request, target: Target) -> Response:
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         self._revision(request)
-        wanted = self._wanted(request, target)
-        limit = number(request.query.get("limit", ""), "limit")
-        revision, start = self._registry.revision, ("", "")
+        selection = self._selection(request, target)
+        limit = parse_count(request.query.get("limit", ""), "limit")
+        revision, start = self._cache.revision, ("", "")
         if page := request.query.get("continue", ""):
-            revision, start = read_token(page)
-            every = self._snapshots.read(target.kind, revision)
+            revision, start = decode_continue(page)
+            objects = self._snapshots.get(target.kind, revision)
         else:
-            every = self._registry.select(target.kind, "", selectors.Selection())
-        found = [s for s in every if (s.namespace, s.name) > start and _takes(wanted, target.namespace, s)]
+            objects = self._cache.select(target.kind, "", selectors.Selection())
+        page_objects = [
+            s for s in objects if (s.namespace, s.name) > start and _matches(selection, target.namespace, s)
+        ]
         meta: dict[str, Any] = {"resourceVersion": str(revision)}
-        if limit and len(found) > limit:
-            rest = len(found) - limit
-            found = found[:limit]
-            self._snapshots.keep(target.kind, revision, every)
-            meta["continue"] = token(revision, found[-1])
-            if wanted.everything:
+        if limit and len(page_objects) > limit:
+            rest = len(page_objects) - limit
+            page_objects = page_objects[:limit]
+            self._snapshots.add(target.kind, revision, objects)
+            meta["continue"] = encode_continue(revision, page_objects[-1])
+            if selection.selects_all:
                 meta["remainingItemCount"] = rest
-        return Answer(parts=tables.many(view, target.kind, found, meta, self._clock()))
+        return Response(parts=negotiation.encode_list(view, target.kind, page_objects, meta, self._clock()))
 
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         revision = self._revision(request)
-        seconds = number(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
+        seconds = parse_count(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
         initial = request.flag("sendInitialEvents")
         if initial and request.query.get("resourceVersionMatch") != "NotOlderThan":
             fault = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
             raise unprocessable("", "ListOptions", "", [invalid("resourceVersionMatch", "", fault)])
-        asked = watch.Watch(
+        requested = watch.Watch(
             kind=target.kind,
             namespace=target.namespace,
-            wanted=self._wanted(request, target),
+            selection=self._selection(request, target),
             view=view,
             since=revision if revision and not initial else None,
             # Spread, so that clients do not all come back at once.
@@ -200,51 +207,55 @@ class Api:
             bookmarks=request.flag("allowWatchBookmarks"),
             initial_end=initial and request.flag("allowWatchBookmarks"),
         )
-        return watch.events(self._registry, asked, self._clock)
+        return watch.events(self._cache, requested, self._clock)
 
     def _revision(self, request: Request) -> int:
         text = request.query.get("resourceVersion", "")
-        revision = number(text, "resourceVersion")
-        if revision > self._registry.revision:
-            raise too_large_revision(revision, self._registry.revision)
-        if request.query.get("resourceVersionMatch") == "Exact" and revision != self._registry.revision:
+        revision = parse_count(text, "resourceVersion")
+        if revision > self._cache.revision:
+            raise too_large_revision(revision, self._cache.revision)
+        if request.query.get("resourceVersionMatch") == "Exact" and revision != self._cache.revision:
             raise expired(
                 f"The resourceVersion for the provided list is too old: {revision} is not kept as a whole."
             )
         return revision
 
-    async def _create(self, request: Request, target: Target) -> Answer:
-        kind, warnings = target.kind, bodies.Warnings()
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
+    async def _create(self, request: Request, target: Target) -> Response:
+        kind, warnings = target.kind, codec.Warnings()
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        obj = codec.parse(request.body, request.media, kind, request.validation, warnings)
         if kind.namespaced and not target.namespace:
             raise method_not_allowed()
-        meta = found.setdefault("metadata", {})
+        meta = obj.setdefault("metadata", {})
         if target.namespace:
             self._check_namespace(kind, target.namespace, str(meta.get("name", "")))
-        who = request.writer(self._clock(), "")
+        writer = request.writer(self._clock(), "")
         generated = bool(meta.get("generateName")) and not meta.get("name")
         for _ in range(8):
             if generated:
-                meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            prepared = writes.prepare(kind, found, target.namespace, who)
+                meta["name"] = meta["generateName"][:58] + "".join(
+                    secrets.choice(_SUFFIX_CHARACTERS) for _ in range(5)
+                )
+            prepared = mutations.prepare(kind, obj, target.namespace, writer)
             try:
-                there = Target(kind, target.namespace, prepared["metadata"]["name"])
-                body = await self._carry_out(
-                    request, there, writes.create(kind, prepared, self._finish(kind))
+                created = Target(kind, target.namespace, prepared["metadata"]["name"])
+                body = await self._commit(
+                    request, created, mutations.create(kind, prepared, self._finish(kind))
                 )
             except ApiStatus as taken:
                 if not generated or taken.reason != "AlreadyExists":
                     raise
                 continue
-            return Answer(tables.one(view, kind, body, self._clock()), 201, warnings=tuple(warnings))
+            return Response(
+                negotiation.encode_object(view, kind, body, self._clock()), 201, warnings=tuple(warnings)
+            )
         raise exists(kind.resource, meta["name"])
 
     def _check_namespace(self, kind: ResourceDefinition, namespace: str, name: str) -> None:
-        stored = self._registry.get(self._by_path["", "v1", "namespaces"], "", namespace)
+        stored = self._cache.get(self._by_path["", "v1", "namespaces"], "", namespace)
         if stored is None:
             raise not_found(Resource("", "namespaces"), namespace)
-        if stored.facts.fields["status.phase"] == "Terminating":
+        if stored.indexed.fields["status.phase"] == "Terminating":
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             refused = forbidden(kind.resource, name, why)
             cause = {
@@ -256,98 +267,104 @@ class Api:
                 403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]}
             )
 
-    def _finish(self, kind: ResourceDefinition) -> writes.Finish:
+    def _finish(self, kind: ResourceDefinition) -> mutations.Finish:
         if kind.name == "Service":
-            return lambda service: self._addresses.give(service, self._registry.all(kind.plural))
-        return writes.nothing_more
+            return lambda service: self._allocator.allocate(service, self._cache.all(kind.plural))
+        return mutations.no_finish
 
-    async def _change(self, request: Request, target: Target) -> Answer:
-        kind, warnings = target.kind, bodies.Warnings()
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        finish = self._finish(kind) if not target.subresource else writes.nothing_more
-        who = request.writer(self._clock(), target.subresource)
-        if request.method == "PATCH" and request.media == bodies.APPLY:
-            return await self._apply(request, target, finish, who)
+    async def _change(self, request: Request, target: Target) -> Response:
+        kind, warnings = target.kind, codec.Warnings()
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        finish = self._finish(kind) if not target.subresource else mutations.no_finish
+        writer = request.writer(self._clock(), target.subresource)
+        if request.method == "PATCH" and request.media == codec.APPLY:
+            return await self._apply(request, target, finish, writer)
         change = self._replacement(request, kind, warnings)
-        decide = writes.update(kind, target.name, change, finish, who)
-        body = await self._carry_out(request, target, decide)
-        return Answer(tables.one(view, kind, body, self._clock()), warnings=tuple(warnings))
+        decide = mutations.update(kind, target.name, change, finish, writer)
+        body = await self._commit(request, target, decide)
+        return Response(negotiation.encode_object(view, kind, body, self._clock()), warnings=tuple(warnings))
 
-    async def _apply(self, request: Request, target: Target, finish: writes.Finish, who: Writer) -> Answer:
+    async def _apply(
+        self, request: Request, target: Target, finish: mutations.Finish, writer: Writer
+    ) -> Response:
         kind = target.kind
-        view = tables.negotiate(request.accept, request.query.get("includeObject", ""))
-        config = bodies.applied(request.body, kind, f"{target.namespace}/{target.name}")
-        there = (target.namespace, target.name)
-        made = self._registry.get(kind, *there) is None
-        if made and target.namespace:
+        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        config = codec.parse_apply(request.body, kind, f"{target.namespace}/{target.name}")
+        key = (target.namespace, target.name)
+        is_new = self._cache.get(kind, *key) is None
+        if is_new and target.namespace:
             self._check_namespace(kind, target.namespace, target.name)
-        decide = writes.apply(kind, there, config, finish, who, force=request.flag("force"))
-        body = await self._carry_out(request, target, decide)
-        return Answer(tables.one(view, kind, body, self._clock()), 201 if made else 200)
+        decide = mutations.apply(kind, key, config, finish, writer, force=request.flag("force"))
+        body = await self._commit(request, target, decide)
+        return Response(negotiation.encode_object(view, kind, body, self._clock()), 201 if is_new else 200)
 
     def _replacement(
-        self, request: Request, kind: ResourceDefinition, warnings: bodies.Warnings
-    ) -> writes.Change:
+        self, request: Request, kind: ResourceDefinition, warnings: codec.Warnings
+    ) -> mutations.Change:
         if request.method == "PATCH":
-            return bodies.patcher(request.body, request.media, kind, request.validation, warnings)
-        found = bodies.parse(request.body, request.media, kind, request.validation, warnings)
-        return lambda _: found
+            return codec.patcher(request.body, request.media, kind, request.validation, warnings)
+        obj = codec.parse(request.body, request.media, kind, request.validation, warnings)
+        return lambda _: obj
 
-    async def _carry_out(self, request: Request, target: Target, decide: Decision) -> bytes:
+    async def _commit(self, request: Request, target: Target, decide: Decision) -> bytes:
         """The body of the object after `decide`; a dry run only decides."""
         kind, namespace, name = target.kind, target.namespace, target.name
-        if request.dry:
-            outcome = decide(self._registry.get(kind, namespace, name))
+        if request.dry_run:
+            outcome = decide(self._cache.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
             return (
                 msgspec.json.encode(head | outcome.object) if isinstance(outcome, Mutation) else outcome.body
             )
-        return (await self._registry.write(kind, namespace, name, decide)).body
+        return (await self._cache.write(kind, namespace, name, decide)).body
 
-    async def _delete(self, request: Request, target: Target) -> Answer:
+    async def _delete(self, request: Request, target: Target) -> Response:
         kind = target.kind
-        asked = bodies.options(request.body, request.media)
-        conditions = asked.get("preconditions", {})
-        wanted = writes.Preconditions(conditions.get("uid", ""), conditions.get("resourceVersion", ""))
-        decide = writes.delete(kind, target.name, wanted, self._clock())
-        dry = request.dry or bool(asked.get("dryRun"))
+        delete_options = codec.parse_options(request.body, request.media)
+        conditions = delete_options.get("preconditions", {})
+        preconditions = mutations.Preconditions(
+            conditions.get("uid", ""), conditions.get("resourceVersion", "")
+        )
+        decide = mutations.delete(kind, target.name, preconditions, self._clock())
+        dry = request.dry_run or bool(delete_options.get("dryRun"))
         if dry:
-            stored = self._registry.get(kind, target.namespace, target.name)
+            stored = self._cache.get(kind, target.namespace, target.name)
             decide(stored)
             assert stored is not None  # or decide has refused
         else:
-            stored = await self._registry.write(kind, target.namespace, target.name, decide)
-        if self._registry.get(kind, target.namespace, target.name) is not None and not dry:
-            return Answer(stored.body)  # marked, and held by finalizers
-        return Answer(msgspec.json.encode(_deleted(kind, self._registry.object_of(stored))))
+            stored = await self._cache.write(kind, target.namespace, target.name, decide)
+        if self._cache.get(kind, target.namespace, target.name) is not None and not dry:
+            return Response(stored.body)  # marked, and held by finalizers
+        return Response(msgspec.json.encode(_deleted_status(kind, self._cache.object_of(stored))))
 
-    async def _delete_all(self, request: Request, target: Target) -> Answer:
+    async def _delete_all(self, request: Request, target: Target) -> Response:
         if target.kind.namespaced and not target.namespace:
             raise method_not_allowed()
-        found = self._registry.select(target.kind, target.namespace, self._wanted(request, target))
-        meta = {"resourceVersion": str(self._registry.revision)}
-        parts = tables.many(tables.ResponseFormat(), target.kind, found, meta, self._clock())
-        if not request.dry:
-            for stored in found:
+        objects = self._cache.select(target.kind, target.namespace, self._selection(request, target))
+        meta = {"resourceVersion": str(self._cache.revision)}
+        parts = negotiation.encode_list(
+            negotiation.ResponseFormat(), target.kind, objects, meta, self._clock()
+        )
+        if not request.dry_run:
+            for stored in objects:
                 await self._remove(target.kind, stored)
-        return Answer(parts=parts)
+        return Response(parts=parts)
 
     async def _remove(self, kind: ResourceDefinition, stored: Stored) -> None:
-        decide = writes.delete(kind, stored.name, writes.Preconditions(), self._clock())
+        decide = mutations.delete(kind, stored.name, mutations.Preconditions(), self._clock())
         try:
-            await self._registry.write(kind, stored.namespace, stored.name, decide)
+            await self._cache.write(kind, stored.namespace, stored.name, decide)
         except ApiStatus as refused:
             if refused.code != 404:  # gone meanwhile is what was asked for
                 raise
 
 
-def _takes(wanted: selectors.Selection, namespace: str, stored: Stored) -> bool:
+def _matches(selection: selectors.Selection, namespace: str, stored: Stored) -> bool:
     if namespace and stored.namespace != namespace:
         return False
-    return wanted.everything or wanted.takes(stored.facts.labels, stored.facts.fields)
+    return selection.selects_all or selection.matches(stored.indexed.labels, stored.indexed.fields)
 
 
-def _deleted(kind: ResourceDefinition, found: Object) -> dict[str, Any]:
-    meta = found["metadata"]
+def _deleted_status(kind: ResourceDefinition, obj: Object) -> dict[str, Any]:
+    meta = obj["metadata"]
     details = kind.resource.details(meta["name"]) | {"uid": meta["uid"]}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -16,36 +16,36 @@ from certferry.kube.apiserver.errors import expired
 from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.storage.log import Stored
 
-_SECONDS = 300.0
-_MOST = 64
+_LIFETIME = 300.0
+_MAX_SNAPSHOTS = 64
 
 
-class _Kept(msgspec.Struct):
+class _Snapshot(msgspec.Struct):
     objects: Sequence[Stored]
     used: float
 
 
-class ContinueTokens:
+class ListSnapshots:
     """Sorted objects of a kind at a revision. Belongs to one loop."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], _Kept] = {}
+        self._snapshots: dict[tuple[str, int], _Snapshot] = {}
 
-    def keep(self, kind: ResourceDefinition, revision: int, objects: Sequence[Stored]) -> None:
+    def add(self, kind: ResourceDefinition, revision: int, objects: Sequence[Stored]) -> None:
         """Remember what the first page saw; of what is forgotten, the oldest first."""
         now = time.monotonic()
-        self._kept.setdefault((kind.plural, revision), _Kept(objects, now))
-        old = [k for k, kept in self._kept.items() if now - kept.used > _SECONDS]
-        for key in old + list(self._kept)[: max(0, len(self._kept) - len(old) - _MOST)]:
-            self._kept.pop(key, None)
+        self._snapshots.setdefault((kind.plural, revision), _Snapshot(objects, now))
+        old = [k for k, snapshot in self._snapshots.items() if now - snapshot.used > _LIFETIME]
+        for key in old + list(self._snapshots)[: max(0, len(self._snapshots) - len(old) - _MAX_SNAPSHOTS)]:
+            self._snapshots.pop(key, None)
 
-    def read(self, kind: ResourceDefinition, revision: int) -> Sequence[Stored]:
+    def get(self, kind: ResourceDefinition, revision: int) -> Sequence[Stored]:
         """What was kept. Raises ``Refused`` (410)."""
-        kept = self._kept.get((kind.plural, revision))
-        if kept is None:
+        snapshot = self._snapshots.get((kind.plural, revision))
+        if snapshot is None:
             raise expired(
                 "The provided continue parameter is too old to display a consistent list result. "
                 "You can start a new list without the continue parameter."
             )
-        kept.used = time.monotonic()
-        return kept.objects
+        snapshot.used = time.monotonic()
+        return snapshot.objects

@@ -49,17 +49,17 @@ def negotiate(accept: str, include: str) -> ResponseFormat:
     )
 
 
-def one(view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime) -> bytes:
+def encode_object(view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime) -> bytes:
     """The answer that carries one object."""
     if view.form == "object":
         return body
-    found = msgspec.json.decode(body)
+    obj = msgspec.json.decode(body)
     if view.form == "metadata":
-        return msgspec.json.encode(_partial(found))
-    return _table(view, kind, [found], {"resourceVersion": found["metadata"]["resourceVersion"]}, now)
+        return msgspec.json.encode(_partial(obj))
+    return _table(view, kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}, now)
 
 
-def many(
+def encode_list(
     view: ResponseFormat,
     kind: ResourceDefinition,
     stored: Sequence[Stored],
@@ -75,18 +75,18 @@ def many(
     return _list(f"{kind.name}List", kind.api_version, meta, [s.body for s in stored])
 
 
-def event(
+def encode_event_object(
     view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime, *, first: bool
 ) -> bytes:
     """The object of a watch event; only the first table of a stream names its columns."""
     if view.form != "table":
-        return one(view, kind, body, now)
+        return encode_object(view, kind, body, now)
     found = msgspec.json.decode(body)
     meta = {"resourceVersion": found["metadata"]["resourceVersion"]}
     return _table(view, kind, [found], meta, now, headed=first)
 
 
-def bookmark(
+def encode_bookmark(
     view: ResponseFormat, kind: ResourceDefinition, revision: int, annotations: dict[str, str]
 ) -> bytes:
     """The object of a BOOKMARK event."""
@@ -133,15 +133,15 @@ def _table(
     return msgspec.json.encode(body | {"columnDefinitions": columns if headed else [], "rows": rows})
 
 
-def _row_object(view: ResponseFormat, found: Object) -> Any:
+def _row_object(view: ResponseFormat, obj: Object) -> Any:
     match view.rows:
         case "None":
             return None
         case "Object":
-            return found
+            return obj
         case _:
-            return _partial(found)
+            return _partial(obj)
 
 
-def _partial(found: Object) -> Object:
-    return {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": found["metadata"]}
+def _partial(obj: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": _META, "metadata": obj["metadata"]}

@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
     """Content-Type without parameters."""
     body: bytes = b""
     host: str = ""
-    agent: str = ""
+    user_agent: str = ""
     """User-Agent: names the writer who gives no ``fieldManager``."""
 
     def writer(self, now: datetime, subresource: str) -> Writer:
@@ -59,7 +59,7 @@ class Request(msgspec.Struct, frozen=True):
         if faults:
             options = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(self.method, "PatchOptions")
             raise unprocessable("meta.k8s.io", options, "", faults)
-        agent = "".join(c for c in self.agent.partition("/")[0] if c.isprintable())
+        agent = "".join(c for c in self.user_agent.partition("/")[0] if c.isprintable())
         return Writer(asked or agent[:_MANAGER], now.strftime("%Y-%m-%dT%H:%M:%SZ"), subresource)
 
     def flag(self, name: str) -> bool:
@@ -68,7 +68,7 @@ class Request(msgspec.Struct, frozen=True):
         return value.lower() in ("1", "t", "true") or (value == "" and name in self.query)
 
     @property
-    def dry(self) -> bool:
+    def dry_run(self) -> bool:
         """Whether nothing shall be stored (``dryRun=All``). Raises ``Refused`` for other values."""
         asked = self.query.get("dryRun", "")
         if asked not in ("", "All"):
@@ -87,7 +87,7 @@ class Request(msgspec.Struct, frozen=True):
         return asked
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """A whole answer."""
 
     body: bytes = b""
@@ -107,7 +107,7 @@ class Target(msgspec.Struct, frozen=True):
     subresource: str = ""
 
 
-def number(text: str, name: str) -> int:
+def parse_count(text: str, name: str) -> int:
     """A count in the query; 0 if it is not there. Raises ``Refused``."""
     if not text:
         return 0
@@ -116,12 +116,12 @@ def number(text: str, name: str) -> int:
     return int(text)
 
 
-def token(revision: int, last: Stored) -> str:
+def encode_continue(revision: int, last: Stored) -> str:
     """Where the next page of a list begins."""
     return base64.urlsafe_b64encode(msgspec.json.encode([revision, last.namespace, last.name])).decode()
 
 
-def read_token(token: str) -> tuple[int, tuple[str, str]]:
+def decode_continue(token: str) -> tuple[int, tuple[str, str]]:
     """The revision of the first page, and the last object told. Raises ``Refused``."""
     try:
         revision, namespace, name = msgspec.json.decode(

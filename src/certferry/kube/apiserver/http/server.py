@@ -21,7 +21,7 @@ from certferry.kube.apiserver.auth.auth import Tokens, User
 from certferry.kube.apiserver.errors import ApiStatus, internal, unauthorized
 from certferry.kube.apiserver.http.discovery import VERSION
 from certferry.kube.apiserver.http.handlers import Api
-from certferry.kube.apiserver.http.request import Answer, Request
+from certferry.kube.apiserver.http.request import Request, Response
 
 MAX_BODY = 3 * 1024 * 1024
 _BLOCK = 64 * 1024
@@ -55,12 +55,12 @@ class HttpServer:
         """Answer one request, whatever happens."""
         try:
             answer = await self._answer(request)
-            if isinstance(answer, Answer) and answer.parts:
-                return await _pieces(request, answer)
-            if isinstance(answer, Answer):
+            if isinstance(answer, Response) and answer.parts:
+                return await _send_parts(request, answer)
+            if isinstance(answer, Response):
                 return _response(answer, head=request.method == "HEAD")
         except ApiStatus as refused:
-            return _refusal(refused)
+            return _status_response(refused)
         except (ClientConnectionResetError, ConnectionError):
             raise
         except Exception:
@@ -69,23 +69,23 @@ class HttpServer:
 
             log = structlog.get_logger("certferry.kube")
             log.exception("request failed", method=request.method, path=request.path)
-            return _refusal(internal("the request failed; the server's log says more"))
+            return _status_response(internal("the request failed; the server's log says more"))
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
         try:
-            return await _stream(request, answer)
+            return await _send_events(request, answer)
         finally:
             self._streams.discard(task)
 
-    async def _answer(self, request: BaseRequest) -> Answer | AsyncIterator[bytes]:
+    async def _answer(self, request: BaseRequest) -> Response | AsyncIterator[bytes]:
         path = "/" + request.path.strip("/")
         if path in _HEALTH or path.startswith(tuple(f"{h}/" for h in _HEALTH)):
             return self._health()
         user = self._user(request)
         if user is None:
             if path == "/version":
-                return Answer(msgspec.json.encode(VERSION))
+                return Response(msgspec.json.encode(VERSION))
             raise unauthorized()
         return await self._api.handle(
             Request(
@@ -97,14 +97,14 @@ class HttpServer:
                 media=request.headers.get("Content-Type", "").partition(";")[0].strip(),
                 body=await _body(request),
                 host=request.host,
-                agent=request.headers.get("User-Agent", ""),
+                user_agent=request.headers.get("User-Agent", ""),
             )
         )
 
-    def _health(self) -> Answer:
+    def _health(self) -> Response:
         if not self._ready():
-            return Answer(b"not ready", code=500, media="text/plain")
-        return Answer(b"ok", media="text/plain")
+            return Response(b"not ready", code=500, media="text/plain")
+        return Response(b"ok", media="text/plain")
 
     def _user(self, request: BaseRequest) -> User | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -131,13 +131,13 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
     return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
-def _response(answer: Answer, *, head: bool) -> web.Response:
+def _response(answer: Response, *, head: bool) -> web.Response:
     response = web.Response(body=b"" if head else answer.body, status=answer.code)
-    _head(response, answer)
+    _set_headers(response, answer)
     return response
 
 
-def _head(response: web.StreamResponse, answer: Answer) -> None:
+def _set_headers(response: web.StreamResponse, answer: Response) -> None:
     response.headers["Content-Type"] = answer.media
     response.headers["Cache-Control"] = "no-cache, private"
     for text in answer.warnings:
@@ -145,10 +145,10 @@ def _head(response: web.StreamResponse, answer: Answer) -> None:
         response.headers.add("Warning", f'299 - "{quoted}"')
 
 
-async def _pieces(request: BaseRequest, answer: Answer) -> web.StreamResponse:
+async def _send_parts(request: BaseRequest, answer: Response) -> web.StreamResponse:
     """A long body, some pieces at a time, at the client's pace."""
     response = web.StreamResponse(status=answer.code)
-    _head(response, answer)
+    _set_headers(response, answer)
     response.content_length = sum(map(len, answer.parts))
     await response.prepare(request)
     if request.method != "HEAD":
@@ -164,16 +164,16 @@ async def _pieces(request: BaseRequest, answer: Answer) -> web.StreamResponse:
     return response
 
 
-def _refusal(refused: ApiStatus) -> web.Response:
+def _status_response(refused: ApiStatus) -> web.Response:
     response = _response(
-        Answer(msgspec.json.encode(refused.body()), refused.code, warnings=refused.warnings), head=False
+        Response(msgspec.json.encode(refused.body()), refused.code, warnings=refused.warnings), head=False
     )
     if refused.code == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="certferry"'
     return response
 
 
-async def _stream(request: BaseRequest, events: AsyncIterator[bytes]) -> web.StreamResponse:
+async def _send_events(request: BaseRequest, events: AsyncIterator[bytes]) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
     )

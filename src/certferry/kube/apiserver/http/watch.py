@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from certferry.kube.apiserver.errors import ApiStatus
-from certferry.kube.apiserver.http import negotiation as tables
+from certferry.kube.apiserver.http import negotiation
 from certferry.kube.apiserver.http.negotiation import ResponseFormat
 from certferry.kube.apiserver.resources.builtin import ResourceDefinition
 from certferry.kube.apiserver.storage.log import Change, Stored
@@ -30,7 +30,7 @@ class Watch(msgspec.Struct, frozen=True):
 
     kind: ResourceDefinition
     namespace: str
-    wanted: Selection
+    selection: Selection
     view: ResponseFormat
     since: int | None
     """The revision to go on from; None for: begin with what is there."""
@@ -40,34 +40,42 @@ class Watch(msgspec.Struct, frozen=True):
     """Whether to say where the initial events end."""
 
 
-async def events(registry: WatchCache, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:
+async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:
     """The events of `watch`, each a line of JSON."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + watch.seconds
     position, first = watch.since, True
     # Before reading what is there: what happens from here on wakes us.
-    latest = registry.moved[watch.kind.plural]
+    latest = cache.changed[watch.kind.plural]
     sequence = latest.sequence
     if position is None:
-        position = registry.revision
-        for stored in registry.select(watch.kind, watch.namespace, watch.wanted):
-            yield _event("ADDED", tables.event(watch.view, watch.kind, stored.body, clock(), first=first))
+        position = cache.revision
+        for stored in cache.select(watch.kind, watch.namespace, watch.selection):
+            yield _event(
+                "ADDED",
+                negotiation.encode_event_object(watch.view, watch.kind, stored.body, clock(), first=first),
+            )
             first = False
         if watch.initial_end:
-            yield _event("BOOKMARK", tables.bookmark(watch.view, watch.kind, position, _INITIAL_END))
-    told = loop.time()
+            yield _event(
+                "BOOKMARK", negotiation.encode_bookmark(watch.view, watch.kind, position, _INITIAL_END)
+            )
+    last_bookmark = loop.time()
     while True:
         try:
-            changes = await registry.after(watch.kind, position)
+            changes = await cache.after(watch.kind, position)
         except ApiStatus as gone:
             yield _event("ERROR", msgspec.json.encode(gone.body()))
             return
         for change in changes:
             position = change.stored.revision
-            verb = _seen(change, watch)
+            verb = _event_type(change, watch)
             if verb:
                 yield _event(
-                    verb, tables.event(watch.view, watch.kind, change.stored.body, clock(), first=first)
+                    verb,
+                    negotiation.encode_event_object(
+                        watch.view, watch.kind, change.stored.body, clock(), first=first
+                    ),
                 )
                 first = False
         if changes:
@@ -75,11 +83,11 @@ async def events(registry: WatchCache, watch: Watch, clock: Callable[[], datetim
         now = loop.time()
         if now >= deadline:
             return
-        if watch.bookmarks and now - told >= _BOOKMARK_EVERY:
-            told = now
+        if watch.bookmarks and now - last_bookmark >= _BOOKMARK_EVERY:
+            last_bookmark = now
             # Nothing of this kind happened up to here: the client need not ask for it again.
-            position = max(position, registry.revision)
-            yield _event("BOOKMARK", tables.bookmark(watch.view, watch.kind, position, {}))
+            position = max(position, cache.revision)
+            yield _event("BOOKMARK", negotiation.encode_bookmark(watch.view, watch.kind, position, {}))
         if latest.sequence == sequence:
             pause = min(deadline - now, _BOOKMARK_EVERY)
             try:
@@ -90,12 +98,12 @@ async def events(registry: WatchCache, watch: Watch, clock: Callable[[], datetim
         sequence = latest.sequence
 
 
-def _seen(change: Change, watch: Watch) -> str:
+def _event_type(change: Change, watch: Watch) -> str:
     """What `change` is to a client that sees only what it selected; empty for nothing."""
     if watch.namespace and change.stored.namespace != watch.namespace:
         return ""
-    before = change.before is not None and watch.wanted.takes(change.before.labels, change.before.fields)
-    after = change.verb != "DELETED" and _takes(watch.wanted, change.stored)
+    before = change.before is not None and watch.selection.matches(change.before.labels, change.before.fields)
+    after = change.verb != "DELETED" and _matches(watch.selection, change.stored)
     match before, after:
         case True, True:
             return "MODIFIED"
@@ -107,8 +115,8 @@ def _seen(change: Change, watch: Watch) -> str:
             return ""
 
 
-def _takes(wanted: Selection, stored: Stored) -> bool:
-    return wanted.takes(stored.facts.labels, stored.facts.fields)
+def _matches(selection: Selection, stored: Stored) -> bool:
+    return selection.matches(stored.indexed.labels, stored.indexed.fields)
 
 
 def _event(verb: str, body: bytes) -> bytes:

@@ -12,15 +12,17 @@ from typing import Any
 import msgspec
 
 from certferry.kube.apiserver.errors import FieldError, Resource
-from certferry.kube.apiserver.resources import config as rules_data
-from certferry.kube.apiserver.resources import ingress as rules_ingress
-from certferry.kube.apiserver.resources import names
-from certferry.kube.apiserver.resources import network as rules_network
-from certferry.kube.apiserver.resources import printers as columns
-from certferry.kube.apiserver.resources import printers_workloads as columns_workloads
-from certferry.kube.apiserver.resources import rbac as rules_access
-from certferry.kube.apiserver.resources import service as rules_service
-from certferry.kube.apiserver.resources import workloads as rules_workloads
+from certferry.kube.apiserver.resources import (
+    config,
+    ingress,
+    names,
+    network,
+    printers,
+    printers_workloads,
+    rbac,
+    service,
+    workloads,
+)
 from certferry.kube.apiserver.resources.metadata import Namer
 from certferry.kube.apiserver.resources.printers import Cells, Column
 
@@ -51,11 +53,11 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     namespaced: bool = True
     status: bool = False
     """Whether `status` is a subresource of its own."""
-    born_with_status: bool = False
+    status_on_create: bool = False
     """Whether a new object may bring its status along."""
     generation: bool = False
     """Whether metadata.generation counts the changes of the spec."""
-    unconditional: bool = True
+    unconditional_update: bool = True
     """Whether a PUT without a resourceVersion is taken."""
     encrypted: bool = False
     """Whether the stored body is encrypted."""
@@ -63,7 +65,7 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """What clients are warned of, with every answer."""
     lifetime: float | None = None
     """Seconds after which an object goes by itself (Events)."""
-    namer: Namer = names.subdomain
+    validate_name: Namer = names.subdomain
     default: Callable[[Object], None] = _no_default
     prepare_for_create: Callable[[Object], None] = _no_default
     """What the server sets on a new object, and no client's field manager owns."""
@@ -84,7 +86,7 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
         return Resource(self.group, self.plural)
 
     @property
-    def base(self) -> str:
+    def group_path(self) -> str:
         """Where its group begins in the API."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
@@ -95,9 +97,9 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="configmaps",
         singular="configmap",
         short=("cm",),
-        columns=columns.CONFIG_MAP,
-        cells=columns.config_map,
-        validate=rules_data.check_config_map,
+        columns=printers.CONFIG_MAP,
+        cells=printers.config_map,
+        validate=config.check_config_map,
     ),
     ResourceDefinition(
         name="Endpoints",
@@ -105,19 +107,19 @@ KINDS: tuple[ResourceDefinition, ...] = (
         singular="endpoints",
         short=("ep",),
         deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-        columns=columns_workloads.ENDPOINTS,
-        cells=columns_workloads.endpoints,
-        default=rules_network.default_endpoints,
-        validate=rules_network.check_endpoints,
+        columns=printers_workloads.ENDPOINTS,
+        cells=printers_workloads.endpoints,
+        default=network.default_endpoints,
+        validate=network.check_endpoints,
     ),
     ResourceDefinition(
         name="Event",
         plural="events",
         singular="event",
         short=("ev",),
-        columns=columns.EVENT,
-        cells=columns.event,
-        validate=rules_network.check_event,
+        columns=printers.EVENT,
+        cells=printers.event,
+        validate=network.check_event,
         lifetime=3600,
         selectable=(
             "involvedObject.kind",
@@ -140,11 +142,11 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("ns",),
         namespaced=False,
         status=True,
-        columns=columns.NAMESPACE,
-        cells=columns.namespace,
-        namer=names.label,
-        default=rules_network.default_namespace,
-        prepare_for_create=rules_network.begin_namespace,
+        columns=printers.NAMESPACE,
+        cells=printers.namespace,
+        validate_name=names.label,
+        default=network.default_namespace,
+        prepare_for_create=network.prepare_namespace,
         selectable=("status.phase",),
     ),
     ResourceDefinition(
@@ -154,9 +156,9 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("no",),
         namespaced=False,
         status=True,
-        born_with_status=True,
-        columns=columns_workloads.NODE,
-        cells=columns_workloads.node,
+        status_on_create=True,
+        columns=printers_workloads.NODE,
+        cells=printers_workloads.node,
         selectable=("spec.unschedulable",),
     ),
     ResourceDefinition(
@@ -167,11 +169,11 @@ KINDS: tuple[ResourceDefinition, ...] = (
         categories=("all",),
         status=True,
         generation=True,
-        columns=columns_workloads.POD,
-        cells=columns_workloads.pod,
-        default=rules_workloads.default_pod,
-        prepare_for_create=rules_workloads.begin_pod,
-        validate=rules_workloads.check_pod,
+        columns=printers_workloads.POD,
+        cells=printers_workloads.pod,
+        default=workloads.default_pod,
+        prepare_for_create=workloads.prepare_pod,
+        validate=workloads.check_pod,
         selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
     ),
     ResourceDefinition(
@@ -179,10 +181,10 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="secrets",
         singular="secret",
         encrypted=True,
-        columns=columns.SECRET,
-        cells=columns.secret,
-        default=rules_data.default_secret,
-        validate=rules_data.check_secret,
+        columns=printers.SECRET,
+        cells=printers.secret,
+        default=config.default_secret,
+        validate=config.check_secret,
         selectable=("type",),
     ),
     ResourceDefinition(
@@ -190,8 +192,8 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="serviceaccounts",
         singular="serviceaccount",
         short=("sa",),
-        columns=columns_workloads.ACCOUNT,
-        cells=columns_workloads.account,
+        columns=printers_workloads.ACCOUNT,
+        cells=printers_workloads.account,
     ),
     ResourceDefinition(
         name="Service",
@@ -200,12 +202,12 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("svc",),
         categories=("all",),
         status=True,
-        columns=columns.SERVICE,
-        cells=columns.service,
-        namer=names.label,
-        default=rules_service.default_service,
-        prepare_for_update=rules_service.keep_service,
-        validate=rules_service.check_service,
+        columns=printers.SERVICE,
+        cells=printers.service,
+        validate_name=names.label,
+        default=service.default_service,
+        prepare_for_update=service.carry_over_service,
+        validate=service.check_service,
         selectable=("spec.clusterIP", "spec.type"),
     ),
     ResourceDefinition(
@@ -217,20 +219,20 @@ KINDS: tuple[ResourceDefinition, ...] = (
         categories=("all",),
         status=True,
         generation=True,
-        columns=columns_workloads.DEPLOYMENT,
-        cells=columns_workloads.deployment,
-        default=rules_workloads.default_deployment,
-        validate=rules_workloads.check_deployment,
+        columns=printers_workloads.DEPLOYMENT,
+        cells=printers_workloads.deployment,
+        default=workloads.default_deployment,
+        validate=workloads.check_deployment,
     ),
     ResourceDefinition(
         group="coordination.k8s.io",
         name="Lease",
         plural="leases",
         singular="lease",
-        unconditional=False,
-        columns=columns.LEASE,
-        cells=columns.lease,
-        validate=rules_network.check_lease,
+        unconditional_update=False,
+        columns=printers.LEASE,
+        cells=printers.lease,
+        validate=network.check_lease,
     ),
     ResourceDefinition(
         group="discovery.k8s.io",
@@ -238,10 +240,10 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="endpointslices",
         singular="endpointslice",
         generation=True,
-        columns=columns.ENDPOINT_SLICE,
-        cells=columns.endpoint_slice,
-        default=rules_network.default_slice,
-        validate=rules_network.check_slice,
+        columns=printers.ENDPOINT_SLICE,
+        cells=printers.endpoint_slice,
+        default=network.default_slice,
+        validate=network.check_slice,
     ),
     ResourceDefinition(
         group="networking.k8s.io",
@@ -250,10 +252,10 @@ KINDS: tuple[ResourceDefinition, ...] = (
         singular="ingressclass",
         namespaced=False,
         generation=True,
-        columns=columns.INGRESS_CLASS,
-        cells=columns.ingress_class,
-        default=rules_ingress.default_class,
-        validate=rules_ingress.check_class,
+        columns=printers.INGRESS_CLASS,
+        cells=printers.ingress_class,
+        default=ingress.default_class,
+        validate=ingress.check_class,
     ),
     ResourceDefinition(
         group="networking.k8s.io",
@@ -263,9 +265,9 @@ KINDS: tuple[ResourceDefinition, ...] = (
         short=("ing",),
         status=True,
         generation=True,
-        columns=columns.INGRESS,
-        cells=columns.ingress,
-        validate=rules_ingress.check_ingress,
+        columns=printers.INGRESS,
+        cells=printers.ingress,
+        validate=ingress.check_ingress,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -273,10 +275,10 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="clusterroles",
         singular="clusterrole",
         namespaced=False,
-        columns=columns_workloads.ROLE,
-        cells=columns_workloads.role,
-        namer=names.path_segment,
-        validate=rules_access.check_cluster_role,
+        columns=printers_workloads.ROLE,
+        cells=printers_workloads.role,
+        validate_name=names.path_segment,
+        validate=rbac.check_cluster_role,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
@@ -284,39 +286,39 @@ KINDS: tuple[ResourceDefinition, ...] = (
         plural="clusterrolebindings",
         singular="clusterrolebinding",
         namespaced=False,
-        columns=columns_workloads.BINDING,
-        cells=columns_workloads.binding,
-        namer=names.path_segment,
-        default=rules_access.default_binding,
-        validate=rules_access.check_cluster_binding,
+        columns=printers_workloads.BINDING,
+        cells=printers_workloads.binding,
+        validate_name=names.path_segment,
+        default=rbac.default_binding,
+        validate=rbac.check_cluster_binding,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="Role",
         plural="roles",
         singular="role",
-        columns=columns_workloads.ROLE,
-        cells=columns_workloads.role,
-        namer=names.path_segment,
-        validate=rules_access.check_role,
+        columns=printers_workloads.ROLE,
+        cells=printers_workloads.role,
+        validate_name=names.path_segment,
+        validate=rbac.check_role,
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="RoleBinding",
         plural="rolebindings",
         singular="rolebinding",
-        columns=columns_workloads.BINDING,
-        cells=columns_workloads.binding,
-        namer=names.path_segment,
-        default=rules_access.default_binding,
-        validate=rules_access.check_binding,
+        columns=printers_workloads.BINDING,
+        cells=printers_workloads.binding,
+        validate_name=names.path_segment,
+        default=rbac.default_binding,
+        validate=rbac.check_binding,
     ),
 )
 
 
 _LOOPBACK = {
-    "EndpointSlice": rules_network.check_slice_loopback,
-    "Endpoints": rules_network.check_endpoints_loopback,
+    "EndpointSlice": network.check_slice_loopback,
+    "Endpoints": network.check_endpoints_loopback,
 }
 
 

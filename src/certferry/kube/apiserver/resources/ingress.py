@@ -100,8 +100,8 @@ def _rule(rule: dict[str, Any], path: str) -> Iterator[FieldError]:
         yield from _path(found, f"{path}.http.paths[{number}]")
 
 
-def _path(found: dict[str, Any], path: str) -> Iterator[FieldError]:
-    kind, text = found.get("pathType"), found.get("path", "")
+def _path(backend: dict[str, Any], path: str) -> Iterator[FieldError]:
+    kind, text = backend.get("pathType"), backend.get("path", "")
     if kind is None:
         yield required(f"{path}.pathType", "pathType must be specified")
         return
@@ -116,7 +116,7 @@ def _path(found: dict[str, Any], path: str) -> Iterator[FieldError]:
         for suffix in _SUFFIXES:
             if text.endswith(suffix):
                 yield invalid(f"{path}.path", text, f"cannot end with '{suffix}'")
-    yield from _backend(found.get("backend", {}), f"{path}.backend")
+    yield from _backend(backend.get("backend", {}), f"{path}.backend")
 
 
 def _backend(backend: dict[str, Any], path: str) -> Iterator[FieldError]:

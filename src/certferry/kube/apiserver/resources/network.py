@@ -86,8 +86,8 @@ def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[FieldError]:
                 yield unsupported(f"{path}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
 
 
-def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[FieldError]:
-    kind = found.get("addressType", "")
+def _slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[FieldError]:
+    kind = ports.get("addressType", "")
     if old is not None and kind != old.get("addressType"):
         yield immutable("addressType", kind)
     if not kind:
@@ -95,11 +95,11 @@ def _slice(found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
     elif kind not in ("FQDN", "IPv4", "IPv6"):
         yield unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))
     seen: set[str] = set()
-    for number, port in enumerate(found.get("ports") or []):
+    for number, port in enumerate(ports.get("ports") or []):
         yield from port_name(port["name"], f"ports[{number}]", seen, needed=False)
         if port["protocol"] not in _PROTOCOLS:
             yield unsupported(f"ports[{number}].protocol", port["protocol"], _PROTOCOLS)
-    endpoints = found.get("endpoints") or []
+    endpoints = ports.get("endpoints") or []
     if len(endpoints) > 1000:
         yield too_many("endpoints", len(endpoints), 1000)
         return
@@ -133,15 +133,15 @@ def _family(address: str, kind: str, path: str) -> Iterator[FieldError]:
 
 def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[FieldError]:
     """What is wrong with an address that others shall connect to."""
-    found = names.address(address)
-    if found is None:
+    ip = names.address(address)
+    if ip is None:
         yield invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
         return
-    if found.is_unspecified:
+    if ip.is_unspecified:
         yield invalid(path, address, f"may not be unspecified ({address})")
-    if found.is_loopback and not loopback:
+    if ip.is_loopback and not loopback:
         yield invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    if found.is_link_local:
+    if ip.is_link_local:
         yield invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
 
 
@@ -172,7 +172,7 @@ def default_namespace(namespace: dict[str, Any]) -> None:
         namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
-def begin_namespace(namespace: dict[str, Any]) -> None:
+def prepare_namespace(namespace: dict[str, Any]) -> None:
     """The finalizer that holds its contents, and the phase."""
     namespace["spec"].setdefault("finalizers", ["kubernetes"])
     namespace["status"].setdefault("phase", "Active")

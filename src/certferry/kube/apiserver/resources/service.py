@@ -52,7 +52,7 @@ def default_service(service: dict[str, Any]) -> None:
         spec.setdefault("allocateLoadBalancerNodePorts", True)
 
 
-def keep_service(service: dict[str, Any], old: dict[str, Any]) -> None:
+def carry_over_service(service: dict[str, Any], old: dict[str, Any]) -> None:
     """An update that leaves the addresses out keeps them; a change of type drops what belonged to the old one."""
     new, before = service["spec"], old["spec"]
     if new["type"] != before["type"]:

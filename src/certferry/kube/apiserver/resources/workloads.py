@@ -46,11 +46,11 @@ def default_pod(pod: dict[str, Any]) -> None:
             container["resources"]["requests"] = limits | container["resources"].get("requests", {})
 
 
-def begin_pod(pod: dict[str, Any]) -> None:
+def prepare_pod(pod: dict[str, Any]) -> None:
     """The phase of a Pod that nobody has started, and its class of service."""
     spec = pod["spec"]
     pod["status"].setdefault("phase", "Pending")
-    pod["status"].setdefault("qosClass", _quality(spec))
+    pod["status"].setdefault("qosClass", _qos_class(spec))
 
 
 def default_deployment(deployment: dict[str, Any]) -> None:
@@ -107,28 +107,28 @@ def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
 
 
-def _quality(spec: dict[str, Any]) -> str:
-    found = [c["resources"] for c in _containers(spec)]
-    if not any(r.get("limits") or r.get("requests") for r in found):
+def _qos_class(spec: dict[str, Any]) -> str:
+    resources = [c["resources"] for c in _containers(spec)]
+    if not any(r.get("limits") or r.get("requests") for r in resources):
         return "BestEffort"
-    full = all({"cpu", "memory"} <= r.get("limits", {}).keys() for r in found)
-    return "Guaranteed" if full and all(r.get("requests") == r["limits"] for r in found) else "Burstable"
+    full = all({"cpu", "memory"} <= r.get("limits", {}).keys() for r in resources)
+    return "Guaranteed" if full and all(r.get("requests") == r["limits"] for r in resources) else "Burstable"
 
 
 def check_pod(pod: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
     """What is wrong with a Pod, new or in the place of `old`."""
     yield from _spec(pod["spec"], "spec")
-    if old is not None and _fixed(pod["spec"]) != _fixed(old["spec"]):
+    if old is not None and _immutable_part(pod["spec"]) != _immutable_part(old["spec"]):
         yield forbidden_field("spec", _FIXED)
 
 
-def _fixed(spec: dict[str, Any]) -> dict[str, Any]:
-    found = copy.deepcopy(spec)
+def _immutable_part(spec: dict[str, Any]) -> dict[str, Any]:
+    rest = copy.deepcopy(spec)
     for key in ("activeDeadlineSeconds", "tolerations"):
-        found.pop(key, None)
-    for container in _containers(found):
+        rest.pop(key, None)
+    for container in _containers(rest):
         container.pop("image", None)
-    return found
+    return rest
 
 
 def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:

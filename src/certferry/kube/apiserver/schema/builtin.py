@@ -14,9 +14,9 @@ from certferry.kube.apiserver.schema.types import Type, field, make, parse
 
 
 def _extended(types: dict[str, Type], name: str, addition: str) -> dict[str, Type]:
-    found = types[name]
-    fields = [*found.numbers.values(), field(addition)]
-    return types | {name: make(name, found.full, fields, atomic=found.atomic)}
+    original = types[name]
+    fields = [*original.numbers.values(), field(addition)]
+    return types | {name: make(name, original.full, fields, atomic=original.atomic)}
 
 
 TYPES: Final[dict[str, Type]] = _extended(

@@ -33,7 +33,7 @@ class Mismatch(ValueError):
         self.converter = converter or text
 
 
-def canonical(kind: str, value: Any, *, whole: bool = True) -> tuple[dict[str, Any], list[str]]:
+def canonical(kind: str, value: Any, *, add_unset: bool = True) -> tuple[dict[str, Any], list[str]]:
     """The object of type `kind` in `value`, and the paths of the fields that type does not have.
 
     What Go writes although it is unset is filled in, unless `whole` is false: what a client applies
@@ -45,10 +45,10 @@ def canonical(kind: str, value: Any, *, whole: bool = True) -> tuple[dict[str, A
     heads = {k: v for k, v in value.items() if k in ("apiVersion", "kind")}
     rest = {k: v for k, v in value.items() if k not in ("apiVersion", "kind")}
     plain = _struct(rest, TYPES[kind], "", unknown)
-    return heads | (complete(plain, TYPES[kind]) if whole else plain), unknown
+    return heads | (add_unset_fields(plain, TYPES[kind]) if add_unset else plain), unknown
 
 
-def complete(value: dict[str, Any], owner: Type) -> dict[str, Any]:
+def add_unset_fields(value: dict[str, Any], owner: Type) -> dict[str, Any]:
     """`value` with every field that Go writes although it is unset, here and below."""
     for name, item in value.items():
         field = owner.fields.get(name)
@@ -57,7 +57,7 @@ def complete(value: dict[str, Any], owner: Type) -> dict[str, Any]:
             continue
         assert field is not None
         for part in {"one": [item], "list": item, "map": None}[field.shape] or item.values():
-            complete(part, inner)
+            add_unset_fields(part, inner)
     for field in owner.written:
         if field.name not in value:
             value[field.name] = _zero(field)
@@ -68,7 +68,7 @@ def _zero(field: Field) -> Any:
     if field.shape != "one" or field.type in ("bytes", "Time", "MicroTime", "any"):
         return None
     if field.type in TYPES:
-        return complete({}, TYPES[field.type])
+        return add_unset_fields({}, TYPES[field.type])
     return {"string": "", "bool": False, "Quantity": "0"}.get(field.type, 0)
 
 
@@ -83,12 +83,12 @@ def _struct(value: dict[str, Any], owner: Type, path: str, unknown: list[str]) -
         if item is None:
             continue
         plain = _shaped(item, field, owner, here, unknown)
-        if _kept(plain, field):
+        if _is_set(plain, field):
             result[name] = plain
     return result
 
 
-def _kept(plain: Any, field: Field) -> bool:
+def _is_set(plain: Any, field: Field) -> bool:
     if field.pointer:
         return plain is not None
     if field.shape == "one" and isinstance(plain, dict):

@@ -39,7 +39,7 @@ def decode(body: bytes, expected: str) -> dict[str, Any]:
                 api_version, kind = (bytes(meta.get(n, b"")).decode() for n in (1, 2))
             elif number == 2:
                 raw = value
-        found = _message(raw, kind if kind in TYPES else expected)
+        type_name = _message(raw, kind if kind in TYPES else expected)
     except (
         IndexError,
         struct.error,
@@ -49,7 +49,7 @@ def decode(body: bytes, expected: str) -> dict[str, Any]:
         msgspec.DecodeError,
     ) as error:
         raise NotProtobuf("the protobuf body is damaged or cut off") from error
-    return {"apiVersion": api_version, "kind": kind} | found
+    return {"apiVersion": api_version, "kind": kind} | type_name
 
 
 def _message(data: bytes, name: str) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from typing import Final
 from certferry.kube.apiserver.resources.builtin import KINDS
 from certferry.kube.apiserver.storage.log import purpose
 from certferry.runtime import encryption as seals
-from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, key_of
+from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, key_id_of
 from certferry.settings import UserError
 
-_AT_ONCE: Final = 500
+_BATCH: Final = 500
 """Rows of one transaction: a running API waits for it."""
 
 
@@ -41,11 +41,11 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
             # what is overwritten shall be in no free page either
             database.execute("PRAGMA secure_delete = ON")
             if environ.get(VARIABLE):
-                return _anew(database, EncryptionKeys.open_or_create(key, environ))
+                return _encrypt_rows(database, EncryptionKeys.open_or_create(key, environ))
             _check_opens(database, EncryptionKeys.of_file(key))
-            seals.with_new_key(key)
-            changed = _anew(database, EncryptionKeys.of_file(key))
-            seals.with_first_key_alone(key)
+            seals.add_key(key)
+            changed = _encrypt_rows(database, EncryptionKeys.of_file(key))
+            seals.keep_first_key(key)
             return changed
         finally:
             database.close()
@@ -58,13 +58,13 @@ def _check_opens(database: sqlite3.Connection, seal: EncryptionKeys) -> None:
         seal.decrypt(found[1], found[2])
 
 
-def _anew(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
+def _encrypt_rows(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
     changed, last = 0, 0
     while True:
         database.execute("BEGIN IMMEDIATE")
-        rows = _rows(database, last, _AT_ONCE)
+        rows = _rows(database, last, _BATCH)
         for revision, body, bound_to in rows:
-            if key_of(body) != seal.current:
+            if key_id_of(body) != seal.current:
                 fresh = seal.encrypt(seal.decrypt(body, bound_to), bound_to)
                 database.execute("UPDATE change SET body = ? WHERE revision = ?", (fresh, revision))
                 changed += 1

@@ -75,7 +75,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     name: str
     revision: int
     body: bytes
-    facts: IndexedFields
+    indexed: IndexedFields
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -96,7 +96,7 @@ class _Row(msgspec.Struct, frozen=True):
     before: IndexedFields | None
 
 
-class History(msgspec.Struct, frozen=True):
+class Retention(msgspec.Struct, frozen=True):
     """How much of the past is kept: at least this many revisions, and at least this many seconds."""
 
     revisions: int = 10_000
@@ -109,9 +109,11 @@ Report = Callable[[list[Change], Exception | None], None]
 class Store:
     """An open log. Made by ``Store.open``; ``start`` begins to take changes, ``close`` finishes them."""
 
-    def __init__(self, path: Path, seal: EncryptionKeys, sealed: frozenset[str], history: History) -> None:
+    def __init__(
+        self, path: Path, encryption: EncryptionKeys, encrypted_kinds: frozenset[str], retention: Retention
+    ) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._seal, self._sealed, self._history = seal, sealed, history
+        self._seal, self._sealed, self._retention = encryption, encrypted_kinds, retention
         self._queue: queue.SimpleQueue[Change | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._since_compaction = 0
@@ -219,23 +221,29 @@ class Store:
             return
         self._report(batch, None)
         self._since_compaction += len(batch)
-        if self._since_compaction >= min(_COMPACT_EVERY, self._history.revisions):
+        if self._since_compaction >= min(_COMPACT_EVERY, self._retention.revisions):
             self._since_compaction = 0
             self._compact()
 
     def _write(self, change: Change) -> None:
-        found = change.stored
-        facts = msgspec.json.encode(_Row(found.facts, change.before))
-        body = self._seal.encrypt(found.body, _purpose(found)) if found.kind in self._sealed else found.body
+        existing = change.stored
+        facts = msgspec.json.encode(_Row(existing.indexed, change.before))
+        body = (
+            self._seal.encrypt(existing.body, _purpose(existing))
+            if existing.kind in self._sealed
+            else existing.body
+        )
         self._database.execute(
             "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (found.revision, time.time(), *found.key, change.verb, facts, body),
+            (existing.revision, time.time(), *existing.key, change.verb, facts, body),
         )
         if change.verb == "DELETED":
-            self._database.execute("DELETE FROM current WHERE (kind, namespace, name) = (?, ?, ?)", found.key)
+            self._database.execute(
+                "DELETE FROM current WHERE (kind, namespace, name) = (?, ?, ?)", existing.key
+            )
         else:
             self._database.execute(
-                "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?)", (*found.key, found.revision)
+                "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?)", (*existing.key, existing.revision)
             )
 
     def _compact(self) -> None:
@@ -244,9 +252,9 @@ class Store:
             newest = self._database.execute("SELECT max(revision) FROM change").fetchone()[0]
             young = self._database.execute(
                 "SELECT min(revision) FROM change WHERE revision > ? AND at >= ?",
-                (self.compacted, time.time() - self._history.seconds),
+                (self.compacted, time.time() - self._retention.seconds),
             ).fetchone()[0]
-            horizon = min(newest - self._history.revisions, (young or newest) - 1)
+            horizon = min(newest - self._retention.revisions, (young or newest) - 1)
             if horizon <= self.compacted:
                 return
             self._database.execute("BEGIN IMMEDIATE")
@@ -265,11 +273,11 @@ class Store:
 
     def _change(self, row: tuple[Any, ...]) -> Change:
         revision, kind, namespace, name, verb, facts, body = row
-        found = msgspec.json.decode(facts, type=_Row)
-        stored = Stored(kind, namespace, name, revision, body, found.now)
+        indexed = msgspec.json.decode(facts, type=_Row)
+        stored = Stored(kind, namespace, name, revision, body, indexed.now)
         if kind in self._sealed:
             stored = msgspec.structs.replace(stored, body=self._seal.decrypt(body, _purpose(stored)))
-        return Change(verb, stored, found.before)
+        return Change(verb, stored, indexed.before)
 
 
 def _purpose(stored: Stored) -> str:

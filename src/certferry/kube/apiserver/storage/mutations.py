@@ -14,7 +14,7 @@ from datetime import datetime
 
 import msgspec
 
-from certferry.kube.apiserver.apply import managed_fields as managed
+from certferry.kube.apiserver.apply import managed_fields
 from certferry.kube.apiserver.apply.managed_fields import Writer
 from certferry.kube.apiserver.errors import (
     FieldError,
@@ -28,7 +28,7 @@ from certferry.kube.apiserver.errors import (
 from certferry.kube.apiserver.resources import metadata
 from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.schema.builtin import TYPES
-from certferry.kube.apiserver.schema.decode import canonical, complete
+from certferry.kube.apiserver.schema.decode import add_unset_fields, canonical
 from certferry.kube.apiserver.storage.log import Stored
 from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation
 
@@ -37,11 +37,11 @@ Change = Callable[[Object], Object]
 Finish = Callable[[Object], None]
 """What only the whole server can add: addresses that are free."""
 
-_IMMORTAL = ("default", "kube-system", "kube-public")
-_SERVERS_OWN = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_UNDELETABLE = ("default", "kube-system", "kube-public")
+_SERVER_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
-def nothing_more(_: Object) -> None:
+def no_finish(_: Object) -> None:
     """The ``Finish`` of most kinds."""
 
 
@@ -52,66 +52,66 @@ class Preconditions(msgspec.Struct, frozen=True):
     revision: str = ""
 
 
-def prepare(kind: ResourceDefinition, found: Object, namespace: str, who: Writer) -> Object:
+def prepare(kind: ResourceDefinition, obj: Object, namespace: str, writer: Writer) -> Object:
     """A new object with all that the server sets, checked. Raises ``Refused``."""
-    _arrive(kind, found, namespace)
-    kind.default(found)
-    managed.updated(kind, None, found, who)
-    return _born(kind, found, who.at)
+    _drop_server_fields(kind, obj, namespace)
+    kind.default(obj)
+    managed_fields.updated(kind, None, obj, writer)
+    return _set_server_fields(kind, obj, writer.at)
 
 
-def _arrive(kind: ResourceDefinition, found: Object, namespace: str) -> None:
+def _drop_server_fields(kind: ResourceDefinition, obj: Object, namespace: str) -> None:
     """Drop what only the server sets; the namespace is the one of the request."""
-    meta = found.setdefault("metadata", {})
+    meta = obj.setdefault("metadata", {})
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
     if namespace and meta.setdefault("namespace", namespace) != namespace:
         raise bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    for key in (*_SERVERS_OWN, "managedFields", "selfLink"):
+    for key in (*_SERVER_FIELDS, "managedFields", "selfLink"):
         meta.pop(key, None)
-    if kind.status and not kind.born_with_status:
-        found.pop("status", None)
-        complete(found, TYPES[kind.name])
+    if kind.status and not kind.status_on_create:
+        obj.pop("status", None)
+        add_unset_fields(obj, TYPES[kind.name])
 
 
-def _born(kind: ResourceDefinition, found: Object, at: str) -> Object:
-    meta = found["metadata"]
+def _set_server_fields(kind: ResourceDefinition, obj: Object, at: str) -> Object:
+    meta = obj["metadata"]
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = at
     if kind.generation:
         meta["generation"] = 1
-    kind.prepare_for_create(found)
-    faults = metadata.on_create(meta, kind.namer, kind.namespaced) + list(kind.validate(found, None))
+    kind.prepare_for_create(obj)
+    faults = metadata.on_create(meta, kind.validate_name, kind.namespaced) + list(kind.validate(obj, None))
     if faults:
         raise unprocessable(kind.group, kind.name, meta.get("name", ""), faults)
-    return found
+    return obj
 
 
-def create(kind: ResourceDefinition, found: Object, finish: Finish) -> Decision:
+def create(kind: ResourceDefinition, obj: Object, finish: Finish) -> Decision:
     """Add the prepared object `found`, unless its name is taken."""
 
     def decide(old: Stored | None) -> Mutation:
         if old is not None:
             raise exists(kind.resource, old.name)
-        finish(found)
-        return Mutation("ADDED", found)
+        finish(obj)
+        return Mutation("ADDED", obj)
 
     return decide
 
 
-def update(kind: ResourceDefinition, name: str, change: Change, finish: Finish, who: Writer) -> Decision:
+def update(kind: ResourceDefinition, name: str, change: Change, finish: Finish, writer: Writer) -> Decision:
     """Make of the object what `change` makes of it, its status aside where that is a subresource."""
 
     def decide(stored: Stored | None) -> Mutation | Stored:
-        old = _there(kind, name, stored)
+        old = _existing(kind, name, stored)
         new = change(copy.deepcopy(old))
-        _settle_metadata(kind, new, old)
+        _restore_metadata(kind, new, old)
         kind.default(new)
-        managed.updated(kind, old, new, who)
-        keep = _keep_spec if who.subresource else _keep_status
-        return _settled(kind, new, old, keep, finish) or _same(stored)
+        managed_fields.updated(kind, old, new, writer)
+        keep = _keep_spec if writer.subresource else _keep_status
+        return _checked_change(kind, new, old, keep, finish) or _unchanged(stored)
 
     return decide
 
@@ -121,7 +121,7 @@ def apply(
     target: tuple[str, str],
     config: Object,
     finish: Finish,
-    who: Writer,
+    writer: Writer,
     *,
     force: bool,
 ) -> Decision:
@@ -130,41 +130,41 @@ def apply(
 
     def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
-            if who.subresource:
+            if writer.subresource:
                 raise not_found(kind.resource, name)
-            found = _applied(kind, None, config, who, force=force)
-            entries = found["metadata"].get("managedFields")
-            _arrive(kind, found, namespace)
-            _check_name(found["metadata"].setdefault("name", name), name)
-            kind.default(found)
-            found["metadata"] |= {"managedFields": entries} if entries else {}
-            _born(kind, found, who.at)
-            finish(found)
-            return Mutation("ADDED", found)
-        old = _there(kind, name, stored)
-        new = _applied(kind, old, config, who, force=force)
-        _settle_metadata(kind, new, old)
+            obj = _applied(kind, None, config, writer, force=force)
+            entries = obj["metadata"].get("managedFields")
+            _drop_server_fields(kind, obj, namespace)
+            _check_name(obj["metadata"].setdefault("name", name), name)
+            kind.default(obj)
+            obj["metadata"] |= {"managedFields": entries} if entries else {}
+            _set_server_fields(kind, obj, writer.at)
+            finish(obj)
+            return Mutation("ADDED", obj)
+        old = _existing(kind, name, stored)
+        new = _applied(kind, old, config, writer, force=force)
+        _restore_metadata(kind, new, old)
         kind.default(new)
-        keep = _keep_spec if who.subresource else _keep_status
-        return _settled(kind, new, old, keep, finish) or _same(stored)
+        keep = _keep_spec if writer.subresource else _keep_status
+        return _checked_change(kind, new, old, keep, finish) or _unchanged(stored)
 
     return decide
 
 
 def _applied(
-    kind: ResourceDefinition, old: Object | None, config: Object, who: Writer, *, force: bool
+    kind: ResourceDefinition, old: Object | None, config: Object, writer: Writer, *, force: bool
 ) -> Object:
-    return canonical(kind.name, managed.applied(kind, old, config, who, force=force))[0]
+    return canonical(kind.name, managed_fields.applied(kind, old, config, writer, force=force))[0]
 
 
-def _there(kind: ResourceDefinition, name: str, stored: Stored | None) -> Object:
+def _existing(kind: ResourceDefinition, name: str, stored: Stored | None) -> Object:
     if stored is None:
         raise not_found(kind.resource, name)
-    found: Object = msgspec.json.decode(stored.body)
-    return found
+    obj: Object = msgspec.json.decode(stored.body)
+    return obj
 
 
-def _same(stored: Stored | None) -> Stored:
+def _unchanged(stored: Stored | None) -> Stored:
     assert stored is not None
     return stored
 
@@ -185,7 +185,7 @@ def _keep_spec(kind: ResourceDefinition, new: Object, old: Object) -> None:
             new[key] = old[key]
 
 
-def _settled(
+def _checked_change(
     kind: ResourceDefinition,
     new: Object,
     old: Object,
@@ -203,10 +203,10 @@ def _settled(
     finish(new)
     if new == old:
         return None
-    return Mutation("DELETED" if _finished(kind, new) else "MODIFIED", new)
+    return Mutation("DELETED" if _is_removable(kind, new) else "MODIFIED", new)
 
 
-def _settle_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None:
+def _restore_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None:
     """What only the server sets stays; what identifies the object must agree."""
     meta, before = new.setdefault("metadata", {}), old["metadata"]
     name = before["name"]
@@ -217,8 +217,8 @@ def _settle_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None
         )
     if meta.get("uid", before["uid"]) != before["uid"]:
         raise conflict(kind.resource, name, _uid_differs(meta["uid"], before["uid"]))
-    asked = meta.get("resourceVersion", "")
-    if not asked and not kind.unconditional:
+    requested = meta.get("resourceVersion", "")
+    if not requested and not kind.unconditional_update:
         # Go prints the unset version as 0x0, and names the resource, not the kind.
         unset = FieldError(
             "metadata.resourceVersion",
@@ -226,10 +226,10 @@ def _settle_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None
             "Invalid value: 0x0: must be specified for an update",
         )
         raise unprocessable(kind.group, kind.plural, name, [unset])
-    if asked not in ("", "0", before["resourceVersion"]):
+    if requested not in ("", "0", before["resourceVersion"]):
         raise conflict(kind.resource, name)
     meta.pop("selfLink", None)
-    for key in (*_SERVERS_OWN, "resourceVersion"):
+    for key in (*_SERVER_FIELDS, "resourceVersion"):
         meta.pop(key, None)
         if key in before:
             meta[key] = before[key]
@@ -252,13 +252,13 @@ def delete(kind: ResourceDefinition, name: str, conditions: Preconditions, now: 
     def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
             raise not_found(kind.resource, name)
-        found: Object = msgspec.json.decode(stored.body)
-        meta = found["metadata"]
-        _check_conditions(kind, found, conditions)
-        if kind.name == "Namespace" and name in _IMMORTAL:
+        obj: Object = msgspec.json.decode(stored.body)
+        meta = obj["metadata"]
+        _check_conditions(kind, obj, conditions)
+        if kind.name == "Namespace" and name in _UNDELETABLE:
             raise forbidden(kind.resource, name, "this namespace may not be deleted")
-        if _unheld(kind, found):
-            return Mutation("DELETED", found)
+        if _has_no_finalizers(kind, obj):
+            return Mutation("DELETED", obj)
         if meta.get("deletionTimestamp"):
             return stored
         meta["deletionTimestamp"] = stamp(now)
@@ -267,8 +267,8 @@ def delete(kind: ResourceDefinition, name: str, conditions: Preconditions, now: 
             meta["generation"] += 1
         if kind.name == "Namespace":
             del meta["deletionGracePeriodSeconds"]
-            found.setdefault("status", {})["phase"] = "Terminating"
-        return Mutation("MODIFIED", found)
+            obj.setdefault("status", {})["phase"] = "Terminating"
+        return Mutation("MODIFIED", obj)
 
     return decide
 
@@ -279,9 +279,9 @@ def release_namespace(kind: ResourceDefinition, name: str) -> Decision:
     def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
             raise not_found(kind.resource, name)
-        found: Object = msgspec.json.decode(stored.body)
-        found["spec"].pop("finalizers", None)
-        return Mutation("DELETED" if _unheld(kind, found) else "MODIFIED", found)
+        obj: Object = msgspec.json.decode(stored.body)
+        obj["spec"].pop("finalizers", None)
+        return Mutation("DELETED" if _has_no_finalizers(kind, obj) else "MODIFIED", obj)
 
     return decide
 
@@ -291,8 +291,8 @@ def stamp(now: datetime) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _check_conditions(kind: ResourceDefinition, found: Object, conditions: Preconditions) -> None:
-    meta = found["metadata"]
+def _check_conditions(kind: ResourceDefinition, obj: Object, conditions: Preconditions) -> None:
+    meta = obj["metadata"]
     if conditions.uid and conditions.uid != meta["uid"]:
         raise conflict(kind.resource, meta["name"], _uid_differs(conditions.uid, meta["uid"]))
     if conditions.revision and conditions.revision != meta["resourceVersion"]:
@@ -303,16 +303,14 @@ def _check_conditions(kind: ResourceDefinition, found: Object, conditions: Preco
         raise conflict(kind.resource, meta["name"], why)
 
 
-def _uid_differs(asked: str, there: str) -> str:
-    return f"Precondition failed: UID in precondition: {asked}, UID in object meta: {there}"
+def _uid_differs(requested: str, actual: str) -> str:
+    return f"Precondition failed: UID in precondition: {requested}, UID in object meta: {actual}"
 
 
-def _unheld(kind: ResourceDefinition, found: Object) -> bool:
-    held = found["metadata"].get("finalizers") or (
-        kind.name == "Namespace" and found["spec"].get("finalizers")
-    )
+def _has_no_finalizers(kind: ResourceDefinition, obj: Object) -> bool:
+    held = obj["metadata"].get("finalizers") or (kind.name == "Namespace" and obj["spec"].get("finalizers"))
     return not held
 
 
-def _finished(kind: ResourceDefinition, found: Object) -> bool:
-    return bool(found["metadata"].get("deletionTimestamp")) and _unheld(kind, found)
+def _is_removable(kind: ResourceDefinition, obj: Object) -> bool:
+    return bool(obj["metadata"].get("deletionTimestamp")) and _has_no_finalizers(kind, obj)

@@ -29,9 +29,9 @@ class Requirement(msgspec.Struct, frozen=True):
     operator: Operator
     values: frozenset[str] = frozenset()
 
-    def met(self, found: Mapping[str, str]) -> bool:
+    def matches(self, values: Mapping[str, str]) -> bool:
         """Whether `found` meets this condition."""
-        value = found.get(self.key)
+        value = values.get(self.key)
         match self.operator:
             case "in":
                 return value is not None and value in self.values
@@ -54,12 +54,12 @@ class Selection(msgspec.Struct, frozen=True):
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()
 
-    def takes(self, labels: Mapping[str, str], fields: Mapping[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str], fields: Mapping[str, str]) -> bool:
         """Whether an object with these labels and fields is selected."""
-        return all(r.met(labels) for r in self.labels) and all(r.met(fields) for r in self.fields)
+        return all(r.matches(labels) for r in self.labels) and all(r.matches(fields) for r in self.fields)
 
     @property
-    def everything(self) -> bool:
+    def selects_all(self) -> bool:
         """Whether nothing is left out."""
         return not self.labels and not self.fields
 
@@ -71,18 +71,18 @@ def selection(labels: str, fields: str, kind: ResourceDefinition) -> Selection:
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
     """The conditions of a label selector. Raises ``Refused`` (400)."""
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     at = 0
     while at < len(text) and text.strip():
         requirement, at = _label(text, at)
-        found.append(requirement)
+        requirements.append(requirement)
         if at < len(text):
             if text[at] != ",":
                 raise bad_request(
                     f"unable to parse requirement: found '{text[at:]}', expected: ',' or 'end of string'"
                 )
             at += 1
-    return tuple(found)
+    return tuple(requirements)
 
 
 def _label(text: str, at: int) -> tuple[Requirement, int]:
@@ -113,7 +113,7 @@ def _valid(requirement: Requirement) -> Requirement:
 
 def parse_fields(text: str, kind: ResourceDefinition) -> tuple[Requirement, ...]:
     """The conditions of a field selector on `kind`. Raises ``Refused`` (400)."""
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     for term in filter(None, (t.strip() for t in text.split(","))):
         match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", term)
         if match is None:
@@ -121,8 +121,8 @@ def parse_fields(text: str, kind: ResourceDefinition) -> tuple[Requirement, ...]
         key, operator, value = match.groups()
         if key not in ("metadata.name", "metadata.namespace", *kind.selectable):
             raise bad_request(_unsupported(key, kind))
-        found.append(Requirement(key, "notin" if operator == "!=" else "in", frozenset({value})))
-    return tuple(found)
+        requirements.append(Requirement(key, "notin" if operator == "!=" else "in", frozenset({value})))
+    return tuple(requirements)
 
 
 def _unsupported(key: str, kind: ResourceDefinition) -> str:
@@ -131,15 +131,15 @@ def _unsupported(key: str, kind: ResourceDefinition) -> str:
     return f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
-def selectable(kind: ResourceDefinition, found: dict[str, object]) -> dict[str, str]:
+def selectable_fields(kind: ResourceDefinition, obj: dict[str, object]) -> dict[str, str]:
     """The fields of an object that a field selector may ask for."""
     paths = ("metadata.name", "metadata.namespace", *kind.selectable)
-    return {path: _at(found, path) for path in paths}
+    return {path: _field_value(obj, path) for path in paths}
 
 
-def _at(found: object, path: str) -> str:
+def _field_value(value: object, path: str) -> str:
     if path == "source":
         path = "source.component"
     for part in path.split("."):
-        found = found.get(part, "") if isinstance(found, dict) else ""
-    return str(found)
+        value = value.get(part, "") if isinstance(value, dict) else ""
+    return str(value)

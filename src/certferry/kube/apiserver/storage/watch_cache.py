@@ -19,10 +19,10 @@ import msgspec
 from certferry.kube.apiserver.errors import ApiStatus, expired, internal
 from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.storage.log import Change, IndexedFields, Store, Stored, Verb
-from certferry.kube.apiserver.storage.selectors import Selection, selectable
+from certferry.kube.apiserver.storage.selectors import Selection, selectable_fields
 from certferry.runtime.latest import Latest
 
-_IN_MEMORY = 4_000
+_MAX_RECENT = 4_000
 """Changes of one kind that memory holds; older ones come from the store."""
 _PAGE = 500
 
@@ -46,12 +46,12 @@ class WatchCache:
         self._kinds = {k.plural: k for k in kinds}
         self._objects: dict[str, dict[tuple[str, str], Stored]] = {k.plural: {} for k in kinds}
         self._recent: dict[str, list[Change]] = {k.plural: [] for k in kinds}
-        self._forgotten = dict.fromkeys(self._objects, store.revision)
+        self._evicted = dict.fromkeys(self._objects, store.revision)
         self._pending: dict[tuple[str, str, str], asyncio.Future[Stored]] = {}
-        self._given = store.revision
+        self._assigned = store.revision
         self.revision = store.revision
         """Of the newest committed change."""
-        self.moved: dict[str, Latest[int]] = {k.plural: Latest(store.revision) for k in kinds}
+        self.changed: dict[str, Latest[int]] = {k.plural: Latest(store.revision) for k in kinds}
         """By kind: the revision of its newest change."""
         for stored in store.objects():
             if stored.kind in self._objects:
@@ -69,18 +69,20 @@ class WatchCache:
         """Every object of a kind, in no order; not across an await."""
         return iter(self._objects[plural].values())
 
-    def select(self, kind: ResourceDefinition, namespace: str, wanted: Selection) -> list[Stored]:
+    def select(self, kind: ResourceDefinition, namespace: str, selection: Selection) -> list[Stored]:
         """The objects of a kind that are wanted, by namespace and name; an empty namespace is all."""
-        found = self._objects[kind.plural]
-        keys = sorted(k for k in found if k[0] == namespace) if namespace else sorted(found)
-        if wanted.everything:
-            return [found[k] for k in keys]
-        return [s for s in map(found.__getitem__, keys) if wanted.takes(s.facts.labels, s.facts.fields)]
+        objects = self._objects[kind.plural]
+        keys = sorted(k for k in objects if k[0] == namespace) if namespace else sorted(objects)
+        if selection.selects_all:
+            return [objects[k] for k in keys]
+        return [
+            s for s in map(objects.__getitem__, keys) if selection.matches(s.indexed.labels, s.indexed.fields)
+        ]
 
     def object_of(self, stored: Stored) -> Object:
         """A fresh copy of the object, to change at will."""
-        found: Object = msgspec.json.decode(stored.body)
-        return found
+        obj: Object = msgspec.json.decode(stored.body)
+        return obj
 
     async def write(self, kind: ResourceDefinition, namespace: str, name: str, decide: Decision) -> Stored:
         """What `decide` makes of an object, committed. Raises what `decide` raises."""
@@ -91,23 +93,23 @@ class WatchCache:
         outcome = decide(old)
         if isinstance(outcome, Stored):
             return outcome
-        self._given += 1
-        stored = encode(kind, outcome.object, self._given)
+        self._assigned += 1
+        stored = encode(kind, outcome.object, self._assigned)
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._pending[key] = future
-        self._store.append(Change(outcome.verb, stored, old.facts if old else None))
+        self._store.append(Change(outcome.verb, stored, old.indexed if old else None))
         # The client may go away; the write does not.
         return await asyncio.shield(future)
 
     async def after(self, kind: ResourceDefinition, revision: int) -> list[Change]:
         """Changes of `kind` beyond `revision`, oldest first; perhaps not all. Raises ``Refused`` (410)."""
-        if revision >= self._forgotten[kind.plural]:
+        if revision >= self._evicted[kind.plural]:
             recent = self._recent[kind.plural]
             start = bisect.bisect_right(recent, revision, key=lambda c: c.stored.revision)
             return recent[start : start + _PAGE]
-        found = await self._store.after(kind.plural, revision, _PAGE)
+        changes = await self._store.after(kind.plural, revision, _PAGE)
         self.check_kept(revision)
-        return [c for c in found if c.stored.revision <= self.revision]
+        return [c for c in changes if c.stored.revision <= self.revision]
 
     def check_kept(self, revision: int) -> None:
         """Raises ``Refused`` (410) when the changes after `revision` are compacted."""
@@ -126,7 +128,7 @@ class WatchCache:
         if error is None:
             self.revision = batch[-1].stored.revision
             for plural in {c.stored.kind for c in batch}:
-                self.moved[plural].set(self.revision)
+                self.changed[plural].set(self.revision)
 
     def _apply(self, change: Change) -> None:
         stored = change.stored
@@ -137,20 +139,20 @@ class WatchCache:
             objects[stored.namespace, stored.name] = stored
         recent = self._recent[stored.kind]
         recent.append(change)
-        if len(recent) > 2 * _IN_MEMORY:
-            self._forgotten[stored.kind] = recent[_IN_MEMORY - 1].stored.revision
-            del recent[:_IN_MEMORY]
+        if len(recent) > 2 * _MAX_RECENT:
+            self._evicted[stored.kind] = recent[_MAX_RECENT - 1].stored.revision
+            del recent[:_MAX_RECENT]
 
 
-def encode(kind: ResourceDefinition, found: Object, revision: int) -> Stored:
+def encode(kind: ResourceDefinition, obj: Object, revision: int) -> Stored:
     """`found` as it is kept, with its new resourceVersion."""
-    meta = found["metadata"]
+    meta = obj["metadata"]
     meta["resourceVersion"] = str(revision)
     body: dict[str, Any] = {"kind": kind.name, "apiVersion": kind.api_version}
-    body |= {k: v for k, v in found.items() if k not in body}
-    facts = IndexedFields(meta.get("labels", {}), selectable(kind, found))
+    body |= {k: v for k, v in obj.items() if k not in body}
+    indexed = IndexedFields(meta.get("labels", {}), selectable_fields(kind, obj))
     encoded = msgspec.json.encode(body)
-    return Stored(kind.plural, meta.get("namespace", ""), meta["name"], revision, encoded, facts)
+    return Stored(kind.plural, meta.get("namespace", ""), meta["name"], revision, encoded, indexed)
 
 
 def _failure(error: Exception) -> ApiStatus:

@@ -55,7 +55,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self.worlds = Latest(self._world(publications.value))
         """What there is for Envoys to have, of all load balancers."""
         self._following = contextlib.ExitStack()
-        self._following.enter_context(publications.calling(self._follow))
+        self._following.enter_context(publications.on_change(self._follow))
 
     async def start(self, socket: Path) -> None:
         """Listens on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""

@@ -91,7 +91,7 @@ class Stream:
     async def responses(self) -> AsyncIterator[Any]:
         """What is due, as it comes due, until the other side ends."""
         try:
-            with self._worlds.calling(self._wake.set):
+            with self._worlds.on_change(self._wake.set):
                 while not self._ended:
                     self._wake.clear()
                     while not self._ended and (response := self._next(self._worlds.value)) is not None:
