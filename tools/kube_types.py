@@ -1,4 +1,4 @@
-"""Writes the types of the embedded Kubernetes API from Kubernetes' own sources.
+"""Write the types of the embedded Kubernetes API from Kubernetes' own sources.
 
 ``python tools/kube_types.py SOURCES OPENAPI``: SOURCES holds the Go modules ``api@VERSION`` and
 ``apimachinery@VERSION`` of k8s.io, as ``go mod download`` leaves them; OPENAPI the OpenAPI v3 documents of a
@@ -42,7 +42,7 @@ FIELD = re.compile(r"^\s+(?:(\w+)\s+)?(\S+)\s+`([^`]*)`")
 
 
 class Sources:
-    """What is read from SOURCES and OPENAPI."""
+    """The parsed contents of SOURCES and OPENAPI."""
 
     def __init__(self, root: Path, documents: Path) -> None:
         self.structs: dict[tuple[str, str], list[str]] = {}
@@ -63,12 +63,12 @@ class Sources:
             self.aliases[package, found[1]] = found[2]
 
     def schema(self, package: str, name: str) -> Any:
-        """The OpenAPI schema of a type; empty for what has none."""
+        """Return the OpenAPI schema of a type, empty if it has none."""
         return self.schemas.get(f"io.k8s.{package}.{name}", {})
 
 
 class Table:
-    """The lines of types.txt, as they are found from the kinds on."""
+    """The lines of types.txt, collected from the kinds down to their fields."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
@@ -76,7 +76,7 @@ class Table:
         self.taken: dict[str, tuple[str, str]] = {}
 
     def name(self, package: str, name: str) -> str:
-        """The short name of a type, unique over all packages."""
+        """Return the short name of a type, unique in all packages."""
         short = name
         if self.taken.setdefault(short, (package, name)) != (package, name):
             short = package.split(".")[-2].capitalize() + name

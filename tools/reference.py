@@ -184,21 +184,24 @@ def annotations_page() -> str:
     """Return annotations.md: the explanations, with the accepted values as the readers of the code report them."""
     values = dict(_accepted_values())
     lines: list[str] = []
+    example: list[str] = []
     for line in (TEXTS / "annotations.md").read_text().splitlines():
         key, _, value = line.partition(": ")
         if heading := re.fullmatch(r"### `([^`]+)`", line):
+            name, lines, example = heading[1], [*lines, *example], []
             lines += [line, "", "| value | default | sets | if removed |", "|---|---|---|---|"]
-            row = [_cell(values.get(heading[1], "written by Certferry"))]
+            row = [_cell(values.get(name, "written by Certferry"))]
         elif key in ("default", "sets", "removed"):
             row.append(value)
             if key == "removed":
                 lines.append(f"| {' | '.join(row)} |")
         elif key == "example":
-            name = re.findall(r"### `([^`]+)`", "\n".join(lines))[-1]
-            if not value.startswith("written"):
-                lines += ["", "```yaml", f"{name}: {value}", "```"]
+            example = [] if value.startswith("written") else ["```yaml", f"{name}: {value}", "```", ""]
+        elif line.startswith("## ") and example:
+            lines, example = [*lines, *example, line], []
         elif line or not lines[-1].startswith("|---"):
             lines.append(line)
+    lines += ["", *example[:-1]]
     rest = {
         "Accepted, without effect": [f"`elb.{key}`" for key in ingress_annotations.INERT],
         "Not supported yet": [
@@ -242,7 +245,7 @@ def _accepted_values() -> Iterator[tuple[str, str]]:
 
 
 def _expected(read: Callable[[str], Any]) -> str:
-    """Return what a reader expects: it says so of a value that it rejects."""
+    """Return the values that a reader accepts, from the error of an invalid value."""
     for invalid in ("", "a,b,c,d,e,f"):
         try:
             read(invalid)

@@ -1,9 +1,9 @@
-"""The pictures of docs/: a system of its own, filled with a few sites, photographed page by page.
+"""Take the pictures of docs/ from a separate system with a few sites.
 
     python tools/screenshots.py                  # docs/images/*.png, for the pages of docs/
-    python tools/screenshots.py --all DIRECTORY  # every page, light and dark, to be looked at
+    python tools/screenshots.py --all DIRECTORY  # every page, light and dark, for review
 
-It needs Chromium. Nothing of an existing system is touched.
+It needs Chromium and does not touch an existing system.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SITES = (
 
 @contextmanager
 def running() -> Iterator[tuple[dict[str, Any], Path]]:
-    """A system with a few sites; its endpoints.json and its directory."""
+    """Run a system with a few sites; yield its endpoints.json and its directory."""
     with tempfile.TemporaryDirectory(prefix="cfs-") as place:
         state = Path(place) / "s"
         command = [sys.executable, "-m", "certferry", "up", "--state", str(state), "--no-demo"]
@@ -101,7 +101,7 @@ async def fill(told: dict[str, Any], state: Path) -> None:
 
 
 def site(namespace: str, name: str, host: str, pair: ca.Pair) -> list[tuple[Any, dict[str, Any]]]:
-    """What one site is made of."""
+    """Return the objects of one site."""
 
     def meta(called: str, **more: Any) -> dict[str, Any]:
         return {"name": called, "namespace": namespace, **more}
@@ -129,13 +129,13 @@ def site(namespace: str, name: str, host: str, pair: ca.Pair) -> list[tuple[Any,
 
 
 def data(pair: ca.Pair) -> dict[str, str]:
-    """As a Secret holds it."""
+    """Return the data of a TLS Secret."""
     texts = {"tls.crt": pair.certificate, "tls.key": pair.key}
     return {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
 
 
 def elb(told: dict[str, Any], method: str, path: str, body: Any = None) -> Any:
-    """One request to the ELB, as its admin."""
+    """Send one request to the ELB as its admin."""
     door = told["elb"]
     user = {"name": door["username"], "password": door["password"], "domain": {"name": door["domain"]}}
     auth = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
@@ -152,7 +152,7 @@ def elb(told: dict[str, Any], method: str, path: str, body: Any = None) -> Any:
 
 
 def enter(page: Page, told: dict[str, Any]) -> None:
-    """Log in, and let every page be looked at once, so that all was seen in a handshake."""
+    """Log in, and load every page once, so that the console has made every handshake."""
     page.goto("/login")
     page.get_by_label("User name").fill(told["elb"]["username"])
     page.get_by_label("Password").fill(told["elb"]["password"])
@@ -163,7 +163,7 @@ def enter(page: Page, told: dict[str, Any]) -> None:
 
 
 def everything(page: Page, told: dict[str, Any], folder: Path, theme: str) -> None:
-    """Every page and dialog."""
+    """Take a picture of every page and dialog."""
     lb = f"/clusters/local/elb/loadbalancers/{told['elb']['loadbalancer_id']}"
     known = elb(told, "GET", "certificates")["certificates"]
     own = next(c["id"] for c in known if c["name"].startswith("k8s_plb"))
@@ -214,7 +214,7 @@ def everything(page: Page, told: dict[str, Any], folder: Path, theme: str) -> No
 
 
 def procedures(page: Page, state: Path, folder: Path) -> None:
-    """The two procedures, a picture for each step."""
+    """Take a picture of each step of the two procedures."""
 
     def shoot(name: str) -> None:
         page.screenshot(path=folder / f"{name}.png")
@@ -267,7 +267,7 @@ def procedures(page: Page, state: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Take them."""
+    """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", type=Path, metavar="DIRECTORY")
     asked = parser.parse_args()

@@ -1,11 +1,11 @@
-"""A real kube-apiserver and etcd on loopback, for running the end-to-end suite against them.
+"""Run a real kube-apiserver and etcd on loopback for the end-to-end suite.
 
     python tools/kubernetes/cluster.py DIR     # until Ctrl-C; DIR/kubeconfig is an admin's
 
 Both are ordinary Go modules, named with their versions in go.mod beside this file, and built once
 into a cache directory (with go, some minutes and 5 GB of build cache). There is no kubelet, no scheduler and no
-controller manager: objects are kept and checked as in any cluster, and nothing runs. A Node with the
-address 127.0.0.1 stands in for machines. Not part of `make test`; see docs/real-kubernetes.md.
+controller manager: the server validates and stores objects, and nothing runs. A Node with the address 127.0.0.1 replaces
+the machines. Not part of `make test`; see docs/real-kubernetes.md.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PATIENCE = 60.0
 
 
 def versions() -> dict[str, str]:
-    """Module → version, from go.mod."""
+    """Return module → version, from go.mod."""
     text = (HERE / "go.mod").read_text()
     return dict(re.findall(r"^\s(k8s\.io/kubernetes|go\.etcd\.io/etcd/server/v3) (v\S+)", text, re.MULTILINE))
 
 
 def built() -> Path:
-    """The directory with both programs; built when it is not there."""
+    """Return the directory with both programs; build them if it is missing."""
     of = versions()
     kubernetes, etcd = of["k8s.io/kubernetes"], of["go.etcd.io/etcd/server/v3"]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
@@ -83,7 +83,7 @@ def _build(program: Path, package: str, flags: str) -> None:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Path]:
-    """Both programs with their state in `folder`; gives the admin's kubeconfig."""
+    """Run both programs with their state in `folder`; yield the admin's kubeconfig."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     programs, token = built(), secrets.token_urlsafe(24)
     client, peer, secure = _ports(3)
@@ -176,7 +176,7 @@ def _ports(count: int) -> list[int]:
 
 
 def main() -> None:
-    """Until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM."""
     if len(sys.argv) != 2:
         sys.exit("usage: python tools/kubernetes/cluster.py DIR")
     with running(Path(sys.argv[1]).absolute()) as kubeconfig:
