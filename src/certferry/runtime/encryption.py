@@ -1,10 +1,8 @@
-"""Secrets at rest: AES-256-GCM under a key that lives in a file, or comes from the environment.
+"""Encryption at rest: AES-256-GCM with a key from a file or the environment.
 
-The ELB's store and the embedded Kubernetes API call this. It knows neither what it seals nor where
-that is kept. What is sealed is bound to a purpose (which table, which row): a blob that is moved to
-another row does not open. The envelope names its key, so that keys can be rotated: the file holds
-one key a line, the first one seals, every one opens. A running program notices when the file changes,
-so that a key is rotated beside it.
+Each blob is bound to a purpose (table and row), so that it does not decrypt in another row. It names its key, which
+allows rotation: the key file has one key a line, the first encrypts, all decrypt. A running program notices
+a changed key file, so that keys can be rotated while it runs.
 """
 
 from __future__ import annotations
@@ -28,11 +26,11 @@ _ID, _NONCE, _KEY = 8, 12, 32
 
 
 class EncryptionError(Exception):
-    """A sealing key that cannot be used, or a blob that it does not open; the text is for people."""
+    """An unusable key, or a blob that no key decrypts; the message is for users."""
 
 
 class EncryptionKeys:
-    """Seals under the first of `keys`, opens under any of them (32 bytes each); `path` is where they are from."""
+    """Encrypts with the first of `keys` (32 bytes each) and decrypts with any; `path` is their file."""
 
     def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
         self._path = path
@@ -47,14 +45,14 @@ class EncryptionKeys:
 
     @property
     def current(self) -> str:
-        """The id of the key that seals, hex. Ids tell keys apart and nothing of what they are."""
+        """Return the id (hex) of the key that encrypts. Ids reveal nothing about keys."""
         return self._current.hex()
 
     @classmethod
     def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> EncryptionKeys:
-        """The seal of `environ`, else of the file at `path`, which is made (0600) if there is none.
+        """Return the keys in `environ`, else those in the file at `path`, created with mode 0600 if absent.
 
-        Raises ``SealError`` when the key cannot be read or is no key.
+        Raises ``EncryptionError`` if the key is unreadable or malformed.
         """
         if text := environ.get(VARIABLE):
             return cls(_keys(text, f"The environment variable {VARIABLE}"))
@@ -62,18 +60,20 @@ class EncryptionKeys:
             private_files.create(path, _new_key())
             return cls.of_file(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise EncryptionError(f"The sealing key file {path} cannot be read or made: {error}.") from None
+            raise EncryptionError(
+                f"The encryption key file {path} cannot be read or created: {error}."
+            ) from None
 
     @classmethod
     def of_file(cls, path: Path) -> EncryptionKeys:
-        """The seal of the file at `path`. Raises OSError, ``SealError``."""
-        return cls(_keys(path.read_text(), f"The sealing key file {path}"), path)
+        """Read the keys of the file at `path`. Raises OSError, ``EncryptionError``."""
+        return cls(_keys(path.read_text(), f"The encryption key file {path}"), path)
 
     def encrypt(self, data: bytes, purpose: str) -> bytes:
-        """`data`, encrypted for `purpose` (for example ``certificate:<id>:<version>``).
+        """Encrypt `data` for `purpose` (for example ``certificate:<id>:<version>``).
 
-        Call it in the transaction that stores the result: then a rotation, which locks the store too, comes
-        before it (and its key is used) or after it (and seals it anew).
+        Call it in the transaction that stores the result. A rotation locks the store too. It
+        happens either before, so that the new key is used, or after, and encrypts the blob again.
         """
         self._reload()
         nonce = os.urandom(_NONCE)
@@ -81,24 +81,26 @@ class EncryptionKeys:
         return _MAGIC + self._current + nonce + sealed
 
     def decrypt(self, blob: bytes, purpose: str) -> bytes:
-        """What was sealed for `purpose`; raises ``SealError``."""
+        """Decrypt a blob that was encrypted for `purpose`. Raises ``EncryptionError``."""
         head = len(_MAGIC)
         if blob[head : head + _ID] not in self._ciphers:
             self._reload()
         cipher = self._ciphers.get(blob[head : head + _ID])
         if not blob.startswith(_MAGIC) or cipher is None:
             raise EncryptionError(
-                "Stored secrets were sealed with another key: put the key file that belongs to this "
-                f"store back, or set {VARIABLE} to its key."
+                "Stored secrets were encrypted with another key: restore the key file of this "
+                f"store, or set {VARIABLE} to its key."
             )
         nonce, sealed = blob[head + _ID : head + _ID + _NONCE], blob[head + _ID + _NONCE :]
         try:
             return cipher.decrypt(nonce, sealed, purpose.encode())
         except InvalidTag:
-            raise EncryptionError(f"A stored secret ({purpose}) was changed after it was sealed.") from None
+            raise EncryptionError(
+                f"A stored secret ({purpose}) was changed after it was encrypted."
+            ) from None
 
     def _reload(self) -> None:
-        """Takes over what another process wrote to the file; while it cannot be read, all stays."""
+        """Read the key file again if another process changed it; ignore an unreadable file."""
         stamp = _stamp(self._path)
         if self._path is None or stamp is None or stamp == self._loaded_stamp:
             return
@@ -109,28 +111,28 @@ class EncryptionKeys:
         self._loaded_stamp = stamp
 
     def __repr__(self) -> str:
-        return f"Seal(key {self._current.hex()})"
+        return f"EncryptionKeys({self._current.hex()})"
 
 
 def key_id_of(blob: bytes) -> str:
-    """The id of the key under which `blob` was sealed, hex; see ``Seal.current``."""
+    """Return the id (hex) of the key that encrypted `blob`; see ``EncryptionKeys.current``."""
     return blob[len(_MAGIC) : len(_MAGIC) + _ID].hex()
 
 
 def add_key(path: Path) -> None:
-    """Puts a new key before those in the file at `path`: from now on it seals, and all of them open."""
+    """Add a new first key to the file at `path`; the others still decrypt."""
     private_files.write(path, _new_key() + path.read_text())
 
 
 def copy_keys(source: Path, target: Path) -> None:
-    """The keys in the file at `source` in a file at `target` too. Raises OSError, ``SealError``."""
+    """Copy the key file `source` to `target` after a check. Raises OSError, ``EncryptionError``."""
     text = source.read_text()
-    _keys(text, f"The sealing key file {source}")
+    _keys(text, f"The encryption key file {source}")
     private_files.write(target, text)
 
 
 def keep_first_key(path: Path) -> None:
-    """Forgets all keys in the file at `path` but the first."""
+    """Remove all keys but the first from the file at `path`."""
     private_files.write(path, path.read_text().split()[0] + "\n")
 
 

@@ -1,7 +1,6 @@
-"""The newest value of something, for readers that may be slow.
+"""Publication of the newest value between tasks of one event loop.
 
-Publishing between tasks goes through here: ``set()`` of an equal value is silence, a reader that
-was busy sees only the newest. It knows nothing of what it carries.
+Publishing an equal value wakes no reader. A slow reader skips to the newest value.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """A value and the number of times it changed. Belongs to one event loop."""
+    """A value and the number of its changes. Belongs to one event loop."""
 
     def __init__(self, value: T) -> None:
         self.value = value
@@ -24,20 +23,20 @@ class Latest(Generic[T]):
         self._called: set[Callable[[], object]] = set()
 
     def set(self, value: T) -> None:
-        """Publish `value`; an equal one wakes nobody. First those who are called, then those who wait."""
+        """Publish `value` unless it is equal: run the callbacks first, then wake the waiters."""
         if value == self.value:
             return
         self.value = value
         self.sequence += 1
         for act in tuple(self._called):
             act()
-        # Waiters hold the old event: waking them and starting a new one needs no lock.
+        # Waiters hold the old event, so that replacing it needs no lock.
         self._changed.set()
         self._changed = asyncio.Event()
 
     @contextmanager
     def on_change(self, act: Callable[[], object]) -> Iterator[None]:
-        """Calls `act` at each change, at once, for the time of the block; `act` must not raise."""
+        """Call `act` synchronously at each change within the block; `act` must not raise."""
         self._called.add(act)
         try:
             yield
@@ -45,7 +44,7 @@ class Latest(Generic[T]):
             self._called.discard(act)
 
     async def after(self, sequence: int) -> tuple[int, T]:
-        """The newest (sequence, value), as soon as it is newer than `sequence`."""
+        """Return the newest (sequence, value) once it is newer than `sequence`."""
         while self.sequence <= sequence:
             await self._changed.wait()
         return self.sequence, self.value
@@ -59,7 +58,7 @@ class Latest(Generic[T]):
                     sequence, _ = await self.after(sequence)
 
     async def changes(self) -> AsyncIterator[T]:
-        """The present value, then the newest after each change."""
+        """Yield the present value, then the newest after each change."""
         sequence, value = self.sequence, self.value
         while True:
             yield value

@@ -1,7 +1,6 @@
-"""What the server programs log: one JSON object a line on standard error, nothing on standard output.
+"""Logs of the server programs: one JSON object a line on standard error.
 
-The CLI calls ``configure`` before it starts a program. As a last net, no PEM block and nothing that
-looks like key material gets through, whoever logged it.
+As a last net, PEM blocks and text that looks like key material are masked in every record.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _PEM: Final = re.compile(r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)", re.
 
 
 def configure(program: str) -> None:
-    """Set up structlog and the standard library's logging for `program`, once."""
+    """Set up structlog and the standard library's logging for `program`; call once."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_log_level, _stamp],
@@ -59,5 +58,5 @@ def _without_pem(_: object, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _plain(key: str, text: str) -> str:
-    # A traceback is full of long paths, which look like base64.
+    # Tracebacks contain long paths, which look like base64.
     return text if key == "exception" else masked(text)

@@ -1,8 +1,4 @@
-"""Every metric, in one place.
-
-Each program makes one ``Metrics`` and hands it down; a scrape reads it with ``text()``. Names follow
-Prometheus: seconds, ``_total`` for what only grows.
-"""
+"""All metrics of the controller. Names follow Prometheus: seconds, and ``_total`` for counters."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ _FAST = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 
 
 
 class Metrics:
-    """The controller's metrics, in a registry of their own."""
+    """The controller's metrics in a registry of their own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -34,7 +30,7 @@ class Metrics:
         )
         self.rotations = Counter(
             "certferry_rotations_total",
-            "Rotations by how they ended: served, wrong, unreachable",
+            "Finished rotations by result: served, wrong, unreachable",
             ["result"],
             registry=self._registry,
         )
@@ -48,47 +44,45 @@ class Metrics:
             "certferry_reconcile_seconds", "One full reconcile", buckets=_FAST, registry=self._registry
         )
         self.steps = Counter(
-            "certferry_steps_total", "Planned steps by their end", ["kind", "result"], registry=self._registry
+            "certferry_steps_total", "Planned steps by result", ["kind", "result"], registry=self._registry
         )
         self.planned = Gauge(
             "certferry_planned_steps",
-            "Steps of the newest plan; what stays belongs to a controller that only observes",
+            "Steps of the newest plan; they remain if the controller only observes",
             ["kind", "verb"],
             registry=self._registry,
         )
-        self.leading = Gauge(
-            "certferry_leader", "1 while this replica is the one that writes", registry=self._registry
-        )
+        self.leading = Gauge("certferry_leader", "1 if this replica is the leader", registry=self._registry)
         self.instants = Gauge(
             "certferry_rotation_instant_seconds",
-            "Newest rotation that an Ingress shows: changed, accepted, served, as seconds since 1970 (0: not)",
+            "Newest rotation reported on an Ingress: changed, accepted, served, as seconds since 1970 (0: not)",
             ["namespace", "ingress", "instant"],
             registry=self._registry,
         )
         self.drift = Gauge(
             "certferry_drift",
-            "Changes by others on the load balancer that stand now, by kind and by what becomes of them",
+            "Present changes by other clients on the load balancer, by kind and by how they are handled",
             ["kind", "mode"],
             registry=self._registry,
         )
         self.problems = Gauge(
-            "certferry_problems", "Problems now, by reason", ["reason"], registry=self._registry
+            "certferry_problems", "Present problems by reason", ["reason"], registry=self._registry
         )
         self.connected = Gauge(
             "certferry_connected",
-            "1 while the remote answers: kubernetes, elb",
+            "1 if the remote answers: kubernetes, elb",
             ["remote"],
             registry=self._registry,
         )
         self.expiry = Gauge(
             "certferry_certificate_not_after_seconds",
-            "End of validity of each certificate on the ELB, as seconds since 1970; its Secret where we know it",
+            "End of validity of each certificate on the ELB, as seconds since 1970; with its Secret if known",
             ["namespace", "secret", "certificate_id"],
             registry=self._registry,
         )
         self.lifetime_left = Gauge(
             "certferry_certificate_remaining_lifetime_ratio",
-            "Share of its life that a certificate has left; role: served, chosen, stored, own",
+            "Remaining share of a certificate's lifetime; role: served, chosen, stored, own",
             ["certificate_id", "name", "role"],
             registry=self._registry,
         )
@@ -100,7 +94,7 @@ class Metrics:
         )
         self.expiry_state = Gauge(
             "certferry_certificates",
-            "Certificates by role and by how near their end is: good, late, urgent, emergency, expired",
+            "Certificates by role and by urgency of renewal: good, late, urgent, emergency, expired",
             ["role", "state"],
             registry=self._registry,
         )
@@ -111,29 +105,29 @@ class Metrics:
         )
         self.last_rotation = Gauge(
             "certferry_last_rotation_timestamp_seconds",
-            "When a new certificate was last seen by a client, as seconds since 1970; 0: not since the start",
+            "When a new certificate was last served to a client, as seconds since 1970; 0: not since the start",
             registry=self._registry,
         )
         self.rollbacks = Counter(
             "certferry_rollbacks_total",
-            "Certificates taken back because clients saw that they do not work: done, impossible, failed",
+            "Rollbacks of certificates that clients could not use: done, impossible, failed",
             ["result"],
             registry=self._registry,
         )
         self.quarantined = Gauge(
             "certferry_certificates_quarantined",
-            "Contents that are parked after a rollback",
+            "Contents that are quarantined after a rollback",
             registry=self._registry,
         )
         self.unserved = Gauge(
             "certferry_endpoints_not_served",
-            "Addresses and names that do not show what they should: wrong, unreachable",
+            "Addresses and names that do not serve the expected certificate: wrong, unreachable",
             ["why"],
             registry=self._registry,
         )
         self.alert = Gauge(
             "certferry_alert",
-            "1 for each alert that stands",
+            "1 for each firing alert",
             ["alert", "urgency", "cluster", "subject", "hosts", "owner", "source", "command"],
             registry=self._registry,
         )
@@ -145,5 +139,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,9 +1,7 @@
-"""Children that end with their parent, however it ends.
+"""Child processes that end with their parent, even after ``kill -9``.
 
-`up` calls ``Lifeline`` once and hands its read end to each child; every server process calls
-``watch`` first of all. When `up` is gone, even by ``kill -9``, the read end reports the end of
-the pipe and the child leaves at once. Envoy never gets one: traffic outlives its keepers.
-It knows nothing of what the processes do.
+The parent holds the write end of a pipe and hands the read end to each child. A child leaves when the read
+end reports the end of the pipe. Envoy gets no read end, because it must keep serving.
 """
 
 from __future__ import annotations
@@ -13,23 +11,23 @@ import threading
 from typing import Final
 
 VARIABLE: Final = "CERTFERRY_LIFELINE"
-"""The environment variable with the number of the read end's file descriptor."""
+"""Environment variable with the number of the read end's file descriptor."""
 
 
 class ParentPipe:
-    """A pipe whose write end this process alone holds, open for as long as it lives."""
+    """A pipe whose write end only this process holds, open for its whole life."""
 
     def __init__(self) -> None:
         self.reader, self._writer = os.pipe()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a child needs in its environment, beside ``reader`` in ``pass_fds``."""
+        """Return the variables a child needs, beside ``reader`` in ``pass_fds``."""
         return {VARIABLE: str(self.reader)}
 
 
 def exit_with_parent() -> None:
-    """Leave this process as soon as the one that holds the write end is gone; nothing without one."""
+    """Exit this process once the parent is gone; do nothing if it was started without a pipe."""
     descriptor = os.environ.pop(VARIABLE, "")
     if not descriptor.isdigit():
         return
@@ -40,5 +38,5 @@ def exit_with_parent() -> None:
 def _leave_at_end(descriptor: int) -> None:
     while os.read(descriptor, 1):
         pass
-    # Not sys.exit: nothing may hold this process back, and Envoy must not be told to end.
+    # Not sys.exit: nothing may delay the exit, and no handler may stop Envoy.
     os._exit(0)

@@ -1,9 +1,7 @@
-"""What a client really sees: a TLS handshake with an address, a port and a name.
+"""TLS handshakes that show which certificate a listener serves for a name.
 
-The controller asks it after a write that changes what is served, as its patrol does, the console and
-the command line. It verifies nothing, for the question is what is served and not whether it is good: the
-bytes that come are compared with those that are to come, the leaf and what is sent with it. What could
-not be reached is told apart from what was reached and is wrong.
+A probe verifies no trust: it compares the served chain with the expected one, byte by byte. An unreachable
+listener and a wrong certificate are different results.
 """
 
 from __future__ import annotations
@@ -30,14 +28,14 @@ _CIPHERS: Final = {"RSA": "aRSA", "EC": "aECDSA"}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """Where to look: the address and port that are really bound, and the name to ask for."""
+    """The bound address and port to probe, and the server name to send."""
 
     address: str
     port: int
     host: str
-    """"" for a client that names no host."""
+    """Empty for a client that sends no name."""
     kind: str = ""
-    """RSA or EC for a client that understands no other; "" for one that takes what it is shown."""
+    """RSA or EC for a client that accepts only this key type; empty for any."""
 
     def __str__(self) -> str:
         asked = " ".join(part for part in (self.host, self.kind) if part)
@@ -45,32 +43,32 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """The expected certificate was shown, at wall-clock second `at`."""
+    """The expected chain was served, at wall-clock second `at`."""
 
     at: float
 
 
 class WrongCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """The listener answers with another certificate."""
+    """The listener serves another certificate."""
 
     fingerprint: str
 
 
 class WrongChain(msgspec.Struct, frozen=True, kw_only=True):
-    """The listener answers with the right certificate, and sends another chain with it."""
+    """The listener serves the expected certificate with other intermediates."""
 
     why: str
-    """Goes on after “the right certificate is shown, but …”."""
+    """Continues “the right certificate is shown, but …”."""
 
 
 class HandshakeFailed(msgspec.Struct, frozen=True, kw_only=True):
-    """The listener was reached, and no handshake came about."""
+    """The listener was reached, but the handshake failed."""
 
     why: str
 
 
 class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
-    """Nobody answered there: says nothing of the certificate."""
+    """No listener answered, which says nothing about the certificate."""
 
     why: str
 
@@ -80,14 +78,14 @@ ProbeFunction = Callable[[Target, Chain, float], Awaitable[ProbeResult]]
 
 
 class NotReached(OSError):
-    """No TCP connection came about."""
+    """No TCP connection was established."""
 
 
 async def handshake(target: Target, seconds: float = HANDSHAKE_TIMEOUT) -> tuple[bytes, ...]:
-    """The certificates (DER) that `target` shows, leaf first, in the order in which they are sent.
+    """Return the certificates (DER) that `target` serves, in the order sent, leaf first.
 
-    Raises ``NotReached`` where nobody listens, and OSError (ssl.SSLError among them) or TimeoutError where
-    the handshake fails.
+    Raises ``NotReached`` if nothing listens, and OSError (including ssl.SSLError) or TimeoutError if the
+    handshake fails.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -101,7 +99,7 @@ async def handshake(target: Target, seconds: float = HANDSHAKE_TIMEOUT) -> tuple
             await writer.start_tls(_context(target.kind), server_hostname=_name(target.host))
         shown = _sent(writer.get_extra_info("ssl_object"))
     finally:
-        # no close_notify: nobody waits for it, and the listener sees a client that is done
+        # no close_notify: the listener does not wait for it
         writer.transport.abort()
     if not shown:
         raise ssl.SSLError("the listener showed no certificate")
@@ -109,7 +107,7 @@ async def handshake(target: Target, seconds: float = HANDSHAKE_TIMEOUT) -> tuple
 
 
 async def probe_once(target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
-    """One handshake, judged."""
+    """Shake hands once and compare with `chain`."""
     try:
         shown = await handshake(target, seconds)
     except NotReached as error:
@@ -131,14 +129,14 @@ async def wait_until_served(
     on_result: Callable[[ProbeResult], None] = lambda result: None,
     probe: ProbeFunction = probe_once,
 ) -> ProbeResult:
-    """Look again and again until `target` shows `chain`.
+    """Probe repeatedly until `target` serves `chain`.
 
-    At most `deadline` seconds, and only as long as that is what is `wanted` there. `seen` is told of
-    every look; `looking` makes it.
+    Stops after `deadline` seconds or when `still_wanted` returns False. Calls `on_result` with each result of
+    `probe`. Returns the last result.
     """
     end, backoff = time.monotonic() + deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, 1.6)
     while True:
-        # The first look waits too: the ELB says yes a little before clients can see it.
+        # The first probe waits too, because the ELB answers shortly before clients see the change.
         await backoff.wait()
         result = await probe(target, chain, min(HANDSHAKE_TIMEOUT, deadline))
         on_result(result)
@@ -147,7 +145,7 @@ async def wait_until_served(
 
 
 def judge(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
-    """What was `shown`, where it is to be `chain`."""
+    """Compare the chain in `shown` (DER) with the expected `chain`."""
     at = time.time()
     if hashlib.sha256(b"".join(shown)).hexdigest() == chain.digest:
         return Served(at=at)
@@ -164,7 +162,7 @@ def judge(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
 def _sent(connection: ssl.SSLObject) -> tuple[bytes, ...]:
     if public := getattr(connection, "get_unverified_chain", None):  # from Python 3.13 on
         return tuple(public())
-    # before, the same call is there without a public name
+    # older versions have the same call without a public name
     chain = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
     return tuple(one.public_bytes(ENCODING_DER) for one in chain or ())
 
@@ -175,12 +173,12 @@ def _context(kind: str) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if kind:
-        # in TLS 1.3 the suite says nothing of the certificate; every policy that serves both has 1.2
+        # in TLS 1.3 the suite does not name the key type; every policy that serves both has 1.2
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_CIPHERS[kind])
     return context
 
 
 def _name(host: str) -> str:
-    # "" sends no name at all; a wildcard is asked for by a name that it covers
+    # "" sends no name; a wildcard is probed by a name that it covers
     return f"certferry-probe{host[1:]}" if host.startswith("*.") else host

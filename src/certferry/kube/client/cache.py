@@ -1,8 +1,7 @@
-"""What a cluster holds, kept current: one informer per kind, one immutable ClusterView.
+"""A current view of a cluster: one informer per kind, one immutable ``ClusterView``.
 
-The controller reads ``Cache.view``, gives a subscriber for Secrets, and a scope: all namespaces or
-some, all Secrets or only those that Ingresses name. No key is kept: a Secret's pair is handed to
-the subscriber once and dropped.
+The scope is all namespaces or some, and all Secrets or only those that Ingresses name. No private key is kept:
+the subscriber receives a Secret's pair once.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ Parsed = tuple[Ingress, ReportedStatus]
 
 
 class SecretUpdate(NamedTuple):
-    """A Secret as it came in; `pair` is None when it holds nothing that can be used."""
+    """A Secret as it arrived; `pair` is None if its content is unusable."""
 
     secret: Secret
     pair: KeyPair | None
     at: float
-    """Wall-clock seconds at which its event reached us."""
+    """Wall-clock second at which we received its event."""
 
 
 DEBOUNCE: Final = 0.005
-"""Seconds that events are gathered for one view; what goes out at once, a Secret's new content, goes first."""
+"""Seconds for which events are collected into one view. Secret updates bypass this delay."""
 NODES_TIMEOUT: Final = 5.0
-"""Seconds to wait for Nodes when they are wanted first; an API without them never has any."""
+"""Seconds to wait for Nodes when they are first wanted; some APIs have none."""
 
 _log = structlog.get_logger()
 
@@ -65,12 +64,12 @@ Subscriber = Callable[[SecretUpdate], None]
 
 
 class Scope(NamedTuple):
-    """How much of a cluster we may see."""
+    """The part of a cluster that we may read."""
 
     namespaces: tuple[str, ...] = ()
-    """Only these; empty: all."""
+    """Empty means all namespaces."""
     secrets: Callable[[ClusterView], Iterable[Name]] | None = None
-    """Which Secrets are to be read, by name; None: all of them, by list."""
+    """Names of the Secrets to read one by one; None means list all."""
 
 
 EVERYTHING: Final = Scope()
@@ -113,16 +112,16 @@ class Cache:
         return (self._ingresses, self._classes, self._services, self._slices, self._secrets)
 
     def reported(self, ingress: Name) -> ReportedStatus | None:
-        """What stands on an Ingress of what we write there."""
+        """Return what an earlier run of ours wrote on an Ingress."""
         pair = self._ingresses.get(ingress)
         return pair[1] if pair else None
 
     def secret(self, name: Name) -> Secret | None:
-        """The newest known facts of a Secret."""
+        """Return the newest version of a Secret."""
         return self._secrets.get(name)
 
     async def watch_nodes(self) -> bool:
-        """Have Nodes in the view from now on; whether they could be had within a moment."""
+        """Include Nodes in the view from now on; return False if they did not arrive in time."""
         self._nodes_wanted.set()
         end = time.monotonic() + NODES_TIMEOUT
         while not (self._nodes.synced and self.view.value and self.view.value.nodes is not None):
@@ -183,7 +182,7 @@ class Cache:
         if self._scope.secrets:
             self._named.set_names(self._scope.secrets(view))
             if not self._named.synced:
-                return  # a Secret that was not asked for yet is not absent
+                return  # a Secret that was not requested yet is not absent
         self.view.set(view)
 
 

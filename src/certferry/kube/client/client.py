@@ -1,8 +1,7 @@
-"""A thin asynchronous client of the Kubernetes API: get, list, watch, create, patch, delete.
+"""An asynchronous client of the Kubernetes API: get, list, watch, create, patch, delete.
 
-Called by ``kube.cache`` and by the controller's report. It moves JSON and knows nothing of what is
-in it; it does not retry, does not cache, and never puts an object's content into an error.
-Source: the Kubernetes API conventions (verbs, chunked lists, watch).
+It moves JSON without retries or a cache. No error contains an object's content.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ Object = dict[str, Any]
 
 PAGE: Final = 500
 TIMEOUT: Final = 15.0
-"""Seconds for one request, a watch excepted."""
+"""Seconds for one request other than a watch."""
 WATCH_IDLE_TIMEOUT: Final = 75.0
-"""Seconds without a byte after which a watch is taken for dead (servers send bookmarks each minute)."""
+"""Seconds without a byte after which a watch counts as broken. Servers send a bookmark each minute."""
 FIELD_MANAGER: Final = "certferry"
 
 _ONE_REQUEST = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=5)
@@ -40,7 +39,7 @@ class Kind(NamedTuple):
     name: str
 
     def path(self, namespace: str | None, name: str | None = None) -> str:
-        """The path of the collection, or of one object in it."""
+        """Return the path of the collection, or of one object in it."""
         root = "/api/" if "/" not in self.group_version else "/apis/"
         parts = [root + self.group_version]
         parts += ["namespaces", namespace] if namespace else []
@@ -60,7 +59,7 @@ EVENT: Final = Kind("v1", "events", "Event")
 
 
 class KubeError(Exception):
-    """What the Kubernetes API answered (`status` from 400), or that it did not (`status` 0)."""
+    """An error answer (`status` from 400), or no answer (`status` 0)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"Kubernetes API: {message}" + (f" ({status} {reason})" if status else ""))
@@ -70,12 +69,12 @@ class KubeError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later without a change by anybody."""
+        """Return whether the same request may succeed later without any change."""
         return self.status in (0, 401, 408, 429) or self.status >= 500
 
     @property
     def gone(self) -> bool:
-        """410: the resourceVersion is too old; list again."""
+        """Return whether the resourceVersion is too old (410), so that a new list is needed."""
         return self.status == 410
 
 
@@ -96,7 +95,7 @@ class Event(NamedTuple):
 class KubeClient:
     """One cluster. Use as an asynchronous context manager.
 
-    `impersonate`: the user that the API is to judge and log each request as.
+    `impersonate`: the user as whom the API authorises and logs each request.
     """
 
     def __init__(self, access: Access, impersonate: str | None = None) -> None:
@@ -104,19 +103,19 @@ class KubeClient:
         self._headers = {"Accept": "application/json"}
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
-        """Asked right before each request that changes something; where it says no, nothing is sent."""
+        """Called right before each request that changes something; if False, nothing is sent."""
         if impersonate:
             self._headers["Impersonate-User"] = impersonate
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def url(self) -> str:
-        """The server's origin."""
+        """Return the server's origin."""
         return self._access.server
 
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
-            # no limit: each watch holds a connection, and a Secret may need one of its own
+            # no limit: each watch holds a connection, and a Secret may need its own
             connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False),
         )
         return self
@@ -127,22 +126,22 @@ class KubeClient:
 
     @property
     def date(self) -> datetime | None:
-        """What time it was there at the last answer, if it said so."""
+        """Return the server's time at its last answer, from the Date header."""
         try:
             return parsedate_to_datetime(self._date) if self._date else None
         except ValueError:
             return None
 
     async def version(self) -> str:
-        """The server's, like v1.34.1."""
+        """Return the server's version, for example v1.34.1."""
         return str((await self._call("GET", "/version")).get("gitVersion", ""))
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
-        """The object; ``KubeError`` 404 when there is none."""
+        """Return the object. Raises ``KubeError`` 404 if absent."""
         return await self._call("GET", kind.path(namespace, name))
 
     async def listing(self, kind: Kind, namespace: str | None = None, fields: str = "") -> Listing:
-        """All objects, asked for page by page. `fields`: a field selector."""
+        """List all objects page by page. `fields` is a field selector."""
         items: list[Object] = []
         query = {"limit": str(PAGE)} | ({"fieldSelector": fields} if fields else {})
         while True:
@@ -156,9 +155,9 @@ class KubeClient:
     async def watch(
         self, kind: Kind, version: str, seconds: int, namespace: str | None = None, fields: str = ""
     ) -> AsyncIterator[Event]:
-        """Changes after `version` (empty: from what is there) for at most `seconds`; ends when the server ends it.
+        """Yield changes after `version` (empty: from the current state) for at most `seconds`.
 
-        An ERROR event raises the ``KubeError`` that it carries, so that 410 has one form.
+        Ends when the server ends the stream. An ERROR event raises the ``KubeError`` that it carries.
         """
         query = {
             "watch": "true",
@@ -175,11 +174,11 @@ class KubeClient:
             raise _unreachable(error) from None
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
-        """Create `body`; ``KubeError`` 409 when the name is taken."""
+        """Create `body`. Raises ``KubeError`` 409 if the name exists."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
 
     async def replace(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
-        """Put `body` in the object's place; ``KubeError`` 409 when its resourceVersion is not the newest."""
+        """Replace the object by `body`. Raises ``KubeError`` 409 if its resourceVersion is not the newest."""
         meta = body["metadata"]
         path = kind.path(namespace or meta.get("namespace"), meta["name"])
         return await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
@@ -192,7 +191,7 @@ class KubeClient:
         return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, patch)
 
     async def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
-        """Delete the object; one that is not there is no error."""
+        """Delete the object if it exists."""
         try:
             await self._call("DELETE", kind.path(namespace, name))
         except KubeError as error:
@@ -219,7 +218,7 @@ class KubeClient:
         body: Object | None = None,
         limits: aiohttp.ClientTimeout = _ONE_REQUEST,
     ) -> aiohttp.ClientResponse:
-        """The response, once its status is good. A 401 is asked once more with a fresh token."""
+        """Return a successful response. After a 401, try once more with a fresh token."""
         for last in (False, True):
             response = await self._send(method, path, query, body, limits)
             self._date = response.headers.get("Date", "")
@@ -265,7 +264,7 @@ class KubeClient:
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length, each byte looked at once (the stream's own readline has a limit)."""
+    """Yield lines of any length in linear time; the stream's own readline has a length limit."""
     pending: list[bytes] = []
     async for chunk in stream.iter_any():
         *complete, rest = chunk.split(b"\n")
@@ -292,7 +291,7 @@ def _decoded(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
     except msgspec.DecodeError:
-        # from None: the cause points into an answer that may hold a key
+        # from None: the cause refers to an answer that may contain a key
         raise KubeError(0, "BadAnswer", "the answer is not JSON") from None
 
 

@@ -1,9 +1,7 @@
-"""The objects of one kind, kept current by listing and watching.
+"""Objects of one kind, kept current by list and watch.
 
-``kube.cache`` makes one per kind (and per namespace, where it may not see all). Each lists, then
-watches from there, and lists again after a 410 and compares, so that deletions in between are seen.
-It refuses to forget on suspicion: an error removes nothing, and an empty answer where objects were
-must stay empty for a while before it is believed.
+After a 410 the informer lists again and compares, so that it sees deletions in between. It never forgets on
+suspicion: an error removes nothing, and an empty list is believed only after ``EMPTY_GRACE``.
 """
 
 from __future__ import annotations
@@ -30,30 +28,30 @@ WATCH_SECONDS: Final = (300, 600)
 FIRST_DELAY: Final = 0.05
 LONGEST_DELAY: Final = 5.0
 LONGEST_DELAY_UNREACHED: Final = 1.0
-"""The same while nobody answers at all: then asking costs nobody anything."""
+"""Ceiling while the API is unreachable, because failed connections cost it nothing."""
 EMPTY_GRACE: Final = 10.0
-"""Seconds that a list must stay empty, where objects were, until it is believed."""
+"""Seconds for which a list must stay empty, after objects were listed, before it is believed."""
 YIELD_EVERY: Final = 25
-"""Objects parsed in a row before others get their turn."""
+"""Number of objects parsed before other tasks get a turn."""
 
 
 class Source(Protocol[V_co]):
-    """Objects of one kind by name, wherever they come from."""
+    """Objects of one kind by name, from any source."""
 
     @property
     def synced(self) -> bool:
-        """Whether everything was seen once."""
+        """Return whether every object was read at least once."""
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not current, for people; None when it is."""
+        """Return a sentence that says why the objects are not current; None if they are."""
 
     @property
     def values(self) -> Mapping[Name, V_co]:
-        """The objects now; the same mapping as long as nothing changes."""
+        """Return the current objects; the same mapping until something changes."""
 
     def get(self, name: Name) -> V_co | None:
-        """The object called `name`, if there is one."""
+        """Return the object called `name`; None if absent."""
 
     async def run(self) -> None:
         """Keep current until cancelled."""
@@ -68,7 +66,7 @@ class _Entry(Generic[V]):
 
 
 class Informer(Generic[V]):
-    """The objects of one kind, in one namespace or in all, current while ``run`` runs."""
+    """Objects of one kind, in one namespace or in all, current while ``run`` runs."""
 
     def __init__(
         self,
@@ -92,13 +90,13 @@ class Informer(Generic[V]):
 
     @property
     def values(self) -> Mapping[Name, V]:
-        """The objects now; the same mapping as long as nothing changes."""
+        """Return the current objects; the same mapping until something changes."""
         if self._snapshot is None:
             self._snapshot = MappingProxyType({name: e.value for name, e in self._entries.items()})
         return self._snapshot
 
     def get(self, name: Name) -> V | None:
-        """The object called `name`, if there is one."""
+        """Return the object called `name`; None if absent."""
         entry = self._entries.get(name)
         return entry.value if entry else None
 
@@ -114,7 +112,7 @@ class Informer(Generic[V]):
             except KubeError as error:
                 self._failed(error, backoff.delay)
                 longest = LONGEST_DELAY if error.status else LONGEST_DELAY_UNREACHED
-            # An answer that brings nothing and ends at once (a 410 again and again) must not spin.
+            # An answer that brings nothing and ends at once (repeated 410) must not cause a busy loop.
             moved = version is not None and self._version not in (None, version)
             if moved or time.monotonic() - began > 1:
                 backoff.reset()
@@ -123,7 +121,7 @@ class Informer(Generic[V]):
     def _failed(self, error: KubeError, delay: float) -> None:
         if error.gone:
             self._version = None
-        # a watch that is cut once is resumed at once: that is no trouble yet
+        # a watch that was cut once is resumed at once, which is normal
         elif error.reason != "Cut" or delay > 4 * FIRST_DELAY:
             self._report(str(error))
 
@@ -184,9 +182,9 @@ class Informer(Generic[V]):
         try:
             value = self._parse(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # one object that no server should have let in loses only itself; the last good one stays
+            # a malformed object affects only itself; its last good version stays
             _log.warning(
-                "object not understood", kind=self._kind.name, object=str(name), error=type(error).__name__
+                "malformed object ignored", kind=self._kind.name, object=str(name), error=type(error).__name__
             )
             return name
         self._entries[name] = _Entry(version, value)
@@ -205,17 +203,17 @@ class NamespacedInformers(Generic[V]):
 
     @property
     def synced(self) -> bool:
-        """Whether everything was seen once."""
+        """Return whether every object was read at least once."""
         return all(part.synced for part in self._informers)
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not current."""
+        """Return a sentence that says why the objects are not current; None if they are."""
         return next((part.trouble for part in self._informers if part.trouble), None)
 
     @property
     def values(self) -> Mapping[Name, V]:
-        """The objects now."""
+        """Return the current objects; the same mapping until something changes."""
         now = tuple(part.values for part in self._informers)
         if len(now) != len(self._merged_from) or any(
             a is not b for a, b in zip(now, self._merged_from, strict=True)
@@ -225,7 +223,7 @@ class NamespacedInformers(Generic[V]):
         return self._snapshot
 
     def get(self, name: Name) -> V | None:
-        """The object called `name`."""
+        """Return the object called `name`; None if absent."""
         return next((v for part in self._informers if (v := part.get(name)) is not None), None)
 
     async def run(self) -> None:
@@ -236,6 +234,6 @@ class NamespacedInformers(Generic[V]):
 
 
 def name_of(item: Object) -> Name:
-    """Namespace and name of an object."""
+    """Return namespace and name of an object."""
     meta = item["metadata"]
     return Name(meta.get("namespace") or "", meta["name"])

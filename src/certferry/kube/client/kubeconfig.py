@@ -1,8 +1,7 @@
-"""Where a Kubernetes API is and how to prove who we are: a kubeconfig file, or a Pod's service account.
+"""Address and credentials of a Kubernetes API, from a kubeconfig or a Pod's service account.
 
-Called once at start by the programs that talk to a cluster. It reads files and runs the ``exec``
-program a kubeconfig names; it knows nothing of requests. Tokens, and keys above all, are never
-printed: ``Access`` shows its server alone.
+Tokens may come from a file or from the kubeconfig's ``exec`` program. No representation shows a token or key.
+Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
 
 from __future__ import annotations
@@ -23,39 +22,39 @@ import yaml
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 REREAD: Final = 60.0
-"""Seconds after which a token file is read again (projected tokens are renewed in place)."""
+"""Seconds after which a token file is read again, because projected tokens are renewed in place."""
 
 
 class KubeconfigError(ValueError):
-    """A kubeconfig that cannot be used; the text names the file and the remedy."""
+    """An unusable kubeconfig; the message names the file and the remedy."""
 
 
 class Token(Protocol):
-    """Where a bearer token comes from."""
+    """A source of bearer tokens."""
 
     async def current(self, now: float) -> str | None:
-        """The token to send at `now` (monotonic seconds)."""
+        """Return the token to send at `now` (monotonic seconds); None for none."""
 
     def forget(self) -> None:
-        """The server answered 401: read it again before the next request."""
+        """Discard the token after a 401."""
 
 
 class FixedToken:
-    """A token written into the kubeconfig, or none at all."""
+    """A token in the kubeconfig itself, or none."""
 
     def __init__(self, text: str | None) -> None:
         self._text = text
 
     async def current(self, now: float) -> str | None:
-        """The token, read when needed."""
+        """Return the token."""
         return self._text
 
     def forget(self) -> None:
-        """It is what it is."""
+        """Do nothing: there is no newer token."""
 
 
 class FileToken:
-    """A token in a file that others renew."""
+    """A token in a file that another program renews."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,7 +62,7 @@ class FileToken:
         self._read_at = 0.0
 
     async def current(self, now: float) -> str | None:
-        """The token, read when needed."""
+        """Return the token, read again after ``REREAD`` seconds. Raises ``KubeconfigError``."""
         if self._text is None or now - self._read_at >= REREAD:
             try:
                 self._text = self._path.read_text().strip()
@@ -75,7 +74,7 @@ class FileToken:
         return self._text
 
     def forget(self) -> None:
-        """Read it again before the next request."""
+        """Read the file again before the next request."""
         self._text = None
 
 
@@ -90,14 +89,14 @@ class ExecToken:
         self._until = float("inf")
 
     async def current(self, now: float) -> str | None:
-        """The token, read when needed."""
+        """Return the token; run the program if it expired. Raises ``KubeconfigError``."""
         if self._text is None or now >= self._until:
             self._text, lifetime = await self._run()
             self._until = now + lifetime - min(10.0, lifetime / 10)
         return self._text
 
     def forget(self) -> None:
-        """Read it again before the next request."""
+        """Run the program again before the next request."""
         self._text = None
 
     async def _run(self) -> tuple[str, float]:
@@ -136,7 +135,7 @@ def _lifetime(expires: object) -> float:
 
 
 class Access:
-    """One cluster: its server, how to trust it, and who we are."""
+    """Server, trust anchors and credentials of one cluster."""
 
     def __init__(self, server: str, tls: ssl.SSLContext | None, token: Token) -> None:
         self.server = server.rstrip("/")
@@ -148,7 +147,10 @@ class Access:
 
 
 def load(path: Path, context: str | None = None) -> Access:
-    """The cluster that `context` (default: the current one) of the kubeconfig at `path` names."""
+    """Read the cluster of `context` (default: the current one) in the kubeconfig at `path`.
+
+    Raises ``KubeconfigError``.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -169,7 +171,7 @@ def load(path: Path, context: str | None = None) -> Access:
 
 
 def in_cluster(directory: Path = SERVICE_ACCOUNT) -> Access:
-    """The cluster that this Pod runs in; its token is read again each minute and after a 401."""
+    """Return the access of the Pod that runs this process. Raises ``KubeconfigError`` outside a Pod."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (directory / "token").exists():
         raise KubeconfigError("No kubeconfig was given, and this is no Pod with a service account.")
@@ -214,7 +216,7 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLCo
 
 
 def _present(tls: ssl.SSLContext, certificate: bytes, key: bytes, path: Path) -> None:
-    # The ssl module takes a key from a file only: one that we alone can read, gone at once.
+    # The ssl module reads keys from files only. This one has mode 0600 and is deleted at once.
     with tempfile.NamedTemporaryFile(prefix="certferry-") as file:
         file.write(certificate + b"\n" + key)
         file.flush()

@@ -1,10 +1,9 @@
-"""Which of several replicas leads: whoever holds a Lease of the Kubernetes API.
+"""Leader election through a Lease of the Kubernetes API.
 
-The controller runs one ``Leader`` and asks ``leading`` right before each write. Others' clocks are
-not trusted: a lease has expired when *we* saw it unchanged for its whole duration. Our own
-leadership ends by our own monotonic clock, at the renew deadline, whatever the last request still
-does: so it ends in a process that was stopped and goes on, before it writes anything. It knows no work.
-Source: k8s.io/client-go/tools/leaderelection, and what it leaves open.
+Other replicas' clocks are not trusted: a lease expired if we saw it unchanged for its whole duration.
+Leadership ends by our monotonic clock at the renew deadline, even if a request still hangs. A process that
+was stopped and resumed therefore has lost leadership before it writes anything.
+Source: https://pkg.go.dev/k8s.io/client-go/tools/leaderelection
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Clock = Callable[[], float]
 
 
 class LeaseTimings(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. A leader stops at `deadline`, well before others may follow at `duration`."""
+    """Seconds. A leader stops at `deadline`, well before another may follow at `duration`."""
 
     duration: float = 10.0
     deadline: float = 6.6
@@ -39,12 +38,12 @@ class LeaseTimings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lease_timings(duration: float) -> LeaseTimings:
-    """The usual proportions of a lease of `duration` seconds."""
+    """Return the usual proportions of a lease of `duration` seconds."""
     return LeaseTimings(duration=duration, deadline=duration * 2 / 3, retry=duration / 7)
 
 
 class LeaderElector:
-    """One candidate; ``run`` runs until cancelled and then lets go of the lease."""
+    """One candidate. ``run`` runs until cancelled and then releases the lease."""
 
     def __init__(
         self,
@@ -62,17 +61,17 @@ class LeaderElector:
         self._leading_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
         self.holder: Latest[str] = Latest("")
-        """Who leads, as far as we know."""
+        """Identity of the leader, as last read."""
         self.elected: Latest[bool] = Latest(False)
-        """For who waits. Who is about to write asks ``leading``, which is never late."""
+        """For tasks that wait. Before a write read ``leading``, which is never late."""
 
     @property
     def leading(self) -> bool:
-        """Whether we may write at this instant."""
+        """Return whether we may write at this instant."""
         return self._clock() < self._leading_until
 
     async def run(self) -> None:
-        """Try to lead, and go on leading."""
+        """Try to become leader, then keep the lease renewed."""
         watchdog = asyncio.get_running_loop().create_task(self._watch_deadline())
         try:
             while True:
@@ -89,10 +88,10 @@ class LeaderElector:
             async with asyncio.timeout(self._timings.deadline / 2):
                 held = await self._try(began)
         except (KubeError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
-            # whatever it is: not renewed, and the watchdog counts on
+            # any of these: not renewed, and the deadline stands
             _log.debug("lease not renewed", lease=str(self._lease), why=str(error) or type(error).__name__)
             return
-        # Counted from before the request: the server may have taken it at once.
+        # Counted from before the request, because the server may have stored it at once.
         if held:
             self._leading_until = began + self._timings.deadline
         else:
@@ -100,7 +99,7 @@ class LeaderElector:
         self._publish()
 
     async def _try(self, now: float) -> bool:
-        """One attempt to hold the lease for another term."""
+        """Try once to hold the lease for another term."""
         try:
             present = await self._kube.get(LEASE, self._lease.name, self._lease.namespace)
         except KubeError as error:
@@ -112,7 +111,7 @@ class LeaderElector:
         self.holder.set(holder)
         if self._seen[0] != version:
             self._seen = (version, now)
-        # What the other one says it needs, for it may be set up otherwise than we are.
+        # The holder's own duration counts, because its settings may differ from ours.
         expired = now - self._seen[1] >= float(spec.get("leaseDurationSeconds") or self._timings.duration)
         if holder not in ("", self._identity) and not expired:
             return False
@@ -134,7 +133,7 @@ class LeaderElector:
                 body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
                 await self._kube.create(LEASE, {**body, "spec": wanted}, self._lease.namespace)
             else:
-                # with its resourceVersion: of two who try, one gets 409
+                # with its resourceVersion: of two candidates, one gets 409
                 await self._kube.replace(LEASE, {**present, "spec": wanted})
         except KubeError as error:
             if error.status != 409:
@@ -144,7 +143,7 @@ class LeaderElector:
         return True
 
     async def _watch_deadline(self) -> None:
-        """Say so when our time is up, even while a request hangs."""
+        """Publish the end of our term even while a request hangs."""
         while True:
             self._publish()
             left = self._leading_until - self._clock()
@@ -156,7 +155,7 @@ class LeaderElector:
         self.elected.set(self.leading)
 
     async def _release(self) -> None:
-        """So that the next one need not wait; nothing depends on it."""
+        """Release the lease so that the next leader need not wait. Failure does no harm."""
         if not self.leading:
             return
         self._leading_until = 0.0

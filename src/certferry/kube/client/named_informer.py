@@ -1,8 +1,7 @@
-"""Objects that are asked for one by one, by name: for who may not list them.
+"""Objects that are read one by one by name, with one watch each.
 
-``kube.cache`` makes one for Secrets where the controller may only ``get`` and ``watch`` those that
-Ingresses name. One watch per object: a connection each. An object that may not be read is absent, and
-absence deletes nothing.
+It serves controllers that may ``get`` and ``watch`` Secrets by name but not list them. An object that may
+not be read counts as absent, and absence deletes nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from certferry.runtime.backoff import Backoff
 _log = structlog.get_logger()
 
 PARALLEL: Final = 32
-"""Objects asked for at a time."""
+"""Number of concurrent reads."""
 
 
 class NamedInformer(Generic[V]):
-    """The objects that were last ``want``-ed, current while ``run`` runs."""
+    """The objects of the last ``set_names``, current while ``run`` runs."""
 
     def __init__(
         self, client: KubeClient, kind: Kind, parse: Callable[[Object], V], changed: Callable[[], None]
@@ -46,35 +45,35 @@ class NamedInformer(Generic[V]):
 
     @property
     def synced(self) -> bool:
-        """Whether each one was asked for at least once."""
+        """Return whether each object was requested at least once."""
         return self._wanted <= self._requested
 
     @property
     def trouble(self) -> str | None:
-        """Why one of them is not current. That one may not be read is no trouble of ours."""
+        """Return why an object is not current; None if all are. Missing permission is not an error here."""
         return next((self._troubles[name] for name in sorted(self._troubles)), None)
 
     @property
     def values(self) -> Mapping[Name, V]:
-        """The objects now; the same mapping as long as nothing changes."""
+        """Return the current objects; the same mapping until something changes."""
         if self._snapshot is None:
             self._snapshot = MappingProxyType({name: value for name, (_, value) in self._objects.items()})
         return self._snapshot
 
     def get(self, name: Name) -> V | None:
-        """The object called `name`, if there is one."""
+        """Return the object called `name`; None if absent."""
         entry = self._objects.get(name)
         return entry[1] if entry else None
 
     def set_names(self, names: Iterable[Name]) -> None:
-        """Keep these current, and no others."""
+        """Keep exactly these objects current."""
         wanted = frozenset(names)
         if wanted != self._wanted:
             self._wanted = wanted
             self._names_changed.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Watch the objects until cancelled."""
         tasks: dict[Name, asyncio.Task[None]] = {}
         try:
             while True:
@@ -119,7 +118,7 @@ class NamedInformer(Generic[V]):
 
     async def _watch(self, name: Name) -> None:
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - so that watches do not all end at once
-        # Without a version the watch begins with the object as it is: its own version may be too old.
+        # Without a version the watch starts with the present object, whose own version may be too old.
         async for event in self._client.watch(
             self._kind, "", seconds, name.namespace, f"metadata.name={name.name}"
         ):
@@ -136,7 +135,7 @@ class NamedInformer(Generic[V]):
         try:
             value = self._parse(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.warning("object not understood", object=str(name), error=type(error).__name__)
+            _log.warning("malformed object ignored", object=str(name), error=type(error).__name__)
             return
         self._objects[name] = (version, value)
         self._snapshot = None

@@ -182,7 +182,7 @@ def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
     with serving(settings) as elb:
         elb.admin.make("certificate", **content(authority().issue("a.example")))
     sealing_key(settings.state).unlink()
-    assert "sealed with another key" in str(asyncio.run(refusal(settings)))
+    assert "encrypted with another key" in str(asyncio.run(refusal(settings)))
 
 
 def test_files_are_the_owners_alone(own: Elb) -> None:
