@@ -15,7 +15,7 @@ import pytest
 
 from certferry.runtime.parent_watch import ParentPipe
 from certferry.up.free_ports import free_ports
-from certferry.up.supervisor import Ended, SupervisedProcess
+from certferry.up.supervisor import ProcessEnded, SupervisedProcess
 
 PARENT = """
 import asyncio, os, sys
@@ -62,7 +62,7 @@ async def child(tmp_path: Path, port: int, lines: list[str]) -> AsyncIterator[Su
     child = backend(tmp_path, port, lines.append)
     task = asyncio.ensure_future(child.run(ParentPipe(), os.environ))
     await until(lambda: listening(port))
-    child.settled.set()
+    child.ready.set()
     yield child
     await child.stop()
     await task
@@ -94,7 +94,7 @@ async def test_a_stopped_child_stays_away(child: SupervisedProcess, port: int, l
 async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         child = backend(tmp_path, taken.getsockname()[1], print)
-        with pytest.raises(Ended, match="Cannot listen on") as ended:
+        with pytest.raises(ProcessEnded, match="Cannot listen on") as ended:
             await asyncio.wait_for(child.run(ParentPipe(), os.environ), 20)
     assert ended.value.code == 2
 

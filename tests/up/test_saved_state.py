@@ -9,12 +9,10 @@ from pathlib import Path
 import msgspec
 
 from certferry.settings import UpSettings, read, state_default
-from certferry.up import banner as showing
-from certferry.up import endpoints_file as endpoints
-from certferry.up import free_ports as addresses
+from certferry.up import banner, endpoints_file, free_ports
 from certferry.up.saved_state import SavedState, load, save
 
-MEMORY = SavedState(
+SAVED = SavedState(
     kube_port=20001,
     elb_port=20002,
     metrics_port=20003,
@@ -24,9 +22,9 @@ MEMORY = SavedState(
     loadbalancer_id="7b4f",
 )
 
-ENDPOINTS = endpoints.Endpoints(
+ENDPOINTS = endpoints_file.Endpoints(
     kubeconfig="/var/my state/kubeconfig",
-    elb=endpoints.Elb(
+    elb=endpoints_file.Elb(
         url="http://127.0.0.1:20002",
         project_id="p",
         username="admin",
@@ -36,8 +34,8 @@ ENDPOINTS = endpoints.Endpoints(
         secret_key="hush-secret",
         loadbalancer_id="7b4f",
     ),
-    console=endpoints.Console(url="http://127.0.0.1:4"),
-    metrics=endpoints.Metrics(url="http://127.0.0.1:20003/metrics"),
+    console=endpoints_file.Console(url="http://127.0.0.1:4"),
+    metrics=endpoints_file.Metrics(url="http://127.0.0.1:20003/metrics"),
     port_map={"80": 8080, "443": 8443},
     pid=1,
     processes={"kube": 2},
@@ -45,52 +43,50 @@ ENDPOINTS = endpoints.Endpoints(
 
 
 def test_ports_are_free_different_and_out_of_the_kernels_way() -> None:
-    ports = addresses.free_ports(4)
+    ports = free_ports.free_ports(4)
     assert len(set(ports)) == 4
-    assert all(addresses.bindable("127.0.0.1", port) and 20_000 <= port < 32_000 for port in ports)
+    assert all(free_ports.bindable("127.0.0.1", port) and 20_000 <= port < 32_000 for port in ports)
 
 
 def test_a_port_with_a_listener_is_not_bindable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert not addresses.bindable("127.0.0.1", server.getsockname()[1])
+        assert not free_ports.bindable("127.0.0.1", server.getsockname()[1])
 
 
 def test_the_shift_is_one_that_works() -> None:
-    subnet = addresses.free_subnet()
-    shift = addresses.privileged_shift(subnet)
-    assert all(addresses.bindable(addresses.first_address(subnet), port + shift) for port in (80, 443))
+    subnet = free_ports.free_subnet()
+    shift = free_ports.privileged_shift(subnet)
+    assert all(free_ports.bindable(free_ports.first_address(subnet), port + shift) for port in (80, 443))
 
 
 def test_where_the_privileged_ports_are_taken_they_are_shifted() -> None:
-    subnet = addresses.free_subnet()
-    shift = addresses.privileged_shift(subnet)
-    with socket.create_server((addresses.first_address(subnet), 443 + shift)):
-        assert addresses.privileged_shift(subnet) > shift
+    subnet = free_ports.free_subnet()
+    shift = free_ports.privileged_shift(subnet)
+    with socket.create_server((free_ports.first_address(subnet), 443 + shift)):
+        assert free_ports.privileged_shift(subnet) > shift
 
 
 def test_choices_are_remembered(tmp_path: Path) -> None:
     assert load(tmp_path / "up.json") is None
-    save(tmp_path / "up.json", MEMORY)
-    assert load(tmp_path / "up.json") == MEMORY
+    save(tmp_path / "up.json", SAVED)
+    assert load(tmp_path / "up.json") == SAVED
 
 
 def test_endpoints_are_for_their_owner_and_are_not_printed(tmp_path: Path) -> None:
-    file = tmp_path / "endpoints.json"
-    endpoints.publish(file, ENDPOINTS)
+    file = tmp_path / "endpoints_file.json"
+    endpoints_file.publish(file, ENDPOINTS)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert msgspec.json.decode(file.read_bytes(), type=endpoints.Endpoints) == ENDPOINTS
+    assert msgspec.json.decode(file.read_bytes(), type=endpoints_file.Endpoints) == ENDPOINTS
     assert "hush" not in repr(ENDPOINTS)
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_the_closing_block_is_short_and_verifies_what_it_shows() -> None:
-    text = showing.block(Path("/var/my state"), ENDPOINTS, "127.44.5.10", demo=True)
+    text = banner.block(Path("/var/my state"), ENDPOINTS, demo=True)
     assert len(text.splitlines()) <= 20
-    curls = [line for line in text.splitlines() if "https://" in line]
-    assert curls
-    for line in curls:
-        assert "--cacert '/var/my state/demo'/ca.crt" in line
-        assert "--resolve hello.certferry.test:8443:127.44.5.10" in line
+    assert "demo env --state '/var/my state'" in text
+    (curl,) = [line for line in text.splitlines() if "https://" in line]
+    assert '--cacert "$DEMO"/ca.crt --resolve hello.certferry.test:$HTTPS_PORT:$IP' in curl
     assert " -k" not in text
     assert "insecure" not in text
     assert "hush" not in text
@@ -98,7 +94,7 @@ def test_the_closing_block_is_short_and_verifies_what_it_shows() -> None:
 
 
 def test_without_a_demo_the_block_says_where_things_are() -> None:
-    text = showing.block(Path("/var/state"), ENDPOINTS, "127.44.5.10", demo=False)
+    text = banner.block(Path("/var/state"), ENDPOINTS, demo=False)
     assert "http://127.0.0.1:20002" in text
     assert len(text.splitlines()) <= 5
 

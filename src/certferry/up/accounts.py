@@ -28,6 +28,6 @@ def credentials(accounts: Accounts, account: Account) -> Credentials:
     )
 
 
-def hand_over(credentials: Credentials, file: Path) -> None:
+def write_credentials(credentials: Credentials, file: Path) -> None:
     """Write one user's credentials to a file that a program reads. Raises OSError."""
     private_files.write(file, msgspec.json.encode(credentials).decode() + "\n")

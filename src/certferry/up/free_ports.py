@@ -25,7 +25,7 @@ _BELOW_EPHEMERAL: Final = range(20_000, 32_000)
 """Where no kernel picks ports for clients, so that a port of ours is still free after a restart."""
 _SHIFTS: Final = (0, 8_000, 18_000, 28_000)
 _TRIES: Final = 20
-_LOOK: Final = 0.03
+_POLL_INTERVAL: Final = 0.03
 """Seconds between two looks."""
 
 
@@ -69,9 +69,9 @@ def bindable(address: str, port: int) -> bool:
     return _error(address, port) is None
 
 
-async def all_let_go(ports: Mapping[str, int], file: Path, patience: float) -> None:
-    """Until each of `ports` (by what it is for) can be listened on. Raises ``Refused`` after `patience`."""
-    deadline = asyncio.get_running_loop().time() + patience
+async def wait_until_bindable(ports: Mapping[str, int], file: Path, seconds: float) -> None:
+    """Until each of `ports` (by what it is for) can be listened on. Raises ``Refused`` after `seconds`."""
+    deadline = asyncio.get_running_loop().time() + seconds
     for purpose, port in ports.items():
         while not bindable(LOOPBACK, port):
             # The children of an `up` that was killed need a moment to notice.
@@ -80,7 +80,7 @@ async def all_let_go(ports: Mapping[str, int], file: Path, patience: float) -> N
                     f"Port {LOOPBACK}:{port} ({purpose}) is taken by another program: "
                     f"end that program, or delete {file} so that new ports are chosen."
                 )
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
 
 
 def _error(address: str, port: int) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from certferry.up import free_ports as addresses
+from certferry.up import free_ports
 from certferry.up.saved_state import SavedState
 from certferry.up.state_directory import StateDirectory
 
@@ -18,72 +18,72 @@ CLUSTER: Final = "local"
 """What the ELB calls the cluster of the embedded API, as in “is owned by the controller of local”."""
 
 
-def kube(home: StateDirectory, memory: SavedState) -> Arguments:
+def kube(directory: StateDirectory, saved: SavedState) -> Arguments:
     """The embedded Kubernetes API."""
-    return ("kube", "--state", str(home.root), "--listen", _at(memory.kube_port), "--loopback-endpoints")
+    return ("kube", "--state", str(directory.root), "--listen", _at(saved.kube_port), "--loopback-endpoints")
 
 
-def elb(home: StateDirectory, memory: SavedState) -> Arguments:
+def elb(directory: StateDirectory, saved: SavedState) -> Arguments:
     """The load balancer service; it starts Envoy."""
-    shared = ("--vip-shared-address", addresses.LOOPBACK) if memory.subnet == addresses.SHARED else ()
-    where = shared or ("--vip-subnet", memory.subnet)
-    shift = ("--privileged-shift", str(memory.privileged_shift))
+    shared = ("--vip-shared-address", free_ports.LOOPBACK) if saved.subnet == free_ports.SHARED else ()
+    where = shared or ("--vip-subnet", saved.subnet)
+    shift = ("--privileged-shift", str(saved.privileged_shift))
     accounts = ("--accounts-for", CLUSTER)
-    return ("elb", "--state", str(home.root), "--listen", _at(memory.elb_port), *where, *shift, *accounts)
+    return ("elb", "--state", str(directory.root), "--listen", _at(saved.elb_port), *where, *shift, *accounts)
 
 
-def controller(home: StateDirectory, memory: SavedState) -> Arguments:
+def controller(directory: StateDirectory, saved: SavedState) -> Arguments:
     """The controller, with a cluster credential and an ELB user of its own."""
     return (
         "controller",
         "--kubeconfig",
-        str(home.controller_kubeconfig),
+        str(directory.controller_kubeconfig),
         "--elb-url",
-        elb_url(memory),
+        elb_url(saved),
         "--elb-credentials",
-        str(home.controller_credentials),
+        str(directory.controller_credentials),
         "--default-loadbalancer",
-        memory.loadbalancer_id,
+        saved.loadbalancer_id,
         "--listen",
-        _at(memory.metrics_port),
+        _at(saved.metrics_port),
     )
 
 
-def console(home: StateDirectory, memory: SavedState) -> Arguments:
+def console(directory: StateDirectory, saved: SavedState) -> Arguments:
     """The web console."""
-    return ("console", "--state", str(home.root), "--listen", _at(memory.console_port))
+    return ("console", "--state", str(directory.root), "--listen", _at(saved.console_port))
 
 
-def backend(memory: SavedState) -> Arguments:
+def backend(saved: SavedState) -> Arguments:
     """The demo's web server."""
-    return ("demo", "backend", "--listen", _at(memory.backend_port))
+    return ("demo", "backend", "--listen", _at(saved.backend_port))
 
 
-def elb_url(memory: SavedState) -> str:
+def elb_url(saved: SavedState) -> str:
     """The ELB's origin."""
-    return f"http://{_at(memory.elb_port)}"
+    return f"http://{_at(saved.elb_port)}"
 
 
-def console_url(memory: SavedState) -> str:
+def console_url(saved: SavedState) -> str:
     """The console's origin."""
-    return f"http://{_at(memory.console_port)}"
+    return f"http://{_at(saved.console_port)}"
 
 
-def controller_url(memory: SavedState) -> str:
+def controller_url(saved: SavedState) -> str:
     """The controller's origin: metrics and health."""
-    return f"http://{_at(memory.metrics_port)}"
+    return f"http://{_at(saved.metrics_port)}"
 
 
-def ports(memory: SavedState) -> dict[str, int]:
+def ports(saved: SavedState) -> dict[str, int]:
     """Every port on 127.0.0.1, by what it is for."""
     return {
-        "Kubernetes API": memory.kube_port,
-        "ELB API": memory.elb_port,
-        "controller's metrics": memory.metrics_port,
-        "console": memory.console_port,
-        "demo backend": memory.backend_port,
+        "Kubernetes API": saved.kube_port,
+        "ELB API": saved.elb_port,
+        "controller's metrics": saved.metrics_port,
+        "console": saved.console_port,
+        "demo backend": saved.backend_port,
     }
 
 
 def _at(port: int) -> str:
-    return f"{addresses.LOOPBACK}:{port}"
+    return f"{free_ports.LOOPBACK}:{port}"

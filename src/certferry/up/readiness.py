@@ -16,42 +16,42 @@ import aiohttp
 from certferry.demo.ca import HOST
 from certferry.up.envoy_pid import envoy_pid
 
-_LOOK: Final = 0.03
+_POLL_INTERVAL: Final = 0.03
 """Seconds between two looks."""
-_ONE = aiohttp.ClientTimeout(total=2)
+_ONE_REQUEST = aiohttp.ClientTimeout(total=2)
 
 
 async def answers(url: str, tls: ssl.SSLContext | None = None) -> None:
     """Until `url` answers 200."""
-    async with aiohttp.ClientSession(timeout=_ONE) as session:
+    async with aiohttp.ClientSession(timeout=_ONE_REQUEST) as session:
         while not await _is_ok(session, url, tls):  # noqa: ASYNC110 - another process's doing
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
 
 
-async def written(file: Path) -> None:
+async def exists(file: Path) -> None:
     """Until `file` is there."""
     while not file.exists():  # noqa: ASYNC110, ASYNC240 - another process's doing; a stat is quick
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
-async def page_served(address: str, port: int, patience: float) -> bool:
-    """Whether the demo page came over HTTPS within `patience` seconds, whatever its certificate."""
+async def page_served(address: str, port: int, seconds: float) -> bool:
+    """Whether the demo page came over HTTPS within `seconds`, whatever its certificate."""
     # What a user made of the demo's certificate is shown by curl, not judged here.
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    deadline = asyncio.get_running_loop().time() + patience
-    async with aiohttp.ClientSession(timeout=_ONE, headers={"Host": HOST}) as session:
+    deadline = asyncio.get_running_loop().time() + seconds
+    async with aiohttp.ClientSession(timeout=_ONE_REQUEST, headers={"Host": HOST}) as session:
         while not await _is_ok(session, f"https://{address}:{port}/", tls, HOST):
             if asyncio.get_running_loop().time() > deadline:
                 return False
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
     return True
 
 
 async def envoy_runs(file: Path) -> None:
     """Until the ELB has noted its Envoy in `file`."""
     while not envoy_pid(file):  # noqa: ASYNC110 - another process's doing
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
 async def _is_ok(

@@ -59,6 +59,6 @@ def load(file: Path) -> SavedState | None:
         ) from None
 
 
-def save(file: Path, memory: SavedState) -> None:
+def save(file: Path, saved: SavedState) -> None:
     """Remember. Raises OSError."""
-    private_files.write(file, msgspec.json.format(msgspec.json.encode(memory)).decode() + "\n")
+    private_files.write(file, msgspec.json.format(msgspec.json.encode(saved)).decode() + "\n")

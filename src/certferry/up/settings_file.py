@@ -15,19 +15,19 @@ from certferry.up.state_directory import StateDirectory
 _HEAD = "# Written by `certferry up` at each start. Your own settings belong into a file for --config.\n"
 
 
-def keep(home: StateDirectory, elb_url: str, loadbalancer_id: str) -> None:
+def write(directory: StateDirectory, elb_url: str, loadbalancer_id: str) -> None:
     """Write the file. `loadbalancer_id`: of the default one. Raises OSError."""
-    elb = {"url": elb_url, "credentials_file": home.admin_credentials.name}
+    elb = {"url": elb_url, "credentials_file": directory.admin_credentials.name}
     roles = {
-        "reader": {"kubeconfig": home.view_kubeconfig.name},
-        "member": {"kubeconfig": home.edit_kubeconfig.name},
-        "admin": {"kubeconfig": home.kubeconfig.name},
+        "reader": {"kubeconfig": directory.view_kubeconfig.name},
+        "member": {"kubeconfig": directory.edit_kubeconfig.name},
+        "admin": {"kubeconfig": directory.kubeconfig.name},
     }
     cluster = {
         "name": CLUSTER,
-        "kubeconfig": home.kubeconfig.name,
+        "kubeconfig": directory.kubeconfig.name,
         "elb": elb,
         "default_loadbalancer": loadbalancer_id or None,
         "roles": roles,
     }
-    private_files.write(home.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))
+    private_files.write(directory.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))

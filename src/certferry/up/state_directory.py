@@ -18,7 +18,7 @@ class StateDirectory:
 
     def __init__(self, root: Path, lock: int) -> None:
         self.root, self._lock = root, lock
-        self.memory = root / "up.json"
+        self.saved_state = root / "up.json"
         self.endpoints = root / "endpoints.json"
         self.envoy = root / "envoy.json"
         self.kubeconfig = root / "kubeconfig"
@@ -33,7 +33,7 @@ class StateDirectory:
         self.logs = root / "logs"
 
 
-def open_home(root: Path) -> StateDirectory:
+def open_state_directory(root: Path) -> StateDirectory:
     """Make `root` if it is absent, and lock it. Raises ``Refused``."""
     root = root.expanduser().absolute()
     try:

@@ -1,7 +1,7 @@
 """Processes that are kept alive: started, watched, started again, ended.
 
 `up` has one ``Child`` per program. Each leads a session of its own (Ctrl-C in the terminal is for
-`up` alone), holds a lifeline, and writes to its own log file. It knows no program's purpose.
+`up` alone), holds a pipe, and writes to its own log file. It knows no program's purpose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOG_LIMIT: Final = 10_000_000
 """Bytes of a log file; then it becomes ``.1``, and the ``.1`` before goes away."""
 
 
-class Ended(Exception):
+class ProcessEnded(Exception):
     """A child ended before it was ever ready. `sentence` is the last that it wrote."""
 
     def __init__(self, name: str, code: int, sentence: str) -> None:
@@ -40,7 +40,7 @@ class SupervisedProcess:
 
     def __init__(self, name: str, arguments: Sequence[str], log: Path, say: Callable[[str], None]) -> None:
         self.name, self.log = name, log
-        self.settled = asyncio.Event()
+        self.ready = asyncio.Event()
         """Set by the owner once the program was ready: from then on a death is repaired, not reported up."""
         self._arguments, self._say = tuple(arguments), say
         self._process: asyncio.subprocess.Process | None = None
@@ -51,16 +51,16 @@ class SupervisedProcess:
         """The process that runs now, or ran last; 0 before the first."""
         return self._process.pid if self._process else 0
 
-    async def run(self, lifeline: ParentPipe, environment: Mapping[str, str]) -> None:
-        """Start, and start again after each death, until ``stop``. Raises ``Ended``, OSError."""
+    async def run(self, pipe: ParentPipe, environment: Mapping[str, str]) -> None:
+        """Start, and start again after each death, until ``stop``. Raises ``ProcessEnded``, OSError."""
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
             began = asyncio.get_running_loop().time()
-            code = await self._once(lifeline, environment)
+            code = await self._once(pipe, environment)
             if self._stopping.is_set():
                 return
-            if not self.settled.is_set():
-                raise Ended(self.name, code, last_log_line(self.log))
+            if not self.ready.is_set():
+                raise ProcessEnded(self.name, code, last_log_line(self.log))
             if asyncio.get_running_loop().time() - began > _SETTLED:
                 backoff.reset()
             self._say(f"{self.name} {_ended_how(code)}; starting it again (see {self.log})")
@@ -68,8 +68,8 @@ class SupervisedProcess:
                 await asyncio.wait_for(self._stopping.wait(), backoff.advance())
                 return
 
-    async def stop(self, patience: float = 10.0) -> None:
-        """Ask it to end; after `patience` seconds, make it."""
+    async def stop(self, seconds: float = 10.0) -> None:
+        """Ask it to end; after `seconds` seconds, make it."""
         self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
@@ -77,9 +77,9 @@ class SupervisedProcess:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)  # the ELB ends its Envoy then
         try:
-            await asyncio.wait_for(process.wait(), patience)
+            await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:
-            self._say(f"{self.name} did not end within {patience:.0f} s and was killed")
+            self._say(f"{self.name} did not end within {seconds:.0f} s and was killed")
             self.kill()
             await process.wait()
 
@@ -97,7 +97,7 @@ class SupervisedProcess:
             # The child holds it open for appending: cutting is seen by it, renaming is not.
             os.truncate(self.log, 0)
 
-    async def _once(self, lifeline: ParentPipe, environment: Mapping[str, str]) -> int:
+    async def _once(self, pipe: ParentPipe, environment: Mapping[str, str]) -> int:
         self.trim()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -108,8 +108,8 @@ class SupervisedProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**environment, **lifeline.environment},
-                pass_fds=(lifeline.reader,),
+                env={**environment, **pipe.environment},
+                pass_fds=(pipe.reader,),
                 start_new_session=True,
             )
         if self._stopping.is_set():

@@ -65,7 +65,9 @@ class RealSystem(System):
         url = f"http://127.0.0.1:{elb_port}"
         until(lambda: JsonApi(url, {}).call("GET", "/healthz").status == 200, "the ELB answers")
         users = accounts.load(self.state / "elb-credentials.json")
-        accounts.hand_over(accounts.credentials(users, users.controller), self.state / "elb-controller.json")
+        accounts.write_credentials(
+            accounts.credentials(users, users.controller), self.state / "elb-controller.json"
+        )
         balancer = asyncio.run(first.load_balancer(url, accounts.credentials(users, users.admin), ""))
         door = msgspec.structs.asdict(users.admin)
         endpoints = Endpoints(
