@@ -1,16 +1,11 @@
-"""The console as a web application: its routes, who may take which, and what goes wrong.
+"""The ASGI application: routes, session and role checks, form tokens, error pages.
 
-``serve`` runs it. A page is a function from a ``Visit`` to a response; session, role and form token
-are checked here, for all of them.
+No page is shown without a session, and no form is carried out without its token.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -24,175 +19,123 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from certferry.clusters import Fleet
-from certferry.console import routes as book
 from certferry.console.pages import login
-from certferry.console.state.elb_sites import ElbLogin, sites
-from certferry.console.state.feeds import Feeds
-from certferry.console.state.rotations import RotationTracker
-from certferry.console.state.sessions import Session, Sessions
+from certferry.console.pages.request import Handler, PageRequest, page_frame
+from certferry.console.routes import PAGES
+from certferry.console.state.console import Console
+from certferry.console.state.sessions import Session
 from certferry.console.web.errors import FormErrors, LoginRequired, PageError
-from certferry.console.web.page import Handler, Page
-from certferry.console.web.request import PageRequest, json
+from certferry.console.web.forms import json
 from certferry.console.web.security import Headers, same_origin
-from certferry.console.web.templating import Templates
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
 from certferry.kube.client.client import KubeError
-from certferry.settings import ConsoleSettings, UserError
 
 STATIC: Final = Path(__file__).parent / "static"
 _log = structlog.get_logger()
 
 
-class Console:
-    """Everything that the pages share."""
-
-    def __init__(self, fleet: Fleet, settings: ConsoleSettings, cookie: str) -> None:
-        self.fleet, self.settings = fleet, settings
-        self.cookie = cookie
-        """Name of the session's cookie; two consoles on one host have two."""
-        self.tls = settings.tls_certificate is not None
-        self.sites = sites(fleet)
-        self.feeds = Feeds()
-        self.rotations = RotationTracker(settings.served_timeout)
-        self.pages = Templates()
-        self.sessions = Sessions(
-            timedelta(hours=settings.session_hours), timedelta(minutes=settings.idle_minutes), self._ended
-        )
-        self._leaving: set[asyncio.Task[None]] = set()
-
-    def session(self, request: Request) -> Session | None:
-        """Whose request it is."""
-        return self.sessions.find(request.cookies.get(self.cookie, ""))
-
-    def _ended(self, session: Session) -> None:
-        task = asyncio.get_running_loop().create_task(self._leave(session, list(session.logins.values())))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    async def _leave(self, session: Session, logins: list[ElbLogin]) -> None:
-        await self.feeds.forget(session)
-        for left in logins:
-            with contextlib.suppress(ElbError, UserError, CredentialsError):
-                async with self.sites[left.site].client(left) as client:
-                    await client.log_out()
-
-    @asynccontextmanager
-    async def running(self, _: Starlette) -> AsyncIterator[None]:
-        """Feeds run while the application does."""
-        task = asyncio.get_running_loop().create_task(self.feeds.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            await self.rotations.close()
-
-
 def application(console: Console) -> Starlette:
-    """The ASGI application."""
+    """Return the ASGI application of `console`."""
     routes: list[BaseRoute] = [
         Mount("/static", _Static(directory=STATIC)),
         Route("/", lambda request: RedirectResponse("/clusters")),
         Route("/healthz", lambda request: PlainTextResponse("ok")),
-        Route("/login", login.form(console)),
-        Route("/login", login.enter(console), methods=["POST"]),
-        Route("/logout", login.leave(console), methods=["POST"]),
+        Route("/login", login.show(console)),
+        Route("/login", login.log_in(console), methods=["POST"]),
+        Route("/logout", login.log_out(console), methods=["POST"]),
     ]
-    for page in book.PAGES:
+    for page in PAGES:
         if page.show:
-            routes.append(Route(page.path, _endpoint(console, page, page.show, page.view_role)))
+            routes.append(Route(page.path, _endpoint(console, page.show, page.view_role)))
         if page.submit:
-            routes.append(
-                Route(page.path, _endpoint(console, page, page.submit, page.edit_role), methods=["POST"])
-            )
+            endpoint = _endpoint(console, page.submit, page.edit_role)
+            routes.append(Route(page.path, endpoint, methods=["POST"]))
 
-    async def unknown(request: Request, error: Exception) -> Response:
+    async def no_page(http: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
-        sentence = "There is no such page." if status == 404 else "That cannot be done here."
-        return _stopped(console, request, console.session(request), PageError(status, "Not found", sentence))
+        sentence = "There is no such page." if status == 404 else "This page does not support this request."
+        return _error_page(console, http, console.session(http), PageError(status, "Not found", sentence))
 
-    async def broken(request: Request, error: Exception) -> Response:
-        _log.error("page failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-        stop = PageError(500, "Something went wrong", "The console's log says more.")
-        return _stopped(console, request, console.session(request), stop)
+    async def failed(http: Request, error: Exception) -> Response:
+        _log.error("page failed", path=http.url.path, error=type(error).__name__, exc_info=error)
+        sentence = "An internal error occurred. Details are in the console's log."
+        return _error_page(
+            console, http, console.session(http), PageError(500, "Something went wrong", sentence)
+        )
 
     return Starlette(
         routes=routes,
         middleware=[Middleware(Headers, tls=console.tls)],
-        exception_handlers={404: unknown, 405: unknown, 500: broken},
+        exception_handlers={404: no_page, 405: no_page, 500: failed},
         lifespan=console.running,
     )
 
 
-def _endpoint(
-    console: Console, page: Page, handler: Handler, role: str
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        session = console.session(request)
+def _endpoint(console: Console, handler: Handler, role: str) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(http: Request) -> Response:
+        session = console.session(http)
         try:
             if session is None:
                 raise LoginRequired
-            visit = PageRequest(console, request, session)
-            visit.required_role = role
-            if request.method == "POST":
-                await _check_form(visit)
-            return await handler(visit)
-        except LoginRequired as needed:
-            return _to_login(request, needed)
-        except FormErrors as refusal:
-            return _refused(console, request, session, refusal)
-        except PageError as stop:
-            return _stopped(console, request, session, stop)
+            request = PageRequest(console, http, session, role)
+            if http.method == "POST":
+                await _check_token(request)
+            return await handler(request)
+        except LoginRequired as required:
+            return _to_login(http, required)
+        except FormErrors as errors:
+            return _form_errors(console, http, session, errors)
+        except PageError as error:
+            return _error_page(console, http, session, error)
         except (ElbError, KubeError) as error:
-            return _failed(console, request, session, error)
+            return _remote_error(console, http, session, error)
 
-    return answer
+    return endpoint
 
 
-async def _check_form(visit: PageRequest) -> None:
-    token = visit.request.headers.get("x-csrf-token") or (await visit.form()).text("csrf")
-    if not same_origin(visit.request) or not visit.session.accepts(token):
+async def _check_token(request: PageRequest) -> None:
+    token = request.http.headers.get("x-csrf-token") or (await request.form()).text("csrf")
+    if not same_origin(request.http) or not request.session.accepts(token):
         raise PageError(403, "Not accepted", "This form is older than your login. Load the page again.")
 
 
-def _to_login(request: Request, needed: LoginRequired) -> Response:
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    where = f"/login?next={quote(back if request.method == 'GET' else '/clusters', safe='')}"
-    if needed.site:
-        where += f"&site={quote(needed.site, safe='')}"
-    if "x-fragment" in request.headers:
-        return json({"login": where}, 401)
-    return RedirectResponse(where, 303)
+def _to_login(http: Request, required: LoginRequired) -> Response:
+    back = http.url.path + (f"?{http.url.query}" if http.url.query else "")
+    url = f"/login?next={quote(back if http.method == 'GET' else '/clusters', safe='')}"
+    if required.site:
+        url += f"&site={quote(required.site, safe='')}"
+    if "x-fragment" in http.headers:
+        return json({"login": url}, 401)
+    return RedirectResponse(url, 303)
 
 
-def _refused(console: Console, request: Request, session: Session | None, refusal: FormErrors) -> Response:
-    if "x-fragment" in request.headers:
-        return json({"errors": refusal.errors}, refusal.status)
-    sentence = " ".join(refusal.errors.values())
-    return _stopped(console, request, session, PageError(refusal.status, "Not done", sentence))
+def _form_errors(console: Console, http: Request, session: Session | None, errors: FormErrors) -> Response:
+    if "x-fragment" in http.headers:
+        return json({"errors": errors.errors}, errors.status)
+    sentence = " ".join(errors.errors.values())
+    return _error_page(console, http, session, PageError(errors.status, "Not done", sentence))
 
 
-def _failed(
-    console: Console, request: Request, session: Session | None, error: ElbError | KubeError
+def _remote_error(
+    console: Console, http: Request, session: Session | None, error: ElbError | KubeError
 ) -> Response:
     if isinstance(error, ElbError) and error.status == 401:
-        return _to_login(request, LoginRequired())
-    if request.method == "POST" and 400 <= error.status < 500:
-        return _refused(console, request, session, FormErrors({"": str(error)}, error.status))
+        return _to_login(http, LoginRequired())
+    if http.method == "POST" and 400 <= error.status < 500:
+        return _form_errors(console, http, session, FormErrors({"": str(error)}, error.status))
     status, title = (error.status, "Refused") if 400 <= error.status < 500 else (502, "No answer")
-    return _stopped(console, request, session, PageError(status, title, str(error)))
+    return _error_page(console, http, session, PageError(status, title, str(error)))
 
 
-def _stopped(console: Console, request: Request, session: Session | None, stop: PageError) -> Response:
-    if "x-fragment" in request.headers and request.method == "POST":
-        return json({"errors": {"": stop.sentence}}, stop.status)
-    return console.pages.stopped(console, request, session, stop)
+def _error_page(console: Console, http: Request, session: Session | None, error: PageError) -> Response:
+    if "x-fragment" in http.headers and http.method == "POST":
+        return json({"errors": {"": error.sentence}}, error.status)
+    frame = page_frame(http, session, getattr(http.state, "cluster", None))
+    return console.templates.render("account/error.html", frame, {"error": error}, error.status)
 
 
 class _Static(StaticFiles):
-    """Our stylesheet and script: asked for each time, and sent when they changed."""
+    """Stylesheet and scripts; browsers revalidate them on each load."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]

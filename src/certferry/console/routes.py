@@ -7,6 +7,7 @@ from typing import Final
 
 from certferry.console.pages import certificates as all_certificates
 from certferry.console.pages import clusters, events, overview
+from certferry.console.pages import live_updates as live
 from certferry.console.pages import rotation as rotation_page
 from certferry.console.pages.elb import certificate_bind as elb_certificate_seats
 from certferry.console.pages.elb import certificate_edit as elb_certificate_forms
@@ -21,11 +22,10 @@ from certferry.console.pages.ingresses import update as ingress_update
 from certferry.console.pages.objects import delete as objects_delete
 from certferry.console.pages.objects import lists as other_lists
 from certferry.console.pages.objects import yaml as objects_yaml
+from certferry.console.pages.request import Page
 from certferry.console.pages.secrets import create as secret_create
 from certferry.console.pages.secrets import list as secret_list
 from certferry.console.pages.secrets import update as secret_update
-from certferry.console.web import live_updates as live
-from certferry.console.web.page import Page
 
 PAGES: Final[tuple[Page, ...]] = tuple(
     chain(

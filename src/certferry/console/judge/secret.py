@@ -18,28 +18,28 @@ from certferry.core.model.problems import Problem
 _WAITING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
 
 
-def state(desk: ClusterContext, thing: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
+def state(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
     """None for a Secret that holds no certificate by its type."""
-    if thing.type not in TLS_TYPES:
+    if secret.type not in TLS_TYPES:
         return None
-    if thing.secret.chain is None:
-        return Badge("bad", "Cannot be used", thing.secret.flaw.sentence if thing.secret.flaw else "")
-    if why := objection(desk.derived.problems.get(("Secret", thing.name), ())):
+    if secret.parsed.chain is None:
+        return Badge("bad", "Cannot be used", secret.parsed.flaw.sentence if secret.parsed.flaw else "")
+    if why := objection(cluster.derived.problems.get(("Secret", secret.name), ())):
         return Badge("bad", "Not accepted", why)
     if not uses:
-        if desk.derived.referring.get(thing.name):
+        if cluster.derived.referring.get(secret.name):
             return Badge(
                 "idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer."
             )
         return Badge("idle", "Not in use", "No Ingress names it.")
-    if any(use.chain is None or use.chain.digest != thing.secret.chain.digest for use in uses):
+    if any(use.chain is None or use.chain.digest != secret.parsed.chain.digest for use in uses):
         return Badge("busy", "On its way", "The load balancer has other content still.")
-    return served(desk, uses)
+    return served(cluster, uses)
 
 
-def served(desk: ClusterContext, uses: tuple[Use, ...]) -> Badge:
+def served(cluster: ClusterContext, uses: tuple[Use, ...]) -> Badge:
     """Whether the listeners of `uses` show what the ELB has for them."""
-    seen = [desk.served(use) for use in uses]
+    seen = [cluster.served(use) for use in uses]
     if False in seen:
         return Badge("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
     if None in seen:

@@ -1,4 +1,4 @@
-"""Clusters: every cluster of the settings, reachable or not, and the nearest expiry in each."""
+"""Clusters: every cluster of the settings, its connection, and its next expiry."""
 
 from __future__ import annotations
 
@@ -10,70 +10,73 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.clusters import ClusterAccess
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_sites import key_of
 from certferry.console.web.errors import LoginRequired, PageError
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 
-PATIENCE: Final = 3.0
-"""Seconds that the page waits for clusters; those that need longer come when they come."""
+WAIT: Final = 3.0
+"""Seconds that the page waits for clusters; slower ones appear when they are read."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One cluster."""
 
     name: str
-    state: str
-    """good, busy or bad."""
-    word: str
-    trouble: str = ""
+    level: str
+    """good, busy, idle or bad."""
+    status: str
+    error: str = ""
     site: str = ""
-    """Of the ELB to log in to first."""
+    """Key of the ELB that needs a login first."""
     role: str = ""
     version: str = ""
     ingresses: int | None = None
     certificates: int | None = None
-    nearest: datetime | None = None
-    nearest_name: str = ""
+    expires: datetime | None = None
+    expires_name: str = ""
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters."""
-    rows = await asyncio.gather(*(_row(visit, cluster) for cluster in visit.console.fleet.clusters))
-    return visit.render("clusters/clusters.html", rows=rows, live="/live")
+    rows = await asyncio.gather(*(_row(request, access) for access in request.console.fleet.clusters))
+    return request.render("clusters/clusters.html", rows=rows, live="/live")
 
 
-async def _row(visit: PageRequest, cluster: ClusterAccess) -> Row:
+async def _row(request: PageRequest, access: ClusterAccess) -> Row:
     try:
-        desk = visit.desk_of(cluster)
+        cluster = request.context_of(access)
     except LoginRequired:
-        return Row(name=cluster.name, state="idle", word="Log in to its ELB", site=key_of(cluster))
-    except PageError as stop:
-        return Row(name=cluster.name, state="idle", word=stop.title, trouble=stop.sentence)
-    await asyncio.gather(desk.kube.until_ready(PATIENCE), desk.elb.until_ready(PATIENCE))
-    if trouble := desk.kube.trouble or desk.elb.trouble:
-        return Row(name=cluster.name, state="bad", word="Not reachable", trouble=trouble, role=desk.role)
-    if not (desk.kube.ready and desk.elb.ready):
-        return Row(name=cluster.name, state="busy", word="Being read", role=desk.role)
-    return _known(desk)
+        return Row(name=access.name, level="idle", status="Log in to its ELB", site=key_of(access))
+    except PageError as error:
+        return Row(name=access.name, level="idle", status=error.title, error=error.sentence)
+    ready = await cluster.ready(WAIT)
+    if cluster.error:
+        return Row(
+            name=access.name, level="bad", status="Not reachable", error=cluster.error, role=cluster.role
+        )
+    if not ready:
+        return Row(name=access.name, level="busy", status="Being read", role=cluster.role)
+    return _read_row(cluster)
 
 
-def _known(desk: ClusterContext) -> Row:
+def _read_row(cluster: ClusterContext) -> Row:
     ends = sorted(
-        (use.chain.not_after, use.certificate) for use in desk.derived.uses if use.chain and use.ingresses
+        (use.chain.not_after, use.certificate)
+        for use in cluster.derived.uses
+        if use.chain and use.ingresses
     )
-    served = desk.elb.state.certificates.get(ends[0][1]) if ends else None
+    first = cluster.elb.state.certificates.get(ends[0][1]) if ends else None
     return Row(
-        name=desk.name,
-        state="good",
-        word="Reachable",
-        role=desk.role,
-        version=desk.kube.version,
-        ingresses=len(desk.kube.ingresses),
-        certificates=len(desk.elb.state.certificates),
-        nearest=ends[0][0] if ends else None,
-        nearest_name=", ".join(served.chain.names[:2]) if served and served.chain else "",
+        name=cluster.name,
+        level="good",
+        status="Reachable",
+        role=cluster.role,
+        version=cluster.kube.version,
+        ingresses=len(cluster.kube.ingresses),
+        certificates=len(cluster.elb.state.certificates),
+        expires=ends[0][0] if ends else None,
+        expires_name=", ".join(first.chain.names[:2]) if first and first.chain else "",
     )
 
 

@@ -9,10 +9,9 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.pages.objects.kinds import open_object
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.listing import Column, TablePage
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 from certferry.kube.client.client import EVENT
 
 
@@ -47,31 +46,33 @@ COLUMNS: Final = (
 )
 
 
-async def of_object(visit: PageRequest) -> Response:
+async def of_object(request: PageRequest) -> Response:
     """GET …/events of one object."""
-    it = await open_object(visit)
+    opened = await open_object(request)
     about = {
-        "involvedObject.kind": it.kind.name,
-        "involvedObject.namespace": it.name.namespace,
-        "involvedObject.name": it.name.name,
+        "involvedObject.kind": opened.kind.name,
+        "involvedObject.namespace": opened.name.namespace,
+        "involvedObject.name": opened.name.name,
     }
-    rows = await found(it.desk, ",".join(f"{k}={v}" for k, v in about.items()), it.name.namespace)
-    return visit.render("objects/events_dialog.html", desk=it.desk, it=it, rows=rows)
+    rows = await found(opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
+    return request.render("objects/events_dialog.html", cluster=opened.cluster, object=opened, rows=rows)
 
 
-async def of_cluster(visit: PageRequest) -> Response:
+async def of_cluster(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/events."""
-    desk = await visit.cluster_context()
-    rows = await found(desk, "", visit.namespace or None)
-    if not desk.may("member"):
+    cluster = await request.cluster_context()
+    rows = await found(cluster, "", request.namespace or None)
+    if not cluster.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
-    listing = TablePage(rows, COLUMNS, visit.query, lambda row: row.text)
-    return visit.render("objects/events.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text)
+    return request.render(
+        "objects/events.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
+    )
 
 
-async def found(desk: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
+async def found(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
     """Events, the latest first."""
-    listing = await desk.kube.client.listing(EVENT, namespace, selector)
+    listing = await cluster.kube.client.listing(EVENT, namespace, selector)
     return sorted(map(_row, listing.items), key=lambda row: row.last or _EPOCH, reverse=True)
 
 

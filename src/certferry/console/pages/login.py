@@ -1,95 +1,95 @@
-"""Logging in with a user of an ELB, and out.
+"""Log in with a user of an ELB, and log out.
 
-The password goes to the ELB that the form names and is forgotten. These are the only pages for people
-whom nobody knows yet, so the form carries a token of its own (cookie and field must agree).
+The password is sent to the ELB that the form names, to no other one, and is not kept. The form has a token of
+its own, because there is no session yet: cookie and field must agree.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from certferry.console.pages.request import page_frame
+from certferry.console.state.console import Console
 from certferry.console.state.elb_sites import ElbLogin
-from certferry.console.web.request import json
+from certferry.console.web.forms import json
 from certferry.console.web.security import local_path, same_origin
 from certferry.elb.client.client import CredentialsError, ElbError
 from certferry.settings import UserError
 
-if TYPE_CHECKING:
-    from certferry.console.app import Console
-
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST: Final = 1_000
-"""Characters of a field."""
+"""Characters of a field that are read."""
 
 
-def form(console: Console) -> Endpoint:
-    """GET /login."""
+def show(console: Console) -> Endpoint:
+    """Return the endpoint of GET /login."""
 
-    async def answer(request: Request) -> Response:
-        token = request.cookies.get(_cookie(console)) or secrets.token_urlsafe(24)
-        return _page(console, request, token, {}, "", 200)
+    async def endpoint(http: Request) -> Response:
+        token = http.cookies.get(_cookie(console)) or secrets.token_urlsafe(24)
+        return _page(console, http, token, {}, "", 200)
 
-    return answer
+    return endpoint
 
 
-def enter(console: Console) -> Endpoint:
-    """POST /login."""
+def log_in(console: Console) -> Endpoint:
+    """Return the endpoint of POST /login."""
 
-    async def answer(request: Request) -> Response:
-        fields = await request.form(max_fields=20, max_files=0)
-        given = {key: str(fields.get(key) or "")[:LONGEST] for key in ("user", "domain", "site", "next")}
-        token = request.cookies.get(_cookie(console), "")
-        if not same_origin(request) or not _agree(token, str(fields.get("csrf") or "")):
-            fresh = secrets.token_urlsafe(24)
-            return _page(console, request, fresh, given, "The form was too old. Please try again.", 403)
+    async def endpoint(http: Request) -> Response:
+        fields = await http.form(max_fields=20, max_files=0)
+        values = {key: str(fields.get(key) or "")[:LONGEST] for key in ("user", "domain", "site", "next")}
+        token = http.cookies.get(_cookie(console), "")
+        if not same_origin(http) or not _agree(token, str(fields.get("csrf") or "")):
+            new_token = secrets.token_urlsafe(24)
+            return _page(console, http, new_token, values, "The form was too old. Please try again.", 403)
         try:
-            found = await _log_in(console, given, str(fields.get("password") or "")[:LONGEST])
+            login = await _login(console, values, str(fields.get("password") or "")[:LONGEST])
         except (ElbError, CredentialsError, UserError) as error:
             status = error.status if isinstance(error, ElbError) and 400 <= error.status < 500 else 502
-            return _page(console, request, token, given, _sentence(error), status)
-        return _entered(console, request, found, local_path(given["next"]))
+            return _page(console, http, token, values, _sentence(error), status)
+        return _start_session(console, http, login, local_path(values["next"]))
 
-    return answer
+    return endpoint
 
 
-def leave(console: Console) -> Endpoint:
-    """POST /logout."""
+def log_out(console: Console) -> Endpoint:
+    """Return the endpoint of POST /logout."""
 
-    async def answer(request: Request) -> Response:
-        session = console.session(request)
-        fields = await request.form(max_fields=20, max_files=0)
-        if session and same_origin(request) and session.accepts(str(fields.get("csrf") or "")):
+    async def endpoint(http: Request) -> Response:
+        session = console.session(http)
+        fields = await http.form(max_fields=20, max_files=0)
+        if session and same_origin(http) and session.accepts(str(fields.get("csrf") or "")):
             console.sessions.end(session)
-        response = RedirectResponse("/login", 303)
+        fragment = "x-fragment" in http.headers
+        response = json({"go": "/login"}) if fragment else RedirectResponse("/login", 303)
         response.delete_cookie(console.cookie)
-        return response if "x-fragment" not in request.headers else json({"go": "/login"})
+        return response
 
-    return answer
+    return endpoint
 
 
-async def _log_in(console: Console, given: dict[str, str], password: str) -> ElbLogin:
-    site = console.sites.get(given["site"]) or next(iter(console.sites.values()))
-    if not given["user"] or not password:
+async def _login(console: Console, values: Mapping[str, str], password: str) -> ElbLogin:
+    site = console.sites.get(values["site"]) or next(iter(console.sites.values()))
+    if not values["user"] or not password:
         raise ElbError(401, "", "a user name and a password are needed")
-    return await site.log_in(given["user"], password, given["domain"], console.settings.role_names)
+    return await site.log_in(values["user"], password, values["domain"], console.settings.role_names)
 
 
-def _entered(console: Console, request: Request, found: ElbLogin, where: str) -> Response:
-    before = console.session(request)
-    session = console.sessions.start(found)
+def _start_session(console: Console, http: Request, login: ElbLogin, to: str) -> Response:
+    before = console.session(http)
+    session = console.sessions.start(login)
     if before:
-        same = before.logins.get(found.site)
-        if same is None or same.user == found.user:  # one more ELB for the same person
-            session.logins = {**before.logins, found.site: found}
-            before.logins = {k: v for k, v in before.logins.items() if k == found.site}
+        present = before.logins.get(login.site)
+        if present is None or present.user == login.user:  # one more ELB for the same user
+            session.logins = {**before.logins, login.site: login}
+            before.logins = {k: v for k, v in before.logins.items() if k == login.site}
         console.sessions.end(before)
-    response = RedirectResponse(where, 303)
+    response = RedirectResponse(to, 303)
     response.set_cookie(
         console.cookie, session.id, httponly=True, samesite="lax", secure=console.tls, path="/"
     )
@@ -98,20 +98,18 @@ def _entered(console: Console, request: Request, found: ElbLogin, where: str) ->
 
 
 def _page(
-    console: Console, request: Request, token: str, given: dict[str, str], trouble: str, status: int
+    console: Console, http: Request, token: str, values: Mapping[str, str], error: str, status: int
 ) -> Response:
-    response = console.pages.bare(
-        request,
-        "account/login.html",
-        status,
-        token=token,
-        trouble=trouble,
-        sites=list(console.sites),
-        site=given.get("site") or request.query_params.get("site", ""),
-        user=given.get("user", ""),
-        domain=given.get("domain", "Default"),
-        next=local_path(given.get("next") or request.query_params.get("next", "")),
-    )
+    context = {
+        "token": token,
+        "error": error,
+        "sites": list(console.sites),
+        "site": values.get("site") or http.query_params.get("site", ""),
+        "login_user": values.get("user", ""),
+        "domain": values.get("domain", "Default"),
+        "next": local_path(values.get("next") or http.query_params.get("next", "")),
+    }
+    response = console.templates.render("account/login.html", page_frame(http, None), context, status)
     response.set_cookie(
         _cookie(console), token, httponly=True, samesite="strict", secure=console.tls, path="/login"
     )

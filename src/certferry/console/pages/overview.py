@@ -10,9 +10,8 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.pages.ingresses.synchronize import Difference, differences
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
@@ -30,29 +29,31 @@ class RotationRecord(msgspec.Struct, frozen=True):
     served: datetime | None = None
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}."""
-    desk = await visit.cluster_context()
-    derived = desk.derived
-    namespace = visit.namespace
+    cluster = await request.cluster_context()
+    derived = cluster.derived
+    namespace = request.namespace
     problems = [
-        p for p in derived.translation.problems if namespace in ("", p.object.namespace) and _shown(desk, p)
+        p
+        for p in derived.translation.problems
+        if namespace in ("", p.object.namespace) and _shown(cluster, p)
     ]
-    return visit.render(
+    return request.render(
         "clusters/overview.html",
-        desk=desk,
+        cluster=cluster,
         expiring=_expiring(derived.uses, namespace)[:MOST],
         problems=problems[:MOST],
         more=max(0, len(problems) - MOST),
-        drift=_drift(desk, namespace)[:MOST],
-        rotations=_rotations(desk, namespace)[:MOST],
-        tiles=_tiles(desk, namespace, problems),
-        live=f"/live/{desk.name}",
+        drift=_drift(cluster, namespace)[:MOST],
+        rotations=_rotations(cluster, namespace)[:MOST],
+        tiles=_tiles(cluster, namespace, problems),
+        live=f"/live/{cluster.name}",
     )
 
 
-def _shown(desk: ClusterContext, problem: Problem) -> bool:
-    return desk.may("member") or (problem.object.kind != "Secret" and problem.reason != "SecretNotFound")
+def _shown(cluster: ClusterContext, problem: Problem) -> bool:
+    return cluster.may("member") or (problem.object.kind != "Secret" and problem.reason != "SecretNotFound")
 
 
 def _expiring(uses: Iterable[Use], namespace: str) -> list[Use]:
@@ -62,36 +63,36 @@ def _expiring(uses: Iterable[Use], namespace: str) -> list[Use]:
     return [use for _, use in sorted(first.values(), key=lambda pair: pair[0])]
 
 
-def _drift(desk: ClusterContext, namespace: str) -> list[tuple[Name, list[Difference]]]:
+def _drift(cluster: ClusterContext, namespace: str) -> list[tuple[Name, list[Difference]]]:
     found = (
         (name, there)
-        for name, thing in sorted(desk.kube.ingresses.items())
-        if namespace in ("", name.namespace) and (there := differences(desk, thing))
+        for name, ingress in sorted(cluster.kube.ingresses.items())
+        if namespace in ("", name.namespace) and (there := differences(cluster, ingress))
     )
     return list(found)
 
 
-def _rotations(desk: ClusterContext, namespace: str) -> list[tuple[Name, RotationRecord]]:
+def _rotations(cluster: ClusterContext, namespace: str) -> list[tuple[Name, RotationRecord]]:
     """What the controller wrote on Ingresses, the latest first."""
     found = []
-    for name, thing in desk.kube.ingresses.items():
-        if thing.reported.rotation and namespace in ("", name.namespace):
+    for name, ingress in cluster.kube.ingresses.items():
+        if ingress.reported.rotation and namespace in ("", name.namespace):
             try:
-                found.append((name, msgspec.json.decode(thing.reported.rotation, type=RotationRecord)))
+                found.append((name, msgspec.json.decode(ingress.reported.rotation, type=RotationRecord)))
             except msgspec.DecodeError:
                 continue
     return sorted(found, key=lambda pair: pair[1].changed, reverse=True)
 
 
-def _tiles(desk: ClusterContext, namespace: str, problems: list[Problem]) -> list[tuple[str, int, str]]:
+def _tiles(cluster: ClusterContext, namespace: str, problems: list[Problem]) -> list[tuple[str, int, str]]:
     def count(names: Iterable[Name]) -> int:
         return sum(namespace in ("", name.namespace) for name in names)
 
-    root = f"/clusters/{desk.name}"
-    tiles = [("Ingresses", count(desk.kube.ingresses), f"{root}/ingresses")]
-    if desk.may("member"):
-        tiles.append(("Secrets", count(desk.kube.secrets), f"{root}/secrets"))
-    tiles.append(("ELB certificates", len(desk.elb.state.certificates), f"{root}/elb/certificates"))
+    root = f"/clusters/{cluster.name}"
+    tiles = [("Ingresses", count(cluster.kube.ingresses), f"{root}/ingresses")]
+    if cluster.may("member"):
+        tiles.append(("Secrets", count(cluster.kube.secrets), f"{root}/secrets"))
+    tiles.append(("ELB certificates", len(cluster.elb.state.certificates), f"{root}/elb/certificates"))
     tiles.append(("Warnings", len(problems), f"{root}/events"))
     return tiles
 

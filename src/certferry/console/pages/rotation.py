@@ -6,26 +6,26 @@ from typing import Final
 
 from starlette.responses import Response
 
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import PageError
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path
+from certferry.console.web.forms import path
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/rotations/{id}."""
-    desk = await visit.cluster_context()
-    rotation = visit.console.rotations.find(desk.name, visit.part("id"))
+    cluster = await request.cluster_context()
+    rotation = request.console.rotations.find(cluster.name, request.part("id"))
     if rotation is None:
         sentence = (
             "The console remembers the latest changes until it is restarted; this one is not among them."
         )
-        raise PageError(404, "Not remembered", sentence, (path("clusters", desk.name), "Last rotations"))
-    return visit.render(
+        raise PageError(404, "Not remembered", sentence, (path("clusters", cluster.name), "Last rotations"))
+    return request.render(
         "clusters/rotation.html",
-        desk=desk,
+        cluster=cluster,
         rotation=rotation,
-        state=desk.elb.state,
-        live=f"/live/{desk.name}",
+        state=cluster.elb.state,
+        live=f"/live/{cluster.name}",
     )
 
 

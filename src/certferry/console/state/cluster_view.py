@@ -61,10 +61,10 @@ class ClusterContext:
         login: ElbLogin,
         kube: KubeFeed,
         elb: ElbFeed,
-        sights: ProbeCache,
+        probes: ProbeCache,
         kept: dict[str, DerivedState],
     ) -> None:
-        self.cluster, self.login, self.kube, self.elb, self.sights = cluster, login, kube, elb, sights
+        self.cluster, self.login, self.kube, self.elb, self.probes = cluster, login, kube, elb, probes
         self._kept = kept
 
     @property
@@ -82,9 +82,9 @@ class ClusterContext:
         return RANKS[self.role] >= RANKS[role]
 
     @property
-    def trouble(self) -> str | None:
+    def error(self) -> str | None:
         """Why what is shown may be old."""
-        return self.kube.trouble or self.elb.trouble
+        return self.kube.error or self.elb.error
 
     async def ready(self) -> bool:
         """Whether both worlds are known, after waiting a little for them."""
@@ -115,8 +115,8 @@ class ClusterContext:
         places = targets(use, self.elb.state)
         if use.chain is None:
             return None
-        self.sights.request(places, use.chain)
-        seen = [s for place in places if (s := self.sights.get(place))]
+        self.probes.request(places, use.chain)
+        seen = [s for place in places if (s := self.probes.get(place))]
         if not seen:
             return None
         others = (

@@ -1,7 +1,7 @@
-"""What an ELB has, as one person may see it, kept current for the pages while they look.
+"""State of an ELB as one user may see it, kept current.
 
-One feed per session and ELB, with that person's token. It follows the ELB's event stream where there
-is one, and looks every few seconds where there is none (a vendor's).
+One feed per session and ELB, with that user's token. It follows the ELB's event stream if there is one, and
+polls a vendor's ELB.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from certferry.elb.client.follow_events import follow_events
 from certferry.elb.client.observe import observe
 from certferry.runtime.latest import Latest
 
-LOOK: Final = 3.0
-"""Seconds between two looks at an ELB without events."""
-SURE: Final = 30.0
-"""The same for one with events: they might get lost."""
-BREATH: Final = 0.05
+POLL: Final = 3.0
+"""Seconds between two reads of an ELB without events."""
+RESYNC: Final = 30.0
+"""Seconds between two reads of an ELB with events, because an event may get lost."""
+DEBOUNCE: Final = 0.05
 """Seconds in which events are collected."""
 ROLES: Final = 15.0
-"""Seconds after which a person's role is asked for again."""
+"""Seconds between two reads of the user's roles."""
 
 
 class CertificateExtra(msgspec.Struct, frozen=True, kw_only=True):
-    """What our ELB says of a certificate beside the model."""
+    """The ``certferry`` object on a certificate."""
 
     versions: int = 0
 
 
 class CertificateDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """What people want to know of a certificate, and the controller does not."""
+    """Fields of a certificate that only pages show."""
 
     id: str
     created_at: str | None = None
@@ -53,65 +53,65 @@ class ElbFeed:
         self.client = client
         self.changed: Latest[int] = Latest(0)
         self.state = State()
-        self.facts: Mapping[str, CertificateDetails] = {}
+        self.details: Mapping[str, CertificateDetails] = {}
         self.extensions: frozenset[str] = frozenset()
         self.ready = False
-        self.trouble: str | None = None
+        self.error: str | None = None
         self.refused = False
-        """Whether the token is not valid any more."""
+        """Whether the token is no longer valid."""
         self.roles: tuple[str, ...] | None = None
-        """What Keystone says that the person is, looked at every now and then; None: not yet."""
-        self._looked = 0.0
-        self._asked = asyncio.Event()
-        self._turn = asyncio.Lock()
+        """The user's roles in Keystone; None: not read yet."""
+        self._roles_read = 0.0
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Keep it current until cancelled, or until the token ends."""
+        """Keep the state current until cancelled or until the token ends."""
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(follow_events(self.client, lambda _: self._asked.set()))
+            following = tasks.create_task(follow_events(self.client, lambda _: self._wake.set()))
             while not self.refused:
                 with contextlib.suppress(ElbError):
                     await self.refresh()
-                await self._look_at_roles()
+                await self._read_roles()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SURE if "events" in self.extensions else LOOK):
-                        await self._asked.wait()
-                await asyncio.sleep(BREATH)
-                self._asked.clear()
+                    async with asyncio.timeout(RESYNC if "events" in self.extensions else POLL):
+                        await self._wake.wait()
+                await asyncio.sleep(DEBOUNCE)
+                self._wake.clear()
             following.cancel()
 
     async def refresh(self) -> State:
-        """Look now. Raises ``ElbError``."""
-        async with self._turn:
+        """Read the state now. Raises ``ElbError``."""
+        async with self._lock:
             try:
                 if not self.ready:
                     self.extensions = await extensions.available(self.client)
                 state = await observe(self.client)
-                facts = {f.id: f for f in await self.client.find_as(CERTIFICATES, CertificateDetails)}
+                details = {d.id: d for d in await self.client.find_as(CERTIFICATES, CertificateDetails)}
             except ElbError as error:
                 self.refused = error.status == 401
-                self._told(str(error))
+                self._publish(str(error))
                 raise
-            news = not self.ready or state != self.state or facts != self.facts
-            self.state, self.facts, self.ready = state, facts, True
-            self._told(None, news=news)
+            changed = not self.ready or state != self.state or details != self.details
+            self.state, self.details, self.ready = state, details, True
+            self._publish(None, changed=changed)
             return state
 
     async def until_ready(self, seconds: float) -> bool:
-        """Whether it is ready within `seconds`; ends early when it cannot be."""
-        await self.changed.until(lambda: self.ready or self.trouble is not None, seconds)
+        """Wait until the state is read, an error occurs or `seconds` have passed; return whether it is read."""
+        await self.changed.until(lambda: self.ready or self.error is not None, seconds)
         return self.ready
 
-    def _told(self, trouble: str | None, *, news: bool = False) -> None:
-        if news or trouble != self.trouble:
-            self.trouble = trouble
+    def _publish(self, error: str | None, *, changed: bool = False) -> None:
+        if changed or error != self.error:
+            self.error = error
             self.changed.set(self.changed.value + 1)
 
-    async def _look_at_roles(self) -> None:
-        """A person whose role was changed has it here too, before their token ends."""
-        if self._looked and time.monotonic() - self._looked < ROLES:
+    async def _read_roles(self) -> None:
+        """Read the roles from time to time: a changed role takes effect before the token ends."""
+        if self._roles_read and time.monotonic() - self._roles_read < ROLES:
             return
-        self._looked = time.monotonic()
+        self._roles_read = time.monotonic()
         try:
             self.roles = (await self.client.whoami()).roles
         except ElbError as error:

@@ -1,7 +1,6 @@
-"""Which feeds run: started when a page asks for them, ended when nobody has for a while.
+"""The running feeds: started when a page asks for one, ended when idle.
 
-``app`` has one ``Feeds``. It knows whose credential each feed may use: a cluster's by role, an ELB's
-by session.
+A cluster's feed uses the credential of a role, an ELB's feed the token of a session.
 """
 
 from __future__ import annotations
@@ -23,19 +22,20 @@ from certferry.settings import UserError
 F = TypeVar("F")
 
 IDLE: Final = 600.0
-"""Seconds after which a feed that nobody asks for ends."""
+"""Seconds after which an unused feed ends."""
 SWEEP: Final = 30.0
+"""Seconds between two searches for unused feeds."""
 
 
 class FeedPool(Generic[F]):
-    """Feeds of one sort by key, each with the task that runs it."""
+    """Feeds of one kind by key, each with the task that runs it."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, tuple[F, asyncio.Task[None]]] = {}
         self._used: dict[Hashable, float] = {}
 
     def get(self, key: Hashable, make: Callable[[], tuple[F, Coroutine[Any, Any, None]]]) -> F:
-        """The feed under `key`, made and started when there is none that runs."""
+        """Return the feed under `key`; make and start it if none runs."""
         self._used[key] = time.monotonic()
         present = self._running.get(key)
         if present is None or present[1].done():
@@ -45,7 +45,7 @@ class FeedPool(Generic[F]):
         return present[0]
 
     async def end(self, unwanted: Callable[[Hashable], bool]) -> None:
-        """End those whose key is unwanted."""
+        """End the feeds whose key is `unwanted`."""
         keys = [key for key in self._running if unwanted(key)]
         tasks = [self._running.pop(key)[1] for key in keys]
         for task in tasks:
@@ -53,22 +53,22 @@ class FeedPool(Generic[F]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def sweep(self) -> None:
-        """End what nobody asked for lately."""
+        """End the feeds that were unused for ``IDLE`` seconds."""
         now = time.monotonic()
         await self.end(lambda key: now - self._used.get(key, 0.0) > IDLE)
 
 
 class Feeds:
-    """All feeds."""
+    """The feeds of all clusters and ELBs, and the probe results that pages share."""
 
     def __init__(self) -> None:
-        self.sights = ProbeCache()
+        self.probes = ProbeCache()
         self._kube: FeedPool[KubeFeed] = FeedPool()
         self._elb: FeedPool[ElbFeed] = FeedPool()
 
     def kube(self, cluster: ClusterAccess, role: Role) -> KubeFeed:
-        """Of `cluster`, as `role` may see it. Raises ``Refused`` and ``KubeconfigError``."""
-        check_entry(cluster, role)
+        """Return the feed of a cluster as `role` may see it. Raises ``UserError`` and ``KubeconfigError``."""
+        check_access(cluster, role)
 
         def make() -> tuple[KubeFeed, Coroutine[Any, Any, None]]:
             client = cluster.kube(role)
@@ -83,7 +83,7 @@ class Feeds:
         return self._kube.get((cluster.name, role), make)
 
     def elb(self, session: Session, site: ElbSite, login: ElbLogin) -> ElbFeed:
-        """Of `site`, as the person of `login` may see it."""
+        """Return the feed of an ELB as the user of `login` may see it."""
 
         def make() -> tuple[ElbFeed, Coroutine[Any, Any, None]]:
             client = site.client(login)
@@ -98,11 +98,11 @@ class Feeds:
         return self._elb.get((session.id, site.key, login.credentials.token), make)
 
     async def forget(self, session: Session) -> None:
-        """Its person logged out."""
+        """End the feeds of a session that has ended."""
         await self._elb.end(lambda key: isinstance(key, tuple) and key[0] == session.id)
 
     async def run(self) -> None:
-        """End idle feeds, until cancelled; then end all."""
+        """End unused feeds until cancelled; then end all."""
         try:
             while True:
                 await asyncio.sleep(SWEEP)
@@ -111,11 +111,11 @@ class Feeds:
         finally:
             await self._kube.end(lambda key: True)
             await self._elb.end(lambda key: True)
-            await self.sights.close()
+            await self.probes.close()
 
 
-def check_entry(cluster: ClusterAccess, role: Role) -> None:
-    """Raises ``Refused`` when the settings give `role` no way in. The cluster's own credential is for admins."""
+def check_access(cluster: ClusterAccess, role: Role) -> None:
+    """Raise ``UserError`` if the settings give `role` no access. The cluster's own credential is for admins."""
     if role not in cluster.roles and (cluster.roles or role != "admin"):
         raise UserError(
             f"Your role on the ELB is {role}, and the settings give that role no access to cluster "

@@ -1,7 +1,7 @@
-"""What a cluster holds, kept current for the pages while somebody looks.
+"""Objects of a cluster, kept current while pages show them.
 
-One feed per cluster and role, shared by everybody who has the role: it reads with the role's
-credential. A reader's feed does not watch Secrets at all, so none is ever in its memory.
+One feed per cluster and role, shared by all users with that role; it reads with the role's credential. A
+reader's feed does not watch Secrets, so none is ever in its memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from certferry.console.state import objects as things
+from certferry.console.state import objects as listed
 from certferry.console.state.objects import (
     ListedConfigMap,
     ListedIngress,
@@ -26,7 +26,7 @@ from certferry.kube.client.informer import Informer
 from certferry.runtime.latest import Latest
 
 RETRY = 1.0
-"""Seconds until an answer that did not come is asked for again."""
+"""Seconds between two attempts to identify the cluster."""
 
 
 class KubeFeed:
@@ -37,77 +37,79 @@ class KubeFeed:
         self.changed: Latest[int] = Latest(0)
         self.version = ""
         self.cluster_id: str | None = None
-        self._trouble: str | None = None
+        self._error: str | None = None
         self.reads_secrets = secrets
         self._scheduled = False
         self._view: tuple[tuple[Any, ...], ClusterView] | None = None
         self._ingresses: Informer[ListedIngress] = Informer(
-            client, kinds.INGRESS, things.ingress, self._stirred
+            client, kinds.INGRESS, listed.ingress, self._schedule_publish
         )
         self._services: Informer[ListedService] = Informer(
-            client, kinds.SERVICE, things.service, self._stirred
+            client, kinds.SERVICE, listed.service, self._schedule_publish
         )
         self._config_maps: Informer[ListedConfigMap] = Informer(
-            client, kinds.CONFIG_MAP, things.config_map, self._stirred
+            client, kinds.CONFIG_MAP, listed.config_map, self._schedule_publish
         )
         self._namespaces: Informer[ListedObject] = Informer(
-            client, kinds.NAMESPACE, things.namespace, self._stirred
+            client, kinds.NAMESPACE, listed.namespace, self._schedule_publish
         )
         self._classes: Informer[IngressClass] = Informer(
-            client, kinds.INGRESS_CLASS, parse_class, self._stirred
+            client, kinds.INGRESS_CLASS, parse_class, self._schedule_publish
         )
-        self._secrets: Informer[ListedSecret] = Informer(client, kinds.SECRET, things.secret, self._stirred)
+        self._secrets: Informer[ListedSecret] = Informer(
+            client, kinds.SECRET, listed.secret, self._schedule_publish
+        )
 
     @property
     def ingresses(self) -> Mapping[Name, ListedIngress]:
-        """By name; the same mapping as long as nothing changes."""
+        """Ingresses by name; the same mapping object until one changes."""
         return self._ingresses.values
 
     @property
     def services(self) -> Mapping[Name, ListedService]:
-        """By name."""
+        """Services by name."""
         return self._services.values
 
     @property
     def config_maps(self) -> Mapping[Name, ListedConfigMap]:
-        """By name."""
+        """ConfigMaps by name."""
         return self._config_maps.values
 
     @property
     def secrets(self) -> Mapping[Name, ListedSecret]:
-        """By name; none for a reader."""
+        """Secrets by name; empty for a reader."""
         return self._secrets.values
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Their names, sorted."""
+        """Names of the namespaces, sorted."""
         return tuple(sorted(name.name for name in self._namespaces.values))
 
     @property
     def ready(self) -> bool:
-        """Whether everything was listed once."""
+        """Whether every kind was listed once."""
         return self.cluster_id is not None and all(i.synced for i in self._informers)
 
     @property
-    def trouble(self) -> str | None:
-        """Why it is not current, for people; None when it is."""
-        return next((i.trouble for i in self._informers if i.trouble), None) or self._trouble
+    def error(self) -> str | None:
+        """Why the objects may be out of date; None if they are current."""
+        return next((i.trouble for i in self._informers if i.trouble), None) or self._error
 
     @property
     def view(self) -> ClusterView:
-        """For the core: without endpoints, which decide nothing about certificates."""
+        """The objects as the core reads them, without endpoints, which do not matter for certificates."""
         ingresses, secrets, classes = self.ingresses, self.secrets, self._classes.values
         services = self.services
-        mark = (ingresses, secrets, classes, services)
-        if self._view is None or any(a is not b for a, b in zip(self._view[0], mark, strict=True)):
+        key = (ingresses, secrets, classes, services)
+        if self._view is None or any(a is not b for a, b in zip(self._view[0], key, strict=True)):
             view = ClusterView(
                 cluster_id=self.cluster_id or "",
-                ingresses=MappingProxyType({name: t.ingress for name, t in ingresses.items()}),
-                services=MappingProxyType({name: t.service for name, t in services.items()}),
-                secrets=MappingProxyType({name: t.secret for name, t in secrets.items()}),
+                ingresses=MappingProxyType({name: t.parsed for name, t in ingresses.items()}),
+                services=MappingProxyType({name: t.parsed for name, t in services.items()}),
+                secrets=MappingProxyType({name: t.parsed for name, t in secrets.items()}),
                 classes=MappingProxyType({c.name: c for c in classes.values()}),
             )
-            self._view = (mark, view)
+            self._view = (key, view)
         return self._view[1]
 
     @property
@@ -116,15 +118,15 @@ class KubeFeed:
         return (*always, self._secrets) if self.reads_secrets else always
 
     async def run(self) -> None:
-        """Keep it current until cancelled."""
+        """Keep the objects current until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._identify())
             for informer in self._informers:
                 tasks.create_task(informer.run())
 
     async def until_ready(self, seconds: float) -> bool:
-        """Whether it is ready within `seconds`; ends early when it cannot be."""
-        await self.changed.until(lambda: self.ready or self.trouble is not None, seconds)
+        """Wait until all is read, an error occurs or `seconds` have passed; return whether all is read."""
+        await self.changed.until(lambda: self.ready or self.error is not None, seconds)
         return self.ready
 
     async def _identify(self) -> None:
@@ -133,15 +135,15 @@ class KubeFeed:
                 self.version = await self.client.version()
                 namespace = await self.client.get(kinds.NAMESPACE, "kube-system")
                 self.cluster_id = str(namespace["metadata"]["uid"])
-                self._trouble = None
+                self._error = None
             except KubeError as error:
-                self._trouble = str(error)
-                self._stirred()
+                self._error = str(error)
+                self._schedule_publish()
                 await asyncio.sleep(RETRY)
-        self._stirred()
+        self._schedule_publish()
 
-    def _stirred(self) -> None:
-        # a burst of events that arrived together is one change
+    def _schedule_publish(self) -> None:
+        # events that arrive together are one change
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._publish)

@@ -1,7 +1,6 @@
-"""What the console's lists show of Kubernetes objects: slim values, parsed once when they arrive.
+"""Kubernetes objects as lists show them, parsed once when they arrive.
 
-``feeds`` keeps them current. The part that the controller reads too is the core's own; here stands
-what only people want to see. Of a Secret no value is kept, only how long each is.
+`parsed` is the core's own value. The lengths of a Secret's values are kept, the values are not.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Json = Mapping[str, Any]
 
 
 class ListedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """Any object in a list."""
+    """An object of any kind."""
 
     name: Name
     uid: str
@@ -32,44 +31,44 @@ class ListedObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedSecret(ListedObject, frozen=True, kw_only=True):
-    """A Secret: its public side, and the names and lengths of its values."""
+    """A Secret: its public part, and the keys and lengths of its values."""
 
     type: str
     data: tuple[tuple[str, int], ...]
-    secret: objects.Secret
+    parsed: objects.Secret
     system: bool
-    """Made by the cluster itself: to look at only."""
+    """Made by the cluster; it cannot be changed here."""
 
 
 class ListedIngress(ListedObject, frozen=True, kw_only=True):
-    """An Ingress, and what the controller reported on it."""
+    """An Ingress, and the status that the controller reported on it."""
 
-    ingress: objects.Ingress
+    parsed: objects.Ingress
     reported: ReportedStatus
 
 
 class ListedService(ListedObject, frozen=True, kw_only=True):
     """A Service."""
 
-    service: objects.Service
+    parsed: objects.Service
     address: str
 
 
 class ListedConfigMap(ListedObject, frozen=True, kw_only=True):
-    """A ConfigMap: the names and lengths of its values."""
+    """A ConfigMap: the keys and lengths of its values."""
 
     data: tuple[tuple[str, int], ...]
 
 
 def secret(obj: Json) -> ListedSecret:
-    """Of a v1 Secret; the key pair is dropped at once."""
+    """Parse a v1 Secret; its key pair is dropped at once."""
     public, _ = objects.parse_secret(obj)
     name = public.meta.name
     return ListedSecret(
-        **_thing("Secret", obj),
+        **_metadata("Secret", obj),
         type=public.type,
         data=tuple((key, _decoded_length(value)) for key, value in sorted((obj.get("data") or {}).items())),
-        secret=public,
+        parsed=public,
         system=public.type == "kubernetes.io/service-account-token"
         or name in ("default-secret", "paas.elb")
         or name.startswith("default-token-"),
@@ -77,35 +76,35 @@ def secret(obj: Json) -> ListedSecret:
 
 
 def ingress(obj: Json) -> ListedIngress:
-    """Of a networking.k8s.io/v1 Ingress."""
+    """Parse a networking.k8s.io/v1 Ingress."""
     return ListedIngress(
-        **_thing("Ingress", obj), ingress=objects.parse_ingress(obj), reported=objects.parse_reported(obj)
+        **_metadata("Ingress", obj), parsed=objects.parse_ingress(obj), reported=objects.parse_reported(obj)
     )
 
 
 def service(obj: Json) -> ListedService:
-    """Of a v1 Service."""
+    """Parse a v1 Service."""
     return ListedService(
-        **_thing("Service", obj),
-        service=objects.parse_service(obj),
+        **_metadata("Service", obj),
+        parsed=objects.parse_service(obj),
         address=(obj.get("spec") or {}).get("clusterIP") or "",
     )
 
 
 def config_map(obj: Json) -> ListedConfigMap:
-    """Of a v1 ConfigMap."""
+    """Parse a v1 ConfigMap."""
     data = {**(obj.get("data") or {}), **(obj.get("binaryData") or {})}
     return ListedConfigMap(
-        **_thing("ConfigMap", obj), data=tuple((key, len(value)) for key, value in sorted(data.items()))
+        **_metadata("ConfigMap", obj), data=tuple((key, len(value)) for key, value in sorted(data.items()))
     )
 
 
 def namespace(obj: Json) -> ListedObject:
-    """Of a v1 Namespace."""
-    return ListedObject(**_thing("Namespace", obj))
+    """Parse a v1 Namespace."""
+    return ListedObject(**_metadata("Namespace", obj))
 
 
-def _thing(kind: str, obj: Json) -> dict[str, Any]:
+def _metadata(kind: str, obj: Json) -> dict[str, Any]:
     meta = objects.parse_meta(obj)
     # members of a list have no kind of their own
     return {

@@ -48,7 +48,7 @@ class ProbeResult(NamedTuple):
     def objection(self, chain: Chain) -> str:
         """What keeps it from being `chain`, leaf and all that comes with it, as a sentence; "" when it is that."""
         if self.shown is None:
-            return self.trouble
+            return self.error
         if self.fingerprint != chain.fingerprint:
             return "Another certificate is shown."
         why = chain_difference(self.shown, chain)
@@ -88,14 +88,14 @@ class ProbeCache:
     async def look(self, target: Target) -> ProbeResult:
         """Look now."""
         async with self._turn:
-            sight = await _seen(target)
+            result = await _seen(target)
         before = self._seen.pop(target, None)
-        self._seen[target] = sight
+        self._seen[target] = result
         if len(self._seen) > KEPT:
             del self._seen[next(iter(self._seen))]
-        if before is None or before[1:] != sight[1:]:
+        if before is None or before[1:] != result[1:]:
             self.changed.set(self.changed.value + 1)
-        return sight
+        return result
 
     async def _look(self, target: Target, expected: Chain) -> None:
         # no event tells when a listener shows what it should: a page would say “Not served” until the next one
@@ -108,9 +108,9 @@ class ProbeCache:
         self._tasks.pop(target, None)
 
 
-def _settled(sight: ProbeResult, expected: Chain) -> bool:
+def _settled(result: ProbeResult, expected: Chain) -> bool:
     """Whether another look soon is not worth its time: all is well, or nobody answers."""
-    return sight.trouble == SILENT or not sight.objection(expected)
+    return result.trouble == SILENT or not result.objection(expected)
 
 
 def targets(use: Use, state: State) -> list[Target]:

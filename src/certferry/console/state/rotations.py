@@ -100,18 +100,18 @@ class RotationTracker:
 
     def start(
         self,
-        desk: ClusterContext,
+        cluster: ClusterContext,
         rotation: TrackedRotation,
         uses: Callable[[DerivedState], Iterable[Use]],
         objection: Callable[[DerivedState], str] = lambda derived: "",
     ) -> str:
         """Follow `rotation` at the places of `uses` until it is served or time is up; the path of its page."""
-        self._known[desk.name, rotation.id] = rotation
+        self._known[cluster.name, rotation.id] = rotation
         while len(self._known) > KEPT:
             del self._known[next(iter(self._known))]
-        for where in _places(uses(desk.derived)):
-            rotation.steps[where] = _step(where, desk.elb.state)
-        task = asyncio.get_running_loop().create_task(self._follow(desk, rotation, uses, objection))
+        for where in _places(uses(cluster.derived)):
+            rotation.steps[where] = _step(where, cluster.elb.state)
+        task = asyncio.get_running_loop().create_task(self._follow(cluster, rotation, uses, objection))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return rotation.id
@@ -129,7 +129,7 @@ class RotationTracker:
 
     async def _follow(
         self,
-        desk: ClusterContext,
+        cluster: ClusterContext,
         rotation: TrackedRotation,
         uses: Callable[[DerivedState], Iterable[Use]],
         objection: Callable[[DerivedState], str],
@@ -139,7 +139,7 @@ class RotationTracker:
         try:
             while not rotation.served and loop.time() < end:
                 before = (dict(rotation.steps), rotation.objection)
-                await self._look(desk, rotation, uses, objection)
+                await self._look(cluster, rotation, uses, objection)
                 if (rotation.steps, rotation.objection) != before:
                     self.changed.set(self.changed.value + 1)
                 if not rotation.served:
@@ -150,17 +150,17 @@ class RotationTracker:
 
     async def _look(
         self,
-        desk: ClusterContext,
+        cluster: ClusterContext,
         rotation: TrackedRotation,
         uses: Callable[[DerivedState], Iterable[Use]],
         objection: Callable[[DerivedState], str],
     ) -> None:
         try:
-            state = await desk.elb.refresh()
+            state = await cluster.elb.refresh()
         except ElbError as error:
             rotation.objection = str(error)
             return
-        derived = desk.derived
+        derived = cluster.derived
         rotation.objection = objection(derived)
         for where in _places(uses(derived)):
             # a listener that opened only now
@@ -169,7 +169,7 @@ class RotationTracker:
             if step.accepted is None and _on_elb(where, state) & rotation.chains.keys():
                 step = step._replace(accepted=datetime.now(UTC))
             if step.accepted and not step.served:
-                step = await _shown(desk, where, step, rotation.chains)
+                step = await _shown(cluster, where, step, rotation.chains)
             rotation.steps[where] = step
 
 
@@ -198,13 +198,13 @@ def _on_elb(where: ProbeTarget, state: State) -> set[str]:
 
 
 async def _shown(
-    desk: ClusterContext, where: ProbeTarget, step: TargetProgress, chains: Mapping[str, Chain]
+    cluster: ClusterContext, where: ProbeTarget, step: TargetProgress, chains: Mapping[str, Chain]
 ) -> TargetProgress:
-    balancer = desk.elb.state.loadbalancers.get(where.loadbalancer)
+    balancer = cluster.elb.state.loadbalancers.get(where.loadbalancer)
     if balancer is None or not balancer.vip_address:
         return step
-    sight = await desk.sights.look(target(balancer, where.port, where.host))
-    due = chains.get(sight.fingerprint)
-    objection = sight.objection(due) if due else sight.trouble
+    result = await cluster.probes.look(target(balancer, where.port, where.host))
+    due = chains.get(result.fingerprint)
+    objection = result.objection(due) if due else result.trouble
     served = datetime.now(UTC) if due and not objection else None
-    return step._replace(served=served, shown=sight.fingerprint, trouble=objection)
+    return step._replace(served=served, shown=result.fingerprint, trouble=objection)

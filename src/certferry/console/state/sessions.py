@@ -1,7 +1,6 @@
-"""Who is logged in. Kept here in memory and nowhere else; a cookie carries only a random id.
+"""Sessions of logged-in users, kept in memory only; a cookie carries a random id.
 
-Every request asks it. A session ends when it is told to, when it is not used for a while, when it is
-too old, and when none of its ELB tokens is valid any more.
+A session ends by logout, when idle, when too old, and when none of its ELB tokens is valid.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from certferry.console.state.cluster_view import DerivedState
 from certferry.console.state.elb_sites import ElbLogin
 
 MOST: Final = 1_000
-"""Sessions at a time; the one unused for longest makes room."""
+"""Sessions at a time; a new one ends the one that was idle for longest."""
 
 
 class Session:
-    """One browser in which somebody is logged in."""
+    """One browser of one user."""
 
     def __init__(self, identity: str, now: datetime) -> None:
         self.id = identity
@@ -28,18 +27,18 @@ class Session:
         self.created = self.used = now
         self.logins: dict[str, ElbLogin] = {}
         """By the key of the ELB."""
-        self.said: list[str] = []
-        """What the next page tells, once."""
+        self.messages: list[str] = []
+        """Results of forms, shown once on the next page."""
         self.derived: dict[str, DerivedState] = {}
-        """By cluster: see ``desk``."""
+        """Cache of ``ClusterContext``, by cluster."""
 
     @property
     def user(self) -> str:
-        """For the page's head."""
+        """The user's name; "" without a login."""
         return next((login.user for login in self.logins.values()), "")
 
     def accepts(self, token: str) -> bool:
-        """Whether `token` shows that a form came from our page."""
+        """Return whether `token` is this session's form token."""
         return hmac.compare_digest(self.csrf.encode(), token.encode())
 
     def __repr__(self) -> str:
@@ -47,7 +46,7 @@ class Session:
 
 
 class Sessions:
-    """All of them, by id."""
+    """All sessions by id."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
 
     def start(self, login: ElbLogin) -> Session:
-        """A new session, with an id that nobody has seen."""
+        """Start a session under a new random id."""
         self._sweep()
         while len(self._sessions) >= MOST:
             self.end(min(self._sessions.values(), key=lambda s: s.used))
@@ -70,29 +69,29 @@ class Sessions:
         return session
 
     def find(self, identity: str) -> Session | None:
-        """The session with this id, if it goes on; it counts as used now."""
+        """Return the session with this id and mark it used; None if it has ended."""
         session = self._sessions.get(identity)
         if session is None:
             return None
         now = self._clock()
         for key in [k for k, login in session.logins.items() if login.expires <= now]:
             del session.logins[key]
-        if self._over(session, now):
+        if self._is_over(session, now):
             self.end(session)
             return None
         session.used = now
         return session
 
     def end(self, session: Session) -> None:
-        """Log out."""
+        """End a session: log out."""
         if self._sessions.pop(session.id, None):
             self._ended(session)
             session.logins.clear()
 
     def _sweep(self) -> None:
         now = self._clock()
-        for session in [s for s in self._sessions.values() if self._over(s, now)]:
+        for session in [s for s in self._sessions.values() if self._is_over(s, now)]:
             self.end(session)
 
-    def _over(self, session: Session, now: datetime) -> bool:
+    def _is_over(self, session: Session, now: datetime) -> bool:
         return not session.logins or now - session.created > self._longest or now - session.used > self._idle

@@ -1,4 +1,4 @@
-"""How values are said on pages: dates, spans, fingerprints, expiry. Pure; the templates' filters."""
+"""Values as text: dates, spans, fingerprints, expiry. Pure; the filters of the templates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VERY_SOON: Final = timedelta(days=7)
 
 
 class Badge(NamedTuple):
-    """A word and how grave it is: good, warn, bad, idle or busy; `hint` says it in full."""
+    """A word with its level (good, warn, bad, idle or busy); `hint` explains it."""
 
     level: str
     word: str
@@ -20,56 +20,63 @@ class Badge(NamedTuple):
 
 
 def expiry(chain: Chain | None, now: datetime | None = None) -> Badge:
-    """When a certificate ends, counted from `now`."""
+    """Return the time that a certificate is still valid, counted from `now`."""
     if chain is None:
-        return Badge("idle", "—", "No certificate that can be read.")
+        return Badge("idle", "—", "The certificate cannot be read.")
     return until(chain.not_after, chain.not_before, now)
 
 
 def until(end: datetime, start: datetime | None = None, now: datetime | None = None) -> Badge:
-    """The same of two instants."""
+    """Return the time until `end`, or until `start` if that is in the future."""
     now = now or datetime.now(UTC)
-    hint = f"Valid until {instant(end)}"
     if end <= now:
         return Badge("bad", f"Expired {span(now - end)} ago", f"Expired on {instant(end)}")
     if start and start > now:
         return Badge("warn", f"Valid in {span(start - now)}", f"Not valid before {instant(start)}")
+    return Badge(level(end, now), f"{span(end - now)} left", f"Valid until {instant(end)}")
+
+
+def level(end: datetime, now: datetime) -> str:
+    """Return the level of an expiry: bad below 7 days, warn below 30 days, else good."""
     left = end - now
-    level = "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
-    return Badge(level, f"{span(left)} left", hint)
+    return "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
 
 
 def instant(at: datetime | None) -> str:
-    """A date and time, to the minute."""
+    """Format a date and time to the minute, in UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "—"
 
 
 def clock(at: datetime | None) -> str:
-    """The time of day, to the millisecond."""
+    """Format the time of day to the millisecond, in UTC."""
     return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3] if at else "—"
 
 
 def age(at: datetime, now: datetime | None = None) -> str:
-    """How long ago."""
+    """Return the time since `at`."""
     return span((now or datetime.now(UTC)) - at)
 
 
 def span(length: timedelta) -> str:
-    """A length of time in one unit, rounded down: ``5 days``."""
+    """Format a length of time in one unit, rounded down: ``5 days``."""
     seconds = max(0, int(length.total_seconds()))
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
         if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'' if count == 1 else 's'}"
+            return plural(seconds // size, unit)
     return "0 seconds"
 
 
+def plural(count: int, noun: str, plural_noun: str = "") -> str:
+    """Format a count with its noun: ``1 listener``, ``2 listeners``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural_noun or noun + 's'}"
+
+
 def fingerprint(hexadecimal: str) -> str:
-    """The first bytes, enough to compare by eye; the whole stands in the title."""
+    """Return the first 8 bytes as ``AB:CD:…``."""
     return ":".join(hexadecimal[i : i + 2] for i in range(0, min(16, len(hexadecimal)), 2)).upper()
 
 
-def common(issuer: str) -> str:
-    """The name in an RFC 4514 text that people know it by."""
+def common_name(issuer: str) -> str:
+    """Return the common name in an RFC 4514 name; the whole name if it has none."""
     parts = [p.strip() for p in issuer.split(",")]
     return next((p[3:] for p in parts if p.startswith("CN=")), issuer)

@@ -1,8 +1,4 @@
-"""Long lists, a page at a time: search, sort and page are read from the URL and done here.
-
-A page module hands in all its rows and how they are sorted; the template gets those of one page. It
-knows nothing of what is in a row but its text.
-"""
+"""Tables, one page at a time: search, sort and page number are read from the URL."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from certferry.console.web.errors import PageError
+from certferry.console.web.formatting import plural
 
 R = TypeVar("R")
 
@@ -19,7 +16,7 @@ ROWS: Final = 25
 
 
 class Column(NamedTuple):
-    """A column: `key` in the URL, its label, and what it is sorted by (None: it is not)."""
+    """A column: `key` in the URL, its label, and its sort key (None: not sortable)."""
 
     key: str
     label: str
@@ -27,7 +24,7 @@ class Column(NamedTuple):
 
 
 class TablePage(Generic[R]):
-    """One page of a list, and the way to the others."""
+    """One page of a table, and the links to the others. `noun`: one row, in the singular."""
 
     def __init__(
         self,
@@ -35,23 +32,24 @@ class TablePage(Generic[R]):
         columns: Sequence[Column],
         query: Mapping[str, str],
         text: Callable[[R], str],
+        noun: str,
     ) -> None:
         self.columns = columns
         self._query = dict(query)
         self.search = query.get("q", "").strip()
         self.sort = query.get("sort", "")
-        self.total = len(rows)
-        words = self.search.lower().split()
-        found = [r for r in rows if all(w in text(r).lower() for w in words)] if words else list(rows)
-        self.found = len(found)
-        self._arrange(found)
-        self.pages = max(1, -(-len(found) // ROWS))
+        matches = matching(rows, self.search, text)
+        self.matches = len(matches)
+        total = plural(len(rows), noun, f"{noun}es" if noun.endswith("s") else f"{noun[:-1]}ies" if noun.endswith("y") else "")
+        self.count = f"{len(matches)} of {total}" if self.search else total
+        self._arrange(matches)
+        self.pages = max(1, -(-len(matches) // ROWS))
         self.page = self._page(query.get("page", "1"))
         self.first = (self.page - 1) * ROWS
-        self.rows = found[self.first : self.first + ROWS]
+        self.rows = matches[self.first : self.first + ROWS]
 
     def url(self, **changes: str | int | None) -> str:
-        """The query of the same list with changes; a new order or search begins at the first page."""
+        """Return the query with `changes`; a new order or search begins at the first page."""
         query = {k: v for k, v in self._query.items() if k != "page" or set(changes) == {"page"}}
         query |= {k: str(v) for k, v in changes.items() if v not in (None, "")}
         for key in [k for k, v in changes.items() if v in (None, "")]:
@@ -59,13 +57,13 @@ class TablePage(Generic[R]):
         return f"?{urlencode(query)}" if query else "?"
 
     def order(self, column: Column) -> str:
-        """For aria-sort."""
+        """Return the value of aria-sort."""
         if self.sort.removeprefix("-") != column.key:
             return "none"
         return "descending" if self.sort.startswith("-") else "ascending"
 
     def sorting(self, column: Column) -> str:
-        """The query that sorts by `column`, the other way round when it is so already."""
+        """Return the query that sorts by `column`; descending if it is sorted ascending now."""
         return self.url(sort=f"-{column.key}" if self.order(column) == "ascending" else column.key)
 
     def _arrange(self, rows: list[R]) -> None:
@@ -83,3 +81,9 @@ class TablePage(Generic[R]):
         if int(text) > self.pages:
             raise PageError(404, "No such page", f"This list has {self.pages} pages.")
         return int(text)
+
+
+def matching(rows: Sequence[R], search: str, text: Callable[[R], str]) -> list[R]:
+    """Return the rows whose text contains every word of `search`, ignoring case."""
+    words = search.lower().split()
+    return [row for row in rows if all(w in text(row).lower() for w in words)] if words else list(rows)

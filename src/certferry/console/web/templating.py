@@ -1,28 +1,48 @@
-"""Templates and what all of them are given. ``Visit.render`` calls it."""
+"""Jinja templates, their filters, and the values that every page receives.
+
+Templates get plain values: no request and no session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import jinja2
+import msgspec
 from markupsafe import Markup
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry import __version__
-from certferry.console.state.elb_sites import RANKS
-from certferry.console.state.sessions import Session
-from certferry.console.web import formatting as words
-from certferry.console.web.errors import PageError
-from certferry.console.web.request import PageRequest, path
+from certferry.console.web import formatting
+from certferry.console.web.forms import path
 from certferry.core.x509.pem import listed
 
-if TYPE_CHECKING:
-    from certferry.console.app import Console
-
 TEMPLATES: Final = Path(__file__).parent.parent / "templates"
+
+
+class PageFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """Values that the layout shows around a page. Each field is a variable of every template."""
+
+    here: str
+    """Path of the page."""
+    theme: str = ""
+    user: str = ""
+    """Name of the user; "" if not logged in."""
+    csrf: str = ""
+    fragment: bool = False
+    """The console's script asks for the main part alone."""
+    messages: tuple[str, ...] = ()
+    """Results of the last form, shown once."""
+    query: Mapping[str, str] = {}
+    namespace: str = ""
+    cluster: Any = None
+    """The page's cluster: ``ClusterContext``."""
+    can_edit: bool = False
+    is_admin: bool = False
+    live: str = ""
+    """Path of the page's event stream; "" if it has none."""
 
 
 class Templates:
@@ -37,78 +57,36 @@ class Templates:
             lstrip_blocks=True,
         )
         self._templates.filters |= {
-            "age": words.age,
+            "age": formatting.age,
             "breakable": _breakable,
-            "clock": words.clock,
-            "common": words.common,
-            "expiry": words.expiry,
-            "fingerprint": words.fingerprint,
-            "instant": words.instant,
+            "clock": formatting.clock,
+            "common": formatting.common_name,
+            "expiry": formatting.expiry,
+            "fingerprint": formatting.fingerprint,
+            "instant": formatting.instant,
             "listed": listed,
-            "until": words.until,
+            "until": formatting.until,
         }
-        self._templates.globals |= {"path": path, "pairs": _pairs, "release": __version__}
-
-    def render(self, visit: PageRequest, template: str, status: int, context: Mapping[str, Any]) -> Response:
-        """A page for somebody who is logged in."""
-        said, visit.session.said = visit.session.said, []
-        if visit.is_fragment:  # a part of a page does not tell it
-            visit.session.said, said = said, []
-        desk = context.get("desk")
-        given = _common(visit.request, visit.session) | {
-            "visit": visit,
-            "fragment": visit.is_fragment,
-            "said": said,
-            "query": visit.query,
-            "namespace": visit.namespace,
-            "can_edit": bool(desk and desk.may("member")),
-            "is_admin": bool(desk and desk.may("admin")),
+        self._templates.globals |= {
+            "path": path,
+            "pairs": _pairs,
+            "plural": formatting.plural,
+            "release": __version__,
         }
-        return self._page(template, status, given | dict(context))
 
-    def stopped(
-        self, console: Console, request: Request, session: Session | None, stop: PageError
+    def render(
+        self, template: str, frame: PageFrame, context: Mapping[str, Any], status: int = 200
     ) -> Response:
-        """What is shown instead of a page."""
-        given = _common(request, session) | {
-            "desk": getattr(request.state, "desk", None),
-            "stop": stop,
-            "fragment": "x-fragment" in request.headers,
-            "said": [],
-            "query": {},
-            "namespace": "",
-            "can_edit": False,
-            "is_admin": False,
-        }
-        return self._page("account/error.html", stop.status, given)
-
-    def bare(self, request: Request, template: str, status: int, **context: Any) -> Response:
-        """A page for somebody who is not logged in."""
-        given = _common(request, None) | {"fragment": False, "said": []}
-        return self._page(template, status, given | context)
-
-    def _page(self, template: str, status: int, context: Mapping[str, Any]) -> Response:
-        return HTMLResponse(self._templates.get_template(template).render(context), status)
+        """Return the page as a response; a value of `context` overrides one of `frame`."""
+        values = {**msgspec.structs.asdict(frame), **context}
+        return HTMLResponse(self._templates.get_template(template).render(values), status)
 
 
 def _breakable(name: str) -> Markup:
-    """A long name that a line may break after an underscore of, rather than anywhere."""
+    """Allow a line break after each underscore of a long name."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:
-    """Options of a list whose labels are their values."""
+    """Return (value, label) pairs of options whose labels are their values."""
     return [(value, value) for value in values]
-
-
-def _common(request: Request, session: Session | None) -> dict[str, Any]:
-    theme = request.cookies.get("theme", "")
-    return {
-        "session": session,
-        "csrf": session.csrf if session else "",
-        "theme": theme if theme in ("light", "dark") else "",
-        "here": request.url.path,
-        "desk": None,
-        "ranks": RANKS,
-        "live": "",
-    }

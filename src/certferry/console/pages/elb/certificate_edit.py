@@ -22,11 +22,11 @@ from certferry.console.judge.certificate import (
 )
 from certferry.console.pages.elb.certificates import found, list_path, lock_of, may_change
 from certferry.console.pages.ingresses.update import label
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, PageError
-from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, PageRequest, json, path, refuse
+from certferry.console.web.forms import FormFields, json, path, refuse
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.elb import Certificate, domain_names
@@ -37,39 +37,39 @@ TYPES: Final = (("server", "Server certificate"), ("client", "CA certificate"))
 _NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-async def show_create(visit: PageRequest) -> Response:
+async def show_create(request: PageRequest) -> Response:
     """GET …/create."""
-    desk = await visit.cluster_context()
-    return visit.render(
+    cluster = await request.cluster_context()
+    return request.render(
         "elb_certificates/create.html",
-        desk=desk,
+        cluster=cluster,
         types=TYPES,
-        pick=visit.query.get("pick", ""),
-        place=CertificateContext(),
+        pick=request.query.get("pick", ""),
+        context=CertificateContext(),
     )
 
 
-async def create(visit: PageRequest) -> Response:
+async def create(request: PageRequest) -> Response:
     """POST …/create."""
-    desk = await visit.cluster_context()
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    form = await request.form()
     errors: dict[str, str] = {}
     kind = form.text("type") or "server"
     fields: dict[str, Any] = {**_words(form, errors), "type": kind, "certificate": form.text(CERTIFICATE)}
     if kind == "server":
-        judged = check_certificate_form(
+        checked = check_certificate_form(
             form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
         )
-        errors |= judged.errors
+        errors |= checked.errors
         fields["private_key"] = form.text(KEY)
     else:
         errors |= _authority(form.text(CERTIFICATE))
         fields.pop("domain", None)
     refuse(errors)
-    made = await answered(desk.elb.client.create_certificate(fields))
-    await desk.elb.refresh()
+    made = await answered(cluster.elb.client.create_certificate(fields))
+    await cluster.elb.refresh()
     name = made.name or made.id
-    if form.text("pick") and visit.is_fragment:
+    if form.text("pick") and request.is_fragment:
         return json(
             {
                 "created": {
@@ -80,41 +80,41 @@ async def create(visit: PageRequest) -> Response:
                 }
             }
         )
-    return visit.redirect(list_path(desk), f"Certificate {name} is created.")
+    return request.redirect(list_path(cluster), f"Certificate {name} is created.")
 
 
-async def show_modify(visit: PageRequest) -> Response:
+async def show_modify(request: PageRequest) -> Response:
     """GET …/{id}/modify."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    lock = lock_of(visit, desk, certificate)
-    if not may_change(desk, certificate, lock):
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    lock = lock_of(request, cluster, certificate)
+    if not may_change(cluster, certificate, lock):
         assert lock
         raise PageError(409, "Locked", lock.reason, (lock.link, lock.label) if lock.link else None)
-    return visit.render(
+    return request.render(
         "elb_certificates/modify.html",
-        desk=desk,
+        cluster=cluster,
         certificate=certificate,
         lock=lock,
-        place=place_of(desk, certificate),
-        touched=usage.touched_by(desk.derived.uses, certificate.id),
+        context=certificate_context(cluster, certificate),
+        affected=usage.touched_by(cluster.derived.uses, certificate.id),
     )
 
 
-async def modify(visit: PageRequest) -> Response:
+async def modify(request: PageRequest) -> Response:
     """POST …/{id}/modify."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    _check_open(visit, desk, certificate)
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    _check_open(request, cluster, certificate)
+    form = await request.form()
     errors: dict[str, str] = {}
     fields = _words(form, errors)
     chain = None
     if form.text(CERTIFICATE) or form.text(KEY):
         if certificate.type == "server":
-            judged = _judged(desk, certificate, form)
-            errors |= judged.errors
-            chain = judged.chain
+            checked = _check(cluster, certificate, form)
+            errors |= checked.errors
+            chain = checked.chain
             fields |= {"private_key": form.text(KEY)} if form.text(KEY) else {}
         else:
             errors |= _authority(form.text(CERTIFICATE))
@@ -122,66 +122,72 @@ async def modify(visit: PageRequest) -> Response:
     refuse(errors)
     changes = _changes(certificate, fields)
     if changes:
-        await answered(desk.elb.client.update_certificate(certificate.id, changes))
-        await desk.elb.refresh()
+        await answered(cluster.elb.client.update_certificate(certificate.id, changes))
+        await cluster.elb.refresh()
     said = f"Certificate {certificate.name or certificate.id} is modified."
-    if chain is None or not desk.derived.by_certificate.get(certificate.id):
-        return visit.redirect(list_path(desk), said)
-    return visit.redirect(follow(visit, desk, certificate, chain), said)
+    if chain is None or not cluster.derived.by_certificate.get(certificate.id):
+        return request.redirect(list_path(cluster), said)
+    return request.redirect(follow(request, cluster, certificate, chain), said)
 
 
-async def check(visit: PageRequest) -> Response:
+async def check(request: PageRequest) -> Response:
     """POST …/{id}/check; and …/check for a new one."""
-    desk = await visit.cluster_context()
-    form = await visit.form()
-    if "id" in visit.request.path_params:
-        certificate = found(visit, desk)
-        judged, place = _judged(desk, certificate, form), place_of(desk, certificate)
+    cluster = await request.cluster_context()
+    form = await request.form()
+    if "id" in request.http.path_params:
+        certificate = found(request, cluster)
+        checked, context = _check(cluster, certificate, form), certificate_context(cluster, certificate)
     else:
-        place = CertificateContext()
-        judged = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
-    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
-
-
-async def show_delete(visit: PageRequest) -> Response:
-    """GET …/{id}/delete."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    uses = desk.derived.by_certificate.get(certificate.id, ())
-    lock = lock_of(visit, desk, certificate)
-    told = [lock.reason] if lock else impact.of_certificate(len(uses)) if uses else []
-    return visit.render(
-        "elb_certificates/delete.html",
-        desk=desk,
-        certificate=certificate,
-        impact=told,
-        uses=() if lock else uses,
-        state=desk.elb.state,
+        context = CertificateContext()
+        checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
+    return request.render(
+        "shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form
     )
 
 
-async def delete(visit: PageRequest) -> Response:
+async def show_delete(request: PageRequest) -> Response:
+    """GET …/{id}/delete."""
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    uses = cluster.derived.by_certificate.get(certificate.id, ())
+    lock = lock_of(request, cluster, certificate)
+    told = [lock.reason] if lock else impact.of_certificate(len(uses)) if uses else []
+    return request.render(
+        "elb_certificates/delete.html",
+        cluster=cluster,
+        certificate=certificate,
+        impact=told,
+        uses=() if lock else uses,
+        state=cluster.elb.state,
+    )
+
+
+async def delete(request: PageRequest) -> Response:
     """POST …/{id}/delete."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    if lock := lock_of(visit, desk, certificate):
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    if lock := lock_of(request, cluster, certificate):
         raise FormErrors({"": lock.reason}, 409)
-    await answered(desk.elb.client.delete(CERTIFICATES, certificate.id))
-    await desk.elb.refresh()
-    return visit.redirect(list_path(desk), f"Certificate {certificate.name or certificate.id} is deleted.")
+    await answered(cluster.elb.client.delete(CERTIFICATES, certificate.id))
+    await cluster.elb.refresh()
+    return request.redirect(
+        list_path(cluster), f"Certificate {certificate.name or certificate.id} is deleted."
+    )
 
 
-async def show_protection(visit: PageRequest) -> Response:
+async def show_protection(request: PageRequest) -> Response:
     """GET …/{id}/protection."""
-    desk = await visit.cluster_context()
-    return visit.render("elb_certificates/protection.html", desk=desk, certificate=found(visit, desk))
+    cluster = await request.cluster_context()
+    return request.render(
+        "elb_certificates/protection.html", cluster=cluster, certificate=found(request, cluster)
+    )
 
 
-async def protect(visit: PageRequest) -> Response:
+async def protect(request: PageRequest) -> Response:
     """POST …/{id}/protection."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    form = await request.form()
     reason, on = form.text("reason"), form.text("protected") == "on"
     if len(reason) > 255 or "<" in reason or ">" in reason:
         refuse({"reason": "At most 255 characters, without < and >."})
@@ -189,40 +195,42 @@ async def protect(visit: PageRequest) -> Response:
         "protection_status": "consoleProtection" if on else "nonProtection",
         "protection_reason": reason if on else "",
     }
-    await answered(desk.elb.client.update_certificate(certificate.id, fields))
-    await desk.elb.refresh()
-    return visit.redirect(list_path(desk), f"Modification protection is {'on' if on else 'off'}.")
+    await answered(cluster.elb.client.update_certificate(certificate.id, fields))
+    await cluster.elb.refresh()
+    return request.redirect(list_path(cluster), f"Modification protection is {'on' if on else 'off'}.")
 
 
-def place_of(desk: ClusterContext, certificate: Certificate) -> CertificateContext:
+def certificate_context(cluster: ClusterContext, certificate: Certificate) -> CertificateContext:
     """What new content has to do."""
-    uses = desk.derived.by_certificate.get(certificate.id, ())
+    uses = cluster.derived.by_certificate.get(certificate.id, ())
     hosts = tuple(sorted({h for use in uses for h in use.hosts}))
     return CertificateContext(
         present=certificate.chain,
         serving=certificate.chain if uses else None,
         hosts=hosts,
-        taken=overlapping_names(certificate, desk.elb.state),
+        taken=overlapping_names(certificate, cluster.elb.state),
     )
 
 
-def follow(visit: PageRequest, desk: ClusterContext, certificate: Certificate, chain: Chain) -> str:
+def follow(request: PageRequest, cluster: ClusterContext, certificate: Certificate, chain: Chain) -> str:
     """Start to follow new content of a certificate; the path of its page."""
     title = f"Certificate {certificate.name or certificate.id}"
-    rotation = TrackedRotation(title, list_path(desk), [chain], datetime.now(UTC))
+    rotation = TrackedRotation(title, list_path(cluster), [chain], datetime.now(UTC))
     identity = certificate.id
-    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_certificate.get(identity, ()))
-    return path("clusters", desk.name, "rotations", rotation.id)
+    request.console.rotations.start(
+        cluster, rotation, lambda derived: derived.by_certificate.get(identity, ())
+    )
+    return path("clusters", cluster.name, "rotations", rotation.id)
 
 
-def _judged(desk: ClusterContext, certificate: Certificate, form: FormFields) -> FormCheck:
-    place = place_of(desk, certificate)
-    return check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
+def _check(cluster: ClusterContext, certificate: Certificate, form: FormFields) -> FormCheck:
+    context = certificate_context(cluster, certificate)
+    return check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
 
 
-def _check_open(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> None:
-    lock = lock_of(visit, desk, certificate)
-    if not may_change(desk, certificate, lock):
+def _check_open(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> None:
+    lock = lock_of(request, cluster, certificate)
+    if not may_change(cluster, certificate, lock):
         assert lock
         raise FormErrors({"": lock.reason}, 409)
 

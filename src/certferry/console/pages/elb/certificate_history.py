@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from certferry.console.pages.elb.certificate_edit import follow
 from certferry.console.pages.elb.certificates import found, lock_of
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import FormErrors
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path, refuse
+from certferry.console.web.forms import path, refuse
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
@@ -24,80 +24,84 @@ HOURS: Final = (1, 4, 12, 24)
 """How long an emergency may be declared for, to choose from."""
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/{id}/history."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    elb, there = desk.elb.client, desk.elb.extensions
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    elb, there = cluster.elb.client, cluster.elb.extensions
     versions = await extensions.versions(elb, certificate.id) if "versions" in there else []
     records = []
     if "audit" in there:
         records = [r async for r in extensions.audit(elb, certificate=certificate.id)][-RECORDS:][::-1]
     status = await extensions.status(elb, certificate.id) if "status" in there else None
-    return visit.render(
+    return request.render(
         "elb_certificates/history.html",
-        desk=desk,
+        cluster=cluster,
         certificate=certificate,
-        lock=lock_of(visit, desk, certificate),
+        lock=lock_of(request, cluster, certificate),
         versions=versions,
         records=records,
         placed=status,
         there=there,
-        state=desk.elb.state,
-        live=f"/live/{desk.name}",
+        state=cluster.elb.state,
+        live=f"/live/{cluster.name}",
     )
 
 
-async def show_rollback(visit: PageRequest) -> Response:
+async def show_rollback(request: PageRequest) -> Response:
     """GET …/{id}/rollback?version=n: both contents beside each other."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    versions = await extensions.versions(desk.elb.client, certificate.id)
-    wanted = visit.query.get("version", "")
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    versions = await extensions.versions(cluster.elb.client, certificate.id)
+    wanted = request.query.get("version", "")
     version = next((v for v in versions if str(v.number) == wanted and not v.current), None)
     if version is None:
         raise FormErrors({"": f"There is no earlier version {wanted[:20]}."}, 404)
     current = next((v for v in versions if v.current), None)
-    return visit.render(
-        "elb_certificates/rollback.html", desk=desk, certificate=certificate, version=version, current=current
+    return request.render(
+        "elb_certificates/rollback.html",
+        cluster=cluster,
+        certificate=certificate,
+        version=version,
+        current=current,
     )
 
 
-async def roll_back(visit: PageRequest) -> Response:
+async def roll_back(request: PageRequest) -> Response:
     """POST …/{id}/rollback."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    form = await request.form()
     errors: dict[str, str] = {}
     number = form.number("version", 1, 10**9, errors)
     refuse(errors)
     try:
-        made = await extensions.roll_back(desk.elb.client, certificate.id, number, form.text("reason"))
+        made = await extensions.roll_back(cluster.elb.client, certificate.id, number, form.text("reason"))
     except ElbError as error:
         raise _refusal(error) from None
-    await desk.elb.refresh()
+    await cluster.elb.refresh()
     said = f"Certificate {certificate.name or certificate.id} is rolled back."
-    if made.chain is None or not desk.derived.by_certificate.get(certificate.id):
-        return visit.redirect(_history(visit), said)
-    return visit.redirect(follow(visit, desk, certificate, made.chain), said)
+    if made.chain is None or not cluster.derived.by_certificate.get(certificate.id):
+        return request.redirect(_history(request), said)
+    return request.redirect(follow(request, cluster, certificate, made.chain), said)
 
 
-async def show_break_glass(visit: PageRequest) -> Response:
+async def show_break_glass(request: PageRequest) -> Response:
     """GET …/{id}/break-glass."""
-    desk = await visit.cluster_context()
-    return visit.render(
-        "elb_certificates/break_glass.html", desk=desk, certificate=found(visit, desk), hours=HOURS
+    cluster = await request.cluster_context()
+    return request.render(
+        "elb_certificates/break_glass.html", cluster=cluster, certificate=found(request, cluster), hours=HOURS
     )
 
 
-async def break_glass(visit: PageRequest) -> Response:
+async def break_glass(request: PageRequest) -> Response:
     """POST …/{id}/break-glass: open it, or end it."""
-    desk = await visit.cluster_context()
-    certificate = found(visit, desk)
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    certificate = found(request, cluster)
+    form = await request.form()
     try:
         if form.text("end"):
-            await extensions.close_break_glass(desk.elb.client, certificate.id)
+            await extensions.close_break_glass(cluster.elb.client, certificate.id)
             said = "The emergency is over; the owner decides again."
         else:
             errors: dict[str, str] = {}
@@ -106,16 +110,16 @@ async def break_glass(visit: PageRequest) -> Response:
                 errors["reason"] = "Say why: it is kept in the audit log and told each hour."
             refuse(errors)
             until = datetime.now(UTC) + timedelta(hours=hours or 1)
-            await extensions.open_break_glass(desk.elb.client, certificate.id, form.text("reason"), until)
+            await extensions.open_break_glass(cluster.elb.client, certificate.id, form.text("reason"), until)
             said = "Break-glass is open: admins may modify the certificate until then."
     except ElbError as error:
         raise _refusal(error) from None
-    await desk.elb.refresh()
-    return visit.redirect(_history(visit), said)
+    await cluster.elb.refresh()
+    return request.redirect(_history(request), said)
 
 
-def _history(visit: PageRequest) -> str:
-    return path("clusters", visit.part("cluster"), "elb", "certificates", visit.part("id"), "history")
+def _history(request: PageRequest) -> str:
+    return path("clusters", request.part("cluster"), "elb", "certificates", request.part("id"), "history")
 
 
 def _refusal(error: ElbError) -> Exception:

@@ -13,13 +13,13 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_feed import CertificateDetails
 from certferry.console.web.errors import not_found
 from certferry.console.web.formatting import Badge
+from certferry.console.web.forms import path
 from certferry.console.web.listing import Column, TablePage
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import OWN_PREFIX, Certificate
 from certferry.core.model.kubernetes import Name
@@ -65,66 +65,66 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
-    desk = await visit.cluster_context()
-    listing = TablePage(rows(visit, desk), COLUMNS, visit.query, lambda row: row.text)
-    return visit.render(
+    cluster = await request.cluster_context()
+    listing = TablePage(rows(request, cluster), COLUMNS, request.query, lambda row: row.text)
+    return request.render(
         "elb_certificates/list.html",
-        desk=desk,
+        cluster=cluster,
         listing=listing,
-        states={row.certificate.id: state(desk, row) for row in listing.rows},
-        state=desk.elb.state,
-        live=f"/live/{desk.name}",
+        states={row.certificate.id: state(cluster, row) for row in listing.rows},
+        state=cluster.elb.state,
+        live=f"/live/{cluster.name}",
     )
 
 
-def rows(visit: PageRequest, desk: ClusterContext) -> list[Row]:
+def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
     """Every certificate of the ELB, by name."""
-    uses = desk.derived.by_certificate
+    uses = cluster.derived.by_certificate
     found = (
         Row(
             certificate=c,
-            facts=desk.elb.facts.get(c.id) or CertificateDetails(id=c.id),
+            facts=cluster.elb.facts.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
-            lock=lock_of(visit, desk, c),
+            lock=lock_of(request, cluster, c),
         )
-        for c in desk.elb.state.certificates.values()
+        for c in cluster.elb.state.certificates.values()
     )
     return sorted(found, key=lambda row: (row.certificate.name, row.certificate.id))
 
 
-def state(desk: ClusterContext, row: Row) -> Badge:
+def state(cluster: ClusterContext, row: Row) -> Badge:
     """Whether clients are shown it."""
     c = row.certificate
     if c.type != "server":
         return Badge("idle", "CA certificate")
     if c.break_glass:
         return Badge("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
-    return served(desk, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
+    return served(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
 
 
-def lock_of(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> Lock | None:
+def lock_of(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock | None:
     """Why it cannot be changed here; None when it can."""
     said = described(certificate.description)
     follows = certificate.owner or ("secret_id" in said and certificate.name.startswith(OWN_PREFIX))
     if follows:
-        return _following(visit, desk, certificate)
+        return _following(request, cluster, certificate)
     if certificate.protection_status == "consoleProtection":
         reason = certificate.protection_reason or "no reason was given"
         return Lock(reason=f"Modification protection is on: {reason}.", word="Protected")
     return None
 
 
-def _following(visit: PageRequest, desk: ClusterContext, certificate: Certificate) -> Lock:
+def _following(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock:
     source = certificate.source
-    uses = desk.derived.by_certificate.get(certificate.id, ())
-    here = next((use.secret for use in uses if use.secret), None) or _by_uid(desk, certificate)
-    if here is None and source and source.cluster == desk.cluster.name:
+    uses = cluster.derived.by_certificate.get(certificate.id, ())
+    here = next((use.secret for use in uses if use.secret), None) or _by_uid(cluster, certificate)
+    if here is None and source and source.cluster == cluster.access.name:
         here = Name(source.namespace, source.secret)
-    cluster = desk.name if here else source.cluster if source else certificate.owner or "another cluster"
+    cluster = cluster.name if here else source.cluster if source else certificate.owner or "another cluster"
     name = here or (Name(source.namespace, source.secret) if source else None)
-    known = any(c.name == cluster for c in visit.console.fleet.clusters)
+    known = any(c.name == cluster for c in request.console.fleet.clusters)
     where = f"Secret {name}" if name else "its TLS Secret"
     link = ""
     if name and known:
@@ -136,29 +136,31 @@ def _following(visit: PageRequest, desk: ClusterContext, certificate: Certificat
     )
 
 
-def _by_uid(desk: ClusterContext, certificate: Certificate) -> Name | None:
+def _by_uid(cluster: ClusterContext, certificate: Certificate) -> Name | None:
     uid = described(certificate.description).get("secret_id")
     return (
-        next((name for name, thing in desk.kube.secrets.items() if thing.uid == uid), None) if uid else None
+        next((name for name, secret in cluster.kube.secrets.items() if secret.uid == uid), None)
+        if uid
+        else None
     )
 
 
-def found(visit: PageRequest, desk: ClusterContext) -> Certificate:
+def found(request: PageRequest, cluster: ClusterContext) -> Certificate:
     """The certificate in the path. Raises ``Stop``."""
-    certificate = desk.elb.state.certificates.get(visit.part("id"))
+    certificate = cluster.elb.state.certificates.get(request.part("id"))
     if certificate is None:
-        raise not_found(f"certificate {visit.part('id')}", (list_path(desk), "Certificates"))
+        raise not_found(f"certificate {request.part('id')}", (list_path(cluster), "Certificates"))
     return certificate
 
 
-def list_path(desk: ClusterContext) -> str:
+def list_path(cluster: ClusterContext) -> str:
     """The list."""
-    return path("clusters", desk.name, "elb", "certificates")
+    return path("clusters", cluster.name, "elb", "certificates")
 
 
-def may_change(desk: ClusterContext, certificate: Certificate, lock: Lock | None) -> bool:
+def may_change(cluster: ClusterContext, certificate: Certificate, lock: Lock | None) -> bool:
     """Whether Modify is open: not locked, or an emergency that lets admins in."""
-    return lock is None or (certificate.break_glass is not None and desk.may("admin"))
+    return lock is None or (certificate.break_glass is not None and cluster.may("admin"))
 
 
 PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/elb/certificates", show),)

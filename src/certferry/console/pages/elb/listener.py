@@ -14,43 +14,44 @@ from starlette.responses import Response
 from certferry.console.pages.elb.load_balancers import listener_row
 from certferry.console.pages.ingresses.form import POLICIES
 from certferry.console.pages.ingresses.update import label
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, not_found
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path, refuse
+from certferry.console.web.forms import path, refuse
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Certificate, Listener
 from certferry.core.model.naming import described
 from certferry.elb.client.client import LISTENERS, ElbError
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/{id}/edit."""
-    desk = await visit.cluster_context()
-    listener = _found(visit, desk)
+    cluster = await request.cluster_context()
+    listener = _found(request, cluster)
     servers = sorted(
-        (c for c in desk.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
+        (c for c in cluster.elb.state.certificates.values() if c.type == "server"),
+        key=lambda c: (c.name, c.id),
     )
-    return visit.render(
+    return request.render(
         "elb/listener_edit.html",
-        desk=desk,
-        row=listener_row(desk, listener),
+        cluster=cluster,
+        row=listener_row(cluster, listener),
         certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers],
         sni_certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers if c.domain],
         policies=POLICIES,
     )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST …/{id}/edit."""
-    desk = await visit.cluster_context()
-    listener = _found(visit, desk)
-    row = listener_row(desk, listener)
+    cluster = await request.cluster_context()
+    listener = _found(request, cluster)
+    row = listener_row(cluster, listener)
     if row.ours or listener.protection_status == "consoleProtection":
         raise FormErrors({"": "This listener is kept by a cluster's controller, or protected."}, 409)
-    form = await visit.form()
-    certificates, errors = desk.elb.state.certificates, {}
+    form = await request.form()
+    certificates, errors = cluster.elb.state.certificates, {}
     server, sni = form.text("certificate"), [i for i in form.all("sni_certificate") if i]
     if server not in certificates:
         errors["certificate"] = "Select a server certificate."
@@ -61,44 +62,46 @@ async def save(visit: PageRequest) -> Response:
     if policy := form.text("policy"):
         changes["tls_ciphers_policy"] = policy
     try:
-        await desk.elb.client.update(LISTENERS, listener.id, changes)
+        await cluster.elb.client.update(LISTENERS, listener.id, changes)
     except ElbError as error:
         if 400 <= error.status < 500 and error.status != 401:
             raise FormErrors({"": error.message}, error.status) from None
         raise
-    await desk.elb.refresh()
+    await cluster.elb.refresh()
     chosen = [certificates[i] for i in (server, *sni)]
-    return visit.redirect(follow(visit, desk, listener, chosen), "The listener is modified.")
+    return request.redirect(follow(request, cluster, listener, chosen), "The listener is modified.")
 
 
-def kept(listener: Listener) -> bool:
+def managed_by_controller(listener: Listener) -> bool:
     """Whether a controller of a cluster keeps it: then Ingresses decide."""
     return "cluster_id" in described(listener.description)
 
 
-def follow(visit: PageRequest, desk: ClusterContext, listener: Listener, chosen: list[Certificate]) -> str:
+def follow(
+    request: PageRequest, cluster: ClusterContext, listener: Listener, chosen: list[Certificate]
+) -> str:
     """Start to follow certificates that a listener has now; the path of its page."""
     title, identity = f"Listener {listener.name or listener.id}", listener.id
     chains = [c.chain for c in chosen if c.chain]
-    rotation = TrackedRotation(title, _back(listener, desk), chains, datetime.now(UTC))
+    rotation = TrackedRotation(title, _back(listener, cluster), chains, datetime.now(UTC))
     ids = {c.id for c in chosen}
 
     def uses(derived: DerivedState) -> list[Use]:
         return [use for use in derived.uses if use.listener == identity and use.certificate in ids]
 
-    visit.console.rotations.start(desk, rotation, uses)
-    return path("clusters", desk.name, "rotations", rotation.id)
+    request.console.rotations.start(cluster, rotation, uses)
+    return path("clusters", cluster.name, "rotations", rotation.id)
 
 
-def _found(visit: PageRequest, desk: ClusterContext) -> Listener:
-    listener = desk.elb.state.listeners.get(visit.part("id"))
+def _found(request: PageRequest, cluster: ClusterContext) -> Listener:
+    listener = cluster.elb.state.listeners.get(request.part("id"))
     if listener is None or listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
-        raise not_found(f"HTTPS listener {visit.part('id')}")
+        raise not_found(f"HTTPS listener {request.part('id')}")
     return listener
 
 
-def _back(listener: Listener, desk: ClusterContext) -> str:
-    return f"{path('clusters', desk.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
+def _back(listener: Listener, cluster: ClusterContext) -> str:
+    return f"{path('clusters', cluster.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
 
 
 PAGES: Final[tuple[Page, ...]] = (

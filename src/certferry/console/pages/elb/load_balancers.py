@@ -9,12 +9,12 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import not_found
 from certferry.console.web.formatting import Badge
+from certferry.console.web.forms import path
 from certferry.console.web.listing import Column, TablePage
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Listener, LoadBalancer, Policy, Rule, State, bind_port
 from certferry.core.model.kubernetes import Name
@@ -45,7 +45,7 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
     listener: Listener
     port: int
     """As it is really bound."""
-    governing: Name | None
+    owner: Name | None
     """The Ingress that decides on it."""
     ours: bool
     """Whether a controller of a cluster keeps it."""
@@ -86,48 +86,50 @@ class PolicyRow(NamedTuple):
     target: str
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/loadbalancers."""
-    desk = await visit.cluster_context()
+    cluster = await request.cluster_context()
     by_balancer: dict[str, list[Listener]] = {}
-    for listener in desk.elb.state.listeners.values():
+    for listener in cluster.elb.state.listeners.values():
         by_balancer.setdefault(listener.loadbalancer_id, []).append(listener)
     asking: dict[str, int] = {}
-    for status in desk.derived.translation.status.values():
+    for status in cluster.derived.translation.status.values():
         asking[status.loadbalancer] = asking.get(status.loadbalancer, 0) + 1
     rows = [
         Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=asking.get(b.id, 0))
-        for b in sorted(desk.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
+        for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
-    listing = TablePage(rows, COLUMNS, visit.query, lambda row: row.text)
-    return visit.render("elb/load_balancers.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text)
+    return request.render(
+        "elb/load_balancers.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
+    )
 
 
-async def one(visit: PageRequest) -> Response:
+async def one(request: PageRequest) -> Response:
     """GET …/{id}?tab=."""
-    desk = await visit.cluster_context()
-    state = desk.elb.state
-    balancer = state.loadbalancers.get(visit.part("id"))
-    tab = visit.query.get("tab", "summary")
+    cluster = await request.cluster_context()
+    state = cluster.elb.state
+    balancer = state.loadbalancers.get(request.part("id"))
+    tab = request.query.get("tab", "summary")
     if balancer is None or tab not in TABS:
-        where = path("clusters", desk.name, "elb", "loadbalancers")
-        raise not_found(f"load balancer {visit.part('id')}", (where, "Load Balancers"))
+        where = path("clusters", cluster.name, "elb", "loadbalancers")
+        raise not_found(f"load balancer {request.part('id')}", (where, "Load Balancers"))
     listeners = _sorted(it for it in state.listeners.values() if it.loadbalancer_id == balancer.id)
     listing: TablePage[Any] | None = None
     rows: list[ListenerRow] = []
     if tab == "listeners":
         listing = TablePage(
-            listeners, LISTENER_COLUMNS, visit.query, lambda it: f"{it.name} {it.id} {it.protocol_port}"
+            listeners, LISTENER_COLUMNS, request.query, lambda it: f"{it.name} {it.id} {it.protocol_port}"
         )
-        rows = [listener_row(desk, listener) for listener in listing.rows]
+        rows = [listener_row(cluster, listener) for listener in listing.rows]
     elif tab == "policies":
-        listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, visit.query, _text)
+        listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, request.query, _text)
     elif tab == "status":
-        tree = await _statuses(desk, balancer)
-        listing = TablePage(_worst_first(tree.get("listeners") or ()), (), visit.query, _name)
-    return visit.render(
+        tree = await _statuses(cluster, balancer)
+        listing = TablePage(_worst_first(tree.get("listeners") or ()), (), request.query, _name)
+    return request.render(
         "elb/load_balancer.html",
-        desk=desk,
+        cluster=cluster,
         balancer=balancer,
         tab=tab,
         count=len(listeners),
@@ -135,21 +137,21 @@ async def one(visit: PageRequest) -> Response:
         listeners=rows,
         tree=tree if tab == "status" else None,
         state=state,
-        live=f"/live/{desk.name}",
+        live=f"/live/{cluster.name}",
     )
 
 
-def listener_row(desk: ClusterContext, listener: Listener) -> ListenerRow:
+def listener_row(cluster: ClusterContext, listener: Listener) -> ListenerRow:
     """What the Listeners tab shows of one."""
-    uses = tuple(use for use in desk.derived.uses if use.listener == listener.id)
-    balancer = desk.elb.state.loadbalancers[listener.loadbalancer_id]
+    uses = tuple(use for use in cluster.derived.uses if use.listener == listener.id)
+    balancer = cluster.elb.state.loadbalancers[listener.loadbalancer_id]
     return ListenerRow(
         listener=listener,
         port=bind_port(balancer, listener.protocol_port),
-        governing=next((use.governing for use in uses if use.governing), None) or _governing(desk, listener),
+        owner=next((use.owner for use in uses if use.owner), None) or _governing(cluster, listener),
         ours="cluster_id" in described(listener.description),
         uses=uses,
-        state=served(desk, uses) if uses else None,
+        state=served(cluster, uses) if uses else None,
     )
 
 
@@ -186,10 +188,10 @@ def _rule(rule: Rule) -> str:
     return f"{what} {word} {' or '.join(values)}"
 
 
-def _governing(desk: ClusterContext, listener: Listener) -> Name | None:
-    if not is_of(desk.kube.cluster_id or "", listener.description):
+def _governing(cluster: ClusterContext, listener: Listener) -> Name | None:
+    if not is_of(cluster.kube.cluster_id or "", listener.description):
         return None
-    for status in desk.derived.translation.status.values():
+    for status in cluster.derived.translation.status.values():
         if status.loadbalancer == listener.loadbalancer_id and any(
             p == listener.protocol_port for p, _ in status.ports
         ):
@@ -208,8 +210,8 @@ def _text(row: PolicyRow) -> str:
     return f"{row.listener} {row.policy.name or row.policy.id} {row.conditions} {row.target}"
 
 
-async def _statuses(desk: ClusterContext, balancer: LoadBalancer) -> Mapping[str, Any]:
-    found = await desk.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
+async def _statuses(cluster: ClusterContext, balancer: LoadBalancer) -> Mapping[str, Any]:
+    found = await cluster.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
     tree: Mapping[str, Any] = found.get("loadbalancer") or {}
     return tree
 

@@ -12,11 +12,11 @@ from certferry.console.judge.preview import ChangePreview
 from certferry.console.pages.ingresses import validate as ingress_fields
 from certferry.console.pages.ingresses.form import OPTIONS, IngressForm, applied
 from certferry.console.pages.ingresses.synchronize import list_path
-from certferry.console.pages.ingresses.update import choices, foretold
+from certferry.console.pages.ingresses.update import choices, preview_form
 from certferry.console.pages.objects.diff import diff
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
-from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, PageRequest, refuse
+from certferry.console.web.forms import FormFields, refuse
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.kube.client.client import INGRESS, KubeError
@@ -25,87 +25,87 @@ NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses/create."""
-    desk = await visit.cluster_context()
-    namespace = visit.namespace or ("default" if "default" in desk.kube.namespaces else "")
-    return visit.render(
+    cluster = await request.cluster_context()
+    namespace = request.namespace or ("default" if "default" in cluster.kube.namespaces else "")
+    return request.render(
         "ingresses/create.html",
-        desk=desk,
+        cluster=cluster,
         form=_EMPTY,
-        told=ChangePreview(),
+        preview=ChangePreview(),
         chosen=namespace,
-        balancers=_balancers(desk),
-        **choices(desk, namespace, _EMPTY),
+        balancers=_balancers(cluster),
+        **choices(cluster, namespace, _EMPTY),
     )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST."""
-    desk = await visit.cluster_context()
-    fields = await visit.form()
+    cluster = await request.cluster_context()
+    fields = await request.form()
     errors: dict[str, str] = {}
-    body = _body(desk, fields, errors)
+    body = _body(cluster, fields, errors)
     refuse(errors)
     name = Name(body["metadata"]["namespace"], body["metadata"]["name"])
     try:
-        async with desk.writing() as kube:
+        async with cluster.writing() as kube:
             await kube.create(INGRESS, body, name.namespace)
     except KubeError as error:
         if error.status == 409:
             refuse({"name": f"There is an Ingress {name} already."})
         raise
-    return visit.redirect(list_path(desk, name), f"Ingress {name} is created.")
+    return request.redirect(list_path(cluster, name), f"Ingress {name} is created.")
 
 
-async def preview(visit: PageRequest) -> Response:
+async def show_diff(request: PageRequest) -> Response:
     """POST …/diff: what OK would create."""
-    desk = await visit.cluster_context()
+    cluster = await request.cluster_context()
     errors: dict[str, str] = {}
-    body = _body(desk, await visit.form(), errors)
+    body = _body(cluster, await request.form(), errors)
     lines = [] if errors else diff({"metadata": {}}, body)
-    return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
+    return request.render("shared/preview.html", cluster=cluster, lines=lines, errors=errors)
 
 
-async def check(visit: PageRequest) -> Response:
+async def check(request: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
-    desk = await visit.cluster_context()
-    fields = await visit.form()
-    body = _body(desk, fields, {})
+    cluster = await request.cluster_context()
+    fields = await request.form()
+    body = _body(cluster, fields, {})
     form = ingress_fields.read(fields, {})
     body["metadata"]["name"] = body["metadata"]["name"] or "new"
     body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest governs nothing
-    told = foretold(desk, body["metadata"]["namespace"], form, body)
-    return visit.render("ingresses/checks.html", desk=desk, told=told)
+    preview = preview_form(cluster, body["metadata"]["namespace"], form, body)
+    return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
 
 
-def _body(desk: ClusterContext, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
+def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
     namespace, name = fields.text("in_namespace"), fields.text("name")
-    if namespace not in desk.kube.namespaces:
+    if namespace not in cluster.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
     if not NAME.fullmatch(name):
         errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
     form = ingress_fields.read(fields, errors)
-    ingress_fields.check(desk, namespace, form, _EMPTY, errors)
+    ingress_fields.check(cluster, namespace, form, _EMPTY, errors)
     if not form.forwarding:
         errors["service"] = "An Ingress needs at least one forwarding policy."
     meta: dict[str, Any] = {"name": name, "namespace": namespace}
     if balancer := fields.text("loadbalancer"):
-        if balancer not in desk.elb.state.loadbalancers:
+        if balancer not in cluster.elb.state.loadbalancers:
             errors["loadbalancer"] = "This load balancer does not exist any more."
         meta["annotations"] = {f"{PREFIX}id": balancer}
     bare = {
         "apiVersion": INGRESS.group_version,
         "kind": INGRESS.name,
         "metadata": meta,
-        "spec": {"ingressClassName": desk.cluster.class_name},
+        "spec": {"ingressClassName": cluster.access.class_name},
     }
     return applied(form, bare)
 
 
-def _balancers(desk: ClusterContext) -> list[tuple[str, str]]:
-    known = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in desk.elb.state.loadbalancers.values()]
-    default = desk.cluster.default_loadbalancer
+def _balancers(cluster: ClusterContext) -> list[tuple[str, str]]:
+    known = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in cluster.elb.state.loadbalancers.values()]
+    default = cluster.access.default_loadbalancer
     return (
         [("", "The default of the cluster"), *sorted(known, key=lambda b: b[1])] if default else sorted(known)
     )
@@ -113,6 +113,6 @@ def _balancers(desk: ClusterContext) -> list[tuple[str, str]]:
 
 PAGES: Final[tuple[Page, ...]] = (
     Page("/clusters/{cluster}/ingresses/create", show, save, view_role="member"),
-    Page("/clusters/{cluster}/ingresses/diff", None, preview),
+    Page("/clusters/{cluster}/ingresses/diff", None, show_diff),
     Page("/clusters/{cluster}/ingresses/check", None, check),
 )

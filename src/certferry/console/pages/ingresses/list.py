@@ -10,12 +10,11 @@ from starlette.responses import Response
 
 from certferry.console.judge.secret import served
 from certferry.console.pages.ingresses.synchronize import differences
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.formatting import Badge
 from certferry.console.web.listing import Column, TablePage
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import LoadBalancer, bind_port
 from certferry.core.model.kubernetes import Name
@@ -31,7 +30,7 @@ _MILD: Final = ("PathConflict", "AnnotationUnknown", "SniConflict")
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One Ingress."""
 
-    thing: ListedIngress
+    ingress: ListedIngress
     status: IngressStatus | None
     """None: it is not for this controller, or names no load balancer."""
     balancer: LoadBalancer | None
@@ -48,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hosts(self) -> tuple[str, ...]:
         """Of its rules."""
-        return self.thing.ingress.hosts
+        return self.ingress.parsed.hosts
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -62,14 +61,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """What is searched."""
-        secrets = (entry.secret for entry in self.thing.ingress.tls)
+        secrets = (entry.secret for entry in self.ingress.parsed.tls)
         balancer = self.balancer.name if self.balancer else ""
-        return " ".join((str(self.thing.name), *self.hosts, *secrets, balancer, *self.addresses))
+        return " ".join((str(self.ingress.name), *self.hosts, *secrets, balancer, *self.addresses))
 
 
 COLUMNS: Final = (
-    Column("name", "Ingress Name", lambda r: (r.thing.name.name, r.thing.name.namespace)),
-    Column("class", "Class", lambda r: r.thing.ingress.class_name or "~"),
+    Column("name", "Ingress Name", lambda r: (r.ingress.name.name, r.ingress.name.namespace)),
+    Column("class", "Class", lambda r: r.ingress.parsed.class_name or "~"),
     Column("balancer", "Load Balancer", lambda r: r.balancer.name if r.balancer else "~"),
     Column("hosts", "Domain Names", lambda r: r.hosts or ("~",)),
     Column("source", "Certificate Source", lambda r: r.source),
@@ -79,52 +78,52 @@ COLUMNS: Final = (
 )
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses."""
-    desk = await visit.cluster_context()
-    listing = TablePage(rows(desk, visit.namespace), COLUMNS, visit.query, lambda row: row.text)
-    return visit.render(
+    cluster = await request.cluster_context()
+    listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text)
+    return request.render(
         "ingresses/list.html",
-        desk=desk,
+        cluster=cluster,
         listing=listing,
-        states={row.thing.name: state(desk, row) for row in listing.rows},
-        differing={row.thing.name for row in listing.rows if differences(desk, row.thing)},
-        live=f"/live/{desk.name}",
+        states={row.ingress.name: state(cluster, row) for row in listing.rows},
+        differing={row.ingress.name for row in listing.rows if differences(cluster, row.ingress)},
+        live=f"/live/{cluster.name}",
     )
 
 
-def rows(desk: ClusterContext, namespace: str) -> list[Row]:
+def rows(cluster: ClusterContext, namespace: str) -> list[Row]:
     """Every Ingress of `namespace` ("": of all), by name."""
-    derived = desk.derived
+    derived = cluster.derived
     return [
-        row(desk, derived, thing)
-        for name, thing in sorted(desk.kube.ingresses.items())
+        row(cluster, derived, ingress)
+        for name, ingress in sorted(cluster.kube.ingresses.items())
         if not namespace or name.namespace == namespace
     ]
 
 
-def row(desk: ClusterContext, derived: DerivedState, thing: ListedIngress) -> Row:
+def row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> Row:
     """What the list shows of one."""
-    status = derived.translation.status.get(thing.name)
+    status = derived.translation.status.get(ingress.name)
     return Row(
-        thing=thing,
+        ingress=ingress,
         status=status,
-        balancer=desk.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
-        source=source(thing),
-        uses=derived.by_ingress.get(thing.name, ()),
-        problems=derived.problems.get(("Ingress", thing.name), ()),
+        balancer=cluster.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
+        source=source(ingress),
+        uses=derived.by_ingress.get(ingress.name, ()),
+        problems=derived.problems.get(("Ingress", ingress.name), ()),
     )
 
 
-def source(thing: ListedIngress) -> str:
+def source(ingress: ListedIngress) -> str:
     """In the words of the form."""
-    values, _ = read_annotations(thing.ingress)
+    values, _ = read_annotations(ingress.parsed)
     if values.tls_certificate_ids:
         return "ELB server certificate"
-    return "TLS secret" if thing.ingress.tls else "—"
+    return "TLS secret" if ingress.parsed.tls else "—"
 
 
-def state(desk: ClusterContext, row: Row) -> Badge:
+def state(cluster: ClusterContext, row: Row) -> Badge:
     """Whether it is served as it asks."""
     grave = [p for p in row.problems if p.reason not in _MILD]
     if row.status is None:
@@ -136,12 +135,12 @@ def state(desk: ClusterContext, row: Row) -> Badge:
         return Badge("good", "HTTP", "It is served without TLS.")
     if not row.uses:
         return Badge("busy", "On its way", "The load balancer does not have it yet.")
-    return served(desk, tuple(use for use in row.uses if use.hosts or not row.hosts))
+    return served(cluster, tuple(use for use in row.uses if use.hosts or not row.hosts))
 
 
-def governed_by(desk: ClusterContext, name: Name) -> Name | None:
+def listener_owner(cluster: ClusterContext, name: Name) -> Name | None:
     """The Ingress that decides on the listener of `name`, if that is another one."""
-    status = desk.derived.translation.status.get(name)
+    status = cluster.derived.translation.status.get(name)
     return status.master if status and status.master != name else None
 
 

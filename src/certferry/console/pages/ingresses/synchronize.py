@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.objects.diff import diff, merge_patch
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.errors import FormErrors, not_found
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, path
+from certferry.console.web.forms import path
 from certferry.core.model.elb import Listener
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import PREFIX, Values
@@ -63,12 +63,12 @@ _SETTINGS: Final = (
 )
 
 
-def differences(desk: ClusterContext, thing: ListedIngress) -> list[Difference]:
+def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Difference]:
     """Where the HTTPS listener of an Ingress has something else than the Ingress says."""
-    listener = _listener(desk, thing)
+    listener = _listener(cluster, ingress)
     if listener is None:
         return []
-    values, _ = read_annotations(thing.ingress)
+    values, _ = read_annotations(ingress.parsed)
     found = []
     for setting in _SETTINGS:
         asked, has = setting.asked(values), setting.has(listener)
@@ -76,35 +76,35 @@ def differences(desk: ClusterContext, thing: ListedIngress) -> list[Difference]:
             found.append(
                 Difference(setting.label, _text(asked), _text(has), PREFIX + setting.key, _text(has))
             )
-    return [*found, *_certificates(desk, thing, values, listener)]
+    return [*found, *_certificates(cluster, ingress, values, listener)]
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/synchronize: the preview."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
-    there = differences(desk, thing)
-    return visit.render(
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
+    there = differences(cluster, ingress)
+    return request.render(
         "ingresses/synchronize.html",
-        desk=desk,
-        thing=thing,
+        cluster=cluster,
+        ingress=ingress,
         differences=there,
         lines=diff(present, synchronized(present, there)),
         version=present["metadata"].get("resourceVersion", ""),
     )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST …/synchronize."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    form = await visit.form()
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
-    patch = merge_patch(present, synchronized(present, differences(desk, thing)))
-    await write(desk, thing.name, patch, form.text("version"))
-    return visit.redirect(
-        list_path(desk, thing.name), f"Ingress {thing.name} says now what the load balancer has."
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    form = await request.form()
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
+    patch = merge_patch(present, synchronized(present, differences(cluster, ingress)))
+    await write(cluster, ingress.name, patch, form.text("version"))
+    return request.redirect(
+        list_path(cluster, ingress.name), f"Ingress {ingress.name} says now what the load balancer has."
     )
 
 
@@ -115,22 +115,22 @@ def synchronized(present: dict[str, Any], there: list[Difference]) -> dict[str, 
     return {**present, "metadata": {**present["metadata"], "annotations": notes}}
 
 
-def found(visit: PageRequest, desk: ClusterContext) -> ListedIngress:
+def found(request: PageRequest, cluster: ClusterContext) -> ListedIngress:
     """The Ingress in the path. Raises ``Stop``."""
-    name = Name(visit.part("namespace"), visit.part("name"))
-    thing = desk.kube.ingresses.get(name)
-    if thing is None:
-        raise not_found(f"Ingress {name}", (path("clusters", desk.name, "ingresses"), "Ingresses"))
-    return thing
+    name = Name(request.part("namespace"), request.part("name"))
+    ingress = cluster.kube.ingresses.get(name)
+    if ingress is None:
+        raise not_found(f"Ingress {name}", (path("clusters", cluster.name, "ingresses"), "Ingresses"))
+    return ingress
 
 
-async def write(desk: ClusterContext, name: Name, patch: dict[str, Any], version: str) -> None:
+async def write(cluster: ClusterContext, name: Name, patch: dict[str, Any], version: str) -> None:
     """Merge `patch` into the Ingress as it was at `version`. Raises ``Refusal`` when it changed since."""
     patch = (
         {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}} if version else patch
     )
     try:
-        async with desk.writing() as kube:
+        async with cluster.writing() as kube:
             await kube.merge(INGRESS, name.name, patch, name.namespace)
     except KubeError as error:
         if error.status == 409:
@@ -139,20 +139,20 @@ async def write(desk: ClusterContext, name: Name, patch: dict[str, Any], version
         raise
 
 
-def list_path(desk: ClusterContext, name: Name) -> str:
+def list_path(cluster: ClusterContext, name: Name) -> str:
     """The list that an Ingress stands in."""
-    return f"{path('clusters', desk.name, 'ingresses')}?namespace={name.namespace}"
+    return f"{path('clusters', cluster.name, 'ingresses')}?namespace={name.namespace}"
 
 
-def _listener(desk: ClusterContext, thing: ListedIngress) -> Listener | None:
-    status = desk.derived.translation.status.get(thing.name)
+def _listener(cluster: ClusterContext, ingress: ListedIngress) -> Listener | None:
+    status = cluster.derived.translation.status.get(ingress.name)
     port = next((p for p, protocol in status.ports if protocol == "HTTPS"), None) if status else None
     if status is None or port is None:
         return None
     return next(
         (
             it
-            for it in desk.elb.state.listeners.values()
+            for it in cluster.elb.state.listeners.values()
             if (it.loadbalancer_id, it.protocol_port) == (status.loadbalancer, port)
         ),
         None,
@@ -160,31 +160,33 @@ def _listener(desk: ClusterContext, thing: ListedIngress) -> Listener | None:
 
 
 def _certificates(
-    desk: ClusterContext, thing: ListedIngress, values: Values, listener: Listener
+    cluster: ClusterContext, ingress: ListedIngress, values: Values, listener: Listener
 ) -> list[Difference]:
     """The server certificate, where the Ingress asks for another one than the listener has."""
-    asked = _asked(desk, thing, values)
+    asked = _asked(cluster, ingress, values)
     if asked is None or not listener.default_tls_container_ref:
         return []
     ids = tuple(dict.fromkeys((listener.default_tls_container_ref, *(listener.sni_container_refs or ()))))
     if asked in ids:
         return []
-    return [Difference("Server Certificate", _named(desk, asked), _named(desk, ids[0]), IDS, ",".join(ids))]
+    return [
+        Difference("Server Certificate", _named(cluster, asked), _named(cluster, ids[0]), IDS, ",".join(ids))
+    ]
 
 
-def _asked(desk: ClusterContext, thing: ListedIngress, values: Values) -> str | None:
+def _asked(cluster: ClusterContext, ingress: ListedIngress, values: Values) -> str | None:
     if values.tls_certificate_ids:
         return values.tls_certificate_ids[0]
-    entries = thing.ingress.tls
+    entries = ingress.parsed.tls
     if not entries:
         return None
     server = next((e for e in entries if not e.hosts), entries[0])
-    uses = desk.derived.by_secret.get(Name(thing.name.namespace, server.secret), ())
+    uses = cluster.derived.by_secret.get(Name(ingress.name.namespace, server.secret), ())
     return uses[0].certificate if uses else None
 
 
-def _named(desk: ClusterContext, identity: str) -> str:
-    certificate = desk.elb.state.certificates.get(identity)
+def _named(cluster: ClusterContext, identity: str) -> str:
+    certificate = cluster.elb.state.certificates.get(identity)
     return certificate.name or identity if certificate else identity
 
 

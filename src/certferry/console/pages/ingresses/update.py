@@ -16,16 +16,16 @@ from starlette.responses import Response
 from certferry.console.judge.preview import ChangePreview, preview_change, shown
 from certferry.console.pages.ingresses import validate as ingress_fields
 from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, of
-from certferry.console.pages.ingresses.list import governed_by
+from certferry.console.pages.ingresses.list import listener_owner
 from certferry.console.pages.ingresses.listener_annotations import MODES
 from certferry.console.pages.ingresses.synchronize import found, list_path, write
 from certferry.console.pages.objects.diff import diff, merge_patch
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.formatting import expiry
-from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, PageRequest, path, refuse
+from certferry.console.web.forms import FormFields, path, refuse
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.core.model.naming import described
@@ -35,82 +35,82 @@ from certferry.kube.client.client import INGRESS
 Object = dict[str, Any]
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/update."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
-    status = desk.derived.translation.status.get(thing.name)
-    return visit.render(
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
+    status = cluster.derived.translation.status.get(ingress.name)
+    return request.render(
         "ingresses/update.html",
-        told=ChangePreview(present=shown(desk.derived, thing.name)),
-        desk=desk,
-        thing=thing,
+        preview=ChangePreview(present=shown(cluster.derived, ingress.name)),
+        cluster=cluster,
+        ingress=ingress,
         form=of(present),
         version=present["metadata"].get("resourceVersion", ""),
-        balancer=desk.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
-        governing=governed_by(desk, thing.name),
-        **choices(desk, thing.name.namespace, of(present)),
+        balancer=cluster.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
+        owner=listener_owner(cluster, ingress.name),
+        **choices(cluster, ingress.name.namespace, of(present)),
     )
 
 
-async def preview(visit: PageRequest) -> Response:
+async def show_diff(request: PageRequest) -> Response:
     """POST …/diff: what OK would change."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     errors: dict[str, str] = {}
-    form = _read(desk, thing.name.namespace, await visit.form(), of(present), errors)
+    form = _read(cluster, ingress.name.namespace, await request.form(), of(present), errors)
     lines = [] if errors else diff(present, applied(form, present))
-    return visit.render("shared/preview.html", desk=desk, lines=lines, errors=errors)
+    return request.render("shared/preview.html", cluster=cluster, lines=lines, errors=errors)
 
 
-async def check(visit: PageRequest) -> Response:
+async def check(request: PageRequest) -> Response:
     """POST …/check: what is to be said of the choice so far."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
-    form = _read(desk, thing.name.namespace, await visit.form(), of(present), {})
-    told = (
-        ChangePreview(present=shown(desk.derived, thing.name))
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
+    form = _read(cluster, ingress.name.namespace, await request.form(), of(present), {})
+    preview = (
+        ChangePreview(present=shown(cluster.derived, ingress.name))
         if form == of(present)
-        else foretold(desk, thing.name.namespace, form, applied(form, present))
+        else preview_form(cluster, ingress.name.namespace, form, applied(form, present))
     )
-    return visit.render("ingresses/checks.html", desk=desk, told=told)
+    return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST …/update."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    fields = await visit.form()
-    present = await desk.kube.client.get(INGRESS, thing.name.name, thing.name.namespace)
+    cluster = await request.cluster_context()
+    ingress = found(request, cluster)
+    fields = await request.form()
+    present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     errors: dict[str, str] = {}
     before = of(present)
-    form = _read(desk, thing.name.namespace, fields, before, errors)
+    form = _read(cluster, ingress.name.namespace, fields, before, errors)
     if not errors and _chooses(form, before):
-        told = foretold(desk, thing.name.namespace, form, applied(form, present))
-        if told.held:
-            errors["certificate" if form.source == "elb" else "secret"] = told.held[0]
+        preview = preview_form(cluster, ingress.name.namespace, form, applied(form, present))
+        if preview.held:
+            errors["certificate" if form.source == "elb" else "secret"] = preview.held[0]
     refuse(errors)
     patch = merge_patch(present, applied(form, present))
-    said = f"Ingress {thing.name} is updated."
+    said = f"Ingress {ingress.name} is updated."
     if patch:
-        await write(desk, thing.name, patch, fields.text("version"))
+        await write(cluster, ingress.name, patch, fields.text("version"))
     if not _chooses(form, before):
-        return visit.redirect(list_path(desk, thing.name), said if patch else "Nothing was changed.")
-    return visit.redirect(follow(visit, desk, thing, form), said)
+        return request.redirect(list_path(cluster, ingress.name), said if patch else "Nothing was changed.")
+    return request.redirect(follow(request, cluster, ingress, form), said)
 
 
-def choices(desk: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
+def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
     """What the form's lists offer."""
     secrets = [
-        (name.name, f"{name.name} — {_said(thing.secret.chain)}")
-        for name, thing in sorted(desk.kube.secrets.items())
-        if name.namespace == namespace and thing.type in TLS_TYPES
+        (name.name, f"{name.name} — {_said(ingress.secret.chain)}")
+        for name, ingress in sorted(cluster.kube.secrets.items())
+        if name.namespace == namespace and ingress.type in TLS_TYPES
     ]
     certificates = selectable(
-        desk.elb.state.certificates.values(), {form.certificate, *form.sni_certificates}
+        cluster.elb.state.certificates.values(), {form.certificate, *form.sni_certificates}
     )
     return {
         "secrets": secrets,
@@ -118,11 +118,11 @@ def choices(desk: ClusterContext, namespace: str, form: IngressForm) -> dict[str
         "sni_certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates if c.domain],
         "policies": [("", "TLS-1-2 (default)"), *POLICIES],
         "access_modes": list(MODES.items()),
-        "ipgroups": [(i, _addresses(ips, i)) for i, ips in sorted(desk.elb.state.ipgroups.items())],
+        "ipgroups": [(i, _addresses(ips, i)) for i, ips in sorted(cluster.elb.state.ipgroups.items())],
         "path_types": PATH_TYPES,
         "services": [
-            (name.name, [str(p.port) for p in thing.service.ports])
-            for name, thing in sorted(desk.kube.services.items())
+            (name.name, [str(p.port) for p in ingress.service.ports])
+            for name, ingress in sorted(cluster.kube.services.items())
             if name.namespace == namespace
         ],
     }
@@ -139,10 +139,10 @@ def selectable(certificates: Iterable[Certificate], chosen: Set[str] = frozenset
     return sorted(found, key=lambda c: (c.name, c.id))
 
 
-def foretold(desk: ClusterContext, namespace: str, form: IngressForm, body: Object) -> ChangePreview:
+def preview_form(cluster: ClusterContext, namespace: str, form: IngressForm, body: Object) -> ChangePreview:
     """What would come of `body`, the Ingress as the form has it."""
-    chains = _chains(desk, namespace, form) if form.protocol == "HTTPS" else []
-    return preview_change(desk.derived, desk.options, body, chains, datetime.now(UTC))
+    chains = _chains(cluster, namespace, form) if form.protocol == "HTTPS" else []
+    return preview_change(cluster.derived, cluster.options, body, chains, datetime.now(UTC))
 
 
 def label(name: str, chain: Chain | None) -> str:
@@ -150,11 +150,11 @@ def label(name: str, chain: Chain | None) -> str:
     return f"{name} — {_said(chain)}"
 
 
-def follow(visit: PageRequest, desk: ClusterContext, thing: ListedIngress, form: IngressForm) -> str:
+def follow(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress, form: IngressForm) -> str:
     """Start to follow the choice; the path of its page."""
-    name = thing.name
+    name = ingress.name
     rotation = TrackedRotation(
-        f"Ingress {name}", list_path(desk, name), _chains(desk, name.namespace, form), datetime.now(UTC)
+        f"Ingress {name}", list_path(cluster, name), _chains(cluster, name.namespace, form), datetime.now(UTC)
     )
 
     def objection(derived: DerivedState) -> str:
@@ -162,12 +162,14 @@ def follow(visit: PageRequest, desk: ClusterContext, thing: ListedIngress, form:
         grave = ("CertificateHeldBack", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
         return next((p.sentence for p in problems if p.reason in grave), "")
 
-    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_ingress.get(name, ()), objection)
-    return path("clusters", desk.name, "rotations", rotation.id)
+    request.console.rotations.start(
+        cluster, rotation, lambda derived: derived.by_ingress.get(name, ()), objection
+    )
+    return path("clusters", cluster.name, "rotations", rotation.id)
 
 
 def _read(
-    desk: ClusterContext, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
+    cluster: ClusterContext, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
 ) -> IngressForm:
     form = ingress_fields.read(fields, errors)
     if not form.forwarding:  # the dialog of procedure 2 may leave them folded away
@@ -178,7 +180,7 @@ def _read(
         errors["protocol"] = (
             "An HTTPS Ingress stays HTTPS: a browser that was sent here over HTTPS would fail."
         )
-    ingress_fields.check(desk, namespace, form, before, errors)
+    ingress_fields.check(cluster, namespace, form, before, errors)
     return form
 
 
@@ -192,12 +194,12 @@ def _chooses(form: IngressForm, before: IngressForm) -> bool:
     return form.protocol == "HTTPS" and (form.source, chosen(form)) != (before.source, chosen(before))
 
 
-def _chains(desk: ClusterContext, namespace: str, form: IngressForm) -> list[Chain]:
+def _chains(cluster: ClusterContext, namespace: str, form: IngressForm) -> list[Chain]:
     if form.source == "elb":
-        found = [desk.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
+        found = [cluster.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
         return [c.chain for c in found if c and c.chain]
     names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
-    things = [desk.kube.secrets.get(n) for n in names]
+    things = [cluster.kube.secrets.get(n) for n in names]
     return [t.secret.chain for t in things if t and t.secret.chain]
 
 
@@ -212,6 +214,6 @@ def _said(chain: Chain | None) -> str:
 _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
     Page(f"{_ONE}/update", show, save, view_role="member"),
-    Page(f"{_ONE}/diff", None, preview),
+    Page(f"{_ONE}/diff", None, show_diff),
     Page(f"{_ONE}/check", None, check),
 )

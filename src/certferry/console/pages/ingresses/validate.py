@@ -13,7 +13,7 @@ from typing import Final
 from certferry.console.pages.ingresses.form import OPTIONS, PATH_TYPES, Forwarding, IngressForm, Sni
 from certferry.console.pages.ingresses.listener_annotations import MODES, MOST_GROUPS, Access, Redirect
 from certferry.console.state.cluster_view import ClusterContext
-from certferry.console.web.request import FormFields
+from certferry.console.web.forms import FormFields
 from certferry.core.model.elb import Certificate, domain_names
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.core.translate.ingress_annotations import TLS_POLICIES
@@ -71,20 +71,20 @@ def _access(fields: FormFields, errors: dict[str, str]) -> Access:
 
 
 def check(
-    desk: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
+    cluster: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
 ) -> None:
     """Whether the cluster and the ELB have what the form names, and whether it will do."""
     if form.protocol == "HTTPS":
-        certificates = desk.elb.state.certificates
+        certificates = cluster.elb.state.certificates
         if form.source == "elb":
             _check_chosen(form, before, certificates, errors)
         else:
-            _check_secrets(desk, namespace, form, errors)
-    if gone := [g for g in form.access.groups if g not in desk.elb.state.ipgroups]:
+            _check_secrets(cluster, namespace, form, errors)
+    if gone := [g for g in form.access.groups if g not in cluster.elb.state.ipgroups]:
         errors["ipgroup"] = f"There is no IP address group {gone[0]} on the load balancer any more."
     if form.redirect.on and (form.redirect.port or "80") == (form.options.get("port") or "443"):
         errors["http_port"] = "HTTP and HTTPS need a port each."
-    _check_forwarding(desk, namespace, form, before, errors)
+    _check_forwarding(cluster, namespace, form, before, errors)
 
 
 def _check_chosen(
@@ -117,11 +117,13 @@ def _check_chosen(
                 )
 
 
-def _check_secrets(desk: ClusterContext, namespace: str, form: IngressForm, errors: dict[str, str]) -> None:
+def _check_secrets(
+    cluster: ClusterContext, namespace: str, form: IngressForm, errors: dict[str, str]
+) -> None:
     if not form.secret:
         errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
     for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):
-        thing = desk.kube.secrets.get(Name(namespace, secret)) if secret else None
+        thing = cluster.kube.secrets.get(Name(namespace, secret)) if secret else None
         if secret and (thing is None or thing.type not in TLS_TYPES):
             errors[field] = f"There is no TLS Secret {namespace}/{secret}."
         elif thing and thing.secret.chain is None and thing.secret.flaw:
@@ -138,12 +140,12 @@ def _check_secrets(desk: ClusterContext, namespace: str, form: IngressForm, erro
 
 
 def _check_forwarding(
-    desk: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
+    cluster: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
 ) -> None:
     for row in form.forwarding:
         if row in before.forwarding:
             continue  # what stands there is not refused
-        service = desk.kube.services.get(Name(namespace, row.service))
+        service = cluster.kube.services.get(Name(namespace, row.service))
         ports = {p for s in service.service.ports for p in (str(s.port), s.name)} if service else set()
         if row.domain and not _HOST.fullmatch(row.domain):
             errors["domain"] = f"“{row.domain[:60]}” is not a domain name."

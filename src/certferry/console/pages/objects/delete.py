@@ -9,49 +9,49 @@ from starlette.responses import Response
 
 from certferry.console.judge import deletion as impact
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, refuse
+from certferry.console.pages.request import Page, PageRequest
+from certferry.console.web.forms import refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import INGRESS, SECRET
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/delete."""
-    it = await open_object(visit)
-    return visit.render(
+    opened = await open_object(request)
+    return request.render(
         "shared/delete.html",
-        desk=it.desk,
-        it=it,
-        impact=_impact(it),
-        used=_used(it),
-        managers=managers(it.body),
+        cluster=opened.cluster,
+        object=opened,
+        impact=_impact(opened),
+        used=_used(opened),
+        managers=managers(opened.body),
     )
 
 
-async def act(visit: PageRequest) -> Response:
+async def act(request: PageRequest) -> Response:
     """POST …/delete."""
-    it = await open_object(visit)
-    if _used(it) and (await visit.form()).text("typed") != it.name.name:
-        refuse({"typed": f"Type {it.name.name} to delete what is in use."})
-    async with it.desk.writing() as kube:
-        await kube.delete(it.kind, it.name.name, it.name.namespace)
-    return visit.redirect(it.list, f"{it.kind.name} {it.name} is deleted.")
+    opened = await open_object(request)
+    if _used(opened) and (await request.form()).text("typed") != opened.name.name:
+        refuse({"typed": f"Type {opened.name.name} to delete what is in use."})
+    async with opened.cluster.writing() as kube:
+        await kube.delete(opened.kind, opened.name.name, opened.name.namespace)
+    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} is deleted.")
 
 
-def _impact(it: OpenedObject) -> list[str]:
-    derived = it.desk.derived
-    if it.kind is SECRET:
-        return impact.of_secret(derived, it.name)
-    if it.kind is INGRESS and it.name in derived.view.ingresses:
-        return impact.of_ingress(derived, it.name, it.desk.options, datetime.now(UTC))
+def _impact(opened: OpenedObject) -> list[str]:
+    derived = opened.cluster.derived
+    if opened.kind is SECRET:
+        return impact.of_secret(derived, opened.name)
+    if opened.kind is INGRESS and opened.name in derived.view.ingresses:
+        return impact.of_ingress(derived, opened.name, opened.cluster.options, datetime.now(UTC))
     return []
 
 
-def _used(it: OpenedObject) -> bool:
-    derived = it.desk.derived
-    if it.kind is SECRET:
-        return bool(derived.referring.get(it.name) or derived.by_secret.get(it.name))
-    return it.kind is INGRESS and bool(derived.by_ingress.get(it.name))
+def _used(opened: OpenedObject) -> bool:
+    derived = opened.cluster.derived
+    if opened.kind is SECRET:
+        return bool(derived.referring.get(opened.name) or derived.by_secret.get(opened.name))
+    return opened.kind is INGRESS and bool(derived.by_ingress.get(opened.name))
 
 
 _ONE: Final = "/clusters/{cluster}/{kind}/{namespace}/{name}/delete"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from certferry.console.pages.request import PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import forbidden, not_found
-from certferry.console.web.request import PageRequest, path
+from certferry.console.web.forms import path
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client import client
 from certferry.kube.client.client import Kind, KubeError
@@ -16,7 +17,7 @@ from certferry.kube.client.client import Kind, KubeError
 class OpenedObject(NamedTuple):
     """The object of a page, read now."""
 
-    desk: ClusterContext
+    cluster: ClusterContext
     kind: Kind
     name: Name
     body: dict[str, Any]
@@ -24,12 +25,12 @@ class OpenedObject(NamedTuple):
     @property
     def one(self) -> str:
         """Its path."""
-        return path("clusters", self.desk.name, self.kind.plural, self.name.namespace, self.name.name)
+        return path("clusters", self.cluster.name, self.kind.plural, self.name.namespace, self.name.name)
 
     @property
     def list(self) -> str:
         """The path of the list that it stands in."""
-        return f"{path('clusters', self.desk.name, self.kind.plural)}?namespace={self.name.namespace}"
+        return f"{path('clusters', self.cluster.name, self.kind.plural)}?namespace={self.name.namespace}"
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -37,20 +38,20 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-async def open_object(visit: PageRequest) -> OpenedObject:
+async def open_object(request: PageRequest) -> OpenedObject:
     """The object in the path. Raises ``Stop``; ``Refusal`` never."""
-    desk = await visit.cluster_context()
-    kind = KINDS.get(visit.part("kind"))
+    cluster = await request.cluster_context()
+    kind = KINDS.get(request.part("kind"))
     if kind is None:
-        raise not_found("such kind", (path("clusters", desk.name), "Overview"))
-    if kind is client.SECRET and not desk.may("member"):
-        raise forbidden(desk.role, "member")
-    name = Name(visit.part("namespace"), visit.part("name"))
+        raise not_found("such kind", (path("clusters", cluster.name), "Overview"))
+    if kind is client.SECRET and not cluster.may("member"):
+        raise forbidden(cluster.role, "member")
+    name = Name(request.part("namespace"), request.part("name"))
     try:
-        body = await desk.kube.client.get(kind, name.name, name.namespace)
+        body = await cluster.kube.client.get(kind, name.name, name.namespace)
     except KubeError as error:
         if error.status == 404:
-            where = path("clusters", desk.name, kind.plural)
+            where = path("clusters", cluster.name, kind.plural)
             raise not_found(f"{kind.name} {name}", (where, "Back to the list")) from None
         raise
-    return OpenedObject(desk, kind, name, {"apiVersion": kind.group_version, "kind": kind.name, **body})
+    return OpenedObject(cluster, kind, name, {"apiVersion": kind.group_version, "kind": kind.name, **body})

@@ -6,9 +6,8 @@ from typing import Final
 
 from starlette.responses import Response
 
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.listing import Column, TablePage
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 
 CONFIG_MAPS: Final = (
     Column("name", "ConfigMap Name", lambda t: (t.name.name, t.name.namespace)),
@@ -18,7 +17,7 @@ CONFIG_MAPS: Final = (
 )
 SERVICES: Final = (
     Column("name", "Service", lambda t: (t.name.name, t.name.namespace)),
-    Column("type", "Access Type", lambda t: t.service.type),
+    Column("type", "Access Type", lambda t: t.parsed.type),
     Column("address", "Cluster IP", lambda t: t.address),
     Column("ports", "Ports"),
     Column("created", "Created", lambda t: t.created),
@@ -26,20 +25,24 @@ SERVICES: Final = (
 )
 
 
-async def config_maps(visit: PageRequest) -> Response:
+async def config_maps(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/configmaps."""
-    desk = await visit.cluster_context()
-    rows = [t for n, t in sorted(desk.kube.config_maps.items()) if visit.namespace in ("", n.namespace)]
-    listing = TablePage(rows, CONFIG_MAPS, visit.query, lambda t: str(t.name))
-    return visit.render("objects/configmaps.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    cluster = await request.cluster_context()
+    rows = [t for n, t in sorted(cluster.kube.config_maps.items()) if request.namespace in ("", n.namespace)]
+    listing = TablePage(rows, CONFIG_MAPS, request.query, lambda t: str(t.name))
+    return request.render(
+        "objects/configmaps.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
+    )
 
 
-async def services(visit: PageRequest) -> Response:
+async def services(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/services."""
-    desk = await visit.cluster_context()
-    rows = [t for n, t in sorted(desk.kube.services.items()) if visit.namespace in ("", n.namespace)]
-    listing = TablePage(rows, SERVICES, visit.query, lambda t: f"{t.name} {t.address}")
-    return visit.render("objects/services.html", desk=desk, listing=listing, live=f"/live/{desk.name}")
+    cluster = await request.cluster_context()
+    rows = [t for n, t in sorted(cluster.kube.services.items()) if request.namespace in ("", n.namespace)]
+    listing = TablePage(rows, SERVICES, request.query, lambda t: f"{t.name} {t.address}")
+    return request.render(
+        "objects/services.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
+    )
 
 
 PAGES: Final[tuple[Page, ...]] = (

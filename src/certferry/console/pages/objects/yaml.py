@@ -13,67 +13,72 @@ from starlette.responses import PlainTextResponse, Response
 
 from certferry.console.pages.objects.diff import KEPT, diff, readable, restored, text
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import FormErrors
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest, refuse
+from certferry.console.web.forms import refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import KubeError
 
 
-async def view(visit: PageRequest) -> Response:
+async def view(request: PageRequest) -> Response:
     """GET …/yaml; ?download gives the file."""
-    it = await open_object(visit)
-    shown = text(readable(it.body))
-    if "download" in visit.query:
-        name = f"{it.kind.name.lower()}-{it.name.name}.yaml"
+    opened = await open_object(request)
+    shown = text(readable(opened.body))
+    if "download" in request.query:
+        name = f"{opened.kind.name.lower()}-{opened.name.name}.yaml"
         return PlainTextResponse(shown, headers={"content-disposition": f'attachment; filename="{name}"'})
-    return visit.render("objects/yaml.html", desk=it.desk, it=it, text=shown)
+    return request.render("objects/yaml.html", cluster=opened.cluster, object=opened, text=shown)
 
 
-async def edit(visit: PageRequest) -> Response:
+async def edit(request: PageRequest) -> Response:
     """GET …/yaml/edit."""
-    it = await open_object(visit)
-    shown = text(readable(it.body))
-    return visit.render(
-        "objects/yaml_edit.html", desk=it.desk, it=it, text=shown, kept=KEPT, managers=managers(it.body)
+    opened = await open_object(request)
+    shown = text(readable(opened.body))
+    return request.render(
+        "objects/yaml_edit.html",
+        cluster=opened.cluster,
+        object=opened,
+        text=shown,
+        kept=KEPT,
+        managers=managers(opened.body),
     )
 
 
-async def preview(visit: PageRequest) -> Response:
+async def preview(request: PageRequest) -> Response:
     """POST …/yaml/diff: what OK would change."""
-    it = await open_object(visit)
-    typed = (await visit.form()).exact("yaml") or ""
+    opened = await open_object(request)
+    typed = (await request.form()).exact("yaml") or ""
     errors: dict[str, str] = {}
     try:
-        lines = diff(it.body, _whole(typed, it))
+        lines = diff(opened.body, _whole(typed, opened))
     except FormErrors as refusal:
         lines, errors = [], refusal.errors
-    return visit.render(
-        "objects/yaml_preview.html", desk=it.desk, lines=lines, errors=errors, seen=_seen(typed)
+    return request.render(
+        "objects/yaml_preview.html", cluster=opened.cluster, lines=lines, errors=errors, seen=_seen(typed)
     )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST …/yaml/edit."""
-    it = await open_object(visit)
-    form = await visit.form()
+    opened = await open_object(request)
+    form = await request.form()
     typed = form.exact("yaml") or ""
-    whole = _whole(typed, it)
+    whole = _whole(typed, opened)
     if form.text("seen") != _seen(typed):
         refuse({"": "Look at the changes first: press “Show changes”."})
     try:
-        async with it.desk.writing() as kube:
-            await kube.replace(it.kind, whole, it.name.namespace)
+        async with opened.cluster.writing() as kube:
+            await kube.replace(opened.kind, whole, opened.name.namespace)
     except KubeError as error:
         if error.status == 409:
-            refuse({"": f"Somebody changed this {it.kind.name} meanwhile. Load the page again."})
+            refuse({"": f"Somebody changed this {opened.kind.name} meanwhile. Load the page again."})
         if 400 <= error.status < 500:
             refuse({"yaml": error.message})
         raise
-    return visit.redirect(it.list, f"{it.kind.name} {it.name} is saved.")
+    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} is saved.")
 
 
-def _whole(typed: str, it: OpenedObject) -> dict[str, Any]:
+def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
     """What was typed as the whole object. Raises ``Refusal``."""
     try:
         edited = yaml.safe_load(typed)
@@ -82,15 +87,15 @@ def _whole(typed: str, it: OpenedObject) -> dict[str, Any]:
         where = f" (line {mark.line + 1})" if mark else ""
         raise FormErrors({"yaml": f"This is not YAML{where}."}) from None
     if not isinstance(edited, dict) or not isinstance(edited.get("metadata"), dict):
-        raise FormErrors({"yaml": f"A {it.kind.name} is a mapping with metadata."})
+        raise FormErrors({"yaml": f"A {opened.kind.name} is a mapping with metadata."})
     meta = edited["metadata"]
-    if (edited.get("kind"), meta.get("namespace"), meta.get("name")) != (it.kind.name, *it.name):
+    if (edited.get("kind"), meta.get("namespace"), meta.get("name")) != (opened.kind.name, *opened.name):
         raise FormErrors({"yaml": "Kind, namespace and name cannot be changed here."})
     if not isinstance(edited.get("data", {}), dict | None):
         raise FormErrors({"yaml": "“data” is a mapping."})
-    whole = restored(edited, it.body)
-    if "managedFields" in it.body["metadata"]:
-        whole["metadata"] = {**whole["metadata"], "managedFields": it.body["metadata"]["managedFields"]}
+    whole = restored(edited, opened.body)
+    if "managedFields" in opened.body["metadata"]:
+        whole["metadata"] = {**whole["metadata"], "managedFields": opened.body["metadata"]["managedFields"]}
     return whole
 
 

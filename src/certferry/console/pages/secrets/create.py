@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets > Secrets > Create Secret. Also opened in place by the form of an Ingress."""
+"""ConfigMaps and Secrets > Secrets > Create Secret. Also opened in context by the form of an Ingress."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starlette.responses import Response
 from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, check_certificate_form
 from certferry.console.pages.ingresses.create import NAME
 from certferry.console.pages.ingresses.update import label
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.pages.secrets.update import base64_of
 from certferry.console.state.cluster_view import ClusterContext
-from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, PageRequest, json, path, refuse
+from certferry.console.web.forms import FormFields, json, path, refuse
 from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.x509.pem import Chain
 from certferry.kube.client.client import SECRET, KubeError
@@ -33,58 +33,62 @@ _LABEL_KEY = re.compile(
 )
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/secrets/create."""
-    desk = await visit.cluster_context()
-    pick = visit.query.get("pick", "")
-    return visit.render(
+    cluster = await request.cluster_context()
+    pick = request.query.get("pick", "")
+    return request.render(
         "secrets/create.html",
-        desk=desk,
-        chosen=visit.namespace or ("default" if "default" in desk.kube.namespaces else ""),
+        cluster=cluster,
+        chosen=request.namespace or ("default" if "default" in cluster.kube.namespaces else ""),
         types=TYPES[:2] if pick else TYPES,
         pick=pick,
-        place=CertificateContext(),
+        context=CertificateContext(),
     )
 
 
-async def check(visit: PageRequest) -> Response:
+async def check(request: PageRequest) -> Response:
     """POST …/check."""
-    desk = await visit.cluster_context()
-    form = await visit.form()
-    judged = check_certificate_form(
+    cluster = await request.cluster_context()
+    form = await request.form()
+    checked = check_certificate_form(
         form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
     )
-    return visit.render(
-        "shared/certificate_checks.html", desk=desk, judged=judged, place=CertificateContext(), form=form
+    return request.render(
+        "shared/certificate_checks.html",
+        cluster=cluster,
+        check=checked,
+        context=CertificateContext(),
+        form=form,
     )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST."""
-    desk = await visit.cluster_context()
-    form = await visit.form()
+    cluster = await request.cluster_context()
+    form = await request.form()
     errors: dict[str, str] = {}
-    body, chain = _body(desk, form, errors)
+    body, chain = _body(cluster, form, errors)
     refuse(errors)
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     try:
-        async with desk.writing() as kube:
+        async with cluster.writing() as kube:
             await kube.create(SECRET, body, namespace)
     except KubeError as error:
         if error.status == 409:
             refuse({"name": f"There is a Secret {namespace}/{name} already."})
         raise
-    if form.text("pick") and visit.is_fragment:
+    if form.text("pick") and request.is_fragment:
         return json({"created": {"id": name, "label": label(name, chain), "into": "secrets"}})
-    where = f"{path('clusters', desk.name, 'secrets')}?namespace={namespace}"
-    return visit.redirect(where, f"Secret {namespace}/{name} is created.")
+    where = f"{path('clusters', cluster.name, 'secrets')}?namespace={namespace}"
+    return request.redirect(where, f"Secret {namespace}/{name} is created.")
 
 
 def _body(
-    desk: ClusterContext, form: FormFields, errors: dict[str, str]
+    cluster: ClusterContext, form: FormFields, errors: dict[str, str]
 ) -> tuple[dict[str, Any], Chain | None]:
     namespace, name = form.text("in_namespace"), form.text("name")
-    if namespace not in desk.kube.namespaces:
+    if namespace not in cluster.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
     if not NAME.fullmatch(name):
         errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
@@ -100,12 +104,12 @@ def _body(
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind}
     if kind not in TLS_TYPES:
         return body | {"data": _values(form, errors)}, None
-    judged = check_certificate_form(
+    checked = check_certificate_form(
         form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
     )
-    errors |= judged.errors
+    errors |= checked.errors
     data = {"tls.crt": base64_of(form.text(CERTIFICATE)), "tls.key": base64_of(form.text(KEY))}
-    return body | {"data": data}, judged.chain
+    return body | {"data": data}, checked.chain
 
 
 def _values(form: FormFields, errors: dict[str, str]) -> dict[str, str]:

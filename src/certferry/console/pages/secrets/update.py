@@ -20,61 +20,65 @@ from certferry.console.judge.certificate import (
     check_certificate_form,
 )
 from certferry.console.judge.secret import objection
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedSecret
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, not_found
-from certferry.console.web.page import Page
-from certferry.console.web.request import FormFields, PageRequest, path, refuse
+from certferry.console.web.forms import FormFields, path, refuse
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.kube.client.client import SECRET, KubeError
 
 
-async def show(visit: PageRequest) -> Response:
+async def show(request: PageRequest) -> Response:
     """GET …/update."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    present = await desk.kube.client.get(SECRET, thing.name.name, thing.name.namespace)
-    return visit.render(
+    cluster = await request.cluster_context()
+    secret = found(request, cluster)
+    present = await cluster.kube.client.get(SECRET, secret.name.name, secret.name.namespace)
+    return request.render(
         "secrets/update.html",
-        desk=desk,
-        thing=thing,
-        tls=thing.type in TLS_TYPES,
+        cluster=cluster,
+        secret=secret,
+        tls=secret.type in TLS_TYPES,
         version=present["metadata"].get("resourceVersion", ""),
-        touched=usage.touched_by(desk.derived.uses, thing.name),
-        place=place_of(desk, thing),
+        affected=usage.touched_by(cluster.derived.uses, secret.name),
+        context=certificate_context(cluster, secret),
     )
 
 
-async def check(visit: PageRequest) -> Response:
+async def check(request: PageRequest) -> Response:
     """POST …/check: what is to be said of the certificate so far."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    form, place = await visit.form(), place_of(desk, thing)
-    judged = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), place, datetime.now(UTC))
-    return visit.render("shared/certificate_checks.html", desk=desk, judged=judged, place=place, form=form)
+    cluster = await request.cluster_context()
+    secret = found(request, cluster)
+    form, context = await request.form(), certificate_context(cluster, secret)
+    checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
+    return request.render(
+        "shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form
+    )
 
 
-async def save(visit: PageRequest) -> Response:
+async def save(request: PageRequest) -> Response:
     """POST …/update."""
-    desk = await visit.cluster_context()
-    thing = found(visit, desk)
-    form = await visit.form()
-    if thing.type not in TLS_TYPES:
-        return await _save_values(visit, desk, thing, form)
-    judged = _judged(desk, thing, form)
+    cluster = await request.cluster_context()
+    secret = found(request, cluster)
+    form = await request.form()
+    if secret.type not in TLS_TYPES:
+        return await _save_values(request, cluster, secret, form)
+    checked = _check(cluster, secret, form)
     data = {"tls.crt": base64_of(form.text(CERTIFICATE))}
     if form.text(KEY):
         data["tls.key"] = base64_of(form.text(KEY))
-    await write(desk, thing, {"data": data}, form.text("version"))
-    said = f"Secret {thing.name} is updated."
-    if not desk.derived.referring.get(thing.name):
-        return visit.redirect(_list(desk, thing), f"{said} No Ingress names it.")
-    assert judged.chain
-    rotation = TrackedRotation(f"Secret {thing.name}", _list(desk, thing), [judged.chain], datetime.now(UTC))
-    name, digest = thing.name, judged.chain.digest
+    await write(cluster, secret, {"data": data}, form.text("version"))
+    said = f"Secret {secret.name} is updated."
+    if not cluster.derived.referring.get(secret.name):
+        return request.redirect(_list(cluster, secret), f"{said} No Ingress names it.")
+    assert checked.chain
+    rotation = TrackedRotation(
+        f"Secret {secret.name}", _list(cluster, secret), [checked.chain], datetime.now(UTC)
+    )
+    name, digest = secret.name, checked.chain.digest
 
     def refused(derived: DerivedState) -> str:
         secret = derived.view.secrets.get(name)
@@ -82,40 +86,42 @@ async def save(visit: PageRequest) -> Response:
             return ""
         return objection(derived.problems.get(("Secret", name), ()))
 
-    visit.console.rotations.start(desk, rotation, lambda derived: derived.by_secret.get(name, ()), refused)
-    return visit.redirect(path("clusters", desk.name, "rotations", rotation.id), said)
+    request.console.rotations.start(
+        cluster, rotation, lambda derived: derived.by_secret.get(name, ()), refused
+    )
+    return request.redirect(path("clusters", cluster.name, "rotations", rotation.id), said)
 
 
-def found(visit: PageRequest, desk: ClusterContext) -> ListedSecret:
+def found(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
     """The Secret in the path. Raises ``Stop``."""
-    name = Name(visit.part("namespace"), visit.part("name"))
-    thing = desk.kube.secrets.get(name)
-    if thing is None:
-        raise not_found(f"Secret {name}", (path("clusters", desk.name, "secrets"), "Secrets"))
-    return thing
+    name = Name(request.part("namespace"), request.part("name"))
+    secret = cluster.kube.secrets.get(name)
+    if secret is None:
+        raise not_found(f"Secret {name}", (path("clusters", cluster.name, "secrets"), "Secrets"))
+    return secret
 
 
-def place_of(desk: ClusterContext, thing: ListedSecret) -> CertificateContext:
+def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> CertificateContext:
     """What a new certificate of the Secret has to do."""
-    derived = desk.derived
-    follow = derived.translation.follows.get(thing.uid)
-    uses = derived.by_secret.get(thing.name, ())
-    certificate = next((c for u in uses if (c := desk.elb.state.certificates.get(u.certificate))), None)
+    derived = cluster.derived
+    follow = derived.translation.follows.get(secret.uid)
+    uses = derived.by_secret.get(secret.name, ())
+    certificate = next((c for u in uses if (c := cluster.elb.state.certificates.get(u.certificate))), None)
     return CertificateContext(
-        present=thing.secret.chain,
+        present=secret.parsed.chain,
         serving=next((use.chain for use in uses if use.chain), None),
         hosts=follow.depend if follow else (),
-        taken=overlapping_names(certificate, desk.elb.state) if certificate else {},
+        taken=overlapping_names(certificate, cluster.elb.state) if certificate else {},
     )
 
 
-async def write(desk: ClusterContext, thing: ListedSecret, patch: dict[str, Any], version: str) -> None:
+async def write(cluster: ClusterContext, secret: ListedSecret, patch: dict[str, Any], version: str) -> None:
     """Merge `patch` into the Secret as it was at `version`. Raises ``Refusal`` when it changed since."""
     if version:
         patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
     try:
-        async with desk.writing() as kube:
-            await kube.merge(SECRET, thing.name.name, patch, thing.name.namespace)
+        async with cluster.writing() as kube:
+            await kube.merge(SECRET, secret.name.name, patch, secret.name.namespace)
     except KubeError as error:
         if error.status == 409:
             raise FormErrors(
@@ -124,29 +130,29 @@ async def write(desk: ClusterContext, thing: ListedSecret, patch: dict[str, Any]
         raise
 
 
-def _judged(desk: ClusterContext, thing: ListedSecret, form: FormFields) -> FormCheck:
-    judged = check_certificate_form(
-        form.text(CERTIFICATE), form.text(KEY), place_of(desk, thing), datetime.now(UTC)
+def _check(cluster: ClusterContext, secret: ListedSecret, form: FormFields) -> FormCheck:
+    checked = check_certificate_form(
+        form.text(CERTIFICATE), form.text(KEY), certificate_context(cluster, secret), datetime.now(UTC)
     )
-    refuse(judged.errors)
-    return judged
+    refuse(checked.errors)
+    return checked
 
 
 async def _save_values(
-    visit: PageRequest, desk: ClusterContext, thing: ListedSecret, form: FormFields
+    request: PageRequest, cluster: ClusterContext, secret: ListedSecret, form: FormFields
 ) -> Response:
-    known = {key for key, _ in thing.data}
+    known = {key for key, _ in secret.data}
     given = {k: v for k, v in zip(form.all("key"), form.all("value"), strict=False) if k and v}
     if unknown := sorted(given.keys() - known):
         raise FormErrors({"value": f"There is no value {unknown[0]}."})
     if given:
         data = {key: base64_of(value) for key, value in given.items()}
-        await write(desk, thing, {"data": data}, form.text("version"))
-    return visit.redirect(_list(desk, thing), f"Secret {thing.name} is updated.")
+        await write(cluster, secret, {"data": data}, form.text("version"))
+    return request.redirect(_list(cluster, secret), f"Secret {secret.name} is updated.")
 
 
-def _list(desk: ClusterContext, thing: ListedSecret) -> str:
-    return f"{path('clusters', desk.name, 'secrets')}?namespace={thing.name.namespace}"
+def _list(cluster: ClusterContext, secret: ListedSecret) -> str:
+    return f"{path('clusters', cluster.name, 'secrets')}?namespace={secret.name.namespace}"
 
 
 def base64_of(text: str) -> str:

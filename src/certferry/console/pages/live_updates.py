@@ -12,9 +12,8 @@ from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
+from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import LoginRequired, PageError
-from certferry.console.web.page import Page
-from certferry.console.web.request import PageRequest
 from certferry.runtime.latest import Latest
 
 BREATH: Final = 0.2
@@ -25,27 +24,27 @@ LONGEST: Final = 600.0
 """Seconds of one stream; the browser opens the next by itself, and its session is checked again."""
 
 
-async def cluster(visit: PageRequest) -> Response:
+async def cluster(request: PageRequest) -> Response:
     """GET /live/{cluster}: changes of one cluster and its ELB."""
-    return _stream([visit.part("cluster")], visit)
+    return _stream([request.part("cluster")], request)
 
 
-async def everything(visit: PageRequest) -> Response:
+async def everything(request: PageRequest) -> Response:
     """GET /live: changes of all."""
-    return _stream([c.name for c in visit.console.fleet.clusters], visit)
+    return _stream([c.name for c in request.console.fleet.clusters], request)
 
 
-def _stream(names: list[str], visit: PageRequest) -> Response:
-    return StreamingResponse(_events(names, visit), media_type="text/event-stream")
+def _stream(names: list[str], request: PageRequest) -> Response:
+    return StreamingResponse(_events(names, request), media_type="text/event-stream")
 
 
-async def _events(names: list[str], visit: PageRequest) -> AsyncIterator[str]:
+async def _events(names: list[str], request: PageRequest) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
     loop = asyncio.get_running_loop()
     end = loop.time() + LONGEST
-    sources = _sources(names, visit)
+    sources = _sources(names, request)
     seen = [source.sequence for source in sources]
-    while loop.time() < end and visit.console.sessions.find(visit.session.id) is not None:
+    while loop.time() < end and request.console.sessions.find(request.session.id) is not None:
         if await _changed(sources, seen):
             await asyncio.sleep(BREATH)
             seen = [source.sequence for source in sources]
@@ -54,16 +53,16 @@ async def _events(names: list[str], visit: PageRequest) -> AsyncIterator[str]:
             yield ": still here\n\n"
 
 
-def _sources(names: list[str], visit: PageRequest) -> list[Latest[int]]:
-    found = [visit.console.rotations.changed, visit.console.feeds.sights.changed]
+def _sources(names: list[str], request: PageRequest) -> list[Latest[int]]:
+    found = [request.console.rotations.changed, request.console.feeds.probes.changed]
     for name in names:
         try:
-            desk = visit.desk_of(visit.cluster(name))
+            cluster = request.context_of(request.cluster(name))
         except (LoginRequired, PageError):
             if len(names) == 1:
                 raise
             continue
-        found += [desk.kube.changed, desk.elb.changed]
+        found += [cluster.kube.changed, cluster.elb.changed]
     return found
 
 
