@@ -318,17 +318,17 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
 
 def listing(**query: str) -> TablePage[int]:
     columns = (Column("n", "Number", lambda n: n), Column("x", "Fixed"))
-    return TablePage(list(range(100)), columns, query, str)
+    return TablePage(list(range(100)), columns, query, str, "row")
 
 
 def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
     assert listing().rows == list(range(ROWS))
     assert listing(sort="-n", page="2").rows == list(range(99 - ROWS, 99 - 2 * ROWS, -1))
-    found = listing(q="9")
-    assert (found.found, found.total) == (19, 100)
-    assert found.url(page=2) == "?q=9&page=2"
+    matching = listing(q="9")
+    assert (matching.matches, matching.count, listing().count) == (19, "19 of 100 rows", "100 rows")
+    assert matching.url(page=2) == "?q=9&page=2"
     assert listing(page="3").url(sort="n") == "?sort=n"
-    assert found.sorting(found.columns[0]) == "?q=9&sort=n"
+    assert matching.sorting(matching.columns[0]) == "?q=9&sort=n"
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_an_end_is_said_in_one_unit_and_by_its_gravity() -> None:
     assert pill(hours=25) == ("bad", "1 day left")
     assert pill(days=-2) == ("bad", "Expired 2 days ago")
     assert words.fingerprint("ab" * 32) == "AB:AB:AB:AB:AB:AB:AB:AB"
-    assert words.common("CN=Some CA,O=Us") == "Some CA"
+    assert words.common_name("CN=Some CA,O=Us") == "Some CA"
 
 
 def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for() -> None:
@@ -424,8 +424,8 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
     assert xs == sorted(xs)
     assert [dot.level for dot in picture.dots[:3]] == ["bad", "bad", "good"]
     assert len(picture.dots) + sum(int(mark.label) for mark in picture.more) == 42
-    assert picture.said.startswith(
-        "2 certificates have expired or end within 7 days, 0 within 30 days, 40 later"
+    assert picture.description.startswith(
+        "2 certificates have expired or expire within 7 days, 0 within 30 days, 40 later"
     )
 
 

@@ -50,16 +50,16 @@ async def late(tmp_path: Path) -> AsyncIterator[Target]:
 
 
 async def test_a_listener_that_is_late_is_looked_at_until_it_shows_what_it_should(late: Target) -> None:
-    sights, told = ProbeCache(), []
-    sights.request([late], parse_chain(NEW.certificate))
+    probes, seconds = ProbeCache(), []
+    probes.request([late], parse_chain(NEW.certificate))
     async with asyncio.timeout(10):
-        async for _ in sights.changed.changes():
-            if seen := sights.get(late):
-                told.append(seen.fingerprint)
-            if told and told[-1] == fingerprint(NEW):
+        async for _ in probes.changed.changes():
+            if seen := probes.get(late):
+                seconds.append(seen.fingerprint)
+            if seconds and seconds[-1] == fingerprint(NEW):
                 break
-    assert told == [fingerprint(OLD), fingerprint(NEW)]
-    await sights.close()
+    assert seconds == [fingerprint(OLD), fingerprint(NEW)]
+    await probes.close()
 
 
 async def test_a_right_leaf_with_a_wrong_chain_is_not_what_it_should_be(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ async def test_a_right_leaf_with_a_wrong_chain_is_not_what_it_should_be(tmp_path
         lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context(tmp_path, bare)
     )
     where = Target(address="127.0.0.1", port=server.sockets[0].getsockname()[1], host="b.example")
-    sight = await ProbeCache().look(where)
+    result = await ProbeCache().probe(where)
     server.close()
-    assert sight.objection(parse_chain(bare.certificate)) == ""
-    assert "is not sent with it" in sight.objection(parse_chain(whole))
-    assert sight.objection(parse_chain(OLD.certificate)) == "Another certificate is shown."
+    assert result.objection(parse_chain(bare.certificate)) == ""
+    assert "is not sent with it" in result.objection(parse_chain(whole))
+    assert result.objection(parse_chain(OLD.certificate)) == "Another certificate is served."

@@ -1,6 +1,6 @@
-"""``certferry console``: the application behind uvicorn, until SIGTERM.
+"""``certferry console``: serve the application with uvicorn.
 
-Plain HTTP is for loopback alone: a session's cookie and private keys travel here.
+Plain HTTP is accepted on loopback addresses only, because session cookies and private keys are sent here.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import structlog
 import uvicorn
 
 from certferry.clusters import Fleet
-from certferry.console.app import Console, application
+from certferry.console.app import application
+from certferry.console.state.console import Console
 from certferry.settings import ConsoleSettings, UserError, host_port
 
 GRACE: Final = 2
-"""Seconds for requests under way; event streams would otherwise never end."""
+"""Seconds for open requests at shutdown; event streams would never end otherwise."""
 _log = structlog.get_logger()
 
 
 async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``Refused``, OSError."""
+    """Serve until SIGTERM or SIGINT. Raises ``UserError`` and ``OSError``."""
     check(settings)
     with _listen(settings.listen) as listening:
         port = listening.getsockname()[1]
@@ -39,12 +40,12 @@ async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
             ssl_keyfile=settings.tls_key,
         )
         scheme = "https" if console.tls else "http"
-        _log.info("console listens", url=f"{scheme}://{settings.listen.rpartition(':')[0]}:{port}/")
+        _log.info("console listening", url=f"{scheme}://{settings.listen.rpartition(':')[0]}:{port}/")
         await uvicorn.Server(config).serve(sockets=[listening])
 
 
 def check(settings: ConsoleSettings) -> None:
-    """Raises ``Refused`` for plain HTTP beyond loopback, and for half a TLS setting."""
+    """Raise ``UserError`` for plain HTTP on other than loopback, or if only one TLS file is set."""
     host, _ = host_port(settings.listen)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UserError("The console needs both tls_certificate and tls_key, or neither.")
@@ -53,8 +54,8 @@ def check(settings: ConsoleSettings) -> None:
             raise UserError(f"The console's TLS file {file} cannot be read.")
     if settings.tls_certificate is None and not _loopback(host):
         raise UserError(
-            f"The console does not listen on {host} without TLS, for passwords and keys travel to it: "
-            "set console.tls_certificate and console.tls_key, or listen on 127.0.0.1."
+            f"The console does not listen on {host} without TLS, because passwords and keys are sent to it. "
+            "Set console.tls_certificate and console.tls_key, or listen on 127.0.0.1."
         )
 
 
@@ -67,11 +68,11 @@ def _loopback(host: str) -> bool:
 
 def _listen(listen: str) -> socket.socket:
     host, port = host_port(listen)
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
     except OSError:
-        found.close()
+        listening.close()
         raise
-    return found
+    return listening

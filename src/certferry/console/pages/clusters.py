@@ -62,9 +62,7 @@ async def _row(request: PageRequest, access: ClusterAccess) -> Row:
 
 def _read_row(cluster: ClusterContext) -> Row:
     ends = sorted(
-        (use.chain.not_after, use.certificate)
-        for use in cluster.derived.uses
-        if use.chain and use.ingresses
+        (use.chain.not_after, use.certificate) for use in cluster.derived.uses if use.chain and use.ingresses
     )
     first = cluster.elb.state.certificates.get(ends[0][1]) if ends else None
     return Row(

@@ -64,7 +64,7 @@ async def of_cluster(request: PageRequest) -> Response:
     rows = await found(cluster, "", request.namespace or None)
     if not cluster.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
-    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text)
+    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Event")
     return request.render(
         "objects/events.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
     )

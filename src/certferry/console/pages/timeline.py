@@ -1,4 +1,4 @@
-"""When certificates end, as a picture: one dot each over the coming year. Numbers for an SVG; pure."""
+"""Timeline of expiry: one dot per certificate over the coming year, as numbers for an SVG. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.console.web.formatting import SOON, VERY_SOON
+from certferry.console.web.formatting import SOON, VERY_SOON, level
 
 WIDTH: Final = 1000
 LEFT: Final = 70
-"""Where now is; what has expired stands left of it."""
+"""X of now; expired certificates are left of it."""
 BASE: Final = 96
 STEP: Final = 9
 HIGH: Final = 9
-"""Dots above each other; more are counted."""
+"""Most dots of a column; the others are counted."""
 SPAN: Final = timedelta(days=365)
 SLOTS: Final = 90
 
@@ -29,42 +29,42 @@ class Dot(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A month on the axis."""
+    """A label at an x position."""
 
     x: float
     label: str
 
 
 class Timeline(NamedTuple):
-    """Everything that is drawn."""
+    """The drawing."""
 
     dots: list[Dot]
     marks: list[Mark]
     more: list[Mark]
-    """How many dots there was no room for, above their column."""
-    said: str
-    """The same in words, for who does not see it."""
+    """Counts of dots that did not fit, above their column."""
+    description: str
+    """The same in words, for screen readers."""
 
 
 def draw(ends: Iterable[tuple[datetime, str]], now: datetime) -> Timeline:
-    """`ends`: instants and what ends there."""
+    """Draw the expiry dates `ends`: (instant, title)."""
     columns: dict[int, list[tuple[datetime, str]]] = {}
     counts = {"bad": 0, "warn": 0, "good": 0}
     for end, title in sorted(ends):
         columns.setdefault(_slot(end, now), []).append((end, title))
-        counts[_level(end, now)] += 1
+        counts[level(end, now)] += 1
     dots, more = [], []
     for slot, entries in sorted(columns.items()):
         x = _x(slot)
         for number, (end, title) in enumerate(entries[:HIGH]):
-            dots.append(Dot(x, BASE - 8 - number * STEP, _level(end, now), f"{title}: {end:%Y-%m-%d}"))
+            dots.append(Dot(x, BASE - 8 - number * STEP, level(end, now), f"{title}: {end:%Y-%m-%d}"))
         if len(entries) > HIGH:
             more.append(Mark(x, f"+{len(entries) - HIGH}"))
-    said = (
-        f"{counts['bad']} certificates have expired or end within {VERY_SOON.days} days, "
+    description = (
+        f"{counts['bad']} certificates have expired or expire within {VERY_SOON.days} days, "
         f"{counts['warn']} within {SOON.days} days, {counts['good']} later."
     )
-    return Timeline(dots, _months(now), more, said)
+    return Timeline(dots, _months(now), more, description)
 
 
 def _slot(end: datetime, now: datetime) -> int:
@@ -75,11 +75,6 @@ def _slot(end: datetime, now: datetime) -> int:
 
 def _x(slot: int) -> float:
     return round(LEFT - 30 if slot < 0 else LEFT + slot * (WIDTH - LEFT - 20) / SLOTS, 1)
-
-
-def _level(end: datetime, now: datetime) -> str:
-    left = end - now
-    return "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
 
 
 def _months(now: datetime) -> list[Mark]:

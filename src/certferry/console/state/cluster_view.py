@@ -1,7 +1,6 @@
-"""One cluster and its ELB together, as one person sees them: what pages ask.
+"""One cluster and its ELB, as one user may see them.
 
-A page gets a ``Desk`` for each request. What follows from the two worlds (translation, uses) is worked
-out once per state and kept, so that a page of a long list costs what it shows.
+Everything derived from both (translation, uses, problems) is computed once per state and cached in the session.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 WAIT: Final = 10.0
-"""Seconds that a page waits for the first answer of a cluster or an ELB."""
+"""Seconds that a page waits until a cluster and its ELB are read."""
 
 
 class DerivedState(msgspec.Struct, frozen=True):
-    """What follows from a cluster and an ELB at one moment."""
+    """Values derived from one view of a cluster and one state of its ELB."""
 
     view: ClusterView
     state: State
@@ -47,104 +46,107 @@ class DerivedState(msgspec.Struct, frozen=True):
     by_certificate: Mapping[str, tuple[Use, ...]]
     by_ingress: Mapping[Name, tuple[Use, ...]]
     referring: Mapping[Name, tuple[Name, ...]]
-    """Ingresses that name a Secret in spec.tls, whatever comes of it."""
+    """Ingresses that name a Secret in spec.tls, used or not."""
     problems: Mapping[tuple[str, Name], tuple[Problem, ...]]
-    """By kind and name."""
+    """By kind and name of the object."""
 
 
 class ClusterContext:
-    """A cluster, its ELB, and who looks at them."""
+    """A cluster, its ELB, and the user's login."""
 
     def __init__(
         self,
-        cluster: ClusterAccess,
+        access: ClusterAccess,
         login: ElbLogin,
         kube: KubeFeed,
         elb: ElbFeed,
         probes: ProbeCache,
-        kept: dict[str, DerivedState],
+        cache: dict[str, DerivedState],
     ) -> None:
-        self.cluster, self.login, self.kube, self.elb, self.probes = cluster, login, kube, elb, probes
-        self._kept = kept
+        self.access, self.login, self.kube, self.elb, self.probes = access, login, kube, elb, probes
+        self._cache = cache
 
     @property
     def name(self) -> str:
-        """The cluster's."""
-        return self.cluster.name
+        """The cluster's name."""
+        return self.access.name
 
     @property
     def role(self) -> Role:
-        """What the person may do here."""
+        """The user's role."""
         return self.login.role  # type: ignore[return-value]
 
     def may(self, role: str) -> bool:
-        """Whether the person has `role` or more."""
+        """Return whether the user has `role` or a higher one."""
         return RANKS[self.role] >= RANKS[role]
 
     @property
     def error(self) -> str | None:
-        """Why what is shown may be old."""
+        """Why the page may be out of date; None if it is current."""
         return self.kube.error or self.elb.error
 
-    async def ready(self) -> bool:
-        """Whether both worlds are known, after waiting a little for them."""
-        return all(await asyncio.gather(self.kube.until_ready(WAIT), self.elb.until_ready(WAIT)))
+    async def ready(self, seconds: float = WAIT) -> bool:
+        """Wait up to `seconds` until cluster and ELB are read; return whether they are."""
+        return all(await asyncio.gather(self.kube.until_ready(seconds), self.elb.until_ready(seconds)))
 
     @property
     def options(self) -> TranslateOptions:
-        """As the cluster's controller has them."""
+        """The options of the cluster's controller."""
         return TranslateOptions(
-            class_name=self.cluster.class_name,
-            cluster_name=self.cluster.name,
-            default_loadbalancer=self.cluster.default_loadbalancer,
+            class_name=self.access.class_name,
+            cluster_name=self.access.name,
+            default_loadbalancer=self.access.default_loadbalancer,
         )
 
     @property
     def derived(self) -> DerivedState:
-        """What follows from what is known now."""
+        """Values derived from the newest view and state."""
         view, state = self.kube.view, self.elb.state
-        kept = self._kept.get(self.name)
-        if kept is None or kept.view is not view or kept.state is not state:
-            kept = self._kept[self.name] = derive(
+        derived = self._cache.get(self.name)
+        if derived is None or derived.view is not view or derived.state is not state:
+            derived = self._cache[self.name] = derive(
                 view, state, self.options, datetime.now(UTC), secrets=self.kube.reads_secrets
             )
-        return kept
+        return derived
 
     def served(self, use: Use) -> bool | None:
-        """Whether handshakes show it; None: not looked yet, and a look is on its way."""
+        """Return whether handshakes show the certificate of `use`; None if not probed yet.
+
+        Requests a probe if the last one is not recent.
+        """
+        chain = use.chain
+        if chain is None:
+            return None
         places = targets(use, self.elb.state)
-        if use.chain is None:
-            return None
-        self.probes.request(places, use.chain)
-        seen = [s for place in places if (s := self.probes.get(place))]
-        if not seen:
-            return None
-        others = (
-            {
-                u.chain.fingerprint
-                for u in self.derived.uses
-                if u.listener == use.listener
-                and u is not use
-                and u.chain
-                and not {*u.hosts}.isdisjoint(use.hosts)
-            }
-            if any(s.fingerprint != use.chain.fingerprint for s in seen)
-            else set()
-        )
-        telling = [s for s in seen if s.fingerprint == use.chain.fingerprint or s.fingerprint not in others]
-        return not any(s.objection(use.chain) for s in telling) if telling else None
+        self.probes.request(places, chain)
+        results = [result for place in places if (result := self.probes.get(place))]
+        others = self._beside(use) if any(r.fingerprint != chain.fingerprint for r in results) else set()
+        # a client that takes RSA and ECDSA is shown one of them, which says nothing of the other
+        telling = [r for r in results if r.fingerprint not in others]
+        return not any(r.objection(chain) for r in telling) if telling else None
+
+    def _beside(self, use: Use) -> set[str]:
+        """Return fingerprints of the other certificates that the listener has for hosts of `use`."""
+        return {
+            other.chain.fingerprint
+            for other in self.derived.uses
+            if other.listener == use.listener
+            and other.chain
+            and (use.chain and other.chain.fingerprint != use.chain.fingerprint)
+            and not {*other.hosts}.isdisjoint(use.hosts)
+        }
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[KubeClient]:
-        """A client for changes: it says which person they are for, where the settings want that."""
-        async with self.cluster.kube(self.role, impersonate=self.login.user) as client:
+        """Open a client for changes; it impersonates the user if the settings ask for that."""
+        async with self.access.kube(self.role, impersonate=self.login.user) as client:
             yield client
 
 
 def derive(
     view: ClusterView, state: State, options: TranslateOptions, now: datetime, *, secrets: bool = True
 ) -> DerivedState:
-    """Everything that pages need of both worlds. `secrets`: whether the view may see them."""
+    """Derive all values that pages need. `secrets`: whether `view` contains Secrets."""
     translation = translate(view, state, options, now)
     uses = usage.uses(view, state, options)
     referring: dict[Name, dict[Name, None]] = {}
@@ -169,7 +171,7 @@ def derive(
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Mapping[K, tuple[V, ...]]:
-    found: dict[K, list[V]] = {}
+    groups: dict[K, list[V]] = {}
     for key, value in pairs:
-        found.setdefault(key, []).append(value)
-    return {key: tuple(values) for key, values in found.items()}
+        groups.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in groups.items()}

@@ -1,7 +1,7 @@
-"""The ELBs behind the clusters of the fleet, each once, and how a person logs in to one.
+"""The ELBs of the clusters, each once, and logins to them.
 
-Two clusters may share an ELB; a login is for an ELB. A password is sent to the ELB that the person
-named, to no other one, and is not kept.
+Clusters may share an ELB; a login is for one ELB. A password is sent to the ELB that the user named, to no
+other one, and is not kept.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from certferry.elb.client.credentials import Credentials, CredentialsError
 from certferry.settings import ElbPlace, UserError
 
 RANKS: Final = {"reader": 0, "member": 1, "admin": 2}
-"""Roles by what they may: each may what those before it may."""
+"""Roles by rank; a higher one includes the lower ones."""
 TOKEN_LIFE: Final = timedelta(hours=1)
-"""Of a token that does not say when it ends."""
+"""Lifetime of a token without an expiry time."""
 
 
 class ElbLogin(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody at one ELB."""
+    """A user's login at one ELB."""
 
     site: str
     user: str
     role: str
     url: str
     credentials: Credentials
-    """Their token."""
+    """The user's token."""
     expires: datetime
 
     def __repr__(self) -> str:
-        return f"Login({self.user!r} at {self.site!r})"
+        return f"ElbLogin({self.user!r} at {self.site!r})"
 
 
 class ElbSite:
@@ -45,18 +45,18 @@ class ElbSite:
 
     def __init__(self, key: str, place: ElbPlace) -> None:
         self.key = key
-        """For forms; says where, and is no secret."""
+        """Name in forms; contains no secret."""
         self.clusters: list[str] = []
         self._place = place
 
     async def log_in(self, username: str, password: str, domain: str, names: Mapping[str, str]) -> ElbLogin:
-        """Raises ``ElbError``; ``Refused`` and ``CredentialsError`` when the settings cannot be used.
+        """Log in with a password. `names`: our roles by Keystone role name.
 
-        `names`: what roles that are not ours amount to.
+        Raises ``ElbError``; ``UserError`` and ``CredentialsError`` if the settings cannot be used.
         """
-        found = clouds.site(self._place)
-        whose = msgspec.structs.replace(
-            found.credentials,
+        endpoint = clouds.site(self._place)
+        credentials = msgspec.structs.replace(
+            endpoint.credentials,
             access_key="",
             secret_key="",
             token="",
@@ -64,24 +64,26 @@ class ElbSite:
             password=password,
             domain=domain or "Default",
         )
-        async with ElbClient(found.url, whose, self._tls()) as client:
-            said = await client.log_in()
+        async with ElbClient(endpoint.url, credentials, self._tls()) as client:
+            token = await client.log_in()
             url = client.url
         if not url:
             raise ElbError(404, "NoEndpoint", "the service catalog has no ELB in this region")
         return ElbLogin(
             site=self.key,
-            user=said.user or username,
-            role=role_of(said.roles, names),
+            user=token.user or username,
+            role=role_of(token.roles, names),
             url=url,
             credentials=Credentials(
-                project_id=whose.project_id or said.project_id, token=said.token, region=whose.region
+                project_id=credentials.project_id or token.project_id,
+                token=token.token,
+                region=credentials.region,
             ),
-            expires=said.expires_at or datetime.now(UTC) + TOKEN_LIFE,
+            expires=token.expires_at or datetime.now(UTC) + TOKEN_LIFE,
         )
 
     def client(self, login: ElbLogin) -> ElbClient:
-        """A client (an asynchronous context manager) that is this person."""
+        """Return a client (an asynchronous context manager) with the token of `login`."""
         return ElbClient(login.url, login.credentials, self._tls())
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -93,26 +95,26 @@ class ElbSite:
 
 
 def sites(fleet: Fleet) -> dict[str, ElbSite]:
-    """The ELBs of `fleet` by their key, in its order."""
-    found: dict[str, ElbSite] = {}
+    """Return the ELBs of `fleet` by key, in its order."""
+    by_key: dict[str, ElbSite] = {}
     for cluster in fleet.clusters:
         key = key_of(cluster)
-        found.setdefault(key, ElbSite(key, cluster.elb_place)).clusters.append(cluster.name)
-    return found
+        by_key.setdefault(key, ElbSite(key, cluster.elb_place)).clusters.append(cluster.name)
+    return by_key
 
 
 def key_of(cluster: ClusterAccess) -> str:
-    """How the ELB of `cluster` is called in forms: its cloud or address, and the project."""
+    """Return the name of the ELB of `cluster` in forms: its cloud or address, and the project."""
     place = cluster.elb_place
-    where = place.cloud or place.url or f"{place.auth_url} {place.region}".strip()
+    at = place.cloud or place.url or f"{place.auth_url} {place.region}".strip()
     try:
         project = place.project or clouds.site(place).credentials.project_id
     except CredentialsError:
         project = place.project
-    return " ".join(part for part in (where, project) if part) or cluster.name
+    return " ".join(part for part in (at, project) if part) or cluster.name
 
 
 def role_of(roles: tuple[str, ...], names: Mapping[str, str]) -> str:
-    """The highest of them; what is not known is worth nothing."""
-    known = [role for name in roles if (role := names.get(name, name)) in RANKS]
-    return max(known, key=RANKS.__getitem__, default="reader")
+    """Return the highest of `roles`; an unknown role counts as reader."""
+    ours = [role for name in roles if (role := names.get(name, name)) in RANKS]
+    return max(ours, key=RANKS.__getitem__, default="reader")

@@ -1,7 +1,6 @@
-"""A change on its way, followed until clients see it: changed, accepted, served.
+"""Certificate changes made in the console, tracked through the three instants: changed, accepted, served.
 
-A page that changes a certificate starts one and leads to its page. The console looks for itself: at
-the ELB for “accepted”, with TLS handshakes for “served”. What it saw lives as long as the console.
+“Accepted” is read from the ELB, “served” from the console's own TLS handshakes. Tracked rotations live in memory.
 """
 
 from __future__ import annotations
@@ -26,15 +25,17 @@ from certferry.runtime.latest import Latest
 _log = structlog.get_logger()
 
 PAUSE: Final = 0.15
-"""Seconds between two looks."""
-KEPT: Final = 200
-PLACES: Final = 24
-"""Places that are looked at; a certificate of hundreds of hosts is not looked at hundreds of times."""
+"""Seconds between two checks of a rotation."""
+REMEMBERED: Final = 200
+"""Rotations that are kept; the oldest is dropped."""
+TARGETS: Final = 24
+"""Most targets of one rotation, so that a certificate of hundreds of hosts is not probed hundreds of times."""
 PER_USE: Final = 4
+"""Most hosts of one certificate on one listener."""
 
 
 class ProbeTarget(NamedTuple):
-    """A listener and a name that clients ask for."""
+    """A listener and the host that clients request."""
 
     loadbalancer: str
     listener: str
@@ -43,60 +44,68 @@ class ProbeTarget(NamedTuple):
 
 
 class TargetProgress(NamedTuple):
-    """How far the change has come at one place."""
+    """Progress of a rotation at one target."""
 
-    where: ProbeTarget
-    at: str
-    """Address and port, as they are really reached."""
+    target: ProbeTarget
+    address: str
+    """Address and port that are really bound."""
     accepted: datetime | None = None
     served: datetime | None = None
     shown: str = ""
-    """The fingerprint of the last handshake."""
-    trouble: str = ""
+    """Fingerprint of the last handshake."""
+    error: str = ""
 
 
 class TrackedRotation:
-    """One change: what is expected where, and what was seen."""
+    """One change: its new certificates, and the progress at each target."""
 
     def __init__(self, title: str, back: str, chains: Iterable[Chain], changed: datetime) -> None:
         self.id = secrets.token_urlsafe(9)
         self.title, self.back, self.changed = title, back, changed
         self.chains = {chain.fingerprint: chain for chain in chains}
-        self.steps: dict[ProbeTarget, TargetProgress] = {}
+        self.targets: dict[ProbeTarget, TargetProgress] = {}
         self.objection = ""
-        """Why the controller does not take it."""
+        """Sentence: why the controller rejects the change."""
         self.over = False
+        """Whether tracking has ended."""
 
     @property
-    def served(self) -> bool:
-        """Whether every place shows it."""
-        return bool(self.steps) and all(step.served for step in self.steps.values())
+    def is_served(self) -> bool:
+        """Whether every target serves a new certificate."""
+        return bool(self.targets) and all(progress.served for progress in self.targets.values())
 
     @property
     def accepted(self) -> datetime | None:
-        """When the last place had it on the ELB."""
-        times = [step.accepted for step in self.steps.values()]
-        return max((t for t in times if t), default=None) if times and all(times) else None
+        """Time when the ELB had the change for the last target; None if one is missing."""
+        return _last(progress.accepted for progress in self.targets.values())
 
     @property
-    def seen(self) -> datetime | None:
-        """When the last place was seen to serve it."""
-        times = [step.served for step in self.steps.values()]
-        return max((t for t in times if t), default=None) if times and all(times) else None
+    def served(self) -> datetime | None:
+        """Time when the last target served the change; None if one is missing."""
+        return _last(progress.served for progress in self.targets.values())
+
+
+class Tracking(NamedTuple):
+    """A rotation and how to follow it in the newest derived state."""
+
+    cluster: ClusterContext
+    rotation: TrackedRotation
+    uses: Callable[[DerivedState], Iterable[Use]]
+    objection: Callable[[DerivedState], str]
 
 
 class RotationTracker:
-    """Those of late, by cluster and id."""
+    """The latest rotations, by cluster and id."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, timeout: float) -> None:
         self.changed: Latest[int] = Latest(0)
-        self._patience = patience
-        self._known: dict[tuple[str, str], TrackedRotation] = {}
+        self._timeout = timeout
+        self._rotations: dict[tuple[str, str], TrackedRotation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, cluster: str, identity: str) -> TrackedRotation | None:
-        """The one with this id, while it is remembered."""
-        return self._known.get((cluster, identity))
+        """Return the rotation with this id; None if it is no longer remembered."""
+        return self._rotations.get((cluster, identity))
 
     def start(
         self,
@@ -104,107 +113,104 @@ class RotationTracker:
         rotation: TrackedRotation,
         uses: Callable[[DerivedState], Iterable[Use]],
         objection: Callable[[DerivedState], str] = lambda derived: "",
-    ) -> str:
-        """Follow `rotation` at the places of `uses` until it is served or time is up; the path of its page."""
-        self._known[cluster.name, rotation.id] = rotation
-        while len(self._known) > KEPT:
-            del self._known[next(iter(self._known))]
-        for where in _places(uses(cluster.derived)):
-            rotation.steps[where] = _step(where, cluster.elb.state)
-        task = asyncio.get_running_loop().create_task(self._follow(cluster, rotation, uses, objection))
+    ) -> None:
+        """Track `rotation` at the hosts of `uses` until it is served or the timeout has passed."""
+        self._rotations[cluster.name, rotation.id] = rotation
+        while len(self._rotations) > REMEMBERED:
+            del self._rotations[next(iter(self._rotations))]
+        for place in _targets(uses(cluster.derived)):
+            rotation.targets[place] = _progress(place, cluster.elb.state)
+        tracking = Tracking(cluster, rotation, uses, objection)
+        task = asyncio.get_running_loop().create_task(self._track(tracking))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return rotation.id
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            _log.error("rotation not followed", error=type(error).__name__, exc_info=error)
+            _log.error("rotation tracking failed", error=type(error).__name__, exc_info=error)
 
     async def close(self) -> None:
-        """End all."""
+        """End all tracking."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _follow(
-        self,
-        cluster: ClusterContext,
-        rotation: TrackedRotation,
-        uses: Callable[[DerivedState], Iterable[Use]],
-        objection: Callable[[DerivedState], str],
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience
+    async def _track(self, tracking: Tracking) -> None:
+        loop, rotation = asyncio.get_running_loop(), tracking.rotation
+        end = loop.time() + self._timeout
         try:
-            while not rotation.served and loop.time() < end:
-                before = (dict(rotation.steps), rotation.objection)
-                await self._look(cluster, rotation, uses, objection)
-                if (rotation.steps, rotation.objection) != before:
+            while not rotation.is_served and loop.time() < end:
+                before = (dict(rotation.targets), rotation.objection)
+                await _check(tracking)
+                if (rotation.targets, rotation.objection) != before:
                     self.changed.set(self.changed.value + 1)
-                if not rotation.served:
+                if not rotation.is_served:
                     await asyncio.sleep(PAUSE)
         finally:
             rotation.over = True
             self.changed.set(self.changed.value + 1)
 
-    async def _look(
-        self,
-        cluster: ClusterContext,
-        rotation: TrackedRotation,
-        uses: Callable[[DerivedState], Iterable[Use]],
-        objection: Callable[[DerivedState], str],
-    ) -> None:
-        try:
-            state = await cluster.elb.refresh()
-        except ElbError as error:
-            rotation.objection = str(error)
-            return
-        derived = cluster.derived
-        rotation.objection = objection(derived)
-        for where in _places(uses(derived)):
-            # a listener that opened only now
-            rotation.steps.setdefault(where, _step(where, state))
-        for where, step in list(rotation.steps.items()):
-            if step.accepted is None and _on_elb(where, state) & rotation.chains.keys():
-                step = step._replace(accepted=datetime.now(UTC))
-            if step.accepted and not step.served:
-                step = await _shown(cluster, where, step, rotation.chains)
-            rotation.steps[where] = step
+
+async def _check(tracking: Tracking) -> None:
+    cluster, rotation = tracking.cluster, tracking.rotation
+    try:
+        state = await cluster.elb.refresh()
+    except ElbError as error:
+        rotation.objection = str(error)
+        return
+    derived = cluster.derived
+    rotation.objection = tracking.objection(derived)
+    for place in _targets(tracking.uses(derived)):
+        # a listener may have opened since the start
+        rotation.targets.setdefault(place, _progress(place, state))
+    for place, progress in list(rotation.targets.items()):
+        if progress.accepted is None and _bound(place, state) & rotation.chains.keys():
+            progress = progress._replace(accepted=datetime.now(UTC))
+        if progress.accepted and not progress.served:
+            progress = await _probed(cluster, progress, rotation.chains)
+        rotation.targets[place] = progress
 
 
-def _places(uses: Iterable[Use]) -> list[ProbeTarget]:
-    found = [
+def _last(times: Iterable[datetime | None]) -> datetime | None:
+    """Return the latest time; None if one is missing or there is none."""
+    known = list(times)
+    return max((t for t in known if t), default=None) if all(known) else None
+
+
+def _targets(uses: Iterable[Use]) -> list[ProbeTarget]:
+    targets = [
         ProbeTarget(use.loadbalancer, use.listener, use.port, host)
         for use in uses
         for host in hosts_of(use)[:PER_USE]
     ]
-    return list(dict.fromkeys(found))[:PLACES]
+    return list(dict.fromkeys(targets))[:TARGETS]
 
 
-def _step(where: ProbeTarget, state: State) -> TargetProgress:
-    balancer = state.loadbalancers.get(where.loadbalancer)
+def _progress(place: ProbeTarget, state: State) -> TargetProgress:
+    balancer = state.loadbalancers.get(place.loadbalancer)
     if balancer is None or not balancer.vip_address:
-        return TargetProgress(where, "", trouble="The load balancer has no address.")
-    reached = target(balancer, where.port, where.host)
-    return TargetProgress(where, f"{reached.address}:{reached.port}")
+        return TargetProgress(place, "", error="The load balancer has no address.")
+    address = target(balancer, place.port, place.host)
+    return TargetProgress(place, f"{address.address}:{address.port}")
 
 
-def _on_elb(where: ProbeTarget, state: State) -> set[str]:
-    """Fingerprints that the listener is to show for the host, as the ELB has it."""
-    seats = present(state.listeners.get(where.listener), state.certificates)
-    answers = [seats.answer(where.host, kind) for kind in KINDS]
-    return {answer.chain.fingerprint for answer in answers if answer and answer.chain}
+def _bound(place: ProbeTarget, state: State) -> set[str]:
+    """Return fingerprints that the listener selects for the host, according to the ELB."""
+    slots = present(state.listeners.get(place.listener), state.certificates)
+    certificates = [slots.answer(place.host, kind) for kind in KINDS]
+    return {c.chain.fingerprint for c in certificates if c and c.chain}
 
 
-async def _shown(
-    cluster: ClusterContext, where: ProbeTarget, step: TargetProgress, chains: Mapping[str, Chain]
+async def _probed(
+    cluster: ClusterContext, progress: TargetProgress, chains: Mapping[str, Chain]
 ) -> TargetProgress:
-    balancer = cluster.elb.state.loadbalancers.get(where.loadbalancer)
+    place = progress.target
+    balancer = cluster.elb.state.loadbalancers.get(place.loadbalancer)
     if balancer is None or not balancer.vip_address:
-        return step
-    result = await cluster.probes.look(target(balancer, where.port, where.host))
-    due = chains.get(result.fingerprint)
-    objection = result.objection(due) if due else result.trouble
-    served = datetime.now(UTC) if due and not objection else None
-    return step._replace(served=served, shown=result.fingerprint, trouble=objection)
+        return progress
+    result = await cluster.probes.probe(target(balancer, place.port, place.host))
+    expected = chains.get(result.fingerprint)
+    error = result.objection(expected) if expected else result.error
+    served = datetime.now(UTC) if expected and not error else None
+    return progress._replace(served=served, shown=result.fingerprint, error=error)

@@ -1,20 +1,20 @@
-"""How a page ends early: a status, a title and a sentence, with a way on. ``app`` shows it."""
+"""Exceptions that end a page early: an error page, a login, sentences beside form fields."""
 
 from __future__ import annotations
 
 
 class PageError(Exception):
-    """An answer other than the page that was asked for."""
+    """A status, title and sentence to show instead of the page."""
 
     def __init__(self, status: int, title: str, sentence: str, link: tuple[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.status, self.title, self.sentence = status, title, sentence
         self.link = link
-        """(where, label)."""
+        """(path, label) of the next page; None: the clusters."""
 
 
 class LoginRequired(Exception):
-    """Nobody is logged in, or not at the ELB named `site`."""
+    """The user is not logged in, or not at the ELB `site`."""
 
     def __init__(self, site: str = "") -> None:
         super().__init__(site)
@@ -22,7 +22,7 @@ class LoginRequired(Exception):
 
 
 class FormErrors(Exception):
-    """A form that cannot be carried out: sentences by field; "" is for the form as a whole."""
+    """Why a form cannot be carried out: sentences by field, "" for the whole form."""
 
     def __init__(self, errors: dict[str, str], status: int = 422) -> None:
         super().__init__(next(iter(errors.values()), ""))
@@ -30,10 +30,10 @@ class FormErrors(Exception):
 
 
 def not_found(what: str, link: tuple[str, str] | None = None) -> PageError:
-    """404."""
-    return PageError(404, "Not found", f"There is no {what}. It may have been deleted meanwhile.", link)
+    """Return a 404 error: there is no `what`."""
+    return PageError(404, "Not found", f"There is no {what}. It may have been deleted.", link)
 
 
 def forbidden(role: str, needed: str) -> PageError:
-    """403: the role does not allow it."""
+    """Return a 403 error: the role is too low."""
     return PageError(403, "Not allowed", f"Your role is {role}; this needs {needed}.")

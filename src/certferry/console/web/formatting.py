@@ -66,9 +66,13 @@ def span(length: timedelta) -> str:
     return "0 seconds"
 
 
-def plural(count: int, noun: str, plural_noun: str = "") -> str:
-    """Format a count with its noun: ``1 listener``, ``2 listeners``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {plural_noun or noun + 's'}"
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun: ``1 listener``, ``2 Ingresses``, ``3 policies``."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("cy"):
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def fingerprint(hexadecimal: str) -> str:

@@ -40,7 +40,7 @@ class TablePage(Generic[R]):
         self.sort = query.get("sort", "")
         matches = matching(rows, self.search, text)
         self.matches = len(matches)
-        total = plural(len(rows), noun, f"{noun}es" if noun.endswith("s") else f"{noun[:-1]}ies" if noun.endswith("y") else "")
+        total = plural(len(rows), noun)
         self.count = f"{len(matches)} of {total}" if self.search else total
         self._arrange(matches)
         self.pages = max(1, -(-len(matches) // ROWS))

@@ -1,4 +1,7 @@
-"""What every answer carries so that a browser runs nothing but ours, and where forms may come from."""
+"""Security headers of every response, and the origin checks of forms.
+
+The content security policy allows the console's own scripts and styles, and nothing inline.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ POLICY: Final = "; ".join(
 
 
 class Headers:
-    """Middleware: adds the headers to every answer. `tls`: tell browsers to keep to it."""
+    """Middleware that adds the headers to every response. `tls`: also send HSTS."""
 
     def __init__(self, app: ASGIApp, *, tls: bool) -> None:
         self._app = app
@@ -39,7 +42,7 @@ class Headers:
         } | ({"strict-transport-security": "max-age=31536000"} if tls else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Run the application with the headers added."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -53,7 +56,7 @@ class Headers:
 
 
 def same_origin(request: Request) -> bool:
-    """Whether a form comes from a page of ours, as far as the browser says."""
+    """Return whether the browser says that a form comes from a page of the console."""
     site = request.headers.get("sec-fetch-site")
     if site is not None and site != "same-origin":
         return False
@@ -62,7 +65,7 @@ def same_origin(request: Request) -> bool:
 
 
 def local_path(path: str) -> str:
-    """`path` if it leads to a page of ours, else the first page: no login leads elsewhere."""
+    """Return `path` if it is a path of the console, else the first page. Prevents open redirects."""
     parts = urlsplit(path)
     fine = path.startswith("/") and not path.startswith(("//", "/\\")) and not (parts.scheme or parts.netloc)
     return path if fine and "\\" not in path and path.isprintable() else "/clusters"

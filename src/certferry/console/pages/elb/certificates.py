@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate."""
 
     certificate: Certificate
-    facts: CertificateDetails
+    details: CertificateDetails
     uses: tuple[Use, ...]
     lock: Lock | None
 
@@ -68,7 +68,7 @@ COLUMNS: Final = (
 async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
     cluster = await request.cluster_context()
-    listing = TablePage(rows(request, cluster), COLUMNS, request.query, lambda row: row.text)
+    listing = TablePage(rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate")
     return request.render(
         "elb_certificates/list.html",
         cluster=cluster,
@@ -85,7 +85,7 @@ def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
     found = (
         Row(
             certificate=c,
-            facts=cluster.elb.facts.get(c.id) or CertificateDetails(id=c.id),
+            details=cluster.elb.details.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
             lock=lock_of(request, cluster, c),
         )
@@ -122,17 +122,17 @@ def _following(request: PageRequest, cluster: ClusterContext, certificate: Certi
     here = next((use.secret for use in uses if use.secret), None) or _by_uid(cluster, certificate)
     if here is None and source and source.cluster == cluster.access.name:
         here = Name(source.namespace, source.secret)
-    cluster = cluster.name if here else source.cluster if source else certificate.owner or "another cluster"
+    owner = cluster.name if here else source.cluster if source else certificate.owner or "another cluster"
     name = here or (Name(source.namespace, source.secret) if source else None)
-    known = any(c.name == cluster for c in request.console.fleet.clusters)
+    known = any(c.name == owner for c in request.console.fleet.clusters)
     where = f"Secret {name}" if name else "its TLS Secret"
     link = ""
     if name and known:
-        link = f"{path('clusters', cluster, 'secrets')}?namespace={name.namespace}&q={name.name}"
+        link = f"{path('clusters', owner, 'secrets')}?namespace={name.namespace}&q={name.name}"
     return Lock(
-        reason=f"It follows {where} of cluster {cluster}: change the Secret, and the certificate follows.",
+        reason=f"It follows {where} of cluster {owner}. Update the Secret; the certificate follows.",
         link=link,
-        label=str(name) if name else cluster,
+        label=str(name) if name else owner,
     )
 
 

@@ -99,7 +99,7 @@ async def show(request: PageRequest) -> Response:
         Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=asking.get(b.id, 0))
         for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
-    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text)
+    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "load balancer")
     return request.render(
         "elb/load_balancers.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
     )
@@ -119,14 +119,20 @@ async def one(request: PageRequest) -> Response:
     rows: list[ListenerRow] = []
     if tab == "listeners":
         listing = TablePage(
-            listeners, LISTENER_COLUMNS, request.query, lambda it: f"{it.name} {it.id} {it.protocol_port}"
+            listeners,
+            LISTENER_COLUMNS,
+            request.query,
+            lambda it: f"{it.name} {it.id} {it.protocol_port}",
+            "listener",
         )
         rows = [listener_row(cluster, listener) for listener in listing.rows]
     elif tab == "policies":
-        listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, request.query, _text)
+        listing = TablePage(
+            _policies(listeners, state), POLICY_COLUMNS, request.query, _text, "forwarding policy"
+        )
     elif tab == "status":
         tree = await _statuses(cluster, balancer)
-        listing = TablePage(_worst_first(tree.get("listeners") or ()), (), request.query, _name)
+        listing = TablePage(_worst_first(tree.get("listeners") or ()), (), request.query, _name, "listener")
     return request.render(
         "elb/load_balancer.html",
         cluster=cluster,
@@ -148,7 +154,7 @@ def listener_row(cluster: ClusterContext, listener: Listener) -> ListenerRow:
     return ListenerRow(
         listener=listener,
         port=bind_port(balancer, listener.protocol_port),
-        owner=next((use.owner for use in uses if use.owner), None) or _governing(cluster, listener),
+        owner=next((use.governing for use in uses if use.governing), None) or _governing(cluster, listener),
         ours="cluster_id" in described(listener.description),
         uses=uses,
         state=served(cluster, uses) if uses else None,

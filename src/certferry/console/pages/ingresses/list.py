@@ -81,7 +81,9 @@ COLUMNS: Final = (
 async def show(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/ingresses."""
     cluster = await request.cluster_context()
-    listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text)
+    listing = TablePage(
+        rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Ingress"
+    )
     return request.render(
         "ingresses/list.html",
         cluster=cluster,

@@ -105,9 +105,9 @@ async def save(request: PageRequest) -> Response:
 def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
     """What the form's lists offer."""
     secrets = [
-        (name.name, f"{name.name} — {_said(ingress.secret.chain)}")
-        for name, ingress in sorted(cluster.kube.secrets.items())
-        if name.namespace == namespace and ingress.type in TLS_TYPES
+        (name.name, label(name.name, secret.parsed.chain))
+        for name, secret in sorted(cluster.kube.secrets.items())
+        if name.namespace == namespace and secret.type in TLS_TYPES
     ]
     certificates = selectable(
         cluster.elb.state.certificates.values(), {form.certificate, *form.sni_certificates}
@@ -121,8 +121,8 @@ def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[
         "ipgroups": [(i, _addresses(ips, i)) for i, ips in sorted(cluster.elb.state.ipgroups.items())],
         "path_types": PATH_TYPES,
         "services": [
-            (name.name, [str(p.port) for p in ingress.service.ports])
-            for name, ingress in sorted(cluster.kube.services.items())
+            (name.name, [str(p.port) for p in service.parsed.ports])
+            for name, service in sorted(cluster.kube.services.items())
             if name.namespace == namespace
         ],
     }
@@ -147,7 +147,8 @@ def preview_form(cluster: ClusterContext, namespace: str, form: IngressForm, bod
 
 def label(name: str, chain: Chain | None) -> str:
     """A certificate in a list: its name, for what, until when."""
-    return f"{name} — {_said(chain)}"
+    text = f"{listed(chain.names, 2)}, {expiry(chain).word.lower()}" if chain else "cannot be read"
+    return f"{name} — {text}"
 
 
 def follow(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress, form: IngressForm) -> str:
@@ -187,28 +188,25 @@ def _read(
 def _chooses(form: IngressForm, before: IngressForm) -> bool:
     """Whether other certificates are chosen than before."""
 
-    def chosen(it: IngressForm) -> Any:
-        elb = it.source == "elb"
-        return (it.certificate, it.sni_certificates) if elb else (it.secret, it.sni)
+    def chosen(f: IngressForm) -> Any:
+        return (f.certificate, f.sni_certificates) if f.source == "elb" else (f.secret, f.sni)
 
     return form.protocol == "HTTPS" and (form.source, chosen(form)) != (before.source, chosen(before))
 
 
 def _chains(cluster: ClusterContext, namespace: str, form: IngressForm) -> list[Chain]:
     if form.source == "elb":
-        found = [cluster.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
-        return [c.chain for c in found if c and c.chain]
+        certificates = [
+            cluster.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)
+        ]
+        return [c.chain for c in certificates if c and c.chain]
     names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
-    things = [cluster.kube.secrets.get(n) for n in names]
-    return [t.secret.chain for t in things if t and t.secret.chain]
+    secrets = [cluster.kube.secrets.get(n) for n in names]
+    return [s.parsed.chain for s in secrets if s and s.parsed.chain]
 
 
 def _addresses(ips: Sequence[str], group: str) -> str:
     return f"{listed(tuple(ips), 3) or 'no address'} ({group})"
-
-
-def _said(chain: Chain | None) -> str:
-    return f"{listed(chain.names, 2)}, {expiry(chain).word.lower()}" if chain else "cannot be read"
 
 
 _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"

@@ -123,11 +123,11 @@ def _check_secrets(
     if not form.secret:
         errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
     for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):
-        thing = cluster.kube.secrets.get(Name(namespace, secret)) if secret else None
-        if secret and (thing is None or thing.type not in TLS_TYPES):
+        listed = cluster.kube.secrets.get(Name(namespace, secret)) if secret else None
+        if secret and (listed is None or listed.type not in TLS_TYPES):
             errors[field] = f"There is no TLS Secret {namespace}/{secret}."
-        elif thing and thing.secret.chain is None and thing.secret.flaw:
-            errors[field] = f"Secret {secret} cannot be used: {thing.secret.flaw.sentence}"
+        elif listed and listed.parsed.chain is None and listed.parsed.flaw:
+            errors[field] = f"Secret {secret} cannot be used: {listed.parsed.flaw.sentence}"
     taken: dict[str, str] = {}
     for row in form.sni:
         if not row.domains or not row.secret:
@@ -146,7 +146,7 @@ def _check_forwarding(
         if row in before.forwarding:
             continue  # what stands there is not refused
         service = cluster.kube.services.get(Name(namespace, row.service))
-        ports = {p for s in service.service.ports for p in (str(s.port), s.name)} if service else set()
+        ports = {p for s in service.parsed.ports for p in (str(s.port), s.name)} if service else set()
         if row.domain and not _HOST.fullmatch(row.domain):
             errors["domain"] = f"“{row.domain[:60]}” is not a domain name."
         if row.matching not in PATH_TYPES or not row.path.startswith("/"):

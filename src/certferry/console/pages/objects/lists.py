@@ -29,7 +29,7 @@ async def config_maps(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/configmaps."""
     cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.config_maps.items()) if request.namespace in ("", n.namespace)]
-    listing = TablePage(rows, CONFIG_MAPS, request.query, lambda t: str(t.name))
+    listing = TablePage(rows, CONFIG_MAPS, request.query, lambda t: str(t.name), "ConfigMap")
     return request.render(
         "objects/configmaps.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
     )
@@ -39,7 +39,7 @@ async def services(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/services."""
     cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.services.items()) if request.namespace in ("", n.namespace)]
-    listing = TablePage(rows, SERVICES, request.query, lambda t: f"{t.name} {t.address}")
+    listing = TablePage(rows, SERVICES, request.query, lambda t: f"{t.name} {t.address}", "Service")
     return request.render(
         "objects/services.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
     )

@@ -57,7 +57,9 @@ async def show(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     if not cluster.may("member"):
         return request.render("secrets/hidden.html", cluster=cluster)
-    listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text)
+    listing = TablePage(
+        rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
+    )
     states: dict[Name, Badge | None] = {
         row.secret.name: state(cluster, row.secret, row.uses) for row in listing.rows
     }
