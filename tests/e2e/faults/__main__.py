@@ -20,10 +20,10 @@ Secret is renewed. Clients connect one after another, each with a new verified c
 
 | column | meaning |
 |---|---|
-| met | requests of the controller that the fault affected |
+| affected | requests of the controller that the fault affected |
 | requests, failed | requests of clients, and failed ones, from before the fault until the new certificate was served |
 | lost | renewals that were never served |
-| heal | time from the renewal, or from the end of the fault if that is later, until a client got the new certificate |
+| recovery | time from the renewal, or from the end of the fault if that is later, until a client got the new certificate |
 | writes | writes of the certificate in the ELB's audit log; one renewal is one write |
 
 Tests cover other faults. In `tests/controller/test_replicas.py` a leader is stopped in the middle of a plan and
@@ -46,7 +46,7 @@ def _row(it: Outcome) -> str:
 
 
 def _page(found: Sequence[Outcome]) -> str:
-    table = ["| fault | met | requests | failed | lost | heal | writes |", "|---|" + "---:|" * 6]
+    table = ["| fault | affected | requests | failed | lost | recovery | writes |", "|---|" + "---:|" * 6]
     failed, lost = sum(len(it.failures) for it in found), sum(it.lost for it in found)
     twice = sum(it.writes != it.changes for it in found)
     close = f"Together: {failed} failed, {lost} lost, {twice} written more or less than once."
