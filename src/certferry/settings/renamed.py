@@ -32,6 +32,8 @@ RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 RENAMED_ENVOY_OPTIONS: Final[Mapping[str, str]] = {"at_end": "on_exit", "end_seconds": "exit_timeout"}
+RENAMED_ON_EXIT: Final[Mapping[str, str]] = {"end": "stop", "leave": "keep"}
+"""Values of ``elb.envoy_options.on_exit``."""
 
 RENAMED_REASONS: Final[Mapping[str, str]] = {
     "CertificateHeld": "CertificateHeldBack",

@@ -16,19 +16,19 @@ Mode = Literal["repair", "adopt", "report", "off"]
 Kind = Literal["certificate", "binding", "listener", "pool", "policy", "member"]
 
 
-class Modes(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a change, per kind."""
+class Modes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The reaction to a change of another client, per kind."""
 
     certificate: Mode = "repair"
     """The content, name and domain of a certificate that follows a Secret."""
     binding: Mode = "repair"
-    """Which certificates a listener has."""
+    """The certificates of a listener."""
     listener: Mode = "report"
     """The other options of a listener."""
     pool: Mode = "repair"
-    """How requests are shared out, and health checks."""
+    """Load balancing, sticky sessions and health checks."""
     policy: Mode = "repair"
-    """Where a host and path lead."""
+    """The target of a host and path."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True, order=True):
