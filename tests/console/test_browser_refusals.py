@@ -112,7 +112,7 @@ def test_a_certificate_that_follows_a_secret_cannot_be_changed_on_the_elb(user: 
     for name in ("Modify", "Delete"):
         button = row.get_by_role("button", name=name)
         expect(button).to_have_attribute("aria-disabled", "true")
-        assert "change the Secret" in (button.get_attribute("title") or "")
+        assert "Update the Secret" in (button.get_attribute("title") or "")
     row.get_by_role("link", name=f"{shop.name}/{SECRET}").click()
     expect(user.row(SECRET)).to_have_count(1)
     # neither by its address nor by a form made by hand

@@ -41,7 +41,7 @@ class User:
         self.page.get_by_label("User name").fill(name)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Log in").click()
-        expect(self.page.get_by_role("heading", name="Clusters")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="Clusters", exact=True)).to_be_visible()
 
     def check(self) -> None:
         """Nothing must have left the host, and no rule of the page was broken."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
 from certferry.clusters import ClusterAccess
+from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_sites import key_of
 from certferry.console.web.errors import LoginRequired, PageError
+from certferry.console.web.formatting import Badge
 
 WAIT: Final = 3.0
 """Seconds that the page waits for clusters; slower ones appear when they are read."""
@@ -33,7 +34,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     ingresses: int | None = None
     certificates: int | None = None
-    expires: datetime | None = None
+    expires: Badge | None = None
     expires_name: str = ""
 
 
@@ -61,10 +62,8 @@ async def _row(request: PageRequest, access: ClusterAccess) -> Row:
 
 
 def _read_row(cluster: ClusterContext) -> Row:
-    ends = sorted(
-        (use.chain.not_after, use.certificate) for use in cluster.derived.uses if use.chain and use.ingresses
-    )
-    first = cluster.elb.state.certificates.get(ends[0][1]) if ends else None
+    derived = cluster.derived
+    first = next(iter(expiries(derived.hosts, derived.at)), None)
     return Row(
         name=cluster.name,
         level="good",
@@ -73,9 +72,13 @@ def _read_row(cluster: ClusterContext) -> Row:
         version=cluster.kube.version,
         ingresses=len(cluster.kube.ingresses),
         certificates=len(cluster.elb.state.certificates),
-        expires=ends[0][0] if ends else None,
-        expires_name=", ".join(first.chain.names[:2]) if first and first.chain else "",
+        expires=first.badge if first else None,
+        expires_name=_name(first) if first else "",
     )
+
+
+def _name(entry: CertificateExpiry) -> str:
+    return ", ".join(entry.chain.names[:2]) if entry.chain else str(entry.source)
 
 
 PAGES: Final[tuple[Page, ...]] = (Page("/clusters", show),)

@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.pages.ingresses.synchronize import Difference, differences
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
-from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 
@@ -42,7 +42,7 @@ async def show(request: PageRequest) -> Response:
     return request.render(
         "clusters/overview.html",
         cluster=cluster,
-        expiring=_expiring(derived.uses, namespace)[:MOST],
+        expiring=[e for e in expiries(derived.hosts, derived.at) if _concerns(e, namespace)][:MOST],
         problems=problems[:MOST],
         more=max(0, len(problems) - MOST),
         drift=_drift(cluster, namespace)[:MOST],
@@ -56,11 +56,8 @@ def _shown(cluster: ClusterContext, problem: Problem) -> bool:
     return cluster.may("member") or (problem.object.kind != "Secret" and problem.reason != "SecretNotFound")
 
 
-def _expiring(uses: Iterable[Use], namespace: str) -> list[Use]:
-    """One use of each certificate in use, the one that ends first at the top."""
-    mine = [u for u in uses if not namespace or any(i.namespace == namespace for i in u.ingresses)]
-    first = {use.certificate: (use.chain.not_after, use) for use in reversed(mine) if use.chain}
-    return [use for _, use in sorted(first.values(), key=lambda pair: pair[0])]
+def _concerns(entry: CertificateExpiry, namespace: str) -> bool:
+    return not namespace or any(name.namespace == namespace for name in entry.ingresses)
 
 
 def _drift(cluster: ClusterContext, namespace: str) -> list[tuple[Name, list[Difference]]]:

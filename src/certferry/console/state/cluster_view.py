@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
@@ -20,12 +20,14 @@ from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
 from certferry.console.state.probes import ProbeCache, targets
 from certferry.core.diagnosis import usage
+from certferry.core.diagnosis.host_state import HostState, HostStatus, host_states
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
+from certferry.core.x509.expiry import Limits
 from certferry.kube.client.client import KubeClient
 
 K = TypeVar("K")
@@ -35,9 +37,14 @@ WAIT: Final = 10.0
 """Seconds that a page waits until a cluster and its ELB are read."""
 
 
+FRESH: Final = timedelta(minutes=1)
+"""Age after which derived values are computed again, because certificates expire."""
+
+
 class DerivedState(msgspec.Struct, frozen=True):
     """Values derived from one view of a cluster and one state of its ELB."""
 
+    at: datetime
     view: ClusterView
     state: State
     translation: Translation
@@ -47,6 +54,9 @@ class DerivedState(msgspec.Struct, frozen=True):
     by_ingress: Mapping[Name, tuple[Use, ...]]
     referring: Mapping[Name, tuple[Name, ...]]
     """Ingresses that name a Secret in spec.tls, used or not."""
+    hosts: tuple[HostState, ...]
+    """Without probes: ``ClusterContext.served`` knows those."""
+    hosts_by_ingress: Mapping[Name, tuple[HostState, ...]]
     problems: Mapping[tuple[str, Name], tuple[Problem, ...]]
     """By kind and name of the object."""
 
@@ -102,10 +112,15 @@ class ClusterContext:
     def derived(self) -> DerivedState:
         """Values derived from the newest view and state."""
         view, state = self.kube.view, self.elb.state
-        derived = self._cache.get(self.name)
-        if derived is None or derived.view is not view or derived.state is not state:
+        derived, now = self._cache.get(self.name), datetime.now(UTC)
+        if (
+            derived is None
+            or derived.view is not view
+            or derived.state is not state
+            or now - derived.at > FRESH
+        ):
             derived = self._cache[self.name] = derive(
-                view, state, self.options, datetime.now(UTC), secrets=self.kube.reads_secrets
+                view, state, self.options, now, secrets=self.kube.reads_secrets
             )
         return derived
 
@@ -149,11 +164,15 @@ def derive(
     """Derive all values that pages need. `secrets`: whether `view` contains Secrets."""
     translation = translate(view, state, options, now)
     uses = usage.uses(view, state, options)
+    hosts = host_states(view, state, translation, (), now, Limits())
+    if not secrets:
+        hosts = tuple(map(_without_secret, hosts))
     referring: dict[Name, dict[Name, None]] = {}
     for name, ingress in sorted(view.ingresses.items()):
         for entry in ingress.tls:
             referring.setdefault(Name(name.namespace, entry.secret), {})[name] = None
     return DerivedState(
+        at=now,
         view=view,
         state=state,
         translation=translation,
@@ -162,11 +181,26 @@ def derive(
         by_certificate=_grouped((u.certificate, u) for u in uses),
         by_ingress=_grouped((name, u) for u in uses for name in u.ingresses),
         referring={secret: tuple(names) for secret, names in referring.items()},
+        hosts=hosts,
+        hosts_by_ingress=_grouped((name, host) for host in hosts for name in host.claims),
         problems=_grouped(
             ((p.object.kind, Name(p.object.namespace, p.object.name)), p)
             for p in translation.problems
             if secrets or p.reason != "SecretNotFound"
         ),
+    )
+
+
+def _without_secret(host: HostState) -> HostState:
+    """Return the state of a host for a reader, who sees no Secret: what is bound counts, not what is wanted."""
+    if host.wanted is None or host.wanted.reason != "SecretNotFound":
+        return host
+    status: HostStatus = host.status
+    if host.bound and status == "missing":
+        status = {"expired": "expired", "good": "served"}.get(host.expiry_state or "", "expiring")  # type: ignore[assignment]
+    sentence = host.sentence.removesuffix(f" {host.wanted.sentence}")
+    return msgspec.structs.replace(
+        host, wanted=None, other_wants=(), problems=(), status=status, sentence=sentence
     )
 
 

@@ -1,0 +1,115 @@
+"""Host states as pages show them: the badges of an Ingress, and the certificates that need attention first.
+
+It projects ``HostState`` and derives no verdict of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from certferry.console.web.formatting import Badge, expiry
+from certferry.core.diagnosis.host_state import CertificateSource, HostState, WantedCertificate
+from certferry.core.model.kubernetes import Name
+from certferry.core.x509.pem import Chain
+
+_SEVERITY: Final = ("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong")
+"""Statuses, the most severe last."""
+_WORDS: Final = {
+    "unknown": "Cannot be read",
+    "unreachable": "Not reachable",
+    "missing": "Not served",
+    "unusable": "Not served",
+    "expired": "Expired",
+}
+WRONG: Final = "Wrong certificate served"
+
+
+class CertificateExpiry(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that Ingresses want or clients get, and its expiry."""
+
+    source: CertificateSource
+    chain: Chain | None
+    badge: Badge
+    usable: bool
+    """False: an Ingress wants it, and it is expired or cannot be served."""
+    ingresses: tuple[Name, ...] = ()
+    certificate_id: str = ""
+    """Id on the ELB; "" if it is not there."""
+
+    @property
+    def order(self) -> tuple[bool, bool, float]:
+        """Sort key: certificates that are not usable first, then by expiry."""
+        return self.usable, self.chain is not None, self.chain.not_after.timestamp() if self.chain else 0.0
+
+
+def host_badge(states: Iterable[HostState]) -> Badge | None:
+    """Return the most severe status of `states` as a badge; None if every host gets its certificate."""
+    worst = max(states, key=lambda state: _SEVERITY.index(state.status), default=None)
+    if worst is None or worst.status in ("served", "expiring"):
+        return None
+    # a host without its own certificate gets another one, unless nothing is bound
+    word = _WORDS.get(worst.status, WRONG)
+    return Badge("bad", WRONG if word == "Not served" and worst.bound else word, worst.sentence)
+
+
+def expiries(states: Sequence[HostState], now: datetime) -> list[CertificateExpiry]:
+    """Return one entry per certificate that claims want or clients get, in the order of ``order``."""
+    entries: dict[CertificateSource, CertificateExpiry] = {}
+    ingresses: dict[CertificateSource, dict[Name, None]] = {}
+    for entry in (e for state in states for e in _of_host(state, now)):
+        ingresses.setdefault(entry.source, {}).update(dict.fromkeys(entry.ingresses))
+        if entry.source not in entries or entry.order < entries[entry.source].order:
+            entries[entry.source] = entry
+    complete = [
+        msgspec.structs.replace(entry, ingresses=tuple(ingresses[source]))
+        for source, entry in entries.items()
+    ]
+    return sorted(complete, key=lambda entry: (entry.order, str(entry.source)))
+
+
+def own_expiry(states: Sequence[HostState], name: Name, now: datetime) -> CertificateExpiry | None:
+    """Return the first expiry among the certificates that Ingress `name` wants; of those bound if it wants none."""
+    wanted = [
+        _wanted(w, now)
+        for state in states
+        for w in _wants(state)
+        if Name(w.ingress.namespace, w.ingress.name) == name
+    ]
+    return min(wanted or expiries(states, now), key=lambda entry: entry.order, default=None)
+
+
+def _of_host(state: HostState, now: datetime) -> Iterator[CertificateExpiry]:
+    yield from (_wanted(wanted, now) for wanted in _wants(state) if not wanted.good)
+    bound = state.bound
+    if bound and bound.chain and (state.claims or bound.ingresses):
+        own = state.claims if state.wanted is None or state.wanted.source == bound.source else ()
+        yield CertificateExpiry(
+            source=bound.source,
+            chain=bound.chain,
+            badge=expiry(bound.chain, now),
+            usable=True,
+            ingresses=tuple(dict.fromkeys((*own, *bound.ingresses))),
+            certificate_id=bound.certificate_id,
+        )
+
+
+def _wants(state: HostState) -> tuple[WantedCertificate, ...]:
+    return (*((state.wanted,) if state.wanted else ()), *state.other_wants)
+
+
+def _wanted(wanted: WantedCertificate, now: datetime) -> CertificateExpiry:
+    badge = expiry(wanted.chain, now)
+    if not wanted.good and badge.level != "bad":
+        badge = Badge("bad", "Cannot be served", wanted.sentence)
+    return CertificateExpiry(
+        source=wanted.source,
+        chain=wanted.chain,
+        badge=badge,
+        usable=wanted.good,
+        ingresses=(Name(wanted.ingress.namespace, wanted.ingress.name),),
+        certificate_id=wanted.certificate_id,
+    )
