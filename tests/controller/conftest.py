@@ -36,7 +36,7 @@ class System:
         self.resync = 60.0
         self.garbage = 0.05
         self.probe_deadline = 3.0
-        self.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0))
+        self.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0))
 
     async def start(self) -> None:
         """The controller alone."""
@@ -64,7 +64,7 @@ class System:
             probe_deadline=self.probe_deadline,
         )
         async with KubeClient(access) as kube, ElbClient(self.elb.url, CREDENTIALS) as elb:
-            self.controller = Controller(kube, elb, options, waits, self.conduct)
+            self.controller = Controller(kube, elb, options, waits, self.mode)
             await self.controller.run()
 
     # a shop that is served over HTTPS

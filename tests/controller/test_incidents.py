@@ -62,7 +62,9 @@ class Desk:
 
         def found() -> list[Alert]:
             controller = self.system.controller
-            return [a for a in controller.watch.alerts.value if a.name == name] if controller else []
+            return (
+                [a for a in controller.alert_evaluator.alerts.value if a.name == name] if controller else []
+            )
 
         await until(found)
         (alert,) = found()
@@ -264,13 +266,13 @@ async def test_one_alert_for_a_certificate_of_many_ingresses_and_none_for_unused
     alert = await desk.alert("RenewalLate")
     assert alert.subject.startswith("k8s_plb_default")
     assert system.controller is not None
-    assert [a.name for a in system.controller.watch.alerts.value] == ["RenewalLate"]
+    assert [a.name for a in system.controller.alert_evaluator.alerts.value] == ["RenewalLate"]
     await until(lambda: system.kube.events("Secret", "RenewalLate"))
 
 
 async def test_nothing_rotated_though_several_were_due(system: System, desk: Desk) -> None:
-    vigil = MonitoringOptions(probe_interval=0, rules=AlertRules(stall_due=3, stall_patience=0))
-    system.conduct = ControllerMode(vigil=vigil)
+    monitoring = MonitoringOptions(probe_interval=0, rules=AlertRules(stall_due=3, stall_patience=0))
+    system.mode = ControllerMode(monitoring=monitoring)
     for name in ("one", "two", "shop"):
         system.shop(authority().issue(f"{name}.example.com", days=10, started=80), name=name)
     await system.start()

@@ -113,14 +113,14 @@ async def test_there_and_back_without_a_failed_handshake(
     (listener,) = system.elb.made("listeners")
     async with Visitors(system) as visitors:
         # 1. look
-        system.conduct = ControllerMode(act=None)
+        system.mode = ControllerMode(apply=None)
         await system.start()
         await system.in_step()
         assert system.elb.writes == []
         await system.stop()
         await until(lambda: visitors.served > 5)
         # 2. hand over, and renew
-        system.conduct = ControllerMode()
+        system.mode = ControllerMode()
         await system.start()
         await system.in_step()
         new = authority().issue(HOST)

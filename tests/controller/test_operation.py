@@ -162,7 +162,7 @@ async def test_protection_is_not_asked_of_an_elb_that_does_not_know_it(system: S
 
 
 async def test_who_observes_writes_nothing_and_says_what_it_would_do(system: System) -> None:
-    system.conduct = ControllerMode(act=None)
+    system.mode = ControllerMode(apply=None)
     await running(system)
     assert metric(system, "certferry_planned_steps") >= 4
     assert metric(system, "certferry_leader") == 0
@@ -175,7 +175,7 @@ async def test_who_observes_writes_nothing_and_says_what_it_would_do(system: Sys
 async def test_who_observes_sees_another_controller_s_rotation(system: System) -> None:
     await running(system)
     await system.stop()
-    system.conduct = ControllerMode(act=None)
+    system.mode = ControllerMode(apply=None)
     await system.start()
     await system.in_step()
     assert metric(system, "certferry_planned_steps") == 0
@@ -188,7 +188,7 @@ async def test_who_observes_sees_another_controller_s_rotation(system: System) -
 
 async def test_secrets_by_name_are_got_and_watched_and_never_listed(system: System) -> None:
     options = TranslateOptions()
-    system.conduct = ControllerMode(scope=named(options))
+    system.mode = ControllerMode(scope=named(options))
     system.kube.secret("demo", "unused", shop())
     await running(system)
     listed = [p for m, p in system.kube.requests if m == "GET" and p.endswith("/secrets")]
@@ -206,7 +206,7 @@ async def test_secrets_by_name_are_got_and_watched_and_never_listed(system: Syst
 
 
 async def test_a_secret_that_may_not_be_read_loses_only_its_ingress(system: System) -> None:
-    system.conduct = ControllerMode(scope=named(TranslateOptions()))
+    system.mode = ControllerMode(scope=named(TranslateOptions()))
     for _ in range(100):
         system.kube.fail("GET", "secrets/other-tls", 403)
     system.shop(authority().issue("other.example.com"), name="other")
@@ -216,7 +216,7 @@ async def test_a_secret_that_may_not_be_read_loses_only_its_ingress(system: Syst
 
 
 async def test_only_the_listed_namespaces_are_looked_at(system: System) -> None:
-    system.conduct = ControllerMode(scope=Scope(("demo", "office")))
+    system.mode = ControllerMode(scope=Scope(("demo", "office")))
     await running(system)
     assert not any(path.endswith("/v1/ingresses") for _, path in system.kube.requests)
     assert system.kube.count("GET", "namespaces/office/secrets") > 0

@@ -1,14 +1,12 @@
-"""The controller's rhythm: when to look and act, and again.
+"""The controller's loop: it decides when to reconcile, and connects the parts.
 
-``serve`` runs it. Everything clever is in ``core``, one round in ``reconcile``; this decides only when: shortly
-after a change, at each resync, and again with back-off after a failure. Each round starts from scratch, so that
-nothing depends on what was seen or missed before.
+It reconciles shortly after a change, at each resync, when a certificate becomes valid or expires, and again with
+back-off after a failure. Each reconcile starts from scratch, so that nothing depends on a missed event.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -28,6 +26,7 @@ from certferry.controller.sync.backoff import ElbBackoff
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.debounce import Debouncer, Timing
 from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
+from certferry.controller.sync.generation import Generations
 from certferry.controller.sync.inputs import InputReader
 from certferry.controller.sync.observed_state import ObservedState
 from certferry.controller.sync.secret_fast_path import SecretFastPath
@@ -46,6 +45,7 @@ from certferry.elb.client.extensions import Record
 from certferry.elb.client.follow_events import follow_events
 from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import KubeClient, KubeError
+from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
 
 SINGLE_REPLICA: Final = ControllerMode()
@@ -54,167 +54,189 @@ _log = structlog.get_logger()
 
 
 class Controller:
-    """One cluster and one ELB."""
+    """The controller of one cluster and one ELB."""
 
     def __init__(
         self,
         kube: KubeClient,
         elb: ElbClient,
         options: TranslateOptions,
-        waits: Timing,
-        conduct: ControllerMode = SINGLE_REPLICA,
+        timing: Timing,
+        mode: ControllerMode = SINGLE_REPLICA,
     ) -> None:
         self.metrics = Metrics()
-        self._conduct = conduct
+        self._mode = mode
         self._elb = elb
-        self._world = ObservedState()
-        self._waits = waits
-        self._pace = Debouncer(waits)
-        self._patience = ElbBackoff()
-        self._kubernetes = ConnectionState("kubernetes", self.metrics)
-        self._balancer = ConnectionState("elb", self.metrics)
-        self._cache = Cache(kube, self._arrived, conduct.scope)
-        hands = ApplyContext(
-            elb=elb, kube=kube, world=self._world, metrics=self.metrics, secret=self._cache.secret
+        self._observed = ObservedState()
+        self._timing = timing
+        self._debouncer = Debouncer(timing)
+        self._backoff = ElbBackoff()
+        self._generations: Generations = Latest(None)
+        self._kube_connection = ConnectionState("kubernetes", self.metrics)
+        self._elb_connection = ConnectionState("elb", self.metrics)
+        self._cache = Cache(kube, self._secret_changed, mode.scope)
+        context = ApplyContext(
+            elb=elb, kube=kube, observed=self._observed, metrics=self.metrics, secret=self._cache.secret
         )
-        vigil = conduct.vigil
-        self.watch = AlertEvaluator(self.metrics, options, vigil.rules, self._troubles)
-        self._drifting = DriftReporter(elb)
-        self._reporter = StatusWriter(kube, self._cache)
-        telling = ReportDispatcher(
-            self.metrics, self._cache, options, self._reporter, self.watch, self._drifting
+        monitoring = mode.monitoring
+        self.alert_evaluator = AlertEvaluator(
+            self.metrics, options, monitoring.rules, self._connection_errors
         )
-        self._proof = RotationVerifier(
+        self._drift_reporter = DriftReporter(elb)
+        self._status_writer = StatusWriter(kube, self._cache)
+        dispatcher = ReportDispatcher(
             self.metrics,
-            telling.publish_rotation,
-            self._refused_by_clients,
-            waits.probe_deadline,
-            vigil.rollback_within,
+            self._cache,
+            options,
+            self._status_writer,
+            self.alert_evaluator,
+            self._drift_reporter,
         )
-        self._patrol = PeriodicProber(
-            self._proof, self.watch.update_from_probes, vigil.probe_interval, vigil.own_endpoints
+        self._verifier = RotationVerifier(
+            self.metrics,
+            dispatcher.publish_rotation,
+            self._rejected_by_clients,
+            timing.probe_deadline,
+            monitoring.rollback_within,
         )
-        self._parking = Rollback(hands, self._taken_back)
-        self._fast = SecretFastPath(hands, self, options.checks)
-        self._endpoints = EndpointsFastPath(hands, self._cache.view, options.backends, self._pace.trigger)
-        self._gathering = InputReader(elb, self._cache, self._world, options, self._balancer)
-        parts = ReconcilerDependencies(
-            hands, self._gathering, telling, self._proof, self._parking, self._fast, self._endpoints
+        self._prober = PeriodicProber(
+            self._verifier,
+            self.alert_evaluator.update_from_probes,
+            monitoring.probe_interval,
+            monitoring.own_endpoints,
         )
-        self._reconcile = Reconciler(parts, options, conduct, timedelta(seconds=waits.deletion_delay))
-        self.in_step = self._reconcile.in_step
+        self._rollback = Rollback(context, self._rolled_back, self._generations)
+        # a controller that only observes leaves every Secret to the reconcile
+        writable: Generations = self._generations if mode.apply else Latest(None)
+        self._secret_fast_path = SecretFastPath(context, self, options.checks, writable)
+        self._endpoints_fast_path = EndpointsFastPath(
+            context, self._cache.view, self._generations, options.backends, self._debouncer.trigger
+        )
+        self._inputs = InputReader(elb, self._cache, self._observed, options, self._elb_connection)
+        dependencies = ReconcilerDependencies(
+            context, self._inputs, dispatcher, self._verifier, self._rollback, self._generations
+        )
+        self._reconciler = Reconciler(dependencies, options, mode, timedelta(seconds=timing.deletion_delay))
+        self.in_step = self._reconciler.in_step
+
+    @property
+    def view(self) -> Latest[ClusterView | None]:
+        """The newest view of the cluster; None before the first list."""
+        return self._cache.view
 
     @property
     def reconciled(self) -> int:
-        """Rounds that found nothing left to do."""
-        return self._reconcile.count
+        """Reconciles that ended with nothing left to do."""
+        return self._reconciler.count
 
     @property
     def not_ready(self) -> str | None:
-        """Why it is not ready yet; None once everything was brought in step once, or another one leads."""
+        """Why the controller is not ready; None once the ELB was in step, or while another replica leads."""
         if self.reconciled:
             return None
         if self._cache.view.value is None:
-            return f"the cluster is not read yet: {self._kubernetes.trouble or 'listing'}"
-        if not self._leads and self._conduct.leader and self._conduct.leader.holder.value:
+            return f"the cluster is not read yet: {self._kube_connection.error or 'listing'}"
+        if not self._leads and self._mode.leader and self._mode.leader.holder.value:
             return None
-        return f"the load balancer is not in step yet: {self._balancer.trouble or 'working on it'}"
+        return f"the load balancer is not in step yet: {self._elb_connection.error or 'working on it'}"
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._cache.run())
-                if self._conduct.act:
-                    tasks.create_task(self._reporter.run())
-                if self._conduct.leader:
-                    tasks.create_task(self._conduct.leader.run())
-                tasks.create_task(self._watch_leader())
-                tasks.create_task(follow_events(self._elb, self._heard))
-                tasks.create_task(self._follow())
-                tasks.create_task(self._watch_connection())
-                if self._conduct.act:
-                    tasks.create_task(self._endpoints.run())
-                tasks.create_task(self._rhythm())
-                tasks.create_task(self._watch_over())
+                if self._mode.apply:
+                    tasks.create_task(self._status_writer.run())
+                if self._mode.leader:
+                    tasks.create_task(self._mode.leader.run())
+                tasks.create_task(self._follow_leadership())
+                tasks.create_task(follow_events(self._elb, self._elb_changed))
+                tasks.create_task(self._follow_views())
+                tasks.create_task(self._follow_connection())
+                if self._mode.apply:
+                    tasks.create_task(self._endpoints_fast_path.run())
+                tasks.create_task(self._reconcile_loop())
+                tasks.create_task(self._probe_periodically())
         finally:
-            await self._fast.stop()
-            await self._parking.stop()
-            await self._proof.stop()
+            await self._secret_fast_path.stop()
+            await self._rollback.stop()
+            await self._verifier.stop()
+
+    def invalidate(self) -> None:
+        """Reconcile soon, from a fresh observation of the ELB."""
+        self._inputs.invalidate()
+        self._debouncer.trigger()
 
     @property
     def _leads(self) -> bool:
-        return self._conduct.leader is None or self._conduct.leader.leading
+        return self._mode.leader is None or self._mode.leader.leading
 
-    async def _watch_leader(self) -> None:
-        """Whoever begins to lead trusts nothing that was seen before; whoever ceases takes no Secret on."""
-        if self._conduct.leader is None:
-            self.metrics.leading.set(self._conduct.act is not None)
+    async def _follow_leadership(self) -> None:
+        """Start from scratch after each change of the leader, because another replica may have written."""
+        if self._mode.leader is None:
+            self.metrics.leading.set(self._mode.apply is not None)
             return
-        async for elected in self._conduct.leader.elected.changes():
+        async for elected in self._mode.leader.elected.changes():
             self.metrics.leading.set(elected)
-            self._gathering.stale = True
-            self._fast.translation = self._endpoints.translation = None
-            self._world.set_baseline(NOTHING)
-            self._pace.trigger()
+            self._generations.set(None)
+            self._observed.set_baseline(NOTHING)
+            self.invalidate()
 
-    def _heard(self, record: Record | None) -> None:
-        """The ELB tells of a change. What we wrote ourselves comes back too, and is known already."""
-        state = self._world.state
+    def _elb_changed(self, record: Record | None) -> None:
+        """Handle a change on the ELB; None if some may have been missed. Our own writes come back too."""
+        state = self._observed.state
         written = record and record.kind == "certificate" and record.verb in ("create", "update")
-        if record and state and written and record.fingerprint:  # an end of break-glass changes no content
+        if record and state and written and record.fingerprint:  # the end of a break-glass changes no content
             present = state.certificates.get(record.resource_id)
             if present and present.chain and present.chain.fingerprint == record.fingerprint:
                 return
         if record and record.user == self._elb.user:
             return
         if record:
-            self._drifting.record_change(record)
-        self._reconcile.changed = time.time()
-        self._gathering.stale = True
-        self._pace.trigger()
+            self._drift_reporter.record_change(record)
+        self._reconciler.note_change()
+        self.invalidate()
 
-    # what the fast path tells: see fast.Ends
+    # results of the fast path: see FastPathListener
 
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
-        """One PUT did it; the whole is looked at when it is quiet."""
+        """Verify what clients see; reconcile later, because one PUT did all that was due."""
         _log.info("certificate renewed", certificate=key, fingerprint=chain.fingerprint[:16])
-        self._proof.verify_rotation(key, chain, changed, accepted)
-        self._pace.trigger_later()
+        self._verifier.verify_rotation(key, chain, changed, accepted)
+        self._debouncer.trigger_later()
 
     def warned(self, secret: ObjectRef, finding: Finding) -> None:
-        """It is served all the same."""
-        self._reporter.record([finding_event(secret, finding)])
+        """Record an Event about a finding on a certificate that was accepted."""
+        self._status_writer.record([finding_event(secret, finding)])
 
     def declined(self) -> None:
-        """The reconcile decides."""
-        self._pace.trigger()
+        """Reconcile soon."""
+        self._debouncer.trigger()
 
     def failed(self, error: ElbError) -> None:
-        """Read what is there, then decide anew."""
+        """Reconcile soon, from a fresh observation."""
         _log.warning("certificate not renewed", error=str(error))
-        self._failed(error)
-        self._gathering.stale = True
-        self._pace.trigger()
+        self._delay_after(error)
+        self.invalidate()
 
-    def _arrived(self, arrival: SecretUpdate) -> None:
-        self._fast.enqueue(arrival)
+    def _secret_changed(self, update: SecretUpdate) -> None:
+        self._secret_fast_path.enqueue(update)
 
-    async def _follow(self) -> None:
+    async def _follow_views(self) -> None:
         before: ClusterView | None = None
         async for view in self._cache.view.changes():
             if view is not None:
-                self._kubernetes.set(self._cache.trouble.value)
-                acting = self._conduct.act is not None
-                if acting and before is not None and before != view and only_endpoints(before, view):
-                    self._endpoints.offer(before, view)
-                elif before is None or self._matters(before, view):
-                    self._reconcile.changed = time.time()
-                    self._pace.trigger()
+                self._kube_connection.set(self._cache.trouble.value)
+                writes = self._mode.apply is not None
+                if writes and before is not None and before != view and only_endpoints(before, view):
+                    self._endpoints_fast_path.enqueue(before, view)
+                elif before is None or self._needs_reconcile(before, view):
+                    self._reconciler.note_change()
+                    self._debouncer.trigger()
                 before = view
 
-    def _matters(self, before: ClusterView, view: ClusterView) -> bool:
-        """Whether more changed than contents of Secrets, which the fast path answers for."""
+    def _needs_reconcile(self, before: ClusterView, view: ClusterView) -> bool:
+        """Return whether more changed than contents of Secrets that the fast path handles."""
         if msgspec.structs.replace(before, secrets=view.secrets) != view:
             return True
         if before.secrets.keys() - view.secrets.keys():
@@ -223,69 +245,73 @@ class Controller:
             old, new = before.secrets.get(name), view.secrets[name]
             if old is None or new.chain is None or old.meta != new.meta:
                 return True
-            if not self._fast.handles(new.meta.uid):
+            if not self._secret_fast_path.handles(new.meta.uid):
                 return True
         return False
 
-    async def _watch_connection(self) -> None:
-        async for trouble in self._cache.trouble.changes():
-            if trouble is not None or self._cache.view.value is not None:
-                self._kubernetes.set(trouble)
+    async def _follow_connection(self) -> None:
+        async for error in self._cache.trouble.changes():
+            if error is not None or self._cache.view.value is not None:
+                self._kube_connection.set(error)
 
-    async def _watch_over(self) -> None:
+    async def _probe_periodically(self) -> None:
         await self.in_step.wait()
-        await self._patrol.run()
+        await self._prober.run()
 
-    def _troubles(self) -> Mapping[str, tuple[str, float]]:
-        both = (("kubernetes", self._kubernetes), ("elb", self._balancer))
-        return {name: (it.trouble, it.since) for name, it in both if it.trouble}
+    def _connection_errors(self) -> Mapping[str, tuple[str, float]]:
+        connections = (("kubernetes", self._kube_connection), ("elb", self._elb_connection))
+        return {name: (c.error, c.since) for name, c in connections if c.error}
 
-    async def _rhythm(self) -> None:
+    async def _reconcile_loop(self) -> None:
         pause: float | None = None
         while True:
-            await self._pace.wait(self._until_edge() if pause is None else pause)
-            # a change in the cluster does not shorten what the ELB asked for
-            await asyncio.sleep(self._patience.remaining)
+            await self._debouncer.wait(self._until_next_change() if pause is None else pause)
+            # a change in the cluster does not shorten the delay that the ELB asked for
+            await asyncio.sleep(self._backoff.remaining)
             if self._cache.view.value is None or not self._leads:
-                pause = self._reconcile.next_validity_change = None
+                pause = None
                 continue
-            # others may have changed the ELB
-            due = self._reconcile.due
-            if (due and datetime.now(UTC) >= due) or self._gathering.age >= self._waits.resync:
-                self._gathering.stale = True
+            deletion_due = self._reconciler.deletion_due
+            if (
+                deletion_due and datetime.now(UTC) >= deletion_due
+            ) or self._inputs.age >= self._timing.resync:
+                self._inputs.invalidate()
             try:
-                async with self._endpoints.turn:
-                    settled = await self._reconcile.run()
+                async with self._endpoints_fast_path.lock:
+                    settled = await self._reconciler.run()
             except ElbError as error:
-                self._gathering.stale, pause = True, self._failed(error)
+                self._inputs.invalidate()
+                pause = self._delay_after(error)
                 continue
             except KubeError as error:
                 _log.debug("the cluster did not answer", error=str(error))
                 settled = False
             if settled:
-                self._patience.reset()
-            pause = None if settled else self._patience.refused()
+                self._backoff.reset()
+            pause = None if settled else self._backoff.refused()
 
-    def _failed(self, error: ElbError) -> float:
-        """Seconds until the next attempt."""
+    def _delay_after(self, error: ElbError) -> float:
+        """Return the seconds until the next attempt."""
         if error.code == "NotLeading":
             return 0.0
         self.metrics.elb_errors.labels(error.code or str(error.status)).inc()
-        self._balancer.set(str(error))
-        return self._patience.failed(error)
+        self._elb_connection.set(str(error))
+        return self._backoff.failed(error)
 
-    def _until_edge(self) -> float:
-        """Seconds until the next resync, or until a certificate begins or ceases to be valid."""
-        edges = [
-            instant for instant in (self._reconcile.next_validity_change, self._reconcile.due) if instant
-        ]
-        left = [(instant - datetime.now(UTC)).total_seconds() for instant in edges]
-        return max(0.0, min([self._waits.resync, *left]))
+    def _until_next_change(self) -> float:
+        """Return the seconds until the next resync, deletion, or change of validity."""
+        if not self._leads:
+            return self._timing.resync
+        instants = (self._reconciler.next_validity_change, self._reconciler.deletion_due)
+        delays = [(instant - datetime.now(UTC)).total_seconds() for instant in instants if instant]
+        return max(0.0, min([self._timing.resync, *delays]))
 
-    def _refused_by_clients(self, rotation: RotationResult, why: str) -> None:
-        if self._conduct.act and self._leads:
-            self._parking.start(rotation, why)
+    def _rejected_by_clients(self, rotation: RotationResult, why: str) -> None:
+        if self._mode.apply and self._leads:
+            self._rollback.start(rotation, why)
 
-    def _taken_back(self, certificate: Certificate, end: str, sentence: str) -> None:
-        self._reporter.record(rollback_events(certificate, end, sentence, self._fast.translation))
-        self._pace.trigger()
+    def _rolled_back(self, certificate: Certificate, result: str, sentence: str) -> None:
+        generation = self._generations.value
+        translation = generation.translation if generation else None
+        self._status_writer.record(rollback_events(certificate, result, sentence, translation))
+        self._debouncer.trigger()

@@ -1,7 +1,4 @@
-"""How a controller behaves: how much it sees, when it may write, and whether it writes at all.
-
-``serve`` makes one from the settings and hands it to the loop.
-"""
+"""The mode of a controller: what it sees, when it may write, and whether it writes at all."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ ApplySteps = Callable[
 
 
 class ControllerMode(NamedTuple):
-    """What differs between one controller, one of two replicas, and one that only looks."""
+    """Differences between a single controller, a replica and one that only observes."""
 
     scope: Scope = EVERYTHING
     leader: LeaderElector | None = None
-    """None: it is the only one."""
-    act: ApplySteps | None = apply
-    """What carries out a plan; None: nothing does, what would be done is told."""
-    vigil: MonitoringOptions = MonitoringOptions()
-    """What it watches beside its work."""
+    """None: there is no other replica."""
+    apply: ApplySteps | None = apply
+    """Executes a plan; None: the controller only observes and reports."""
+    monitoring: MonitoringOptions = MonitoringOptions()
+    """Probes and alerts."""
     drift: Modes = Modes()
-    """What becomes of changes that others make on the ELB."""
+    """Handling of changes that another client makes on the ELB."""

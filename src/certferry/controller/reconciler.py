@@ -1,6 +1,6 @@
-"""One round: gather, decide, act, until the ELB is in step. From scratch each time.
+"""One reconcile: gather, decide, act, until the ELB is in step. Each one starts from scratch.
 
-The loop says when; this says in which order. What it leaves open is whether to try again, and how soon.
+It publishes a generation after each gather, and marks it as settled once nothing is left to do.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from certferry.controller.mode import ControllerMode
 from certferry.controller.report.adopt_drift import adopt
 from certferry.controller.report.dispatch import ReportDispatcher
 from certferry.controller.sync.apply import ApplyContext
 from certferry.controller.sync.console_protection import with_console_protection
-from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath
-from certferry.controller.sync.inputs import InputReader, ReconcileInput
+from certferry.controller.sync.generation import Generation, Generations
+from certferry.controller.sync.inputs import InputReader
 from certferry.controller.sync.next_expiry import next_validity_change
-from certferry.controller.sync.secret_fast_path import SecretFastPath
 from certferry.controller.verify.rollback import Rollback
 from certferry.controller.verify.rotation import RotationVerifier, expected_certificates
 from certferry.core.decide import Decision, decide
@@ -31,121 +32,127 @@ from certferry.core.plan.plan import Step
 from certferry.core.translate.listener_claims import TranslateOptions
 
 ROUNDS: Final = 5
-"""Plans in a row; one that still finds work then waits like one that failed."""
+"""Plans in a row. If the last one still finds work, the next reconcile waits as after a failure."""
 
 
 class ReconcilerDependencies(NamedTuple):
-    """Those that a round works with."""
+    """The parts that a reconcile works with."""
 
-    hands: ApplyContext
-    gathering: InputReader
-    telling: ReportDispatcher
-    proof: RotationVerifier
-    parking: Rollback
-    fast: SecretFastPath
-    endpoints: EndpointsFastPath
+    context: ApplyContext
+    inputs: InputReader
+    dispatcher: ReportDispatcher
+    verifier: RotationVerifier
+    rollback: Rollback
+    generations: Generations
 
 
 class Reconciler:
-    """One controller's; ``run`` is one round."""
+    """The reconciles of one controller; ``run`` is one of them."""
 
     def __init__(
         self,
-        parts: ReconcilerDependencies,
+        dependencies: ReconcilerDependencies,
         options: TranslateOptions,
-        conduct: ControllerMode,
-        garbage: timedelta,
+        mode: ControllerMode,
+        deletion_delay: timedelta,
     ) -> None:
-        self._parts = parts
+        self._parts = dependencies
         self._options = options
-        self._conduct = conduct
-        self._garbage = garbage
-        """How long something has to be unused before it goes."""
-        self._marks: Mapping[str, datetime] = {}
-        """Since when what could be deleted has been unused."""
-        self.due: datetime | None = None
-        """When the next of that may go."""
+        self._mode = mode
+        self._deletion_delay = deletion_delay
+        """How long an object has to be unused before it is deleted."""
+        self._unused_since: Mapping[str, datetime] = {}
+        self._changed_at = time.time()
+        """Instant of the newest change that a reconcile has to deal with, in seconds since 1970."""
+        self.deletion_due: datetime | None = None
+        """Instant of the next deletion that waits for the delay."""
         self.next_validity_change: datetime | None = None
-        """When a certificate begins or ceases to be valid next."""
-        self.changed = time.time()
-        """When the newest change came."""
+        """Instant at which a certificate becomes valid or expires next."""
         self.count = 0
-        """Rounds that found nothing left to do."""
+        """Reconciles that ended with nothing left to do."""
         self.in_step = asyncio.Event()
 
+    def note_change(self) -> None:
+        """Remember the present instant as that of the newest change."""
+        self._changed_at = time.time()
+
     async def run(self) -> bool:
-        """Bring the ELB in step; whether there is nothing left to do. Raises ``ElbError`` and ``KubeError``."""
-        with self._parts.hands.metrics.reconcile.time():
+        """Bring the ELB in step; return whether nothing is left to do. Raises ElbError and KubeError."""
+        with self._parts.context.metrics.reconcile.time():
             started, worked = time.time(), False
             for _ in range(ROUNDS):
-                picture = await self._picture()
-                decision, steps = await self._decide(picture)
-                if not steps or self._conduct.act is None:
-                    self._parts.endpoints.translation = picture.translation if not steps else None
-                    self._parts.endpoints.source_view = picture.view
-                    self._settled(picture, worked, min(started, self.changed))
+                generation = await self._gather()
+                decision, steps = await self._decide(generation)
+                if not steps or self._mode.apply is None:
+                    self._settle(
+                        replace(generation, settled=not steps), worked, min(started, self._changed_at)
+                    )
                     return True
                 worked = True
-                if not await self._act(picture, decision, steps):
+                if not await self._act(generation, decision, steps):
                     return False
             return False
 
-    async def _picture(self) -> ReconcileInput:
-        picture = await self._parts.gathering.picture()
-        self._parts.fast.cluster_id = self._parts.parking.cluster_id = picture.view.cluster_id
-        self._parts.fast.translation = picture.translation if self._conduct.act else None
+    async def _gather(self) -> Generation:
+        generation = await self._parts.inputs.read()
+        self._parts.generations.set(generation)
         self.next_validity_change = next_validity_change(
-            picture.translation, picture.view, picture.state, datetime.now(UTC)
+            generation.translation, generation.view, generation.observed, datetime.now(UTC)
         )
-        return picture
+        return generation
 
-    async def _decide(self, picture: ReconcileInput) -> tuple[Decision, tuple[Step, ...]]:
-        """What there is to do now, less what has to wait; drift is told on the way."""
-        view, state, translation = picture
-        world, telling = self._parts.hands.world, self._parts.telling
+    async def _decide(self, generation: Generation) -> tuple[Decision, tuple[Step, ...]]:
+        """Return the decision and the steps that do not have to wait; report drift on the way."""
+        view, state, translation = generation.view, generation.observed, generation.translation
+        observed, dispatcher = self._parts.context.observed, self._parts.dispatcher
         decision = await asyncio.to_thread(
-            decide, translation, state, view.cluster_id, self._conduct.drift, world.known
+            decide, translation, state, view.cluster_id, self._mode.drift, observed.baseline
         )
-        swept = select_deletions(decision.steps, self._marks, datetime.now(UTC), self._garbage)
-        self._marks, self.due, steps = swept.marks, swept.due, swept.steps
-        if not self._parts.gathering.locks:
+        deletions = select_deletions(
+            decision.steps, self._unused_since, datetime.now(UTC), self._deletion_delay
+        )
+        self._unused_since, self.deletion_due, steps = deletions.marks, deletions.due, deletions.steps
+        if not self._parts.inputs.locks:
             steps = with_console_protection(steps, state, view.cluster_id)
-        telling.planned(steps)
-        await telling.drift(decision.drifts, translation, await self._adopted(decision, picture))
-        if self._conduct.act or not decision.drifts:
-            world.set_baseline(Baseline(ids=decision.ids, state=state))
+        dispatcher.planned(steps)
+        await dispatcher.drift(decision.drifts, translation, await self._adopted(decision, generation))
+        if self._mode.apply or not decision.drifts:
+            observed.set_baseline(Baseline(ids=decision.ids, state=state))
         return decision, steps
 
-    async def _adopted(self, decision: Decision, picture: ReconcileInput) -> Mapping[Drift, str]:
-        """What of the drift Ingresses say from now on."""
+    async def _adopted(self, decision: Decision, generation: Generation) -> Mapping[Drift, str]:
+        """Write adopted drift to the Ingresses; return what they say from now on, by drift."""
         wanted = [d for d in decision.drifts if d.mode == "adopt"]
-        if not wanted or self._conduct.act is None:
+        if not wanted or self._mode.apply is None:
             return {}
-        found = await asyncio.to_thread(proposals, wanted, *picture, self._options, datetime.now(UTC))
-        return await adopt(self._parts.hands.kube, found, picture.view)
+        view, state, translation = generation.view, generation.observed, generation.translation
+        now = datetime.now(UTC)
+        changes = await asyncio.to_thread(proposals, wanted, view, state, translation, self._options, now)
+        return await adopt(self._parts.context.kube, changes, view)
 
-    async def _act(self, picture: ReconcileInput, decision: Decision, steps: tuple[Step, ...]) -> bool:
-        """Whether nothing was refused."""
-        assert self._conduct.act is not None
+    async def _act(self, generation: Generation, decision: Decision, steps: tuple[Step, ...]) -> bool:
+        """Execute `steps`; return whether the ELB rejected none."""
+        assert self._mode.apply is not None
         parts = self._parts
-        parts.endpoints.translation = None
-        parts.telling.log_start(steps)
-        material = picture.translation.material
-        outcome = await self._conduct.act(steps, decision.ids, material, parts.hands)
-        parts.gathering.stale = parts.gathering.stale or outcome.structural or bool(outcome.failures)
+        parts.dispatcher.log_start(steps)
+        material = generation.translation.material
+        outcome = await self._mode.apply(steps, decision.ids, material, parts.context)
+        if outcome.structural or outcome.failures:
+            parts.inputs.invalidate()
         if outcome.failures:
-            parts.telling.publish_state(picture, outcome.failures)
+            parts.dispatcher.publish_state(generation, outcome.failures)
         return not outcome.failures
 
-    def _settled(self, picture: ReconcileInput, worked: bool, changed: float) -> None:
+    def _settle(self, generation: Generation, worked: bool, changed: float) -> None:
         parts = self._parts
-        expected = expected_certificates(picture.translation, picture.state)
+        parts.generations.set(generation)
+        expected = expected_certificates(generation.translation, generation.observed)
         if self.count or worked:
-            parts.proof.verify_changes(expected, changed, time.time())
+            parts.verifier.verify_changes(expected, changed, time.time())
         else:
-            parts.proof.set_baseline(expected)
+            parts.verifier.set_baseline(expected)
         self.count += 1
         self.in_step.set()
-        parts.telling.publish_state(picture)
-        if self._conduct.act:
-            parts.parking.resume_interrupted(picture.state, picture.view.cluster_id)
+        parts.dispatcher.publish_state(generation)
+        if self._mode.apply:
+            parts.rollback.resume_interrupted(generation)

@@ -42,7 +42,7 @@ class Shop(System):
         options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
         waits = Timing(debounce=0.01, debounce_max=0.1, deletion_delay=0.05, resync=60, probe_deadline=0.1)
         async with KubeClient(access) as kube, connected(self._real.controller) as elb:
-            self.controller = Controller(kube, elb, options, waits, self.conduct)
+            self.controller = Controller(kube, elb, options, waits, self.mode)
             await self.controller.run()
 
     def annotate(self, more: dict[str, str]) -> None:
@@ -87,7 +87,7 @@ def elb(tmp_path: Path) -> Iterator[Elb]:
 @pytest.fixture
 async def shop(elb: Elb) -> AsyncIterator[Shop]:
     shop = Shop(elb)
-    shop.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0))
+    shop.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0))
     await shop.kube.start()
     made = await shop.asks("POST", "/loadbalancers", {"loadbalancer": {"name": "lb"}})
     shop.balancer = made["loadbalancer"]["id"]
@@ -161,8 +161,8 @@ async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -
 
 
 async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
-    shop.conduct = ControllerMode(
-        vigil=MonitoringOptions(probe_interval=0), drift=Modes(binding="adopt", listener="adopt")
+    shop.mode = ControllerMode(
+        monitoring=MonitoringOptions(probe_interval=0), drift=Modes(binding="adopt", listener="adopt")
     )
     shop.shop(authority().issue("shop.example.com"))
     tracked = {"argocd.argoproj.io/tracking-id": "shop:networking.k8s.io/Ingress:demo/shop"}
@@ -196,7 +196,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
 
 
 async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
-    shop.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0), drift=Modes(pool="adopt"))
+    shop.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0), drift=Modes(pool="adopt"))
     await shop.open()
     pool = (await shop.one("pools"))["id"]
     await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})

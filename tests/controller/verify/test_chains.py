@@ -45,7 +45,7 @@ def rotation(system: System) -> dict[str, str]:
 )
 async def test_the_right_leaf_with_another_chain_is_not_served(system: System, sent: str, words: str) -> None:
     system.elb.extensions = ("versions", "rollback")
-    system.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0, rollback_within=0.2))
+    system.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0, rollback_within=0.2))
     await running(system, shop())
     system.elb.sends = lambda chain: alone(chain) + sent
     new = shop()
@@ -57,7 +57,7 @@ async def test_the_right_leaf_with_another_chain_is_not_served(system: System, s
     assert "CN=Intermediate" in event["message"]
     assert rotation(system)["served"] is None
     assert system.controller is not None
-    watch = system.controller.watch
+    watch = system.controller.alert_evaluator
     await until(lambda: [a.name for a in watch.alerts.value] == ["CertificateNotServed"])
     assert words in watch.alerts.value[0].why
     # most clients do without, and going back would not bring the chain: it is told and not taken back

@@ -35,7 +35,7 @@ def near_its_end() -> Pair:
 
 async def patrolled(system: System, pair: Pair, *own: tuple[str, str]) -> str:
     """A shop that is served well, and a patrol that hardly rests; the id of its certificate."""
-    system.conduct = ControllerMode(vigil=MonitoringOptions(probe_interval=0.02, own_endpoints=own))
+    system.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0.02, own_endpoints=own))
     system.probe_deadline = 0.1
     system.shop(pair)
     await system.start()
@@ -46,7 +46,7 @@ async def patrolled(system: System, pair: Pair, *own: tuple[str, str]) -> str:
 
 def alerts(system: System) -> dict[str, Alert]:
     assert system.controller is not None
-    return {a.name: a for a in system.controller.watch.alerts.value}
+    return {a.name: a for a in system.controller.alert_evaluator.alerts.value}
 
 
 async def test_another_certificate_behind_our_back_is_told_and_forgotten(system: System) -> None:

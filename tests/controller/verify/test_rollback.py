@@ -69,7 +69,7 @@ async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: 
     await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
     await until(lambda: system.kube.events("Ingress", "CertificateQuarantined"))
     assert system.controller is not None
-    assert "CertificateQuarantined" in [a.name for a in system.controller.watch.alerts.value]
+    assert "CertificateQuarantined" in [a.name for a in system.controller.alert_evaluator.alerts.value]
 
 
 async def test_a_parked_content_is_not_tried_again_after_a_restart(system: System) -> None:
@@ -158,7 +158,7 @@ async def test_nobody_there_says_nothing_against_a_certificate(system: System) -
     assert "cannot be reached" in event["message"]
     assert content(system) == facts(new).fingerprint
     assert system.controller is not None
-    watch = system.controller.watch
+    watch = system.controller.alert_evaluator
     await until(lambda: [a.name for a in watch.alerts.value] == ["CertificateUnreachable"])
 
 

@@ -43,9 +43,9 @@ def test_what_we_did_is_put_in_in_its_order() -> None:
     world = ObservedState()
     world.set_baseline(seen())
     world.record_members(pool())
-    assert found(world.known) == []
+    assert found(world.baseline) == []
     world.record_members(pool("10.0.0.1"))
     world.record_steps([deletion("member", "m10.0.0.1", "", "", parent="p")])
-    assert found(world.known) == []
+    assert found(world.baseline) == []
     world.set_baseline(seen())
-    assert found(world.known) == ["deleted"]
+    assert found(world.baseline) == ["deleted"]

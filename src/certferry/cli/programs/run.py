@@ -184,7 +184,9 @@ def controller(
             access,
             rules(telling),
             own,
-            lambda it: deliver(it.watch.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()),
+            lambda it: deliver(
+                it.alert_evaluator.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()
+            ),
         )
 
     run_server("controller", work, at, KubeconfigError, CredentialsError)

@@ -15,6 +15,7 @@ import msgspec
 
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.sync.apply import Failure
+from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.periodic import describe_mismatch
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.diagnosis import alert_rules as alarms
@@ -26,7 +27,6 @@ from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.translate import Translation
 from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
@@ -60,10 +60,9 @@ class AlertEvaluator:
         self._soon: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
-    def update_from_reconcile(
-        self, view: ClusterView, state: State, translation: Translation, failures: Sequence[Failure]
-    ) -> None:
-        """What the newest reconcile found."""
+    def update_from_reconcile(self, generation: Generation, failures: Sequence[Failure]) -> None:
+        """Take the newest generation and the steps that the ELB rejected."""
+        view, state, translation = generation.view, generation.observed, generation.translation
         taken = frozenset(translation.material)
         refused = _refusals(translation.problems, view, taken)
         failed = {
@@ -88,9 +87,9 @@ class AlertEvaluator:
 
     def update_from_rotation(self, rotation: RotationResult) -> None:
         """How a rotation ended at each place."""
-        for seat in rotation.seats:
+        for seat in rotation.expected:
             self._late.pop(seat.target, None)
-        for seat, sight in rotation.late:
+        for seat, sight in rotation.not_served:
             self._late[seat.target] = describe_mismatch(seat, sight)
         if rotation.served is not None:
             self._known = msgspec.structs.replace(

@@ -1,8 +1,4 @@
-"""Who is told what a reconcile found and a rotation brought: Events, alerts, metrics, the log.
-
-``reconcile`` and the loop call it. Words are chosen in ``notices``, written by ``report``; this brings the
-right ones to the right place and decides nothing.
-"""
+"""Dispatch of reconcile and rotation results to Events, annotations, alerts, metrics and the log."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ from certferry.controller.report.messages import (
 )
 from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import Failure
-from certferry.controller.sync.inputs import ReconcileInput
+from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.drift.drift import Drift
 from certferry.core.model.elb import State
@@ -41,89 +37,89 @@ _log = structlog.get_logger()
 
 
 class ReportDispatcher:
-    """One controller's."""
+    """Dispatches the results of one controller."""
 
     def __init__(
         self,
         metrics: Metrics,
         cache: Cache,
         options: TranslateOptions,
-        reporter: StatusWriter,
-        watchman: AlertEvaluator,
-        drifting: DriftReporter,
+        status_writer: StatusWriter,
+        alert_evaluator: AlertEvaluator,
+        drift_reporter: DriftReporter,
     ) -> None:
         self._metrics = metrics
         self._cache = cache
         self._options = options
-        self._reporter = reporter
-        self._watchman = watchman
-        self._drifting = drifting
+        self._status_writer = status_writer
+        self._alert_evaluator = alert_evaluator
+        self._drift_reporter = drift_reporter
         self._drifts: list[EventMessage] = []
 
     def planned(self, steps: Iterable[Step]) -> None:
-        """The newest plan, to be carried out or not."""
+        """Publish the newest plan as a metric, executed or not."""
         self._metrics.planned.clear()
         for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
             self._metrics.planned.labels(kind, verb).set(number)
 
     def log_start(self, steps: Iterable[Step]) -> None:
-        """They are carried out now."""
+        """Log the steps that are about to be executed."""
         for step in steps:
             _log.info("step", step=_title(step), why=step.why)
 
     async def drift(
         self, drifts: Sequence[Drift], translation: Translation, adopted: Mapping[Drift, str]
     ) -> None:
-        """What others changed: what is put right or taken is told now, the rest as long as it is so."""
+        """Report drift: reverted and adopted changes once, the others while they last."""
         self._metrics.drift.clear()
-        for found in drifts:
-            self._metrics.drift.labels(found.kind, found.mode).inc()
-        news = await self._drifting.news(drifts, translation, adopted)
+        for drift in drifts:
+            self._metrics.drift.labels(drift.kind, drift.mode).inc()
+        news = await self._drift_reporter.news(drifts, translation, adopted)
         self._drifts = news.standing
-        wrong = [n for n in news.standing if n.type == "Warning"]  # what is agreed to is no alert
-        self._watchman.update_from_drift(n.sentence for n in (*news.once, *wrong))
+        wrong = [n for n in news.standing if n.type == "Warning"]  # an accepted change is no alert
+        self._alert_evaluator.update_from_drift(n.sentence for n in (*news.once, *wrong))
         if news.once:
-            _log.warning("changed on the load balancer by others", what=[n.sentence for n in news.once])
-            self._reporter.record(news.once)
+            _log.warning(
+                "changed on the load balancer by another client", changes=[n.sentence for n in news.once]
+            )
+            self._status_writer.record(news.once)
 
-    def publish_state(self, picture: ReconcileInput, failures: Sequence[Failure] = ()) -> None:
-        """What is so now, with what the ELB refused."""
-        view, state, translation = picture
+    def publish_state(self, generation: Generation, failures: Sequence[Failure] = ()) -> None:
+        """Report the present state, with the steps that the ELB rejected."""
+        view, state, translation = generation.view, generation.observed, generation.translation
         for failure in failures:
-            _log.warning("step refused", step=_title(failure.step), why=failure.sentence)
-        self._watchman.update_from_reconcile(view, state, translation, failures)
+            _log.warning("step rejected", step=_title(failure.step), why=failure.sentence)
+        self._alert_evaluator.update_from_reconcile(generation, failures)
         ours = {i.meta.key for i in claimed(view, self._options)}
         others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
         written = {n: it for n in translation.status if (it := self._cache.reported(n))}
-        self._reporter.standing(
+        self._status_writer.standing(
             [
                 *problem_events(translation),
                 *ownership_change_events(translation, written),
                 *self._drifts,
                 *(notice for failure in failures for notice in failure_targets(failure, translation)),
-                *self._watchman.notices(),
+                *self._alert_evaluator.notices(),
             ],
             {
                 name: ingress_status(status, translation, state, view.ingresses[name])
                 for name, status in translation.status.items()
             },
-            stale_annotations(others, self._reporter.ingresses, state),
+            stale_annotations(others, self._status_writer.ingresses, state),
         )
         self._count(translation, state)
 
     def publish_rotation(self, rotation: RotationResult) -> None:
-        """How a rotation ended."""
-        if rotation.trouble:
-            _log.warning(
-                "certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.trouble
-            )
-        self._watchman.update_from_rotation(rotation)
-        ingresses = sorted({seat.ingress for seat in rotation.seats})
-        for it in ingresses:
+        """Report the result of a rotation."""
+        if rotation.error:
+            _log.warning("certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.error)
+        self._alert_evaluator.update_from_rotation(rotation)
+        ingresses = sorted({seat.ingress for seat in rotation.expected})
+        for ingress in ingresses:
             for instant in ("changed", "accepted", "served"):
                 at = getattr(rotation, instant)
-                self._metrics.instants.labels(it.namespace, it.name, instant).set(at or 0)
-        self._reporter.rotated(
+                self._metrics.instants.labels(ingress.namespace, ingress.name, instant).set(at or 0)
+        self._status_writer.rotated(
             rotation_events(rotation),
             [Name(i.namespace, i.name) for i in ingresses],
             rotation_annotation(rotation),

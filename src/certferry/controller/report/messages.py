@@ -64,13 +64,13 @@ def ownership_change_events(
 def rotation_events(rotation: RotationResult) -> list[EventMessage]:
     """How a rotation ended, for each Ingress that shows the certificate."""
     kind: Literal["Normal", "Warning"] = "Normal"
-    if rotation.trouble:
+    if rotation.error:
         kind, reason = "Warning", "CertificateNotServed"
-        sentence = f"The load balancer took the new certificate, but {rotation.trouble}."
+        sentence = f"The load balancer took the new certificate, but {rotation.error}."
     else:
-        where = ", ".join(sorted({f"{s.target.address}:{s.target.port}" for s in rotation.seats}))
+        where = ", ".join(sorted({f"{s.target.address}:{s.target.port}" for s in rotation.expected}))
         reason, sentence = "CertificateServed", f"Clients of {where} are shown the new certificate."
-    ingresses = sorted({seat.ingress for seat in rotation.seats})
+    ingresses = sorted({seat.ingress for seat in rotation.expected})
     return [EventMessage(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
 
 

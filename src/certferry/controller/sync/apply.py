@@ -1,8 +1,7 @@
-"""Carrying out a plan: the only writes to the ELB, beside the fast path's one PUT.
+"""Execution of a plan: the only writes to the ELB beside those of the fast paths and the rollback.
 
-Called by the loop. It puts real ids in place of keys, reads a Secret's pair when a step needs it,
-and goes on after a refusal with what does not depend on it. It decides nothing and repeats nothing:
-an ELB that does not answer ends it.
+It replaces keys by ids and reads a Secret's pair when a step needs it. After a rejected step it goes on with the
+steps that do not depend on it. It never retries; an ELB that does not answer ends the plan.
 """
 
 from __future__ import annotations
@@ -33,71 +32,71 @@ _REFERENCES: Final = ("_id", "_ref", "_refs")
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that was refused, and why."""
+    """A step that the ELB rejected, and why."""
 
     step: Step
     sentence: str
     code: str = ""
-    """The ELB's."""
+    """The ELB's error code."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a plan."""
+    """The result of a plan."""
 
     done: tuple[Step, ...] = ()
     failures: tuple[Failure, ...] = ()
     skipped: tuple[Step, ...] = ()
-    """Steps that needed what a failed one was to make."""
+    """Steps that needed an object which a failed step should have created."""
     superseded: tuple[Step, ...] = ()
-    """Steps whose Secret has a newer content than the plan knew."""
+    """Steps whose Secret has newer content than the plan."""
 
     @property
     def structural(self) -> bool:
-        """Whether more happened than new contents, so that it is worth reading the ELB again."""
+        """Whether more than contents changed, so that the ELB should be read again."""
         return any(s.kind != "certificate" or s.verb != "update" for s in self.done)
 
 
 class SupersededError(Exception):
-    """The Secret holds something else by now."""
+    """The Secret has newer content."""
 
 
 class MissingReferenceError(Exception):
-    """A step refers to what does not exist."""
+    """A step refers to an object that does not exist."""
 
 
 class ApplyContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What applying needs."""
+    """Clients and state that writes need."""
 
     elb: ElbClient
     kube: KubeClient
-    world: ObservedState
+    observed: ObservedState
     metrics: Metrics
     secret: Callable[[Name], Secret | None]
-    """The newest known facts of a Secret."""
+    """Returns the newest facts of a Secret."""
 
 
 async def apply(
-    steps: Sequence[Step], ids: Mapping[str, str], material: Mapping[str, Name], hands: ApplyContext
+    steps: Sequence[Step], existing: Mapping[str, str], material: Mapping[str, Name], context: ApplyContext
 ) -> Outcome:
-    """Carry out `steps` in order. `ids`: key → id of what exists; `material`: digest → Secret.
+    """Execute `steps` in order. `existing`: key to id of existing objects; `material`: chain digest to Secret.
 
-    Raises ``ElbError`` or ``KubeError`` when a remote does not answer; what was done is in the ELB.
+    Raises ElbError or KubeError if a server does not answer; the steps before it are done.
     """
-    known = dict(ids)
-    done, failures, lost, overtaken = list[Step](), list[Failure](), list[Step](), list[Step]()
+    ids = dict(existing)
+    done, failures, skipped, superseded = list[Step](), list[Failure](), list[Step](), list[Step]()
     try:
         for step in steps:
             try:
-                await _execute(step, known, material, hands)
+                await _execute(step, ids, material, context)
                 done.append(step)
             except MissingReferenceError:
-                lost.append(step)
+                skipped.append(step)
             except SupersededError:
-                overtaken.append(step)
+                superseded.append(step)
             except ElbError as error:
                 if error.retryable:
                     raise
-                known.pop(step.key, None)
+                ids.pop(step.key, None)
                 failures.append(Failure(step=step, sentence=error.message, code=error.code))
             except KubeError as error:
                 if error.retryable:
@@ -105,71 +104,71 @@ async def apply(
                 sentence = f"its Secret cannot be read: {error.message}"
                 failures.append(Failure(step=step, sentence=sentence))
     finally:
-        hands.world.record_steps(done)
-    for end, many in (("done", done), ("failed", [f.step for f in failures]), ("lost", lost)):
-        for step in many:
-            hands.metrics.steps.labels(step.kind, end).inc()
+        context.observed.record_steps(done)
+    for result, steps_of_it in (("done", done), ("failed", [f.step for f in failures]), ("skipped", skipped)):
+        for step in steps_of_it:
+            context.metrics.steps.labels(step.kind, result).inc()
     return Outcome(
-        done=tuple(done), failures=tuple(failures), skipped=tuple(lost), superseded=tuple(overtaken)
+        done=tuple(done), failures=tuple(failures), skipped=tuple(skipped), superseded=tuple(superseded)
     )
 
 
 async def _execute(
-    step: Step, known: dict[str, str], material: Mapping[str, Name], hands: ApplyContext
+    step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext
 ) -> None:
     if step.kind == "certificate" and step.verb != "delete":
-        await _certificate(step, known, material, hands)
+        await _certificate(step, ids, material, context)
         return
-    resource = _resource(step, known)
+    resource = _resource(step, ids)
     if step.verb == "delete":
-        hands.metrics.elb_writes.labels("delete", step.kind).inc()
-        await hands.elb.delete(resource, step.id or _id(step.key, known))
+        context.metrics.elb_writes.labels("delete", step.kind).inc()
+        await context.elb.delete(resource, step.id or _id(step.key, ids))
         return
-    fields = resolve_references(step.fields, known)
-    hands.metrics.elb_writes.labels(step.verb, step.kind).inc()
+    fields = resolve_references(step.fields, ids)
+    context.metrics.elb_writes.labels(step.verb, step.kind).inc()
     if step.verb == "create":
-        made = await hands.elb.create(resource, fields)
-        known[step.key] = str(made["id"])
+        created = await context.elb.create(resource, fields)
+        ids[step.key] = str(created["id"])
     else:
-        await hands.elb.update(resource, step.id or known[step.key], fields)
+        await context.elb.update(resource, step.id or ids[step.key], fields)
 
 
 async def _certificate(
-    step: Step, known: dict[str, str], material: Mapping[str, Name], hands: ApplyContext
+    step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext
 ) -> None:
     if step.material is None:
-        await _write(step, dict(step.fields), known, hands)
+        await _write(step, dict(step.fields), ids, context)
         return
     name = material.get(step.material)
     if name is None:
         raise MissingReferenceError
-    async with hands.world.lock(step.key.removeprefix("@certificate/")):
-        newest = hands.secret(name)
+    async with context.observed.lock(step.key.removeprefix("@certificate/")):
+        newest = context.secret(name)
         if newest is None or newest.chain is None or newest.chain.digest != step.material:
             raise SupersededError
-        state = hands.world.state
+        state = context.observed.state
         present = state.certificates.get(step.id or "") if state else None
         if present and present.chain and present.chain.digest == step.material and not step.fields:
             raise SupersededError
-        pair = await _pair(name, step.material, hands.kube)
-        await _write(step, content(step.fields, pair), known, hands)
+        pair = await _pair(name, step.material, context.kube)
+        await _write(step, content(step.fields, pair), ids, context)
 
 
 def content(fields: Mapping[str, Any], pair: KeyPair) -> dict[str, Any]:
-    """`fields` and both halves of `pair`, as one write carries them."""
+    """Return the body of a write: `fields` and both halves of `pair`."""
     return {**fields, "certificate": pair.chain.pem, "private_key": pair.key.reveal()}
 
 
-async def _write(step: Step, fields: dict[str, Any], known: dict[str, str], hands: ApplyContext) -> None:
-    hands.metrics.elb_writes.labels(step.verb, "certificate").inc()
+async def _write(step: Step, fields: dict[str, Any], ids: dict[str, str], context: ApplyContext) -> None:
+    context.metrics.elb_writes.labels(step.verb, "certificate").inc()
     write: Awaitable[Any]
     if step.verb == "create":
-        write = hands.elb.create_certificate(fields)
+        write = context.elb.create_certificate(fields)
     else:
-        write = hands.elb.update_certificate(step.id or known[step.key], fields)
+        write = context.elb.update_certificate(step.id or ids[step.key], fields)
     certificate = await write
-    known[step.key] = certificate.id
-    hands.world.record_certificate(certificate)
+    ids[step.key] = certificate.id
+    context.observed.record_certificate(certificate)
 
 
 async def _pair(name: Name, digest: str, kube: KubeClient) -> KeyPair:
@@ -185,29 +184,29 @@ async def _pair(name: Name, digest: str, kube: KubeClient) -> KeyPair:
     return pair
 
 
-def _resource(step: Step, known: Mapping[str, str]) -> Resource:
+def _resource(step: Step, ids: Mapping[str, str]) -> Resource:
     if step.kind == "member":
-        return elbs.members_of(_id(step.parent or "", known))
+        return elbs.members_of(_id(step.parent or "", ids))
     return _RESOURCES[step.kind]
 
 
-def resolve_references(fields: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
-    """`fields` with the ids of what their references name; raises ``Lost`` where there is none."""
+def resolve_references(fields: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return `fields` with ids in place of references. Raises MissingReferenceError if one has no object."""
     return {
-        field: _reference(value, known) if field.endswith(_REFERENCES) else value
+        field: _reference(value, ids) if field.endswith(_REFERENCES) else value
         for field, value in fields.items()
     }
 
 
-def _reference(value: Any, known: Mapping[str, str]) -> Any:
+def _reference(value: Any, ids: Mapping[str, str]) -> Any:
     if isinstance(value, list | tuple):
-        return [_reference(v, known) for v in value]
-    return _id(value, known) if isinstance(value, str) else value
+        return [_reference(v, ids) for v in value]
+    return _id(value, ids) if isinstance(value, str) else value
 
 
-def _id(reference: str, known: Mapping[str, str]) -> str:
+def _id(reference: str, ids: Mapping[str, str]) -> str:
     if not reference.startswith("@"):
         return reference
-    if reference not in known:
+    if reference not in ids:
         raise MissingReferenceError
-    return known[reference]
+    return ids[reference]

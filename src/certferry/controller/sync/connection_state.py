@@ -23,7 +23,7 @@ class ConnectionState:
         self._gauge.set(0)
 
     @property
-    def trouble(self) -> str | None:
+    def error(self) -> str | None:
         """Why it is lost; None while it answers."""
         return self._trouble
 

@@ -1,6 +1,6 @@
-"""What a reconcile starts from: the cluster, the ELB, and what follows from both.
+"""The gather step: reads the cluster and the ELB and translates them into a generation.
 
-The ELB is read only when what we know may be stale. ``reconcile`` asks; it decides nothing.
+The ELB is read only if another client may have changed it.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from certferry.controller.sync.connection_state import ConnectionState
+from certferry.controller.sync.generation import Generation
 from certferry.controller.sync.observed_state import ObservedState
-from certferry.core.model.elb import State
-from certferry.core.model.kubernetes import ClusterView
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.translate import Translation, translate
+from certferry.core.translate.translate import translate
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.observe import observe
@@ -25,73 +24,69 @@ from certferry.kube.client.cache import Cache
 _NOT_FOUND: Final = ("CertificateNotFound", "LoadBalancerNotFound")
 
 
-class ReconcileInput(NamedTuple):
-    """One moment of both worlds."""
-
-    view: ClusterView
-    state: State
-    translation: Translation
-
-
 class InputReader:
-    """Set ``stale`` when others may have changed the ELB."""
+    """Reads the newest inputs of a reconcile; the ELB only after ``invalidate`` or before the first time."""
 
     def __init__(
         self,
         elb: ElbClient,
         cache: Cache,
-        world: ObservedState,
+        observed: ObservedState,
         options: TranslateOptions,
-        balancer: ConnectionState,
+        connection: ConnectionState,
     ) -> None:
         self._elb = elb
         self._cache = cache
-        self._world = world
+        self._observed = observed
         self._options = options
-        self._balancer = balancer
+        self._connection = connection
         self._missing: frozenset[Problem] = frozenset()
         self._nodes_asked = False
         self._observed_at = 0.0
-        self.stale = True
+        self._stale = True
         self.locks: bool | None = None
-        """Whether the ELB has our lock; None: not asked yet."""
+        """Whether the ELB locks managed certificates; None before it was asked."""
 
     @property
     def age(self) -> float:
         """Seconds since the ELB was read."""
         return time.monotonic() - self._observed_at
 
-    async def picture(self) -> ReconcileInput:
-        """The newest one. Raises ``ElbError``."""
-        if self.stale or self._world.state is None:
+    def invalidate(self) -> None:
+        """Read the ELB before the next reconcile, because another client may have changed it."""
+        self._stale = True
+
+    async def read(self) -> Generation:
+        """Return the newest generation. Raises ElbError."""
+        if self._stale or self._observed.state is None:
             await self._observe()
-        found = await self._translate()
-        if found.translation.needs_nodes and found.view.nodes is None and not self._nodes_asked:
+        generation = await self._translate()
+        if generation.translation.needs_nodes and generation.view.nodes is None and not self._nodes_asked:
             self._nodes_asked = True
             if await self._cache.watch_nodes():
-                found = await self._translate()
-        missing = frozenset(p for p in found.translation.problems if p.reason in _NOT_FOUND)
+                generation = await self._translate()
+        missing = frozenset(p for p in generation.translation.problems if p.reason in _NOT_FOUND)
         if missing - self._missing:
-            # what an Ingress names may have been made on the ELB since we last looked
+            # an object that an Ingress names may have been created on the ELB since the last observation
             await self._observe()
-            found = await self._translate()
+            generation = await self._translate()
         self._missing = missing
-        return found
+        return generation
 
     async def _observe(self) -> None:
         if self.locks is None:
             self.locks = bool(await extensions.available(self._elb))
-        begun = self._world.begin()
-        self.stale = False  # before: what is told of while we read may not be in what we read
-        self._world.observed(await observe(self._elb), begun)
+        begun = self._observed.begin()
+        self._stale = False  # before the read: it may lack a change that is reported meanwhile
+        self._observed.observed(await observe(self._elb), begun)
         self._observed_at = time.monotonic()
-        self._balancer.set(None)
+        self._connection.set(None)
 
-    async def _translate(self) -> ReconcileInput:
-        view, state = self._cache.view.value, self._world.state
+    async def _translate(self) -> Generation:
+        view, state = self._cache.view.value, self._observed.state
         assert view is not None
         assert state is not None
-        # In a thread, on values that nobody changes: a rotation need not wait until a thousand Ingresses
-        # are translated. What it writes meanwhile is seen by ``apply``, which then steps back.
+        # In a thread, on immutable values, so that a rotation need not wait for the translation of a thousand
+        # Ingresses. A write of the fast path in between supersedes the step of the plan (``apply``).
         translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
-        return ReconcileInput(view, state, translation)
+        return Generation(view=view, observed=state, translation=translation)

@@ -1,7 +1,6 @@
-"""What the ELB has, as far as we know: the last observation, with what we wrote since on top.
+"""The observed state: the last observation of the ELB, with our own writes since then on top.
 
-``loop`` observes, ``apply`` and ``fast`` write. An observation that began before a write must not
-undo it, or the write would be made again.
+Invariant: an observation that began before a write never undoes it, because the write would be repeated.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from certferry.core.translate.secret_certificates import ours
 
 
 class ObservedState:
-    """The observed state; ``state`` is None until the ELB was read once."""
+    """``state`` is None before the first observation."""
 
     def __init__(self) -> None:
         self.state: State | None = None
-        self._known = NOTHING
-        self._shared_out: dict[str, Pool] = {}
+        self._baseline = NOTHING
+        self._changed_pools: dict[str, Pool] = {}
         self._writes = 0
         self._written: dict[str, tuple[int, Certificate]] = {}
         self._following: dict[str, dict[str, str]] = {}
-        """Cluster → Secret's uid → id of the certificate that follows it."""
-        self._turns: dict[str, asyncio.Lock] = {}
+        """Cluster id to Secret uid to id of the managed certificate."""
+        self._locks: dict[str, asyncio.Lock] = {}
 
     def lock(self, secret_uid: str) -> asyncio.Lock:
-        """One writer at a time for the certificate of a Secret, in the order of asking."""
-        return self._turns.setdefault(secret_uid, asyncio.Lock())
+        """Return the lock of a Secret's certificate; waiting writers get it in order."""
+        return self._locks.setdefault(secret_uid, asyncio.Lock())
 
     def begin(self) -> int:
-        """To be called before an observation, and handed to ``observed``."""
+        """Return the mark of an observation that begins now, for ``observed``."""
         return self._writes
 
     def observed(self, state: State, begun: int) -> None:
-        """Take an observation; certificates that we wrote meanwhile stay as written."""
+        """Take an observation; certificates written since `begun` stay as written."""
         newer = {ref: c for ref, (at, c) in self._written.items() if at > begun}
         self._written = {ref: w for ref, w in self._written.items() if w[0] > begun}
         if newer:
@@ -49,41 +48,41 @@ class ObservedState:
         self._following.clear()
 
     def record_certificate(self, certificate: Certificate) -> None:
-        """The ELB answered a write of ours with `certificate`."""
+        """Record the certificate that the ELB returned for a write."""
         self._writes += 1
         self._written[certificate.id] = (self._writes, certificate)
         if self.state is None:
             return
-        known = certificate.id in self.state.certificates
+        is_new = certificate.id not in self.state.certificates
         self.state = replace(
             self.state, certificates={**self.state.certificates, certificate.id: certificate}
         )
-        if not known:
+        if is_new:
             self._following.clear()
 
     def record_members(self, pool: Pool) -> None:
-        """The members of `pool` are these now."""
-        self._shared_out[pool.id] = pool
+        """Record the pool after a write of its members."""
+        self._changed_pools[pool.id] = pool
         if self.state is not None:
             self.state = replace(self.state, pools={**self.state.pools, pool.id: pool})
 
     @property
-    def known(self) -> Baseline:
-        """What was there at the last decision, with what we did since: drift is told from it."""
-        if self._shared_out:  # a burst of endpoints is put in once
-            self._known, self._shared_out = self._known.shared_out(self._shared_out), {}
-        return self._known
+    def baseline(self) -> Baseline:
+        """The state at the last decision with our writes since then; drift is the difference from it."""
+        if self._changed_pools:  # merged once for a burst of endpoint changes
+            self._baseline, self._changed_pools = self._baseline.shared_out(self._changed_pools), {}
+        return self._baseline
 
-    def set_baseline(self, known: Baseline) -> None:
-        """What was there, and is to be compared with next time."""
-        self._known, self._shared_out = known, {}
+    def set_baseline(self, baseline: Baseline) -> None:
+        """Replace the baseline."""
+        self._baseline, self._changed_pools = baseline, {}
 
     def record_steps(self, steps: Iterable[Step]) -> None:
-        """What these changed is no drift."""
-        self._known = self.known.changed(steps)
+        """Record executed steps, so that they do not count as drift."""
+        self._baseline = self.baseline.changed(steps)
 
     def following(self, cluster_id: str, secret_uid: str) -> Certificate | None:
-        """The certificate of ours that follows a Secret; the index is made once per observation."""
+        """Return the managed certificate of a Secret, None if absent. The index is built once per observation."""
         state = self.state or State()
         if cluster_id not in self._following:
             by_uid = ours(state, cluster_id).by_uid

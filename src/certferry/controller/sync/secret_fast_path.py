@@ -1,8 +1,7 @@
-"""The fast path: a Secret in use has new content, and its certificate gets it with one PUT.
+"""The fast path of a rotation: new content of a Secret in use becomes one PUT of its certificate.
 
-The cache hands it each Secret as it arrives. It writes only where a full reconcile would write the
-same and nothing else; everything beside that it leaves to the reconcile: first use, refusal, a
-change of names. Contents of one Secret are written in the order in which they came.
+It writes only if a full reconcile would write the same and nothing else. First use, a rejected certificate and a
+change of names are left to the reconcile. Contents of one Secret are written in the order in which they came.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from certferry.controller.sync.apply import ApplyContext, content
+from certferry.controller.sync.generation import Generations
 from certferry.core import checks
-from certferry.core.model import break_glass as emergency
-from certferry.core.model import quarantine as parking
+from certferry.core.model import break_glass, quarantine
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.core.model.naming import described
@@ -30,50 +29,56 @@ from certferry.kube.client.cache import SecretUpdate
 
 
 class FastPathListener(Protocol):
-    """Who is told how it ended; one of the three for every Secret that was taken on."""
+    """Receives the result of each Secret that the fast path took: one of accepted, declined and failed."""
 
     def accepted(self, key: str, chain: Chain, changed: float, accepted: float) -> None:
-        """The ELB took the content for certificate `key`; both instants are wall-clock seconds."""
+        """Handle that the ELB accepted `chain` for certificate `key`. Both instants are seconds since 1970."""
 
     def warned(self, secret: ObjectRef, finding: checks.Finding) -> None:
-        """The new content is served, and compared with the one before it something is to be said."""
+        """Handle a finding that compares the new content with the one before."""
 
     def declined(self) -> None:
-        """Nothing was written: it is the reconcile's."""
+        """Handle that nothing was written, so that the reconcile decides."""
 
     def failed(self, error: ElbError) -> None:
-        """The ELB refused, or did not answer."""
+        """Handle that the ELB rejected the write or did not answer."""
 
 
 class SecretFastPath:
-    """Set ``translation`` after each reconcile; until then every change is the reconcile's."""
+    """One task per Secret whose content changed; it decides by the newest generation."""
 
-    def __init__(self, hands: ApplyContext, ends: FastPathListener, policy: checks.Policy) -> None:
-        self._hands = hands
+    def __init__(
+        self,
+        context: ApplyContext,
+        listener: FastPathListener,
+        policy: checks.Policy,
+        generations: Generations,
+    ) -> None:
+        self._context = context
         self._policy = policy
-        self._ends = ends
+        self._listener = listener
+        self._generations = generations
         self._pending: dict[str, SecretUpdate] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.translation: Translation | None = None
-        self.cluster_id = ""
 
-    def enqueue(self, arrival: SecretUpdate) -> None:
-        """A Secret as it came in. Returns at once."""
-        uid = arrival.secret.meta.uid
-        if arrival.pair is None or not self.handles(uid):
-            # what is being written is overtaken, whoever deals with the newer content
+    def enqueue(self, update: SecretUpdate) -> None:
+        """Take the newest content of a Secret. Returns at once."""
+        uid = update.secret.meta.uid
+        if update.pair is None or not self.handles(uid):
+            # the newer content supersedes a pending one, also if the reconcile deals with it
             self._pending.pop(uid, None)
             return
-        self._pending[uid] = arrival
+        self._pending[uid] = update
         if uid not in self._tasks:
             self._tasks[uid] = asyncio.get_running_loop().create_task(self._run(uid))
 
     def handles(self, uid: str) -> bool:
-        """Whether a new content of this Secret is this path's to answer for."""
-        return self.translation is not None and uid in self.translation.follows
+        """Return whether new content of this Secret goes through the fast path."""
+        generation = self._generations.value
+        return generation is not None and uid in generation.translation.follows
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """Cancel the writes in flight."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -82,55 +87,57 @@ class SecretFastPath:
     async def _run(self, uid: str) -> None:
         try:
             while uid in self._pending:
-                async with self._hands.world.lock(uid):
-                    arrival = self._pending.pop(uid, None)
-                    if arrival is None:
+                async with self._context.observed.lock(uid):
+                    update = self._pending.pop(uid, None)
+                    if update is None:
                         return
                     try:
-                        await self._renew(uid, arrival)
+                        await self._renew(uid, update)
                     except ElbError as error:
-                        self._ends.failed(error)
+                        self._listener.failed(error)
         finally:
             # no await between the last look at what is pending and this
             self._tasks.pop(uid, None)
 
-    async def _renew(self, uid: str, arrival: SecretUpdate) -> None:
-        chain, pair = arrival.secret.chain, arrival.pair
-        step = self._step(uid, chain) if chain else None
-        if step is None or pair is None or chain is None or step.id is None:
-            self._ends.declined()
+    async def _renew(self, uid: str, update: SecretUpdate) -> None:
+        chain, pair, generation = update.secret.chain, update.pair, self._generations.value
+        if chain is None or pair is None or generation is None:
+            self._listener.declined()
             return
-        metrics = self._hands.metrics
-        metrics.decision.observe(max(0.0, time.time() - arrival.at))
+        observed = self._context.observed
+        have = observed.following(generation.view.cluster_id, uid)
+        step = self._step(uid, chain, have, generation.translation) if have else None
+        if step is None or step.id is None:
+            self._listener.declined()
+            return
+        metrics = self._context.metrics
+        metrics.decision.observe(max(0.0, time.time() - update.at))
         metrics.elb_writes.labels("update", "certificate").inc()
-        have = self._hands.world.following(self.cluster_id, uid)
-        written = await self._hands.elb.update_certificate(step.id, content(step.fields, pair))
+        written = await self._context.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
-        self._hands.world.record_certificate(written if written.chain else replace(written, chain=chain))
-        self._ends.accepted(step.key, chain, arrival.at, accepted)
-        for finding in self._compared(chain, have.chain if have else None):
-            self._ends.warned(arrival.secret.ref, finding)
+        observed.record_certificate(written if written.chain else replace(written, chain=chain))
+        self._listener.accepted(step.key, chain, update.at, accepted)
+        for finding in self._comparison(chain, have.chain if have else None):
+            self._listener.warned(update.secret.ref, finding)
 
-    def _compared(self, chain: Chain, before: Chain | None) -> list[checks.Finding]:
-        """What only the moment of the change shows: afterwards there is nothing to compare with."""
+    def _comparison(self, chain: Chain, before: Chain | None) -> list[checks.Finding]:
+        """Return the findings that exist only in comparison with `before`, which is gone after the write."""
         now = datetime.now(UTC)
-        by_itself = checks.findings(chain, None, (), now, self._policy)
-        found = checks.findings(chain, before, (), now, self._policy)
-        return [f for f in found if f.severity != "info" and f not in by_itself]
+        alone = checks.findings(chain, None, (), now, self._policy)
+        findings = checks.findings(chain, before, (), now, self._policy)
+        return [f for f in findings if f.severity != "info" and f not in alone]
 
-    def _step(self, uid: str, chain: Chain) -> Step | None:
-        """The one write that is due, if it is one that changes content alone."""
-        translation = self.translation
-        follow = translation.follows.get(uid) if translation else None
-        have = self._hands.world.following(self.cluster_id, uid)
-        if translation is None or follow is None or have is None or have.chain is None:
+    def _step(self, uid: str, chain: Chain, have: Certificate, translation: Translation) -> Step | None:
+        """Return the one write that is due; None unless it changes content alone."""
+        follow = translation.follows.get(uid)
+        if follow is None or have.chain is None:
             return None
         if described(have.description).get("content") == mark_of(chain) and have.chain.digest != chain.digest:
-            return None  # somebody changed it on the ELB: what becomes of that is the reconcile's
+            return None  # drift: another client changed it on the ELB, so the reconcile decides
         now = datetime.now(UTC)
-        if emergency.waits(have, chain, now):
+        if break_glass.waits(have, chain, now):
             return None
-        if (parked := parking.parked(have.description)) and parked == parking.mark(chain):
+        if (mark := quarantine.parked(have.description)) and mark == quarantine.mark(chain):
             return None
         if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None
@@ -142,5 +149,5 @@ class SecretFastPath:
 
 
 def _same_names(before: Certificate, chain: Chain) -> bool:
-    """Whether the domain, which comes from the names, stays as it is."""
+    """Return whether the certificate's `domain`, which comes from its names, stays the same."""
     return before.chain is not None and domain(before.chain.sans) == domain(chain.sans)

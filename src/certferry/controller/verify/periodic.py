@@ -81,7 +81,7 @@ class PeriodicProber:
             if (seat := self._proof.expected.get(target)) is None:
                 continue
             # nobody there for one host is nobody for the others: a thousand of them are not waited for
-            sight = closed.get((target.address, target.port)) or await self._proof.look(seat)
+            sight = closed.get((target.address, target.port)) or await self._proof.probe(seat)
             if isinstance(sight, Unreachable):
                 closed[target.address, target.port] = sight
             if not isinstance(sight, Served) and self._proof.expects(target, seat.chain):

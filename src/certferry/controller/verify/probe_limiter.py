@@ -23,11 +23,11 @@ class ProbeLimiter:
     """Every address and port that was looked at."""
 
     def __init__(self) -> None:
-        self._doors: dict[tuple[str, int], _EndpointLimit] = {}
+        self._limits: dict[tuple[str, int], _EndpointLimit] = {}
 
-    async def look(self, target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
+    async def probe(self, target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
         """One handshake, judged; or what another one has just found out."""
-        door = self._doors.setdefault((target.address, target.port), _EndpointLimit())
+        door = self._limits.setdefault((target.address, target.port), _EndpointLimit())
         async with door.turn:
             if door.closed and time.monotonic() - door.at < FRESH:
                 return door.closed

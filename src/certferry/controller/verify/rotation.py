@@ -47,15 +47,15 @@ class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate's way: changed at the source, accepted by the ELB, served (None: it is not)."""
 
     chain: Chain
-    seats: tuple[ExpectedCertificate, ...]
+    expected: tuple[ExpectedCertificate, ...]
     changed: float
     accepted: float
     served: float | None = None
-    trouble: str | None = None
+    error: str | None = None
     """Where it is not served, and why."""
     before: Mapping[Target, str] = MappingProxyType({})
     """The leaf that each place was really seen to show before, where that is what it should have shown."""
-    late: tuple[tuple[ExpectedCertificate, ProbeResult], ...] = ()
+    not_served: tuple[tuple[ExpectedCertificate, ProbeResult], ...] = ()
     """Where it was not seen, and what was seen."""
 
     @property
@@ -116,7 +116,7 @@ class RotationVerifier:
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doors = ProbeLimiter()
+        self._limiter = ProbeLimiter()
 
     def verify_changes(
         self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float
@@ -155,9 +155,9 @@ class RotationVerifier:
         seat = self._expected.get(target)
         return seat is not None and seat.chain.digest == chain.digest
 
-    async def look(self, seat: ExpectedCertificate) -> ProbeResult:
+    async def probe(self, seat: ExpectedCertificate) -> ProbeResult:
         """What is seen there at this moment; a later rotation may come back to what works."""
-        return self._remembered(seat.target, seat.chain, await self._doors.look(seat.target, seat.chain))
+        return self._remembered(seat.target, seat.chain, await self._limiter.probe(seat.target, seat.chain))
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -184,7 +184,7 @@ class RotationVerifier:
         self._metrics.rotation.labels("accepted").observe(max(0.0, accepted - changed))
         rotation = RotationResult(
             chain=chain,
-            seats=tuple(group),
+            expected=tuple(group),
             changed=changed,
             accepted=accepted,
             before={
@@ -207,7 +207,7 @@ class RotationVerifier:
             if doubt.observe(target, sight) and self.expects(target, rotation.chain):
                 self._refused(rotation, f"{target} {_seen(sight)}")
 
-        ordered = _spread(rotation.seats)
+        ordered = _spread(rotation.expected)
         sights = await asyncio.gather(*map(one, ordered))
         late = [(t, s) for t, s in zip(ordered, sights, strict=True) if not isinstance(s, Served)]
         if any(not self.expects(seat.target, rotation.chain) for seat, _ in late):
@@ -216,7 +216,7 @@ class RotationVerifier:
             self._metrics.rotations.labels(
                 "unreachable" if isinstance(late[0][1], Unreachable) else "wrong"
             ).inc()
-            self._finished(msgspec.structs.replace(rotation, trouble=_trouble(late), late=tuple(late)))
+            self._finished(msgspec.structs.replace(rotation, error=_trouble(late), not_served=tuple(late)))
             return
         served = max(s.at for s in sights if isinstance(s, Served))
         self._metrics.rotation.labels("served").observe(max(0.0, served - rotation.changed))
@@ -225,7 +225,7 @@ class RotationVerifier:
 
     async def _look(self, target: Target, chain: Chain, seen: Callable[[ProbeResult], None]) -> ProbeResult:
         sight = await wait_until_served(
-            target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._doors.look
+            target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._limiter.probe
         )
         return self._remembered(target, chain, sight)
 
