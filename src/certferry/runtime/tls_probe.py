@@ -38,8 +38,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """RSA or EC for a client that accepts only this key type; empty for any."""
 
     def __str__(self) -> str:
-        asked = " ".join(part for part in (self.host, self.kind) if part)
-        return f"{self.address}:{self.port}" + (f" ({asked})" if asked else "")
+        request = " ".join(part for part in (self.host, self.kind) if part)
+        return f"{self.address}:{self.port}" + (f" ({request})" if request else "")
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> Non
     key = tmp_path / "kube" / "seal.key"
     kept = key.read_text()
     key.write_text("A" * 43 + "=\n")
-    with pytest.raises(UserError, match="cannot be sealed anew"):
+    with pytest.raises(UserError, match="cannot be encrypted with a new key"):
         key_rotation.rotate(tmp_path / "kube", {})
     assert key.read_text() == "A" * 43 + "=\n"
     key.write_text(kept)

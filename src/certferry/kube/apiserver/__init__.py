@@ -1,6 +1,6 @@
-"""The embedded Kubernetes API: a small server for the kinds that Certferry uses, held to the real one.
+"""The embedded Kubernetes API: a small server for the kinds that Certferry uses, tested against a real one.
 
-`certferry kube` and the tests call ``serve``. It runs no pods and no controllers of its own.
+It runs no Pods and no controllers.
 """
 
 from certferry.kube.apiserver.main import running, serve

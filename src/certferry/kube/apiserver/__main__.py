@@ -1,4 +1,4 @@
-"""``python -m certferry.kube.apiserver '{"state": "…"}'``: the server alone, with its settings as JSON."""
+"""``python -m certferry.kube.apiserver '{"state": "…"}'`` runs the server alone, with its settings as JSON."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from certferry.settings import KubeServerSettings, UserError
 
 
 def main() -> int:
-    """Serve; the exit code says why not."""
+    """Serve until stopped and return the exit code."""
     values = msgspec.json.decode(sys.argv[1])
     settings = msgspec.convert(values, KubeServerSettings, dec_hook=lambda kind, value: kind(value))
     try:

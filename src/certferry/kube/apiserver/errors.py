@@ -1,8 +1,8 @@
-"""What a client is told when something is refused: the Status object, with Kubernetes' own words.
+"""Error answers (``Status`` objects) in the words of the real API server.
 
-Everything in the server raises ``Refused``; `http` writes it as the answer. The texts are those of
-k8s.io/apimachinery (api/errors, util/validation/field), because kubectl prints them and programs
-match them. It knows no kind and never quotes a Secret's content.
+kubectl prints these texts and programs match them. No text quotes a Secret's content.
+Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/api/errors/errors.go and
+https://github.com/kubernetes/apimachinery/blob/master/pkg/util/validation/field/errors.go
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 
 
 class ApiStatus(Exception):
-    """An answer other than success."""
+    """An error answer. Every part of the server raises it; ``http.server`` sends it."""
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ApiStatus(Exception):
         self.warnings: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
-        """The Status object."""
+        """Return the Status object."""
         details = _masked(self.details)
         body: dict[str, Any] = {
             "kind": "Status",
@@ -44,7 +44,7 @@ class ApiStatus(Exception):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """A group and a plural, as error texts name a kind."""
+    """Group and plural of a kind, as error texts name it."""
 
     group: str
     plural: str
@@ -53,13 +53,13 @@ class Resource(msgspec.Struct, frozen=True):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def details(self, name: str = "") -> dict[str, Any]:
-        """As a Status names the object."""
+        """Return the ``details`` of a Status about the object `name`."""
         fields = {"name": name, "group": self.group, "kind": self.plural}
         return {k: v for k, v in fields.items() if v}
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One fault in one field of an object."""
+    """An invalid field of an object."""
 
     field: str
     type: str
@@ -70,27 +70,27 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 def required(field: str, detail: str = "") -> FieldError:
-    """A field that must be there is not."""
+    """Return the error for a missing field."""
     return FieldError(field, "FieldValueRequired", _joined("Required value", detail))
 
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:
-    """A value that breaks a rule; `detail` says which."""
+    """Return the error for a value that breaks the rule in `detail`."""
     return FieldError(field, "FieldValueInvalid", _joined(f"Invalid value: {_shown(value)}", detail))
 
 
 def forbidden_field(field: str, detail: str) -> FieldError:
-    """A value that is not allowed as things stand."""
+    """Return the error for a value that is not allowed in this state."""
     return FieldError(field, "FieldValueForbidden", _joined("Forbidden", detail))
 
 
 def duplicate(field: str, value: Any) -> FieldError:
-    """A value that must be unique and is not."""
+    """Return the error for a value that must be unique."""
     return FieldError(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
 
 
 def unsupported(field: str, value: str, allowed: Sequence[str]) -> FieldError:
-    """A value that is none of `allowed`."""
+    """Return the error for a value outside `allowed`."""
     listed = ", ".join(f'"{a}"' for a in allowed)
     return FieldError(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {listed}"
@@ -98,22 +98,22 @@ def unsupported(field: str, value: str, allowed: Sequence[str]) -> FieldError:
 
 
 def too_long(field: str, most: int) -> FieldError:
-    """A value of more than `most` bytes."""
+    """Return the error for a value of more than `most` bytes."""
     return FieldError(field, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
 
 
 def too_many(field: str, count: int, most: int) -> FieldError:
-    """A list of more than `most` items."""
+    """Return the error for a list of more than `most` items."""
     return FieldError(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
 
 
 def immutable(field: str, value: Any) -> FieldError:
-    """A value that may not change."""
+    """Return the error for a changed value that may not change."""
     return invalid(field, value, "field is immutable")
 
 
 def unprocessable(group: str, kind: str, name: str, faults: Sequence[FieldError]) -> ApiStatus:
-    """422 for an object that breaks a rule; each text once, as the aggregate of the real one."""
+    """Return a 422 for an invalid object; repeated texts appear once, as upstream aggregates them."""
     texts = list(dict.fromkeys(str(f) for f in faults))
     text = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     causes = [{"reason": f.type, "message": f.body, "field": f.field} for f in faults]
@@ -125,77 +125,77 @@ def unprocessable(group: str, kind: str, name: str, faults: Sequence[FieldError]
 
 
 def bad_request(message: str) -> ApiStatus:
-    """400: the request cannot be understood."""
+    """Return a 400 for a malformed request."""
     return ApiStatus(400, "BadRequest", message)
 
 
 def not_found(resource: Resource, name: str) -> ApiStatus:
-    """404: no such object."""
+    """Return a 404 for a missing object."""
     return ApiStatus(404, "NotFound", f'{resource} "{name}" not found', resource.details(name))
 
 
 def unknown_path() -> ApiStatus:
-    """404: nothing is served there."""
+    """Return a 404 for a path that is not served."""
     return ApiStatus(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def exists(resource: Resource, name: str) -> ApiStatus:
-    """409: the name is taken."""
+    """Return a 409 for an existing name."""
     return ApiStatus(409, "AlreadyExists", f'{resource} "{name}" already exists', resource.details(name))
 
 
 def conflict(resource: Resource, name: str, why: str = MODIFIED) -> ApiStatus:
-    """409: the object is not the one that the client knows."""
+    """Return a 409 for an outdated precondition."""
     message = f'Operation cannot be fulfilled on {resource} "{name}": {why}'
     return ApiStatus(409, "Conflict", message, resource.details(name))
 
 
 def forbidden(resource: Resource, name: str, why: str) -> ApiStatus:
-    """403: not allowed, whoever asks or because of the object."""
+    """Return a 403 for a missing permission or a protected object."""
     named = f'{resource} "{name}"' if name else str(resource)
     return ApiStatus(403, "Forbidden", f"{named} is forbidden: {why}", resource.details(name))
 
 
 def unauthorized() -> ApiStatus:
-    """401: nobody we know."""
+    """Return a 401 for an unknown client."""
     return ApiStatus(401, "Unauthorized", "Unauthorized")
 
 
 def method_not_allowed() -> ApiStatus:
-    """405: not on this path."""
+    """Return a 405 for a method that the path does not support."""
     return ApiStatus(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
     )
 
 
 def expired(message: str) -> ApiStatus:
-    """410: that part of the past is no longer kept."""
+    """Return a 410 for a revision whose history was dropped."""
     return ApiStatus(410, "Expired", message)
 
 
 def unsupported_media(message: str) -> ApiStatus:
-    """415: a body in a form that is not read here."""
+    """Return a 415 for a media type that the server cannot read."""
     return ApiStatus(415, "UnsupportedMediaType", message)
 
 
-def too_large_revision(asked: int, current: int) -> ApiStatus:
-    """504: a revision that has not come yet."""
+def too_large_revision(requested: int, current: int) -> ApiStatus:
+    """Return a 504 for a future revision."""
     causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
     return ApiStatus(
         504,
         "Timeout",
-        f"Timeout: Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {requested}, current: {current}",
         {"causes": causes, "retryAfterSeconds": 1},
     )
 
 
 def internal(message: str) -> ApiStatus:
-    """500: our fault, not the client's."""
+    """Return a 500 for an internal error."""
     return ApiStatus(500, "InternalError", f"Internal error occurred: {message}")
 
 
 def _masked(value: Any) -> Any:
-    """The same, its texts without key material."""
+    """Return `value` with key material in its texts masked."""
     match value:
         case str():
             return masked(value)

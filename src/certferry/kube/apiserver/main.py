@@ -1,7 +1,6 @@
-"""The server as a process: folder, lock, keys, store, socket; from start to a clean end.
+"""Life of the server process: state directory, lock, keys, store, socket, shutdown.
 
-`certferry kube` calls ``serve``. What a user can change about a failed start is one sentence and an
-exit code (``settings.Refused``); everything else about requests is below, in `api`.
+A start that fails for a reason the user can change raises ``UserError`` with the next action.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _GRACE = 5.0
 
 
 async def serve(settings: KubeServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``settings.Refused`` when that cannot be."""
+    """Serve until SIGTERM or SIGINT. Raises ``UserError`` if the start fails."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,7 +51,7 @@ async def serve(settings: KubeServerSettings) -> None:
 
 @asynccontextmanager
 async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
-    """A server that answers, as its URL; it ends with the block. Raises ``settings.Refused``."""
+    """Run a server within the block and yield its URL. Raises ``UserError`` if the start fails."""
     folder = _folder(settings.state)
     with _only_instance(folder):
         listener = _listen(settings.listen, folder)
@@ -97,10 +96,10 @@ def _folder(state: Path) -> Path:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The state directory {folder} cannot be made: {error.strerror}.") from None
+        raise UserError(f"The state directory {folder} cannot be created: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(
-            f"The state directory {folder} cannot be written to: give it to this user or name another."
+            f"The state directory {folder} is not writable: change its owner to this user, or choose another with --state."
         )
     return folder
 
@@ -112,13 +111,13 @@ def _only_instance(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"Another Kubernetes API server uses {folder}: end it first, or name another state."
+                f"Another Kubernetes API server uses {folder}: stop it first, or choose another state directory with --state."
             ) from None
         yield
 
 
 def _listen(listen: str, folder: Path) -> socket.socket:
-    """The listening socket; for port 0 the port of the last time, so that kubeconfigs stay valid."""
+    """Open the listening socket. Port 0 means the port of the last run, so that kubeconfigs stay valid."""
     host, port = host_port(listen)
     port_file = folder / "port"
     if port == 0 and port_file.exists():
@@ -133,7 +132,7 @@ def _listen(listen: str, folder: Path) -> socket.socket:
         listener.close()
         raise UserError(
             f"The Kubernetes API cannot listen on {_bracketed(host)}:{port}: {os.strerror(error.errno or 0)}. "
-            "End what uses the port, or choose another with --listen."
+            "Stop the process that uses the port, or choose another with --listen."
         ) from None
     port_file.write_text(str(listener.getsockname()[1]))
     return listener
@@ -178,7 +177,7 @@ def _context(files: certificates.Files) -> ssl.SSLContext:
 async def _renew(files: certificates.Files, hosts: tuple[str, ...], context: ssl.SSLContext) -> None:
     while True:
         await asyncio.sleep(_DAY)
-        with suppress(OSError):  # a full disk today; tomorrow is soon enough, there are thirty
+        with suppress(OSError):  # a full disk, for example; thirty days are left for another attempt
             if certificates.ensure(files, hosts, _now()):
                 context.load_cert_chain(files.certificate, files.key)
 

@@ -1,8 +1,8 @@
-"""Sets of field paths, as ``metadata.managedFields`` writes them (FieldsV1).
+"""Sets of field paths as in ``metadata.managedFields`` (FieldsV1).
 
-A set is a tree of path elements (``f:name``, ``k:{"port":80}``, ``v:"value"``); a node that is itself in
-the set has a ``.``. `structured` makes them from objects, `managed` reckons with them. Nothing here
-changes its arguments.
+A set is a tree of path elements (``f:name``, ``k:{"port":80}``, ``v:"value"``). A node that is a member itself
+has a ``.``. No function changes its arguments.
+Upstream: https://github.com/kubernetes-sigs/structured-merge-diff/tree/master/fieldpath
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SELF = "."
 
 
 def leaf() -> Set:
-    """The set of the root alone."""
+    """Return the set with the root as its only member."""
     return {_SELF: {}}
 
 
 def read(fields: Any) -> Set:
-    """The set that FieldsV1 writes. Raises ``ValueError`` when it is none."""
+    """Parse FieldsV1. Raises ``ValueError`` if it is malformed."""
     if not isinstance(fields, dict):
         raise ValueError("fieldsV1 is no object")
     fields_set: Set = {}
@@ -38,7 +38,7 @@ def read(fields: Any) -> Set:
 
 
 def write(fields: Set) -> dict[str, Any]:
-    """FieldsV1 for a set: sorted, and a leaf is empty."""
+    """Return FieldsV1: sorted, with empty leaves."""
     return {
         element: {} if inner == leaf() or element == _SELF else write(inner)
         for element, inner in sorted(fields.items())
@@ -46,19 +46,19 @@ def write(fields: Set) -> dict[str, Any]:
 
 
 def union(one: Set, other: Set) -> Set:
-    """What is in either."""
+    """Return the members of either set."""
     shared = {e: union(one[e], other[e]) for e in one.keys() & other.keys()}
     return one | other | shared
 
 
 def intersection(one: Set, other: Set) -> Set:
-    """What is in both."""
+    """Return the members of both sets."""
     shared = {e: intersection(one[e], other[e]) for e in one.keys() & other.keys()}
     return {e: inner for e, inner in shared.items() if inner or e == _SELF}
 
 
 def difference(one: Set, other: Set) -> Set:
-    """What is in `one` and not in `other`."""
+    """Return the members of `one` that are not in `other`."""
     rest_set: Set = {}
     for element, inner in one.items():
         if element not in other:
@@ -69,7 +69,7 @@ def difference(one: Set, other: Set) -> Set:
 
 
 def without(one: Set, roots: Set) -> Set:
-    """`one` without what `roots` names and everything below."""
+    """Return `one` without the members of `roots` and everything below them."""
     rest_set: Set = {}
     for element, inner in one.items():
         below = roots.get(element)
@@ -81,7 +81,7 @@ def without(one: Set, roots: Set) -> Set:
 
 
 def of_paths(*paths: str) -> Set:
-    """The set of these paths of plain fields: ``metadata.name``."""
+    """Return the set of plain field paths such as ``metadata.name``."""
     fields: Set = {}
     for path in paths:
         at = fields
@@ -92,17 +92,17 @@ def of_paths(*paths: str) -> Set:
 
 
 def has(fields: Set, element: str) -> bool:
-    """Whether `element` itself is in the set."""
+    """Return whether `element` itself is a member."""
     return _SELF in fields.get(element, ())
 
 
 def below(fields: Set, element: str) -> Set:
-    """The set of what is below `element`."""
+    """Return the set below `element`."""
     return {e: inner for e, inner in fields.get(element, {}).items() if e != _SELF}
 
 
 def paths(fields: Set, prefix: str = "") -> Iterator[str]:
-    """The paths in the set as error texts write them, those of a level before those below it."""
+    """Yield the paths as error texts write them, those of one level before deeper ones."""
     elements = sorted(e for e in fields if e != _SELF)
     for element in elements:
         if has(fields, element):

@@ -1,9 +1,9 @@
-"""Who set which field: ``metadata.managedFields``, kept by every write, asked by server-side apply.
+"""Ownership of fields: ``metadata.managedFields`` for every write, and server-side apply.
 
-`writes` calls ``updated`` for what a create, a PUT or a patch made of an object, and ``applied`` for an
-apply patch. The rules are those of k8s.io/apimachinery (util/managedfields): a manager is a name, an
-operation and a subresource; what an update changes it owns, and takes from others; what an apply
-changes and another owns is a conflict, unless it is forced.
+A manager is a name, an operation and a subresource. An update owns the fields that it changes and takes them from
+others. An apply that changes another manager's field is a conflict unless forced.
+Upstream: https://github.com/kubernetes/apimachinery/tree/master/pkg/util/managedfields
+Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STRIPPED: Final = fieldset.of_paths(
 
 
 class Manager(msgspec.Struct, frozen=True, order=True):
-    """Who writes, how, and through which subresource."""
+    """A field manager: name, operation, version and subresource."""
 
     name: str
     operation: str
@@ -48,7 +48,7 @@ class Manager(msgspec.Struct, frozen=True, order=True):
     subresource: str = ""
 
     def __str__(self) -> str:
-        """As conflicts name it."""
+        """Format as conflict messages do."""
         shown = json.dumps(self.name, ensure_ascii=False)
         if self.subresource:
             shown += f' with subresource "{self.subresource}"'
@@ -56,7 +56,7 @@ class Manager(msgspec.Struct, frozen=True, order=True):
 
 
 class Writer(msgspec.Struct, frozen=True):
-    """Who writes, and when (RFC 3339, whole seconds)."""
+    """The field manager of a request and its time (RFC 3339, whole seconds)."""
 
     name: str
     at: str
@@ -64,17 +64,17 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class ManagedFields(msgspec.Struct):
-    """What each manager owns, and since when."""
+    """The fields of each manager, and the time of its last change."""
 
     sets: dict[Manager, Set]
     times: dict[Manager, str]
 
 
 def updated(kind: ResourceDefinition, live: Object | None, new: Object, writer: Writer) -> None:
-    """Set the managed fields of `new`, which `who` made of `live` (None: created it)."""
+    """Set the managed fields of `new`, which `writer` made of `live` (None: created it)."""
     managed = _requested_managers(new, live, writer)
     if live is not None and not managed.sets:
-        new["metadata"].pop("managedFields", None)  # kept since before managers were, or reset by the client
+        new["metadata"].pop("managedFields", None)  # stored before managers existed, or reset by the client
         return
     before = _plain(live) if live is not None else decode.canonical(kind.name, {})[0]
     difference = structured_merge.compare(before, _plain(new), structured_merge.root(kind.name)).without(
@@ -83,9 +83,9 @@ def updated(kind: ResourceDefinition, live: Object | None, new: Object, writer: 
     me = Manager(writer.name, "Update", kind.api_version, writer.subresource)
     own = managed.sets.get(me, {})
     _take_ownership(managed, difference, kind.api_version)
-    taken = fieldset.difference(difference.changed, _STRIPPED)
-    if taken:
-        managed.sets[me] = fieldset.union(fieldset.difference(own, difference.removed), taken)
+    changed = fieldset.difference(difference.changed, _STRIPPED)
+    if changed:
+        managed.sets[me] = fieldset.union(fieldset.difference(own, difference.removed), changed)
         managed.times[me] = writer.at
     _merge_oldest_updaters(managed)
     _write_managed(new, managed)
@@ -94,7 +94,7 @@ def updated(kind: ResourceDefinition, live: Object | None, new: Object, writer: 
 def applied(
     kind: ResourceDefinition, live: Object | None, config: Object, writer: Writer, *, force: bool
 ) -> Object:
-    """`live` with `config` applied, in the version of the API, managed fields included. Raises ``Refused``."""
+    """Return `live` with `config` applied, managed fields included. Raises ``ApiStatus`` on conflicts."""
     base = live if live is not None else decode.canonical(kind.name, {})[0]
     managed = _read_managed(base) or ManagedFields({}, {})
     if live is not None and not managed.sets:
@@ -111,7 +111,7 @@ def applied(
         if rest:
             raise _conflict_status(rest) from None
         merged = _apply(kind, base, config, writer, managed, force=True)
-    merged = copy.deepcopy(merged)  # whoever finishes it must not change what is there
+    merged = copy.deepcopy(merged)  # later changes must not affect the stored object
     annotations = merged["metadata"].get("annotations", {})
     if writer.name == "kubectl" and annotations.get(LAST_APPLIED):
         annotations[LAST_APPLIED] = json.dumps(config, separators=(",", ":"), ensure_ascii=False) + "\n"
@@ -119,7 +119,7 @@ def applied(
 
 
 class _Conflicts(Exception):
-    """Fields that others own."""
+    """Fields that other managers own."""
 
     def __init__(self, sets: dict[Manager, Set]) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ def _is_same_applier(manager: Manager, writer: Writer) -> bool:
 
 
 def _prune(merged: Object, managed: ManagedFields, last: Set, node: Node) -> Object:
-    """`merged` without what this manager applied last time, and neither it nor another does now."""
+    """Remove fields that this manager applied last time and that no manager owns now."""
     if not last:
         return merged
 
@@ -184,14 +184,14 @@ def _prune(merged: Object, managed: ManagedFields, last: Set, node: Node) -> Obj
         fields: Object = {} if rest is ABSENT else rest
         return fields
 
-    every: Set = {}
+    all_owned: Set = {}
     for owned in managed.sets.values():
-        every = fieldset.union(every, owned)
-    there = ensured(structured_merge.to_field_set(merged, node))
+        all_owned = fieldset.union(all_owned, owned)
+    present = ensured(structured_merge.to_field_set(merged, node))
     kept = ensured(structured_merge.to_field_set(without(ensured(last)), node))
-    pruned = without(fieldset.difference(there, fieldset.union(kept, ensured(every))))
+    pruned = without(fieldset.difference(present, fieldset.union(kept, ensured(all_owned))))
     kept = ensured(structured_merge.to_field_set(pruned, node))
-    return without(fieldset.intersection(fieldset.difference(there, kept), ensured(last)))
+    return without(fieldset.intersection(fieldset.difference(present, kept), ensured(last)))
 
 
 def _conflicts(managed: ManagedFields, difference: Comparison) -> dict[Manager, Set]:
@@ -200,10 +200,10 @@ def _conflicts(managed: ManagedFields, difference: Comparison) -> dict[Manager, 
 
 
 def _take_ownership(managed: ManagedFields, difference: Comparison, version: str) -> None:
-    """Take what changed from whoever owned it."""
-    gone = fieldset.union(difference.changed, difference.removed)
+    """Remove changed fields from their former owners."""
+    affected = fieldset.union(difference.changed, difference.removed)
     for manager, owned in list(managed.sets.items()):
-        rest = fieldset.difference(owned, gone)
+        rest = fieldset.difference(owned, affected)
         if rest and manager.api_version == version:
             managed.sets[manager] = rest
         else:
@@ -211,7 +211,7 @@ def _take_ownership(managed: ManagedFields, difference: Comparison, version: str
 
 
 def _merge_oldest_updaters(managed: ManagedFields) -> None:
-    """The oldest of too many updaters become one."""
+    """Merge the oldest of too many updaters into one."""
     updaters = [m for m in managed.sets if m.operation == "Update"]
     updaters.sort(key=lambda m: (managed.times.get(m, ""), m))
     excess = len(updaters) - _MOST_UPDATERS
@@ -239,7 +239,7 @@ def _conflict_status(conflicts: dict[Manager, Set]) -> ApiStatus:
 
 
 def _last_applied(kind: ResourceDefinition, live: Object) -> Set:
-    """What kubectl applied from the client's side and is still so: no conflict for kubectl itself."""
+    """Return unchanged fields of kubectl's client-side apply, which do not conflict with kubectl itself."""
     try:
         config = json.loads(live["metadata"].get("annotations", {}).get(LAST_APPLIED, ""))
         if config["apiVersion"] != kind.api_version:
@@ -254,20 +254,20 @@ def _last_applied(kind: ResourceDefinition, live: Object) -> Set:
 
 
 def _ignored_fields(kind: ResourceDefinition, writer: Writer) -> Set:
-    """What a write through this door cannot change, so that nobody owns it for trying."""
+    """Return the fields that a write to this subresource cannot change and therefore never owns."""
     if writer.subresource == "status":
         return fieldset.of_paths("spec")
     return fieldset.of_paths("status") if kind.status else {}
 
 
 def _plain(obj: Object) -> Object:
-    """The object as managers see it."""
+    """Return the object without apiVersion, kind and managedFields, which have no managers."""
     meta = {k: v for k, v in obj.get("metadata", {}).items() if k != "managedFields"}
     return {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata")} | {"metadata": meta}
 
 
 def _requested_managers(new: Object, live: Object | None, writer: Writer) -> ManagedFields:
-    """The managers that a client sent, if it may and did, else those that are there."""
+    """Return the managers that the client sent, if it may send them; otherwise those of `live`."""
     entries = new["metadata"].get("managedFields")
     if not writer.subresource:
         if entries == [{}]:
@@ -278,7 +278,7 @@ def _requested_managers(new: Object, live: Object | None, writer: Writer) -> Man
 
 
 def _read_managed(obj: Object) -> ManagedFields | None:
-    """The managers in an object; None when they cannot be read."""
+    """Parse the managers of an object; return None if they are malformed."""
     managed = ManagedFields({}, {})
     for entry in obj.get("metadata", {}).get("managedFields") or ():
         operation, version = entry.get("operation"), entry.get("apiVersion")

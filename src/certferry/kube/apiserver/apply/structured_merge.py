@@ -1,8 +1,8 @@
-"""Objects compared, merged and pruned by their types: the arithmetic of server-side apply.
+"""Typed comparison, merge and pruning of objects for server-side apply.
 
-What sigs.k8s.io/structured-merge-diff does, for the types in `fields`; the names of the functions are
-its own, so that both can be read side by side. `managed` calls these. Objects are plain values in
-canonical form, without apiVersion, kind and managedFields; nothing here changes its arguments.
+Function names follow upstream, so that both can be read side by side. Objects are plain values in canonical form
+without apiVersion, kind and managedFields. No function changes its arguments.
+Upstream: https://github.com/kubernetes-sigs/structured-merge-diff/tree/master/typed
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from certferry.kube.apiserver.schema.builtin import TYPES
 from certferry.kube.apiserver.schema.types import Field, Type
 
 ABSENT: Final = object()
-"""No value, which is not the value null."""
+"""No value, in contrast to null."""
 
 
 class Node(msgspec.Struct, frozen=True):
-    """How the value at some path merges."""
+    """The way in which the value at a path merges."""
 
     form: str
-    """struct, map, set, list, or leaf for what is taken as a whole."""
+    """struct, map, set, list, or leaf for an atomic value."""
     owner: Type | None = None
     keys: tuple[str, ...] = ()
 
     def child(self, name: str) -> Node:
-        """The node of a field or of a key."""
+        """Return the node of a field or a key."""
         if self.form == "struct" and self.owner is not None:
             return _FIELDS[self.owner.name].get(name, LEAF)
         return _node(self.owner)
 
     @property
     def item(self) -> Node:
-        """The node of an item of a list."""
+        """Return the node of a list's items."""
         return _node(self.owner)
 
     def declares(self, element: str) -> bool:
-        """Whether a path element names a field of this struct."""
+        """Return whether a path element names a field of this struct."""
         return self.form == "struct" and element[2:] in _FIELDS[self.owner.name if self.owner else ""]
 
 
@@ -71,12 +71,12 @@ _FIELDS: Final[dict[str, dict[str, Node]]] = {
 
 
 def root(kind: str) -> Node:
-    """The node of a whole object."""
+    """Return the node of a whole object."""
     return Node("struct", TYPES[kind])
 
 
 def element(node: Node, item: Any) -> str:
-    """The path element of an item of a list."""
+    """Return the path element of a list's item."""
     if node.form == "set":
         return f"v:{_json(item)}"
     assert node.owner is not None
@@ -89,7 +89,7 @@ def _json(value: Any) -> str:
 
 
 def to_field_set(value: Any, node: Node) -> Set:
-    """The fields that `value` sets."""
+    """Return the fields that `value` sets."""
     match node.form:
         case "leaf":
             return fieldset.leaf()
@@ -113,7 +113,7 @@ def _below(item: Any, node: Node) -> Set:
 
 
 class Comparison(msgspec.Struct):
-    """What differs between two objects."""
+    """Differences between two objects."""
 
     added: Set
     modified: Set
@@ -121,16 +121,16 @@ class Comparison(msgspec.Struct):
 
     @property
     def changed(self) -> Set:
-        """What the second object sets anew or otherwise."""
+        """Return the fields that the second object adds or modifies."""
         return fieldset.union(self.added, self.modified)
 
     def without(self, roots: Set) -> Comparison:
-        """The same, but for what is below `roots`."""
+        """Return the comparison without everything below `roots`."""
         return Comparison(*(fieldset.without(s, roots) for s in (self.added, self.modified, self.removed)))
 
 
 def compare(old: Any, new: Any, node: Node) -> Comparison:
-    """What `new` adds to `old`, changes and removes; either may be ``ABSENT``."""
+    """Return what `new` adds, modifies and removes; either value may be ``ABSENT``."""
     comparison = Comparison({}, {}, {})
     if old is new:
         return comparison
@@ -184,7 +184,7 @@ def _parts(value: Any, node: Node) -> dict[str, Any]:
 
 
 def merge(live: Any, config: Any, node: Node) -> Any:
-    """`live` with what `config` sets; either may be ``ABSENT``."""
+    """Return `live` with the values of `config`; either may be ``ABSENT``."""
     if node.form == "leaf":
         return live if config is ABSENT else config
     if config is ABSENT or live is ABSENT or not live:
@@ -200,7 +200,7 @@ def merge(live: Any, config: Any, node: Node) -> Any:
 
 
 def _merge_list(live: list[Any], config: list[Any], node: Node) -> list[Any]:
-    """The items of both: `config` decides the order of its own, those of `live` alone stay where they are."""
+    """Merge two lists: `config` orders its own items, and other items of `live` keep their places."""
     mine = {element(node, item): item for item in live}
     theirs = {element(node, item): item for item in config}
     left, right = list(mine), list(theirs)
@@ -210,7 +210,7 @@ def _merge_list(live: list[Any], config: list[Any], node: Node) -> list[Any]:
         if left and left[0] not in theirs:
             result.append(mine[left.pop(0)])
         elif left and (not shared or left[0] != shared[0]):
-            left.pop(0)  # comes, or came, where `config` wants it
+            left.pop(0)  # its place is where `config` lists it
         elif right:
             name = right.pop(0)
             result.append(merge(mine.get(name, ABSENT), theirs[name], node.item))
@@ -222,7 +222,7 @@ def _merge_list(live: list[Any], config: list[Any], node: Node) -> list[Any]:
 
 
 def remove_items(value: Any, gone: Set, node: Node) -> Any:
-    """`value` without the fields and items in `gone`; ``ABSENT`` when nothing is left."""
+    """Return `value` without the fields and items in `gone`; ``ABSENT`` if nothing is left."""
     if node.form == "leaf" or not gone:
         return value
     if node.form in ("struct", "map"):
@@ -242,7 +242,7 @@ def remove_items(value: Any, gone: Set, node: Node) -> Any:
 
 
 def ensure_named_fields_are_members(found: Set, node: Node) -> Set:
-    """The same, and every field of a struct on the way to what is in it."""
+    """Add each struct field on the way to a member as a member."""
     result: Set = {}
     for name, inner in found.items():
         if name == ".":

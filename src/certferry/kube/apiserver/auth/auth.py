@@ -1,8 +1,7 @@
-"""Who asks, and whether they may: bearer tokens and client certificates, fixed roles.
+"""Authentication by bearer token or client certificate, and authorisation by fixed roles.
 
-`http` identifies, `api` authorises, the reviews (`kubectl auth can-i`, `whoami`) ask the same
-question. Tokens are kept as the kubeconfigs hold them, in one file (0600); they are compared by
-their hash, so an answer's time tells nothing about them.
+Tokens are compared by their hash, so that the response time reveals nothing about them.
+Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ ALL: Final = frozenset({"*"})
 
 
 class User(msgspec.Struct, frozen=True):
-    """Somebody who was identified."""
+    """An authenticated user."""
 
     name: str
     role: str
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """As `kubectl auth whoami` shows them."""
+        """Return the groups that `kubectl auth whoami` shows."""
         own = "system:masters" if self.role == "admin" else f"certferry:{self.role}"
         return own, "system:authenticated"
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What a request does to a resource, in the words of RBAC."""
+    """A verb on a resource, in the terms of RBAC."""
 
     verb: str
     resource: Resource
@@ -43,13 +42,13 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """These verbs on these resources (``*``: all; ``plural/subresource``)."""
+    """Verbs that are allowed on resources (``*`` means all; subresources as ``plural/subresource``)."""
 
     verbs: frozenset[str]
     resources: frozenset[str]
 
     def allows(self, verb: str, resource: str) -> bool:
-        """Whether this rule gives `verb` on `resource` (``plural`` or ``plural/subresource``)."""
+        """Return whether this rule allows `verb` on `resource` (``plural`` or ``plural/subresource``)."""
         return bool({"*", verb} & self.verbs and {"*", resource} & self.resources)
 
 
@@ -78,7 +77,7 @@ _STORED: Final = frozenset(
         "serviceaccounts",
     }
 )
-"""Kinds that are kept for whoever applies or reads them, and that nothing here acts on."""
+"""Kinds that clients may store and read, and on which nothing here acts."""
 _STATUSES: Final = frozenset(
     {
         "deployments/status",
@@ -111,7 +110,7 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "view": (Rule(READ, _OPEN | _STORED | _STATUSES), _REVIEWS),
 }
-"""What each role may do. The controller reads Secrets and never writes one."""
+"""Rules of each role. The controller reads Secrets and never writes one."""
 
 
 class Tokens:
@@ -121,7 +120,7 @@ class Tokens:
         self._users = {_hash(token): user for token, user in users.items()}
 
     def identify(self, token: str) -> User | None:
-        """Whose token it is; None for nobody's."""
+        """Return the token's user; None if unknown."""
         return self._users.get(_hash(token))
 
     def __repr__(self) -> str:
@@ -129,7 +128,10 @@ class Tokens:
 
 
 def from_certificate(subject: object) -> User | None:
-    """The user of a verified client certificate (``getpeercert()['subject']``): CN is the name, O the role."""
+    """Return the user of a verified client certificate: CN is the name, O the role.
+
+    `subject` is ``getpeercert()['subject']``.
+    """
     if not isinstance(subject, tuple):
         return None
     parts = {key: value for row in subject for key, value in row}
@@ -139,13 +141,13 @@ def from_certificate(subject: object) -> User | None:
 
 
 def allowed(user: User, action: Action) -> bool:
-    """Whether the role of `user` gives it the right to `action`."""
+    """Return whether the role of `user` allows `action`."""
     full = action.resource.plural + (f"/{action.subresource}" if action.subresource else "")
     return any(rule.allows(action.verb, full) for rule in ROLES[user.role])
 
 
 def authorize(user: User, action: Action) -> None:
-    """Raises ``Refused`` (403) with the sentence that the real server prints."""
+    """Raise ``ApiStatus`` (403) with the real server's sentence unless `action` is allowed."""
     if allowed(user, action):
         return
     full = action.resource.plural + (f"/{action.subresource}" if action.subresource else "")

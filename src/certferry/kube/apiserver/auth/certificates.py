@@ -1,7 +1,7 @@
-"""The server's own CA, its serving certificate, and client certificates: made here, kept in its folder.
+"""The server's CA, its serving certificate, and client certificates, stored in the server's folder.
 
-`serve` asks for them at start and once a day. The CA lasts as long as the kubeconfigs that carry it
-(ten years); the serving certificate is short-lived and renewed before it expires, without a restart.
+The CA is valid for ten years, like the kubeconfigs that contain it. The serving certificate is short-lived and
+renewed without a restart.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _CA_DAYS, _DAYS, _RENEW_DAYS = 3650, 90, 30
 
 
 class Files(msgspec.Struct, frozen=True):
-    """Where things are in the server's folder."""
+    """Paths in the server's folder."""
 
     folder: Path
 
     @property
     def ca(self) -> Path:
-        """What clients trust."""
+        """Return the path of the CA certificate."""
         return self.folder / "ca.crt"
 
     @property
     def ca_key(self) -> Path:
-        """What signs."""
+        """Return the path of the CA's key."""
         return self.folder / "ca.key"
 
     @property
     def certificate(self) -> Path:
-        """What is served."""
+        """Return the path of the serving certificate."""
         return self.folder / "server.crt"
 
     @property
     def key(self) -> Path:
-        """The key of what is served."""
+        """Return the path of the serving certificate's key."""
         return self.folder / "server.key"
 
 
 def ensure(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
-    """Make what is missing or due; whether the serving certificate is new."""
+    """Create missing certificates and renew a due one; return whether the serving certificate is new."""
     if not (files.ca.exists() and files.ca_key.exists()):
         _make_ca(files, now)
     if files.certificate.exists() and files.key.exists() and _is_usable(files, hosts, now):
@@ -68,7 +68,7 @@ def ensure(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
 
 
 def issue_client(files: Files, name: str, role: str, now: datetime) -> tuple[bytes, bytes]:
-    """A client certificate for `name` with `role`, and its key (PEM)."""
+    """Issue a client certificate for `name` with `role`; return certificate and key (PEM)."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = [(NameOID.COMMON_NAME, name), (NameOID.ORGANIZATION_NAME, f"certferry:{role}")]
     return _issue(files, subject, key, [], now), _key_pem(key)
@@ -87,7 +87,7 @@ def _is_usable(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
 
 def _make_ca(files: Files, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    # The serial in the name keeps two servers' CAs apart in a client's trust store.
+    # The serial in the name distinguishes two servers' CAs in a client's trust store.
     subject = _name([(NameOID.COMMON_NAME, f"certferry kube CA {x509.random_serial_number():x}"[:60])])
     usage = x509.KeyUsage(
         digital_signature=True,

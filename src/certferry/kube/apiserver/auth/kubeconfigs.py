@@ -1,7 +1,4 @@
-"""Tokens and the kubeconfigs that carry them: one for each role, made once, the same after a restart.
-
-`serve` calls ``tokens`` and ``write_kubeconfigs``. Both kinds of file are for their owner alone (0600).
-"""
+"""Tokens and kubeconfigs, one for each role, unchanged by restarts. All files have mode 0600."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ KUBECONFIGS: Final = {
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """The token of each role, from the file at `path`, where missing ones are added."""
+    """Return the token of each role from the file at `path`; create missing ones."""
     stored: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
     complete = {role: stored.get(role) or secrets.token_urlsafe(32) for role in ROLES}
     if complete != stored:
@@ -37,12 +34,12 @@ def tokens(path: Path) -> dict[str, str]:
 
 
 def user(role: str) -> User:
-    """Whom the token of `role` stands for."""
+    """Return the user of the token of `role`."""
     return User(f"certferry:{role}", role)
 
 
 def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str, str]) -> None:
-    """The kubeconfigs for `server` (its URL), rewritten only when something in them changed."""
+    """Write the kubeconfigs for `server` (its URL) if their content changed."""
     ca = base64.b64encode(files.ca.read_bytes()).decode()
     for role, name in KUBECONFIGS.items():
         credentials = {"token": by_role[role]}
@@ -53,7 +50,10 @@ def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str,
 
 
 def certificate_kubeconfig(state: Path, name: str, role: str, now: datetime) -> str:
-    """A kubeconfig with a client certificate for `name`. Raises ``FileNotFoundError`` where no server was yet."""
+    """Return a kubeconfig with a new client certificate for `name`.
+
+    Raises ``FileNotFoundError`` if no server was started with this state.
+    """
     files = Files(state / "kube")
     admin_kubeconfig = yaml.safe_load((state / KUBECONFIGS["admin"]).read_text())
     server = admin_kubeconfig["clusters"][0]["cluster"]["server"]

@@ -1,4 +1,7 @@
-"""Discovery: which groups, versions and resources there are, in the plain and the aggregated form."""
+"""Discovery documents: groups, versions and resources, plain and aggregated.
+
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
 
 from __future__ import annotations
 
@@ -13,42 +16,42 @@ REVIEWS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
     ("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview"),
 )
-"""Questions that are asked by creating an object that is not stored: group, version, plural, kind."""
+"""Reviews, which clients create and the server does not store: group, version, plural, kind."""
 
 Json = dict[str, Any]
 
 
 def wants_aggregated(accept: str) -> bool:
-    """Whether `accept` takes the aggregated form, version 2."""
+    """Return whether `accept` accepts the aggregated form, version 2."""
     parts = accept.replace(" ", "").split(",")
     return any("g=apidiscovery.k8s.io" in p and "v=v2;" in p + ";" for p in parts)
 
 
 def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, str]:
-    """Named groups and their version, sorted; the core group is not among them."""
+    """Return the version of each named group, sorted; the core group is left out."""
     found = {k.group: k.version for k in kinds if k.group} | {g: v for g, v, _, _ in REVIEWS}
     return dict(sorted(found.items()))
 
 
 def api_versions(host: str) -> Json:
-    """What /api answers."""
+    """Return the document of /api."""
     addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
 
 
 def group_list(kinds: tuple[ResourceDefinition, ...]) -> Json:
-    """What /apis answers."""
+    """Return the document of /apis."""
     found = [_group(name, version) for name, version in groups(kinds).items()]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
 
 
 def group(name: str, version: str) -> Json:
-    """What /apis/{name} answers."""
+    """Return the document of /apis/{name}."""
     return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name, version)
 
 
 def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str) -> Json:
-    """What /api/v1 and /apis/{name}/{version} answer."""
+    """Return the document of /api/v1 or /apis/{name}/{version}."""
     rows: list[Json] = []
     for kind in (k for k in kinds if (k.group, k.version) == (name, version)):
         row: Json = {
@@ -79,7 +82,7 @@ def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str
 
 
 def status_row(kind: ResourceDefinition) -> Json:
-    """The status subresource of `kind` in a plain list."""
+    """Return the row of the kind's status subresource in a plain list."""
     return {
         "name": f"{kind.plural}/status",
         "singularName": "",
@@ -90,7 +93,7 @@ def status_row(kind: ResourceDefinition) -> Json:
 
 
 def aggregated(kinds: tuple[ResourceDefinition, ...], names: dict[str, str]) -> Json:
-    """/api or /apis in one document, for the groups in `names` (the core group has the name "")."""
+    """Return /api or /apis as one document, for the groups in `names` (the core group is "")."""
     items = [_aggregated_group(kinds, name, version) for name, version in names.items()]
     return {
         "kind": "APIGroupDiscoveryList",

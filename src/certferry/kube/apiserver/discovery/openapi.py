@@ -1,8 +1,7 @@
-"""OpenAPI v2 and v3: Kubernetes' own schemas of our kinds, and the paths that are served.
+"""OpenAPI v2 and v3: Kubernetes' schemas of the served kinds, and the served paths.
 
-kubectl reads them to learn that ``fieldValidation`` is enforced here (then `kubectl apply` asks for
-Strict and checks nothing itself), how lists merge, and for `explain`. The schemas stand in
-``schemas.jsonl``, beside the table of fields that the same tool writes; they are read when asked for.
+kubectl learns from them that this server supports ``fieldValidation``, how lists merge, and the texts of
+`explain`. ``tools/kube_types.py`` writes the schemas to ``schemas.jsonl``; they are read on demand.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _QUERY = ("dryRun", "fieldManager", "fieldValidation")
 
 
 def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, list[ResourceDefinition]]:
-    """Kinds by where their group begins, without the leading slash: ``api/v1``, ``apis/…/v1``."""
+    """Return the kinds by group path without the leading slash: ``api/v1``, ``apis/…/v1``."""
     by_group: dict[str, list[ResourceDefinition]] = {}
     for kind in kinds:
         by_group.setdefault(kind.group_path[1:], []).append(kind)
@@ -44,7 +43,7 @@ def groups(kinds: tuple[ResourceDefinition, ...]) -> dict[str, list[ResourceDefi
 
 
 def index(kinds: tuple[ResourceDefinition, ...]) -> Json:
-    """What /openapi/v3 answers."""
+    """Return the document of /openapi/v3."""
     return {
         "paths": {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(document(rows))}"}
@@ -54,7 +53,7 @@ def index(kinds: tuple[ResourceDefinition, ...]) -> Json:
 
 
 def document(kinds: Iterable[ResourceDefinition]) -> Json:
-    """What /openapi/v3/{group} answers."""
+    """Return the document of /openapi/v3/{group}."""
     rows = list(kinds)
     paths: Json = {}
     for kind in rows:
@@ -68,7 +67,7 @@ def document(kinds: Iterable[ResourceDefinition]) -> Json:
 
 
 def document_v2(kinds: Iterable[ResourceDefinition]) -> Json:
-    """What /openapi/v2 answers."""
+    """Return the document of /openapi/v2."""
     rows = list(kinds)
     paths: Json = {}
     for kind in rows:
@@ -82,7 +81,7 @@ def document_v2(kinds: Iterable[ResourceDefinition]) -> Json:
 
 
 def _schemas(kinds: list[ResourceDefinition]) -> Json:
-    """The schemas that these kinds need, by their full names."""
+    """Return the schemas that these kinds need, by full name."""
     all_schemas = _all_schemas()
     needed: Json = {}
     for kind in kinds:
@@ -117,7 +116,7 @@ def _references(schema: Any) -> Iterable[str]:
 
 
 def _to_v2(schema: Any) -> Any:
-    """A schema of OpenAPI 3 in the words of version 2."""
+    """Convert a schema of OpenAPI 3 to version 2."""
     match schema:
         case {"$ref": str(reference)}:
             return {"$ref": _DEFINITIONS + reference.removeprefix(_COMPONENTS)}
@@ -142,7 +141,7 @@ def _item(kind: ResourceDefinition) -> str:
 
 
 def _operations(kind: ResourceDefinition) -> list[tuple[str, str, str]]:
-    """(path, method, action) of what takes a body, and of get."""
+    """Return (path, method, action) of get and of the methods with a body."""
     item = _item(kind)
     named = item + "/{name}"
     return [(item, "post", "post"), (named, "get", "get"), (named, "patch", "patch"), (named, "put", "put")]

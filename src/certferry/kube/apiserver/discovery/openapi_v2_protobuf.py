@@ -1,8 +1,8 @@
-"""OpenAPI v2 as the protobuf that Go clients ask for (gnostic's ``openapi.v2.Document``).
+"""OpenAPI v2 encoded as protobuf (gnostic's ``openapi.v2.Document``), which Go clients request.
 
-kubectl reads it where version 3 does not tell enough: for a kind that no server knows, and for
-`explain --output=plaintext-openapiv2`. `documents` calls ``encode`` with the document that `openapi`
-makes; only what stands in that one is written. Numbers are those of OpenAPIv2.proto.
+kubectl reads it for kinds that version 3 lacks and for `explain --output=plaintext-openapiv2`. Only fields that
+``discovery.openapi`` produces are encoded.
+Upstream: https://github.com/google/gnostic/blob/main/openapiv2/OpenAPIv2.proto
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _METHODS: Final = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 
 
 def encode(document: Json) -> bytes:
-    """`document` (OpenAPI v2 as JSON has it) as protobuf."""
+    """Encode `document` (OpenAPI v2 in JSON form) as protobuf."""
     info = document["info"]
     paths = (_message(2, _named(path, _path(item))) for path, item in document["paths"].items())
     definitions = (
@@ -40,7 +40,7 @@ def _path(item: Json) -> bytes:
 def _operation(operation: Json) -> bytes:
     texts = [_text(5, operation["operationId"])]
     texts += [_text(6, p) for p in operation["produces"]] + [_text(7, c) for c in operation["consumes"]]
-    # ParametersItem, Parameter, NonBodyParameter, QueryParameterSubSchema: one in the other.
+    # Nested messages: ParametersItem, Parameter, NonBodyParameter, QueryParameterSubSchema.
     queries = [_text(2, "query") + _text(4, p["name"]) + _text(6, p["type"]) for p in operation["parameters"]]
     parameters = [_message(8, _message(1, _message(2, _message(3, q)))) for q in queries]
     return b"".join([*texts, *parameters, *_extensions(operation, 13)])
@@ -67,7 +67,7 @@ def _schema(schema: Json) -> bytes:
 def _extensions(schema: Json, number: int) -> Iterator[bytes]:
     for key, value in schema.items():
         if key.startswith("x-"):
-            # JSON is YAML.
+            # valid, because JSON is a subset of YAML
             yield _message(number, _named(key, _text(2, json.dumps(value))))
 
 

@@ -1,1 +1,1 @@
-"""HTTP: requests, responses, lists, watches."""
+"""HTTP: requests, responses, lists and watches."""

@@ -1,4 +1,7 @@
-"""Answers to `kubectl auth can-i` and `kubectl auth whoami`: questions asked by creating an object."""
+"""Self-subject reviews, which `kubectl auth can-i` and `kubectl auth whoami` create.
+
+Source: https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Json = dict[str, Any]
 
 
 def review(kind: str, request: Json, user: User, kinds: tuple[ResourceDefinition, ...]) -> Json:
-    """The review `asked`, with its status. Raises ``Refused`` when it asks nothing."""
+    """Return the review `request` with its status. Raises ``ApiStatus`` if it asks no question."""
     group = "authentication" if kind == "SelfSubjectReview" else "authorization"
     head: Json = {"kind": kind, "apiVersion": f"{group}.k8s.io/v1", "metadata": {"creationTimestamp": None}}
     spec = request.get("spec", {})

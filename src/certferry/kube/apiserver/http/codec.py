@@ -1,8 +1,8 @@
-"""Request bodies: JSON, YAML or protobuf to a checked object; patches applied and checked.
+"""Decoding of request bodies and patches to checked objects.
 
-`api` calls these. Unknown fields are treated as the client asked (``fieldValidation``): Strict
-refuses, Warn (the default) answers with Warning headers, Ignore is silent. What is stored never has
-them. Texts are the real server's, but a Secret's content is never quoted.
+``fieldValidation`` decides about unknown fields: Strict rejects, Warn (the default) adds Warning headers, Ignore
+is silent. They are never stored. Texts are the real server's, but no text quotes a Secret's content.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#validation-for-unrecognized-or-duplicate-fields
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REDACTED: Final = "<contents redacted>"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as JSON has it: what looks like a date is a text."""
+    """YAML with JSON's types: a date stays a text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -38,11 +38,11 @@ def _yaml(body: bytes) -> Any:
 
 
 class Warnings(list[str]):
-    """Sentences for the client, sent as Warning headers."""
+    """Sentences that are sent as Warning headers."""
 
 
 def read_body(body: bytes, media: str, expected: str) -> Any:
-    """The plain value in `body`; `expected` is the type of a protobuf body. Raises ``Refused``."""
+    """Decode `body` to a plain value; `expected` is the type of a protobuf body. Raises ``ApiStatus``."""
     try:
         match media:
             case "" | "application/json" | "*/*":
@@ -70,14 +70,14 @@ def read_body(body: bytes, media: str, expected: str) -> Any:
 
 
 def parse(body: bytes, media: str, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
-    """The object of `kind` in `body`. Raises ``Refused``."""
+    """Decode an object of `kind`. Raises ``ApiStatus``."""
     value = read_body(body, media, kind.name)
     _check_kind(value, kind)
     return canonical_object(value, kind, validation, warnings)
 
 
 def canonical_object(value: Any, kind: ResourceDefinition, validation: str, warnings: Warnings) -> Object:
-    """`value` as a canonical object of `kind`. Raises ``Refused``."""
+    """Return `value` as a canonical object of `kind`. Raises ``ApiStatus``."""
     head = f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: '
     try:
         obj, unknown = decode.canonical(kind.name, value)
@@ -91,7 +91,7 @@ def canonical_object(value: Any, kind: ResourceDefinition, validation: str, warn
 
 
 def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
-    """The configuration in the body of an apply patch to `target`, no more than it says. Raises ``Refused``."""
+    """Decode an apply patch for `target` without adding unset fields. Raises ``ApiStatus``."""
     try:
         value = _yaml(body) if body[:1] != b"{" else msgspec.json.decode(body)
     except (yaml.YAMLError, msgspec.DecodeError):
@@ -122,7 +122,7 @@ def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
 
 
 def parse_options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
-    """The options that came as a body; empty for none. Raises ``Refused``."""
+    """Decode options from a body; return an empty object if there is none. Raises ``ApiStatus``."""
     value = read_body(body, media, kind) if body else None
     if not value:
         return {}
@@ -136,7 +136,7 @@ def parse_options(body: bytes, media: str, kind: str = "DeleteOptions") -> Objec
 def patcher(
     body: bytes, media: str, kind: ResourceDefinition, validation: str, warnings: Warnings
 ) -> Callable[[Object], Object]:
-    """What the patch in `body` makes of an object. Raises ``Refused``, now or when it is applied."""
+    """Return a function that applies the patch in `body`. Both raise ``ApiStatus``."""
     appliers: dict[str, Callable[[Object, Any], Any]] = {
         "application/json-patch+json": patch.json_patch,
         "application/merge-patch+json": patch.merge_patch,
@@ -183,7 +183,7 @@ def _canonical_patched(
 
 
 def _go_format(value: Any) -> str:
-    """As Go prints a map (`%+v`)."""
+    """Format as Go's `%+v` does."""
     match value:
         case dict():
             return "map[" + " ".join(f"{k}:{_go_format(v)}" for k, v in sorted(value.items())) + "]"

@@ -1,4 +1,4 @@
-"""What the server tells about itself: discovery, OpenAPI, version. It knows the kinds and no object."""
+"""Documents that depend on the kinds alone: discovery, OpenAPI and version."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ VERSION: Final = {
 
 
 class Documents:
-    """Everything that depends on the kinds alone; made once, when first asked for."""
+    """The documents, each built at its first request."""
 
     def __init__(self, kinds: tuple[ResourceDefinition, ...]) -> None:
         self._kinds = kinds
         self._documents: dict[str, bytes] = {}
 
     def respond(self, request: Request, parts: list[str]) -> Response:
-        """The document at the path `parts`. Raises ``Refused``."""
+        """Return the document at the path `parts`. Raises ``ApiStatus``."""
         if parts[:1] == ["openapi"]:
             return self._openapi(request, parts[1:])
         document = msgspec.json.encode(self._discovery(parts, request))

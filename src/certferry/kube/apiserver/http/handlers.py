@@ -1,7 +1,7 @@
-"""From a request to an answer: which verb on which resource, who may, and what is told.
+"""Dispatch of a request to its verb and resource, with authorisation.
 
-`http` hands in a ``Request`` that knows nothing of sockets and sends the ``Answer`` or the stream of
-events back. Every refusal is a ``Refused`` that travels up to there.
+Handlers take and return plain values and never touch a socket. Every error is an ``ApiStatus``.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 class Api:
-    """The API over one registry."""
+    """The API over one ``WatchCache``."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Api:
         self._snapshots = ListSnapshots()
 
     async def handle(self, request: Request) -> Response | AsyncIterator[bytes]:
-        """The answer to `request`. Raises ``Refused``."""
+        """Return the response to `request`, or a stream of watch events. Raises ``ApiStatus``."""
         parts = [p for p in request.path.split("/") if p]
         match parts:
             case ["api", version, plural, *rest]:
@@ -85,9 +85,10 @@ class Api:
         if request.method != "POST":
             raise method_not_allowed()
         kind = next(r[3] for r in discovery.REVIEWS if r[2] == plural)
-        asked = codec.parse_options(request.body, request.media, kind)
+        review_request = codec.parse_options(request.body, request.media, kind)
         return Response(
-            msgspec.json.encode(access_reviews.review(kind, asked, request.user, self._kinds)), code=201
+            msgspec.json.encode(access_reviews.review(kind, review_request, request.user, self._kinds)),
+            code=201,
         )
 
     async def _resource(
@@ -96,7 +97,7 @@ class Api:
         target = self._target(version, rest)
         verb = self._verb(request, target)
         resource = Resource(target.kind.group, target.kind.plural)
-        # A namespace itself is asked for in itself, as the real authoriser sees it.
+        # The real authoriser uses the name of a Namespace as its namespace.
         space = target.name if target.kind.name == "Namespace" else target.namespace
         auth.authorize(request.user, Action(verb, resource, target.subresource, space, target.name))
         deprecated = (target.kind.deprecated,) if target.kind.deprecated else ()
@@ -152,11 +153,11 @@ class Api:
         raise method_not_allowed()
 
     def _get(self, request: Request, target: Target) -> Response:
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         stored = self._cache.get(target.kind, target.namespace, target.name)
         if stored is None:
             raise not_found(target.kind.resource, target.name)
-        return Response(negotiation.encode_object(view, target.kind, stored.body, self._clock()))
+        return Response(negotiation.encode_object(response_format, target.kind, stored.body, self._clock()))
 
     def _selection(self, request: Request, target: Target) -> selectors.Selection:
         fields = request.query.get("fieldSelector", "")
@@ -165,7 +166,7 @@ class Api:
         return selectors.selection(request.query.get("labelSelector", ""), fields, target.kind)
 
     def _list(self, request: Request, target: Target) -> Response:
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         self._revision(request)
         selection = self._selection(request, target)
         limit = parse_count(request.query.get("limit", ""), "limit")
@@ -186,10 +187,12 @@ class Api:
             meta["continue"] = encode_continue(revision, page_objects[-1])
             if selection.selects_all:
                 meta["remainingItemCount"] = rest
-        return Response(parts=negotiation.encode_list(view, target.kind, page_objects, meta, self._clock()))
+        return Response(
+            parts=negotiation.encode_list(response_format, target.kind, page_objects, meta, self._clock())
+        )
 
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         revision = self._revision(request)
         seconds = parse_count(request.query.get("timeoutSeconds", ""), "timeoutSeconds")
         initial = request.flag("sendInitialEvents")
@@ -200,9 +203,9 @@ class Api:
             kind=target.kind,
             namespace=target.namespace,
             selection=self._selection(request, target),
-            view=view,
+            response_format=response_format,
             since=revision if revision and not initial else None,
-            # Spread, so that clients do not all come back at once.
+            # Random, so that clients do not all reconnect at once.
             seconds=float(seconds or 1800 + secrets.randbelow(1800)),
             bookmarks=request.flag("allowWatchBookmarks"),
             initial_end=initial and request.flag("allowWatchBookmarks"),
@@ -222,7 +225,7 @@ class Api:
 
     async def _create(self, request: Request, target: Target) -> Response:
         kind, warnings = target.kind, codec.Warnings()
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         obj = codec.parse(request.body, request.media, kind, request.validation, warnings)
         if kind.namespaced and not target.namespace:
             raise method_not_allowed()
@@ -242,12 +245,14 @@ class Api:
                 body = await self._commit(
                     request, created, mutations.create(kind, prepared, self._finish(kind))
                 )
-            except ApiStatus as taken:
-                if not generated or taken.reason != "AlreadyExists":
+            except ApiStatus as error:
+                if not generated or error.reason != "AlreadyExists":
                     raise
                 continue
             return Response(
-                negotiation.encode_object(view, kind, body, self._clock()), 201, warnings=tuple(warnings)
+                negotiation.encode_object(response_format, kind, body, self._clock()),
+                201,
+                warnings=tuple(warnings),
             )
         raise exists(kind.resource, meta["name"])
 
@@ -274,7 +279,7 @@ class Api:
 
     async def _change(self, request: Request, target: Target) -> Response:
         kind, warnings = target.kind, codec.Warnings()
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         finish = self._finish(kind) if not target.subresource else mutations.no_finish
         writer = request.writer(self._clock(), target.subresource)
         if request.method == "PATCH" and request.media == codec.APPLY:
@@ -282,13 +287,15 @@ class Api:
         change = self._replacement(request, kind, warnings)
         decide = mutations.update(kind, target.name, change, finish, writer)
         body = await self._commit(request, target, decide)
-        return Response(negotiation.encode_object(view, kind, body, self._clock()), warnings=tuple(warnings))
+        return Response(
+            negotiation.encode_object(response_format, kind, body, self._clock()), warnings=tuple(warnings)
+        )
 
     async def _apply(
         self, request: Request, target: Target, finish: mutations.Finish, writer: Writer
     ) -> Response:
         kind = target.kind
-        view = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
+        response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
         config = codec.parse_apply(request.body, kind, f"{target.namespace}/{target.name}")
         key = (target.namespace, target.name)
         is_new = self._cache.get(kind, *key) is None
@@ -296,7 +303,9 @@ class Api:
             self._check_namespace(kind, target.namespace, target.name)
         decide = mutations.apply(kind, key, config, finish, writer, force=request.flag("force"))
         body = await self._commit(request, target, decide)
-        return Response(negotiation.encode_object(view, kind, body, self._clock()), 201 if is_new else 200)
+        return Response(
+            negotiation.encode_object(response_format, kind, body, self._clock()), 201 if is_new else 200
+        )
 
     def _replacement(
         self, request: Request, kind: ResourceDefinition, warnings: codec.Warnings
@@ -307,7 +316,7 @@ class Api:
         return lambda _: obj
 
     async def _commit(self, request: Request, target: Target, decide: Decision) -> bytes:
-        """The body of the object after `decide`; a dry run only decides."""
+        """Carry out `decide` and return the object's body; a dry run stores nothing."""
         kind, namespace, name = target.kind, target.namespace, target.name
         if request.dry_run:
             outcome = decide(self._cache.get(kind, namespace, name))
@@ -329,11 +338,11 @@ class Api:
         if dry:
             stored = self._cache.get(kind, target.namespace, target.name)
             decide(stored)
-            assert stored is not None  # or decide has refused
+            assert stored is not None  # otherwise `decide` raised
         else:
             stored = await self._cache.write(kind, target.namespace, target.name, decide)
         if self._cache.get(kind, target.namespace, target.name) is not None and not dry:
-            return Response(stored.body)  # marked, and held by finalizers
+            return Response(stored.body)  # marked for deletion; finalizers delay it
         return Response(msgspec.json.encode(_deleted_status(kind, self._cache.object_of(stored))))
 
     async def _delete_all(self, request: Request, target: Target) -> Response:
@@ -353,8 +362,8 @@ class Api:
         decide = mutations.delete(kind, stored.name, mutations.Preconditions(), self._clock())
         try:
             await self._cache.write(kind, stored.namespace, stored.name, decide)
-        except ApiStatus as refused:
-            if refused.code != 404:  # gone meanwhile is what was asked for
+        except ApiStatus as error:
+            if error.code != 404:  # already deleted: the wanted result
                 raise
 
 

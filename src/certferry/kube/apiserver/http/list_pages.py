@@ -1,8 +1,8 @@
-"""Lists that are read page by page: all pages show the objects as they were at the first.
+"""Snapshots for paged lists: all pages show the objects of the first page's revision.
 
-`api` keeps one when a page leaves something over and reads the next pages from it. It holds references
-to stored objects, which never change, so it costs what was replaced meanwhile. A client that comes
-back too late is told 410 Gone and begins anew, as with the real server.
+A snapshot holds references to immutable stored objects, so that it costs only what was replaced meanwhile.
+A client with an expired token gets 410 Gone, as from the real server.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class _Snapshot(msgspec.Struct):
 
 
 class ListSnapshots:
-    """Sorted objects of a kind at a revision. Belongs to one loop."""
+    """Sorted objects of a kind at a revision. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._snapshots: dict[tuple[str, int], _Snapshot] = {}
 
     def add(self, kind: ResourceDefinition, revision: int, objects: Sequence[Stored]) -> None:
-        """Remember what the first page saw; of what is forgotten, the oldest first."""
+        """Keep the objects of a first page; drop expired snapshots, and the oldest of too many."""
         now = time.monotonic()
         self._snapshots.setdefault((kind.plural, revision), _Snapshot(objects, now))
         old = [k for k, snapshot in self._snapshots.items() if now - snapshot.used > _LIFETIME]
@@ -40,7 +40,7 @@ class ListSnapshots:
             self._snapshots.pop(key, None)
 
     def get(self, kind: ResourceDefinition, revision: int) -> Sequence[Stored]:
-        """What was kept. Raises ``Refused`` (410)."""
+        """Return the objects of a snapshot. Raises ``ApiStatus`` (410)."""
         snapshot = self._snapshots.get((kind.plural, revision))
         if snapshot is None:
             raise expired(

@@ -1,7 +1,7 @@
-"""The shape a client asked an answer in: the object itself, a Table for people, or its metadata alone.
+"""Response formats by the Accept header: the object, a Table, or metadata alone.
 
-`api` and `watch` choose a ``View`` from the Accept header and hand it stored objects. Objects and
-lists of objects are put together from the stored bytes, without reading them.
+Objects and lists of objects are assembled from the stored bytes without decoding.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _META = "meta.k8s.io/v1"
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
-    """A form, and what the rows of a table carry: Metadata, Object or None."""
+    """A format, and what the rows of a Table carry: Metadata, Object or None."""
 
     form: Form = "object"
     rows: str = "Metadata"
 
 
 def negotiate(accept: str, include: str) -> ResponseFormat:
-    """The first form of `accept` that this server can give. Raises ``Refused`` (406)."""
+    """Return the first format in `accept` that this server supports. Raises ``ApiStatus`` (406)."""
     for part in accept.split(",") if accept else ["application/json"]:
         media, *parameters = (p.strip() for p in part.split(";"))
         options = dict(p.partition("=")[::2] for p in parameters)
@@ -49,56 +49,60 @@ def negotiate(accept: str, include: str) -> ResponseFormat:
     )
 
 
-def encode_object(view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime) -> bytes:
-    """The answer that carries one object."""
-    if view.form == "object":
+def encode_object(
+    response_format: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime
+) -> bytes:
+    """Encode a response with one object."""
+    if response_format.form == "object":
         return body
     obj = msgspec.json.decode(body)
-    if view.form == "metadata":
+    if response_format.form == "metadata":
         return msgspec.json.encode(_partial(obj))
-    return _table(view, kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}, now)
+    return _table(response_format, kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}, now)
 
 
 def encode_list(
-    view: ResponseFormat,
+    response_format: ResponseFormat,
     kind: ResourceDefinition,
     stored: Sequence[Stored],
     meta: dict[str, Any],
     now: datetime,
 ) -> list[bytes]:
-    """The answer that carries a list, in pieces; `meta` is the list's metadata."""
-    if view.form == "table":
-        return [_table(view, kind, [msgspec.json.decode(s.body) for s in stored], meta, now)]
-    if view.form == "metadata":
+    """Encode a list in parts; `meta` is the list's metadata."""
+    if response_format.form == "table":
+        return [_table(response_format, kind, [msgspec.json.decode(s.body) for s in stored], meta, now)]
+    if response_format.form == "metadata":
         items = [msgspec.json.encode(_partial(msgspec.json.decode(s.body))) for s in stored]
         return _list("PartialObjectMetadataList", _META, meta, items)
     return _list(f"{kind.name}List", kind.api_version, meta, [s.body for s in stored])
 
 
 def encode_event_object(
-    view: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime, *, first: bool
+    response_format: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime, *, first: bool
 ) -> bytes:
-    """The object of a watch event; only the first table of a stream names its columns."""
-    if view.form != "table":
-        return encode_object(view, kind, body, now)
+    """Encode the object of a watch event; only the first Table of a stream names its columns."""
+    if response_format.form != "table":
+        return encode_object(response_format, kind, body, now)
     found = msgspec.json.decode(body)
     meta = {"resourceVersion": found["metadata"]["resourceVersion"]}
-    return _table(view, kind, [found], meta, now, headed=first)
+    return _table(response_format, kind, [found], meta, now, headed=first)
 
 
 def encode_bookmark(
-    view: ResponseFormat, kind: ResourceDefinition, revision: int, annotations: dict[str, str]
+    response_format: ResponseFormat, kind: ResourceDefinition, revision: int, annotations: dict[str, str]
 ) -> bytes:
-    """The object of a BOOKMARK event."""
+    """Encode the object of a BOOKMARK event."""
     meta: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if annotations:
         meta["annotations"] = annotations
-    if view.form == "table":
+    if response_format.form == "table":
         return msgspec.json.encode(
             {"kind": "Table", "apiVersion": _META, "metadata": meta, "columnDefinitions": [], "rows": []}
         )
     name, version = (
-        ("PartialObjectMetadata", _META) if view.form == "metadata" else (kind.name, kind.api_version)
+        ("PartialObjectMetadata", _META)
+        if response_format.form == "metadata"
+        else (kind.name, kind.api_version)
     )
     return msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
 
@@ -110,7 +114,7 @@ def _list(name: str, version: str, meta: dict[str, Any], items: Sequence[bytes])
 
 
 def _table(
-    view: ResponseFormat,
+    response_format: ResponseFormat,
     kind: ResourceDefinition,
     found: Sequence[Object],
     meta: dict[str, Any],
@@ -128,13 +132,13 @@ def _table(
         }
         for c in kind.columns
     ]
-    rows = [{"cells": kind.cells(o, now), "object": _row_object(view, o)} for o in found]
+    rows = [{"cells": kind.cells(o, now), "object": _row_object(response_format, o)} for o in found]
     body = {"kind": "Table", "apiVersion": _META, "metadata": meta}
     return msgspec.json.encode(body | {"columnDefinitions": columns if headed else [], "rows": rows})
 
 
-def _row_object(view: ResponseFormat, obj: Object) -> Any:
-    match view.rows:
+def _row_object(response_format: ResponseFormat, obj: Object) -> Any:
+    match response_format.rows:
         case "None":
             return None
         case "Object":

@@ -1,4 +1,4 @@
-"""A request and its answer, without sockets: what `http` hands to `api` and gets back."""
+"""Requests and responses without sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MANAGER = 128
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request, as far as an answer depends on it."""
+    """The parts of a request on which the response depends."""
 
     method: str
     path: str
@@ -40,19 +40,19 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
     host: str = ""
     user_agent: str = ""
-    """User-Agent: names the writer who gives no ``fieldManager``."""
+    """Names the field manager of a request without ``fieldManager``."""
 
     def writer(self, now: datetime, subresource: str) -> Writer:
-        """Who writes, for the managed fields. Raises ``Refused``."""
-        asked = self.query.get("fieldManager", "")
+        """Return the field manager. Raises ``ApiStatus``."""
+        value = self.query.get("fieldManager", "")
         applies = self.media == APPLY and self.method == "PATCH"
-        faults = [too_long("fieldManager", _MANAGER)] if len(asked) > _MANAGER else []
+        faults = [too_long("fieldManager", _MANAGER)] if len(value) > _MANAGER else []
         faults += [
-            invalid("fieldManager", asked, f"invalid character U+{ord(c):04X} (at position {n})")
-            for n, c in enumerate(asked)
+            invalid("fieldManager", value, f"invalid character U+{ord(c):04X} (at position {n})")
+            for n, c in enumerate(value)
             if not c.isprintable()
         ]
-        if applies and not asked:
+        if applies and not value:
             faults.append(required("fieldManager", "is required for apply patch"))
         if self.method == "PATCH" and not applies and "force" in self.query:
             faults.append(forbidden_field("force", "may not be specified for non-apply patch"))
@@ -60,46 +60,46 @@ class Request(msgspec.Struct, frozen=True):
             options = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(self.method, "PatchOptions")
             raise unprocessable("meta.k8s.io", options, "", faults)
         agent = "".join(c for c in self.user_agent.partition("/")[0] if c.isprintable())
-        return Writer(asked or agent[:_MANAGER], now.strftime("%Y-%m-%dT%H:%M:%SZ"), subresource)
+        return Writer(value or agent[:_MANAGER], now.strftime("%Y-%m-%dT%H:%M:%SZ"), subresource)
 
     def flag(self, name: str) -> bool:
-        """A boolean as Go and as Python write it."""
+        """Return a boolean of the query, in Go's or Python's notation."""
         value = self.query.get(name, "")
         return value.lower() in ("1", "t", "true") or (value == "" and name in self.query)
 
     @property
     def dry_run(self) -> bool:
-        """Whether nothing shall be stored (``dryRun=All``). Raises ``Refused`` for other values."""
-        asked = self.query.get("dryRun", "")
-        if asked not in ("", "All"):
-            text = f'Unsupported value: "{asked}": supported values: "All"'
+        """Return whether nothing may be stored (``dryRun=All``). Raises ``ApiStatus`` for other values."""
+        value = self.query.get("dryRun", "")
+        if value not in ("", "All"):
+            text = f'Unsupported value: "{value}": supported values: "All"'
             raise unprocessable("", "", "", [FieldError("dryRun", "FieldValueNotSupported", text)])
-        return bool(asked)
+        return bool(value)
 
     @property
     def validation(self) -> str:
-        """What happens to unknown fields; Warn unless told. Raises ``Refused`` for other values."""
-        asked = self.query.get("fieldValidation") or "Warn"
-        if asked not in VALIDATIONS:
+        """Return ``fieldValidation``; the default is Warn. Raises ``ApiStatus`` for unknown values."""
+        value = self.query.get("fieldValidation") or "Warn"
+        if value not in VALIDATIONS:
             raise bad_request(
-                f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
+                f'fieldValidation: Unsupported value: "{value}": supported values: "Ignore", "Strict", "Warn"'
             )
-        return asked
+        return value
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer."""
+    """A complete response."""
 
     body: bytes = b""
     code: int = 200
     media: str = "application/json"
     warnings: tuple[str, ...] = ()
     parts: Sequence[bytes] = ()
-    """The body in pieces, in place of `body`: a long list is never put together in memory."""
+    """The body in parts instead of `body`, so that a long list is never assembled in memory."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a path of a resource names."""
+    """The resource that a path names."""
 
     kind: ResourceDefinition
     namespace: str = ""
@@ -108,7 +108,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_count(text: str, name: str) -> int:
-    """A count in the query; 0 if it is not there. Raises ``Refused``."""
+    """Parse a non-negative number of the query; 0 if absent. Raises ``ApiStatus``."""
     if not text:
         return 0
     if not text.isdigit():
@@ -117,12 +117,12 @@ def parse_count(text: str, name: str) -> int:
 
 
 def encode_continue(revision: int, last: Stored) -> str:
-    """Where the next page of a list begins."""
+    """Encode the position of a list's next page."""
     return base64.urlsafe_b64encode(msgspec.json.encode([revision, last.namespace, last.name])).decode()
 
 
 def decode_continue(token: str) -> tuple[int, tuple[str, str]]:
-    """The revision of the first page, and the last object told. Raises ``Refused``."""
+    """Return the first page's revision and the last object's key. Raises ``ApiStatus``."""
     try:
         revision, namespace, name = msgspec.json.decode(
             base64.urlsafe_b64decode(token), type=tuple[int, str, str]

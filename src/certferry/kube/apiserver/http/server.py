@@ -1,8 +1,8 @@
-"""HTTP around the API: connections, who is asking, answers and streams as bytes on the wire.
+"""The HTTP server around the API: connections, authentication, responses and streams.
 
-aiohttp's server rather than ASGI under uvicorn: its parser is in C (one Secret PUT over TLS and
-keep-alive costs about a third less than with h11), it shows the client's certificate, which ASGI
-does not, and each ``write`` of a stream is one HTTP chunk, which watchers need.
+It uses aiohttp's server rather than ASGI under uvicorn for three reasons. Its parser is in C: a Secret PUT
+over TLS costs about a third less than with h11. It exposes the client's certificate. Each ``write`` of a stream
+is one HTTP chunk, which watch clients need.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ _HEALTH = ("/livez", "/readyz", "/healthz")
 
 
 class HttpServer:
-    """Requests in, answers out. ``handle`` is what aiohttp calls."""
+    """The request handler of aiohttp's low-level server."""
 
     def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool]) -> None:
         self._api, self._tokens, self._ready = api, tokens, ready
         self._streams: set[asyncio.Task[Any]] = set()
 
     def server(self) -> web.Server:
-        """What a listening socket is given to."""
+        """Return the aiohttp server for a listening socket."""
         return web.Server(
             self.handle,
             request_factory=_request,
             handler_cancellation=True,
-            # Longer than Go keeps idle connections: else a client writes into one that we just closed.
+            # Longer than Go keeps idle connections, so that no client writes to one that we just closed.
             keepalive_timeout=600,
             access_log=None,
         )
 
     def end_streams(self) -> None:
-        """End every watch: none would end by itself when the server does."""
+        """End every watch, because none ends by itself at shutdown."""
         for task in self._streams:
             task.cancel()
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever happens."""
+        """Answer one request; an unexpected exception becomes a 500."""
         try:
             answer = await self._answer(request)
             if isinstance(answer, Response) and answer.parts:
@@ -64,8 +64,8 @@ class HttpServer:
         except (ClientConnectionResetError, ConnectionError):
             raise
         except Exception:
-            # Without the request's body: it may hold a key.
-            import structlog  # takes as long as all the rest of a start
+            # Without the request's body, which may contain a key.
+            import structlog  # this import takes as long as the rest of a start
 
             log = structlog.get_logger("certferry.kube")
             log.exception("request failed", method=request.method, path=request.path)
@@ -146,7 +146,7 @@ def _set_headers(response: web.StreamResponse, answer: Response) -> None:
 
 
 async def _send_parts(request: BaseRequest, answer: Response) -> web.StreamResponse:
-    """A long body, some pieces at a time, at the client's pace."""
+    """Send a long body a few parts at a time, at the client's pace."""
     response = web.StreamResponse(status=answer.code)
     _set_headers(response, answer)
     response.content_length = sum(map(len, answer.parts))
@@ -179,12 +179,12 @@ async def _send_events(request: BaseRequest, events: AsyncIterator[bytes]) -> we
     )
     response.enable_chunked_encoding()
     await response.prepare(request)
-    # The headers go out with the first event otherwise, and a watch may be silent for long.
+    # Otherwise the headers wait for the first event, which may take long.
     await response.write(b"")
     try:
         async for event in events:
             await response.write(event)
         await response.write_eof()
     except (ClientConnectionResetError, ConnectionError):
-        pass  # the client has gone; it will come back for the rest
+        pass  # the client disconnected; it will resume the watch
     return response

@@ -1,8 +1,8 @@
-"""A watch: what is there, then what happens, as a stream of events.
+"""Watches: the present objects, then their changes, as a stream of events.
 
-`api` starts one per request; each piece it yields is one event, and `http` sends each as one chunk:
-clients that split lines slowly (the official Python one) depend on that. A watch holds a position in
-the history and no queue. The ends of a watch are its time, 410 Gone, and the client.
+Each yielded part is one event and becomes one HTTP chunk; the official Python client depends on that for speed.
+A watch holds a position in the history and no queue. It ends by its timeout, 410 Gone, or the client.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """What a client asked to watch."""
+    """The parameters of a watch."""
 
     kind: ResourceDefinition
     namespace: str
     selection: Selection
-    view: ResponseFormat
+    response_format: ResponseFormat
     since: int | None
-    """The revision to go on from; None for: begin with what is there."""
+    """Revision after which to resume; None begins with the present objects."""
     seconds: float
     bookmarks: bool = False
     initial_end: bool = False
-    """Whether to say where the initial events end."""
+    """Whether a bookmark marks the end of the initial events."""
 
 
 async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:
-    """The events of `watch`, each a line of JSON."""
+    """Yield the events of `watch`, each a line of JSON."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + watch.seconds
     position, first = watch.since, True
-    # Before reading what is there: what happens from here on wakes us.
+    # Taken before the objects are read, so that a later change wakes this watch.
     latest = cache.changed[watch.kind.plural]
     sequence = latest.sequence
     if position is None:
@@ -53,12 +53,15 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
         for stored in cache.select(watch.kind, watch.namespace, watch.selection):
             yield _event(
                 "ADDED",
-                negotiation.encode_event_object(watch.view, watch.kind, stored.body, clock(), first=first),
+                negotiation.encode_event_object(
+                    watch.response_format, watch.kind, stored.body, clock(), first=first
+                ),
             )
             first = False
         if watch.initial_end:
             yield _event(
-                "BOOKMARK", negotiation.encode_bookmark(watch.view, watch.kind, position, _INITIAL_END)
+                "BOOKMARK",
+                negotiation.encode_bookmark(watch.response_format, watch.kind, position, _INITIAL_END),
             )
     last_bookmark = loop.time()
     while True:
@@ -74,7 +77,7 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
                 yield _event(
                     verb,
                     negotiation.encode_event_object(
-                        watch.view, watch.kind, change.stored.body, clock(), first=first
+                        watch.response_format, watch.kind, change.stored.body, clock(), first=first
                     ),
                 )
                 first = False
@@ -85,9 +88,11 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
             return
         if watch.bookmarks and now - last_bookmark >= _BOOKMARK_EVERY:
             last_bookmark = now
-            # Nothing of this kind happened up to here: the client need not ask for it again.
+            # No change of this kind up to here: the client may resume from this revision.
             position = max(position, cache.revision)
-            yield _event("BOOKMARK", negotiation.encode_bookmark(watch.view, watch.kind, position, {}))
+            yield _event(
+                "BOOKMARK", negotiation.encode_bookmark(watch.response_format, watch.kind, position, {})
+            )
         if latest.sequence == sequence:
             pause = min(deadline - now, _BOOKMARK_EVERY)
             try:
@@ -99,7 +104,7 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
 
 
 def _event_type(change: Change, watch: Watch) -> str:
-    """What `change` is to a client that sees only what it selected; empty for nothing."""
+    """Return the event's type for a client that sees only its selection; empty if it sees no change."""
     if watch.namespace and change.stored.namespace != watch.namespace:
         return ""
     before = change.before is not None and watch.selection.matches(change.before.labels, change.before.fields)

@@ -1,7 +1,7 @@
-"""The kinds that this server keeps, one row each.
+"""The table of all kinds that this server stores.
 
-A new kind is one row here and its types in `fields`: discovery, OpenAPI, tables, selectors, storage
-and authorisation all read the rows. Rules of a kind stand in the ``rules_*`` modules.
+A new kind is one row here and its types in ``schema/types.txt``. Discovery, OpenAPI, tables, selectors, storage
+and authorisation read the rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _no_check(_: Object, __: Object | None) -> Iterable[FieldError]:
 
 
 class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that sets one kind apart."""
+    """All properties of one kind."""
 
     name: str
     plural: str
@@ -52,42 +52,42 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     namespaced: bool = True
     status: bool = False
-    """Whether `status` is a subresource of its own."""
+    """Whether `status` is a subresource."""
     status_on_create: bool = False
-    """Whether a new object may bring its status along."""
+    """Whether a new object may contain its status."""
     generation: bool = False
-    """Whether metadata.generation counts the changes of the spec."""
+    """Whether metadata.generation counts changes of the spec."""
     unconditional_update: bool = True
-    """Whether a PUT without a resourceVersion is taken."""
+    """Whether a PUT without a resourceVersion is accepted."""
     encrypted: bool = False
     """Whether the stored body is encrypted."""
     deprecated: str = ""
-    """What clients are warned of, with every answer."""
+    """Warning that every response carries."""
     lifetime: float | None = None
-    """Seconds after which an object goes by itself (Events)."""
+    """Seconds after which an object is deleted (Events)."""
     validate_name: Namer = names.subdomain
     default: Callable[[Object], None] = _no_default
     prepare_for_create: Callable[[Object], None] = _no_default
-    """What the server sets on a new object, and no client's field manager owns."""
+    """Sets server fields of a new object, which no field manager owns."""
     prepare_for_update: Callable[[Object, Object], None] | None = None
-    """What an update takes over from the old object when it leaves it out."""
+    """Carries over fields of the old object that an update left out."""
     validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_check
     selectable: tuple[str, ...] = ()
     """Fields for field selectors, beside metadata.name and metadata.namespace."""
 
     @property
     def api_version(self) -> str:
-        """Group and version as objects write them."""
+        """Return group and version as objects write them."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> Resource:
-        """How error texts name the kind."""
+        """Return group and plural for error texts."""
         return Resource(self.group, self.plural)
 
     @property
     def group_path(self) -> str:
-        """Where its group begins in the API."""
+        """Return the path of the kind's group and version."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
 
@@ -323,7 +323,7 @@ _LOOPBACK = {
 
 
 def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:
-    """The same kinds, but endpoints may have loopback addresses (a real server forbids them)."""
+    """Return `kinds` with loopback addresses allowed in endpoints, which a real server rejects."""
     return tuple(
         msgspec.structs.replace(k, validate=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds
     )

@@ -1,6 +1,7 @@
-"""Secret and ConfigMap: defaults and rules, with the real server's sentences.
+"""Defaults and validation of Secret and ConfigMap. No error quotes a value.
 
-Secret types and their keys, `stringData` folded into `data`, `immutable`. No sentence quotes a value.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go
+(ValidateSecret, ValidateConfigMap)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NEEDED = {
 
 
 def default_secret(secret: dict[str, Any]) -> None:
-    """`stringData` goes into `data`; a Secret without a type is Opaque."""
+    """Move `stringData` into `data`; set the type Opaque if there is none."""
     texts = secret.pop("stringData", None)
     if texts:
         data = secret.setdefault("data", {})
@@ -41,7 +42,7 @@ def default_secret(secret: dict[str, Any]) -> None:
 
 
 def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a Secret, new or in the place of `old`."""
+    """Yield the errors of a Secret; `old` is None for a new one."""
     if old is not None:
         if secret["type"] != old["type"]:
             yield immutable("type", secret["type"])
@@ -54,7 +55,7 @@ def check_secret(secret: dict[str, Any], old: dict[str, Any] | None) -> Iterator
 
 
 def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a ConfigMap, new or in the place of `old`."""
+    """Yield the errors of a ConfigMap; `old` is None for a new one."""
     if old is not None:
         yield from _frozen(config, old, ("data", "binaryData"))
     data, binary = config.get("data", {}), config.get("binaryData", {})

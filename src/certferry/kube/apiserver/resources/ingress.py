@@ -1,4 +1,7 @@
-"""Ingress and IngressClass: defaults and rules, with the real server's sentences (networking/validation)."""
+"""Defaults and validation of Ingress and IngressClass.
+
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/networking/validation/validation.go
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _CLASS = "kubernetes.io/ingress.class"
 
 
 def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with an Ingress, new or in the place of `old`."""
+    """Yield the errors of an Ingress; `old` is None for a new one."""
     spec = ingress["spec"]
     if not spec.get("rules") and "defaultBackend" not in spec:
         yield invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified")
@@ -45,7 +48,7 @@ def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterat
 
 
 def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with an IngressClass, new or in the place of `old`."""
+    """Yield the errors of an IngressClass; `old` is None for a new one."""
     spec = ingress_class.get("spec", {})
     controller = spec.get("controller", "")
     if old is not None and controller != old.get("spec", {}).get("controller", ""):
@@ -67,7 +70,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
 
 
 def default_class(ingress_class: dict[str, Any]) -> None:
-    """Parameters are cluster-wide unless they say otherwise."""
+    """Set the scope of the parameters to Cluster."""
     parameters = ingress_class["spec"].get("parameters")
     if parameters is not None:
         parameters.setdefault("scope", "Cluster")

@@ -1,7 +1,6 @@
-"""The rules of metadata, the same for every kind: names, labels, annotations, owners, finalizers.
+"""Validation of metadata for every kind: names, labels, annotations, owners, finalizers.
 
-`registry` calls `on_create` and `on_update`; texts are those of apimachinery (api/validation).
-It knows no kind but by its `Kind` row.
+Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/api/validation/objectmeta.go
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ Namer = Callable[[str], list[str]]
 
 
 def on_create(meta: dict[str, Any], namer: Namer, namespaced: bool) -> list[FieldError]:
-    """What is wrong with the metadata of a new object."""
+    """Return the errors in the metadata of a new object."""
     return list(_identity(meta, namer, namespaced)) + list(_common(meta))
 
 
 def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
-    """What is wrong with the metadata `new` in the place of `old`."""
+    """Return the errors of replacing the metadata `old` by `new`."""
     faults = list(_common(new))
     if old.get("deletionTimestamp"):
         extra = sorted(set(new.get("finalizers", [])) - set(old.get("finalizers", [])))
@@ -96,7 +95,7 @@ def _common(meta: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def labels(found: dict[str, str], path: str) -> Iterator[FieldError]:
-    """What is wrong with a map of labels (also a Service's selector)."""
+    """Yield the errors of a map of labels, such as a Service's selector."""
     for key, value in found.items():
         for text in names.qualified(key):
             yield invalid(path, key, text)

@@ -1,7 +1,6 @@
-"""What names, labels and keys may look like, and the sentences for those that may not.
+"""Syntax of names, labels and keys. Every function returns error texts, none if the value is valid.
 
-Texts and expressions are those of k8s.io/apimachinery (util/validation). Every function returns the
-list of what is wrong, empty when nothing is. Callers: `metadata` and the rules of the kinds.
+Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/util/validation/validation.go
 """
 
 from __future__ import annotations
@@ -41,24 +40,24 @@ _KEY_TEXT = "a valid config key must consist of alphanumeric characters, '-', '_
 
 
 def subdomain(value: str) -> list[str]:
-    """RFC 1123 subdomain: the name of most objects, and a host."""
+    """Check an RFC 1123 subdomain: the name of most objects, and a host."""
     return _checked(value, 253, _SUBDOMAIN, _SUBDOMAIN_TEXT, "example.com")
 
 
 def label(value: str) -> list[str]:
-    """RFC 1123 label: a namespace."""
+    """Check an RFC 1123 label, such as a namespace."""
     return _checked(value, 63, _LABEL, _LABEL_TEXT, "my-name", "123-abc")
 
 
 def host(value: str) -> list[str]:
-    """A host of an Ingress, with or without a wildcard."""
+    """Check the host of an Ingress, with or without a wildcard."""
     if "*" in value:
         return _checked(value, 253, _WILDCARD, _WILDCARD_TEXT, "*.example.com")
     return subdomain(value)
 
 
 def qualified(value: str) -> list[str]:
-    """The key of a label or an annotation: an optional DNS prefix and a name."""
+    """Check the key of a label or an annotation: an optional DNS prefix and a name."""
     prefix, slash, name = value.rpartition("/")
     if "/" in prefix:
         return [
@@ -83,12 +82,12 @@ def qualified(value: str) -> list[str]:
 
 
 def label_value(value: str) -> list[str]:
-    """The value of a label."""
+    """Check the value of a label."""
     return _checked(value, 63, _VALUE, _VALUE_TEXT, "MyValue", "my_value", "12345")
 
 
 def data_key(value: str) -> list[str]:
-    """A key of a Secret or a ConfigMap."""
+    """Check a key of a Secret or a ConfigMap."""
     wrong = _checked(value, 253, _KEY, _KEY_TEXT, "key.name", "KEY_NAME", "key-name")
     if value == ".":
         wrong.append("must not be '.'")
@@ -98,19 +97,19 @@ def data_key(value: str) -> list[str]:
 
 
 def path_segment(value: str) -> list[str]:
-    """The name of a role or a binding: anything that can stand in a path."""
+    """Check the name of a role or a binding: anything that a path may contain."""
     if value in (".", ".."):
         return [f"may not be '{value}'"]
     return [f"may not contain '{part}'" for part in "/%" if part in value]
 
 
 def port_number(value: int) -> list[str]:
-    """A port, from 1 to 65535."""
+    """Check a port, from 1 to 65535."""
     return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 
 def port_name(value: str) -> list[str]:
-    """An IANA service name."""
+    """Check an IANA service name."""
     wrong: list[str] = []
     if len(value) > 15:
         wrong.append("must be no more than 15 characters")
@@ -126,7 +125,7 @@ def port_name(value: str) -> list[str]:
 
 
 def address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that `value` is, if it is one."""
+    """Parse an IP address; return None if `value` is not one."""
     try:
         return ipaddress.ip_address(value)
     except ValueError:

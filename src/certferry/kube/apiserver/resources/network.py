@@ -1,4 +1,8 @@
-"""Endpoints, EndpointSlice, Event, Lease and Namespace: defaults and rules, with the real server's sentences."""
+"""Defaults and validation of Endpoints, EndpointSlice, Event, Lease and Namespace.
+
+Upstream: validation.go of https://github.com/kubernetes/kubernetes/tree/master/pkg/apis in core, discovery
+and coordination
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
 def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator[FieldError]:
-    """What is wrong with the name of a port among those in `seen`."""
+    """Yield the errors of a port's name; `seen` has the names before it."""
     if not name:
         if needed:
             yield required(f"{path}.name")
@@ -33,36 +37,39 @@ def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator
 
 
 def default_slice(found: dict[str, Any]) -> None:
-    """Names and protocols of ports."""
+    """Set names and protocols of ports."""
     for port in found.get("ports") or []:
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
 
 
 def check_slice(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """With the stock rule: no loopback addresses."""
+    """Yield the errors of an EndpointSlice; loopback addresses are rejected, as upstream does."""
     return _slice(found, old, loopback=False)
 
 
 def check_slice_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """With loopback addresses allowed, for a single machine whose backends listen there."""
+    """Yield the errors of an EndpointSlice; loopback addresses are allowed.
+
+    A single machine needs them if its backends listen there.
+    """
     return _slice(found, old, loopback=True)
 
 
 def default_endpoints(found: dict[str, Any]) -> None:
-    """Protocols of ports."""
+    """Set protocols of ports."""
     for subset in found.get("subsets", []):
         for port in subset.get("ports", []):
             port.setdefault("protocol", "TCP")
 
 
 def check_endpoints(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """With the stock rule: no loopback addresses."""
+    """Yield the errors of Endpoints; loopback addresses are rejected, as upstream does."""
     return _subsets(found, loopback=False)
 
 
 def check_endpoints_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """With loopback addresses allowed, as in an EndpointSlice."""
+    """Yield the errors of Endpoints; loopback addresses are allowed."""
     return _subsets(found, loopback=True)
 
 
@@ -107,7 +114,7 @@ def _slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
         yield from _endpoint(
             endpoint.get("addresses") or [], kind, f"endpoints[{number}].addresses", loopback=loopback
         )
-    # What upstream declares beside its types comes after what it checks by hand.
+    # Upstream reports its declarative validation after the handwritten one.
     for number, endpoint in enumerate(endpoints):
         if not endpoint.get("addresses"):
             yield required(f"endpoints[{number}].addresses")
@@ -132,7 +139,7 @@ def _family(address: str, kind: str, path: str) -> Iterator[FieldError]:
 
 
 def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[FieldError]:
-    """What is wrong with an address that others shall connect to."""
+    """Yield the errors of a backend's address."""
     ip = names.address(address)
     if ip is None:
         yield invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
@@ -146,9 +153,9 @@ def endpoint_address(address: str, path: str, *, loopback: bool) -> Iterator[Fie
 
 
 def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """An Event stands in the namespace of what it is about."""
+    """Require that an Event is in the namespace of its object."""
     involved, space = event["involvedObject"].get("namespace", ""), event["metadata"].get("namespace", "")
-    # An Event on an object without a namespace stands in `default`; one with an eventTime also in
+    # An Event on a cluster-scoped object is in `default`; one with an eventTime may be in
     # kube-system (events.go, legacyValidateEvent).
     places = {involved} if involved else {"default"} | ({"kube-system"} if event["eventTime"] else set())
     if space not in places and not (involved and event["eventTime"]):
@@ -156,7 +163,7 @@ def check_event(event: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Durations are positive, transitions not negative."""
+    """Require positive durations and a transition count that is not negative."""
     spec = lease.get("spec", {})
     seconds, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if seconds is not None and seconds <= 0:
@@ -166,13 +173,13 @@ def check_lease(lease: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
 
 
 def default_namespace(namespace: dict[str, Any]) -> None:
-    """The label with its name."""
+    """Set the label with its name."""
     name = namespace["metadata"].get("name")
     if name:
         namespace["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
 def prepare_namespace(namespace: dict[str, Any]) -> None:
-    """The finalizer that holds its contents, and the phase."""
+    """Set the finalizer that protects its contents, and the phase."""
     namespace["spec"].setdefault("finalizers", ["kubernetes"])
     namespace["status"].setdefault("phase", "Active")

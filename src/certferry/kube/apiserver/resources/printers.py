@@ -1,7 +1,6 @@
-"""What `kubectl get` shows: the columns of each kind and the cells of an object.
+"""Columns and cells of `kubectl get`. `now` is an argument, because the server computes Age.
 
-The real printers (pkg/printers/internalversion), cell by cell. `tables` makes Table objects of them;
-`now` is an argument, because Age is told by the server.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/printers/internalversion/printers.go
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Cells = Callable[[dict[str, Any], datetime], list[Any]]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column; priority 1 is shown by `-o wide` alone."""
+    """One column; priority 1 appears only with `-o wide`."""
 
     name: str
     type: str = "string"
@@ -62,22 +61,22 @@ LEASE = (NAME, Column("Holder"), AGE)
 
 
 def namespace(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, phase, age."""
+    """Return name, phase, age."""
     return [_name(o), o.get("status", {}).get("phase", ""), age(o, now)]
 
 
 def secret(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, type, number of keys, age."""
+    """Return name, type, number of keys, age."""
     return [_name(o), o["type"], len(o.get("data", {})), age(o, now)]
 
 
 def config_map(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, number of keys, age."""
+    """Return name, number of keys, age."""
     return [_name(o), len(o.get("data", {})) + len(o.get("binaryData", {})), age(o, now)]
 
 
 def service(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, type, addresses, ports, age, selector."""
+    """Return name, type, addresses, ports, age, selector."""
     spec = o["spec"]
     selector = ",".join(f"{k}={v}" for k, v in sorted(spec.get("selector", {}).items())) or "<none>"
     address = (spec.get("clusterIPs") or ["<none>"])[0]
@@ -86,14 +85,14 @@ def service(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def endpoint_slice(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, address type, ports, addresses, age."""
+    """Return name, address type, ports, addresses, age."""
     ports = [str(p["port"]) if "port" in p else p["name"] for p in o["ports"] or []]
     addresses = [a for e in o["endpoints"] or [] for a in e["addresses"]]
     return [_name(o), o["addressType"], _some(ports), _some(addresses), age(o, now)]
 
 
 def event(o: dict[str, Any], now: datetime) -> list[Any]:
-    """When, what and about whom; the times fall back as in the real printer."""
+    """Return time, type, reason, object and message; times fall back as upstream."""
     first = since(o.get("firstTimestamp") or o.get("eventTime"), now)
     last = since(o["lastTimestamp"], now) if o.get("lastTimestamp") else first
     count = o.get("count") or 1
@@ -121,7 +120,7 @@ def event(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def ingress(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, class, hosts, address, ports, age."""
+    """Return name, class, hosts, address, ports, age."""
     spec = o["spec"]
     rules = spec.get("rules", [])
     hosts = [r["host"] for r in rules if r.get("host")]
@@ -133,7 +132,7 @@ def ingress(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def ingress_class(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, controller, parameters, age."""
+    """Return name, controller, parameters, age."""
     spec = o["spec"]
     shown = "<none>"
     if (found := spec.get("parameters")) is not None:
@@ -143,17 +142,20 @@ def ingress_class(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def lease(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, holder, age."""
+    """Return name, holder, age."""
     return [_name(o), o.get("spec", {}).get("holderIdentity", ""), age(o, now)]
 
 
 def age(o: dict[str, Any], now: datetime) -> str:
-    """How long ago the object was created."""
+    """Return the object's age."""
     return since(o["metadata"].get("creationTimestamp"), now)
 
 
 def since(then: str | None, now: datetime) -> str:
-    """How long ago, as Kubernetes says it (k8s.io/apimachinery/pkg/util/duration)."""
+    """Format the time since an instant.
+
+    Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/util/duration/duration.go
+    """
     if not then:
         return "<unknown>"
     seconds = int((now - datetime.fromisoformat(then).astimezone(UTC)).total_seconds())

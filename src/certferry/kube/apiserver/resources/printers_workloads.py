@@ -1,7 +1,7 @@
-"""What `kubectl get` shows of Nodes, Pods, Deployments, Endpoints, accounts and access rules.
+"""Columns and cells of `kubectl get` for workloads, nodes, Endpoints, accounts and RBAC.
 
-The real printers, as in `columns`; of a Pod's life only what a stored one can have: a phase, and what
-somebody wrote into its status.
+No Pod runs here, so that a Pod shows only its phase and the status that a client wrote.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/printers/internalversion/printers.go
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ _ROLE = "node-role.kubernetes.io/"
 
 
 def node(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, readiness, roles, age, version; wide: addresses and what it runs."""
+    """Return name, readiness, roles, age, version; wide: addresses and system."""
     status, labels = o["status"], o["metadata"].get("labels", {})
     ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), None)
-    told = ["Unknown" if ready is None else "Ready" if ready["status"] == "True" else "NotReady"]
-    told += ["SchedulingDisabled"] if o["spec"].get("unschedulable") else []
+    states = ["Unknown" if ready is None else "Ready" if ready["status"] == "True" else "NotReady"]
+    states += ["SchedulingDisabled"] if o["spec"].get("unschedulable") else []
     roles = {k.removeprefix(_ROLE) for k in labels if k.startswith(_ROLE) and k != _ROLE}
     roles |= {v for k, v in labels.items() if k == "kubernetes.io/role" and v}
     addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
@@ -72,7 +72,7 @@ def node(o: dict[str, Any], now: datetime) -> list[Any]:
     kernel = info["kernelVersion"] or "<unknown>"
     return [
         o["metadata"]["name"],
-        ",".join(told),
+        ",".join(states),
         ",".join(sorted(roles)) or _NONE,
         age(o, now),
         info["kubeletVersion"],
@@ -85,7 +85,7 @@ def node(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def pod(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, readiness, status, restarts, age; wide: where it is."""
+    """Return name, readiness, status, restarts, age; wide: node and address."""
     spec, status = o["spec"], o["status"]
     seen = status.get("containerStatuses", [])
     ready = sum(1 for c in seen if c["ready"] and "running" in c["state"])
@@ -109,7 +109,7 @@ def pod(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def deployment(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, how many of its Pods are what they should be, age; wide: what runs in them."""
+    """Return name, replica counts, age; wide: containers, images, selector."""
     spec, status = o["spec"], o["status"]
     containers = spec["template"]["spec"]["containers"] or []
     return [
@@ -125,24 +125,24 @@ def deployment(o: dict[str, Any], now: datetime) -> list[Any]:
 
 
 def endpoints(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, the first addresses, age."""
+    """Return name, the first addresses, age."""
     found = [address for subset in o.get("subsets", []) for address in _addresses(subset)]
     shown = ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "")
     return [o["metadata"]["name"], shown if o.get("subsets") else _NONE, age(o, now)]
 
 
 def account(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, age."""
+    """Return name, age."""
     return [o["metadata"]["name"], age(o, now)]
 
 
 def role(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, and when it was made."""
+    """Return name and creation time."""
     return [o["metadata"]["name"], o["metadata"]["creationTimestamp"]]
 
 
 def binding(o: dict[str, Any], now: datetime) -> list[Any]:
-    """Name, role, age; wide: whom it is given to."""
+    """Return name, role, age; wide: subjects."""
     subjects = o.get("subjects", [])
 
     def of(kind: str) -> str:

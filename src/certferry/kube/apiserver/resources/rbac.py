@@ -1,6 +1,7 @@
-"""Role, ClusterRole and their bindings: defaults and rules, with the real server's sentences.
+"""Defaults and validation of Role, ClusterRole and their bindings.
 
-They are kept so that manifests can be applied; what a user may do is said by the roles in `auth` alone.
+They are stored so that manifests can be applied; only the fixed roles in ``auth`` grant permissions.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/rbac/validation/validation.go
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _GROUP = "rbac.authorization.k8s.io"
 
 
 def default_binding(binding: dict[str, Any]) -> None:
-    """The API group of the role, and of users and groups."""
+    """Set the API groups of the role and of users and groups."""
     binding["roleRef"]["apiGroup"] = binding["roleRef"]["apiGroup"] or _GROUP
     for subject in binding.get("subjects", []):
         if subject["kind"] in ("User", "Group"):
@@ -23,12 +24,12 @@ def default_binding(binding: dict[str, Any]) -> None:
 
 
 def check_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a Role, whose rules are about resources alone."""
+    """Yield the errors of a Role, whose rules may name resources only."""
     return _rules(role["rules"] or [], namespaced=True)
 
 
 def check_cluster_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a ClusterRole."""
+    """Yield the errors of a ClusterRole."""
     return _rules(role["rules"] or [], namespaced=False)
 
 
@@ -47,19 +48,19 @@ def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[FieldEr
             yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
         if not rule.get("resources"):
             yield required(f"{path}.resources", "resource rules must supply at least one resource")
-    # What upstream declares beside its types comes after what it checks by hand.
+    # Upstream reports its declarative validation after the handwritten one.
     for number, rule in enumerate(rules):
         if not rule["verbs"]:
             yield required(f"rules[{number}].verbs")
 
 
 def check_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a binding in a namespace."""
+    """Yield the errors of a RoleBinding."""
     return _binding(binding, old, ("Role", "ClusterRole"), namespaced=True)
 
 
 def check_cluster_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a binding for the whole cluster."""
+    """Yield the errors of a ClusterRoleBinding."""
     return _binding(binding, old, ("ClusterRole",), namespaced=False)
 
 
@@ -76,7 +77,7 @@ def _binding(
     for text in names.path_segment(role["name"]):
         yield invalid("roleRef.name", role["name"], text)
     if old is not None and role != old["roleRef"]:
-        shown = {"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]}  # as Go has it
+        shown = {"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]}  # as Go formats it
         yield invalid("roleRef", shown, "cannot change roleRef")
     subjects = binding.get("subjects", [])
     for number, subject in enumerate(subjects):

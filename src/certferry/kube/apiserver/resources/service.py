@@ -1,7 +1,8 @@
-"""Service: defaults and rules, in the order and with the sentences of the real server.
+"""Defaults and validation of Service, with upstream's order of errors.
 
-Cluster addresses and node ports are given out by `addresses`, which knows which are taken; here they
-are only judged.
+``storage.ip_allocator`` allocates addresses and node ports and knows which are free.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go
+(ValidateService)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _DAY = 86_400
 
 
 def default_service(service: dict[str, Any]) -> None:
-    """Type, affinity, families, policies, and of each port the protocol and the target."""
+    """Set type, affinity, families, policies, and each port's protocol and target."""
     spec = service["spec"]
     kind = spec.setdefault("type", "ClusterIP")
     spec.setdefault("sessionAffinity", "None")
@@ -53,7 +54,7 @@ def default_service(service: dict[str, Any]) -> None:
 
 
 def carry_over_service(service: dict[str, Any], old: dict[str, Any]) -> None:
-    """An update that leaves the addresses out keeps them; a change of type drops what belonged to the old one."""
+    """Keep addresses that an update leaves out; drop those that a new type does not have."""
     new, before = service["spec"], old["spec"]
     if new["type"] != before["type"]:
         _drop_by_type(new)
@@ -62,7 +63,7 @@ def carry_over_service(service: dict[str, Any], old: dict[str, Any]) -> None:
     for key in ("clusterIP", "clusterIPs"):
         if key in before:
             new.setdefault(key, before[key])
-    # Who changes one of the two means both (NormalizeClusterIPs upstream).
+    # A change of one of the two changes both (NormalizeClusterIPs upstream).
     if new.get("clusterIP") != before.get("clusterIP") and new.get("clusterIPs") == before.get("clusterIPs"):
         new["clusterIPs"] = [new["clusterIP"]]
 
@@ -82,10 +83,10 @@ def _drop_by_type(spec: dict[str, Any]) -> None:
 
 
 def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a Service, new or in the place of `old`."""
+    """Yield the errors of a Service; `old` is None for a new one."""
     spec = service["spec"]
     families = list(_families(spec))
-    if families:  # found when addresses are given out, before all else
+    if families:  # the allocator reports these before all others
         yield from families
         return
     if old is not None:

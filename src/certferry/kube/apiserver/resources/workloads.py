@@ -1,7 +1,9 @@
-"""Pod, Deployment and Node: defaults and the rules that a stored object can break.
+"""Defaults and validation of Pod and Deployment.
 
-No Pod is run, so of Kubernetes' rules for what runs in one, those are here that people meet when they
-apply a manifest: names, images, ports, selectors, and what may not change.
+No Pod runs here. Only the rules that users meet when they apply a manifest are checked: names, images, ports,
+selectors and immutable fields.
+Upstream: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/validation/validation.go and
+https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/apps/validation/validation.go
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _FIXED = (
 
 
 def default_pod(pod: dict[str, Any]) -> None:
-    """What the real server fills in."""
+    """Set the defaults of the real server."""
     spec = pod["spec"]
     _default_spec(spec)
     spec.setdefault("enableServiceLinks", True)
@@ -47,14 +49,14 @@ def default_pod(pod: dict[str, Any]) -> None:
 
 
 def prepare_pod(pod: dict[str, Any]) -> None:
-    """The phase of a Pod that nobody has started, and its class of service."""
+    """Set the phase Pending and the QoS class."""
     spec = pod["spec"]
     pod["status"].setdefault("phase", "Pending")
     pod["status"].setdefault("qosClass", _qos_class(spec))
 
 
 def default_deployment(deployment: dict[str, Any]) -> None:
-    """Replicas, strategy, history, and the template."""
+    """Set the defaults of replicas, strategy, revision history and template."""
     spec = deployment["spec"]
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
@@ -116,7 +118,7 @@ def _qos_class(spec: dict[str, Any]) -> str:
 
 
 def check_pod(pod: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a Pod, new or in the place of `old`."""
+    """Yield the errors of a Pod; `old` is None for a new one."""
     yield from _spec(pod["spec"], "spec")
     if old is not None and _immutable_part(pod["spec"]) != _immutable_part(old["spec"]):
         yield forbidden_field("spec", _FIXED)
@@ -132,7 +134,7 @@ def _immutable_part(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """What is wrong with a Deployment, new or in the place of `old`."""
+    """Yield the errors of a Deployment; `old` is None for a new one."""
     spec = deployment["spec"]
     selector, labels = spec.get("selector"), spec["template"]["metadata"].get("labels", {})
     if spec["replicas"] < 0:

@@ -1,8 +1,8 @@
-"""Every field of every type that this server takes: the table ``types.txt``, which `schema` explains.
+"""Every field of every type that this server accepts, from the table ``types.txt``.
 
-The table is written by ``tools/kube_types.py`` from Kubernetes 1.37. One addition: ``property`` of an
-ingress path, the match mode of the vendor's ingresses, which a stock server refuses; its number is far
-from the ones upstream uses.
+``tools/kube_types.py`` writes the table from Kubernetes 1.37; ``schema.types`` describes its format. One field is
+added: ``property`` of an ingress path, the match mode of the vendor's ingresses, which a stock server rejects.
+Its number is far from upstream's.
 """
 
 from __future__ import annotations

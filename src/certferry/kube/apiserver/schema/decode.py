@@ -1,8 +1,7 @@
-"""A client's object made canonical: types checked, unknown fields found, empty ones left out.
+"""Canonical form of a client's object: types checked, unknown fields listed, empty fields left out.
 
-Every write passes here, as it passes Go's typed decoder in the real server; what comes out is what
-is stored, so an object that says the same thing twice compares equal. Unknown fields are returned,
-not judged: `bodies` makes them an error, a warning or nothing, as the client asked.
+Every write passes here, as it passes Go's typed decoder in the real server. Two objects with equal meaning have
+one canonical form. Unknown fields are returned; ``http.codec`` rejects or reports them.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class Mismatch(ValueError):
-    """A value of the wrong type; the text is Go's, for the client, and quotes no value of a Secret.
+    """A value of the wrong type. The text is Go's and quotes no value of a Secret.
 
-    `converter` is how Go says it of a patch, where values are converted rather than read.
+    `converter` is Go's text for the same mismatch in a patch.
     """
 
     def __init__(self, text: str, converter: str = "") -> None:
@@ -34,10 +33,9 @@ class Mismatch(ValueError):
 
 
 def canonical(kind: str, value: Any, *, add_unset: bool = True) -> tuple[dict[str, Any], list[str]]:
-    """The object of type `kind` in `value`, and the paths of the fields that type does not have.
+    """Return the object of type `kind` in `value`, and the paths of its unknown fields. Raises ``Mismatch``.
 
-    What Go writes although it is unset is filled in, unless `whole` is false: what a client applies
-    is no more than what it says.
+    With `add_unset`, fields that Go writes although they are unset are added. An apply patch needs them left out.
     """
     if not isinstance(value, dict):
         raise Mismatch(f"json: cannot unmarshal {_json_type(value)} into Go value of type {kind}")
@@ -49,7 +47,7 @@ def canonical(kind: str, value: Any, *, add_unset: bool = True) -> tuple[dict[st
 
 
 def add_unset_fields(value: dict[str, Any], owner: Type) -> dict[str, Any]:
-    """`value` with every field that Go writes although it is unset, here and below."""
+    """Add every field that Go writes although it is unset, at all levels of `value`."""
     for name, item in value.items():
         field = owner.fields.get(name)
         inner = TYPES.get(field.type) if field else None
@@ -154,7 +152,7 @@ def _base64(item: Any, owner: Type, path: str) -> str:
         raise _mismatch(item, owner, path, "[]uint8")
     text = item.replace("\r", "").replace("\n", "")
     good = _BASE64.match(text)
-    assert good is not None  # it matches the empty text
+    assert good is not None  # the expression matches the empty text
     if good.end() != len(text) or len(text) % 4:
         raise Mismatch(
             f"illegal base64 data at input byte {good.end() if good.end() != len(text) else len(text) // 4 * 4}"

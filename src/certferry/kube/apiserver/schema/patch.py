@@ -1,7 +1,8 @@
-"""The three patches: JSON (RFC 6902), merge (RFC 7386) and Kubernetes' strategic merge.
+"""JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch.
 
-`writes` applies them to the stored object; nothing here changes its arguments. List merge keys come
-from the table in `fields`. Server-side apply is another thing: see `managed`.
+No function changes its arguments. Merge keys of lists come from ``schema.builtin``. Server-side apply is
+in ``apply``.
+Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/util/strategicpatch/patch.go
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from certferry.kube.apiserver.schema.types import Type
 
 
 class BadPatch(ValueError):
-    """The patch itself is malformed (400)."""
+    """A malformed patch (400)."""
 
 
 class PatchFailed(ValueError):
-    """The patch does not fit the object (422)."""
+    """A patch that does not fit the object (422)."""
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
+    """Apply a merge patch (RFC 7386)."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
@@ -35,7 +36,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Any, patch: Any) -> Any:
-    """RFC 6902."""
+    """Apply a JSON patch (RFC 6902). Raises ``BadPatch``, ``PatchFailed``."""
     if not isinstance(patch, list):
         raise BadPatch(
             "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
@@ -120,7 +121,7 @@ def _remove(document: Any, path: list[str]) -> tuple[Any, Any]:
 
 
 def strategic_merge(target: Any, patch: Any, kind: str) -> Any:
-    """Kubernetes' own: lists of objects merge by key, ``$patch`` and the other directives steer it."""
+    """Apply a strategic merge patch: lists of objects merge by key; directives such as ``$patch`` apply."""
     if not isinstance(patch, dict):
         kind_of = {list: "array", str: "string", bool: "bool"}.get(type(patch), "number")
         raise BadPatch(f"json: cannot unmarshal {kind_of} into Go value of type map[string]interface {{}}")
@@ -191,15 +192,15 @@ def _merge_key(owner: Type | None, name: str) -> str:
     return (field.merge or "") if field else ""
 
 
-def _ordered(found: list[Any], wanted: list[Any], before: list[Any], merge: str) -> list[Any]:
-    """`found`, its items that are `wanted` in that order, the others as they were `before` (upstream's way)."""
+def _ordered(items: list[Any], wanted: list[Any], before: list[Any], merge: str) -> list[Any]:
+    """Sort `items`: those in `wanted` in that order, the others as `before`, merged as upstream does."""
 
     def key(item: Any) -> Any:
         return item.get(merge) if merge and isinstance(item, dict) else item
 
-    asked, old = [key(o) for o in wanted], [key(o) for o in before]
-    mine = sorted((v for v in found if key(v) in asked), key=lambda v: asked.index(key(v)))
-    others = [v for v in found if key(v) not in asked]
+    patched, old = [key(o) for o in wanted], [key(o) for o in before]
+    mine = sorted((v for v in items if key(v) in patched), key=lambda v: patched.index(key(v)))
+    others = [v for v in items if key(v) not in patched]
     result: list[Any] = []
     while others and mine:
         left, right = key(others[0]), key(mine[0])

@@ -1,8 +1,8 @@
-r"""Kubernetes protobuf bodies to plain JSON values.
+r"""Decoding of Kubernetes protobuf bodies to plain JSON values. Responses are always JSON.
 
-kubectl's typed commands (`create secret`, `create ingress`, …) and Go clients send protobuf and do
-not fall back to JSON. `bodies` calls this. It knows the wire format and the envelope
-(``k8s\0`` + runtime.Unknown), and takes every field from the table in `fields`; answers are JSON.
+kubectl's typed commands (`create secret`, `create ingress`, …) and Go clients send protobuf without falling back
+to JSON. The envelope is ``k8s\0`` and runtime.Unknown; field numbers come from ``schema.builtin``.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NotProtobuf(ValueError):
-    """The bytes are not what they say; the text is for the client."""
+    """Malformed bytes; the message is for the client."""
 
 
 def decode(body: bytes, expected: str) -> dict[str, Any]:
-    """The object in `body`, with its apiVersion and kind; `expected` is the type if it names none we know."""
+    """Return the object in `body` with apiVersion and kind; `expected` is its type if it names no known one."""
     if not body.startswith(MAGIC):
         raise NotProtobuf("the body does not begin with the prefix of a Kubernetes protobuf object")
     try:
@@ -68,7 +68,7 @@ def _message(data: bytes, name: str) -> dict[str, Any]:
             result.setdefault(field.name, []).append(_value(value, field))
         else:
             plain = _value(value, field)
-            # Go writes every field that is no pointer, also when it is unset: JSON would leave it out.
+            # Go writes every field that is no pointer, even if unset; JSON leaves it out.
             if field.pointer or plain not in ("", 0, False, None):
                 result[field.name] = plain
     return result
@@ -114,7 +114,7 @@ def _instant(data: bytes, form: str) -> str | None:
 
 
 def _wire(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(field number, value) pairs: an int for a varint or a fixed number, bytes for the rest."""
+    """Yield (field number, value): an int for a varint or a fixed number, otherwise bytes."""
     at, end = 0, len(data)
     while at < end:
         tag, at = _varint(data, at)

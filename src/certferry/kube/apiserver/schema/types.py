@@ -1,8 +1,7 @@
-"""What a type of the API looks like: one description, read by four callers.
+"""Description of the API's types, and the parser of ``types.txt``.
 
-Field checking (`decode`), protobuf bodies (`protobuf`), strategic merge patches (`patch`) and the
-OpenAPI documents (`openapi`) all read the same table in `fields`, so they cannot disagree.
-This module knows how to read that table; it knows no kind.
+Decoding, protobuf, strategic merge patches, server-side apply and OpenAPI all read this one description, so that
+they cannot disagree.
 
 A field is written ``name=number type``: the number is the one in Kubernetes' ``generated.proto``.
 Types: ``string bool int32 int64 bytes any``, ``Time MicroTime IntOrString Quantity FieldsV1``, or another
@@ -54,13 +53,13 @@ class Field(msgspec.Struct, frozen=True):
     name: str
     number: int
     type: str
-    """Of the element, for a list or a map."""
+    """Type of the element if the field is a list or a map."""
     shape: Shape = "one"
     pointer: bool = False
     merge: str | None = None
     """Merge key of a list; empty for a list of plain values that merges."""
     keys: tuple[str, ...] | None = None
-    """What tells the items of a list apart; empty for a set, None for a list applied as a whole."""
+    """Keys that identify a list's items; empty for a set, None for an atomic list."""
     atomic: bool = False
     inlined: bool = False
     written: bool = False
@@ -72,7 +71,7 @@ class Type(msgspec.Struct, frozen=True):
 
     name: str
     full: str
-    """As OpenAPI names it."""
+    """Name in OpenAPI."""
     fields: Mapping[str, Field]
     numbers: Mapping[int, Field]
     atomic: bool = False
@@ -80,7 +79,7 @@ class Type(msgspec.Struct, frozen=True):
 
 
 def parse(table: str) -> dict[str, Type]:
-    """The types in `table`: ``Name @full.Name: field; field; …``, one type a paragraph."""
+    """Parse the types in `table`: ``Name @full.Name: field; field; …``, one type a paragraph."""
     types: dict[str, Type] = {}
     for paragraph in table.split("\n\n"):
         head, colon, rest = paragraph.strip().partition(":")
@@ -95,14 +94,14 @@ def parse(table: str) -> dict[str, Type]:
 
 
 def make(name: str, full: str, found: list[Field], *, atomic: bool) -> Type:
-    """A type with these fields."""
+    """Return a type with these fields."""
     plain = {f.name: f for f in found if not f.inlined}
     written = tuple(f for f in plain.values() if f.written)
     return Type(name, full, plain, {f.number: f for f in found}, atomic, written)
 
 
 def field(text: str) -> Field:
-    """One field, from its line in the table."""
+    """Parse one field of the table."""
     head, kind = text.split()
     name, _, number = head.partition("=")
     marks = _TYPE.fullmatch(kind)

@@ -1,7 +1,7 @@
-"""Cluster addresses and node ports of Services: given out once each, as the real allocators do.
+"""Allocation of cluster IPs and node ports to Services.
 
-`api` calls ``give`` before a Service is stored. Nothing here routes anything: the numbers only have
-to be unique and stable, because clients and controllers read them.
+Nothing routes to these numbers. They are unique and stable, because clients and controllers read them.
+Upstream: https://github.com/kubernetes/kubernetes/tree/master/pkg/registry/core/service
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _MAX_RESERVED = 500
 
 
 class ServiceAllocator:
-    """What is free in a network, given out in order. Belongs to one loop."""
+    """Free addresses of a network and free node ports, allocated in order. Belongs to one event loop."""
 
     def __init__(self, cidr: str) -> None:
         self._network = ipaddress.ip_network(cidr)
-        # On their way into the store; in order, so that the oldest can be forgotten.
+        # Allocated but not stored yet, oldest first.
         self._reserved: dict[str | int, None] = {}
         self._last = 9
 
     def allocate(self, service: dict[str, Any], services: Iterable[Stored]) -> None:
-        """Fill in what `service` leaves to the server. Raises ``Refused`` when what it asks for is taken."""
+        """Fill in the numbers that `service` leaves open. Raises ``ApiStatus`` 422 for an allocated one."""
         spec = service["spec"]
         name = service["metadata"].get("name", "")
         if spec["type"] != "ExternalName":
@@ -71,7 +71,7 @@ class ServiceAllocator:
 
     def _reserve(self, number: str | int) -> None:
         self._reserved[number] = None
-        # What never arrived (a dry run, a full disk) is free again in time.
+        # A number that is never stored (a dry run, a full disk) becomes free again.
         if len(self._reserved) > _MAX_RESERVED:
             del self._reserved[next(iter(self._reserved))]
 
@@ -79,7 +79,7 @@ class ServiceAllocator:
         try:
             return ipaddress.ip_address(address) in self._network
         except ValueError:
-            return True  # the rules of the kind have a better sentence
+            return True  # the validation of Services reports it better
 
     def _free(self, allocated: set[str | int]) -> Iterator[str]:
         size = self._network.num_addresses
@@ -99,7 +99,7 @@ class ServiceAllocator:
                 *spec.get("clusterIPs", []),
                 *(p["nodePort"] for p in spec.get("ports", []) if p.get("nodePort")),
             }
-            # What is stored is known from there; only what is on its way must be remembered.
+            # A stored number needs no reservation any more.
             for number in numbers & self._reserved.keys():
                 del self._reserved[number]
             if (other.name, other.namespace) != (name, namespace):

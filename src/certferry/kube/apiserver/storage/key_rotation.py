@@ -1,7 +1,6 @@
-"""Another sealing key for the store of the Kubernetes API.
+"""Rotation of the encryption key of the API's store, also while the API runs.
 
-``certferry rotate-seal-key`` calls it, also beside a running API: that one looks at the key file
-before it seals, and each transaction of either locks the store.
+A running API looks at the key file before it encrypts, and each transaction of either process locks the store.
 """
 
 from __future__ import annotations
@@ -15,57 +14,57 @@ from typing import Final
 
 from certferry.kube.apiserver.resources.builtin import KINDS
 from certferry.kube.apiserver.storage.log import purpose
-from certferry.runtime import encryption as seals
+from certferry.runtime import encryption
 from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, key_id_of
 from certferry.settings import UserError
 
 _BATCH: Final = 500
-"""Rows of one transaction: a running API waits for it."""
+"""Rows of one transaction, for which a running API has to wait."""
 
 
 def store_in(state: Path) -> Path | None:
-    """The folder of the API's store in this state directory, if there is one."""
+    """Return the store's folder in a state directory; None if absent."""
     folder = state / "kube"
     return folder if (folder / "store.db").is_file() else None
 
 
 def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
-    """Seals everything under a new key, and forgets the old one; how many rows were sealed anew.
+    """Encrypt all rows with a new key, remove the old key, and return the number of rows.
 
-    With the key in the environment: under the first of the keys there. Raises ``Refused``.
+    If the key is in the environment, use the first key there. Raises ``UserError``.
     """
     path, key = folder / "store.db", folder / "seal.key"
     try:
         database = sqlite3.connect(path, isolation_level=None, timeout=30)
         try:
-            # what is overwritten shall be in no free page either
+            # free pages must not keep the overwritten bytes either
             database.execute("PRAGMA secure_delete = ON")
             if environ.get(VARIABLE):
                 return _encrypt_rows(database, EncryptionKeys.open_or_create(key, environ))
             _check_opens(database, EncryptionKeys.of_file(key))
-            seals.add_key(key)
+            encryption.add_key(key)
             changed = _encrypt_rows(database, EncryptionKeys.of_file(key))
-            seals.keep_first_key(key)
+            encryption.keep_first_key(key)
             return changed
         finally:
             database.close()
     except (EncryptionError, sqlite3.Error, OSError) as error:
-        raise UserError(f"The secrets of {path} cannot be sealed anew: {error}.") from None
+        raise UserError(f"The secrets of {path} cannot be encrypted with a new key: {error}.") from None
 
 
-def _check_opens(database: sqlite3.Connection, seal: EncryptionKeys) -> None:
+def _check_opens(database: sqlite3.Connection, keys: EncryptionKeys) -> None:
     for found in _rows(database, 0, -1):
-        seal.decrypt(found[1], found[2])
+        keys.decrypt(found[1], found[2])
 
 
-def _encrypt_rows(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
+def _encrypt_rows(database: sqlite3.Connection, keys: EncryptionKeys) -> int:
     changed, last = 0, 0
     while True:
         database.execute("BEGIN IMMEDIATE")
         rows = _rows(database, last, _BATCH)
         for revision, body, bound_to in rows:
-            if key_id_of(body) != seal.current:
-                fresh = seal.encrypt(seal.decrypt(body, bound_to), bound_to)
+            if key_id_of(body) != keys.current:
+                fresh = keys.encrypt(keys.decrypt(body, bound_to), bound_to)
                 database.execute("UPDATE change SET body = ? WHERE revision = ?", (fresh, revision))
                 changed += 1
         database.execute("COMMIT")
@@ -76,7 +75,7 @@ def _encrypt_rows(database: sqlite3.Connection, seal: EncryptionKeys) -> int:
 
 
 def _rows(database: sqlite3.Connection, beyond: int, most: int) -> list[tuple[int, bytes, str]]:
-    """Revision, sealed body and what it is bound to."""
+    """Return (revision, encrypted body, purpose) of each row."""
     sealed = [kind.plural for kind in KINDS if kind.encrypted]
     rows = database.execute(
         "SELECT revision, kind, namespace, name, body FROM change"

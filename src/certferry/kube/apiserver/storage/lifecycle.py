@@ -1,7 +1,7 @@
-"""What goes by itself: the contents of a deleted namespace, then the namespace; Events after an hour.
+"""Namespace termination and Event expiry.
 
-`serve` runs ``sweep`` for as long as the server lives. It acts only through `writes`, as a client
-would, and starts from what is stored, so nothing is forgotten over a restart.
+It acts through ``mutations`` as a client would and starts from the stored objects, so that a restart loses nothing.
+Upstream: https://github.com/kubernetes/kubernetes/tree/master/pkg/controller/namespace
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INTERVAL = 30.0
 
 
 async def run_lifecycle(cache: WatchCache, kinds: tuple[ResourceDefinition, ...], clock: Clock) -> None:
-    """Run for ever: empty namespaces that are to go, drop what outlived its time."""
+    """Finish terminating namespaces and delete expired Events until cancelled."""
     namespace = next(k for k in kinds if k.name == "Namespace")
     mortal = [k for k in kinds if k.lifetime is not None]
     held: set[str] = set()
@@ -36,7 +36,7 @@ async def run_lifecycle(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]
         held = {name for name in going if not await _finish_namespace(cache, kinds, namespace, name, clock)}
         for kind in mortal:
             await _expire(cache, kind, clock())
-        # What finalizers hold is looked at again soon; else only a namespace's change or the time matters.
+        # Objects with finalizers are checked again soon; otherwise wait for a namespace's change or the interval.
         interval = 0.2 if held else _INTERVAL
         try:
             async with asyncio.timeout(interval):
@@ -52,7 +52,7 @@ async def _finish_namespace(
     name: str,
     clock: Clock,
 ) -> bool:
-    """Whether the namespace is gone: deletes what is in it first."""
+    """Delete the namespace's contents, then the namespace; return whether it is gone."""
     await _delete_contents(cache, kinds, name, clock)
     if any(s.namespace == name for k in kinds if k.namespaced for s in cache.all(k.plural)):
         return False
@@ -60,7 +60,7 @@ async def _finish_namespace(
         await cache.write(namespace, "", name, mutations.release_namespace(namespace, name))
     except ApiStatus:
         return False
-    # What was on its way while the namespace was marked has arrived by now; nothing new is let in.
+    # Writes from before the deletion mark are stored by now, and new ones are refused.
     await _delete_contents(cache, kinds, name, clock)
     return True
 
@@ -92,5 +92,5 @@ async def _delete(
     conditions: Preconditions,
     now: datetime,
 ) -> None:
-    with contextlib.suppress(ApiStatus):  # gone or changed meanwhile; the next round looks again
+    with contextlib.suppress(ApiStatus):  # deleted or changed meanwhile; the next round checks again
         await cache.write(kind, namespace, name, mutations.delete(kind, name, conditions, now))

@@ -1,11 +1,10 @@
-"""The durable log of changes: one SQLite file, one writing thread, commits shared by what arrives together.
+"""The durable log of changes: one SQLite file, one writer thread, one commit for changes that arrive together.
 
-Every change of an object is one row; the newest row of an object is its present state, so a write is
-stored once, and what watchers may still ask for is simply the rows that are kept. `registry` is the
-only caller. The store knows rows and revisions, no rules; bodies of sealed kinds are encrypted here.
+Every change is one row, and the newest row of an object is its state. The kept rows are the history for
+watches. Bodies of encrypted kinds are encrypted here.
 
-WAL with synchronous=FULL: a change is reported only after its commit reached the disk, so an
-answered write survives a power cut. A failed commit fails the writes in it and nothing else.
+WAL with synchronous=FULL: a change is reported only after its commit reached the disk, so that an answered
+write survives a power cut. A failed commit fails its own writes and nothing else.
 """
 
 from __future__ import annotations
@@ -50,25 +49,25 @@ SCHEMA = (
     INSERT INTO setting VALUES ('revision', 0), ('compacted', 0);
     """,
 )
-"""Migrations: the n-th takes a store of schema version n to n + 1 (PRAGMA user_version)."""
+"""Migrations: the n-th upgrades a store from schema version n to n + 1 (PRAGMA user_version)."""
 
 _BATCH = 256
 _COMPACT_EVERY = 1_000
 
 
 class StoreTooNew(Exception):
-    """The file was written by a newer program."""
+    """A newer program wrote the file."""
 
 
 class IndexedFields(msgspec.Struct, frozen=True, gc=False):
-    """What selectors ask of an object."""
+    """The labels and fields of an object that selectors compare."""
 
     labels: dict[str, str]
     fields: dict[str, str]
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """An object as it is kept: its JSON, and what is asked of it without reading that."""
+    """A stored object: its JSON, and the indexed fields that need no decoding."""
 
     kind: str
     namespace: str
@@ -79,12 +78,12 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies it: kind, namespace, name."""
+        """Return the identity: kind, namespace, name."""
         return self.kind, self.namespace, self.name
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One step in the life of an object; a deletion carries its last state."""
+    """One change of an object; a deletion carries its last state."""
 
     verb: Verb
     stored: Stored
@@ -97,7 +96,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How much of the past is kept: at least this many revisions, and at least this many seconds."""
+    """The kept history: at least this many revisions and at least this many seconds."""
 
     revisions: int = 10_000
     seconds: float = 600
@@ -107,13 +106,13 @@ Report = Callable[[list[Change], Exception | None], None]
 
 
 class Store:
-    """An open log. Made by ``Store.open``; ``start`` begins to take changes, ``close`` finishes them."""
+    """An open log. ``start`` accepts changes; ``close`` commits them and closes the file."""
 
     def __init__(
         self, path: Path, encryption: EncryptionKeys, encrypted_kinds: frozenset[str], retention: Retention
     ) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._seal, self._sealed, self._retention = encryption, encrypted_kinds, retention
+        self._encryption, self._encrypted_kinds, self._retention = encryption, encrypted_kinds, retention
         self._queue: queue.SimpleQueue[Change | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._since_compaction = 0
@@ -139,7 +138,7 @@ class Store:
             )
 
     def objects(self) -> Iterable[Stored]:
-        """Every object that is there; before ``start``."""
+        """Yield all objects; call before ``start``."""
         rows = self._database.execute(
             "SELECT c.revision, c.kind, c.namespace, c.name, c.verb, c.facts, c.body"
             " FROM current JOIN change AS c USING (revision) ORDER BY c.revision"
@@ -147,7 +146,7 @@ class Store:
         return (self._change(row).stored for row in rows)
 
     def start(self, report: Report) -> None:
-        """Take changes from now on; `report` is called in the running loop, in the order of revisions."""
+        """Accept changes from now on. Calls `report` in the running loop, in the order of revisions."""
         loop = asyncio.get_running_loop()
 
         def threadsafe(batch: list[Change], error: Exception | None) -> None:
@@ -157,11 +156,11 @@ class Store:
         self._thread.start()
 
     def append(self, change: Change) -> None:
-        """Store `change`; its end is reported."""
+        """Queue `change`; its commit or failure is reported."""
         self._queue.put(change)
 
     async def after(self, kind: str, revision: int, most: int) -> list[Change]:
-        """The kept changes of `kind` beyond `revision`, oldest first, at most `most`."""
+        """Return the kept changes of `kind` after `revision`, oldest first, at most `most`."""
 
         def read() -> list[Change]:
             rows = self._database.execute(
@@ -174,7 +173,7 @@ class Store:
         return await self._call(read)
 
     async def close(self) -> None:
-        """Finish what was appended and close the file."""
+        """Commit the queued changes and close the file."""
         if self._thread.is_alive():
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -229,8 +228,8 @@ class Store:
         existing = change.stored
         facts = msgspec.json.encode(_Row(existing.indexed, change.before))
         body = (
-            self._seal.encrypt(existing.body, _purpose(existing))
-            if existing.kind in self._sealed
+            self._encryption.encrypt(existing.body, _purpose(existing))
+            if existing.kind in self._encrypted_kinds
             else existing.body
         )
         self._database.execute(
@@ -247,7 +246,7 @@ class Store:
             )
 
     def _compact(self) -> None:
-        """Drop superseded rows that are older than the history; a failure is tried again with the next ones."""
+        """Delete superseded rows beyond the retention; after a failure try again with the next commits."""
         try:
             newest = self._database.execute("SELECT max(revision) FROM change").fetchone()[0]
             young = self._database.execute(
@@ -275,8 +274,8 @@ class Store:
         revision, kind, namespace, name, verb, facts, body = row
         indexed = msgspec.json.decode(facts, type=_Row)
         stored = Stored(kind, namespace, name, revision, body, indexed.now)
-        if kind in self._sealed:
-            stored = msgspec.structs.replace(stored, body=self._seal.decrypt(body, _purpose(stored)))
+        if kind in self._encrypted_kinds:
+            stored = msgspec.structs.replace(stored, body=self._encryption.decrypt(body, _purpose(stored)))
         return Change(verb, stored, indexed.before)
 
 
@@ -285,7 +284,7 @@ def _purpose(stored: Stored) -> str:
 
 
 def purpose(kind: str, namespace: str, name: str, revision: int) -> str:
-    """What the sealed body of this revision is bound to."""
+    """Return the encryption purpose of one revision's body."""
     return f"kube/{kind}/{namespace}/{name}/{revision}"
 
 

@@ -1,8 +1,8 @@
-"""Create, update, patch, delete: from a request and what is there to a decision.
+"""Create, update, patch and delete: functions from a request and the stored object to a mutation.
 
-`api` calls these; the result of each is a decision that `registry` carries out. Everything about
-metadata happens here: uid, generation, timestamps, finalizers, preconditions, /status, no-ops. The
-rules of a kind are in its row. The clock is an argument.
+Metadata is handled here: uid, generation, timestamps, finalizers, preconditions, /status and unchanged
+objects. Rules of a kind are in its ``ResourceDefinition``. The clock is an argument.
+Upstream: https://github.com/kubernetes/apiserver/tree/master/pkg/registry/rest (create.go, update.go, delete.go)
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from certferry.kube.apiserver.storage.log import Stored
 from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation
 
 Change = Callable[[Object], Object]
-"""What a request makes of the object that is there."""
+"""From the stored object to the one that the request asks for."""
 Finish = Callable[[Object], None]
-"""What only the whole server can add: addresses that are free."""
+"""Fills in values that depend on other objects, such as free addresses."""
 
 _UNDELETABLE = ("default", "kube-system", "kube-public")
 _SERVER_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
 def no_finish(_: Object) -> None:
-    """The ``Finish`` of most kinds."""
+    """Fill in nothing, as for most kinds."""
 
 
 class Preconditions(msgspec.Struct, frozen=True):
-    """What a deletion asks of the object that it is to delete; empty asks nothing."""
+    """Conditions of a deletion; empty values hold for any object."""
 
     uid: str = ""
     revision: str = ""
 
 
 def prepare(kind: ResourceDefinition, obj: Object, namespace: str, writer: Writer) -> Object:
-    """A new object with all that the server sets, checked. Raises ``Refused``."""
+    """Return a new object with all server fields set. Raises ``ApiStatus`` if it is invalid."""
     _drop_server_fields(kind, obj, namespace)
     kind.default(obj)
     managed_fields.updated(kind, None, obj, writer)
@@ -61,7 +61,7 @@ def prepare(kind: ResourceDefinition, obj: Object, namespace: str, writer: Write
 
 
 def _drop_server_fields(kind: ResourceDefinition, obj: Object, namespace: str) -> None:
-    """Drop what only the server sets; the namespace is the one of the request."""
+    """Drop fields that only the server sets, and set the request's namespace."""
     meta = obj.setdefault("metadata", {})
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
@@ -90,7 +90,7 @@ def _set_server_fields(kind: ResourceDefinition, obj: Object, at: str) -> Object
 
 
 def create(kind: ResourceDefinition, obj: Object, finish: Finish) -> Decision:
-    """Add the prepared object `found`, unless its name is taken."""
+    """Add the prepared object unless its name exists."""
 
     def decide(old: Stored | None) -> Mutation:
         if old is not None:
@@ -102,7 +102,7 @@ def create(kind: ResourceDefinition, obj: Object, finish: Finish) -> Decision:
 
 
 def update(kind: ResourceDefinition, name: str, change: Change, finish: Finish, writer: Writer) -> Decision:
-    """Make of the object what `change` makes of it, its status aside where that is a subresource."""
+    """Replace the object by the result of `change`, except for the status if it is a subresource."""
 
     def decide(stored: Stored | None) -> Mutation | Stored:
         old = _existing(kind, name, stored)
@@ -125,7 +125,7 @@ def apply(
     *,
     force: bool,
 ) -> Decision:
-    """Server-side apply of `config` to the object `target` (namespace, name), which is made if need be."""
+    """Apply `config` on the server's side to the object `target` (namespace, name); create it if absent."""
     namespace, name = target
 
     def decide(stored: Stored | None) -> Mutation | Stored:
@@ -192,7 +192,7 @@ def _checked_change(
     keep: Callable[[ResourceDefinition, Object, Object], None],
     finish: Finish,
 ) -> Mutation | None:
-    """The step from `old` to `new`, checked; None when nothing changed. Raises ``Refused``."""
+    """Return the mutation from `old` to `new`; None if nothing changed. Raises ``ApiStatus``."""
     keep(kind, new, old)
     new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
     _count_generation(kind, new, old)
@@ -207,7 +207,7 @@ def _checked_change(
 
 
 def _restore_metadata(kind: ResourceDefinition, new: Object, old: Object) -> None:
-    """What only the server sets stays; what identifies the object must agree."""
+    """Restore the server's fields from `old`. Raises ``ApiStatus`` if the identity differs."""
     meta, before = new.setdefault("metadata", {}), old["metadata"]
     name = before["name"]
     _check_name(meta.setdefault("name", name), name)
@@ -219,7 +219,7 @@ def _restore_metadata(kind: ResourceDefinition, new: Object, old: Object) -> Non
         raise conflict(kind.resource, name, _uid_differs(meta["uid"], before["uid"]))
     requested = meta.get("resourceVersion", "")
     if not requested and not kind.unconditional_update:
-        # Go prints the unset version as 0x0, and names the resource, not the kind.
+        # Go prints the unset version as 0x0 and names the resource instead of the kind.
         unset = FieldError(
             "metadata.resourceVersion",
             "FieldValueInvalid",
@@ -247,7 +247,7 @@ def _count_generation(kind: ResourceDefinition, new: Object, old: Object) -> Non
 
 
 def delete(kind: ResourceDefinition, name: str, conditions: Preconditions, now: datetime) -> Decision:
-    """Delete the object, or mark it when finalizers hold it."""
+    """Delete the object, or mark it for deletion if it has finalizers."""
 
     def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
@@ -274,7 +274,7 @@ def delete(kind: ResourceDefinition, name: str, conditions: Preconditions, now: 
 
 
 def release_namespace(kind: ResourceDefinition, name: str) -> Decision:
-    """Take away what holds an emptied namespace that is to go."""
+    """Remove the finalizers of an emptied namespace, which deletes it."""
 
     def decide(stored: Stored | None) -> Mutation | Stored:
         if stored is None:
@@ -287,7 +287,7 @@ def release_namespace(kind: ResourceDefinition, name: str) -> Decision:
 
 
 def stamp(now: datetime) -> str:
-    """metav1.Time: UTC, whole seconds."""
+    """Format as metav1.Time: UTC, whole seconds."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,7 +1,7 @@
-"""Label and field selectors: text to a condition on what is stored of an object.
+"""Label and field selectors: parsing, and matching against an object's indexed fields.
 
-`api` parses them, `registry` lists by them, `watch` turns a change that leaves the selection into
-DELETED. Syntax and texts are those of k8s.io/apimachinery (labels, fields).
+Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/labels/selector.go and
+https://github.com/kubernetes/apimachinery/blob/master/pkg/fields/selector.go
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Requirement(msgspec.Struct, frozen=True):
     values: frozenset[str] = frozenset()
 
     def matches(self, values: Mapping[str, str]) -> bool:
-        """Whether `found` meets this condition."""
+        """Return whether `values` meet this condition."""
         value = values.get(self.key)
         match self.operator:
             case "in":
@@ -49,28 +49,28 @@ class Requirement(msgspec.Struct, frozen=True):
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What a list or a watch wants; empty selects all."""
+    """The selectors of a list or a watch; empty selects all."""
 
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str], fields: Mapping[str, str]) -> bool:
-        """Whether an object with these labels and fields is selected."""
+        """Return whether an object with these labels and fields is selected."""
         return all(r.matches(labels) for r in self.labels) and all(r.matches(fields) for r in self.fields)
 
     @property
     def selects_all(self) -> bool:
-        """Whether nothing is left out."""
+        """Return whether there is no condition."""
         return not self.labels and not self.fields
 
 
 def selection(labels: str, fields: str, kind: ResourceDefinition) -> Selection:
-    """Both selectors of a request; raises ``Refused`` (400) when one cannot be read."""
+    """Parse both selectors of a request. Raises ``ApiStatus`` (400)."""
     return Selection(parse_labels(labels), parse_fields(fields, kind))
 
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
-    """The conditions of a label selector. Raises ``Refused`` (400)."""
+    """Parse a label selector. Raises ``ApiStatus`` (400)."""
     requirements: list[Requirement] = []
     at = 0
     while at < len(text) and text.strip():
@@ -112,7 +112,7 @@ def _valid(requirement: Requirement) -> Requirement:
 
 
 def parse_fields(text: str, kind: ResourceDefinition) -> tuple[Requirement, ...]:
-    """The conditions of a field selector on `kind`. Raises ``Refused`` (400)."""
+    """Parse a field selector for `kind`. Raises ``ApiStatus`` (400)."""
     requirements: list[Requirement] = []
     for term in filter(None, (t.strip() for t in text.split(","))):
         match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", term)
@@ -132,7 +132,7 @@ def _unsupported(key: str, kind: ResourceDefinition) -> str:
 
 
 def selectable_fields(kind: ResourceDefinition, obj: dict[str, object]) -> dict[str, str]:
-    """The fields of an object that a field selector may ask for."""
+    """Return the fields of an object that field selectors may name."""
     paths = ("metadata.name", "metadata.namespace", *kind.selectable)
     return {path: _field_value(obj, path) for path in paths}
 

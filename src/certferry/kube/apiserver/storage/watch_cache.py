@@ -1,9 +1,9 @@
-"""What is there and what happened: every object in memory, and the recent changes of every kind.
+"""All objects in memory, and the recent changes of each kind.
 
-One loop owns it. Reads see what is committed; a write to an object waits for the one before it, so
-each decision is made on committed state and writes to different objects share a commit. Watchers keep
-a position and read on from it (`after`): a slow one costs nothing, and reads from the store what
-memory no longer holds. It knows no rules: `writes` decides, `watch` and `api` tell.
+Reads see committed state. Writes to one object run one after another, so that each decision uses committed
+state. Writes to different objects share a commit. A watcher keeps a position and reads on from it
+(``after``). A slow one costs nothing and reads older changes from the store.
+Upstream: https://github.com/kubernetes/apiserver/tree/master/pkg/storage/cacher
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from certferry.kube.apiserver.storage.selectors import Selection, selectable_fie
 from certferry.runtime.latest import Latest
 
 _MAX_RECENT = 4_000
-"""Changes of one kind that memory holds; older ones come from the store."""
+"""Changes of one kind that stay in memory; older ones come from the store."""
 _PAGE = 500
 
 
 class Mutation(msgspec.Struct, frozen=True):
-    """A decision: make `object` so, or delete it (then `object` is its last state)."""
+    """Store `object`, or delete it (then `object` is its last state)."""
 
     verb: Verb
     object: Object
 
 
 Decision = Callable[[Stored | None], "Mutation | Stored"]
-"""From what is there to what shall be; an unchanged `Stored` means: nothing to do."""
+"""From the stored object to its mutation; returns the same ``Stored`` if there is nothing to do."""
 
 
 class WatchCache:
-    """All objects of `kinds`, kept by `store`."""
+    """All objects of `kinds`, persisted in `store`. Belongs to one event loop."""
 
     def __init__(self, store: Store, kinds: tuple[ResourceDefinition, ...]) -> None:
         self._store = store
@@ -50,27 +50,27 @@ class WatchCache:
         self._pending: dict[tuple[str, str, str], asyncio.Future[Stored]] = {}
         self._assigned = store.revision
         self.revision = store.revision
-        """Of the newest committed change."""
+        """Revision of the newest committed change."""
         self.changed: dict[str, Latest[int]] = {k.plural: Latest(store.revision) for k in kinds}
-        """By kind: the revision of its newest change."""
+        """By plural: the revision of the kind's newest change."""
         for stored in store.objects():
             if stored.kind in self._objects:
                 self._objects[stored.kind][stored.namespace, stored.name] = stored
 
     def start(self) -> None:
-        """Take writes from now on, in the running loop."""
+        """Accept writes from now on, in the running loop."""
         self._store.start(self._committed)
 
     def get(self, kind: ResourceDefinition, namespace: str, name: str) -> Stored | None:
-        """The committed object, if it is there; an empty namespace for kinds without one."""
+        """Return the committed object; None if absent. Cluster-scoped kinds have an empty namespace."""
         return self._objects[kind.plural].get((namespace, name))
 
     def all(self, plural: str) -> Iterator[Stored]:
-        """Every object of a kind, in no order; not across an await."""
+        """Iterate over all objects of a kind in any order; do not await meanwhile."""
         return iter(self._objects[plural].values())
 
     def select(self, kind: ResourceDefinition, namespace: str, selection: Selection) -> list[Stored]:
-        """The objects of a kind that are wanted, by namespace and name; an empty namespace is all."""
+        """Return the selected objects, sorted by namespace and name; an empty namespace means all."""
         objects = self._objects[kind.plural]
         keys = sorted(k for k in objects if k[0] == namespace) if namespace else sorted(objects)
         if selection.selects_all:
@@ -80,12 +80,12 @@ class WatchCache:
         ]
 
     def object_of(self, stored: Stored) -> Object:
-        """A fresh copy of the object, to change at will."""
+        """Return a new copy of the object, which the caller may change."""
         obj: Object = msgspec.json.decode(stored.body)
         return obj
 
     async def write(self, kind: ResourceDefinition, namespace: str, name: str, decide: Decision) -> Stored:
-        """What `decide` makes of an object, committed. Raises what `decide` raises."""
+        """Commit the mutation that `decide` returns. Raises what `decide` raises."""
         key = (kind.plural, namespace, name)
         while (before := self._pending.get(key)) is not None:
             await asyncio.wait([before])
@@ -98,11 +98,14 @@ class WatchCache:
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._pending[key] = future
         self._store.append(Change(outcome.verb, stored, old.indexed if old else None))
-        # The client may go away; the write does not.
+        # The write continues if the client disconnects.
         return await asyncio.shield(future)
 
     async def after(self, kind: ResourceDefinition, revision: int) -> list[Change]:
-        """Changes of `kind` beyond `revision`, oldest first; perhaps not all. Raises ``Refused`` (410)."""
+        """Return changes of `kind` after `revision`, oldest first, a page at most.
+
+        Raises ``ApiStatus`` (410) if the history no longer has them.
+        """
         if revision >= self._evicted[kind.plural]:
             recent = self._recent[kind.plural]
             start = bisect.bisect_right(recent, revision, key=lambda c: c.stored.revision)
@@ -112,7 +115,7 @@ class WatchCache:
         return [c for c in changes if c.stored.revision <= self.revision]
 
     def check_kept(self, revision: int) -> None:
-        """Raises ``Refused`` (410) when the changes after `revision` are compacted."""
+        """Raise ``ApiStatus`` (410) if changes after `revision` were compacted."""
         if revision < self._store.compacted:
             raise expired(f"too old resource version: {revision} ({self._store.compacted})")
 
@@ -124,7 +127,7 @@ class WatchCache:
                 future.set_result(change.stored)
             else:
                 future.set_exception(_failure(error))
-                future.exception()  # its client may have gone
+                future.exception()  # retrieved, because the client may have disconnected
         if error is None:
             self.revision = batch[-1].stored.revision
             for plural in {c.stored.kind for c in batch}:
@@ -145,7 +148,7 @@ class WatchCache:
 
 
 def encode(kind: ResourceDefinition, obj: Object, revision: int) -> Stored:
-    """`found` as it is kept, with its new resourceVersion."""
+    """Encode `obj` for the store, with its new resourceVersion."""
     meta = obj["metadata"]
     meta["resourceVersion"] = str(revision)
     body: dict[str, Any] = {"kind": kind.name, "apiVersion": kind.api_version}
