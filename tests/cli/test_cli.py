@@ -215,3 +215,22 @@ def test_no_command_prints_a_key(tmp_path: Path) -> None:
         key = (state / "demo" / f"{bad or 'new'}.key").read_text()
         secret = key.splitlines()[1]
         assert secret not in done.stdout + done.stderr
+
+
+def test_a_check_tells_failures_of_an_address_apart(taken: int) -> None:
+    unresolved = certferry("cert", "check", "nowhere.invalid:443")
+    assert "not resolved" in unresolved.stdout
+    assert "Try --connect ADDRESS." in unresolved.stdout
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        refused = certferry("cert", "check", f"shop.example.com:{port}", "--connect", "127.0.0.1")
+    assert "not reached" in refused.stdout
+    assert f"127.0.0.1:{port} refuses connections" in refused.stdout
+    silent = certferry("cert", "check", f"127.0.0.1:{taken}")
+    assert "handshake failed" in silent.stdout
+    assert {unresolved.returncode, refused.returncode, silent.returncode} == {1}
+
+
+def test_an_old_command_names_the_new_one() -> None:
+    assert "certferry rotate-encryption-key" in refusal(certferry("rotate-seal-key"))

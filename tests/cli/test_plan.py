@@ -76,3 +76,12 @@ def test_explain_wants_a_namespace_and_a_cluster(tmp_path: Path) -> None:
     assert "No settings file names a cluster" in refusal(
         certferry("explain", "ingress", "shop/shop", **nowhere)
     )
+
+
+def test_a_problem_that_prevents_everything_is_no_success(tmp_path: Path) -> None:
+    file = tmp_path / "ingress.yaml"
+    file.write_text(INGRESS.replace("kubernetes.io/elb.id: lb-1, ", ""))
+    done = certferry("plan", "--offline", "-f", file)
+    assert done.returncode == 1, done.stderr
+    assert "LoadBalancerNotFound" in done.stdout
+    assert "Nothing would change, because of the problems above." in done.stdout

@@ -17,7 +17,7 @@ from certferry.cli.output import PARTIAL, warn
 from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate, read
 from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
 from certferry.core.checks import Policy
-from certferry.core.diagnosis.host_state import HostState, ProbeResult, host_states
+from certferry.core.diagnosis.host_state import HostState, ProbeResult, for_host, host_states
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.certificate_slots import KINDS, present
@@ -86,15 +86,19 @@ class FleetSnapshot(NamedTuple):
     def matching(self, word: str) -> list[LocatedCertificate]:
         """Return the certificates that `word` means: by id, name or Secret, else by host, else by the start of an id.
 
-        By host: those that a listener selects for that SNI name. Raises UserError if there is none.
+        By host: those that a listener selects for that SNI name, unless it is a substitute. Raises UserError if there is none.
         """
         every = list(self.certificates())
         word = word.removeprefix("secret/")
         exact = [c for c in every if word in (c.info.id, c.info.name, str(c.secret) if c.secret else "")]
         if exact:
             return exact
+        host = word.lower()
         served = [
-            c for c in every if c.info.id in _selected(c.snapshot, word.lower()) and _covers(c, word.lower())
+            c
+            for c in every
+            if c.info.id in _selected(c.snapshot, host)
+            and (covers(c.info.names, host) or self._wanted(c, host))
         ]
         if served:
             return served
@@ -103,6 +107,18 @@ class FleetSnapshot(NamedTuple):
             return starts
         raise UserError(
             f"No certificate is “{word}”: give an id, a name, NAMESPACE/SECRET or a host (certferry cert ls)."
+        )
+
+    def _wanted(self, located: LocatedCertificate, host: str) -> bool:
+        """Whether a claim wants this certificate for `host`."""
+        return any(
+            s.wanted
+            and (
+                s.wanted.source.secret == located.secret
+                if s.wanted.source.secret
+                else s.wanted.source.certificate_id == located.info.id
+            )
+            for s in for_host(self.hosts(located.snapshot), host)
         )
 
     def one(self, word: str) -> LocatedCertificate:
@@ -199,7 +215,3 @@ def _selected(snapshot: ClusterSnapshot, host: str) -> set[str]:
         for kind in KINDS
     )
     return {certificate.id for certificate in answers if certificate}
-
-
-def _covers(certificate: LocatedCertificate, host: str) -> bool:
-    return host in certificate.info.hosts or covers(certificate.info.names, host)

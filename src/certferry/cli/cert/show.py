@@ -53,6 +53,7 @@ PLACES: Final = {
     "hosts": "HOSTS",
     "ingresses": "INGRESSES",
 }
+ABSENT: Final = ("SecretNotFound", "CertificateNotFound")
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two readings of ``--watch``."""
 _SEVERITY: Final = ("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong")
@@ -258,7 +259,7 @@ def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[Hos
         "not_after": info.not_after,
         "fingerprint": info.fingerprint,
         "names": list(info.names),
-        "hosts": list(info.hosts),
+        "hosts": sorted({*info.hosts, *(s.host for s in mine if s.host)}),
         "ingresses": [str(i) for i in info.ingresses],
         "source": causes.source(origin) if origin else "",
         "owner": causes.owner(origin) if origin else "",
@@ -284,7 +285,7 @@ def _absent_row(
         "id": "",
         "name": "",
         "role": "missing",
-        "status": f"{state.status} ({wanted.reason})",
+        "status": f"{'missing' if wanted.reason in ABSENT else 'unusable'} ({wanted.reason})",
         "state": expiry.state(chain.not_before, chain.not_after, now, fleet.limits) if chain else "",
         "expires": ago(chain.not_after, now) if chain else "",
         "not_after": chain.not_after if chain else None,
