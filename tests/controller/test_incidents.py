@@ -157,7 +157,7 @@ async def test_parked(system: System, desk: Desk) -> None:
     assert "CertificateQuarantined" in said
     assert "served (CertificateQuarantined)" in await desk.types("cert", "ls")
     assert "tries its content" in await desk.types("cert", "resume", "demo/shop-tls")
-    await until(lambda: "parked" not in system.our_certificate()["description"])
+    await until(lambda: "quarantined" not in system.our_certificate()["description"])
 
 
 async def test_quota_full(system: System, desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from certferry.core.model.kubernetes import ClusterView, Name
-from certferry.core.translate.listener_claims import TranslateOptions, ours
+from certferry.core.translate.listener_claims import TranslateOptions, owned_ingresses
 from certferry.kube.client.cache import Scope
 from certferry.settings import ControllerSettings
 
@@ -23,7 +23,7 @@ def named_secrets(view: ClusterView, options: TranslateOptions) -> frozenset[Nam
     """The Secrets in ``spec.tls`` of the Ingresses of our class."""
     return frozenset(
         Name(ingress.meta.namespace, entry.secret)
-        for ingress in ours(view, options)
+        for ingress in owned_ingresses(view, options)
         for entry in ingress.tls
         if entry.secret
     )

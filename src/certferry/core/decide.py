@@ -39,6 +39,6 @@ def decide(
     settled = detect_drift(translation.desired, observed, ids, modes, known)
     return Decision(
         ids=ids,
-        steps=plan(settled.desired, observed, cluster_id, translation.held),
+        steps=plan(settled.desired, observed, cluster_id, translation.retained),
         drifts=settled.drifts,
     )

@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from certferry.core.model.quarantine import mark
+from certferry.core.model.quarantine import mark, quarantined_mark
 from certferry.core.x509.pem import Chain, parse_chain
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
@@ -45,8 +45,7 @@ def content(system: System) -> str:
 
 
 def parked(system: System) -> str | None:
-    said: dict[str, str] = json.loads(system.our_certificate()["description"])
-    return said.get("parked")
+    return quarantined_mark(system.our_certificate()["description"])
 
 
 async def unusable(system: System) -> tuple[Pair, Pair]:
@@ -123,7 +122,7 @@ async def test_a_crash_between_the_mark_and_the_rollback_is_finished(system: Sys
     await system.stop()
     system.elb.extensions = ALL
     ours = system.our_certificate()
-    said = json.loads(ours["description"]) | {"parked": mark(facts(bad))}
+    said = json.loads(ours["description"]) | {"quarantined": mark(facts(bad))}
     ours = system.elb.objects["certificates"][ours["id"]]
     ours["description"] = msgspec.json.encode(said).decode()
     await system.start()

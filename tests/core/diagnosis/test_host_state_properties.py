@@ -19,7 +19,7 @@ from certferry.core.diagnosis.wanted import SLOT_KINDS
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
-from certferry.core.translate.certificate_slots import kind_of, present
+from certferry.core.translate.certificate_slots import current_slots, kind_of
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.secret_certificates import SecretUse
 from certferry.core.translate.translate import translate
@@ -97,7 +97,7 @@ def _run(cluster: ClusterView, elb: Elb, steps: int | None = None) -> None:
     elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
     made = translate(cluster, elb.state, OPTIONS, NOW)
     elb.ids = dict(match(made.desired, elb.state, CLUSTER))
-    elb.run([*plan(made.desired, elb.state, CLUSTER, made.held)][:steps])
+    elb.run([*plan(made.desired, elb.state, CLUSTER, made.retained)][:steps])
 
 
 @settings(max_examples=200, deadline=None)
@@ -118,16 +118,16 @@ def test_every_sentence_names_what_the_listener_selects(
     assert len({s.key for s in states}) == len(states)
     for state in states:
         listener = elb.state.listeners.get(state.listener_id)
-        selected = present(listener, elb.state.certificates).answer(
+        selected = current_slots(listener, elb.state.certificates).answer(
             state.host, SLOT_KINDS[state.key.key_kind]
         )
         assert (state.bound.certificate_id if state.bound else None) == (selected.id if selected else None)
         assert [*_named(state)] == ([str(state.bound.source)] if state.bound else [])
         if selected:
             assert str(state.bound and state.bound.source) == _source(selected, after)
-        binding = translation.seats.get((BALANCER.id, state.port))
+        binding = translation.bindings.get((BALANCER.id, state.port))
         if state.desired and binding:
-            to_be = binding.seats.answer(state.host, SLOT_KINDS[state.key.key_kind])
+            to_be = binding.slots.answer(state.host, SLOT_KINDS[state.key.key_kind])
             assert to_be is not None
             assert state.desired.certificate_id == to_be.id
 
@@ -142,9 +142,9 @@ def test_every_event_states_what_the_listener_is_to_select(
     after = _cluster(shape, then)
     _run(after, elb)
     translation = translate(after, elb.state, OPTIONS, NOW)
-    uses = {str(use.secret): use for use in translation.follows.values()}
+    uses = {str(use.secret): use for use in translation.secret_uses.values()}
     (listener,) = elb.state.listeners.values() or (None,)
-    slots = present(listener, elb.state.certificates)
+    slots = current_slots(listener, elb.state.certificates)
     for problem in translation.problems:
         if problem.object.kind != "Secret":
             continue

@@ -116,7 +116,7 @@ def _steps(cluster: ClusterView, elb: Elb) -> Any:
     elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
     made = translate(cluster, elb.state, OPTIONS, NOW)
     elb.ids = dict(match(made.desired, elb.state, CLUSTER))
-    return plan(made.desired, elb.state, CLUSTER, made.held)
+    return plan(made.desired, elb.state, CLUSTER, made.retained)
 
 
 def _served(state: State) -> dict[str, Chain | None]:

@@ -10,7 +10,7 @@ import pytest
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
-from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.certificate_slots import current_slots
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
@@ -40,12 +40,12 @@ def steps(wanted: ClusterView, elb: Elb) -> Any:
     elb.chains |= {s.chain.digest: s.chain for s in wanted.secrets.values() if s.chain}
     made = translate(wanted, elb.state, OPTIONS, NOW)
     elb.ids = dict(match(made.desired, elb.state, CLUSTER))
-    return plan(made.desired, elb.state, CLUSTER, made.held)
+    return plan(made.desired, elb.state, CLUSTER, made.retained)
 
 
 def shown(state: State, host: str) -> str:
     (listener,) = state.listeners.values()
-    certificate = present(listener, state.certificates).answer(host)
+    certificate = current_slots(listener, state.certificates).answer(host)
     assert certificate is not None
     assert certificate.chain is not None
     return certificate.chain.digest

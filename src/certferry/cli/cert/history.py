@@ -196,7 +196,7 @@ def pair_of(cert: Path, key: Path) -> tuple[str, str]:
 
 
 def _quarantined(snapshot: ClusterSnapshot, ref: str) -> str | None:
-    return quarantine.parked(snapshot.observed.certificates[ref].description)
+    return quarantine.quarantined_mark(snapshot.observed.certificates[ref].description)
 
 
 def _explain(located: LocatedCertificate) -> None:

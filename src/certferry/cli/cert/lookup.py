@@ -20,7 +20,7 @@ from certferry.core.checks import Policy
 from certferry.core.diagnosis.host_state import HostState, ProbeResult, for_host, host_states
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
-from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.translate.certificate_slots import KEY_KINDS, current_slots
 from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import covers
@@ -210,8 +210,8 @@ def run(work: Callable[[], Awaitable[int]]) -> None:
 def _selected(snapshot: ClusterSnapshot, host: str) -> set[str]:
     """Return the ids of the certificates that listeners select for an SNI name."""
     answers = (
-        present(listener, snapshot.observed.certificates).answer(host, kind)
+        current_slots(listener, snapshot.observed.certificates).answer(host, kind)
         for listener in snapshot.observed.listeners.values()
-        for kind in KINDS
+        for kind in KEY_KINDS
     )
     return {certificate.id for certificate in answers if certificate}

@@ -263,7 +263,7 @@ def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[Hos
         "ingresses": [str(i) for i in info.ingresses],
         "source": causes.source(origin) if origin else "",
         "owner": causes.owner(origin) if origin else "",
-        "parked": quarantine.parked(origin.certificate.description) if origin else None,
+        "parked": quarantine.quarantined_mark(origin.certificate.description) if origin else None,
         "used": info.used,
         "needs_action": bool(worst and worst.needs_action),
         "why": problem.sentence if problem else cause.why if cause and age != "good" else "",

@@ -68,7 +68,9 @@ def of_certificate(uses: int) -> list[str]:
 def _shared(before: Translation, after: Translation, key: str, port: int, state: State) -> list[str]:
     told = []
     old, new = before.desired.listeners[key], after.desired.listeners[key]
-    governing = next((str(s.master) for s in after.status.values() if _on(s.ports, port)), "another Ingress")
+    governing = next(
+        (str(s.listener_owner) for s in after.status.values() if _on(s.ports, port)), "another Ingress"
+    )
     if _default(before, old) != _default(after, new):
         told.append(
             f"Port {port} stays for other Ingresses, and {governing} governs it from then: "

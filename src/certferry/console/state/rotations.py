@@ -17,7 +17,7 @@ from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.probes import hosts_of, target
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
-from certferry.core.translate.certificate_slots import KINDS, present
+from certferry.core.translate.certificate_slots import KEY_KINDS, current_slots
 from certferry.core.x509.pem import Chain
 from certferry.elb.client.client import ElbError
 from certferry.runtime.latest import Latest
@@ -197,8 +197,8 @@ def _progress(place: ProbeTarget, state: State) -> TargetProgress:
 
 def _bound(place: ProbeTarget, state: State) -> set[str]:
     """Return fingerprints that the listener selects for the host, according to the ELB."""
-    slots = present(state.listeners.get(place.listener), state.certificates)
-    certificates = [slots.answer(place.host, kind) for kind in KINDS]
+    slots = current_slots(state.listeners.get(place.listener), state.certificates)
+    certificates = [slots.answer(place.host, kind) for kind in KEY_KINDS]
     return {c.chain.fingerprint for c in certificates if c and c.chain}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from certferry.controller.doctor.result import CheckResult, failure, ok
 from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
 from certferry.core.plural import counted
-from certferry.core.translate.listener_claims import CONTROLLER, TranslateOptions, ours
+from certferry.core.translate.listener_claims import CONTROLLER, TranslateOptions, owned_ingresses
 from certferry.kube.client.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
 from certferry.settings import ControllerSettings
 
@@ -31,7 +31,7 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
         classes={c.name: c for c in classes},
         ingresses={key: parse_ingress(i) for key, i in ingresses.items()},
     )
-    mine = [ingresses[i.meta.key] for i in ours(view, TranslateOptions(class_name=name))]
+    mine = [ingresses[i.meta.key] for i in owned_ingresses(view, TranslateOptions(class_name=name))]
     others = Counter(manager for item in mine for manager in _status_managers(item))
     if others:
         manager, count = others.most_common(1)[0]

@@ -49,4 +49,4 @@ async def _write(kube: KubeClient, proposal: Proposal, seen: dict[Name, Ingress]
     patch = {"metadata": {"annotations": dict(proposal.annotations), "resourceVersion": version}}
     seen[proposal.ingress] = parse_ingress(await kube.merge(INGRESS, name, patch, namespace))
     keepers = [keeper.sentence for keeper in managers({**present, "kind": "Ingress"})]
-    return " ".join((f"{proposal.told}.", *keepers))
+    return " ".join((f"{proposal.sentence}.", *keepers))

@@ -22,7 +22,7 @@ from certferry.core.diagnosis import alert_rules as alarms
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, ProbeMismatch
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
-from certferry.core.model import quarantine as parking
+from certferry.core.model import quarantine
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
 from certferry.core.model.problems import Problem
@@ -68,7 +68,7 @@ class AlertEvaluator:
         failed = {
             follow.secret: f.sentence
             for f in failures
-            if (follow := translation.follows.get(f.step.key.removeprefix("@certificate/")))
+            if (follow := translation.secret_uses.get(f.step.key.removeprefix("@certificate/")))
         }
         self._state = state
         self._known = msgspec.structs.replace(
@@ -171,7 +171,7 @@ class AlertEvaluator:
             due += it.used and state != "good"
         metrics.due.set(due)
         metrics.quarantined.set(
-            sum(1 for c in self._state.certificates.values() if parking.parked(c.description))
+            sum(1 for c in self._state.certificates.values() if quarantine.quarantined_mark(c.description))
         )
         for place in known.unserved:
             metrics.unserved.labels("wrong" if place.reachable else "unreachable").inc()

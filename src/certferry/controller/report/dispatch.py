@@ -28,7 +28,7 @@ from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.listener_claims import ours as claimed
+from certferry.core.translate.listener_claims import owned_ingresses as claimed
 from certferry.core.translate.translate import Translation
 from certferry.kube.client.cache import Cache
 from certferry.runtime.metrics import Metrics

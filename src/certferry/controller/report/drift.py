@@ -101,15 +101,15 @@ class DriftReporter:
 def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
     """A certificate: its Secret and the Ingresses that use it; else the Ingress that governs the listener."""
     uid = drift.key.removeprefix("@certificate/")
-    if uid in translation.follows:
-        follow = translation.follows[uid]
+    if uid in translation.secret_uses:
+        follow = translation.secret_uses[uid]
         secret = ObjectRef(kind="Secret", namespace=follow.secret.namespace, name=follow.secret.name, uid=uid)
         return (secret, *follow.users)
     masters: Mapping[str, ObjectRef] = {
-        f"@listener/{status.loadbalancer}/{port}": translation.status[status.master].ref
+        f"@listener/{status.loadbalancer}/{port}": translation.status[status.listener_owner].ref
         for status in translation.status.values()
         for port, _ in status.ports
-        if status.master in translation.status
+        if status.listener_owner in translation.status
     }
     # the keys of pools and policies have that of their listener in them
     parts = drift.key.split("/")

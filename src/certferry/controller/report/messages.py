@@ -50,8 +50,8 @@ def ownership_change_events(
     found = []
     for name, status in translation.status.items():
         before = stands[name].master if name in stands else None
-        if before and before != str(status.master):
-            who = "this Ingress" if status.master == name else f"Ingress {status.master}"
+        if before and before != str(status.listener_owner):
+            who = "this Ingress" if status.listener_owner == name else f"Ingress {status.listener_owner}"
             sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
             found.append(
                 EventMessage(
@@ -79,7 +79,7 @@ def rollback_events(
 ) -> list[EventMessage]:
     """That a content was taken back, or could not be: on its Secret and on each Ingress that uses it."""
     uid = names.described(certificate.description).get("secret_id", "")
-    follow = translation.follows.get(uid) if translation else None
+    follow = translation.secret_uses.get(uid) if translation else None
     if follow is None:
         return []
     name = follow.secret
@@ -119,13 +119,13 @@ def ingress_status(
     if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
         balancer = next((b for b in state.loadbalancers.values() if b.name == asked.name), None)
     if balancer is None or not balancer.vip_address:
-        return IngressReport(master=str(status.master))
+        return IngressReport(master=str(status.listener_owner))
     ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)
     notes = ingress.meta.annotations
     by_address = notes.get(f"{PREFIX}ip") == balancer.vip_address and BALANCER_ID not in notes
     return IngressReport(
         status=((balancer.vip_address, ports),),
-        master=str(status.master),
+        master=str(status.listener_owner),
         loadbalancer=balancer.id if by_address else None,
     )
 
@@ -149,7 +149,7 @@ def stale_annotations(
 def failure_targets(failure: Failure, translation: Translation) -> list[EventMessage]:
     """Who is told of a refused step: the Secret and its Ingresses, or the Ingresses of the listener."""
     step = failure.step
-    follow = translation.follows.get(step.key.removeprefix("@certificate/"))
+    follow = translation.secret_uses.get(step.key.removeprefix("@certificate/"))
     objects: list[ObjectRef]
     if follow:
         secret = ObjectRef(

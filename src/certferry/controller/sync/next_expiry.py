@@ -21,7 +21,7 @@ def next_validity_change(
 
 
 def _watched(translation: Translation, view: ClusterView, state: State) -> Iterator[Chain]:
-    for follow in translation.follows.values():
+    for follow in translation.secret_uses.values():
         secret = view.secrets.get(follow.secret)
         if secret and secret.chain:
             yield secret.chain

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from certferry.core.drift.detect_unmarked import NOTHING, Baseline
 from certferry.core.model.elb import Certificate, Pool, State
 from certferry.core.plan.steps import Step
-from certferry.core.translate.secret_certificates import ours
+from certferry.core.translate.secret_certificates import own_certificates
 
 
 class ObservedState:
@@ -85,6 +85,6 @@ class ObservedState:
         """Return the managed certificate of a Secret, None if absent. The index is built once per observation."""
         state = self.state or State()
         if cluster_id not in self._following:
-            by_uid = ours(state, cluster_id).by_uid
+            by_uid = own_certificates(state, cluster_id).by_uid
             self._following[cluster_id] = {uid: certificate.id for uid, certificate in by_uid.items()}
         return state.certificates.get(self._following[cluster_id].get(secret_uid, ""))

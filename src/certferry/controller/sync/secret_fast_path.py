@@ -75,7 +75,7 @@ class SecretFastPath:
     def handles(self, uid: str) -> bool:
         """Return whether new content of this Secret goes through the fast path."""
         generation = self._generations.value
-        return generation is not None and uid in generation.translation.follows
+        return generation is not None and uid in generation.translation.secret_uses
 
     async def stop(self) -> None:
         """Cancel the writes in flight."""
@@ -129,15 +129,15 @@ class SecretFastPath:
 
     def _step(self, uid: str, chain: Chain, have: Certificate, translation: Translation) -> Step | None:
         """Return the one write that is due; None unless it changes content alone."""
-        follow = translation.follows.get(uid)
+        follow = translation.secret_uses.get(uid)
         if follow is None or have.chain is None:
             return None
         if described(have.description).get("content") == mark_of(chain) and have.chain.digest != chain.digest:
             return None  # drift: another client changed it on the ELB, so the reconcile decides
         now = datetime.now(UTC)
-        if break_glass.waits(have, chain, now):
+        if break_glass.waiting_for(have, chain, now):
             return None
-        if (mark := quarantine.parked(have.description)) and mark == quarantine.mark(chain):
+        if (mark := quarantine.quarantined_mark(have.description)) and mark == quarantine.mark(chain):
             return None
         if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None

@@ -18,7 +18,7 @@ from certferry.controller.sync.generation import Generation, Generations
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.model import quarantine
 from certferry.core.model.elb import Certificate
-from certferry.core.translate.secret_certificates import ours
+from certferry.core.translate.secret_certificates import own_certificates
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
@@ -49,9 +49,11 @@ class Rollback:
 
     def resume_interrupted(self, generation: Generation) -> None:
         """Resume a rollback that a restart interrupted: its content is quarantined and still bound."""
-        for uid, certificate in ours(generation.observed, generation.view.cluster_id).by_uid.items():
+        for uid, certificate in own_certificates(
+            generation.observed, generation.view.cluster_id
+        ).by_uid.items():
             chain = certificate.chain
-            if chain and quarantine.parked(certificate.description) == quarantine.mark(chain):
+            if chain and quarantine.quarantined_mark(certificate.description) == quarantine.mark(chain):
                 self._begin(uid, chain.fingerprint, "it is quarantined and still served")
 
     async def stop(self) -> None:
@@ -96,8 +98,8 @@ class Rollback:
         ]
         if not usable:
             return "impossible", f"{NO_VERSION} that is valid"
-        if quarantine.parked(have.description) != rejected:
-            marked = {"description": quarantine.park(have.description, chain)}
+        if quarantine.quarantined_mark(have.description) != rejected:
+            marked = {"description": quarantine.quarantine(have.description, chain)}
             observed.record_certificate(await elb.update_certificate(have.id, marked))
         reason = f"clients cannot use {chain.fingerprint[:16]}: {why}"[:200]
         restored = await extensions.roll_back(elb, have.id, usable[0].number, reason)

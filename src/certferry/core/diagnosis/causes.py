@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from certferry.core.model import naming as names
-from certferry.core.model import quarantine as parking
+from certferry.core.model import quarantine
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import Name, Secret
 from certferry.core.model.managers import Manager
@@ -67,7 +67,7 @@ def cause(it: CertificateOrigin) -> Cause:
             why=f"the content of Secret {name} cannot be used: {flaw}",
             command=f"certferry cert check secret/{name}",
         )
-    if parking.waits(it.secret, it.certificate.description):
+    if quarantine.is_quarantined(it.secret, it.certificate.description):
         return Cause(
             why=f"the content of Secret {name} is parked, because clients saw that it does not work",
             command=f"certferry cert check secret/{name}, correct the Secret; or certferry cert resume {name}",

@@ -16,7 +16,7 @@ from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import listener_claims as claims
 from certferry.core.translate.certificate_binding import ListenerBinding
-from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, kind_of, present
+from certferry.core.translate.certificate_slots import KEY_KINDS, ListenerCertificates, current_slots, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.core.x509.pem import listed
@@ -64,7 +64,7 @@ def explain(
         if not mine:
             continue
         governed.append(_governed(group, port))
-        seat = made.seats.get((balancer, port))
+        seat = made.bindings.get((balancer, port))
         if seat is None:
             continue
         have = next(
@@ -75,7 +75,7 @@ def explain(
             ),
             None,
         )
-        there = present(have, observed.certificates)
+        there = current_slots(have, observed.certificates)
         stories += _stories(mine[0], group, seat, there, made)
     own = tuple(p for p in made.problems if p.object == ingress.ref)
     return Explanation(ingress=name, stories=tuple(stories), governed=tuple(governed), problems=own)
@@ -90,7 +90,7 @@ def _stories(
 ) -> Iterator[HostExplanation]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
     for host in hosts:
-        shown = list({c.id: c for c in _shown(seat.seats, host)}.values())
+        shown = list({c.id: c for c in _shown(seat.slots, host)}.values())
         answers: list[Certificate | None] = [*shown] if shown else [None]
         for certificate in answers:
             yield HostExplanation(
@@ -99,14 +99,14 @@ def _stories(
                 loadbalancer=claim.loadbalancer,
                 certificate=_name(certificate) if certificate else "",
                 source=_source(certificate, group, made) if certificate else "",
-                why=_why(host, certificate, seat.seats, group, several=len(shown) > 1),
+                why=_why(host, certificate, seat.slots, group, several=len(shown) > 1),
                 now=_now(host, certificate, there),
-                following=_following(host, certificate, seat.seats) if certificate else "",
+                following=_following(host, certificate, seat.slots) if certificate else "",
             )
 
 
 def _shown(seats: ListenerCertificates, host: str) -> Iterator[Certificate]:
-    for kind in KINDS:
+    for kind in KEY_KINDS:
         if found := seats.answer(host, kind):
             yield found
 
@@ -133,7 +133,7 @@ def _why(
 
 
 def _source(certificate: Certificate, group: Sequence[ListenerClaim], made: Translation) -> str:
-    follow = next((f for f in made.follows.values() if f.key == certificate.id), None)
+    follow = next((f for f in made.secret_uses.values() if f.key == certificate.id), None)
     if follow is None and certificate.source:
         return f"Secret {certificate.source.namespace}/{certificate.source.secret} (which is not there now)"
     if follow is None:
@@ -152,7 +152,7 @@ def _names(claim: ListenerClaim, secret: Name) -> bool:
 
 
 def _now(host: str, certificate: Certificate | None, there: ListenerCertificates) -> str:
-    kind = kind_of(certificate) if certificate else KINDS[0]
+    kind = kind_of(certificate) if certificate else KEY_KINDS[0]
     have = there.answer(host, kind)
     if have is None:
         return "" if certificate is None else "the listener has none yet"

@@ -37,7 +37,7 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State, bind_port
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
-from certferry.core.translate.certificate_slots import ListenerCertificates, present
+from certferry.core.translate.certificate_slots import ListenerCertificates, current_slots
 from certferry.core.translate.listener import by_port
 from certferry.core.translate.listener_claims import ListenerClaim
 from certferry.core.translate.secret_certificates import key_of
@@ -163,15 +163,15 @@ class _World:
             if balancer is None or (listener and listener.protocol not in HTTPS):
                 continue
             ours = listener is None or names.is_of(self._view.cluster_id, listener.description)
-            binding = self._translation.seats.get(at)
+            binding = self._translation.bindings.get(at)
             yield _Place(
                 loadbalancer=balancer,
                 port=at[1],
                 listener=listener,
                 owner=group[0].ingress.meta.key if group and ours else None,
                 group=group,
-                have=present(listener, self._observed.certificates),
-                want=binding.seats if binding and binding.seats.default else None,
+                have=current_slots(listener, self._observed.certificates),
+                want=binding.slots if binding and binding.slots.default else None,
             )
 
     def _of_host(self, place: _Place, host: str, claims: Sequence[ListenerClaim]) -> Iterator[HostState]:

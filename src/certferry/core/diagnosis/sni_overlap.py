@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from certferry.core.model.elb import Certificate, State
-from certferry.core.translate.certificate_slots import kind_of, present
+from certferry.core.translate.certificate_slots import current_slots, kind_of
 
 
 def overlapping_names(certificate: Certificate, observed: State) -> Mapping[str, str]:
@@ -19,7 +19,7 @@ def overlapping_names(certificate: Certificate, observed: State) -> Mapping[str,
     for listener in observed.listeners.values():
         if certificate.id not in (listener.default_tls_container_ref, *(listener.sni_container_refs or ())):
             continue
-        seats = present(listener, observed.certificates)
+        seats = current_slots(listener, observed.certificates)
         for name in certificate.domain:
             answer = seats.answer(name, kind)
             if answer and answer.id != certificate.id and kind_of(answer) == kind:

@@ -17,7 +17,7 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate import listener_claims as claims
-from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, present
+from certferry.core.translate.certificate_slots import KEY_KINDS, ListenerCertificates, current_slots
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import Chain
 
@@ -83,7 +83,7 @@ def uses(
             continue
         ours = names.is_of(view.cluster_id, listener.description)
         group = groups.get((listener.loadbalancer_id, listener.protocol_port), ()) if ours else ()
-        seats = present(listener, observed.certificates)
+        seats = current_slots(listener, observed.certificates)
         behind = _behind(seats, group)
         for ref, seat in _refs(listener):
             certificate = observed.certificates.get(ref)
@@ -149,7 +149,7 @@ def _behind(seats: ListenerCertificates, group: Sequence[ListenerClaim]) -> _Beh
         for host in {*claim.ingress.hosts, *(h for entry in claim.ingress.tls for h in entry.hosts)}:
             asking.setdefault(host, []).append(number)
     for host in asking:
-        for kind in KINDS:
+        for kind in KEY_KINDS:
             if certificate := seats.answer(host, kind):
                 hosts.setdefault(certificate.id, set()).add(host)
     return _Behind(hosts, asking)
@@ -200,7 +200,7 @@ def _served(
     for host in hosts or certificate.domain or ("",):
         fingerprint = shown.get((listener.loadbalancer_id, listener.protocol_port, host))
         # a client is shown one of an RSA and an ECDSA certificate: that says nothing of the other
-        others = {c.chain.fingerprint for k in KINDS if (c := seats.answer(host, k)) and c.chain}
+        others = {c.chain.fingerprint for k in KEY_KINDS if (c := seats.answer(host, k)) and c.chain}
         if fingerprint and (fingerprint == certificate.chain.fingerprint or fingerprint not in others):
             seen.add(fingerprint)
     return seen == {certificate.chain.fingerprint} if seen else None

@@ -91,7 +91,7 @@ class WantedCertificates:
     def __init__(self, view: ClusterView, observed: State, translation: Translation, now: datetime) -> None:
         self._view, self._observed, self._translation, self._now = view, observed, translation, now
         uids = {secret.meta.uid for secret in view.secrets.values()}
-        self._own = secret_certificates.ours(observed, view.cluster_id, uids)
+        self._own = secret_certificates.own_certificates(observed, view.cluster_id, uids)
         self._judged: dict[tuple[Name, ObjectRef], WantedCertificate] = {}
 
     def of(self, claim: ListenerClaim, host: str) -> tuple[WantedCertificate, ...]:

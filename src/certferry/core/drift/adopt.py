@@ -37,7 +37,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     drifts: tuple[Drift, ...]
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """For people: what the Ingress says from now on."""
         said = [
             f"{key}: {text}" if text is not None else f"no {key}" for key, text in self.annotations.items()
@@ -66,22 +66,22 @@ def proposals(
             groups.setdefault((drift.id, drift.kind), []).append(drift)
     made = []
     for (ref, _), group in sorted(groups.items()):
-        master = governing(group[0].key, translation)
+        master = listener_owner(group[0].key, translation)
         have = observed.listeners[ref]
         if master is None or master not in view.ingresses:
             continue
         texts = {key: text for drift in group for key, text in _texts(drift.what, have).items()}
         proposal = Proposal(ingress=master, annotations=texts, drifts=tuple(group))
-        if _says_so(proposal, have, view, observed, options, now):
+        if _resolves_drift(proposal, have, view, observed, options, now):
             made.append(proposal)
     return tuple(made)
 
 
-def governing(listener: str, translation: Translation) -> Name | None:
+def listener_owner(listener: str, translation: Translation) -> Name | None:
     """The Ingress that governs the listener with this key."""
     return next(
         (
-            status.master
+            status.listener_owner
             for status in translation.status.values()
             for port, _ in status.ports
             if listener == f"@listener/{status.loadbalancer}/{port}"
@@ -125,7 +125,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
 }
 
 
-def _says_so(
+def _resolves_drift(
     it: Proposal, have: Listener, view: ClusterView, observed: State, options: TranslateOptions, now: datetime
 ) -> bool:
     """Whether the cluster asks for what the ELB has once `it` is written."""
@@ -138,10 +138,10 @@ def _says_so(
     if want is None:
         return False
     ids = match(desired, observed, view.cluster_id)
-    return all(_stands(d.what, want, have, ids) for d in it.drifts)
+    return all(_matches(d.what, want, have, ids) for d in it.drifts)
 
 
-def _stands(field: str, want: Listener, have: Listener, ids: Mapping[str, str]) -> bool:
+def _matches(field: str, want: Listener, have: Listener, ids: Mapping[str, str]) -> bool:
     asked, there = getattr(want, field), getattr(have, field)
     if asked is None:  # nobody asks any more; or our text cannot be read
         return all(text is None for text in _texts(field, have).values())

@@ -13,7 +13,7 @@ from certferry.core.model.elb import BreakGlass, Certificate
 from certferry.core.x509.pem import Chain
 
 
-def waits(have: Certificate | None, chain: Chain, now: datetime) -> BreakGlass | None:
+def waiting_for(have: Certificate | None, chain: Chain, now: datetime) -> BreakGlass | None:
     """The emergency for whose end `chain` has to wait, or None where it may be judged now."""
     emergency = have.break_glass if have else None
     if have is None or emergency is None or now >= emergency.until:
@@ -23,7 +23,7 @@ def waits(have: Certificate | None, chain: Chain, now: datetime) -> BreakGlass |
     return emergency if emergency.digest == chain.digest else None
 
 
-def told(emergency: BreakGlass) -> str:
+def break_glass_text(emergency: BreakGlass) -> str:
     """The emergency for a sentence: until when, whose and why."""
     by = f" by {emergency.user}" if emergency.user else ""
     return f"break-glass is open until {emergency.until:%Y-%m-%d %H:%M} UTC{by} ({emergency.reason})"

@@ -1,10 +1,9 @@
-"""Contents that were refused by what clients saw, and are not tried again until somebody says so.
+"""Quarantine: contents that clients could not use are not tried again until they change or a user resumes them.
 
-The mark stands in the description of the certificate on the load balancer: it survives a restart and
-a change of leader, needs no right to write Secrets, works on a vendor's ELB, and everybody sees it.
-It goes when the Secret's content changes (the description is then written anew), or when the Secret
-has the annotation ``certferry.io/resume`` with the fingerprint: that is what `certferry cert resume`
-writes, so that who may resume is who may write the Secret.
+The mark is in the description of the certificate on the load balancer. It survives a restart and a change of leader,
+needs no permission to write Secrets and works on a vendor's ELB. A new content of the Secret removes it. The
+annotation ``certferry.io/resume`` with the fingerprint lifts it: ``certferry cert resume`` writes that, so only users
+who may write the Secret may resume.
 """
 
 from __future__ import annotations
@@ -15,35 +14,40 @@ from certferry.core.model import naming as names
 from certferry.core.model.kubernetes import RESUME_ANNOTATION, Secret
 from certferry.core.x509.pem import Chain
 
+MARK: Final = "quarantined"
+_OLD_MARK: Final = "parked"
+"""The key before 1.0: still read in descriptions that an older controller wrote."""
+
 LEAF: Final = 24
 """Hex digits of the leaf's fingerprint in a mark: a description has room for 255 characters."""
 WHOLE: Final = 8
 """Hex digits after them of the digest over the chain: the same leaf with another chain is another content."""
 
 
-def parked(description: str | None) -> str | None:
-    """The mark of the content that is parked on a certificate with this description."""
-    return names.described(description).get("parked") or None
+def quarantined_mark(description: str | None) -> str | None:
+    """Return the mark of the content that a description quarantines, or None."""
+    marks = names.described(description)
+    return marks.get(MARK) or marks.get(_OLD_MARK) or None
 
 
-def park(description: str, chain: Chain) -> str:
-    """The description with `chain` parked."""
+def quarantine(description: str, chain: Chain) -> str:
+    """Return `description` with `chain` quarantined."""
     said = dict(names.described(description))
     cluster = said.pop("cluster_id", "")
-    for gone in ("attention", "content"):  # what is there now is not what was declared
-        said.pop(gone, None)
-    return names.describe(cluster, **(said | {"parked": mark(chain)}))
+    for key in ("attention", "content", _OLD_MARK):  # the present content is not the declared one
+        said.pop(key, None)
+    return names.describe(cluster, **(said | {MARK: mark(chain)}))
 
 
 def mark(chain: Chain) -> str:
-    """How a content is named where it is parked; it begins like its fingerprint."""
+    """Return the mark of a content: the start of its fingerprint, then of its digest."""
     return chain.fingerprint[:LEAF] + chain.digest[:WHOLE]
 
 
-def waits(secret: Secret, description: str | None) -> bool:
-    """Whether the content of `secret` is parked on the certificate that follows it."""
-    refused = parked(description)
-    if refused is None or secret.chain is None or mark(secret.chain) != refused:
+def is_quarantined(secret: Secret, description: str | None) -> bool:
+    """Whether the content of `secret` is quarantined on its certificate and not resumed."""
+    quarantined = quarantined_mark(description)
+    if quarantined is None or secret.chain is None or mark(secret.chain) != quarantined:
         return False
     resumed = secret.meta.annotations.get(RESUME_ANNOTATION, "")
-    return not (len(resumed) >= 8 and refused[:LEAF].startswith(resumed[:LEAF]))
+    return not (len(resumed) >= 8 and quarantined[:LEAF].startswith(resumed[:LEAF]))

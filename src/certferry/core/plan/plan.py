@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from certferry.core.model.elb import State
 from certferry.core.plan import sni_moves as moving
 from certferry.core.plan.create_update import create_and_update_steps
-from certferry.core.plan.delete import delete_steps, ours
+from certferry.core.plan.delete import delete_steps, owned
 from certferry.core.plan.steps import Kind, Step, Verb, certificate_step
 from certferry.core.translate import secret_certificates as certificates
 
@@ -25,13 +25,13 @@ def plan(
     desired: State,
     observed: State,
     cluster_id: str,
-    held: frozenset[tuple[str, int]] = frozenset(),
+    retained: frozenset[tuple[str, int]] = frozenset(),
 ) -> tuple[Step, ...]:
     """The steps from `observed` to `desired`; `held` names listeners to leave as they are."""
     ids = match(desired, observed, cluster_id)
     return (
         *create_and_update_steps(desired, observed, ids),
-        *delete_steps(desired, observed, cluster_id, ids, held),
+        *delete_steps(desired, observed, cluster_id, ids, retained),
     )
 
 
@@ -43,19 +43,19 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
         k: by_name[b.name] for k, b in desired.loadbalancers.items() if k not in ids and b.name in by_name
     }
     wanted = {k.removeprefix("@certificate/") for k in desired.certificates}
-    following = certificates.ours(observed, cluster_id, wanted).by_uid
+    following = certificates.own_certificates(observed, cluster_id, wanted).by_uid
     secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
     ids |= moving.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {
-        (it.loadbalancer_id, it.protocol_port): it.id for it in ours(observed.listeners, cluster_id).values()
+        (it.loadbalancer_id, it.protocol_port): it.id for it in owned(observed.listeners, cluster_id).values()
     }
     # what cannot be changed is part of the identity: another protocol or action is another object
     pools = {
-        (it.loadbalancer_id, it.name, it.protocol): it.id for it in ours(observed.pools, cluster_id).values()
+        (it.loadbalancer_id, it.name, it.protocol): it.id for it in owned(observed.pools, cluster_id).values()
     }
     policies = {
-        (it.listener_id, it.name, it.action): it.id for it in ours(observed.policies, cluster_id).values()
+        (it.listener_id, it.name, it.action): it.id for it in owned(observed.policies, cluster_id).values()
     }
     for key, listener in desired.listeners.items():
         _add(ids, key, listeners.get((ids.get(listener.loadbalancer_id, ""), listener.protocol_port)))

@@ -1,8 +1,7 @@
-"""Which certificate sits where on one listener.
+"""Bind certificates to the slots of one listener.
 
-The third part of ``translate``. Rules: the oldest Ingress governs the default seat; SNI is the
-union over all Ingresses; ids in the annotation beat Secrets; a host belongs to whoever claimed it
-first; nothing bound is replaced by something worse.
+The oldest Ingress owns the default slot. SNI slots are the union over all Ingresses. Ids in the annotation
+take precedence over Secrets. A host belongs to the first claim. A worse certificate never replaces a bound one.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import msgspec
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
-from certferry.core.translate import certificate_slots as seats
+from certferry.core.translate import certificate_slots
 from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.secret_certificates import NOT_FOR_OTHERS
@@ -23,31 +22,31 @@ from certferry.core.x509.pem import covers, listed
 
 
 class CertificateCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that a claim brings to a listener."""
+    """A certificate that a claim offers to a listener."""
 
     claim: ListenerClaim
     certificate: Certificate
     hosts: tuple[str, ...]
-    """Names it is SNI for; for a server certificate those of its domain."""
+    """Names that it is an SNI certificate for; for a server certificate the names of its domain."""
     server: bool
     named: bool = False
     """Whether a spec.tls entry names the hosts."""
     fixed: bool = False
-    """Chosen by id, or without its Secret: its domain is not ours to change."""
+    """Whether its domain must not change: it was chosen by id, or its Secret is gone."""
 
 
 class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listener is to have. Without a default: leave what is there (or make no listener)."""
+    """The slots that a listener is to have. Without a default, an existing listener stays and none is created."""
 
-    seats: ListenerCertificates
+    slots: ListenerCertificates
     released_names: Mapping[str, frozenset[str]] = {}
-    """Names that a certificate of ours must leave to an older claim, by certificate key."""
+    """Names that a managed certificate leaves to an older claim, by certificate key."""
     pinned: frozenset[str] = frozenset()
-    """Certificates whose domain must stay as it is: a new one would move a host to something worse."""
+    """Certificates whose domain must not change: a new one would move a host to a worse certificate."""
     problems: tuple[Problem, ...] = ()
-    held: tuple[HeldBackCertificate, ...] = ()
-    """What the invariant kept from being bound; of ELB certificates a problem says it, of Secrets see ``problems``
-    in ``secret_certificates``."""
+    held_back: tuple[HeldBackCertificate, ...] = ()
+    """Certificates that the invariant kept from being bound. `problems` reports those chosen by id; for Secrets see
+    ``secret_certificates.problems``."""
 
 
 def candidates(
@@ -55,39 +54,47 @@ def candidates(
     secrets: Mapping[Name, Certificate],
     certificates: Mapping[str, Certificate],
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
-    """What the claims of a listener bring, in the order of their age."""
-    found: list[CertificateCandidate] = []
+    """Return the certificates that the claims of a listener offer, oldest claim first, and problems of ids."""
+    offers: list[CertificateCandidate] = []
     problems: list[Problem] = []
     for claim in group:
         if claim.values.tls_certificate_ids:
             chosen, missing = _chosen(claim, claim.values.tls_certificate_ids, certificates)
-            found += chosen
+            offers += chosen
             problems += missing
         else:
-            found += _from_secrets(claim, secrets)
-    return found, problems
+            offers += _from_secrets(claim, secrets)
+    return offers, problems
 
 
 def bind(
     group: Sequence[ListenerClaim],
-    brought: Sequence[CertificateCandidate],
+    offers: Sequence[CertificateCandidate],
     have: ListenerCertificates,
     options: TranslateOptions,
     now: datetime,
 ) -> ListenerBinding:
-    """The seats of the listener of `group`, given what is `brought` and what it has."""
-    server = _server(group[0], brought)
-    sni, lost, problems = _sni(group, brought, server, options)
-    want = ListenerCertificates(default=server.certificate if server else None, sni=tuple(sni))
-    # of every claim, also of one that brings nothing now: what its hosts are shown is not lost
-    hosts = {h for o in brought for h in o.hosts}
+    """Return the slots of the listener of `group`, from `offers` and the slots that it has."""
+    default = _default_candidate(group[0], offers)
+    sni = _assign_sni(group, offers, default, options)
+    want = ListenerCertificates(
+        default=default.certificate if default else None, sni=tuple(sni.certificates())
+    )
+    # Hosts of every claim count, also of one that offers nothing now: no host loses its certificate.
+    hosts = {h for o in offers for h in o.hosts}
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
-    kept, held = seats.keep_better(want, have, hosts, now)
-    problems += [_held(offer, it) for it in held for offer in brought if _chosen_by_id(offer, it)]
-    frozen = frozenset(c.id for it in held for c in (it.refused, it.kept))
+    kept, held_back = certificate_slots.keep_better(want, have, hosts, now)
+    problems = [
+        *sni.problems,
+        *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h)),
+    ]
     return ListenerBinding(
-        seats=kept, released_names=lost, pinned=frozen, problems=tuple(problems), held=held
+        slots=kept,
+        released_names=sni.released,
+        pinned=frozenset(c.id for h in held_back for c in (h.rejected, h.kept)),
+        problems=tuple(problems),
+        held_back=held_back,
     )
 
 
@@ -117,17 +124,17 @@ def uncovered_hosts(group: Sequence[ListenerClaim], bound: ListenerCertificates)
 
 
 def _chosen_by_id(offer: CertificateCandidate, held: HeldBackCertificate) -> bool:
-    return offer.certificate.id == held.refused.id and bool(offer.claim.values.tls_certificate_ids)
+    return offer.certificate.id == held.rejected.id and bool(offer.claim.values.tls_certificate_ids)
 
 
-def _held(offer: CertificateCandidate, held: HeldBackCertificate) -> Problem:
-    """Report an ELB certificate that was held back. Hosts and Secrets of other namespaces are not named."""
+def _held_back_problem(offer: CertificateCandidate, held: HeldBackCertificate) -> Problem:
+    """Report an ELB certificate that was held back, without naming hosts and Secrets of other namespaces."""
     ingress, kept = offer.claim.ingress, held.kept
     own = {*ingress.hosts, *(h for entry in ingress.tls for h in entry.hosts), ""}
     objection = held.objection if held.host in own else NOT_FOR_OTHERS
     ours = kept.source is None or kept.source.namespace == ingress.meta.namespace
     stays = f"Certificate {_name(kept)}" if ours else "The one that is bound"
-    text = f"Certificate {_name(held.refused)} is not bound: {objection}. {stays} stays in service."
+    text = f"Certificate {_name(held.rejected)} is not bound: {objection}. {stays} stays in service."
     return offer.claim.problem("CertificateHeldBack", text)
 
 
@@ -138,7 +145,7 @@ def _name(certificate: Certificate) -> str:
 def _chosen(
     claim: ListenerClaim, ids: tuple[str, ...], certificates: Mapping[str, Certificate]
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
-    found: list[CertificateCandidate] = []
+    offers: list[CertificateCandidate] = []
     problems: list[Problem] = []
     for number, certificate_id in enumerate(ids):
         certificate = certificates.get(certificate_id)
@@ -152,7 +159,7 @@ def _chosen(
             text = f"Certificate {certificate.name or certificate_id} has no domain and cannot be an SNI certificate; set its domain on the load balancer."
             problems.append(claim.problem("CertificateUnusable", text))
         else:
-            found.append(
+            offers.append(
                 CertificateCandidate(
                     claim=claim,
                     certificate=certificate,
@@ -161,17 +168,17 @@ def _chosen(
                     fixed=True,
                 )
             )
-    return found, problems
+    return offers, problems
 
 
 def _from_secrets(claim: ListenerClaim, secrets: Mapping[Name, Certificate]) -> list[CertificateCandidate]:
-    found = []
+    offers = []
     for entry in claim.ingress.tls:
         certificate = secrets.get(Name(claim.ingress.meta.namespace, entry.secret))
         if certificate:
-            # one whose Secret is gone stays as it is, with the names that it has
+            # a certificate whose Secret is gone keeps its names
             fixed = not certificate.id.startswith("@")
-            found.append(
+            offers.append(
                 CertificateCandidate(
                     claim=claim,
                     certificate=certificate,
@@ -182,9 +189,9 @@ def _from_secrets(claim: ListenerClaim, secrets: Mapping[Name, Certificate]) -> 
                 )
             )
     # Entries that all have hosts (as cert-manager writes them): the first is the server certificate too.
-    if found and not any(o.server for o in found):
-        found[0] = msgspec.structs.replace(found[0], server=True)
-    return found
+    if offers and not any(o.server for o in offers):
+        offers[0] = msgspec.structs.replace(offers[0], server=True)
+    return offers
 
 
 def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, ...]:
@@ -193,87 +200,136 @@ def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, 
     return tuple(h for h in hosts if h in held) if hosts else certificate.domain
 
 
-def _server(master: ListenerClaim, brought: Sequence[CertificateCandidate]) -> CertificateCandidate | None:
-    own = [o for o in brought if o.server and o.claim.ingress.meta.key == master.ingress.meta.key]
-    # A governing Ingress without a usable certificate does not close the port to the others.
-    return next(iter(own), None) or next((o for o in brought if o.server), None)
+def _default_candidate(
+    owner: ListenerClaim, offers: Sequence[CertificateCandidate]
+) -> CertificateCandidate | None:
+    own = [o for o in offers if o.server and o.claim.ingress.meta.key == owner.ingress.meta.key]
+    # A listener owner without a usable certificate does not close the port to the others.
+    return next(iter(own), None) or next((o for o in offers if o.server), None)
 
 
-def _sni(
-    group: Sequence[ListenerClaim],
-    brought: Sequence[CertificateCandidate],
-    server: CertificateCandidate | None,
-    options: TranslateOptions,
-) -> tuple[list[Certificate], dict[str, frozenset[str]], list[Problem]]:
-    owners: dict[tuple[str, str], CertificateCandidate] = {}
-    bound: dict[str, Certificate] = {}
-    lost: dict[str, frozenset[str]] = {}
-    problems: list[Problem] = []
-    if server:
-        owners |= {(kind_of(server.certificate), h): server for h in _answers(server, brought)}
-    for offer in brought:
-        if offer is server:
-            continue
-        ref = offer.certificate.id
-        again = ref in bound or bool(server and ref == server.certificate.id)
+class _SniAssignment:
+    """Assigns the SNI slots of one listener to offers, oldest claim first."""
+
+    def __init__(
+        self, owner: ListenerClaim, default: CertificateCandidate | None, options: TranslateOptions
+    ) -> None:
+        self._owner, self._options = owner, options
+        self._default_id = default.certificate.id if default else None
+        self.holders: dict[tuple[str, str], CertificateCandidate] = {}
+        """The offer that answers for each (key kind, host)."""
+        self.bound: dict[str, Certificate] = {}
+        self.released: dict[str, frozenset[str]] = {}
+        self.problems: list[Problem] = []
+
+    def hold(self, offer: CertificateCandidate, hosts: Iterable[str]) -> None:
+        """Record that `offer` answers for `hosts`."""
         kind = kind_of(offer.certificate)
-        barred = _disallowed_hosts(offer, options)
-        if barred and offer.fixed:
-            problems.append(
-                offer.claim.problem(
-                    "HostNotAllowed",
-                    f"Certificate {_name(offer.certificate)} is not bound: its domain has {listed(tuple(sorted(barred)))}, which is not for namespace {offer.claim.ingress.meta.namespace}.",
-                )
-            )
-            continue
-        there = {h: o for h in offer.hosts if (o := owners.get((kind, h))) and h not in barred}
-        taken = {h for h, o in there.items() if o.certificate.id != ref}
-        for other in dict.fromkeys(owners[kind, h].claim.ingress.meta.key for h in sorted(taken)):
-            names = tuple(sorted(h for h in taken if owners[kind, h].claim.ingress.meta.key == other))
-            text = f"Host {listed(names)} has a certificate from the older Ingress {other} on port {group[0].port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
-            problems.append(offer.claim.problem("SniConflict", text))
-            problems.append(owners[kind, names[0]].claim.problem("SniConflict", text))
-        free = set(offer.hosts) - taken - barred
-        if not free or (taken and offer.fixed):
+        self.holders |= {(kind, host): offer for host in hosts}
+
+    def release(self, certificate_id: str, names: Set[str]) -> None:
+        """Record that a certificate leaves `names` to another one."""
+        if names:
+            self.released[certificate_id] = self.released.get(certificate_id, frozenset()) | names
+
+    def add(self, offer: CertificateCandidate) -> None:
+        """Bind `offer` for the hosts that are free, or report why it is not bound."""
+        certificate_id = offer.certificate.id
+        disallowed = _disallowed_hosts(offer, self._options)
+        if disallowed and offer.fixed:
+            self.problems.append(_not_allowed(offer, disallowed))
+            return
+        held = self._held_by_others(offer, disallowed)
+        self._report_conflicts(offer, held)
+        free = set(offer.hosts) - held - disallowed
+        if not free or (held and offer.fixed):
             if not offer.hosts and offer.server:
-                problems.append(_governed(group[0], offer))
-            continue
-        if not again and (text := _too_many(bound.values(), free, options, group[0].port)):
+                self.problems.append(_not_owner(self._owner, offer))
+            return
+        new = certificate_id not in self.bound and certificate_id != self._default_id
+        if new and (text := _too_many(self.bound.values(), free, self._options, self._owner.port)):
             text += f"; the one for {listed(offer.hosts)} is left out."
-            problems.append(offer.claim.problem("LimitExceeded", text))
-            continue
-        if taken | barred:
-            lost[ref] = lost.get(ref, frozenset()) | taken | barred
-        owners |= {(kind, h): offer for h in free}
-        if not (server and ref == server.certificate.id):
-            bound[ref] = offer.certificate
-    bound_names = {n for ref, c in bound.items() for n in c.domain if n not in lost.get(ref, ())}
-    if server and server.certificate.domain and _shadowed(_answers(server, brought), bound_names):
-        bound[server.certificate.id] = server.certificate
-    for ref, names_lost in _contested(bound, owners).items():
-        lost[ref] = lost.get(ref, frozenset()) | names_lost
-    left = [
-        msgspec.structs.replace(c, domain=tuple(n for n in c.domain if n not in lost.get(ref, ())))
-        for ref, c in sorted(bound.items())
-    ]
-    return [c for c in left if c.domain], lost, problems
+            self.problems.append(offer.claim.problem("LimitExceeded", text))
+            return
+        self.release(certificate_id, held | disallowed)
+        self.hold(offer, free)
+        if certificate_id != self._default_id:
+            self.bound[certificate_id] = offer.certificate
+
+    def certificates(self) -> list[Certificate]:
+        """Return the bound certificates without the names that they release, by id."""
+        remaining = (
+            msgspec.structs.replace(c, domain=self._remaining(ref, c))
+            for ref, c in sorted(self.bound.items())
+        )
+        return [c for c in remaining if c.domain]
+
+    def names(self) -> set[str]:
+        """Return all names of the bound certificates."""
+        return {name for ref, c in self.bound.items() for name in self._remaining(ref, c)}
+
+    def _remaining(self, certificate_id: str, certificate: Certificate) -> tuple[str, ...]:
+        released = self.released.get(certificate_id, ())
+        return tuple(name for name in certificate.domain if name not in released)
+
+    def _held_by_others(self, offer: CertificateCandidate, disallowed: Set[str]) -> set[str]:
+        kind = kind_of(offer.certificate)
+        holders = {h: self.holders.get((kind, h)) for h in offer.hosts if h not in disallowed}
+        return {h for h, o in holders.items() if o and o.certificate.id != offer.certificate.id}
+
+    def _report_conflicts(self, offer: CertificateCandidate, held: Set[str]) -> None:
+        """Report each older Ingress that has some of the hosts `held`, on both Ingresses."""
+        kind, by_ingress = kind_of(offer.certificate), dict[Name, list[str]]()
+        for host in sorted(held):
+            by_ingress.setdefault(self.holders[kind, host].claim.ingress.meta.key, []).append(host)
+        for other, hosts in by_ingress.items():
+            text = f"Host {listed(tuple(hosts))} has a certificate from the older Ingress {other} on port {self._owner.port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
+            self.problems.append(offer.claim.problem("SniConflict", text))
+            self.problems.append(self.holders[kind, hosts[0]].claim.problem("SniConflict", text))
+
+
+def _assign_sni(
+    group: Sequence[ListenerClaim],
+    offers: Sequence[CertificateCandidate],
+    default: CertificateCandidate | None,
+    options: TranslateOptions,
+) -> _SniAssignment:
+    sni = _SniAssignment(group[0], default, options)
+    intended = _intended_hosts(default, offers) if default else ()
+    if default:
+        sni.hold(default, intended)
+    for offer in offers:
+        if offer is not default:
+            sni.add(offer)
+    if default and default.certificate.domain and _shadowed(intended, sni.names()):
+        sni.bound[default.certificate.id] = default.certificate
+    for certificate_id, names in _contested(sni.bound, sni.holders).items():
+        sni.release(certificate_id, names)
+    return sni
+
+
+def _not_allowed(offer: CertificateCandidate, hosts: Set[str]) -> Problem:
+    text = f"Certificate {_name(offer.certificate)} is not bound: its domain has {listed(tuple(sorted(hosts)))}, which namespace {offer.claim.ingress.meta.namespace} may not use."
+    return offer.claim.problem("HostNotAllowed", text)
 
 
 def _contested(
-    bound: Mapping[str, Certificate], owners: Mapping[tuple[str, str], CertificateCandidate]
+    bound: Mapping[str, Certificate], holders: Mapping[tuple[str, str], CertificateCandidate]
 ) -> Mapping[str, frozenset[str]]:
-    """Names in the domain of a certificate that another one on the listener has: its Secret is asked for
-    them elsewhere. Whoever is asked for them here has them, else the older one.
+    """Return names that two bound certificates share, by the id of the certificate that leaves them to the other.
+
+    A Secret may be named for such a host on another listener. The certificate claimed for it here keeps it, else the
+    older one.
     """
-    first: dict[tuple[str, str], str] = {
-        claim: o.certificate.id for claim, o in owners.items() if o.certificate.id in bound
+    claimed: dict[tuple[str, str], str] = {
+        claim: o.certificate.id for claim, o in holders.items() if o.certificate.id in bound
     }
-    found: dict[str, frozenset[str]] = {}
+    released: dict[str, frozenset[str]] = {}
     for ref, certificate in bound.items():
         for name in certificate.domain:
-            if first.setdefault((kind_of(certificate), name), ref) != ref:
-                found[ref] = found.get(ref, frozenset()) | {name}
-    return found
+            if claimed.setdefault((kind_of(certificate), name), ref) != ref:
+                released[ref] = released.get(ref, frozenset()) | {name}
+    return released
 
 
 def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) -> set[str]:
@@ -282,7 +338,7 @@ def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) ->
 
 
 def _too_many(bound: Iterable[Certificate], more: set[str], options: TranslateOptions, port: int) -> str:
-    """Why one more certificate is too much for the listener; "" when it is not."""
+    """Return which limit one more certificate exceeds, or ""."""
     bound = tuple(bound)
     if len(bound) >= options.max_sni:
         return f"Port {port} has {options.max_sni} SNI certificates, the most a listener may have"
@@ -291,11 +347,11 @@ def _too_many(bound: Iterable[Certificate], more: set[str], options: TranslateOp
     return ""
 
 
-def _answers(server: CertificateCandidate, brought: Sequence[CertificateCandidate]) -> tuple[str, ...]:
-    """Hosts for which the server certificate is what its Ingress means clients to see."""
+def _intended_hosts(server: CertificateCandidate, offers: Sequence[CertificateCandidate]) -> tuple[str, ...]:
+    """Return the hosts for which the Ingress of the default certificate wants clients to get it."""
     if server.named:
         return server.hosts
-    elsewhere = {h for o in brought if o.claim is server.claim and o is not server for h in o.hosts}
+    elsewhere = {h for o in offers if o.claim is server.claim and o is not server for h in o.hosts}
     return tuple(
         h
         for h in server.claim.ingress.hosts
@@ -304,11 +360,11 @@ def _answers(server: CertificateCandidate, brought: Sequence[CertificateCandidat
 
 
 def _shadowed(hosts: tuple[str, ...], names: Set[str]) -> bool:
-    """Whether one of `names` would answer for one of `hosts`: a wildcard, or the same of the other kind."""
+    """Whether one of `names` answers for one of `hosts`: a wildcard, or the same name of the other key kind."""
     wildcards = [n for n in names if n.startswith("*.")]
     return any(h in names or any(h.endswith(w[1:]) and h != w for w in wildcards) for h in hosts)
 
 
-def _governed(master: ListenerClaim, offer: CertificateCandidate) -> Problem:
-    text = f"Port {master.port} is governed by the older Ingress {master.ingress.meta.key}; certificate {_name(offer.certificate)} is not used, because it has no domain to be an SNI certificate for."
+def _not_owner(owner: ListenerClaim, offer: CertificateCandidate) -> Problem:
+    text = f"The older Ingress {owner.ingress.meta.key} owns the listener on port {owner.port}. Certificate {_name(offer.certificate)} is not used: without a domain it cannot be an SNI certificate."
     return offer.claim.problem("ListenerConflict", text)

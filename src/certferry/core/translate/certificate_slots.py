@@ -16,7 +16,7 @@ import msgspec
 from certferry.core import checks
 from certferry.core.model.elb import Certificate, Listener
 
-KINDS = ("EC", "RSA")
+KEY_KINDS = ("EC", "RSA")
 """Certificates of both kinds may share a name; a client is shown the one it understands."""
 
 
@@ -55,7 +55,7 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
 class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate that was not bound, why, and the one that stays."""
 
-    refused: Certificate
+    rejected: Certificate
     kept: Certificate
     host: str
     """The one over which; "" for clients that name none."""
@@ -67,7 +67,7 @@ def kind_of(certificate: Certificate) -> str:
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
 
 
-def present(have: Listener | None, certificates: Mapping[str, Certificate]) -> ListenerCertificates:
+def current_slots(have: Listener | None, certificates: Mapping[str, Certificate]) -> ListenerCertificates:
     """The seats of the listener as it is."""
     if have is None:
         return ListenerCertificates()
@@ -112,10 +112,10 @@ def _worse(
     want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
 ) -> Iterator[HeldBackCertificate]:
     for host in hosts:
-        for kind in KINDS:
+        for kind in KEY_KINDS:
             new, old = want.answer(host, kind), have.answer(host, kind)
             if new and old and new.id != old.id and (objection := _objection(new, old, host, now)):
-                yield HeldBackCertificate(refused=new, kept=old, host=host, objection=objection)
+                yield HeldBackCertificate(rejected=new, kept=old, host=host, objection=objection)
 
 
 def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> str | None:
@@ -128,7 +128,7 @@ def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> 
 def _kept(
     want: ListenerCertificates, have: ListenerCertificates, worse: HeldBackCertificate
 ) -> ListenerCertificates:
-    refused, kept = worse.refused, worse.kept
+    refused, kept = worse.rejected, worse.kept
     sni = [c for c in want.sni if c.id != refused.id]
     if kept in have.sni:
         taken = set(kept.domain)

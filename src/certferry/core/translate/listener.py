@@ -1,7 +1,6 @@
-"""One port of a load balancer: its listener, who is shown which certificate, and where requests go.
+"""Build one listener from its claims: certificates, options, pools and policies.
 
-``translate`` calls it for each port that Ingresses ask for. It puts ``binding``, ``forwarding`` and
-``listening`` together; a port that cannot be had loses only itself.
+A listener that cannot be built loses only itself.
 """
 
 from __future__ import annotations
@@ -17,22 +16,20 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, Policy, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
-from certferry.core.translate import certificate_binding as binding
-from certferry.core.translate import forwarding
-from certferry.core.translate import listener_options as listening
+from certferry.core.translate import certificate_binding, forwarding, listener_options
 from certferry.core.translate.certificate_binding import ListenerBinding
-from certferry.core.translate.certificate_slots import present
+from certferry.core.translate.certificate_slots import current_slots
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.pools import BuiltPool
 
 SHARED_SNI: Final = 30
-"""SNI certificates that a listener of a shared load balancer has at most."""
+"""The maximum of SNI certificates on a listener of a shared load balancer."""
 
 Groups = Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
 
 
 class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a port is decided by, beside its claims."""
+    """The inputs of ``build_listener`` that all listeners share."""
 
     view: ClusterView
     observed: State
@@ -40,96 +37,100 @@ class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     groups: Groups
     secrets: Mapping[Name, Certificate]
-    """The certificates that follow Secrets."""
-    there: Mapping[str, Certificate]
-    """The certificates on the ELB by id, those that follow a Secret with their key."""
-    wanted: Mapping[str, Certificate]
-    """The same with the content that they are to have."""
+    """The managed certificate of each Secret."""
+    certificates: Mapping[str, Certificate]
+    """The certificates on the ELB by id; managed ones carry their key."""
+    desired_certificates: Mapping[str, Certificate]
+    """The same certificates; managed ones with the content that they are to have."""
 
 
 class ListenerResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a port."""
+    """The listener of one port with its pools and policies, or the reason why there is none."""
 
     listener: Listener | None = None
-    """None: none is made, and one that is there stays or goes as `held` says."""
-    held: bool = False
-    """Whether what is there must stay, though nothing can be asked of it now."""
-    seat: ListenerBinding | None = None
-    made: Mapping[str, BuiltPool] = MappingProxyType({})
+    """None: none is created; `retained` decides whether an existing one stays."""
+    retained: bool = False
+    """Whether an existing listener must stay although nothing can be desired of it now."""
+    binding: ListenerBinding | None = None
+    pools: Mapping[str, BuiltPool] = MappingProxyType({})
     policies: Mapping[str, Policy] = MappingProxyType({})
     problems: tuple[Problem, ...] = ()
 
 
 def listener_key(loadbalancer: str, port: int) -> str:
-    """The key of a listener in the desired world."""
+    """Return the key of a listener in the desired state."""
     return f"@listener/{loadbalancer}/{port}"
 
 
 def by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
-    """The observed listeners by load balancer and port."""
-    listeners = sorted(observed.listeners.values(), key=lambda it: it.id, reverse=True)
-    return {(it.loadbalancer_id, it.protocol_port): it for it in listeners if it.protocol != "UDP"}
+    """Return the observed listeners by (load balancer, port); of two the one with the smaller id."""
+    listeners = sorted(observed.listeners.values(), key=lambda listener: listener.id, reverse=True)
+    return {(x.loadbalancer_id, x.protocol_port): x for x in listeners if x.protocol != "UDP"}
 
 
 def build_listener(
-    group: Sequence[ListenerClaim], have: Listener | None, world: ListenerContext
+    group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext
 ) -> ListenerResult:
-    """The port of `group`, where the ELB has the listener `have`."""
-    if conflict := _conflict(group, have, world.view.cluster_id):
-        return ListenerResult(held=True, problems=tuple(conflict))
-    shared = _shared(group[0].loadbalancer, world.observed)
-    access, problems, opened = listening.access(group, have, world.observed)
-    problems += listening.shared_problems(group) if shared else ()
+    """Build the listener that the claims of `group` want; `have` is the observed one."""
+    if conflict := _conflict(group, have, context.view.cluster_id):
+        return ListenerResult(retained=True, problems=tuple(conflict))
+    shared = _shared(group[0].loadbalancer, context.observed)
+    access, problems, opened = listener_options.access(group, have, context.observed)
+    problems += listener_options.shared_problems(group) if shared else ()
     if not opened:
         return ListenerResult(problems=problems)
-    seat = None
+    binding = None
     if group[0].protocol == "HTTPS":
-        seat, more = _seat(group, have, world, shared=shared)
+        binding, more = _bind(group, have, context, shared=shared)
         problems += more
-        if seat.seats.default is None:
+        if binding.slots.default is None:
             problems += (_no_certificate(group, have),)
             if have is None:
-                return ListenerResult(held=True, seat=seat, problems=problems)
-    setting = listening.Setting(access=access, shared=shared)
-    routed = _routed(group, have, world, seat, setting)
-    held = seat is not None and seat.seats.default is None
-    return msgspec.structs.replace(routed, held=held, seat=seat, problems=problems + routed.problems)
+                return ListenerResult(retained=True, binding=binding, problems=problems)
+    setting = listener_options.Setting(access=access, shared=shared)
+    routed = _routed(group, have, context, binding, setting)
+    retained = binding is not None and binding.slots.default is None
+    return msgspec.structs.replace(
+        routed, retained=retained, binding=binding, problems=problems + routed.problems
+    )
 
 
 def _routed(
     group: Sequence[ListenerClaim],
     have: Listener | None,
-    world: ListenerContext,
-    seat: ListenerBinding | None,
-    setting: listening.Setting,
+    context: ListenerContext,
+    binding: ListenerBinding | None,
+    setting: listener_options.Setting,
 ) -> ListenerResult:
-    key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), world.view.cluster_id
-    target = _redirect_target(group, world.groups)
+    key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), context.view.cluster_id
+    target = _redirect_target(group, context.groups)
     if target:
         setting = msgspec.structs.replace(setting, advanced=bool(have and have.enhance_l7policy_enable))
         return ListenerResult(
-            listener=listening.listener(group, key, seat, None, cluster_id, setting),
+            listener=listener_options.listener(group, key, binding, None, cluster_id, setting),
             policies=forwarding.redirect(group, key, target, cluster_id),
         )
-    routed = forwarding.forward(group, key, world.view, world.options, have, world.observed)
+    routed = forwarding.forward(group, key, context.view, context.options, have, context.observed)
     setting = msgspec.structs.replace(setting, advanced=routed.advanced)
     return ListenerResult(
-        listener=listening.listener(group, key, seat, routed.default_pool, cluster_id, setting),
-        made=routed.made,
+        listener=listener_options.listener(group, key, binding, routed.default_pool, cluster_id, setting),
+        pools=routed.made,
         policies=routed.policies,
         problems=routed.problems,
     )
 
 
-def _seat(
-    group: Sequence[ListenerClaim], have: Listener | None, world: ListenerContext, *, shared: bool
+def _bind(
+    group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext, *, shared: bool
 ) -> tuple[ListenerBinding, tuple[Problem, ...]]:
-    limits = world.options
+    limits = context.options
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
-    brought, missing = binding.candidates(group, world.secrets, world.wanted)
-    seat = binding.bind(group, brought, present(have, world.there), limits, world.now)
-    return seat, (*missing, *seat.problems)
+    offers, missing = certificate_binding.candidates(group, context.secrets, context.desired_certificates)
+    binding = certificate_binding.bind(
+        group, offers, current_slots(have, context.certificates), limits, context.now
+    )
+    return binding, (*missing, *binding.problems)
 
 
 def _shared(balancer: str, observed: State) -> bool:
@@ -140,7 +141,7 @@ def _conflict(group: Sequence[ListenerClaim], have: Listener | None, cluster_id:
     if have is None:
         return []
     if not names.is_of(cluster_id, have.description):
-        text = f"Port {have.protocol_port} of the load balancer has a listener ({have.name or have.id}) that this cluster did not make; it is left alone. Choose another port (annotation elb.port) or delete that listener."
+        text = f"Port {have.protocol_port} of the load balancer has a listener ({have.name or have.id}) that this cluster did not make; it is not changed. Choose another port (annotation elb.port) or delete that listener."
     elif have.protocol != group[0].protocol:
         text = f"Port {have.protocol_port} is {have.protocol} on the load balancer and cannot become {group[0].protocol}; the listener stays as it is. Choose another port (annotation elb.port)."
     else:
@@ -149,7 +150,11 @@ def _conflict(group: Sequence[ListenerClaim], have: Listener | None, cluster_id:
 
 
 def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Problem:
-    rest = "What it has stays." if have else "It is opened as soon as there is one."
+    rest = (
+        "The listener keeps the certificate that it has."
+        if have
+        else "The port opens as soon as there is one."
+    )
     return group[0].problem(
         "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
     )
@@ -158,9 +163,9 @@ def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Pr
 def _redirect_target(
     group: Sequence[ListenerClaim], groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
 ) -> str | None:
-    master = group[0]
-    if master.protocol != "HTTP" or not master.values.ssl_redirect:
+    owner = group[0]
+    if owner.protocol != "HTTP" or not owner.values.ssl_redirect:
         return None
-    https = [port for protocol, port in master.values.listen_ports or () if protocol == "HTTPS"]
-    found = [port for port in https if (master.loadbalancer, port) in groups]
-    return listener_key(master.loadbalancer, found[0]) if found else None
+    https = [port for protocol, port in owner.values.listen_ports or () if protocol == "HTTPS"]
+    targets = [port for port in https if (owner.loadbalancer, port) in groups]
+    return listener_key(owner.loadbalancer, targets[0]) if targets else None

@@ -99,7 +99,7 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
     using: list[tuple[str, Ingress]] = []
-    for whole in ours(view, options):
+    for whole in owned_ingresses(view, options):
         values, unread = read_annotations(whole)
         ingress, barred = admission.apply_policy(whole, options.admission)
         problems += [*unread, *barred]
@@ -132,13 +132,13 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
     )
 
 
-def governing_ingresses(claims: Iterable[Sequence[ListenerClaim]]) -> Mapping[Name, Name]:
+def listener_owners(claims: Iterable[Sequence[ListenerClaim]]) -> Mapping[Name, Name]:
     """Who governs the listener of each Ingress (of its HTTPS one, where it has two)."""
     ordered = sorted(claims, key=lambda group: group[0].protocol)
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
-def ours(view: ClusterView, options: TranslateOptions) -> list[Ingress]:
+def owned_ingresses(view: ClusterView, options: TranslateOptions) -> list[Ingress]:
     """The Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())

@@ -19,7 +19,7 @@ from certferry.core.translate.listener_claims import ListenerClaim
 
 DEFAULT_TLS_POLICY: Final = "tls-1-2"
 """What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
-ANYBODY: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
+NO_ACCESS_LIST: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
 """Said of a listener that is to have no access list: then one that is there is taken away."""
 
 _SHARED: Final = ("tls-1-0", "tls-1-1", "tls-1-2", "tls-1-2-strict", "tls-1-0-inherit")
@@ -47,7 +47,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def listener(
     group: Sequence[ListenerClaim],
     key: str,
-    seat: ListenerBinding | None,
+    binding: ListenerBinding | None,
     default_pool: str | None,
     cluster_id: str,
     setting: Setting,
@@ -55,7 +55,7 @@ def listener(
     """The listener of `group` as its governing Ingress wants it."""
     master, values = group[0], group[0].values
     https = master.protocol == "HTTPS"
-    default = seat.seats.default if seat else None
+    default = binding.slots.default if binding else None
     options: dict[str, Any] = {
         "tls_ciphers_policy": _tls_policy(master, shared=setting.shared) if https else None,
         "security_policy_id": values.security_policy_id if https and not setting.shared else None,
@@ -68,7 +68,7 @@ def listener(
     }
     bound: dict[str, Any] = {
         "default_tls_container_ref": default.id if default else None,
-        "sni_container_refs": tuple(c.id for c in seat.seats.sni) if seat and default else None,
+        "sni_container_refs": tuple(c.id for c in binding.slots.sni) if binding and default else None,
     }
     return Listener(
         id=key,
@@ -101,7 +101,7 @@ def access(
     if values.acl_id is None:
         return None, (), True
     if not values.acl_id:
-        return ANYBODY, (), True
+        return NO_ACCESS_LIST, (), True
     missing = [ref for ref in values.acl_id if ref not in observed.ipgroups]
     if missing:
         rest = "the port keeps the list that it has" if have else "the port is not opened"
@@ -138,7 +138,7 @@ def shared_problems(group: Sequence[ListenerClaim]) -> tuple[Problem, ...]:
 
 def equal(want: object, have: object) -> bool:
     """Whether an option stands as wanted; one that is not managed always does."""
-    return want is None or want == have or (have is None and (want == ANYBODY or not want))
+    return want is None or want == have or (have is None and (want == NO_ACCESS_LIST or not want))
 
 
 def differing(want: Listener, have: Listener) -> tuple[str, ...]:

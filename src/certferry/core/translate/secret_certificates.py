@@ -13,14 +13,13 @@ from typing import Final
 import msgspec
 
 from certferry.core import checks
-from certferry.core.model import break_glass as emergency
+from certferry.core.model import break_glass, quarantine
 from certferry.core.model import naming as names
-from certferry.core.model import quarantine as parking
 from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate.certificate_slots import (
-    KINDS,
+    KEY_KINDS,
     HeldBackCertificate,
     ListenerCertificates,
     kind_of,
@@ -88,7 +87,7 @@ def key_of(uid: str) -> str:
     return f"@certificate/{uid}"
 
 
-def follows(
+def secret_uses(
     view: ClusterView,
     claims: Iterable[ListenerClaim],
     existing: OwnCertificates,
@@ -135,7 +134,7 @@ def _left(claim: ListenerClaim) -> Iterable[str]:
     return (h for h in claim.ingress.hosts if not covers(named, h))
 
 
-def follow(
+def secret_certificate(
     view: ClusterView, existing: OwnCertificates, it: SecretUse, options: TranslateOptions, now: datetime
 ) -> SecretCertificate:
     """Return the certificate that `it` is to have now: the Secret's, or the one in place if that is better."""
@@ -173,11 +172,11 @@ def _rejection(
     if secret.chain is None:
         flaw = secret.flaw.sentence if secret.flaw else "It holds no certificate."
         return SecretVerdict(reason="CertificateUnusable", sentence=flaw, rejected=True)
-    if waiting := emergency.waits(have, secret.chain, now):
-        sentence = f"The Secret's certificate waits: {emergency.told(waiting)}."
+    if waiting := break_glass.waiting_for(have, secret.chain, now):
+        sentence = f"The Secret's certificate waits: {break_glass.break_glass_text(waiting)}."
         advice = " It is served after that if it is no worse; a newer one is judged at once."
         return SecretVerdict(reason="BreakGlassActive", sentence=sentence, advice=advice, rejected=True)
-    if have and parking.waits(secret, have.description):
+    if have and quarantine.is_quarantined(secret, have.description):
         sentence = f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
         advice = f" Change the Secret, or try again: certferry cert resume {it.secret}"
         return SecretVerdict(reason="CertificateQuarantined", sentence=sentence, advice=advice, rejected=True)
@@ -208,7 +207,7 @@ def verdicts(
     ours, own_hosts, found = followed.certificate, it.own_hosts, list(followed.verdicts)
     for one in held:
         said = any(one.objection in verdict.sentence for verdict in found)
-        if ours and one.refused.id == ours.id and not said:
+        if ours and one.rejected.id == ours.id and not said:
             text = one.objection if not one.host or one.host in own_hosts else NOT_FOR_OTHERS
             sentence = f"Its certificate does not replace the one that is bound: {text}."
             found.append(SecretVerdict(reason="CertificateHeldBack", sentence=sentence))
@@ -242,7 +241,7 @@ def _served_instead(
     bound: Mapping[tuple[str, int], ListenerCertificates],
 ) -> str:
     """Return what clients of the hosts that want the Secret get, from the listeners' own selection."""
-    kind = kind_of(ours) if ours else KINDS[0]
+    kind = kind_of(ours) if ours else KEY_KINDS[0]
     served: set[str] = set()
     others: dict[str, set[str]] = {}
     for place in it.places:
@@ -328,7 +327,7 @@ class OwnCertificates(msgspec.Struct, frozen=True, kw_only=True):
         return self.by_uid.get(uid or "") or self.by_stem.get(stem)
 
 
-def ours(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> OwnCertificates:
+def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> OwnCertificates:
     """The certificates on the ELB that are this cluster's: by their description, or because they follow
     one of `secrets` (uids) and the description names no cluster.
     """

@@ -1,8 +1,7 @@
-"""What a cluster asks for, in the load balancer's words.
+"""Translate a view of the cluster to the desired state of the load balancers.
 
-``translate`` is rebuilt from scratch on every change: claims → certificates → seats → forwarding.
-It is called by the controller's loop and by ``certferry plan``; ``plan`` turns its result into
-steps. It knows neither how objects are read nor how steps are carried out.
+The result is rebuilt from scratch on every change: claims → certificates → slots → forwarding. One bad object loses
+only itself, and no certificate is replaced by a worse one.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
 from certferry.core.model.problems import Problem
-from certferry.core.translate import listener as ports
+from certferry.core.translate import listener as listeners
 from certferry.core.translate import listener_claims as claims
 from certferry.core.translate import secret_certificates as certificates
 from certferry.core.translate.certificate_binding import ListenerBinding, uncovered_hosts
-from certferry.core.translate.certificate_slots import KINDS, ListenerCertificates, present
+from certferry.core.translate.certificate_slots import KEY_KINDS, ListenerCertificates, current_slots
 from certferry.core.translate.listener import ListenerContext
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.pools import MemberSource
-from certferry.core.translate.secret_certificates import SecretUse, SecretVerdict
+from certferry.core.translate.secret_certificates import SecretCertificate, SecretUse, SecretVerdict
 from certferry.core.x509.pem import Chain
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handshake for `host` on `port` of a load balancer is to show."""
+    """The certificate that a handshake for `host` on `port` of a load balancer must present."""
 
     loadbalancer: str
     port: int
@@ -40,127 +39,142 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """Id or key."""
     chain: Chain
     kind: str = ""
-    """RSA or EC, where certificates of both kinds answer for the host; else "" for any client."""
+    """RSA or EC if certificates of both kinds answer for the host; else "" (any client)."""
 
     @property
     def fingerprint(self) -> str:
-        """Of its leaf."""
+        """Return the fingerprint of the leaf."""
         return self.chain.fingerprint
 
 
 class IngressStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``report`` writes on an Ingress, and ``probe`` looks for."""
+    """The status of one Ingress: its load balancer, ports, listener owner and the certificates to serve."""
 
     ref: ObjectRef
     loadbalancer: str
     ports: tuple[tuple[int, str], ...]
-    """(port as asked for, protocol)."""
-    master: Name
+    """(port on the load balancer, protocol)."""
+    listener_owner: Name
     served: tuple[Served, ...] = ()
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    """All that follows from a view of the cluster."""
+    """The result of ``translate``."""
 
     desired: State
     material: Mapping[str, Name]
     """Chain digest → the Secret that holds the pair."""
     problems: tuple[Problem, ...]
     status: Mapping[Name, IngressStatus]
-    follows: Mapping[str, SecretUse]
-    """Secret uid → who depends on it: the fast path's table."""
-    held: frozenset[tuple[str, int]] = frozenset()
-    """(load balancer, port) of listeners that must stay though nothing can be asked of them now."""
-    seats: Mapping[tuple[str, int], ListenerBinding] = MappingProxyType({})
-    """Which certificate sits where, by load balancer and port."""
+    secret_uses: Mapping[str, SecretUse]
+    """Secret uid → its certificate and the hosts that depend on it."""
+    retained: frozenset[tuple[str, int]] = frozenset()
+    """(load balancer, port) of listeners that must stay although nothing can be desired of them now."""
+    bindings: Mapping[tuple[str, int], ListenerBinding] = MappingProxyType({})
+    """The certificates of each listener, by load balancer and port."""
     sources: Mapping[str, MemberSource] = MappingProxyType({})
-    """Where the members of each pool come from, by its key: the path of endpoints."""
+    """The Service behind each pool, by the pool's key."""
     needs_nodes: bool = False
-    """Whether members are nodes: then Nodes have to be watched."""
+    """Whether members are nodes, so that Nodes must be watched."""
     claims: Mapping[tuple[str, int], tuple[ListenerClaim, ...]] = MappingProxyType({})
     """The claims by load balancer and port, the listener owner first."""
     verdicts: Mapping[Name, tuple[SecretVerdict, ...]] = MappingProxyType({})
-    """What is wrong with each Secret in use, most severe first."""
+    """The verdicts on each Secret in use, most severe first."""
 
 
 def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
-    """The desired state for `view`, given what is there; never worse than what is served."""
-    asked = claims.collect_claims(view, observed, options)
-    listening = ports.by_port(observed)
-    uids = {secret.meta.uid for secret in view.secrets.values()}
-    existing = certificates.ours(observed, view.cluster_id, uids)
-    everyone = [claim for group in asked.groups.values() for claim in group]
-    follows = certificates.follows(view, everyone, existing, _serving(asked.groups, listening, observed))
-    followed = {name: certificates.follow(view, existing, it, options, now) for name, it in follows.items()}
-    secrets = {name: f.certificate for name, f in followed.items() if f.certificate}
-    there = _keyed(observed, secrets)
-    world = ListenerContext(
+    """Return the desired state for `view`. It never replaces a certificate in `observed` by a worse one."""
+    collected = claims.collect_claims(view, observed, options)
+    existing = listeners.by_port(observed)
+    uses, own = _secrets(view, observed, collected.groups, existing, options, now)
+    secrets = {name: s.certificate for name, s in own.items() if s.certificate}
+    on_elb = _keyed(observed, secrets)
+    context = ListenerContext(
         view=view,
         observed=observed,
         options=options,
         now=now,
-        groups=asked.groups,
+        groups=collected.groups,
         secrets=secrets,
-        there=there,
-        wanted=_wanted(there, secrets),
+        certificates=on_elb,
+        desired_certificates=_with_desired_content(on_elb, secrets),
     )
-    found = {at: ports.build_listener(group, listening.get(at), world) for at, group in asked.groups.items()}
-    seats = {at: it.seat for at, it in found.items() if it.seat}
-    made = {key: m for it in found.values() for key, m in it.made.items()}
-    problems = {*asked.problems, *(p for it in found.values() for p in it.problems)}
-    bound = {at: _bound(seats.get(at), listening.get(at), there) for at in asked.groups}
-    held = [one for seat in seats.values() for one in seat.held]
-    verdicts = {name: certificates.verdicts(use, followed[name], held) for name, use in follows.items()}
-    for name, use in follows.items():
+    results = {
+        at: listeners.build_listener(group, existing.get(at), context)
+        for at, group in collected.groups.items()
+    }
+    bindings = {at: result.binding for at, result in results.items() if result.binding}
+    pools = {key: pool for result in results.values() for key, pool in result.pools.items()}
+    bound = {at: _bound(bindings.get(at), existing.get(at), on_elb) for at in collected.groups}
+    held_back = [h for binding in bindings.values() for h in binding.held_back]
+    verdicts = {name: certificates.verdicts(use, own[name], held_back) for name, use in uses.items()}
+    problems = {*collected.problems, *(p for result in results.values() for p in result.problems)}
+    for name, use in uses.items():
         secret = view.secrets.get(name)
         problems |= {*certificates.problems(use, secret, secrets.get(name), verdicts[name], bound)}
-    problems |= {p for at, group in asked.groups.items() for p in uncovered_hosts(group, bound[at])}
+    problems |= {p for at, group in collected.groups.items() for p in uncovered_hosts(group, bound[at])}
     return Translation(
         desired=State(
-            loadbalancers=_balancers(asked, observed),
-            listeners={it.listener.id: it.listener for it in found.values() if it.listener},
-            certificates=_certificates(secrets, seats.values(), there),
-            pools={key: m.pool for key, m in made.items()},
-            policies={key: p for it in found.values() for key, p in it.policies.items()},
+            loadbalancers=_balancers(collected, observed),
+            listeners={r.listener.id: r.listener for r in results.values() if r.listener},
+            certificates=_certificates(secrets, bindings.values(), on_elb),
+            pools={key: p.pool for key, p in pools.items()},
+            policies={key: p for result in results.values() for key, p in result.policies.items()},
         ),
         material={c.chain.digest: n for n, c in secrets.items() if c.chain and c.id.startswith("@")},
         problems=tuple(sorted(problems)),
-        status=_status(asked.groups, seats),
-        follows={s.meta.uid: it for n, it in follows.items() if (s := view.secrets.get(n))},
-        held=frozenset(at for at, it in found.items() if it.held),
-        seats=seats,
-        sources={key: m.source for key, m in made.items()},
-        needs_nodes=any(m.by_node for m in made.values()),
-        claims=asked.groups,
+        status=_status(collected.groups, bindings),
+        secret_uses={view.secrets[n].meta.uid: use for n, use in uses.items() if n in view.secrets},
+        retained=frozenset(at for at, result in results.items() if result.retained),
+        bindings=bindings,
+        sources={key: p.source for key, p in pools.items()},
+        needs_nodes=any(p.by_node for p in pools.values()),
+        claims=collected.groups,
         verdicts=verdicts,
     )
 
 
+def _secrets(
+    view: ClusterView,
+    observed: State,
+    groups: listeners.Groups,
+    existing: Mapping[tuple[str, int], Listener],
+    options: TranslateOptions,
+    now: datetime,
+) -> tuple[Mapping[Name, SecretUse], Mapping[Name, SecretCertificate]]:
+    """Return each Secret in use, and the certificate that it is to have."""
+    uids = {secret.meta.uid for secret in view.secrets.values()}
+    own = certificates.own_certificates(observed, view.cluster_id, uids)
+    every = [claim for group in groups.values() for claim in group]
+    uses = certificates.secret_uses(view, every, own, _serving(groups, existing, observed))
+    return uses, {n: certificates.secret_certificate(view, own, use, options, now) for n, use in uses.items()}
+
+
 def _serving(
     groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]],
-    listening: Mapping[tuple[str, int], Listener],
+    existing: Mapping[tuple[str, int], Listener],
     observed: State,
 ) -> Mapping[str, frozenset[str]]:
-    """Which of the hosts asked for each certificate answers for now, by its id."""
-    found: dict[str, set[str]] = {}
+    """Return the claimed hosts that each observed certificate answers for now, by its id."""
+    hosts_by_id: dict[str, set[str]] = {}
     for where, group in groups.items():
-        now = present(listening.get(where), observed.certificates)
+        now = current_slots(existing.get(where), observed.certificates)
         for host in {h for claim in group for h in claim.ingress.hosts}:
-            for kind in KINDS:
+            for kind in KEY_KINDS:
                 if answer := now.answer(host, kind):
-                    found.setdefault(answer.id, set()).add(host)
-    return {ref: frozenset(hosts) for ref, hosts in found.items()}
+                    hosts_by_id.setdefault(answer.id, set()).add(host)
+    return {ref: frozenset(hosts) for ref, hosts in hosts_by_id.items()}
 
 
 def _bound(
-    seat: ListenerBinding | None, listener: Listener | None, there: Mapping[str, Certificate]
+    binding: ListenerBinding | None, listener: Listener | None, on_elb: Mapping[str, Certificate]
 ) -> ListenerCertificates:
     """Return the slots that a listener is to have; without a default certificate it keeps what it has."""
-    return seat.seats if seat and seat.seats.default else present(listener, there)
+    return binding.slots if binding and binding.slots.default else current_slots(listener, on_elb)
 
 
 def _keyed(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str, Certificate]:
-    """The observed certificates by id; those that follow a Secret carry their key instead of it."""
+    """Return the observed certificates by id; in place of its id a managed one has its key."""
     keys = {c.id for c in secrets.values()}
     result = {}
     for ref, certificate in observed.certificates.items():
@@ -169,78 +183,78 @@ def _keyed(observed: State, secrets: Mapping[Name, Certificate]) -> Mapping[str,
     return result
 
 
-def _wanted(
-    there: Mapping[str, Certificate], secrets: Mapping[Name, Certificate]
+def _with_desired_content(
+    on_elb: Mapping[str, Certificate], secrets: Mapping[Name, Certificate]
 ) -> Mapping[str, Certificate]:
-    """Certificates by observed id, with the content that those that follow a Secret are to have."""
-    wanted = {c.id: c for c in secrets.values()}
-    return {ref: wanted.get(c.id, c) for ref, c in there.items()}
+    """Return certificates by observed id; managed ones with the content that they are to have."""
+    desired = {c.id: c for c in secrets.values()}
+    return {ref: desired.get(c.id, c) for ref, c in on_elb.items()}
 
 
 def _certificates(
-    secrets: Mapping[Name, Certificate], bindings: Iterable[ListenerBinding], there: Mapping[str, Certificate]
+    secrets: Mapping[Name, Certificate],
+    bindings: Iterable[ListenerBinding],
+    on_elb: Mapping[str, Certificate],
 ) -> Mapping[str, Certificate]:
-    """Certificates to have: those of Secrets, less the names that they lose, and those held."""
-    domains = {c.id: c.domain for c in there.values()}
-    lost: dict[str, frozenset[str]] = {}
-    frozen: set[str] = set()
-    held: dict[str, Certificate] = {}
-    for it in bindings:
-        frozen |= it.pinned & domains.keys()
-        for ref, gone in it.released_names.items():
-            lost[ref] = lost.get(ref, frozenset()) | gone
-        for certificate in (it.seats.default, *it.seats.sni):
-            if certificate:
-                held[certificate.id] = certificate
-    result = dict(held)
+    """Return the desired certificates: those of Secrets without the names they release, and all that are bound."""
+    domains = {c.id: c.domain for c in on_elb.values()}
+    released: dict[str, frozenset[str]] = {}
+    pinned: set[str] = set()
+    bound: dict[str, Certificate] = {}
+    for binding in bindings:
+        pinned |= binding.pinned & domains.keys()
+        for ref, names_released in binding.released_names.items():
+            released[ref] = released.get(ref, frozenset()) | names_released
+        bound |= {c.id: c for c in (binding.slots.default, *binding.slots.sni) if c}
+    result = dict(bound)
     for certificate in secrets.values():
         ref = certificate.id
-        names_left = tuple(n for n in certificate.domain if n not in lost.get(ref, ()))
-        # an unbound one keeps its domain: it may still sit on the listener when that is written
-        fixed = ref in domains and (ref in frozen or ref not in held)
-        result[ref] = msgspec.structs.replace(certificate, domain=domains[ref] if fixed else names_left)
+        remaining = tuple(n for n in certificate.domain if n not in released.get(ref, ()))
+        # An unbound certificate keeps its domain: it may still be on the listener when that is written.
+        fixed = ref in domains and (ref in pinned or ref not in bound)
+        result[ref] = msgspec.structs.replace(certificate, domain=domains[ref] if fixed else remaining)
     return {key: result[key] for key in sorted(result)}
 
 
-def _balancers(asked: claims.Claims, observed: State) -> Mapping[str, LoadBalancer]:
-    used = {balancer for balancer, _ in asked.groups}
+def _balancers(collected: claims.Claims, observed: State) -> Mapping[str, LoadBalancer]:
+    used = {balancer for balancer, _ in collected.groups}
     return {
-        **asked.loadbalancers,
+        **collected.loadbalancers,
         **{b: observed.loadbalancers[b] for b in used if b in observed.loadbalancers},
     }
 
 
 def _status(
     groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]],
-    seats: Mapping[tuple[str, int], ListenerBinding],
+    bindings: Mapping[tuple[str, int], ListenerBinding],
 ) -> Mapping[Name, IngressStatus]:
-    masters = claims.governing_ingresses(groups.values())
+    owners = claims.listener_owners(groups.values())
     result: dict[Name, IngressStatus] = {}
     for (balancer, port), group in groups.items():
-        seat = seats.get((balancer, port))
+        binding = bindings.get((balancer, port))
         for claim in group:
             name = claim.ingress.meta.key
             before = result.get(name)
-            served = _served(claim, seat) if seat else ()
+            served = _served(claim, binding) if binding else ()
             result[name] = IngressStatus(
                 ref=claim.ingress.ref,
                 loadbalancer=balancer,
                 ports=(*(before.ports if before else ()), (port, claim.protocol)),
-                master=masters[name],
+                listener_owner=owners[name],
                 served=(*(before.served if before else ()), *served),
             )
     return result
 
 
-def _served(claim: ListenerClaim, seat: ListenerBinding) -> tuple[Served, ...]:
+def _served(claim: ListenerClaim, binding: ListenerBinding) -> tuple[Served, ...]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
-    found = []
+    result = []
     for host in hosts:
-        answers = {kind: c for kind in KINDS if (c := seat.seats.answer(host, kind))}
+        answers = {kind: c for kind in KEY_KINDS if (c := binding.slots.answer(host, kind))}
         both = len({c.id for c in answers.values()}) > 1
-        for kind, certificate in answers.items() if both else [("", answers.get(KINDS[0]))]:
+        for kind, certificate in answers.items() if both else [("", answers.get(KEY_KINDS[0]))]:
             if certificate and certificate.chain:
-                found.append(
+                result.append(
                     Served(
                         loadbalancer=claim.loadbalancer,
                         port=claim.port,
@@ -250,4 +264,4 @@ def _served(claim: ListenerClaim, seat: ListenerBinding) -> tuple[Served, ...]:
                         kind=kind,
                     )
                 )
-    return tuple(found)
+    return tuple(result)

@@ -201,7 +201,7 @@ def _governing(cluster: ClusterContext, listener: Listener) -> Name | None:
         if status.loadbalancer == listener.loadbalancer_id and any(
             p == listener.protocol_port for p, _ in status.ports
         ):
-            return status.master
+            return status.listener_owner
     return None
 
 

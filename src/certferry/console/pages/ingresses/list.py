@@ -151,7 +151,7 @@ def _warning(row: Row) -> Badge | None:
 def listener_owner(cluster: ClusterContext, name: Name) -> Name | None:
     """Return the listener owner of Ingress `name` if that is another Ingress."""
     status = cluster.derived.translation.status.get(name)
-    return status.master if status and status.master != name else None
+    return status.listener_owner if status and status.listener_owner != name else None
 
 
 PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/ingresses", show),)

@@ -104,7 +104,7 @@ def found(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
 def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> CertificateContext:
     """What a new certificate of the Secret has to do."""
     derived = cluster.derived
-    follow = derived.translation.follows.get(secret.uid)
+    follow = derived.translation.secret_uses.get(secret.uid)
     uses = derived.by_secret.get(secret.name, ())
     certificate = next((c for u in uses if (c := cluster.elb.state.certificates.get(u.certificate))), None)
     return CertificateContext(

@@ -72,7 +72,9 @@ def after_owners(data: Mapping[str, Any], chain: Chain) -> dict[str, Any]:
 
 def _open(row: Row, found: BreakGlass, why: str) -> ApiError:
     name = row.data["name"] or row.id
-    return ApiError(409, "BreakGlassActive", f"Certificate {name}: {emergency.told(found)}; {why}")
+    return ApiError(
+        409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(found)}; {why}"
+    )
 
 
 def _instant(at: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from certferry.core.model import quarantine as parking
+from certferry.core.model import quarantine
 from certferry.elb.server.api.extensions.bodies import instant
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
 from certferry.elb.server.dataplane.status import ACCEPTED, PENDING, REJECTED, DataPlaneStatus, SecretStatus
@@ -34,7 +34,7 @@ def status(call: ApiRequest) -> ApiResponse:
                 ],
                 "findings": findings.found(row, now, findings.taken(world, row)),
                 "break_glass": emergency.shown(row, now),
-                "parked": parking.parked(row.data["description"]),
+                "parked": quarantine.quarantined_mark(row.data["description"]),
             }
         },
     )
