@@ -66,8 +66,8 @@ def test_every_alert_has_a_runbook_that_says_what_to_do() -> None:
     pages = {p.stem: p.read_text() for p in (DOCS / "runbooks").glob("*.md")}
     assert set(pages) == {*alert.NAMES, *rules()}
     for text in pages.values():
-        found = re.findall(r"^## (.+)$", text, re.MULTILINE)
-        assert found == ["What happened", "What clients see", "What to do"]
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings == ["What happened", "What clients see", "What to do"]
     assert [n for n in alert.NAMES if f"runbooks/{n}.md" not in (DOCS / "alerts.md").read_text()] == []
 
 
@@ -77,9 +77,9 @@ def rules() -> dict[str, Any]:
 
 
 def test_prometheus_rules_cover_every_alert_and_name_its_runbook() -> None:
-    found = rules()
-    assert {n for n in alert.NAMES if n != "Test"} <= set(found)
-    for name, rule in found.items():
+    present = rules()
+    assert {n for n in alert.NAMES if n != "Test"} <= set(present)
+    for name, rule in present.items():
         assert rule["expr"]
         assert rule["annotations"]["runbook_url"].endswith(f"runbooks/{name}.md")
         urgency = {str(n): u for n, u in alert.URGENCIES.items()}.get(name, rule["labels"]["severity"])
@@ -88,11 +88,11 @@ def test_prometheus_rules_cover_every_alert_and_name_its_runbook() -> None:
 
 def test_every_metric_in_rules_and_dashboard_exists() -> None:
     dashboard = json.loads((ROOT / "deploy/monitoring/dashboard.json").read_text())
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked += [rule["expr"] for rule in rules().values()]
-    named = {m for expr in asked for m in re.findall(r"\bcertferry_\w+", expr)}
-    known = {name for name, *_ in reference.metrics()}
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    expressions += [rule["expr"] for rule in rules().values()]
+    named = {m for expr in expressions for m in re.findall(r"\bcertferry_\w+", expr)}
+    existing = {name for name, *_ in reference.metrics()}
     for name, kind, *_ in reference.metrics():
-        known |= {f"{name}_{part}" for part in ("bucket", "sum", "count") if kind == "histogram"}
-    assert named - known == set()
+        existing |= {f"{name}_{part}" for part in ("bucket", "sum", "count") if kind == "histogram"}
+    assert named - existing == set()
     assert len(named) > 10
