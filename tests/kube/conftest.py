@@ -1,4 +1,4 @@
-"""A server for a module's kubectl, and a namespace that is empty again after each test."""
+"""A server for a module's kubectl, with a new namespace for each test."""
 
 from __future__ import annotations
 

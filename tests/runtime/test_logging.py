@@ -1,4 +1,4 @@
-"""Logs are JSON on standard error, and carry no key whoever logs it."""
+"""Logs are JSON on standard error and never contain a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets in and what for; what lies in the state directory."""
+"""Authentication, roles, and the files in the state directory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Client]:
-    async with server(tmp_path) as found:
-        yield found
+    async with server(tmp_path) as result:
+        yield result
 
 
-async def test_the_viewer_sees_everything_but_secrets(api: Client, tmp_path: Path) -> None:
+async def test_view_role_reads_everything_but_secrets(api: Client, tmp_path: Path) -> None:
     await api.post(SECRETS, secret("a"))
     await api.post(INGRESSES, ingress("i"))
     async with client(tmp_path, "kubeconfig-view") as viewer:
@@ -48,7 +48,7 @@ async def test_the_viewer_sees_everything_but_secrets(api: Client, tmp_path: Pat
         assert (refused.code, refused.body["details"]["group"]) == (403, "networking.k8s.io")
 
 
-async def test_the_controller_reads_secrets_and_never_writes_one(api: Client, tmp_path: Path) -> None:
+async def test_controller_role_reads_secrets_and_cannot_write_them(api: Client, tmp_path: Path) -> None:
     await api.post(SECRETS, secret("a"))
     await api.post(INGRESSES, ingress("i"))
     event = {
@@ -68,7 +68,7 @@ async def test_the_controller_reads_secrets_and_never_writes_one(api: Client, tm
         assert (await controller.post(leases, {"metadata": {"name": "l"}, "spec": {}})).code == 201
 
 
-async def test_nobody_gets_in_without_credentials(api: Client, tmp_path: Path) -> None:
+async def test_requests_without_credentials_are_unauthorized(api: Client, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=str(tmp_path / "kube" / "ca.crt"))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
@@ -80,7 +80,7 @@ async def test_nobody_gets_in_without_credentials(api: Client, tmp_path: Path) -
                 assert answer.status == 200
 
 
-async def test_a_client_certificate_is_as_good_as_a_token(api: Client, tmp_path: Path) -> None:
+async def test_a_client_certificate_authenticates_like_a_token(api: Client, tmp_path: Path) -> None:
     files = certificates.Files(tmp_path / "kube")
     cert, key = tmp_path / "c.crt", tmp_path / "c.key"
     for path, content in zip(
@@ -93,7 +93,7 @@ async def test_a_client_certificate_is_as_good_as_a_token(api: Client, tmp_path:
         assert (await alice.get(INGRESSES)).code == 200
 
 
-async def test_reviews_say_what_a_request_would(api: Client, tmp_path: Path) -> None:
+async def test_access_reviews_agree_with_requests(api: Client, tmp_path: Path) -> None:
     review: Json = {"spec": {"resourceAttributes": {"verb": "list", "resource": "secrets"}}}
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     assert (await api.post(path, review)).body["status"]["allowed"] is True
@@ -103,7 +103,7 @@ async def test_reviews_say_what_a_request_would(api: Client, tmp_path: Path) -> 
         assert me.body["status"]["userInfo"]["username"] == "certferry:view"
 
 
-async def test_files_with_credentials_are_for_the_owner_alone(api: Client, tmp_path: Path) -> None:
+async def test_credential_files_have_mode_0600(api: Client, tmp_path: Path) -> None:
     await api.post(SECRETS, secret("a"))
     folder = tmp_path / "kube"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -114,7 +114,7 @@ async def test_files_with_credentials_are_for_the_owner_alone(api: Client, tmp_p
     assert [oct(stat.S_IMODE(p.stat().st_mode)) for p in private] == ["0o600"] * len(private)
 
 
-async def test_credentials_and_address_are_the_same_after_a_restart(tmp_path: Path) -> None:
+async def test_credentials_and_address_survive_a_restart(tmp_path: Path) -> None:
     async with server(tmp_path):
         before = (tmp_path / "kubeconfig").read_bytes()
     async with server(tmp_path) as again:
@@ -122,7 +122,7 @@ async def test_credentials_and_address_are_the_same_after_a_restart(tmp_path: Pa
         assert (await again.get("/readyz")).body == "ok"
 
 
-async def test_no_secret_is_in_clear_on_the_disk(tmp_path: Path) -> None:
+async def test_secrets_are_encrypted_on_disk(tmp_path: Path) -> None:
     async with server(tmp_path) as api:
         body = secret("a", x="a very private value")
         encoded = body["data"]["x"]
@@ -137,7 +137,7 @@ async def test_no_secret_is_in_clear_on_the_disk(tmp_path: Path) -> None:
     assert b"a very private value" not in on_disk
 
 
-def test_the_serving_certificate_is_renewed_in_time_and_the_ca_stays(tmp_path: Path) -> None:
+def test_the_serving_certificate_is_renewed_under_the_same_ca(tmp_path: Path) -> None:
     files, now = certificates.Files(tmp_path), datetime.now(UTC)
     hosts = ("localhost", "127.0.0.1")
     assert certificates.ensure(files, hosts, now)

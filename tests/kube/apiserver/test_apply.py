@@ -1,4 +1,4 @@
-"""Server-side apply: who owns which field, what conflicts, what goes when it is no longer applied."""
+"""Server-side apply: owners, conflicts, and removal of fields that are no longer applied."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Client]:
-    async with server(tmp_path) as found:
-        yield found
+    async with server(tmp_path) as result:
+        yield result
 
 
 def config(name: str = "c", **data: str) -> Json:
@@ -26,18 +26,18 @@ def config(name: str = "c", **data: str) -> Json:
 
 
 async def apply(api: Client, path: str, body: Json, manager: str = "me", **params: str) -> Reply:
-    """An apply patch to the object at `path`."""
+    """Send an apply patch to the object at `path`."""
     media = "application/apply-patch+yaml"
     return await api.call("PATCH", path, body, media=media, params={"fieldManager": manager} | params)
 
 
 def owners(reply: Reply) -> dict[tuple[str, str], Any]:
-    """The managed fields of an answer, by manager and operation."""
+    """Return the managed fields of a response, by manager and operation."""
     entries = reply.body["metadata"].get("managedFields", [])
     return {(e["manager"], e["operation"]): e["fieldsV1"] for e in entries}
 
 
-async def test_apply_makes_the_object_and_says_who_set_what(api: Client) -> None:
+async def test_apply_creates_the_object_and_records_field_owners(api: Client) -> None:
     made = await apply(api, f"{MAPS}/c", config(a="1") | {"metadata": {"name": "c", "labels": {"x": "y"}}})
     assert made.code == 201
     assert owners(made) == {("me", "Apply"): {"f:data": {"f:a": {}}, "f:metadata": {"f:labels": {"f:x": {}}}}}
@@ -48,7 +48,7 @@ async def test_apply_makes_the_object_and_says_who_set_what(api: Client) -> None
     assert (again.code, again.body) == (200, made.body)
 
 
-async def test_every_writer_is_recorded_with_what_it_changed(api: Client) -> None:
+async def test_each_writer_owns_the_fields_it_changed(api: Client) -> None:
     await api.post(f"{MAPS}?fieldManager=maker", config(a="1", b="2"))
     patched = await api.patch(f"{MAPS}/c?fieldManager=patcher", {"data": {"b": "3", "c": "4"}})
     assert owners(patched) == {
@@ -59,12 +59,12 @@ async def test_every_writer_is_recorded_with_what_it_changed(api: Client) -> Non
     assert owners(patched)["maker", "Update"] == {"f:data": {}}
 
 
-async def test_a_writer_without_a_name_is_known_by_its_user_agent(api: Client) -> None:
+async def test_the_user_agent_names_a_writer_without_field_manager(api: Client) -> None:
     made = await api.post(MAPS, config(a="1"), agent="tool/1.2 (linux) x")
     assert [who for who, _ in owners(made)] == ["tool"]
 
 
-async def test_another_value_for_a_field_of_another_is_a_conflict(api: Client) -> None:
+async def test_changing_a_field_of_another_manager_conflicts(api: Client) -> None:
     await apply(api, f"{MAPS}/c", config(a="1", b="2"), "first")
     refused = await apply(api, f"{MAPS}/c", config(a="9"), "second")
     assert (refused.code, refused.body["reason"]) == (409, "Conflict")
@@ -80,7 +80,7 @@ async def test_another_value_for_a_field_of_another_is_a_conflict(api: Client) -
     }
 
 
-async def test_a_plain_update_is_respected_too(api: Client) -> None:
+async def test_apply_conflicts_with_a_plain_update(api: Client) -> None:
     await api.post(f"{MAPS}?fieldManager=editor", config(a="1", b="2"))
     refused = await apply(api, f"{MAPS}/c", config(a="9", b="9"))
     assert refused.body["message"] == (
@@ -91,7 +91,7 @@ async def test_a_plain_update_is_respected_too(api: Client) -> None:
     assert owners(put) == {("editor", "Update"): {"f:data": {".": {}, "f:a": {}, "f:b": {}}}}
 
 
-async def test_the_same_value_is_shared_and_goes_when_the_last_lets_go(api: Client) -> None:
+async def test_a_shared_field_is_removed_with_its_last_owner(api: Client) -> None:
     await apply(api, f"{MAPS}/c", config(a="1", b="2"), "first")
     shared = await apply(api, f"{MAPS}/c", config(a="1"), "second")
     assert owners(shared).keys() == {("first", "Apply"), ("second", "Apply")}
@@ -102,7 +102,7 @@ async def test_the_same_value_is_shared_and_goes_when_the_last_lets_go(api: Clie
     assert owners(none).keys() == {("first", "Apply")}
 
 
-async def test_what_is_no_longer_applied_goes_and_what_others_set_stays(api: Client) -> None:
+async def test_apply_removes_dropped_fields_but_none_of_other_managers(api: Client) -> None:
     await apply(api, f"{MAPS}/c", config(a="1", b="2"))
     await api.patch(f"{MAPS}/c?fieldManager=other", {"data": {"x": "1"}, "metadata": {"labels": {"l": "v"}}})
     less = await apply(api, f"{MAPS}/c", config(b="2"))
@@ -110,7 +110,7 @@ async def test_what_is_no_longer_applied_goes_and_what_others_set_stays(api: Cli
     assert less.body["metadata"]["labels"] == {"l": "v"}
 
 
-async def test_items_of_a_list_belong_to_those_who_set_them(api: Client) -> None:
+async def test_list_items_have_owners(api: Client) -> None:
     def service(*ports: Json) -> Json:
         spec = {"ports": list(ports), "selector": {"a": "b"}}
         return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
@@ -130,7 +130,7 @@ async def test_items_of_a_list_belong_to_those_who_set_them(api: Client) -> None
     assert less.body["spec"]["clusterIP"] == made.body["spec"]["clusterIP"]
 
 
-async def test_a_list_without_keys_is_applied_as_a_whole(api: Client) -> None:
+async def test_a_list_without_keys_is_atomic(api: Client) -> None:
     made = await apply(api, f"{INGRESSES}/i", ingress("i"), "one")
     assert owners(made)["one", "Apply"] == {"f:spec": {"f:ingressClassName": {}, "f:rules": {}}}
     other = ingress("i", rules=[{"host": "b.example.com"}])
@@ -138,7 +138,7 @@ async def test_a_list_without_keys_is_applied_as_a_whole(api: Client) -> None:
     assert refused.body["message"].endswith('conflict with "one": .spec.rules')
 
 
-async def test_the_status_has_managers_of_its_own(api: Client) -> None:
+async def test_the_status_subresource_has_its_own_managers(api: Client) -> None:
     await apply(api, f"{INGRESSES}/i", ingress("i"), "one")
     status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
     head = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "i"}}
@@ -151,7 +151,7 @@ async def test_the_status_has_managers_of_its_own(api: Client) -> None:
     assert again.body["status"] == status
 
 
-async def test_a_client_may_forget_the_managers(api: Client) -> None:
+async def test_a_client_may_reset_managed_fields(api: Client) -> None:
     await apply(api, f"{MAPS}/c", config(a="1"), "one")
     reset = await api.patch(f"{MAPS}/c", {"metadata": {"managedFields": [{}]}})
     assert "managedFields" not in reset.body["metadata"]
@@ -161,7 +161,7 @@ async def test_a_client_may_forget_the_managers(api: Client) -> None:
     )
 
 
-async def test_what_cannot_be_applied_says_why(api: Client) -> None:
+async def test_invalid_apply_requests_name_the_reason(api: Client) -> None:
     nameless = await apply(api, f"{MAPS}/c", config(), "")
     assert nameless.code == 422
     assert nameless.body["message"] == (
@@ -188,9 +188,9 @@ async def test_a_dry_run_applies_nothing(api: Client) -> None:
     assert (await api.get(f"{MAPS}/c")).code == 404
 
 
-async def test_many_writers_are_kept_in_bounds(api: Client) -> None:
+async def test_the_number_of_managers_is_bounded(api: Client) -> None:
     await api.post(f"{MAPS}?fieldManager=w0", config(a="1"))
     for number in range(1, 14):
-        found = await api.patch(f"{MAPS}/c?fieldManager=w{number}", {"data": {f"k{number}": "1"}})
-    assert len(owners(found)) == 10
-    assert "ancient-changes" in {who for who, _ in owners(found)}
+        result = await api.patch(f"{MAPS}/c?fieldManager=w{number}", {"data": {f"k{number}": "1"}})
+    assert len(owners(result)) == 10
+    assert "ancient-changes" in {who for who, _ in owners(result)}

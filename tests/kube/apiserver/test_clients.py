@@ -1,4 +1,4 @@
-"""The Kubernetes libraries that our users have, against the embedded API."""
+"""Python's Kubernetes client libraries against the embedded API."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lightkube.types import PatchType
 
 from tests.kube.support.server_process import PATIENCE, Process
 
-# The library is typed in part, and the parts that it is not are those that are called here.
+# The functions called here are the untyped ones of the library.
 kubernetes: Any = importlib.import_module("kubernetes")
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    found = Process(tmp_path_factory.mktemp("state"))
-    found.start()
-    yield found
-    found.end()
+    result = Process(tmp_path_factory.mktemp("state"))
+    result.start()
+    yield result
+    result.end()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def config(process: Process) -> Path:
     return process.state / "kubeconfig"
 
 
-def test_the_official_library_lists_watches_and_sees_conflicts(config: Path) -> None:
+def test_the_official_client_lists_watches_and_sees_conflicts(config: Path) -> None:
     core = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(config)))
     body = kubernetes.client.V1Secret(metadata={"name": "official"}, string_data={"a": "1"}, type="Opaque")
     made = core.create_namespaced_secret("default", body)
@@ -81,14 +81,14 @@ def test_lightkube_reads_writes_and_watches(config: Path) -> None:
     client.patch(
         Secret, "light", {"metadata": {"labels": {"k": "v"}}}, patch_type=PatchType.MERGE, namespace="default"
     )
-    found = client.list(Secret, namespace="default", labels={"k": "v"})
-    assert [s.metadata.name for s in found if s.metadata] == ["light"]
+    result = client.list(Secret, namespace="default", labels={"k": "v"})
+    assert [s.metadata.name for s in result if s.metadata] == ["light"]
     for kind, secret in client.watch(Secret, namespace="default", fields={"metadata.name": "light"}):
         assert (kind, secret.type) == ("ADDED", "Opaque")
         break
 
 
-def test_lightkube_applies_and_is_told_of_conflicts(config: Path) -> None:
+def test_lightkube_applies_and_sees_conflicts(config: Path) -> None:
     client = lightkube.Client(lightkube.KubeConfig.from_file(config), field_manager="one")
 
     def wanted(value: str) -> ConfigMap:
@@ -103,7 +103,7 @@ def test_lightkube_applies_and_is_told_of_conflicts(config: Path) -> None:
     assert client.apply(wanted("2"), field_manager="two", force=True).data == {"a": "2"}
 
 
-def test_the_informer_of_the_official_library_follows(config: Path) -> None:
+def test_the_informer_of_the_official_client_stays_current(config: Path) -> None:
     core = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(config)))
     informers = importlib.import_module("kubernetes.informer")
     seen: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""The server killed and started again; and what keeps it from starting."""
+"""Kills and restarts of the server, and starts that fail."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SECRETS = "/api/v1/namespaces/default/secrets"
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
-    found = Process(tmp_path)
-    found.start()
-    yield found
-    found.end()
+    result = Process(tmp_path)
+    result.start()
+    yield result
+    result.end()
 
 
-async def test_what_was_answered_survives_a_kill(process: Process, tmp_path: Path) -> None:
+async def test_answered_writes_survive_a_kill(process: Process, tmp_path: Path) -> None:
     async with client(tmp_path) as api:
         start = (await api.get(SECRETS)).body["metadata"]["resourceVersion"]
         writes = [api.post(SECRETS, secret(f"s{n}", x=str(n))) for n in range(40)]
@@ -38,10 +38,10 @@ async def test_what_was_answered_survives_a_kill(process: Process, tmp_path: Pat
     process.kill()
     process.start()
     async with client(tmp_path) as api:
-        found = {i["metadata"]["name"]: i for i in (await api.get(SECRETS)).body["items"]}
+        result = {i["metadata"]["name"]: i for i in (await api.get(SECRETS)).body["items"]}
         wanted = {m["metadata"]["name"]: m for m in made} | {"s0": last}
         del wanted["s1"]
-        assert found == wanted
+        assert result == wanted
         newest = int((await api.get(SECRETS)).body["metadata"]["resourceVersion"])
         after = (await api.post(SECRETS, secret("later"))).body["metadata"]["resourceVersion"]
         assert int(after) > newest > int(last["metadata"]["resourceVersion"])
@@ -50,9 +50,7 @@ async def test_what_was_answered_survives_a_kill(process: Process, tmp_path: Pat
     assert types == ["ADDED"] * 40 + ["MODIFIED", "DELETED", "ADDED"]
 
 
-async def test_a_namespace_that_was_going_still_goes_after_a_restart(
-    process: Process, tmp_path: Path
-) -> None:
+async def test_namespace_termination_continues_after_a_restart(process: Process, tmp_path: Path) -> None:
     body = secret("held")
     body["metadata"]["finalizers"] = ["certferry.io/hold"]
     async with client(tmp_path) as api:
@@ -70,14 +68,14 @@ async def test_a_namespace_that_was_going_still_goes_after_a_restart(
         assert (await events.next())["type"] == "DELETED"
 
 
-def test_a_second_instance_is_told_so(process: Process, tmp_path: Path) -> None:
+def test_a_second_instance_exits_with_one_sentence(process: Process, tmp_path: Path) -> None:
     refused = _start(tmp_path)
     assert refused.returncode == EXIT_UNUSABLE
     assert refused.stderr.startswith("Another Kubernetes API server uses ")
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         refused = _start(tmp_path, f'"listen": "127.0.0.1:{port}"')
@@ -86,7 +84,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
-async def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
+async def test_a_newer_store_is_not_changed(tmp_path: Path) -> None:
     async with server(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "kube" / "store.db")) as database:
@@ -97,7 +95,7 @@ async def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
-async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
+async def test_a_lost_encryption_key_is_one_sentence(tmp_path: Path) -> None:
     async with server(tmp_path) as api:
         await api.post(SECRETS, secret("a"))
     (tmp_path / "kube" / "seal.key").unlink()
@@ -106,7 +104,7 @@ async def test_a_lost_sealing_key_is_one_line(tmp_path: Path) -> None:
     assert "key" in refused.stderr
 
 
-async def test_another_sealing_key_beside_a_running_server(process: Process, tmp_path: Path) -> None:
+async def test_key_rotation_beside_a_running_server(process: Process, tmp_path: Path) -> None:
     folder = key_rotation.store_in(tmp_path)
     assert folder is not None
     old = (folder / "seal.key").read_text()
@@ -122,11 +120,11 @@ async def test_another_sealing_key_beside_a_running_server(process: Process, tmp
     process.kill()
     process.start()
     async with client(tmp_path) as api:
-        found = (await api.get(SECRETS)).body["items"]
-    assert [i for i in found if i["metadata"]["name"] != "later"] == before
+        result = (await api.get(SECRETS)).body["items"]
+    assert [i for i in result if i["metadata"]["name"] != "later"] == before
 
 
-async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> None:
+async def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
     async with server(tmp_path) as api:
         await api.post(SECRETS, secret("a"))
     key = tmp_path / "kube" / "seal.key"
@@ -140,7 +138,7 @@ async def test_a_rotation_without_the_key_changes_nothing(tmp_path: Path) -> Non
         assert (await api.get(f"{SECRETS}/a")).code == 200
 
 
-async def test_a_full_disk_is_an_answer_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> None:
     async with server(tmp_path) as api:
         made = (await api.post(SECRETS, secret("a", x="1"))).body
     database = tmp_path / "kube" / "store.db"
@@ -163,7 +161,7 @@ async def test_a_full_disk_is_an_answer_and_nothing_is_lost(tmp_path: Path) -> N
 
 
 def _start(state: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    """A server that is not expected to start."""
+    """Run a server that is expected to fail."""
     values = ", ".join([f'"state": "{state}"', *settings])
     return subprocess.run(
         [sys.executable, "-m", "certferry.kube.apiserver", f"{{{values}}}"],

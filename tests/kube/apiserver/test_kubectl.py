@@ -1,4 +1,4 @@
-"""The daily kubectl session: a real kubectl, its exit codes and what it prints."""
+"""A real kubectl: exit codes and output of daily commands."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ spec:
 """
 
 
-def test_apply_and_get_in_all_forms(kubectl: Session) -> None:
+def test_apply_and_get_in_all_output_formats(kubectl: Session) -> None:
     created = kubectl.ok("apply", "-f", "-", stdin=MANIFEST)
     assert created.splitlines() == [
         "namespace/shop created",
@@ -67,8 +67,8 @@ def test_apply_and_get_in_all_forms(kubectl: Session) -> None:
         "ingress.networking.k8s.io/web created",
     ]
     again = kubectl.ok("apply", "-f", "-", stdin=MANIFEST)
-    # Not the Secret, whose stringData is not what is stored; nor the slice: its endpoints merge as a
-    # whole, and the server adds `conditions: {}` to each.
+    # Not the Secret, whose stringData is not stored as such, nor the slice: its endpoints are atomic,
+    # and the server adds `conditions: {}` to each.
     changed = ["secret/basket", "endpointslice.discovery.k8s.io/web-1"]
     assert [line.split()[0] for line in again.splitlines() if not line.endswith(" unchanged")] == changed
     table = kubectl.ok("get", "ingress", "-n", "shop").splitlines()
@@ -80,8 +80,8 @@ def test_apply_and_get_in_all_forms(kubectl: Session) -> None:
     )
     assert kubectl.ok("get", "secret", "basket", "-n", "shop", "-o", "jsonpath={.data.color}") == "cmVk"
     assert kubectl.ok("get", "ns,secrets", "-n", "shop", "-o", "name", "-l", "app=shop") == "secret/basket\n"
-    found = json.loads(kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "json"))
-    assert found["spec"]["rules"][0]["http"]["paths"][0]["property"]
+    obj = json.loads(kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "json"))
+    assert obj["spec"]["rules"][0]["http"]["paths"][0]["property"]
     assert "kind: Ingress\n" in kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "yaml")
     assert "red" in kubectl.ok(
         "get",
@@ -98,7 +98,7 @@ def test_apply_and_get_in_all_forms(kubectl: Session) -> None:
     assert kubectl.ok("get", "secrets", "-n", "shop", "--chunk-size=1", "-o", "name") == "secret/basket\n"
 
 
-def test_apply_says_which_field_it_does_not_know(kubectl: Session) -> None:
+def test_apply_names_the_unknown_field(kubectl: Session) -> None:
     wrong = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringdata: {x: y}\n"
     refused = kubectl.refused("apply", "-f", "-", stdin=wrong)
     assert refused == (
@@ -110,7 +110,7 @@ def test_apply_says_which_field_it_does_not_know(kubectl: Session) -> None:
     assert 'strict decoding error: unknown field "stringdata"' in refused
 
 
-def test_create_secret_tls_and_renew_it_as_the_page_says(kubectl: Session, tmp_path: Path) -> None:
+def test_create_and_renew_a_tls_secret_as_documented(kubectl: Session, tmp_path: Path) -> None:
     for number in (1, 2):
         pair = authority().issue("shop.example.com")
         (tmp_path / f"{number}.crt").write_text(pair.certificate)
@@ -125,9 +125,9 @@ def test_create_secret_tls_and_renew_it_as_the_page_says(kubectl: Session, tmp_p
     manifest = kubectl.ok("create", "secret", "tls", "t", *files(2), "--dry-run=client", "-o", "yaml")
     done = kubectl.run("apply", "-f", "-", stdin=manifest)
     assert (done.returncode, done.stdout) == (0, "secret/t configured\n")
-    found = json.loads(kubectl.ok("get", "secret", "t", "-o", "json"))
-    assert found["type"] == "kubernetes.io/tls"
-    assert base64.b64decode(found["data"]["tls.crt"]).decode() == (tmp_path / "2.crt").read_text()
+    obj = json.loads(kubectl.ok("get", "secret", "t", "-o", "json"))
+    assert obj["type"] == "kubernetes.io/tls"
+    assert base64.b64decode(obj["data"]["tls.crt"]).decode() == (tmp_path / "2.crt").read_text()
     described = kubectl.ok("describe", "secret", "t")
     assert "Type:  kubernetes.io/tls" in described
     assert "BEGIN" not in described
@@ -149,12 +149,12 @@ def test_typed_commands(kubectl: Session) -> None:
     assert kubectl.ok("get", "configmap", "c", "-n", "shop", "-o", "jsonpath={.data}") == '{"x":"y"}'
     service = json.loads(kubectl.ok("get", "service", "s", "-n", "shop", "-o", "json"))["spec"]
     assert (service["type"], service["ports"][0]["targetPort"]) == ("NodePort", 8080)
-    found = json.loads(kubectl.ok("get", "ingress", "i", "-n", "shop", "-o", "json"))
-    assert found["spec"]["tls"] == [{"hosts": ["shop.example.com"], "secretName": "t"}]
-    assert found["spec"]["rules"][0]["http"]["paths"][0]["backend"] == {
+    obj = json.loads(kubectl.ok("get", "ingress", "i", "-n", "shop", "-o", "json"))
+    assert obj["spec"]["tls"] == [{"hosts": ["shop.example.com"], "secretName": "t"}]
+    assert obj["spec"]["rules"][0]["http"]["paths"][0]["backend"] == {
         "service": {"name": "s", "port": {"number": 80}}
     }
-    assert found["metadata"]["annotations"] == {"a.io/b": "c"}
+    assert obj["metadata"]["annotations"] == {"a.io/b": "c"}
     lost = kubectl.refused("create", "secret", "generic", "g", "-n", "nowhere")
     assert lost == 'error: failed to create secret namespaces "nowhere" not found\n'
 
@@ -183,20 +183,20 @@ def test_edit_patch_label_annotate_replace(kubectl: Session, tmp_path: Path) -> 
     kubectl.ok("label", "configmap", "c", "a=c", "--overwrite")
     assert kubectl.ok("annotate", "configmap", "c", "n.io/x=y") == "configmap/c annotated\n"
     kubectl.ok("annotate", "configmap", "c", "n.io/x-")
-    found = json.loads(kubectl.ok("get", "configmap", "c", "-o", "json"))
-    assert found["metadata"]["labels"] == {"a": "c"}
-    assert "annotations" not in found["metadata"]
-    stale = json.dumps(found)
+    obj = json.loads(kubectl.ok("get", "configmap", "c", "-o", "json"))
+    assert obj["metadata"]["labels"] == {"a": "c"}
+    assert "annotations" not in obj["metadata"]
+    stale = json.dumps(obj)
     kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"z":"1"}}')
     refused = kubectl.refused("replace", "-f", "-", stdin=stale)
     assert "Error from server (Conflict)" in refused
     assert "the object has been modified; please apply your changes to the latest version" in refused
-    del found["metadata"]["resourceVersion"]
-    assert kubectl.ok("replace", "-f", "-", stdin=json.dumps(found)) == "configmap/c replaced\n"
+    del obj["metadata"]["resourceVersion"]
+    assert kubectl.ok("replace", "-f", "-", stdin=json.dumps(obj)) == "configmap/c replaced\n"
     assert data() == '{"y":"4"}'
 
 
-def test_diff_tells_by_its_exit_code(kubectl: Session) -> None:
+def test_diff_reports_changes_by_its_exit_code(kubectl: Session) -> None:
     manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {x: '1'}\n"
     kubectl.ok("apply", "-f", "-", stdin=manifest)
     assert kubectl.run("diff", "-f", "-", stdin=manifest).returncode == 0
@@ -210,7 +210,7 @@ def test_diff_tells_by_its_exit_code(kubectl: Session) -> None:
 
 def test_describe_shows_events(kubectl: Session) -> None:
     kubectl.ok("apply", "-f", "-", stdin=MANIFEST)
-    found = json.loads(kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "json"))
+    obj = json.loads(kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "json"))
     event = {
         "apiVersion": "v1",
         "kind": "Event",
@@ -220,14 +220,14 @@ def test_describe_shows_events(kubectl: Session) -> None:
             "kind": "Ingress",
             "name": "web",
             "namespace": "shop",
-            "uid": found["metadata"]["uid"],
+            "uid": obj["metadata"]["uid"],
         },
         "type": "Warning",
         "reason": "KeyMismatch",
         "message": "The key does not belong to the certificate.",
         "source": {"component": "certferry"},
-        "firstTimestamp": found["metadata"]["creationTimestamp"],
-        "lastTimestamp": found["metadata"]["creationTimestamp"],
+        "firstTimestamp": obj["metadata"]["creationTimestamp"],
+        "lastTimestamp": obj["metadata"]["creationTimestamp"],
         "count": 1,
     }
     kubectl.ok("create", "-f", "-", stdin=json.dumps(event))
@@ -297,7 +297,7 @@ def test_roles_and_reviews(kubectl: Session, process: Process) -> None:
     assert "certferry:view" in kubectl.ok("auth", "whoami", **viewer)
 
 
-def test_a_person_with_a_client_certificate(kubectl: Session, process: Process, tmp_path: Path) -> None:
+def test_a_user_with_a_client_certificate(kubectl: Session, process: Process, tmp_path: Path) -> None:
     printed = certferry("kubeconfig", "--user", "anna", "--state", process.state)
     assert "token" not in printed.stdout
     (tmp_path / "anna").write_text(printed.stdout)
@@ -314,7 +314,7 @@ def test_a_person_with_a_client_certificate(kubectl: Session, process: Process, 
     assert f"There is no embedded Kubernetes API in {tmp_path}" in empty.stderr
 
 
-def test_the_worked_example_of_a_single_vm_is_taken(kubectl: Session) -> None:
+def test_the_single_vm_example_is_accepted(kubectl: Session) -> None:
     page = (Path(__file__).parents[3] / "docs" / "single-vm.md").read_text()
     manifests = "---\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     kubectl.ok("create", "namespace", "sites")
@@ -338,7 +338,7 @@ def test_discovery_and_version(kubectl: Session) -> None:
     assert "limitranges" in kubectl.refused("get", "limitranges")
 
 
-def test_explain_tells_what_a_field_is_for(kubectl: Session) -> None:
+def test_explain_describes_a_field(kubectl: Session) -> None:
     explained = kubectl.ok("explain", "ingress.spec.tls")
     assert "GROUP:      networking.k8s.io" in explained
     assert "FIELD: tls <[]IngressTLS>" in explained
@@ -351,7 +351,7 @@ def test_server_side_apply(kubectl: Session) -> None:
     manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {x: '1'}\n"
     kubectl.ok("apply", "-f", "-", stdin=manifest)
     changed = manifest.replace("'1'", "'2'")
-    # What kubectl applied from its own side it may apply from the server's.
+    # A field of client-side apply does not conflict with kubectl's own server-side apply.
     assert (
         kubectl.ok("apply", "--server-side", "-f", "-", stdin=changed) == "configmap/c serverside-applied\n"
     )
@@ -366,6 +366,6 @@ def test_server_side_apply(kubectl: Session) -> None:
     assert "managedFields" not in kubectl.ok("get", "configmap", "c", "-o", "yaml")
 
 
-def test_kubectl_never_reads_a_kubeconfig_of_the_system(process: Process) -> None:
+def test_kubectl_never_reads_the_system_kubeconfig(process: Process) -> None:
     assert process.environment()["KUBECONFIG"].startswith(str(process.state))
     assert process.environment()["HOME"] != os.environ.get("HOME")

@@ -1,7 +1,7 @@
-"""Every daily kubectl command, its exit code and what it prints, as recorded.
+"""A recorded kubectl session: every daily command with its exit code and output.
 
-``pytest --golden`` records anew; `session` runs the same against a real server, and what differs there
-stands in docs/embedded-kubernetes.md.
+``pytest --golden`` records it again. ``tests.kube.support.session`` runs the same against a real server;
+docs/embedded-kubernetes.md lists the differences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.kube.support import session
 from tests.kube.support.server_process import Process
 
 
-def test_the_daily_session_is_as_recorded(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_kubectl_session_matches_the_recording(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     process = Process(tmp_path / "state")
     process.start()
     try:

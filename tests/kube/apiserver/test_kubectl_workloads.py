@@ -1,4 +1,4 @@
-"""Manifests of what a cluster would run: kept, checked and shown."""
+"""Workload manifests: stored, validated and printed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ spec: {containers: [{name: c, image: nginx}]}
 """
 
 
-def test_manifests_of_workloads_are_kept_with_their_defaults(kubectl: Session) -> None:
+def test_workload_manifests_are_stored_with_defaults(kubectl: Session) -> None:
     kubectl.ok("apply", "-f", "-", stdin=WORKLOADS)
     again = kubectl.ok("apply", "-f", "-", stdin=WORKLOADS)
     assert [line.rpartition(" ")[2] for line in again.splitlines()] == ["unchanged"] * 6

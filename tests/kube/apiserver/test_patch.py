@@ -1,4 +1,4 @@
-"""The three patches, on plain values and through the API."""
+"""The three kinds of patches, on plain values and through the API."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_json_patch(patch: Any, result: Any) -> None:
         {"op": "add", "path": "/x/y", "value": 2},
     ],
 )
-def test_a_json_patch_that_does_not_fit_fails(operation: Any) -> None:
+def test_a_json_patch_that_does_not_apply_fails(operation: Any) -> None:
     with pytest.raises(PatchFailed):
         json_patch({"a": 1}, [operation])
 
@@ -77,7 +77,7 @@ def test_strategic_merge_of_a_list_with_a_key(patch: Any, ports: Any) -> None:
     assert strategic_merge(PORTS, {"spec": {"ports": patch}}, "Service") == {"spec": {"ports": ports}}
 
 
-def test_strategic_merge_follows_the_order_asked_for() -> None:
+def test_strategic_merge_keeps_the_order_of_the_patch() -> None:
     patch = {"$setElementOrder/ports": [{"port": 81}, {"port": 80}], "ports": [{"port": 80, "targetPort": 5}]}
     merged = strategic_merge(PORTS, {"spec": patch}, "Service")
     assert [p["port"] for p in merged["spec"]["ports"]] == [81, 80]
@@ -109,7 +109,7 @@ def test_strategic_directives_for_objects() -> None:
         strategic_merge(PORTS, {"spec": {"ports": [{"name": "no key"}]}}, "Service")
 
 
-async def test_patches_over_the_wire(tmp_path: Path) -> None:
+async def test_patches_through_the_api(tmp_path: Path) -> None:
     path = "/api/v1/namespaces/default/secrets"
     async with server(tmp_path) as api:
         made = (await api.post(path, secret("a", x="1", y="2"))).body
@@ -127,7 +127,7 @@ async def test_patches_over_the_wire(tmp_path: Path) -> None:
         assert "does not match the name on the URL" in renamed.body["message"]
 
 
-async def test_a_refused_patch_of_a_secret_does_not_quote_it(tmp_path: Path) -> None:
+async def test_a_rejected_patch_does_not_quote_the_secret(tmp_path: Path) -> None:
     path = "/api/v1/namespaces/default/secrets"
     async with server(tmp_path) as api:
         await api.post(path, secret("a"))

@@ -1,6 +1,6 @@
-"""Protobuf bodies: every field of the table comes back as JSON writes it; damage is refused.
+"""Protobuf bodies: all field types decode to JSON; malformed bodies are rejected.
 
-What kubectl really sends is in `test_kubectl`; here the bytes are made by hand.
+The bytes are handmade here; ``test_kubectl`` covers the bodies of a real kubectl.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def test_maps_times_pointers_and_embedded_messages() -> None:
         "kind": "Secret",
         "metadata": {"name": "a", "creationTimestamp": "2023-11-14T22:13:20Z", "labels": {"k": "v"}},
         "data": {"x": "AP8="},
-        "immutable": False,  # a pointer that is set, unlike the empty type
+        "immutable": False,  # a set pointer, unlike the empty type
     }
     backend = field(4, field(1, "web") + field(2, field(2, 80)))
     rule = field(1, "a.example.com") + field(2, field(1, field(1, field(1, "/") + field(2, backend))))
@@ -54,18 +54,18 @@ def test_maps_times_pointers_and_embedded_messages() -> None:
     assert service["spec"]["ports"] == [{"port": 80, "targetPort": "http"}]
 
 
-def test_every_cut_of_a_body_is_refused_or_read() -> None:
+def test_every_truncated_body_is_rejected_or_decoded() -> None:
     whole = envelope("v1", "Secret", field(1, field(1, "a")) + field(2, field(1, "x") + field(2, b"y")))
     for end in range(len(whole)):
         try:
-            found = decode(whole[:end], "Secret")
+            result = decode(whole[:end], "Secret")
         except NotProtobuf:
             continue
-        assert set(found) <= {"apiVersion", "kind"}
+        assert set(result) <= {"apiVersion", "kind"}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", MAGIC + b"\xff", MAGIC + b"\x0f\x01", b"k8s\0" + b"\x12\x7f"])
-async def test_a_damaged_body_is_a_bad_request(tmp_path: Path, body: bytes) -> None:
+async def test_a_malformed_body_is_a_bad_request(tmp_path: Path, body: bytes) -> None:
     async with server(tmp_path) as api:
         refused = await api.post("/api/v1/namespaces/default/secrets", body, media=MEDIA)
         assert (refused.code, refused.body["reason"]) == (400, "BadRequest")

@@ -1,4 +1,4 @@
-"""Watches and lists: every change once, in order, to whom it concerns, from where they left off."""
+"""Watches and lists: each change once, in order, to each watcher that selects it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EVENTS = "/api/v1/namespaces/default/events"
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Client]:
-    async with server(tmp_path) as found:
-        yield found
+    async with server(tmp_path) as result:
+        yield result
 
 
 def labelled(name: str, **labels: str) -> Any:
@@ -28,7 +28,7 @@ def labelled(name: str, **labels: str) -> Any:
     return body
 
 
-async def test_a_watch_goes_on_from_a_revision(api: Client) -> None:
+async def test_a_watch_resumes_from_a_revision(api: Client) -> None:
     start = (await api.get(SECRETS)).body["metadata"]["resourceVersion"]
     await api.post(SECRETS, secret("a", x="1"))
     await api.patch(f"{SECRETS}/a", {"data": {"x": "Mg=="}})
@@ -43,13 +43,13 @@ async def test_a_watch_goes_on_from_a_revision(api: Client) -> None:
     assert versions == sorted(set(versions))
 
 
-async def test_a_watch_without_a_revision_begins_with_what_is_there(api: Client) -> None:
+async def test_a_watch_without_a_revision_begins_with_present_objects(api: Client) -> None:
     await api.post(SECRETS, secret("b"))
     await api.post(SECRETS, secret("a"))
     for version in ("", "0"):
         async with api.watch(SECRETS, resourceVersion=version) as events:
-            found = [await events.next() for _ in range(2)]
-        assert [(e["type"], e["object"]["metadata"]["name"]) for e in found] == [
+            result = [await events.next() for _ in range(2)]
+        assert [(e["type"], e["object"]["metadata"]["name"]) for e in result] == [
             ("ADDED", "a"),
             ("ADDED", "b"),
         ]
@@ -73,7 +73,7 @@ async def test_initial_events_end_with_a_bookmark(api: Client) -> None:
     assert bare.code == 422
 
 
-async def test_leaving_and_entering_a_selection_is_seen_as_deleted_and_added(api: Client) -> None:
+async def test_selection_changes_appear_as_deleted_and_added(api: Client) -> None:
     start = (await api.get(SECRETS)).body["metadata"]["resourceVersion"]
     async with api.watch(SECRETS, labelSelector="app in (web, shop),!old", resourceVersion=start) as events:
         await api.post(SECRETS, labelled("a", app="other"))
@@ -82,17 +82,17 @@ async def test_leaving_and_entering_a_selection_is_seen_as_deleted_and_added(api
         await api.patch(f"{SECRETS}/a", {"metadata": {"labels": {"old": "yes"}}})
         await api.delete(f"{SECRETS}/a")
         await api.post(SECRETS, labelled("b", app="shop"))
-        found = [await events.next() for _ in range(4)]
-    assert [e["type"] for e in found] == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
+        result = [await events.next() for _ in range(4)]
+    assert [e["type"] for e in result] == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
 
 
-async def test_field_selectors_choose(api: Client) -> None:
+async def test_field_selectors(api: Client) -> None:
     await api.post(SECRETS, secret("a"))
     await api.post(SECRETS, secret("t", tls_crt="x", tls_key="y") | {"type": "kubernetes.io/tls"})
 
     async def names(selector: str) -> list[str]:
-        found = await api.get("/api/v1/secrets", params={"fieldSelector": selector})
-        return [i["metadata"]["name"] for i in found.body["items"]]
+        result = await api.get("/api/v1/secrets", params={"fieldSelector": selector})
+        return [i["metadata"]["name"] for i in result.body["items"]]
 
     assert await names("type=kubernetes.io/tls") == ["t"]
     assert await names("metadata.name=a,metadata.namespace=default") == ["a"]
@@ -103,20 +103,20 @@ async def test_field_selectors_choose(api: Client) -> None:
     assert (refused.code, refused.body["reason"]) == (400, "BadRequest")
 
 
-async def test_events_are_found_by_what_they_are_about(api: Client) -> None:
+async def test_events_are_selected_by_involved_object(api: Client) -> None:
     about = {"kind": "Secret", "name": "a", "namespace": "default", "uid": "u1"}
     for name, uid in (("e1", "u1"), ("e2", "u2")):
         body = {"metadata": {"name": name}, "involvedObject": about | {"uid": uid}, "type": "Warning"}
         assert (await api.post(EVENTS, body)).code == 201
     query = "involvedObject.uid=u1,involvedObject.kind=Secret,involvedObject.name=a,type=Warning"
-    found = await api.get(EVENTS, params={"fieldSelector": query})
-    assert [i["metadata"]["name"] for i in found.body["items"]] == ["e1"]
+    result = await api.get(EVENTS, params={"fieldSelector": query})
+    assert [i["metadata"]["name"] for i in result.body["items"]] == ["e1"]
     elsewhere = {"metadata": {"name": "e3"}, "involvedObject": about | {"namespace": "other"}}
     refused = await api.post(EVENTS, elsewhere)
     assert "does not match event.namespace" in refused.body["message"]
 
 
-async def test_a_list_comes_in_pages(api: Client) -> None:
+async def test_a_list_is_paged(api: Client) -> None:
     for number in range(5):
         await api.post(SECRETS, secret(f"s{number}"))
     names: list[str] = []
@@ -132,15 +132,15 @@ async def test_a_list_comes_in_pages(api: Client) -> None:
             break
     assert names == ["s0", "s1", "s2", "s3", "s4"]
     assert remaining == [3, 1, None]
-    assert len(versions) == 1  # a watch from it tells what came between the pages
+    assert len(versions) == 1  # a watch from it shows the changes between the pages
     assert (await api.get(f"{SECRETS}?continue=nonsense")).code == 400
 
 
-async def test_a_compacted_revision_is_gone(tmp_path: Path) -> None:
+async def test_a_compacted_revision_is_410(tmp_path: Path) -> None:
     async with server(tmp_path, history_revisions=5, history_seconds=0) as api:
         start = (await api.post(SECRETS, secret("a", x="0"))).body["metadata"]["resourceVersion"]
         await api.post(SECRETS, secret("b"))
-        # Memory still has these changes: only a restart makes the server look into its store.
+        # Memory still has these changes; only a restart makes the server read its store.
         for number in range(20):
             await api.patch(f"{SECRETS}/a", {"metadata": {"labels": {"n": str(number)}}})
     async with server(tmp_path, history_revisions=5, history_seconds=0) as api:
@@ -151,37 +151,37 @@ async def test_a_compacted_revision_is_gone(tmp_path: Path) -> None:
         assert gone["type"] == "ERROR"
         assert (gone["object"]["code"], gone["object"]["reason"]) == (410, "Expired")
         assert gone["object"]["message"].startswith(f"too old resource version: {start} (")
-        found = (await api.get(SECRETS)).body
-        assert [i["metadata"]["name"] for i in found["items"]] == ["a", "b"]
+        result = (await api.get(SECRETS)).body
+        assert [i["metadata"]["name"] for i in result["items"]] == ["a", "b"]
 
 
-async def test_a_revision_that_has_not_come_is_refused(api: Client) -> None:
+async def test_a_future_revision_is_rejected(api: Client) -> None:
     refused = await api.get(f"{SECRETS}?resourceVersion=999999")
     assert (refused.code, refused.body["reason"]) == (504, "Timeout")
     assert "Too large resource version: 999999" in refused.body["message"]
 
 
-async def test_a_watch_ends_when_its_time_is_over(api: Client) -> None:
+async def test_a_watch_ends_at_its_timeout(api: Client) -> None:
     async with api.watch(SECRETS, timeoutSeconds="1") as events:
         with pytest.raises(EOFError):
             await events.next()
 
 
 @pytest.mark.parametrize("spelling", ["True", "1", "true"])
-async def test_booleans_are_read_as_go_and_python_write_them(api: Client, spelling: str) -> None:
+async def test_query_booleans_in_go_and_python_notation(api: Client, spelling: str) -> None:
     await api.post(SECRETS, secret("a"))
     async with api.watch(SECRETS, watch=spelling) as events:
         assert (await events.next())["type"] == "ADDED"
 
 
-async def test_one_object_is_watched_by_its_path(api: Client) -> None:
+async def test_watch_of_one_object_by_its_path(api: Client) -> None:
     await api.post(SECRETS, secret("a"))
     await api.post(SECRETS, secret("b"))
     async with api.watch(f"{SECRETS}/b") as events:
         assert (await events.next())["object"]["metadata"]["name"] == "b"
 
 
-async def test_tables_and_metadata_are_given_when_asked_for(api: Client) -> None:
+async def test_tables_and_partial_metadata_by_accept_header(api: Client) -> None:
     await api.post(SECRETS, secret("a", x="1"))
     table = (await api.get(SECRETS, accept="application/json;as=Table;v=v1;g=meta.k8s.io")).body
     assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Type", "Data", "Age"]
@@ -194,17 +194,17 @@ async def test_tables_and_metadata_are_given_when_asked_for(api: Client) -> None
     assert set(partial["items"][0]) == {"kind", "apiVersion", "metadata"}
 
 
-async def test_a_slow_watcher_reads_on_from_the_store(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_watcher_continues_from_the_store(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certferry.kube.apiserver.storage.watch_cache._MAX_RECENT", 3)
     start = (await api.post(SECRETS, secret("a"))).body["metadata"]["resourceVersion"]
     for number in range(12):
         await api.patch(f"{SECRETS}/a", {"metadata": {"labels": {"n": str(number)}}})
     async with api.watch(SECRETS, resourceVersion=start) as events:
-        found = [(await events.next())["object"]["metadata"]["labels"]["n"] for _ in range(12)]
-    assert found == [str(n) for n in range(12)]
+        result = [(await events.next())["object"]["metadata"]["labels"]["n"] for _ in range(12)]
+    assert result == [str(n) for n in range(12)]
 
 
-async def test_the_pages_of_a_list_show_one_moment(api: Client) -> None:
+async def test_all_pages_of_a_list_show_one_revision(api: Client) -> None:
     for name in "abcdef":
         await api.post(SECRETS, secret(name))
     page = (await api.get(f"{SECRETS}?limit=2")).body
@@ -221,7 +221,7 @@ async def test_the_pages_of_a_list_show_one_moment(api: Client) -> None:
     assert names == list("abcdef")
 
 
-async def test_a_page_of_a_list_that_is_forgotten_is_gone(api: Client, tmp_path: Path) -> None:
+async def test_the_page_of_an_expired_list_is_410(api: Client, tmp_path: Path) -> None:
     for name in "abc":
         await api.post(SECRETS, secret(name))
     token = (await api.get(f"{SECRETS}?limit=1")).body["metadata"]["continue"]

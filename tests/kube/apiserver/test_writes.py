@@ -1,4 +1,4 @@
-"""Writes through the API: what the server sets, what it refuses, and in whose words."""
+"""Writes through the API: defaults, server fields, and errors in upstream's words."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Client]:
-    async with server(tmp_path) as found:
-        yield found
+    async with server(tmp_path) as result:
+        yield result
 
 
-async def test_a_new_object_gets_its_identity(api: Client) -> None:
+async def test_a_new_object_gets_uid_version_and_timestamp(api: Client) -> None:
     made = await api.post(SECRETS, secret("a", x="1"))
     assert made.code == 201
     meta = made.body["metadata"]
@@ -36,14 +36,14 @@ async def test_a_new_object_gets_its_identity(api: Client) -> None:
     assert (await api.get(f"{SECRETS}/a")).body == made.body
 
 
-async def test_a_generated_name_is_new_each_time(api: Client) -> None:
+async def test_each_generated_name_is_new(api: Client) -> None:
     body = {"metadata": {"generateName": "web-"}, "data": {}}
     names = {(await api.post(SECRETS, body)).body["metadata"]["name"] for _ in range(5)}
     assert len(names) == 5
     assert all(n.startswith("web-") and len(n) == 9 for n in names)
 
 
-async def test_a_name_is_taken_once(api: Client) -> None:
+async def test_an_existing_name_is_rejected(api: Client) -> None:
     await api.post(SECRETS, secret("a"))
     again = await api.post(SECRETS, secret("a"))
     assert (again.code, again.body["reason"]) == (409, "AlreadyExists")
@@ -69,7 +69,7 @@ async def test_a_stale_resource_version_conflicts_and_a_fresh_one_does_not(api: 
     )
 
 
-async def test_a_lease_must_say_which_version_it_replaces(api: Client) -> None:
+async def test_a_lease_update_needs_a_resource_version(api: Client) -> None:
     lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 15}}
     made = (await api.post(LEASES, lease)).body
     blind = await api.put(f"{LEASES}/l", lease)
@@ -81,7 +81,7 @@ async def test_a_lease_must_say_which_version_it_replaces(api: Client) -> None:
     assert taken.body["spec"]["holderIdentity"] == "you"
 
 
-async def test_another_uid_conflicts(api: Client) -> None:
+async def test_a_different_uid_conflicts(api: Client) -> None:
     made = (await api.post(SECRETS, secret("a"))).body
     other = made | {"metadata": made["metadata"] | {"uid": "11111111-1111-1111-1111-111111111111"}}
     refused = await api.put(f"{SECRETS}/a", other)
@@ -93,7 +93,7 @@ async def test_another_uid_conflicts(api: Client) -> None:
     assert gone.body["status"] == "Success"
 
 
-async def test_writing_the_same_again_changes_nothing(api: Client) -> None:
+async def test_an_identical_write_changes_nothing(api: Client) -> None:
     made = (await api.post(SECRETS, secret("a", x="1"))).body
     for body in (made, secret("a", x="1")):
         assert (await api.put(f"{SECRETS}/a", body)).body == made
@@ -101,7 +101,7 @@ async def test_writing_the_same_again_changes_nothing(api: Client) -> None:
     assert (await api.get(SECRETS)).body["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
 
 
-async def test_the_server_keeps_what_is_its_own(api: Client) -> None:
+async def test_clients_cannot_change_server_fields(api: Client) -> None:
     made = (await api.post(SECRETS, secret("a", x="1"))).body
     forged = {
         "metadata": {"creationTimestamp": "2000-01-01T00:00:00Z", "generation": 99, "labels": {"a": "b"}}
@@ -112,7 +112,7 @@ async def test_the_server_keeps_what_is_its_own(api: Client) -> None:
     assert patched["labels"] == {"a": "b"}
 
 
-async def test_generation_counts_changes_of_the_spec_alone(api: Client) -> None:
+async def test_generation_counts_spec_changes_only(api: Client) -> None:
     made = (await api.post(INGRESSES, ingress("i"))).body
     assert made["metadata"]["generation"] == 1
     labelled = (await api.patch(f"{INGRESSES}/i", {"metadata": {"labels": {"a": "b"}}})).body
@@ -121,7 +121,7 @@ async def test_generation_counts_changes_of_the_spec_alone(api: Client) -> None:
     assert changed["metadata"]["generation"] == 2
 
 
-async def test_status_is_written_at_its_own_path(api: Client) -> None:
+async def test_status_is_written_through_its_subresource(api: Client) -> None:
     balancer = {
         "loadBalancer": {"ingress": [{"ip": "127.0.0.9", "ports": [{"port": 443, "protocol": "TCP"}]}]}
     }
@@ -139,7 +139,7 @@ async def test_status_is_written_at_its_own_path(api: Client) -> None:
     assert (kept["status"], kept["spec"]["ingressClassName"]) == (balancer, "y")
 
 
-async def test_finalizers_hold_a_deleted_object(api: Client) -> None:
+async def test_finalizers_delay_deletion(api: Client) -> None:
     body = secret("a")
     body["metadata"]["finalizers"] = ["certferry.io/hold"]
     await api.post(SECRETS, body)
@@ -153,7 +153,7 @@ async def test_finalizers_hold_a_deleted_object(api: Client) -> None:
     assert (await api.get(f"{SECRETS}/a")).code == 404
 
 
-async def test_a_deleted_namespace_takes_its_contents_along(api: Client) -> None:
+async def test_deleting_a_namespace_deletes_its_contents(api: Client) -> None:
     await api.post("/api/v1/namespaces", {"metadata": {"name": "n"}})
     body = secret("held")
     body["metadata"]["finalizers"] = ["certferry.io/hold"]
@@ -176,7 +176,7 @@ async def test_a_deleted_namespace_takes_its_contents_along(api: Client) -> None
     assert (await api.get("/api/v1/secrets")).body["items"] == []
 
 
-async def test_the_first_namespaces_stay(api: Client) -> None:
+async def test_system_namespaces_cannot_be_deleted(api: Client) -> None:
     refused = await api.delete("/api/v1/namespaces/default")
     assert refused.code == 403
     assert refused.body["message"] == 'namespaces "default" is forbidden: this namespace may not be deleted'
@@ -226,13 +226,13 @@ async def test_string_data_becomes_data(api: Client) -> None:
         ),
     ],
 )
-async def test_a_bad_secret_is_refused(api: Client, body: Any, message: str) -> None:
+async def test_an_invalid_secret_is_rejected(api: Client, body: Any, message: str) -> None:
     refused = await api.post(SECRETS, body)
     assert refused.body["message"] == message
     assert refused.code in (400, 422)
 
 
-async def test_type_and_immutable_data_do_not_change(api: Client) -> None:
+async def test_type_and_immutable_data_cannot_change(api: Client) -> None:
     await api.post(SECRETS, secret("a", x="1"))
     retyped = await api.patch(f"{SECRETS}/a", {"type": "example.com/x"})
     assert retyped.body["message"] == (
@@ -246,7 +246,7 @@ async def test_type_and_immutable_data_do_not_change(api: Client) -> None:
     assert (await api.patch(f"{SECRETS}/a", {"metadata": {"labels": {"a": "b"}}})).code == 200
 
 
-async def test_unknown_fields_are_treated_as_asked(api: Client) -> None:
+async def test_unknown_fields_follow_field_validation(api: Client) -> None:
     body = secret("a") | {"stringdata": {"x": "1"}}
     strict = await api.post(f"{SECRETS}?fieldValidation=Strict", body)
     assert (strict.code, strict.body["message"]) == (
@@ -275,7 +275,7 @@ async def test_a_dry_run_stores_nothing(api: Client) -> None:
     assert (await api.get(f"{SECRETS}/a")).code == 200
 
 
-async def test_the_vendors_match_mode_of_a_path_is_kept(api: Client) -> None:
+async def test_the_vendor_match_mode_of_a_path_is_stored(api: Client) -> None:
     body = ingress("i")
     mode = {"ingress.beta.kubernetes.io/url-match-mode": "STARTS_WITH"}
     body["spec"]["rules"][0]["http"]["paths"][0]["property"] = mode
@@ -302,7 +302,7 @@ async def test_the_vendors_match_mode_of_a_path_is_kept(api: Client) -> None:
         ),
     ],
 )
-async def test_a_bad_ingress_is_refused(api: Client, spec: Any, message: str) -> None:
+async def test_an_invalid_ingress_is_rejected(api: Client, spec: Any, message: str) -> None:
     refused = await api.post(INGRESSES, ingress("i", **spec))
     assert (refused.code, refused.body["message"]) == (
         422,
@@ -310,7 +310,7 @@ async def test_a_bad_ingress_is_refused(api: Client, spec: Any, message: str) ->
     )
 
 
-async def test_services_get_addresses_ports_and_keep_them(api: Client) -> None:
+async def test_services_keep_their_allocated_addresses_and_ports(api: Client) -> None:
     def service(name: str, **spec: Any) -> Any:
         return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]} | spec}
 
@@ -336,22 +336,22 @@ async def test_services_get_addresses_ports_and_keep_them(api: Client) -> None:
     assert none.body["message"] == 'Service "e" is invalid: spec.ports: Required value'
 
 
-async def test_loopback_endpoints_are_forbidden_as_on_a_real_server(api: Client) -> None:
-    found = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}]}
-    refused = await api.post(SLICES, found)
+async def test_loopback_endpoints_are_rejected_by_default(api: Client) -> None:
+    result = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}]}
+    refused = await api.post(SLICES, result)
     assert refused.body["message"] == (
         'EndpointSlice.discovery.k8s.io "s" is invalid: endpoints[0].addresses[0]: Invalid value: "127.0.0.1": '
         "may not be in the loopback range (127.0.0.0/8, ::1/128)"
     )
 
 
-async def test_loopback_endpoints_are_taken_when_the_setting_says_so(tmp_path: Path) -> None:
-    found = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}]}
+async def test_loopback_endpoints_are_accepted_by_setting(tmp_path: Path) -> None:
+    result = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}]}
     async with server(tmp_path, loopback_endpoints=True) as api:
-        assert (await api.post(SLICES, found)).code == 201
+        assert (await api.post(SLICES, result)).code == 201
 
 
-async def test_what_is_not_served_says_so(api: Client) -> None:
+async def test_unknown_paths_and_methods_have_upstream_errors(api: Client) -> None:
     for path, code in ((f"{SECRETS}/a/status", 404), ("/api/v1/limitranges", 404), ("/apis/nothing", 404)):
         assert (await api.get(path)).code == code
     assert (await api.call("POST", f"{SECRETS}/a", {})).code == 405
@@ -360,7 +360,7 @@ async def test_what_is_not_served_says_so(api: Client) -> None:
     assert (await api.get("/version/")).body["major"] == "1"
 
 
-async def test_a_secret_may_be_a_mebibyte_and_no_more(api: Client) -> None:
+async def test_a_secret_is_at_most_one_mebibyte(api: Client) -> None:
     assert (await api.post(SECRETS, secret("a", x="y" * 1_000_000))).code == 201
     more = await api.post(SECRETS, secret("b", x="y" * 1_100_000))
     assert more.body["message"] == 'Secret "b" is invalid: data: Too long: may not be more than 1048576 bytes'

@@ -41,7 +41,7 @@ async def test_a_list_is_read_page_by_page(fake: FakeKube, client: KubeClient) -
     assert fake.count("GET", "secrets") == 3
 
 
-async def test_a_watch_brings_lines_longer_than_a_buffer(fake: FakeKube, client: KubeClient) -> None:
+async def test_a_watch_reads_lines_longer_than_the_buffer(fake: FakeKube, client: KubeClient) -> None:
     big = "x" * 300_000
     fake.put("secrets", "demo", "big", {"type": "Opaque", "data": {"a": big}})
     async for event in client.watch(SECRET, "0", 300):
@@ -49,7 +49,7 @@ async def test_a_watch_brings_lines_longer_than_a_buffer(fake: FakeKube, client:
         break
 
 
-async def test_gone_has_one_form(fake: FakeKube, client: KubeClient) -> None:
+async def test_410_as_status_and_as_event_raise_the_same_error(fake: FakeKube, client: KubeClient) -> None:
     fake.version += 5
     fake.compact()
     with pytest.raises(KubeError) as status:
@@ -113,7 +113,7 @@ def test_a_kubeconfig_is_read_with_its_certificates(tmp_path: Path) -> None:
         ({"users": []}, "no user “u”"),
     ],
 )
-def test_a_kubeconfig_that_cannot_be_used_says_why(
+def test_an_unusable_kubeconfig_names_the_reason(
     tmp_path: Path, change: dict[str, object], says: str
 ) -> None:
     path = tmp_path / "config"
@@ -125,7 +125,7 @@ def test_a_kubeconfig_that_cannot_be_used_says_why(
 
 
 @pytest.mark.process
-async def test_a_program_can_print_the_token(fake: FakeKube, tmp_path: Path) -> None:
+async def test_an_exec_program_provides_the_token(fake: FakeKube, tmp_path: Path) -> None:
     script = tmp_path / "login"
     script.write_text('#!/bin/sh\necho \'{"status": {"token": "token-1"}}\'\n')
     script.chmod(0o700)
@@ -149,7 +149,7 @@ def _config(server: str, directory: Path) -> dict[str, object]:
 
 
 class Watched:
-    """A cache that runs, and what its subscriber was handed."""
+    """A running cache, and the updates that its subscriber received."""
 
     def __init__(self, client: KubeClient) -> None:
         self.arrivals: list[SecretUpdate] = []
@@ -160,7 +160,7 @@ class Watched:
         return {n.name for n in view.secrets} if view else set()
 
     async def settled(self, fake: FakeKube, *names: str) -> None:
-        """Until these Secrets are known and every kind is watched."""
+        """Wait until these Secrets are known and every kind is watched."""
         await until(lambda: self.names() == set(names) and len(fake.watching) == 5)
 
 
@@ -173,7 +173,7 @@ async def watched(fake: FakeKube, client: KubeClient) -> AsyncIterator[Watched]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_deletions_during_a_gap_are_seen(fake: FakeKube, watched: Watched) -> None:
+async def test_deletions_during_a_disconnection_are_seen(fake: FakeKube, watched: Watched) -> None:
     for name in ("kept", "gone"):
         fake.secret("demo", name, authority().issue("a.example.com"))
     await watched.settled(fake, "kept", "gone")
@@ -184,7 +184,7 @@ async def test_deletions_during_a_gap_are_seen(fake: FakeKube, watched: Watched)
     fake.version += 1
     await fake.start()
     await until(lambda: watched.names() == {"kept", "new"})
-    # what did not change was not handed out again
+    # an unchanged Secret was not published again
     assert [a.secret.meta.name for a in watched.arrivals] == ["gone", "kept", "new"]
 
 
@@ -201,7 +201,7 @@ async def test_an_error_removes_nothing(fake: FakeKube, watched: Watched) -> Non
     await until(lambda: watched.cache.trouble.value is None)
 
 
-async def test_an_empty_list_is_believed_when_it_lasts(
+async def test_an_empty_list_is_believed_after_the_grace_time(
     fake: FakeKube, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.secret("demo", "last", authority().issue("a.example.com"))
@@ -214,7 +214,7 @@ async def test_an_empty_list_is_believed_when_it_lasts(
     await until(lambda: watched.names() == set())
 
 
-async def test_our_own_writes_wake_nobody(fake: FakeKube, watched: Watched) -> None:
+async def test_our_own_writes_publish_no_new_view(fake: FakeKube, watched: Watched) -> None:
     fake.put("ingresses", "demo", "i", {"spec": {"ingressClassName": "cce"}})
     await until(lambda: watched.cache.view.value and watched.cache.view.value.ingresses)
     sequence = watched.cache.view.sequence
@@ -225,7 +225,7 @@ async def test_our_own_writes_wake_nobody(fake: FakeKube, watched: Watched) -> N
     assert watched.cache.view.sequence == sequence
 
 
-async def test_an_object_that_makes_no_sense_loses_only_itself(fake: FakeKube, watched: Watched) -> None:
+async def test_a_malformed_object_affects_only_itself(fake: FakeKube, watched: Watched) -> None:
     fake.put("services", "demo", "odd", {"spec": {"ports": [{"name": "no number"}]}})
     fake.put("services", "demo", "good", {"spec": {"ports": [{"port": 80}]}})
     await until(lambda: watched.cache.view.value)
@@ -234,7 +234,7 @@ async def test_an_object_that_makes_no_sense_loses_only_itself(fake: FakeKube, w
     assert set(view.services) == {Name("demo", "good")}
 
 
-async def test_no_key_stays_in_the_cache(fake: FakeKube, watched: Watched) -> None:
+async def test_the_cache_keeps_no_private_key(fake: FakeKube, watched: Watched) -> None:
     pair = authority().issue("a.example.com")
     fake.secret("demo", "s", pair)
     await until(lambda: watched.names() == {"s"})

@@ -1,4 +1,4 @@
-"""Candidates for one Lease on an API that fails on command; the clock is the test's."""
+"""Candidates for one Lease on an API that fails on command, with the test's clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from certferry.kube.client.kubeconfig import Access, FixedToken
 from certferry.kube.client.leader_election import LeaderElector, LeaseTimings
 from tests.controller.support.fake_kube import FakeKube, until
 
-TERMS = LeaseTimings(duration=2, deadline=1.2, retry=0.01)
+TIMINGS = LeaseTimings(duration=2, deadline=1.2, retry=0.01)
 LEASE = Name("certferry", "lease")
 
 
 class Candidates:
-    """As many as a test wants; ``now`` is everybody's monotonic clock."""
+    """Any number of candidates; ``now`` is the monotonic clock of all."""
 
     def __init__(self, kube: FakeKube, stack: AsyncExitStack) -> None:
         self.kube = kube
@@ -30,7 +30,7 @@ class Candidates:
     async def start(self, identity: str) -> LeaderElector:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
         client = await self._stack.enter_async_context(KubeClient(access))
-        leader = LeaderElector(client, LEASE, identity, TERMS, lambda: self.now)
+        leader = LeaderElector(client, LEASE, identity, TIMINGS, lambda: self.now)
         self._tasks[leader] = asyncio.create_task(leader.run())
         return leader
 
@@ -44,7 +44,7 @@ class Candidates:
             await self.stop(leader)
 
     async def turns(self, count: int = 3) -> None:
-        """Until the lease was asked for so many times more."""
+        """Wait until the lease was read `count` more times."""
         seen = self.kube.count("GET", "/leases/")
         await until(lambda: self.kube.count("GET", "/leases/") >= seen + count)
 
@@ -65,7 +65,7 @@ async def candidates() -> AsyncIterator[Candidates]:
     await kube.stop()
 
 
-async def test_the_first_leads_and_the_second_waits(candidates: Candidates) -> None:
+async def test_the_first_candidate_leads_and_the_second_waits(candidates: Candidates) -> None:
     first = await candidates.start("a")
     await until(lambda: first.leading)
     second = await candidates.start("b")
@@ -74,14 +74,14 @@ async def test_the_first_leads_and_the_second_waits(candidates: Candidates) -> N
     await until(lambda: second.holder.value == "a")
 
 
-async def test_of_two_who_try_at_once_one_leads(candidates: Candidates) -> None:
+async def test_one_of_two_concurrent_candidates_leads(candidates: Candidates) -> None:
     both = [await candidates.start("a"), await candidates.start("b")]
     await until(lambda: any(one.leading for one in both))
     await candidates.turns(6)
     assert sum(one.leading for one in both) == 1
 
 
-async def test_a_clean_stop_hands_over_at_once(candidates: Candidates) -> None:
+async def test_a_clean_stop_releases_the_lease_at_once(candidates: Candidates) -> None:
     first = await candidates.start("a")
     await until(lambda: first.leading)
     second = await candidates.start("b")
@@ -91,7 +91,7 @@ async def test_a_clean_stop_hands_over_at_once(candidates: Candidates) -> None:
     assert candidates.spec["leaseTransitions"] == 1
 
 
-async def test_a_leader_that_is_gone_is_replaced_when_its_time_is_over(candidates: Candidates) -> None:
+async def test_a_dead_leader_is_replaced_after_the_lease_duration(candidates: Candidates) -> None:
     candidates.kube.put(
         "leases", *LEASE, {"spec": {"holderIdentity": "gone", "leaseDurationSeconds": 2, "renewTime": None}}
     )
@@ -105,26 +105,24 @@ async def test_a_leader_that_is_gone_is_replaced_when_its_time_is_over(candidate
 
 
 @pytest.mark.parametrize("status", [500, 403, 429, 409])
-async def test_an_api_that_refuses_costs_the_lead_when_the_deadline_passes(
-    candidates: Candidates, status: int
-) -> None:
+async def test_api_errors_end_leadership_at_the_renew_deadline(candidates: Candidates, status: int) -> None:
     first = await candidates.start("a")
     await until(lambda: first.leading)
     for _ in range(1000):
         candidates.kube.fail("GET", "/leases/", status)
     await candidates.turns()
     assert first.elected.value
-    candidates.now += TERMS.deadline + 0.01
+    candidates.now += TIMINGS.deadline + 0.01
     await until(lambda: not first.elected.value)
     candidates.kube.failures.clear()
     await until(lambda: first.leading)
 
 
-async def test_a_frozen_api_costs_the_lead_though_the_request_hangs(candidates: Candidates) -> None:
+async def test_a_hanging_request_does_not_extend_leadership(candidates: Candidates) -> None:
     first = await candidates.start("a")
     await until(lambda: first.leading)
     candidates.kube.frozen.clear()
-    candidates.now += TERMS.deadline + 0.01
+    candidates.now += TIMINGS.deadline + 0.01
     await until(lambda: not first.elected.value)
     candidates.kube.frozen.set()
     await until(lambda: first.leading)

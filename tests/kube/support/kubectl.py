@@ -8,7 +8,7 @@ from tests.kube.support.server_process import Process
 
 
 class Session:
-    """kubectl in one namespace of its own."""
+    """kubectl in a namespace of its own."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -17,13 +17,13 @@ class Session:
         return self.process.kubectl(*arguments, stdin=stdin, **environment)
 
     def ok(self, *arguments: str, stdin: str = "", **environment: str) -> str:
-        """What it printed; it must have gone well and without a complaint."""
+        """Run a command that must succeed without writing to standard error; return its output."""
         done = self.run(*arguments, stdin=stdin, **environment)
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 
     def refused(self, *arguments: str, stdin: str = "") -> str:
-        """What it complained about; the exit code must be 1."""
+        """Run a command that must exit with 1; return its standard error."""
         done = self.run(*arguments, stdin=stdin)
         assert done.returncode == 1, done
         return done.stderr

@@ -1,4 +1,4 @@
-"""A running embedded API for tests: in this process for speed, as a process of its own to be killed."""
+"""A running embedded API for tests: in this process for speed, or as a process that a test can kill."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Json = dict[str, Any]
 
 
 class Reply:
-    """What the server answered."""
+    """A response of the server."""
 
     def __init__(self, code: int, body: Any, headers: Mapping[str, str]) -> None:
         self.code, self.body, self.headers = code, body, headers
 
 
 class Watching:
-    """An open watch; each HTTP chunk is kept apart."""
+    """An open watch that keeps HTTP chunks apart."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
 
     async def next(self) -> Json:
-        """The next event; its chunk must hold it alone and whole."""
+        """Return the next event, which must be exactly one chunk."""
         data, ended = b"", False
         while not ended:
             part, ended = await self.response.content.readchunk()
@@ -50,8 +50,8 @@ class Watching:
             data += part
             ended = ended and bool(data)
         assert data.endswith(b"\n")
-        found: Json = json.loads(data)
-        return found
+        body: Json = json.loads(data)
+        return body
 
     async def types(self, count: int) -> list[str]:
         return [(await self.next())["type"] for _ in range(count)]
@@ -75,8 +75,8 @@ class Client:
             method, self.url + path, data=data, headers=headers, **options
         ) as answer:
             raw = await answer.read()
-            found = json.loads(raw) if "json" in answer.headers["Content-Type"] else raw.decode()
-            return Reply(answer.status, found, answer.headers)
+            body = json.loads(raw) if "json" in answer.headers["Content-Type"] else raw.decode()
+            return Reply(answer.status, body, answer.headers)
 
     async def get(self, path: str, **options: Any) -> Reply:
         return await self.call("GET", path, **options)
@@ -105,14 +105,14 @@ class Client:
 
 @asynccontextmanager
 async def server(state: Path, **settings: Any) -> AsyncIterator[Client]:
-    """A server in this process, and its admin."""
+    """Run a server in this process and yield its admin's client."""
     async with running(KubeServerSettings(state=state, **settings)), client(state) as admin:
         yield admin
 
 
 @asynccontextmanager
 async def client(state: Path, kubeconfig: str = "kubeconfig", **tls: Path) -> AsyncIterator[Client]:
-    """A client with the credentials of a kubeconfig, or with a certificate (`cert`, `key`) in their place."""
+    """Return a client with the credentials of a kubeconfig, or with a client certificate (`cert`, `key`)."""
     config = yaml.safe_load((state / kubeconfig).read_text())
     cluster = config["clusters"][0]["cluster"]
     context = ssl.create_default_context(
@@ -128,7 +128,7 @@ async def client(state: Path, kubeconfig: str = "kubeconfig", **tls: Path) -> As
 
 
 class Process:
-    """The server as a process of its own."""
+    """The server as a process."""
 
     def __init__(self, state: Path, **settings: Any) -> None:
         self.state, self.settings = state, {"state": str(state)} | settings
@@ -160,14 +160,14 @@ class Process:
             return False
 
     def kill(self) -> None:
-        """SIGKILL: no goodbye."""
+        """Send SIGKILL."""
         assert self.process
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE)
         self._close()
 
     def end(self) -> str:
-        """SIGTERM, if it still runs; what it said."""
+        """Send SIGTERM if it still runs; return its output."""
         assert self.process
         self.process.terminate()
         said = self.process.communicate(timeout=PATIENCE)[1]
@@ -182,7 +182,7 @@ class Process:
     def kubectl(
         self, *arguments: str, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """A real kubectl, with this server's kubeconfig and no other."""
+        """Run a real kubectl with this server's kubeconfig only."""
         return subprocess.run(
             [KUBECTL, *arguments],
             env=self.environment() | environment,
@@ -200,13 +200,13 @@ class Process:
 
 
 def secret(name: str, **data: str) -> Json:
-    """A Secret as JSON, its values given in clear."""
+    """Return a Secret as JSON; values are given as plain text."""
     encoded = {k.replace("_", "."): base64.b64encode(v.encode()).decode() for k, v in data.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
 
 
 def ingress(name: str, **spec: Any) -> Json:
-    """An Ingress with one rule, and what else its spec should say."""
+    """Return an Ingress with one rule and additional fields of its spec."""
     backend = {"service": {"name": "web", "port": {"number": 80}}}
     rule = {
         "host": "a.example.com",

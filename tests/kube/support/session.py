@@ -1,8 +1,8 @@
-"""The daily kubectl session as a transcript: every command, its exit code, what it printed.
+"""The kubectl session as a transcript: every command with its exit code and output.
 
-The commands stand in ``tests/testdata/kubectl/session.txt``; ``test_kubectl_session`` runs them against
-the embedded API and compares the transcript. ``python -m tests.kube.support.session KUBECONFIG`` runs them
-against any other API server, such as a real one, and prints the differences.
+``tests/testdata/kubectl/session.txt`` has the commands; ``test_kubectl_session`` compares the transcript of the
+embedded API. ``python -m tests.kube.support.session KUBECONFIG`` runs the commands against any other API
+server and prints the differences.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _VARIES = (
 
 
 def run(environment: Mapping[str, str], place: Path) -> str:
-    """The transcript of the session, run in the folder `place`."""
+    """Run the session in the folder `place` and return its transcript."""
     files = place / "files"
     subprocess.run(["cp", "-r", FOLDER, files], check=True)
     for name in ("web", "other"):
@@ -69,16 +69,16 @@ def _told(command: str, place: Path, environment: Mapping[str, str]) -> list[str
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    told = [_settled(line) for line in _by_manager(done.stdout).splitlines()]
-    told += [f"! {_settled(line)}" for line in done.stderr.splitlines()]
-    return told + ([f"[exit {done.returncode}]"] if done.returncode else [])
+    lines = [_settled(line) for line in _by_manager(done.stdout).splitlines()]
+    lines += [f"! {_settled(line)}" for line in done.stderr.splitlines()]
+    return lines + ([f"[exit {done.returncode}]"] if done.returncode else [])
 
 
 def _by_manager(text: str) -> str:
-    """Who set which fields, in the order of names: a server sorts them by the second of their last write."""
+    """Sort managed fields by manager, because servers sort them by the second of their last write."""
 
-    def ordered(found: re.Match[str]) -> str:
-        entries = re.split(r"^(?=  - )", found[0], flags=re.MULTILINE)
+    def ordered(result: re.Match[str]) -> str:
+        entries = re.split(r"^(?=  - )", result[0], flags=re.MULTILINE)
         return "".join(
             sorted(entries, key=lambda entry: re.findall(r"^    manager: .*", entry, re.MULTILINE))
         )
@@ -89,21 +89,21 @@ def _by_manager(text: str) -> str:
 def _settled(line: str) -> str:
     for expression, name in _VARIES:
         line = expression.sub(name, line)
-    # Columns are as wide as what varies: <age> and the like.
+    # Widths of columns depend on variable values such as <age>.
     if "CLUSTER-IP" in line or "<" in line:
         return re.sub(r" {2,}(?=[<A-Z])|(?<=>) {2,}", "  ", line).rstrip()
     return line.rstrip()
 
 
 def main() -> int:
-    """Compare another server with the transcript of ours."""
+    """Compare another server with the recorded transcript."""
     with tempfile.TemporaryDirectory() as place:
         home = {"KUBECONFIG": str(Path(sys.argv[1]).resolve()), "HOME": place}
-        found = run(home, Path(place))
+        result = run(home, Path(place))
     ours = TRANSCRIPT.read_text().splitlines()
     sys.stdout.writelines(
         f"{line}\n"
-        for line in difflib.unified_diff(ours, found.splitlines(), "ours", "theirs", lineterm="", n=2)
+        for line in difflib.unified_diff(ours, result.splitlines(), "ours", "theirs", lineterm="", n=2)
     )
     return 0
 
