@@ -405,7 +405,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     return facts | {
         "break_glass": status.break_glass,
         "data_plane": [
-            {"listener": slot.listener_id, "seat": slot.seat, "state": slot.state, "message": slot.message}
+            {"listener": slot.listener_id, "seat": slot.slot, "state": slot.state, "message": slot.message}
             for slot in status.listeners
         ],
     }

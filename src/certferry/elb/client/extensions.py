@@ -41,12 +41,12 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-class Seat(msgspec.Struct, frozen=True, kw_only=True):
+class BoundSlot(msgspec.Struct, frozen=True, kw_only=True):
     """A place where a certificate is to be served."""
 
     listener_id: str
     loadbalancer_id: str
-    seat: str
+    slot: str = msgspec.field(name="seat")
     """default or sni."""
     state: str
     """accepted, rejected (``message`` says why) or pending."""
@@ -67,10 +67,10 @@ class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     certificate_id: str
     fingerprint: str
-    listeners: tuple[Seat, ...] = ()
+    listeners: tuple[BoundSlot, ...] = ()
     findings: tuple[Found, ...] = ()
     break_glass: BreakGlass | None = None
-    parked: Any = None
+    quarantined: Any = msgspec.field(name="parked", default=None)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

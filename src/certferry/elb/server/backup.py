@@ -23,8 +23,8 @@ from certferry.elb.server.store import key_rotation as sealing
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import (
     StoreUnusable,
-    beside,
     check_whole,
+    companion_files,
     copy,
     forget_log,
     open_as_it_is,
@@ -68,12 +68,12 @@ def backup(
         try:
             copy(engine, draft)
             with _opened(draft) as saved:
-                attached.add_files(saved, seal, {path.name: path for path in _beside_the_store(state)})
+                attached.add_files(saved, seal, {path.name: path for path in _credential_files(state)})
                 forget_log(saved)
                 kept = _kept(saved, seal, draft)
             private_files.replace(draft, out)
         finally:
-            for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
+            for left in (draft, *companion_files(draft), draft.with_name(draft.name + ".migrating")):
                 left.unlink(missing_ok=True)
         if key_out is not None:
             _save_key(state, key_out, environ)
@@ -110,14 +110,14 @@ def restore(
                 if key_path.exists():
                     key_path.replace(_before(key_path))
                 seals.copy_keys(key, key_path)
-            for place in _beside_the_store(state):
+            for place in _credential_files(state):
                 if place.exists():
                     place.replace(_before(place))
                 if place.name in files:
                     private_files.write(place, files[place.name])
             private_files.replace(draft, path)
         finally:
-            for left in (draft, *beside(draft), draft.with_name(draft.name + ".migrating")):
+            for left in (draft, *companion_files(draft), draft.with_name(draft.name + ".migrating")):
                 left.unlink(missing_ok=True)
     return kept
 
@@ -214,11 +214,11 @@ def _set_aside(path: Path) -> None:
     with _opened(path) as engine:
         forget_log(engine)
     path.replace(_before(path))
-    for left in beside(path):
+    for left in companion_files(path):
         left.unlink(missing_ok=True)
 
 
-def _beside_the_store(state: Path) -> tuple[Path, ...]:
+def _credential_files(state: Path) -> tuple[Path, ...]:
     """Files that a backup holds too. The authority's certificate last: where it is, its key is."""
     certificate, key = envoys_authority(state)
     return envoys_file(state), key, certificate

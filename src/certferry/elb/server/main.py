@@ -23,7 +23,8 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.server.api.app import ApiDependencies, application
+from certferry.elb.server.api.app import application
+from certferry.elb.server.api.dependencies import ApiDependencies
 from certferry.elb.server.api.extensions import events
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane

@@ -23,7 +23,7 @@ from tests.elb.support.members import member
 @contextlib.asynccontextmanager
 async def logged(plane: Plane) -> AsyncIterator[None]:
     """The log's writer, for the time of the block."""
-    log = AccessLog(plane.directory, plane.envoy.admin, lambda: plane.ads.ledger().sittings(), 1 << 20)
+    log = AccessLog(plane.directory, plane.envoy.admin, lambda: plane.ads.acks().intervals(), 1 << 20)
     task = asyncio.create_task(log.follow())
     try:
         yield

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, refusals, seatings
+from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, refusals, secret_statuses
 from certferry.settings import EnvoyOptions
 from tests.elb.support.dataplane import DEADLINE, Plane, World, free_port, https, running, until
 from tests.elb.support.server import Api, Elb, send, serving, settings_in
@@ -115,17 +115,17 @@ async def test_a_refused_certificate_is_told_with_its_seat_and_the_others_are_ac
         await until(lambda: REJECTED in _states(plane).values())
         await until(lambda: _states(plane)["default"] == _states(plane)["b.example.com"] == ACCEPTED)
         (bad,) = [s for s in _seatings(plane) if s.state == REJECTED]
-        assert (bad.place, bad.seat, bad.digest) == ("a.example.com", "sni", "torn")
+        assert (bad.place, bad.slot, bad.digest) == ("a.example.com", "sni", "torn")
         assert "certificate chain" in bad.message
         assert bad.since is not None
         plane.world.renew("a")
         plane.publish()
         await until(lambda: set(_states(plane).values()) == {ACCEPTED})
-        assert refusals(plane.ads.speaking()) == {}
+        assert refusals(plane.ads.reporting()) == {}
 
 
 def _seatings(plane: Plane) -> Any:
-    return seatings(plane.ads.worlds.value.snapshot, plane.ads.speaking()).get("web", ())
+    return secret_statuses(plane.ads.snapshots.value.resources, plane.ads.reporting()).get("web", ())
 
 
 def _states(plane: Plane) -> dict[str, str]:

@@ -163,7 +163,7 @@ def test_a_key_is_rotated_beside_a_running_elb(own: Elb) -> None:
     (new,) = keys_in(own.settings.state)
     assert new not in old
     with stored(own.settings) as (store, _):
-        row = store.world.get("certificate", identifier)
+        row = store.snapshot.get("certificate", identifier)
         assert row is not None
         assert row.content is not None
         assert row.content.key is not None, "what was written on the way opens under the new key alone"

@@ -22,7 +22,7 @@ def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) ->
 
     def rename(store: Store, name: str) -> None:
         def decide(transaction: Transaction) -> None:
-            row = transaction.world.get("pool", "p1")
+            row = transaction.snapshot.get("pool", "p1")
             assert row is not None
             transaction.update(row, {**row.data, "name": name})
 
@@ -34,10 +34,10 @@ def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) ->
             rename(first, "the winner")
             with pytest.raises(ConflictError):
                 rename(second, "the loser")
-            kept = second.world.get("pool", "p1")
+            kept = second.snapshot.get("pool", "p1")
             assert kept is not None
             assert kept.data["name"] == "first", "and it does not believe what was not stored"
     with stored(settings) as (after, _):
-        row = after.world.get("pool", "p1")
+        row = after.snapshot.get("pool", "p1")
         assert row is not None
         assert (row.data["name"], row.revision) == ("the winner", 2)

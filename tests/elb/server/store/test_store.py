@@ -70,7 +70,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         assert everything(second.admin) == before
     with stored(settings) as (store, _):
         assert store.publication.state == state, "and the data plane gets the very same"
-        row = store.world.get("certificate", certificate)
+        row = store.snapshot.get("certificate", certificate)
         assert row is not None
         assert row.content is not None
         assert row.content.key is not None
@@ -137,7 +137,7 @@ def test_parallel_writers_lose_nothing(own: Elb) -> None:
     served = own.admin.show("certificate", certificate)["certificate"]
     assert served in [pair.certificate for pair in pairs]
     with stored(own.settings) as (store, _):
-        row = store.world.get("certificate", certificate)
+        row = store.snapshot.get("certificate", certificate)
         assert row is not None
         assert (row.revision, row.content and row.content.version) == (9, 9)
         assert row.content is not None

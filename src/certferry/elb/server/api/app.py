@@ -1,9 +1,8 @@
 """The REST API as one ASGI application.
 
-``service`` makes and serves it. FastAPI routes and describes (``/openapi.json``); each request is
-read here, then authenticated and answered in a worker thread (the store's writes sync to disk), and
-every failure becomes the vendor's error body here. Bodies are checked by msgspec, not pydantic: it
-is on the path of every rotation.
+FastAPI routes requests and serves their description (``/openapi.json``). Each request is authenticated and
+answered in a worker thread, because the store's writes sync to disk. Every failure becomes the vendor's
+error body. msgspec checks bodies instead of pydantic because each rotation passes through here.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ from __future__ import annotations
 import functools
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
@@ -26,7 +22,8 @@ from starlette.exceptions import HTTPException
 
 from certferry import __version__
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.api import batch, cascade, catalog, extensions, openapi, tags
+from certferry.elb.server.api import batch, cascade, catalog, extensions, keystone, openapi, tags
+from certferry.elb.server.api.dependencies import ApiDependencies, Endpoint
 from certferry.elb.server.api.extensions import events
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
 from certferry.elb.server.api.resources import (
@@ -42,16 +39,12 @@ from certferry.elb.server.api.resources import (
     rules,
     security_policies,
 )
-from certferry.elb.server.dataplane.status import DataPlaneStatus, Reporter, no_data_plane
-from certferry.elb.server.errors import ApiError, bad_request, conflict, forbidden, unknown_path
-from certferry.elb.server.identity.auth import Logins, authenticated
+from certferry.elb.server.api.responses import failure, json_response, read_request, success
+from certferry.elb.server.dataplane.status import DataPlaneStatus
+from certferry.elb.server.errors import ApiError, conflict, forbidden, unknown_path
+from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.request_signature import Presented
-from certferry.elb.server.identity.users import Identity
-from certferry.elb.server.store.store import ConflictError, Store
-from certferry.runtime.latest import Latest
-from certferry.settings import ElbSettings
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+from certferry.elb.server.store.store import ConflictError
 
 ROUTES: Final[tuple[Route, ...]] = (
     *private_key_echo.ROUTES,
@@ -70,38 +63,18 @@ ROUTES: Final[tuple[Route, ...]] = (
     *tags.ROUTES,
     *catalog.ROUTES,
 )
-_MOST: Final = 1 << 20
-"""Bytes of a request's body."""
 _log = structlog.get_logger("certferry.elb")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiDependencies:
-    """What the API is in front of."""
-
-    settings: ElbSettings
-    store: Store
-    identity: Identity
-    logins: Logins
-    origin: str
-    """Under which URL clients reach it."""
-    changes: Latest[int] = field(default_factory=lambda: Latest(0))
-    """Counts commits; ``events.ENDED`` when the service ends."""
-    plane: Reporter = no_data_plane
-    """How the data plane is, when asked."""
-
-
 def application(elb: ApiDependencies) -> FastAPI:
-    """The API of `elb`."""
-    from certferry.elb.server.api import keystone
-
+    """Build the application for `elb`."""
     app = FastAPI(
         title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     for path, public, summary in (
-        ("/healthz", _healthz(elb), "Whether the service answers"),
+        ("/healthz", _healthz(elb), "Check that the service answers"),
         ("/versions", _versions, "List API versions"),
-        ("/v3/certferry", _extensions, "What Certferry adds"),
+        ("/v3/certferry", _extensions, "Show the extensions of Certferry"),
     ):
         extra = openapi.public_operation()
         app.add_api_route(path, public, methods=["GET"], summary=summary, openapi_extra=extra)
@@ -120,7 +93,7 @@ def application(elb: ApiDependencies) -> FastAPI:
         )
     app.add_api_route(
         "/v3/{project_id}/certferry/events",
-        events.endpoint(elb, read, lambda refused: failure(refused, secrets.token_hex(16))),
+        events.endpoint(elb),
         methods=["GET"],
         summary="Follow all changes (server-sent events)",
         openapi_extra=openapi.stream_operation(),
@@ -136,18 +109,18 @@ def _endpoint(elb: ApiDependencies, route: Route) -> Endpoint:
     async def answer(request: Request) -> Response:
         request_id = uuid.uuid4().hex
         try:
-            presented = await read(request)
+            presented = await read_request(request)
             answered, actor = await run_in_threadpool(_answered, elb, route, request, presented, request_id)
-        except ApiError as refused:
-            return failure(refused, request_id)
+        except ApiError as error:
+            return failure(error, request_id)
         except ConflictError:
             return failure(
-                conflict("The object was changed by somebody else just now: try again"), request_id
+                conflict("Another client changed the object at the same time: try again"), request_id
             )
         except SQLAlchemyError as error:
             return failure(_unstored(error, request_id), request_id)
         if route.method != "GET":
-            # not in the worker thread: it would hold up the loop, which carries the change to Envoy just now
+            # Not in the worker thread: logging there would delay the event loop, which carries the change to Envoy.
             _log.info(
                 "written", method=route.method, path=presented.path, user=actor.name, request_id=request_id
             )
@@ -159,10 +132,10 @@ def _endpoint(elb: ApiDependencies, route: Route) -> Endpoint:
 def _answered(
     elb: ApiDependencies, route: Route, request: Request, presented: Presented, request_id: str
 ) -> tuple[ApiResponse, Actor]:
-    """The answer, and to whom. Runs in a worker thread; raises ``Refused``."""
+    """Authenticate and answer a request, in a worker thread. Raises ApiError."""
     actor = authenticated(elb.identity, presented, datetime.now(UTC))
     if request.path_params["project_id"] != actor.project_id:
-        raise forbidden("This project is not the one you are logged in to")
+        raise forbidden("The project in the path is not the project you are logged in to")
     if route.method != "GET" and actor.role not in route.roles:
         raise forbidden(f"The role {actor.role} may not do this; {' and '.join(route.roles)} may")
     call = ApiRequest(
@@ -173,52 +146,14 @@ def _answered(
         path=request.path_params,
         query=tuple(parse_qsl(presented.query, keep_blank_values=True)),
         body=presented.body,
-        plane=functools.cache(elb.plane),  # one look for each answer
+        plane=functools.cache(elb.plane),  # at most one report per answer
     )
     return route.handler(call), actor
 
 
-async def read(request: Request) -> Presented:
-    """All of a request; raises ``Refused`` when it is too long."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST:
-            raise ApiError(413, "ELB.8902", f"The body is longer than {_MOST} bytes")
-    scope = request.scope
-    try:
-        path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")
-    except UnicodeDecodeError:
-        raise bad_request("The URI is not ASCII") from None
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Presented(method=request.method, path=path, query=query, headers=headers, body=bytes(body))
-
-
-def success(answer: ApiResponse, request_id: str) -> Response:
-    """The answer in the vendor's envelope."""
-    if answer.body is None:
-        return Response(status_code=answer.status, headers={"X-Request-Id": request_id})
-    return _json(answer.status, {**answer.body, "request_id": str(uuid.UUID(request_id))}, request_id)
-
-
-def failure(refused: ApiError, request_id: str) -> Response:
-    """The vendor's error body."""
-    body = {"error_msg": refused.sentence, "error_code": refused.code, "request_id": request_id}
-    return _json(refused.status, body, request_id)
-
-
-def _json(status: int, body: Any, request_id: str) -> Response:
-    return Response(
-        msgspec.json.encode(body),
-        status_code=status,
-        media_type="application/json",
-        headers={"X-Request-Id": request_id},
-    )
-
-
 def _unstored(error: SQLAlchemyError, request_id: str) -> ApiError:
     if isinstance(error, IntegrityError):
-        return conflict("The change does not go with another that was made at the same time: try again")
+        return conflict("The change conflicts with another that was made at the same time: try again")
     reason = str(getattr(error, "orig", error))
     _log.error("not stored", reason=reason, request_id=request_id)
     return ApiError(
@@ -236,10 +171,10 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    refused = unknown_path(request.url.path)
+    error = unknown_path(request.url.path)
     if status == 405:
-        refused = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
-    return failure(refused, secrets.token_hex(16))
+        error = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
+    return failure(error, secrets.token_hex(16))
 
 
 async def _broken(request: Request, error: Exception) -> Response:
@@ -250,9 +185,9 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 def _healthz(elb: ApiDependencies) -> Endpoint:
     async def answer(request: Request) -> Response:
-        """Whether the API answers; how Envoy is stands beside, and takes nothing from the 200."""
+        """Report that the API answers, and Envoy's state; a failed Envoy does not change the 200."""
         report = await run_in_threadpool(elb.plane)
-        return _json(200, {"status": "ok", **_plane(report)}, secrets.token_hex(16))
+        return json_response(200, {"status": "ok", **_plane(report)}, secrets.token_hex(16))
 
     return answer
 
@@ -277,4 +212,4 @@ async def _versions(request: Request) -> Response:
 
 async def _extensions(request: Request) -> Response:
     about = {"version": __version__, "extensions": list(extensions.NAMES)}
-    return _json(200, {"certferry": about}, secrets.token_hex(16))
+    return json_response(200, {"certferry": about}, secrets.token_hex(16))

@@ -98,7 +98,7 @@ def _deleted(
     """What became of each id."""
 
     def outcome(transaction: Transaction, identifier: str) -> dict[str, str]:
-        row = transaction.world.get(kind, identifier)
+        row = transaction.snapshot.get(kind, identifier)
         if row is None or row.project_id != call.actor.project_id:
             return {"id": identifier, "ret_status": "not found", "ret_code": "ELB.8904"}
         try:
@@ -123,16 +123,16 @@ def add_members(call: ApiRequest) -> ApiResponse:
     ]
 
     def decide(transaction: Transaction) -> list[tuple[Row, str]]:
-        pool = path_object(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.snapshot, "pool", "pool_id")
         made = []
         for data in given:
-            twin = members.twin(transaction.world, pool.id, data)
+            twin = members.twin(transaction.snapshot, pool.id, data)
             row = twin or members.add(transaction, call, pool, data)
             made.append((row, "existed" if twin else "successful"))
         return made
 
-    rows, world = call.write(decide)
-    wires = [members.render(call, world, row) | {"ret_status": status} for row, status in rows]
+    rows, snapshot = call.write(decide)
+    wires = [members.render(call, snapshot, row) | {"ret_status": status} for row, status in rows]
     return ApiResponse(201, {"members": wires})
 
 
@@ -141,14 +141,14 @@ def update_members(call: ApiRequest) -> ApiResponse:
     changes = body_of(call, "", MembersUpdate).value.members
 
     def decide(transaction: Transaction) -> list[Row]:
-        pool = path_object(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.snapshot, "pool", "pool_id")
         return [
-            members.change(transaction, _member(transaction.world, pool, one.id), msgspec.to_builtins(one))
+            members.change(transaction, _member(transaction.snapshot, pool, one.id), msgspec.to_builtins(one))
             for one in changes
         ]
 
-    rows, world = call.write(decide)
-    return ApiResponse(200, {"members": [members.render(call, world, row) for row in rows]})
+    rows, snapshot = call.write(decide)
+    return ApiResponse(200, {"members": [members.render(call, snapshot, row) for row in rows]})
 
 
 def delete_members(call: ApiRequest) -> ApiResponse:
@@ -156,7 +156,7 @@ def delete_members(call: ApiRequest) -> ApiResponse:
     given = [msgspec.to_builtins(one) for one in body_of(call, "", MembersDelete).value.members]
 
     def decide(transaction: Transaction) -> list[dict[str, Any]]:
-        pool = path_object(call, transaction.world, "pool", "pool_id")
+        pool = path_object(call, transaction.snapshot, "pool", "pool_id")
         members.check_deletable(pool)
         return [_gone(transaction, pool, one) for one in given]
 
@@ -167,10 +167,10 @@ def delete_members(call: ApiRequest) -> ApiResponse:
 def _gone(transaction: Transaction, pool: Row, one: dict[str, Any]) -> dict[str, Any]:
     identifier = one.get("id")
     if identifier:
-        found = transaction.world.get("member", identifier)
+        found = transaction.snapshot.get("member", identifier)
         row = found if found is not None and found.data["pool_id"] == pool.id else None
     elif one.get("address") and one.get("protocol_port"):
-        row = members.twin(transaction.world, pool.id, one)
+        row = members.twin(transaction.snapshot, pool.id, one)
     else:
         raise bad_request("members: each needs an id, or address and protocol_port")
     if row is None:
@@ -179,8 +179,8 @@ def _gone(transaction: Transaction, pool: Row, one: dict[str, Any]) -> dict[str,
     return {"id": row.id, "ret_status": "successful"}
 
 
-def _member(world: StoreSnapshot, pool: Row, identifier: str) -> Row:
-    row = world.get("member", identifier)
+def _member(snapshot: StoreSnapshot, pool: Row, identifier: str) -> Row:
+    row = snapshot.get("member", identifier)
     if row is None or row.data["pool_id"] != pool.id:
         raise bad_request(f"members: {identifier} is no member of pool {pool.id}")
     return row

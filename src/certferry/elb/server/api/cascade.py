@@ -33,7 +33,7 @@ def listener(call: ApiRequest) -> ApiResponse:
     """DELETE …/force: with its policies; pools are let go."""
 
     def decide(transaction: Transaction) -> None:
-        _discard_listener(transaction, path_object(call, transaction.world, "listener"))
+        _discard_listener(transaction, path_object(call, transaction.snapshot, "listener"))
 
     call.write(decide)
     return ApiResponse(204)
@@ -57,7 +57,7 @@ def pool(call: ApiRequest) -> ApiResponse:
     """DELETE …/delete-cascade: with its members and its health monitor, unless something sends to it."""
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "pool")
+        row = path_object(call, transaction.snapshot, "pool")
         discard_pool(transaction, row)
 
     call.write(decide)
@@ -66,29 +66,29 @@ def pool(call: ApiRequest) -> ApiResponse:
 
 def discard_pool(transaction: Transaction, row: Row) -> None:
     """Deletes the pool and its parts. Raises ``Refused`` (409)."""
-    check_unused(transaction.world, row)
+    check_unused(transaction.snapshot, row)
     check_deletable(row)
     for kind in ("member", "healthmonitor"):
-        for part in transaction.world.find(kind, "pool_id", row.id):
+        for part in transaction.snapshot.find(kind, "pool_id", row.id):
             transaction.delete(part)
     transaction.delete(row)
 
 
 def _discard_listener(transaction: Transaction, row: Row) -> None:
-    world = transaction.world
+    snapshot = transaction.snapshot
     for field in ("listener_id", "redirect_listener_id"):
-        for policy in world.find("l7policy", field, row.id):
+        for policy in snapshot.find("l7policy", field, row.id):
             discard_policy(transaction, policy)
     transaction.delete(row)
 
 
 def _discard_loadbalancer(transaction: Transaction, call: ApiRequest, *, pools: bool) -> None:
-    row = path_object(call, transaction.world, "loadbalancer")
+    row = path_object(call, transaction.snapshot, "loadbalancer")
     check_unprotected(row)
-    for one in transaction.world.find("listener", "loadbalancer_id", row.id):
+    for one in transaction.snapshot.find("listener", "loadbalancer_id", row.id):
         _discard_listener(transaction, one)
-    for one in transaction.world.find("pool", "loadbalancer_id", row.id):
-        if pools and not policies_to(transaction.world, one.id):
+    for one in transaction.snapshot.find("pool", "loadbalancer_id", row.id):
+        if pools and not policies_to(transaction.snapshot, one.id):
             discard_pool(transaction, one)
         else:
             transaction.update(one, {**one.data, "loadbalancer_id": None})

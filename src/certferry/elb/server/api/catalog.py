@@ -39,7 +39,7 @@ def system_security_policies(call: ApiRequest) -> ApiResponse:
 
 def flavors(call: ApiRequest) -> ApiResponse:
     """GET: sizes that clients may name; none of them limits anything here."""
-    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call), call.world))
+    page, info = paged(call.query, filtered(_FLAVORS, call.query, _flavors(call), call.snapshot))
     return ApiResponse(200, {"flavors": page, "page_info": info})
 
 
@@ -96,10 +96,15 @@ def quotas(call: ApiRequest) -> ApiResponse:
 
 def quota_details(call: ApiRequest) -> ApiResponse:
     """GET: the limits of what is counted, and how much of each is used."""
-    world, project = call.world, call.actor.project_id
+    snapshot, project = call.snapshot, call.actor.project_id
     wanted = {value for key, value in call.query if key == "quota_key"}
     details = [
-        {"quota_key": key, "quota_limit": limit, "used": len(world.of_project(key, project)), "unit": "count"}
+        {
+            "quota_key": key,
+            "quota_limit": limit,
+            "used": len(snapshot.of_project(key, project)),
+            "unit": "count",
+        }
         for key, limit in _quota(call).items()
         if key in RESOURCES and (not wanted or key in wanted)
     ]
@@ -113,7 +118,7 @@ def _quota(call: ApiRequest) -> dict[str, Any]:
     return known | {"listeners_per_pool": -1}
 
 
-def _unrendered(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def _unrendered(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     raise AssertionError("flavors are no rows")
 
 

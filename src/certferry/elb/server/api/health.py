@@ -6,9 +6,9 @@ from certferry.elb.server.dataplane.status import DataPlaneStatus
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
-def member_status(report: DataPlaneStatus, world: StoreSnapshot, member: Row) -> str:
+def member_status(report: DataPlaneStatus, snapshot: StoreSnapshot, member: Row) -> str:
     """NO_MONITOR where nothing is checked; INITIAL until the first check; then ONLINE or OFFLINE."""
-    monitors = world.find("healthmonitor", "pool_id", member.data["pool_id"])
+    monitors = snapshot.find("healthmonitor", "pool_id", member.data["pool_id"])
     if not (monitors and monitors[0].data["admin_state_up"]):
         return "NO_MONITOR"
     key = (member.data["pool_id"], member.data["address"], member.data["protocol_port"])
@@ -16,21 +16,21 @@ def member_status(report: DataPlaneStatus, world: StoreSnapshot, member: Row) ->
     return "INITIAL" if passes is None else "ONLINE" if passes else "OFFLINE"
 
 
-def policy_status(world: StoreSnapshot, policy: Row) -> str:
+def policy_status(snapshot: StoreSnapshot, policy: Row) -> str:
     """ERROR when an older policy of the listener has the same rules, and so takes its requests."""
-    own = _conditions(world, policy)
-    for other in world.find("l7policy", "listener_id", policy.data["listener_id"]):
+    own = _conditions(snapshot, policy)
+    for other in snapshot.find("l7policy", "listener_id", policy.data["listener_id"]):
         if other.id == policy.id:
             break
-        if own and _conditions(world, other) == own:
+        if own and _conditions(snapshot, other) == own:
             return "ERROR"
     return "ACTIVE"
 
 
-def _conditions(world: StoreSnapshot, policy: Row) -> frozenset[tuple[str, ...]]:
+def _conditions(snapshot: StoreSnapshot, policy: Row) -> frozenset[tuple[str, ...]]:
     return frozenset(
         (rule.data["type"], rule.data["compare_type"], rule.data["value"], *_alternatives(rule))
-        for rule in world.find("rule", "l7policy_id", policy.id)
+        for rule in snapshot.find("rule", "l7policy_id", policy.id)
     )
 
 

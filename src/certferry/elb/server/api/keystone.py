@@ -6,21 +6,20 @@ The application adds these endpoints. Errors have Keystone's body here, not the 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from certferry.elb.server.actor import ROLES, Actor
+from certferry.elb.server.api.dependencies import ApiDependencies, Endpoint
+from certferry.elb.server.api.responses import read_request
 from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.users import Project, Session
-
-if TYPE_CHECKING:
-    from certferry.elb.server.api.app import ApiDependencies
 
 _TITLES: Final = {
     400: "Bad Request",
@@ -29,8 +28,6 @@ _TITLES: Final = {
     404: "Not Found",
     429: "Too Many Requests",
 }
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -96,12 +93,10 @@ def _public(make: Callable[[Request], Any]) -> Endpoint:
 
 
 def _login(elb: ApiDependencies) -> Endpoint:
-    from certferry.elb.server.api.app import read
-
     async def answer(request: Request) -> Response:
         address = request.client.host if request.client else ""
         try:
-            presented = await read(request)
+            presented = await read_request(request)
             token, session = await run_in_threadpool(_logged_in, elb, presented.body, address)
         except ApiError as refused:
             return _failure(refused)
@@ -112,14 +107,12 @@ def _login(elb: ApiDependencies) -> Endpoint:
 
 
 def _authenticated(elb: ApiDependencies, make: Callable[[ApiDependencies, Request, Actor], Any]) -> Endpoint:
-    from certferry.elb.server.api.app import read
-
     async def answer(request: Request) -> Response:
         def work() -> Any:
             return make(elb, request, authenticated(elb.identity, presented, datetime.now(UTC)))
 
         try:
-            presented = await read(request)
+            presented = await read_request(request)
             answered = await run_in_threadpool(work)
             return Response(status_code=204) if answered is None else _json(200, answered)
         except ApiError as refused:

@@ -38,23 +38,23 @@ class Resource:
     filters: Mapping[str, Fits] = field(default_factory=dict)
     """Filters that compare no field of the same name."""
 
-    def one(self, call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+    def one(self, call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
         """A single object in its envelope."""
-        return {self.kind: self.render(call, world, row)}
+        return {self.kind: self.render(call, snapshot, row)}
 
-    def rows(self, call: ApiRequest, world: StoreSnapshot) -> Sequence[Row]:
+    def rows(self, call: ApiRequest, snapshot: StoreSnapshot) -> Sequence[Row]:
         """All of the project, or of what the path names."""
         if self.within is None:
-            return world.of_project(self.kind, call.actor.project_id)
+            return snapshot.of_project(self.kind, call.actor.project_id)
         kind, variable = self.within
-        return world.find(self.kind, variable, path_object(call, world, kind, variable).id)
+        return snapshot.find(self.kind, variable, path_object(call, snapshot, kind, variable).id)
 
-    def row(self, call: ApiRequest, world: StoreSnapshot) -> Row:
+    def row(self, call: ApiRequest, snapshot: StoreSnapshot) -> Row:
         """The one that the path names, within what the path names."""
-        row = path_object(call, world, self.kind)
+        row = path_object(call, snapshot, self.kind)
         if self.within is not None:
             kind, variable = self.within
-            parent = path_object(call, world, kind, variable)
+            parent = path_object(call, snapshot, kind, variable)
             if row.data[variable] != parent.id:
                 raise not_found(self.kind, row.id)
         return row
@@ -64,8 +64,8 @@ def showing(resource: Resource) -> Handler:
     """GET of one."""
 
     def show(call: ApiRequest) -> ApiResponse:
-        world = call.world
-        return ApiResponse(200, resource.one(call, world, resource.row(call, world)))
+        snapshot = call.snapshot
+        return ApiResponse(200, resource.one(call, snapshot, resource.row(call, snapshot)))
 
     return show
 
@@ -74,16 +74,16 @@ def listing(resource: Resource) -> Handler:
     """GET of many: filters, then one page."""
 
     def index(call: ApiRequest) -> ApiResponse:
-        world = call.world
-        wires = [resource.render(call, world, row) for row in resource.rows(call, world)]
-        page, info = paged(call.query, filtered(resource, call.query, wires, world))
+        snapshot = call.snapshot
+        wires = [resource.render(call, snapshot, row) for row in resource.rows(call, snapshot)]
+        page, info = paged(call.query, filtered(resource, call.query, wires, snapshot))
         return ApiResponse(200, {resource.plural: page, "page_info": info})
 
     return index
 
 
 def filtered(
-    resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], world: StoreSnapshot
+    resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], snapshot: StoreSnapshot
 ) -> list[Wire]:
     """Those that match: one of the values of each key; keys that no object has are ignored."""
     wanted: dict[str, set[str]] = {}
@@ -95,7 +95,7 @@ def filtered(
             )
     for key, values in wanted.items():
         if fits := resource.filters.get(key):
-            wires = [wire for wire in wires if fits(world, wire, values)]
+            wires = [wire for wire in wires if fits(snapshot, wire, values)]
             continue
         wires = [wire for wire in wires if not values.isdisjoint(_values(resource, wire, key, values))]
     return wires

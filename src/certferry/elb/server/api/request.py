@@ -39,9 +39,9 @@ class ApiRequest:
     """How the data plane is, when asked."""
 
     @property
-    def world(self) -> StoreSnapshot:
+    def snapshot(self) -> StoreSnapshot:
         """The newest committed world; take it once per answer."""
-        return self.store.world
+        return self.store.snapshot
 
     def write(self, decide: Callable[[Transaction], T]) -> tuple[T, StoreSnapshot]:
         """Decides and commits: what was decided, and the world after it. See ``Store.transact``."""
@@ -154,23 +154,23 @@ def unchanged(body: Body[Any], row: Row, *fields: str) -> None:
             raise bad_request(f"{field} of a {row.kind} cannot be changed")
 
 
-def get_object(world: StoreSnapshot, kind: str, identifier: str, project_id: str) -> Row:
+def get_object(snapshot: StoreSnapshot, kind: str, identifier: str, project_id: str) -> Row:
     """The object of this project; raises ``Refused`` (404)."""
-    row = world.get(kind, identifier)
+    row = snapshot.get(kind, identifier)
     if row is None or row.project_id != project_id:
         raise not_found(kind, identifier)
     return row
 
 
-def path_object(call: ApiRequest, world: StoreSnapshot, kind: str, variable: str = "id") -> Row:
+def path_object(call: ApiRequest, snapshot: StoreSnapshot, kind: str, variable: str = "id") -> Row:
     """The object that the path names; raises ``Refused`` (404)."""
-    return get_object(world, kind, call.path[variable], call.actor.project_id)
+    return get_object(snapshot, kind, call.path[variable], call.actor.project_id)
 
 
-def within_quota(world: StoreSnapshot, call: ApiRequest, kind: str) -> None:
+def within_quota(snapshot: StoreSnapshot, call: ApiRequest, kind: str) -> None:
     """Raises ``Refused`` (409) when one more of `kind` is too many for the project."""
     limit = int(getattr(call.settings.limits, kind))
-    if limit >= 0 and len(world.of_project(kind, call.actor.project_id)) >= limit:
+    if limit >= 0 and len(snapshot.of_project(kind, call.actor.project_id)) >= limit:
         raise over_quota(kind, limit)
 
 

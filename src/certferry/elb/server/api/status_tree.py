@@ -14,14 +14,14 @@ Wire = dict[str, Any]
 
 def statuses(call: ApiRequest) -> ApiResponse:
     """GET …/statuses."""
-    world, report = call.world, call.plane()
-    row = path_object(call, world, "loadbalancer")
-    listeners = world.find("listener", "loadbalancer_id", row.id)
-    pools = world.find("pool", "loadbalancer_id", row.id)
+    snapshot, report = call.snapshot, call.plane()
+    row = path_object(call, snapshot, "loadbalancer")
+    listeners = snapshot.find("listener", "loadbalancer_id", row.id)
+    pools = snapshot.find("pool", "loadbalancer_id", row.id)
     tree = {
         **_state(row, "ONLINE"),
-        "listeners": [_listener(report, world, one) for one in listeners],
-        "pools": [_pool(report, world, one) for one in pools],
+        "listeners": [_listener(report, snapshot, one) for one in listeners],
+        "pools": [_pool(report, snapshot, one) for one in pools],
     }
     tree["operating_status"] = _operating(row, tree["listeners"] + tree["pools"])
     if report.envoy is not None and not report.envoy.serves and not report.connected:
@@ -30,17 +30,19 @@ def statuses(call: ApiRequest) -> ApiResponse:
     return ApiResponse(200, {"statuses": {"loadbalancer": tree}})
 
 
-def _listener(report: DataPlaneStatus, world: StoreSnapshot, row: Row) -> Wire:
-    policies = world.find("l7policy", "listener_id", row.id)
+def _listener(report: DataPlaneStatus, snapshot: StoreSnapshot, row: Row) -> Wire:
+    policies = snapshot.find("l7policy", "listener_id", row.id)
     used = {
         row.data["default_pool_id"],
         *(policy.data["redirect_pool_id"] for policy in policies),
         *(share["pool_id"] for policy in policies for share in policy.data["redirect_pools_config"] or ()),
     }
     pools = [
-        _pool(report, world, pool) for one in sorted(filter(None, used)) if (pool := world.get("pool", one))
+        _pool(report, snapshot, pool)
+        for one in sorted(filter(None, used))
+        if (pool := snapshot.get("pool", one))
     ]
-    shown = [_policy(world, policy) for policy in policies]
+    shown = [_policy(snapshot, policy) for policy in policies]
     troubles = report.troubles(row.id)
     broken = bool(troubles) or any(policy["provisioning_status"] == "ERROR" for policy in shown)
     return {
@@ -51,28 +53,28 @@ def _listener(report: DataPlaneStatus, world: StoreSnapshot, row: Row) -> Wire:
     }
 
 
-def _policy(world: StoreSnapshot, row: Row) -> Wire:
-    rules = world.find("rule", "l7policy_id", row.id)
+def _policy(snapshot: StoreSnapshot, row: Row) -> Wire:
+    rules = snapshot.find("rule", "l7policy_id", row.id)
     return {
         "id": row.id,
         "name": row.data["name"],
         "action": row.data["action"],
-        "provisioning_status": policy_status(world, row),
+        "provisioning_status": policy_status(snapshot, row),
         "rules": [{"id": r.id, "type": r.data["type"], "provisioning_status": "ACTIVE"} for r in rules],
     }
 
 
-def _pool(report: DataPlaneStatus, world: StoreSnapshot, row: Row) -> Wire:
-    monitors = world.find("healthmonitor", "pool_id", row.id)
+def _pool(report: DataPlaneStatus, snapshot: StoreSnapshot, row: Row) -> Wire:
+    monitors = snapshot.find("healthmonitor", "pool_id", row.id)
     members = [
         {
             "id": member.id,
             "address": member.data["address"],
             "protocol_port": member.data["protocol_port"],
             "provisioning_status": "ACTIVE",
-            "operating_status": member_status(report, world, member),
+            "operating_status": member_status(report, snapshot, member),
         }
-        for member in world.find("member", "pool_id", row.id)
+        for member in snapshot.find("member", "pool_id", row.id)
     ]
     return {
         **_state(row, _operating(row, members)),

@@ -33,7 +33,7 @@ class Tags(Struct, frozen=True, kw_only=True):
 
 def _show(kind: str) -> Handler:
     def show(call: ApiRequest) -> ApiResponse:
-        return ApiResponse(200, {"tags": list(path_object(call, call.world, kind).data["tags"])})
+        return ApiResponse(200, {"tags": list(path_object(call, call.snapshot, kind).data["tags"])})
 
     return show
 
@@ -44,7 +44,7 @@ def _act(kind: str) -> Handler:
         given = {tag.key: tag.value for tag in value.tags}
 
         def decide(transaction: Transaction) -> None:
-            row = path_object(call, transaction.world, kind)
+            row = path_object(call, transaction.snapshot, kind)
             have = {tag["key"]: tag["value"] for tag in row.data["tags"]}
             after = have | given if value.action == "create" else {k: have[k] for k in have if k not in given}
             if len(after) > MOST:
@@ -61,7 +61,7 @@ def _act(kind: str) -> Handler:
 def _index(kind: str) -> Handler:
     def index(call: ApiRequest) -> ApiResponse:
         values: dict[str, set[str]] = {}
-        for row in call.world.of_project(kind, call.actor.project_id):
+        for row in call.snapshot.of_project(kind, call.actor.project_id):
             for tag in row.data["tags"]:
                 values.setdefault(tag["key"], set()).add(tag["value"])
         return ApiResponse(

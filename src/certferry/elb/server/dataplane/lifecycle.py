@@ -26,7 +26,7 @@ from certferry.elb.server.dataplane.status import (
     MemberKey,
     Reporter,
     refusals,
-    seatings,
+    secret_statuses,
 )
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.publication import Publication
@@ -74,7 +74,7 @@ async def data_plane(
         if settings.envoy:
             await _own(own, ads, state, sockets, settings, stack, leaves)
             assert own.health is not None
-            await stack.enter_async_context(_beside(own.health.follow(publications)))
+            await stack.enter_async_context(_running(own.health.follow(publications)))
         yield lambda: _report(ads, own)
 
 
@@ -102,8 +102,8 @@ async def _own(
     stack.push_async_callback(_end, envoy, leaves)
     await envoy.start()
     if options.access_log:
-        log = AccessLog(state, envoy.admin, lambda: ads.ledger().sittings(), options.access_log_bytes)
-        await stack.enter_async_context(_beside(log.follow()))
+        log = AccessLog(state, envoy.admin, lambda: ads.acks().intervals(), options.access_log_bytes)
+        await stack.enter_async_context(_running(log.follow()))
 
 
 async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
@@ -114,7 +114,7 @@ async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     task = asyncio.create_task(work)
     try:
         yield
@@ -125,11 +125,11 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:
-    ledgers = ads.speaking()
+    acks_by_envoy = ads.reporting()
     return DataPlaneStatus(
         envoy=own.status(),
         connected=ads.connected(),
-        seatings=seatings(ads.worlds.value.snapshot, ledgers),
-        refusals=refusals(ledgers),
+        secret_statuses=secret_statuses(ads.snapshots.value.resources, acks_by_envoy),
+        refusals=refusals(acks_by_envoy),
         members=own.members(),
     )

@@ -16,7 +16,7 @@ import msgspec
 from certferry.core.envoy import Snapshot
 from certferry.core.envoy.listeners.sds import DEFAULT
 from certferry.core.envoy.resource import LISTENERS, ROUTES
-from certferry.elb.server.dataplane.xds.acks import AckLog, SeatStatus
+from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -41,7 +41,7 @@ class SecretStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is rejected, in Envoy's words or ours, and by whom."""
 
     @property
-    def seat(self) -> str:
+    def slot(self) -> str:
         """``default`` or ``sni``."""
         return DEFAULT if self.place == DEFAULT else "sni"
 
@@ -67,7 +67,7 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """The one that we keep ourselves; None if we keep none."""
     connected: tuple[str, ...] = ()
     """Names of the Envoys that have a stream now; ours is ``local``."""
-    seatings: Mapping[str, tuple[SecretStatus, ...]] = MappingProxyType({})
+    secret_statuses: Mapping[str, tuple[SecretStatus, ...]] = MappingProxyType({})
     """By listener id."""
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
@@ -76,13 +76,15 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
 
     def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
         """Where on a listener a content sits (``Chain.digest``)."""
-        return tuple(s for s in self.seatings.get(listener_id, ()) if s.digest == digest)
+        return tuple(s for s in self.secret_statuses.get(listener_id, ()) if s.digest == digest)
 
     def troubles(self, listener_id: str) -> tuple[str, ...]:
         """What is wrong with a listener, in sentences."""
         found = [self.refusals[listener_id]] if listener_id in self.refusals else []
         found += [
-            f"{s.place}: {s.message}" for s in self.seatings.get(listener_id, ()) if s.state == REJECTED
+            f"{s.place}: {s.message}"
+            for s in self.secret_statuses.get(listener_id, ())
+            if s.state == REJECTED
         ]
         return tuple(found)
 
@@ -95,30 +97,32 @@ def no_data_plane() -> DataPlaneStatus:
     return DataPlaneStatus()
 
 
-def seatings(snapshot: Snapshot, ledgers: Mapping[str, AckLog]) -> dict[str, tuple[SecretStatus, ...]]:
-    """What became of every secret of `snapshot` on the Envoys in `ledgers` (by name), by listener."""
-    statuses = {name: dict(ledger.seats) for name, ledger in ledgers.items()}
+def secret_statuses(
+    resources: Snapshot, acks_by_envoy: Mapping[str, AckLog]
+) -> dict[str, tuple[SecretStatus, ...]]:
+    """What became of every secret of `resources` on the Envoys in `acks_by_envoy` (by name), by listener."""
+    statuses = {name: dict(acks.slots) for name, acks in acks_by_envoy.items()}
     found: dict[str, list[SecretStatus]] = {}
-    for seat, secret in sorted(snapshot.secrets.items()):
-        listener_id, place, _ = seat.split("/", 2)
-        told = [(name, seats[seat]) for name, seats in statuses.items() if seat in seats]
-        seating = _seating(listener_id, place, secret.version, told)
+    for slot, secret in sorted(resources.secrets.items()):
+        listener_id, place, _ = slot.split("/", 2)
+        told = [(name, slots[slot]) for name, slots in statuses.items() if slot in slots]
+        seating = _secret_status(listener_id, place, secret.version, told)
         found.setdefault(listener_id, []).append(seating)
     return {listener_id: tuple(some) for listener_id, some in found.items()}
 
 
-def refusals(ledgers: Mapping[str, AckLog]) -> dict[str, str]:
+def refusals(acks_by_envoy: Mapping[str, AckLog]) -> dict[str, str]:
     """Why listeners, or their route tables, were refused, by listener id."""
     found: dict[str, str] = {}
-    for name, ledger in ledgers.items():
-        for (kind, resource), why in dict(ledger.refusals).items():
+    for name, acks in acks_by_envoy.items():
+        for (kind, resource), why in dict(acks.refusals).items():
             if kind in (LISTENERS, ROUTES):
                 found.setdefault(resource, _by(name, why))
     return found
 
 
-def _seating(
-    listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SeatStatus]]
+def _secret_status(
+    listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SlotStatus]]
 ) -> SecretStatus:
     """The worst word wins: rejected by one is rejected, accepted means by all that have it."""
     state, since, message = PENDING, None, ""

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from certferry.elb.server.actor import ROLES, Actor
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import reading
+from certferry.elb.server.store.key_rotation import secret_purpose
 from certferry.runtime.encryption import EncryptionKeys
 
 DOMAIN: Final = "Default"
@@ -233,11 +234,6 @@ def new_pair(connection: Connection, seal: EncryptionKeys, user_id: str, now: da
     row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": sealed, "created_at": now}
     connection.execute(insert(schema.credentials), row)
     return pair
-
-
-def secret_purpose(access_key: str) -> str:
-    """What the sealed secret key of an access key is bound to."""
-    return f"credential:{access_key}"
 
 
 def _hash(token: str) -> str:

@@ -20,7 +20,7 @@ _SHARING: Final = 6
 """Load balancers on one address: more moves would leave the range of ports."""
 
 
-def allocate(world: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
+def allocate(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
     """``vip_address``, ``port_shift`` and ``privileged_shift`` of a new load balancer.
 
     `wanted`: the address the client asks for. Raises ``Refused`` when it is not to be had.
@@ -29,8 +29,8 @@ def allocate(world: StoreSnapshot, settings: ElbSettings, wanted: str | None) ->
     if shared := settings.vip_shared_address:
         if wanted and wanted != shared:
             raise bad_request(f"vip_address: every load balancer here has the address {shared}")
-        return {"vip_address": shared, "port_shift": _free_shift(world, shared), **privileged}
-    return {"vip_address": _free_address(world, settings, wanted), "port_shift": 0, **privileged}
+        return {"vip_address": shared, "port_shift": _free_shift(snapshot, shared), **privileged}
+    return {"vip_address": _free_address(snapshot, settings, wanted), "port_shift": 0, **privileged}
 
 
 def bind_of(loadbalancer: Row, port: int) -> int:
@@ -39,15 +39,15 @@ def bind_of(loadbalancer: Row, port: int) -> int:
     return bind_port(LoadBalancer(id=loadbalancer.id, **shifts), port)
 
 
-def check_port(world: StoreSnapshot, loadbalancer: Row, port: int) -> None:
+def check_port(snapshot: StoreSnapshot, loadbalancer: Row, port: int) -> None:
     """Raises ``Refused`` when a listener of `loadbalancer` cannot have `port`."""
     wanted = bind_of(loadbalancer, port)
     if wanted > 65_535:
         raise bad_request(
             f"protocol_port {port} cannot be reached: this load balancer's ports are moved to {wanted}"
         )
-    for sibling in world.find("loadbalancer", "vip_address", loadbalancer.data["vip_address"]):
-        for listener in world.find("listener", "loadbalancer_id", sibling.id):
+    for sibling in snapshot.find("loadbalancer", "vip_address", loadbalancer.data["vip_address"]):
+        for listener in snapshot.find("listener", "loadbalancer_id", sibling.id):
             if bind_of(sibling, listener.data["protocol_port"]) == wanted:
                 raise conflict(
                     f"protocol_port {port} is used by listener {listener.id}"
@@ -55,17 +55,17 @@ def check_port(world: StoreSnapshot, loadbalancer: Row, port: int) -> None:
                 )
 
 
-def _free_shift(world: StoreSnapshot, address: str) -> int:
-    taken = {row.data["port_shift"] for row in world.find("loadbalancer", "vip_address", address)}
+def _free_shift(snapshot: StoreSnapshot, address: str) -> int:
+    taken = {row.data["port_shift"] for row in snapshot.find("loadbalancer", "vip_address", address)}
     for n in range(_SHARING):
         if n * _APART not in taken:
             return n * _APART
     raise ApiError(400, "ELB.8950", f"At most {_SHARING} load balancers can share the address {address}")
 
 
-def _free_address(world: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> str:
+def _free_address(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> str:
     network = ipaddress.ip_network(settings.vip_subnet)
-    taken = world.table("loadbalancer").by("vip_address")
+    taken = snapshot.table("loadbalancer").by("vip_address")
     if wanted:
         address = _parsed(wanted)
         if address not in network or address in (network.network_address, network.broadcast_address):

@@ -15,25 +15,25 @@ from certferry.elb.server.errors import ApiError, bad_request, conflict, not_fou
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.settings import ElbLimits
 
-_SEATS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
+_SLOTS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref")
 
 
-def users(world: StoreSnapshot, certificate_id: str, *seats: str) -> tuple[Row, ...]:
-    """The listeners that use the certificate (on one of `seats`, if given)."""
+def users(snapshot: StoreSnapshot, certificate_id: str, *slots: str) -> tuple[Row, ...]:
+    """The listeners that use the certificate (on one of `slots`, if given)."""
     found = {
-        row.id: row for seat in (seats or _SEATS) for row in world.find("listener", seat, certificate_id)
+        row.id: row for slot in (slots or _SLOTS) for row in snapshot.find("listener", slot, certificate_id)
     }
     return tuple(found.values())
 
 
-def bound_names(world: StoreSnapshot, listener: Mapping[str, Any]) -> set[str]:
+def bound_names(snapshot: StoreSnapshot, listener: Mapping[str, Any]) -> set[str]:
     """The names for which this listener has an SNI certificate."""
-    rows = (world.get("certificate", ref) for ref in listener["sni_container_refs"])
+    rows = (snapshot.get("certificate", ref) for ref in listener["sni_container_refs"])
     return {name for row in rows if row is not None for name in domain_names(row.data["domain"])}
 
 
 def check_listener(
-    world: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits
+    snapshot: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits
 ) -> None:
     """Raises ``Refused`` unless the certificates of `listener` exist, fit, and can be served."""
     default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
@@ -44,17 +44,17 @@ def check_listener(
         return
     if not default:
         raise bad_request("A listener of protocol HTTPS needs default_tls_container_ref")
-    _server(world, default, project_id)
+    _server(snapshot, default, project_id)
     if authority:
-        _of_type(world, authority, project_id, "client")
+        _of_type(snapshot, authority, project_id, "client")
     if len(set(sni)) != len(sni):
         raise bad_request("sni_container_refs names a certificate twice")
     if 0 <= limits.sni_certificates < len(sni):
         raise over_quota("sni_container_refs", limits.sni_certificates)
-    check_sni(world, [_server(world, ref, project_id) for ref in sni], limits)
+    check_sni(snapshot, [_server(snapshot, ref, project_id) for ref in sni], limits)
 
 
-def check_sni(world: StoreSnapshot, certificates: Iterable[Row], limits: ElbLimits) -> None:
+def check_sni(snapshot: StoreSnapshot, certificates: Iterable[Row], limits: ElbLimits) -> None:
     """Raises ``Refused`` unless each name belongs to one certificate, or to an RSA and an EC one."""
     taken: dict[tuple[str, str], Row] = {}
     for row in certificates:
@@ -72,39 +72,39 @@ def check_sni(world: StoreSnapshot, certificates: Iterable[Row], limits: ElbLimi
         raise over_quota("SNI domain names of a listener", limits.sni_names)
 
 
-def check_certificate(world: StoreSnapshot, before: Row, after: Row, limits: ElbLimits) -> None:
-    """Raises ``Refused`` unless `after` (already in `world`) can take the place of `before` in use."""
-    used = users(world, after.id, "default_tls_container_ref", "sni_container_refs")
+def check_certificate(snapshot: StoreSnapshot, before: Row, after: Row, limits: ElbLimits) -> None:
+    """Raises ``Refused`` unless `after` (already in `snapshot`) can take the place of `before` in use."""
+    used = users(snapshot, after.id, "default_tls_container_ref", "sni_container_refs")
     if used and after.content is not before.content:
         _loadable(after)
     if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and family(before) == family(
         after
     ):
         return
-    for listener in users(world, after.id, "sni_container_refs"):
+    for listener in users(snapshot, after.id, "sni_container_refs"):
         if not domain_names(after.data["domain"]):
             raise conflict(
                 f"The domain of certificate {after.id} cannot be emptied: "
                 f"listener {listener.id} uses it as SNI certificate"
             )
-        rows = (world.get("certificate", ref) for ref in listener.data["sni_container_refs"])
-        check_sni(world, [row for row in rows if row is not None], limits)
+        rows = (snapshot.get("certificate", ref) for ref in listener.data["sni_container_refs"])
+        check_sni(snapshot, [row for row in rows if row is not None], limits)
 
 
-def past_names(world: StoreSnapshot, listener: Row, before: Iterable[str]) -> list[str]:
+def past_names(snapshot: StoreSnapshot, listener: Row, before: Iterable[str]) -> list[str]:
     """The names that had an SNI certificate on `listener` before, that still have a rule, sorted.
 
     `before`: the names bound until now. `world` has the new state of everything else.
     """
-    once = {*listener.data["past_names"], *before} - bound_names(world, listener.data)
-    return sorted(once & _ruled_names(world, listener.id)) if once else []
+    once = {*listener.data["past_names"], *before} - bound_names(snapshot, listener.data)
+    return sorted(once & _ruled_names(snapshot, listener.id)) if once else []
 
 
-def _ruled_names(world: StoreSnapshot, listener_id: str) -> set[str]:
+def _ruled_names(snapshot: StoreSnapshot, listener_id: str) -> set[str]:
     rules = (
         rule
-        for policy in world.find("l7policy", "listener_id", listener_id)
-        for rule in world.find("rule", "l7policy_id", policy.id)
+        for policy in snapshot.find("l7policy", "listener_id", listener_id)
+        for rule in snapshot.find("rule", "l7policy_id", policy.id)
         if rule.data["type"] == "HOST_NAME"
     )
     names = (
@@ -115,14 +115,14 @@ def _ruled_names(world: StoreSnapshot, listener_id: str) -> set[str]:
     return {name.lower() for name in names if name}
 
 
-def _server(world: StoreSnapshot, identifier: str, project_id: str) -> Row:
-    row = _of_type(world, identifier, project_id, "server")
+def _server(snapshot: StoreSnapshot, identifier: str, project_id: str) -> Row:
+    row = _of_type(snapshot, identifier, project_id, "server")
     _loadable(row)
     return row
 
 
-def _of_type(world: StoreSnapshot, identifier: str, project_id: str, wanted: str) -> Row:
-    row = world.get("certificate", identifier)
+def _of_type(snapshot: StoreSnapshot, identifier: str, project_id: str, wanted: str) -> Row:
+    row = snapshot.get("certificate", identifier)
     if row is None or row.project_id != project_id:
         raise not_found("certificate", identifier)
     if row.data["type"] != wanted:

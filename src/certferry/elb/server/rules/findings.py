@@ -30,7 +30,7 @@ def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[
     ]
 
 
-def taken(world: StoreSnapshot, row: Row) -> Mapping[str, str]:
+def taken(snapshot: StoreSnapshot, row: Row) -> Mapping[str, str]:
     """Names of its domain for which a listener that has it as default has an SNI certificate of its kind.
 
     Among SNI certificates a name is one's alone (``bindings``). It looks at all of them: for one
@@ -39,9 +39,9 @@ def taken(world: StoreSnapshot, row: Row) -> Mapping[str, str]:
     names = domain_names(row.data["domain"])
     return {
         name: other.data["name"] or other.id
-        for listener in world.find("listener", "default_tls_container_ref", row.id)
+        for listener in snapshot.find("listener", "default_tls_container_ref", row.id)
         for ref in listener.data["sni_container_refs"]
-        if ref != row.id and (other := world.get("certificate", ref)) and family(other) == family(row)
+        if ref != row.id and (other := snapshot.get("certificate", ref)) and family(other) == family(row)
         for name in names
         if covers(domain_names(other.data["domain"]), name)
     }

@@ -109,7 +109,7 @@ def check_whole(engine: Engine, path: Path) -> None:
         raise StoreUnusable(f"The store {path} is damaged: {found}.")
 
 
-def beside(path: Path) -> tuple[Path, ...]:
+def companion_files(path: Path) -> tuple[Path, ...]:
     """The files that belong to the database at `path` while it is open."""
     return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
 

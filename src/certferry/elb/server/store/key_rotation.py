@@ -12,11 +12,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, Select, select, update
 
-from certferry.elb.server.identity.users import secret_purpose
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import forget_log, reading
 from certferry.elb.server.store.versions import key_purpose
 from certferry.runtime.encryption import EncryptionKeys, key_id_of
+
+
+def secret_purpose(access_key: str) -> str:
+    """Return the purpose under which the secret half of an access key is encrypted."""
+    return f"credential:{access_key}"
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):

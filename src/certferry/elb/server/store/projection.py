@@ -36,8 +36,8 @@ _SUPERSEDED: Final = 16
 """So many keys that no certificate has any more are no reason to look at all certificates."""
 
 
-def published(world: StoreSnapshot, before: Publication, touched: Sequence[Row]) -> Publication:
-    """`before`, with every object to which one of the `touched` rows belongs made anew from `world`."""
+def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Row]) -> Publication:
+    """`before`, with every object to which one of the `touched` rows belongs made anew from `snapshot`."""
     changed: dict[str, set[str]] = {}
     for row in touched:
         if row.kind not in _HOME:
@@ -48,17 +48,17 @@ def published(world: StoreSnapshot, before: Publication, touched: Sequence[Row])
     for home, identifiers in changed.items():
         objects = dict(getattr(before.state, home))
         for identifier in sorted(identifiers):
-            made = _MAKERS[home](world, identifier)
+            made = _MAKERS[home](snapshot, identifier)
             if made is None:
                 objects.pop(identifier, None)
             else:
                 objects[identifier] = made
         maps[home] = objects
-    return Publication(msgspec.structs.replace(before.state, **maps), _keys(world, before.keys, touched))
+    return Publication(msgspec.structs.replace(before.state, **maps), _keys(snapshot, before.keys, touched))
 
 
 def _keys(
-    world: StoreSnapshot, before: Mapping[str, PrivateKey], touched: Iterable[Row]
+    snapshot: StoreSnapshot, before: Mapping[str, PrivateKey], touched: Iterable[Row]
 ) -> Mapping[str, PrivateKey]:
     """`before`, with the keys that the touched certificates have now; those that none has go now and then."""
     given = {
@@ -69,25 +69,25 @@ def _keys(
     if not given:
         return before
     keys = {**before, **given}
-    rows = world.table("certificate").rows
+    rows = snapshot.table("certificate").rows
     if len(keys) > 2 * len(rows) + _SUPERSEDED:
         used = {row.content.chain.digest for row in rows.values() if row.content is not None}
         keys = {digest: key for digest, key in keys.items() if digest in used}
     return keys
 
 
-def _loadbalancer(world: StoreSnapshot, identifier: str) -> model.LoadBalancer | None:
-    row = world.get("loadbalancer", identifier)
+def _loadbalancer(snapshot: StoreSnapshot, identifier: str) -> model.LoadBalancer | None:
+    row = snapshot.get("loadbalancer", identifier)
     return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.LoadBalancer)
 
 
-def _listener(world: StoreSnapshot, identifier: str) -> model.Listener | None:
-    row = world.get("listener", identifier)
+def _listener(snapshot: StoreSnapshot, identifier: str) -> model.Listener | None:
+    row = snapshot.get("listener", identifier)
     return None if row is None else msgspec.convert({**row.data, "id": row.id}, model.Listener)
 
 
-def _certificate(world: StoreSnapshot, identifier: str) -> model.Certificate | None:
-    row = world.get("certificate", identifier)
+def _certificate(snapshot: StoreSnapshot, identifier: str) -> model.Certificate | None:
+    row = snapshot.get("certificate", identifier)
     if row is None:
         return None
     data = row.data
@@ -116,38 +116,38 @@ def source(data: Mapping[str, Any]) -> model.Source | None:
     )
 
 
-def _pool(world: StoreSnapshot, identifier: str) -> model.Pool | None:
-    row = world.get("pool", identifier)
+def _pool(snapshot: StoreSnapshot, identifier: str) -> model.Pool | None:
+    row = snapshot.get("pool", identifier)
     if row is None:
         return None
-    monitors = [m for m in world.find("healthmonitor", "pool_id", identifier) if m.data["admin_state_up"]]
+    monitors = [m for m in snapshot.find("healthmonitor", "pool_id", identifier) if m.data["admin_state_up"]]
     return msgspec.convert(
         {
             **row.data,
             "id": row.id,
             "loadbalancer_id": row.data["loadbalancer_id"] or "",
-            "members": [{**m.data, "id": m.id} for m in world.find("member", "pool_id", identifier)],
+            "members": [{**m.data, "id": m.id} for m in snapshot.find("member", "pool_id", identifier)],
             "healthmonitor": {**monitors[0].data, "id": monitors[0].id} if monitors else None,
         },
         model.Pool,
     )
 
 
-def _policy(world: StoreSnapshot, identifier: str) -> model.Policy | None:
-    row = world.get("l7policy", identifier)
+def _policy(snapshot: StoreSnapshot, identifier: str) -> model.Policy | None:
+    row = snapshot.get("l7policy", identifier)
     if row is None:
         return None
-    rules = [{**rule.data, "id": rule.id} for rule in world.find("rule", "l7policy_id", identifier)]
+    rules = [{**rule.data, "id": rule.id} for rule in snapshot.find("rule", "l7policy_id", identifier)]
     return msgspec.convert({**row.data, "id": row.id, "rules": rules}, model.Policy)
 
 
-def _ipgroup(world: StoreSnapshot, identifier: str) -> tuple[str, ...] | None:
-    row = world.get("ipgroup", identifier)
+def _ipgroup(snapshot: StoreSnapshot, identifier: str) -> tuple[str, ...] | None:
+    row = snapshot.get("ipgroup", identifier)
     return None if row is None else tuple(entry["ip"] for entry in row.data["ip_list"])
 
 
-def _security_policy(world: StoreSnapshot, identifier: str) -> model.SecurityPolicy | None:
-    row = world.get("security_policy", identifier)
+def _security_policy(snapshot: StoreSnapshot, identifier: str) -> model.SecurityPolicy | None:
+    row = snapshot.get("security_policy", identifier)
     return None if row is None else msgspec.convert(row.data, model.SecurityPolicy)
 
 

@@ -22,7 +22,7 @@ from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.database import StoreUnusable, reading
 from certferry.elb.server.store.projection import published
 from certferry.elb.server.store.publication import Publication
-from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, world_of
+from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, snapshot_of
 from certferry.runtime.encryption import EncryptionKeys
 
 T = TypeVar("T")
@@ -42,8 +42,8 @@ class ConflictError(Exception):
 class Transaction:
     """What a request decides: reads see its own puts and deletes, the database nothing until the end."""
 
-    def __init__(self, world: StoreSnapshot, actor: Actor, request_id: str, now: datetime) -> None:
-        self.world = world
+    def __init__(self, snapshot: StoreSnapshot, actor: Actor, request_id: str, now: datetime) -> None:
+        self.snapshot = snapshot
         self.actor = actor
         self.request_id = request_id
         self.now = now
@@ -88,9 +88,9 @@ class Transaction:
     def _change(self, before: Row | None, after: Row | None) -> None:
         self.changes.append((before, after))
         if after is not None:
-            self.world = self.world.having(after)
+            self.snapshot = self.snapshot.having(after)
         elif before is not None:
-            self.world = self.world.without(before)
+            self.snapshot = self.snapshot.without(before)
 
 
 class Store:
@@ -111,9 +111,9 @@ class Store:
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
         self.tail = audit.Tail()
-        self.world, self._oldest = _load(engine, seal)
-        rows = [row for kind in schema.RESOURCES for row in self.world.table(kind).rows.values()]
-        self.publication = published(self.world, Publication(), rows)
+        self.snapshot, self._oldest = _load(engine, seal)
+        rows = [row for kind in schema.RESOURCES for row in self.snapshot.table(kind).rows.values()]
+        self.publication = published(self.snapshot, Publication(), rows)
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
 
     def on_commit(self, publish: Callable[[Publication], None]) -> None:
@@ -132,7 +132,7 @@ class Store:
         Raises ``Stale`` when another process changed a row in between.
         """
         with self._writing:
-            transaction = Transaction(self.world, actor, request_id, self._now())
+            transaction = Transaction(self.snapshot, actor, request_id, self._now())
             result = decide(transaction)
             if transaction.changes:
                 # before anything is written: what the data plane cannot be told of must not get to the disk
@@ -141,7 +141,7 @@ class Store:
                     records = _Writing(connection, transaction, self._seal, self._keep).run()
                 self.tail.add(records)
                 self._take(transaction, told)
-            return result, self.world
+            return result, self.snapshot
 
     def now(self) -> datetime:
         """The present instant."""
@@ -169,10 +169,10 @@ class Store:
 
     def _told(self, transaction: Transaction) -> Publication:
         touched = [row for change in transaction.changes for row in change if row is not None]
-        return published(transaction.world, self.publication, touched)
+        return published(transaction.snapshot, self.publication, touched)
 
     def _take(self, transaction: Transaction, told: Publication) -> None:
-        self.world = transaction.world
+        self.snapshot = transaction.snapshot
         for before, after in transaction.changes:
             if (
                 after is not None
@@ -278,7 +278,7 @@ def _load(engine: Engine, seal: EncryptionKeys) -> tuple[StoreSnapshot, dict[str
             for found in connection.execute(select(table)).mappings()
         ]
         oldest = dict(versions.oldest(connection))
-    return world_of(rows, schema.RESOURCES), oldest
+    return snapshot_of(rows, schema.RESOURCES), oldest
 
 
 def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content]:

@@ -105,7 +105,7 @@ class StoreSnapshot:
         return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].without(row.id)})
 
 
-def world_of(rows: Iterable[Row], kinds: Iterable[str]) -> StoreSnapshot:
+def snapshot_of(rows: Iterable[Row], kinds: Iterable[str]) -> StoreSnapshot:
     """A world of `rows`, sorted by time of creation and id."""
     tables: dict[str, dict[str, Row]] = {kind: {} for kind in kinds}
     for row in sorted(rows, key=lambda row: (row.created_at, row.id)):

@@ -116,7 +116,7 @@ def test_the_same_content_again_changes_nothing(own: Elb) -> None:
         reply = own.admin("PUT", f"/certificates/{made['id']}", {"certificate": content(pair)})
         assert reply.body["certificate"] == made
     with stored(own.settings) as (store, _):
-        row = store.world.get("certificate", made["id"])
+        row = store.snapshot.get("certificate", made["id"])
         assert row is not None
         assert row.content is not None
         assert (row.revision, row.content.version) == (1, 1)

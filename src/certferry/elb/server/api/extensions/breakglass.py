@@ -35,7 +35,7 @@ def open_(call: ApiRequest) -> ApiResponse:
         raise bad_request("reason is empty: say why the owner's certificate has to be replaced")
 
     def decide(transaction: Transaction) -> Row:
-        row = path_object(call, transaction.world, "certificate")
+        row = path_object(call, transaction.snapshot, "certificate")
         until = _end(body.until, transaction.now)
         if row.data["owner"] is None:
             raise conflict(f"Certificate {row.data['name'] or row.id} has no owner: change it directly")
@@ -62,7 +62,7 @@ def close(call: ApiRequest) -> ApiResponse:
     _admins_alone(call)
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "certificate")
+        row = path_object(call, transaction.snapshot, "certificate")
         if emergency.of(row, transaction.now) is None:
             raise not_found("An open break-glass on certificate", row.id)
         transaction.note = AuditNote(verb="break-glass-end")

@@ -8,9 +8,10 @@ from the store's memory where those are all that it has not seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from fastapi import Request, Response
@@ -18,14 +19,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from certferry.elb.server.actor import Actor
+from certferry.elb.server.api.dependencies import ApiDependencies, Endpoint
 from certferry.elb.server.api.extensions.audit import shown
+from certferry.elb.server.api.responses import failure, read_request
 from certferry.elb.server.errors import ApiError, bad_request, forbidden
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.request_signature import Presented
 from certferry.elb.server.store.audit import Search
-
-if TYPE_CHECKING:
-    from certferry.elb.server.api.app import ApiDependencies
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence until a comment shows that the connection lives."""
@@ -37,19 +37,15 @@ data plane comes first."""
 _PAGE: Final = 200
 
 
-def endpoint(
-    elb: ApiDependencies,
-    read: Callable[[Request], Awaitable[Presented]],
-    failure: Callable[[ApiError], Response],
-) -> Callable[[Request], Awaitable[Response]]:
-    """GET events?since=<sequence>; without it from now on."""
+def endpoint(elb: ApiDependencies) -> Endpoint:
+    """Make the endpoint of GET events?since=<sequence>; without `since` it begins with the next change."""
 
     async def answer(request: Request) -> Response:
         try:
-            presented = await read(request)
+            presented = await read_request(request)
             actor, begin = await run_in_threadpool(_admitted, elb, request, presented)
         except ApiError as refused:
-            return failure(refused)
+            return failure(refused, secrets.token_hex(16))
         return StreamingResponse(
             _stream(elb, actor, begin),
             media_type="text/event-stream",

@@ -28,7 +28,7 @@ def release(call: ApiRequest) -> ApiResponse:
     body = plain_body(call, Release)
 
     def decide(transaction: Transaction) -> Row:
-        row = path_object(call, transaction.world, "certificate")
+        row = path_object(call, transaction.snapshot, "certificate")
         owner = row.data["owner"]
         if call.actor.role != "admin" and (owner is None or owner != call.actor.owner):
             raise forbidden("A certificate is released by its owner or an admin")
@@ -41,8 +41,8 @@ def release(call: ApiRequest) -> ApiResponse:
         over = {"break_glass": None, "emergency": False}
         return transaction.update(row, {**row.data, **free, **over, **marks})
 
-    row, world = call.write(decide)
-    return ApiResponse(200, certificates.RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, certificates.RESOURCE.one(call, snapshot, row))
 
 
 ROUTES: Final[tuple[Any, ...]] = (

@@ -19,8 +19,8 @@ _SERVING: Final = ("default_tls_container_ref", "sni_container_refs")
 
 def status(call: ApiRequest) -> ApiResponse:
     """GET …/status."""
-    world, now = call.world, call.store.now()
-    row = path_object(call, world, "certificate")
+    snapshot, now = call.snapshot, call.store.now()
+    row = path_object(call, snapshot, "certificate")
     assert row.content is not None
     report = call.plane()
     return ApiResponse(
@@ -30,9 +30,9 @@ def status(call: ApiRequest) -> ApiResponse:
                 "certificate_id": row.id,
                 "fingerprint": row.content.chain.fingerprint,
                 "listeners": [
-                    seat for one in users(world, row.id, *_SERVING) for seat in _seats(row, one, report)
+                    slot for one in users(snapshot, row.id, *_SERVING) for slot in _slots(row, one, report)
                 ],
-                "findings": findings.found(row, now, findings.taken(world, row)),
+                "findings": findings.found(row, now, findings.taken(snapshot, row)),
                 "break_glass": emergency.shown(row, now),
                 "parked": quarantine.quarantined_mark(row.data["description"]),
             }
@@ -40,10 +40,10 @@ def status(call: ApiRequest) -> ApiResponse:
     )
 
 
-def _seats(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[str, Any]]:
+def _slots(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[str, Any]]:
     """One entry per kind of seat that the certificate has on `listener`."""
     assert row.content is not None
-    seatings = report.of_chain(listener.id, row.content.chain.digest)
+    secret_statuses = report.of_chain(listener.id, row.content.chain.digest)
     bound = {
         "default": listener.data["default_tls_container_ref"] == row.id,
         "sni": row.id in (listener.data["sni_container_refs"] or ()),
@@ -53,11 +53,11 @@ def _seats(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[st
             "listener_id": listener.id,
             "loadbalancer_id": listener.data["loadbalancer_id"],
             "seat": kind,
-            **_said([it for it in seatings if it.seat == kind]),
+            **_overall([it for it in secret_statuses if it.slot == kind]),
         }
 
 
-def _said(told: list[SecretStatus]) -> dict[str, Any]:
+def _overall(told: list[SecretStatus]) -> dict[str, Any]:
     """The state of all seats of one kind together: one that is refused tells most."""
     refused = next((it for it in told if it.state == REJECTED), None)
     if refused:

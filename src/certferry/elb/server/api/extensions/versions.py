@@ -34,7 +34,7 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
 
 def listed(call: ApiRequest) -> ApiResponse:
     """GET …/versions: newest first, never a key."""
-    row = path_object(call, call.world, "certificate")
+    row = path_object(call, call.snapshot, "certificate")
     assert row.content is not None
     current = row.content.version
     return ApiResponse(
@@ -59,7 +59,7 @@ def roll_back(call: ApiRequest) -> ApiResponse:
     body = plain_body(call, Rollback)
 
     def decide(transaction: Transaction) -> Row:
-        row = path_object(call, transaction.world, "certificate")
+        row = path_object(call, transaction.snapshot, "certificate")
         locks.check_replaceable(row, call.actor, transaction.now)
         earlier = _earlier(call, row, body.version)
         assert row.content is not None
@@ -76,11 +76,11 @@ def roll_back(call: ApiRequest) -> ApiResponse:
         transaction.note = AuditNote(verb="rollback", reason=body.reason or None, via="rollback")
         more = locks.replaced(row, call.actor, content.chain, transaction.now)
         after = transaction.update(row, {**row.data, **more, "version": content.version}, content)
-        check_certificate(transaction.world, row, after, call.settings.limits)
+        check_certificate(transaction.snapshot, row, after, call.settings.limits)
         return after
 
-    row, world = call.write(decide)
-    return ApiResponse(200, certificates.RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, certificates.RESOURCE.one(call, snapshot, row))
 
 
 def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:

@@ -100,12 +100,12 @@ _NEW: Final = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A certificate as answers show it."""
     data, content = row.data, row.content
     assert content is not None
     chain = content.chain
-    shown = content.key.reveal() if content.key and echoes(call, world) else None
+    shown = content.key.reveal() if content.key and echoes(call, snapshot) else None
     origin, now = source(data), call.store.now()
     return {
         "id": row.id,
@@ -144,25 +144,25 @@ def create(call: ApiRequest) -> ApiResponse:
     content = Content(version=1, chain=(pair := _first(body.value, data["type"]))[0], key=pair[1])
 
     def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.world, call, "certificate")
+        within_quota(transaction.snapshot, call, "certificate")
         locks.check_own_marks(data, call.actor)
         return transaction.create(
             "certificate", uuid.uuid4().hex, data | {"owner": call.actor.owner}, content
         )
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
     """PUT: the given fields; certificate and key together are one change, and the same content is none."""
     body = body_of(call, "certificate", CertificateUpdate)
-    now_there = call.world.get("certificate", call.path["id"])
+    now_there = call.snapshot.get("certificate", call.path["id"])
     authority = now_there is not None and now_there.data["type"] == "client"
     chain, key = _given(body.value, authority=authority)
 
     def decide(transaction: Transaction) -> Row:
-        before, now = path_object(call, transaction.world, "certificate"), transaction.now
+        before, now = path_object(call, transaction.snapshot, "certificate"), transaction.now
         assert before.content is not None
         unchanged(body, before, "type")
         data = merged(before.data, body.given, _DEFAULTS) | _origin(call, body.value)
@@ -178,24 +178,25 @@ def update(call: ApiRequest) -> ApiResponse:
                 transaction.note = AuditNote(via="break-glass", reason=reason["reason"] if reason else None)
             data |= locks.replaced(before, call.actor, content.chain, now)
         names = {
-            row.id: bound_names(transaction.world, row.data) for row in _seats(transaction, before, data)
+            row.id: bound_names(transaction.snapshot, row.data)
+            for row in _listeners_to_update(transaction, before, data)
         }
         after = transaction.update(before, data | {"version": content.version}, content)
-        check_certificate(transaction.world, before, after, call.settings.limits)
-        for listener in _seats(transaction, before, data):
-            kept = past_names(transaction.world, listener, names[listener.id])
+        check_certificate(transaction.snapshot, before, after, call.settings.limits)
+        for listener in _listeners_to_update(transaction, before, data):
+            kept = past_names(transaction.snapshot, listener, names[listener.id])
             transaction.update(listener, {**listener.data, "past_names": kept})
         return after
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        discard(transaction, path_object(call, transaction.world, "certificate"), call)
+        discard(transaction, path_object(call, transaction.snapshot, "certificate"), call)
 
     call.write(decide)
     return ApiResponse(204)
@@ -204,7 +205,7 @@ def remove(call: ApiRequest) -> ApiResponse:
 def discard(transaction: Transaction, row: Row, call: ApiRequest) -> None:
     """Deletes the certificate. Raises ``Refused`` (409, 403)."""
     locks.check_writable(row, call.actor)
-    if used := users(transaction.world, row.id):
+    if used := users(transaction.snapshot, row.id):
         raise conflict(f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}")
     transaction.delete(row)
 
@@ -215,11 +216,11 @@ def _touched(before: Row, data: Mapping[str, Any], content: object) -> set[str]:
     return fields | (locks.CONTENT if content is not None else set())
 
 
-def _seats(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:
+def _listeners_to_update(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:
     """The listeners whose names change when the certificate's domain becomes that of `data`."""
     if domain_names(data["domain"]) == domain_names(before.data["domain"]):
         return ()
-    return users(transaction.world, before.id, "sni_container_refs")
+    return users(transaction.snapshot, before.id, "sni_container_refs")
 
 
 def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | None]:

@@ -75,7 +75,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _HTTP: Final = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A health monitor as answers show it."""
     return {
         "id": row.id,
@@ -93,16 +93,16 @@ def create(call: ApiRequest) -> ApiResponse:
     data = _filled(merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": pool_id}
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        within_quota(world, call, "healthmonitor")
-        pool = get_object(world, "pool", pool_id, call.actor.project_id)
-        if world.find("healthmonitor", "pool_id", pool_id):
+        snapshot = transaction.snapshot
+        within_quota(snapshot, call, "healthmonitor")
+        pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
+        if snapshot.find("healthmonitor", "pool_id", pool_id):
             raise conflict(f"Pool {pool_id} has a health monitor already")
         _fits(data, pool)
         return transaction.create("healthmonitor", str(uuid.uuid4()), data)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -110,20 +110,22 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "healthmonitor", HealthMonitorUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        before = path_object(call, world, "healthmonitor")
+        snapshot = transaction.snapshot
+        before = path_object(call, snapshot, "healthmonitor")
         unchanged(body, before, "pool_id")
         data = _filled(merged(before.data, body.given, _DEFAULTS))
-        _fits(data, get_object(world, "pool", data["pool_id"], call.actor.project_id))
+        _fits(data, get_object(snapshot, "pool", data["pool_id"], call.actor.project_id))
         return transaction.update(before, data)
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE: members count as healthy again."""
-    call.write(lambda transaction: transaction.delete(path_object(call, transaction.world, "healthmonitor")))
+    call.write(
+        lambda transaction: transaction.delete(path_object(call, transaction.snapshot, "healthmonitor"))
+    )
     return ApiResponse(204)
 
 

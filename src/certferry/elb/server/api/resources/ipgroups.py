@@ -76,9 +76,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def bound(world: StoreSnapshot, group_id: str) -> list[Row]:
+def bound(snapshot: StoreSnapshot, group_id: str) -> list[Row]:
     """The listeners whose access list names the group."""
-    return [row for row in world.table("listener").rows.values() if group_id in group_ids(row.data)]
+    return [row for row in snapshot.table("listener").rows.values() if group_id in group_ids(row.data)]
 
 
 def group_ids(listener: Mapping[str, Any]) -> list[str]:
@@ -88,26 +88,26 @@ def group_ids(listener: Mapping[str, Any]) -> list[str]:
 
 
 def check_groups(
-    call: ApiRequest, world: StoreSnapshot, listener: Mapping[str, Any], identifier: str | None
+    call: ApiRequest, snapshot: StoreSnapshot, listener: Mapping[str, Any], identifier: str | None
 ) -> None:
     """Raises ``Refused`` unless the listener (None: a new one) may name its groups."""
     limits, ids = call.settings.limits, group_ids(listener)
     if 0 <= limits.ipgroups_per_listener < len(ids):
         raise over_quota("ipgroups_per_listener", limits.ipgroups_per_listener)
     for group_id in ids:
-        group = get_object(world, "ipgroup", group_id, call.actor.project_id)
-        others = [row for row in bound(world, group.id) if row.id != identifier]
+        group = get_object(snapshot, "ipgroup", group_id, call.actor.project_id)
+        others = [row for row in bound(snapshot, group.id) if row.id != identifier]
         if 0 <= limits.ipgroup_bindings <= len(others):
             raise over_quota("ipgroup_bindings", limits.ipgroup_bindings)
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A group as answers show it."""
     return {
         "id": row.id,
         "project_id": row.project_id,
         **{field: row.data[field] for field in _DEFAULTS},
-        "listeners": references(bound(world, row.id)),
+        "listeners": references(bound(snapshot, row.id)),
         **times(row),
     }
 
@@ -118,11 +118,11 @@ def create(call: ApiRequest) -> ApiResponse:
     data = _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
 
     def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.world, call, "ipgroup")
+        within_quota(transaction.snapshot, call, "ipgroup")
         return transaction.create("ipgroup", str(uuid.uuid4()), data)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -130,11 +130,11 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "ipgroup", IpGroupUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.snapshot, "ipgroup")
         return transaction.update(before, _tidied(call, merged(before.data, body.given, _DEFAULTS)))
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def put_entries(call: ApiRequest) -> ApiResponse:
@@ -142,12 +142,12 @@ def put_entries(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "ipgroup", IpGroupUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.snapshot, "ipgroup")
         more = {**body.given, "ip_list": [*before.data["ip_list"], *body.given.get("ip_list", ())]}
         return transaction.update(before, _tidied(call, merged(before.data, more, _DEFAULTS)))
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def delete_entries(call: ApiRequest) -> ApiResponse:
@@ -155,20 +155,20 @@ def delete_entries(call: ApiRequest) -> ApiResponse:
     gone = {_parsed(entry.ip) for entry in body_of(call, "ipgroup", IpListDelete).value.ip_list}
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "ipgroup")
+        before = path_object(call, transaction.snapshot, "ipgroup")
         kept = [entry for entry in before.data["ip_list"] if _parsed(entry["ip"]) not in gone]
         return transaction.update(before, {**before.data, "ip_list": kept})
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener names it."""
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "ipgroup")
-        if used := bound(transaction.world, row.id):
+        row = path_object(call, transaction.snapshot, "ipgroup")
+        if used := bound(transaction.snapshot, row.id):
             raise conflict(f"IP group {row.id} is used by listener {used[0].id}")
         transaction.delete(row)
 
@@ -178,8 +178,10 @@ def remove(call: ApiRequest) -> ApiResponse:
 
 def related_listeners(call: ApiRequest) -> ApiResponse:
     """GET …/related-listeners."""
-    world = call.world
-    return ApiResponse(200, {"listeners": references(bound(world, path_object(call, world, "ipgroup").id))})
+    snapshot = call.snapshot
+    return ApiResponse(
+        200, {"listeners": references(bound(snapshot, path_object(call, snapshot, "ipgroup").id))}
+    )
 
 
 def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +218,7 @@ def _parsed(text: str) -> tuple[Any, Any]:
     return ends
 
 
-def _found(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+def _found(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return any(entry["ip"] in wanted for entry in wire["ip_list"])
 
 

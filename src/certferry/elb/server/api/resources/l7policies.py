@@ -64,7 +64,7 @@ _FIXED: Final[dict[str, Any]] = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A policy as answers show it."""
     return {
         "id": row.id,
@@ -74,16 +74,16 @@ def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
         "priority": 1 if row.data["priority"] is None else row.data["priority"],
         "action": row.data["action"],
         "listener_id": row.data["listener_id"],
-        "provisioning_status": policy_status(world, row),
-        "rules": _shown_rules(call, world, row),
+        "provisioning_status": policy_status(snapshot, row),
+        "rules": _shown_rules(call, snapshot, row),
         **times(row),
     }
 
 
-def _shown_rules(call: ApiRequest, world: StoreSnapshot, row: Row) -> list[Wire]:
-    rules = world.find("rule", "l7policy_id", row.id)
+def _shown_rules(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> list[Wire]:
+    rules = snapshot.find("rule", "l7policy_id", row.id)
     if ("display_all_rules", "true") in call.query:
-        return [render_rule(call, world, one) for one in rules]
+        return [render_rule(call, snapshot, one) for one in rules]
     return list(references(rules))
 
 
@@ -96,22 +96,22 @@ def create(call: ApiRequest) -> ApiResponse:
     data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        within_quota(world, call, "l7policy")
-        listener = get_object(world, "listener", value.listener_id, call.actor.project_id)
-        siblings = world.find("l7policy", "listener_id", listener.id)
+        snapshot = transaction.snapshot
+        within_quota(snapshot, call, "l7policy")
+        listener = get_object(snapshot, "listener", value.listener_id, call.actor.project_id)
+        siblings = snapshot.find("l7policy", "listener_id", listener.id)
         limit = call.settings.limits.l7policies_per_listener
         if 0 <= limit <= len(siblings):
             raise over_quota("l7policies_per_listener", limit)
         data["priority"] = _priority(data, listener, siblings)
-        _check(call, world, data, listener)
+        _check(call, snapshot, data, listener)
         check_rules(rules, listener.data["enhance_l7policy_enable"], call)
         row = transaction.create("l7policy", str(uuid.uuid4()), data)
         _add(transaction, row, rules)
         return row
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -121,10 +121,10 @@ def update(call: ApiRequest) -> ApiResponse:
     rules = _rules(body.given)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        before = path_object(call, world, "l7policy")
+        snapshot = transaction.snapshot
+        before = path_object(call, snapshot, "l7policy")
         unchanged(body, before, "action", "listener_id")
-        listener = get_object(world, "listener", before.data["listener_id"], call.actor.project_id)
+        listener = get_object(snapshot, "listener", before.data["listener_id"], call.actor.project_id)
         given = completed(
             body.given,
             before,
@@ -134,9 +134,9 @@ def update(call: ApiRequest) -> ApiResponse:
         if before.data["priority"] is None and given.get("priority") == 1:
             del given["priority"]  # as answers show it: a client that sends back what it read
         data = _tidied(merged(before.data, given, _DEFAULTS))
-        siblings = world.find("l7policy", "listener_id", listener.id)
+        siblings = snapshot.find("l7policy", "listener_id", listener.id)
         data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
-        _check(call, world, data, listener)
+        _check(call, snapshot, data, listener)
         row = transaction.update(before, data)
         if "rules" in body.given:
             check_rules(rules, listener.data["enhance_l7policy_enable"], call)
@@ -144,16 +144,16 @@ def update(call: ApiRequest) -> ApiResponse:
             forget_names(transaction, listener)
         return row
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, with its rules."""
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "l7policy")
-        listener = get_object(transaction.world, "listener", row.data["listener_id"], row.project_id)
+        row = path_object(call, transaction.snapshot, "l7policy")
+        listener = get_object(transaction.snapshot, "listener", row.data["listener_id"], row.project_id)
         discard_policy(transaction, row)
         forget_names(transaction, listener)
 
@@ -170,12 +170,12 @@ def discard_policy(transaction: Transaction, row: Row) -> None:
 def prioritise(transaction: Transaction, call: ApiRequest, wanted: Mapping[str, int]) -> None:
     """Gives policies (by id) other priorities, all at once. Raises ``Refused``."""
     for identifier, priority in wanted.items():
-        before = get_object(transaction.world, "l7policy", identifier, call.actor.project_id)
+        before = get_object(transaction.snapshot, "l7policy", identifier, call.actor.project_id)
         transaction.update(before, {**before.data, "priority": priority})
     for identifier in wanted:
-        row = get_object(transaction.world, "l7policy", identifier, call.actor.project_id)
-        listener = get_object(transaction.world, "listener", row.data["listener_id"], row.project_id)
-        siblings = transaction.world.find("l7policy", "listener_id", listener.id)
+        row = get_object(transaction.snapshot, "l7policy", identifier, call.actor.project_id)
+        listener = get_object(transaction.snapshot, "listener", row.data["listener_id"], row.project_id)
+        siblings = transaction.snapshot.find("l7policy", "listener_id", listener.id)
         _priority(row.data, listener, [one for one in siblings if one.id != identifier])
 
 
@@ -191,7 +191,7 @@ def _add(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any
 def _replace(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any]]) -> None:
     """All rules of `policy`; those that stay the same keep their ids."""
     wanted = [{**rule, "l7policy_id": policy.id} for rule in rules]
-    for row in transaction.world.find("rule", "l7policy_id", policy.id):
+    for row in transaction.snapshot.find("rule", "l7policy_id", policy.id):
         if row.data in wanted:
             wanted.remove(dict(row.data))
         else:
@@ -227,7 +227,7 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
     return int(priority)
 
 
-def _check(call: ApiRequest, world: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:
+def _check(call: ApiRequest, snapshot: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:
     """Raises ``Refused`` unless the policy has what its action needs, and no more."""
     action = data["action"]
     for other, fields in _TARGETS.items():
@@ -239,7 +239,7 @@ def _check(call: ApiRequest, world: StoreSnapshot, data: Mapping[str, Any], list
     if action in ("REDIRECT_TO_URL", "FIXED_RESPONSE") and not listener.data["enhance_l7policy_enable"]:
         raise bad_request(f"{action} needs advanced forwarding: set enhance_l7policy_enable of the listener")
     if action == "REDIRECT_TO_LISTENER":
-        _check_listener(call, world, data["redirect_listener_id"], listener)
+        _check_listener(call, snapshot, data["redirect_listener_id"], listener)
     if (url := data["redirect_url_config"]) and all(
         url[part] == f"${{{part}}}" for part in ("protocol", "host", "port", "path")
     ):
@@ -251,11 +251,11 @@ def _check(call: ApiRequest, world: StoreSnapshot, data: Mapping[str, Any], list
     if 0 <= limit < len(shares):
         raise over_quota("pools_per_l7policy", limit)
     for pool_id in filter(None, (data["redirect_pool_id"], *(share["pool_id"] for share in shares))):
-        check_pool(call, world, pool_id, listener.data["protocol"], listener.data["loadbalancer_id"])
+        check_pool(call, snapshot, pool_id, listener.data["protocol"], listener.data["loadbalancer_id"])
 
 
-def _check_listener(call: ApiRequest, world: StoreSnapshot, target_id: str, listener: Row) -> None:
-    target = get_object(world, "listener", target_id, call.actor.project_id)
+def _check_listener(call: ApiRequest, snapshot: StoreSnapshot, target_id: str, listener: Row) -> None:
+    target = get_object(snapshot, "listener", target_id, call.actor.project_id)
     if listener.data["protocol"] != "HTTP" or target.data["protocol"] != "HTTPS":
         raise bad_request("REDIRECT_TO_LISTENER leads from an HTTP listener to an HTTPS listener")
     if target.data["loadbalancer_id"] != listener.data["loadbalancer_id"]:

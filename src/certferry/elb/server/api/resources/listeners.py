@@ -150,9 +150,9 @@ _REFERENCES: Final = (
 )
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A listener as answers show it."""
-    loadbalancer = world.get("loadbalancer", row.data["loadbalancer_id"])
+    loadbalancer = snapshot.get("loadbalancer", row.data["loadbalancer_id"])
     assert loadbalancer is not None
     return {
         "id": row.id,
@@ -185,18 +185,18 @@ def create(call: ApiRequest) -> ApiResponse:
     data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | place)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        within_quota(world, call, "listener")
-        loadbalancer = get_object(world, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
+        snapshot = transaction.snapshot
+        within_quota(snapshot, call, "listener")
+        loadbalancer = get_object(snapshot, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
         limit = call.settings.limits.listeners_per_loadbalancer
-        if 0 <= limit <= len(world.find("listener", "loadbalancer_id", loadbalancer.id)):
+        if 0 <= limit <= len(snapshot.find("listener", "loadbalancer_id", loadbalancer.id)):
             raise over_quota("listeners_per_loadbalancer", limit)
-        check_port(world, loadbalancer, value.protocol_port)
-        _check(call, world, data, None)
+        check_port(snapshot, loadbalancer, value.protocol_port)
+        _check(call, snapshot, data, None)
         return transaction.create("listener", str(uuid.uuid4()), data)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -205,8 +205,8 @@ def update(call: ApiRequest) -> ApiResponse:
     check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        before = path_object(call, world, "listener")
+        snapshot = transaction.snapshot
+        before = path_object(call, snapshot, "listener")
         unchanged(body, before, "protocol_port", "loadbalancer_id")
         if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
             raise bad_request("protocol of a listener cannot be changed")
@@ -215,26 +215,26 @@ def update(call: ApiRequest) -> ApiResponse:
         if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
             raise bad_request("enhance_l7policy_enable cannot be switched off again")
         if data != before.data:
-            _check(call, world, data, before.id)
+            _check(call, snapshot, data, before.id)
         draft = msgspec.structs.replace(before, data=data)
-        data["past_names"] = past_names(world, draft, bound_names(world, before.data))
+        data["past_names"] = past_names(snapshot, draft, bound_names(snapshot, before.data))
         return transaction.update(before, data)
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless policies or members of its default pool depend on it."""
 
     def decide(transaction: Transaction) -> None:
-        world = transaction.world
-        row = path_object(call, world, "listener")
+        snapshot = transaction.snapshot
+        row = path_object(call, snapshot, "listener")
         for field in ("listener_id", "redirect_listener_id"):
-            if found := world.find("l7policy", field, row.id):
+            if found := snapshot.find("l7policy", field, row.id):
                 raise conflict(f"Listener {row.id} is used by l7policy {found[0].id}")
         pool = row.data["default_pool_id"]
-        if pool and world.find("member", "pool_id", pool):
+        if pool and snapshot.find("member", "pool_id", pool):
             raise conflict(
                 f"Listener {row.id} has a default pool with members: take the pool {pool} away first"
             )
@@ -255,24 +255,24 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def _check(call: ApiRequest, world: StoreSnapshot, data: dict[str, Any], identifier: str | None) -> None:
-    check_listener(world, data, call.actor.project_id, call.settings.limits)
+def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], identifier: str | None) -> None:
+    check_listener(snapshot, data, call.actor.project_id, call.settings.limits)
     if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
         raise bad_request(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
     if data["security_policy_id"]:
-        get_object(world, "security_policy", data["security_policy_id"], call.actor.project_id)
-    check_groups(call, world, data, identifier)
+        get_object(snapshot, "security_policy", data["security_policy_id"], call.actor.project_id)
+    check_groups(call, snapshot, data, identifier)
     if not data["admin_state_up"]:
         raise bad_request("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:
-        check_pool(call, world, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
+        check_pool(call, snapshot, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
 
 
 def check_pool(
-    call: ApiRequest, world: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str
+    call: ApiRequest, snapshot: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str
 ) -> None:
     """Raises ``Refused`` unless a listener of `protocol` on the load balancer can send to the pool."""
-    pool = get_object(world, "pool", pool_id, call.actor.project_id)
+    pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
     if pool.data["loadbalancer_id"] not in (None, loadbalancer_id):
         raise bad_request(f"Pool {pool_id} belongs to another load balancer")
     if pool.data["protocol"] not in POOL_PROTOCOLS[protocol]:

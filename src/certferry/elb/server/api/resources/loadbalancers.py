@@ -114,7 +114,7 @@ _FIXED: Final[dict[str, Any]] = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A load balancer as answers show it."""
     data = row.data
     public = data["publicip_id"]
@@ -126,8 +126,8 @@ def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
         **{field: data[field] for field in _DEFAULTS},
         "vip_address": data["vip_address"],
         "vip_port_id": data["vip_port_id"],
-        "listeners": references(world.find("listener", "loadbalancer_id", row.id)),
-        "pools": references(world.find("pool", "loadbalancer_id", row.id)),
+        "listeners": references(snapshot.find("listener", "loadbalancer_id", row.id)),
+        "pools": references(snapshot.find("pool", "loadbalancer_id", row.id)),
         "publicips": [address | {"publicip_id": public, "publicip_address": data["vip_address"]}]
         if address
         else [],
@@ -151,13 +151,13 @@ def create(call: ApiRequest) -> ApiResponse:
         data["availability_zone_list"] = list(call.settings.availability_zones[:1])
 
     def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.world, call, "loadbalancer")
+        within_quota(transaction.snapshot, call, "loadbalancer")
         own = {"vip_port_id": str(uuid.uuid4()), "publicip_id": public}
-        place = allocate(transaction.world, call.settings, wanted)
+        place = allocate(transaction.snapshot, call.settings, wanted)
         return transaction.create("loadbalancer", str(uuid.uuid4()), data | own | place)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -165,22 +165,22 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "loadbalancer", LoadBalancerUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "loadbalancer")
+        before = path_object(call, transaction.snapshot, "loadbalancer")
         unchanged(body, before, "vip_address", "vpc_id", "availability_zone_list")
         return transaction.update(before, merged(before.data, body.given, _DEFAULTS))
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless it has listeners or pools, or is protected."""
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "loadbalancer")
+        row = path_object(call, transaction.snapshot, "loadbalancer")
         check_unprotected(row)
         for kind in ("listener", "pool"):
-            if found := transaction.world.find(kind, "loadbalancer_id", row.id):
+            if found := transaction.snapshot.find(kind, "loadbalancer_id", row.id):
                 raise conflict(f"Load balancer {row.id} still has {kind} {found[0].id}")
         transaction.delete(row)
 
@@ -194,11 +194,11 @@ def check_unprotected(row: Row) -> None:
         raise conflict(f"Load balancer {row.id} is protected: set deletion_protection_enable to false first")
 
 
-def _by_ip_version(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+def _by_ip_version(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return ("6" if ":" in wire["vip_address"] else "4") in wanted
 
 
-def _by_public_ip(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+def _by_public_ip(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return any(str(value) in wanted for one in wire["publicips"] for value in one.values())
 
 

@@ -9,28 +9,28 @@ from certferry.elb.server.api.listing import Fits, Wire
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
-def _pool_ids(world: StoreSnapshot, wire: Wire) -> set[str]:
+def _pool_ids(snapshot: StoreSnapshot, wire: Wire) -> set[str]:
     """The pools of a wire object: itself, its pools, or those that a listener sends to."""
     if "lb_algorithm" in wire:
         return {wire["id"]}
     if "pools" in wire:
         return {one["id"] for one in wire["pools"]}
-    policies = world.find("l7policy", "listener_id", wire["id"])
+    policies = snapshot.find("l7policy", "listener_id", wire["id"])
     shares = (share["pool_id"] for row in policies for share in row.data["redirect_pools_config"] or ())
     own = (wire["default_pool_id"], *(row.data["redirect_pool_id"] for row in policies), *shares)
     return {one for one in own if one}
 
 
-def _members(world: StoreSnapshot, wire: Wire) -> Iterator[Row]:
-    for pool_id in _pool_ids(world, wire):
-        yield from world.find("member", "pool_id", pool_id)
+def _members(snapshot: StoreSnapshot, wire: Wire) -> Iterator[Row]:
+    for pool_id in _pool_ids(snapshot, wire):
+        yield from snapshot.find("member", "pool_id", pool_id)
 
 
-def _by_address(world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
-    return any(row.data["address"] in wanted for row in _members(world, wire))
+def _by_address(snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+    return any(row.data["address"] in wanted for row in _members(snapshot, wire))
 
 
-def _by_device(world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+def _by_device(snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return False  # members here are addresses: no server of a cloud is known behind them
 
 

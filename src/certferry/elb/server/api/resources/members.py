@@ -58,9 +58,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A member as answers show it."""
-    data, status = row.data, member_status(call.plane(), world, row)
+    data, status = row.data, member_status(call.plane(), snapshot, row)
     return {
         "id": row.id,
         "project_id": row.project_id,
@@ -72,7 +72,7 @@ def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
         "operating_status": status,
         "status": [
             {"listener_id": listener.id, "operating_status": status}
-            for listener in world.find("listener", "default_pool_id", data["pool_id"])
+            for listener in snapshot.find("listener", "default_pool_id", data["pool_id"])
         ],
         "reason": None,
         **times(row),
@@ -84,10 +84,10 @@ def create(call: ApiRequest) -> ApiResponse:
     data = new_data(body_of(call, "member", MemberCreate).given)
 
     def decide(transaction: Transaction) -> Row:
-        return add(transaction, call, path_object(call, transaction.world, "pool", "pool_id"), data)
+        return add(transaction, call, path_object(call, transaction.snapshot, "pool", "pool_id"), data)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,26 +97,26 @@ def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def add(transaction: Transaction, call: ApiRequest, pool: Row, data: Mapping[str, Any]) -> Row:
     """A new member of `pool`. Raises ``Refused``."""
-    world = transaction.world
-    within_quota(world, call, "member")
-    siblings, limit = world.find("member", "pool_id", pool.id), call.settings.limits.members_per_pool
+    snapshot = transaction.snapshot
+    within_quota(snapshot, call, "member")
+    siblings, limit = snapshot.find("member", "pool_id", pool.id), call.settings.limits.members_per_pool
     if 0 <= limit <= len(siblings):
         raise over_quota("members_per_pool", limit)
-    home = world.get("loadbalancer", pool.data["loadbalancer_id"])
+    home = snapshot.get("loadbalancer", pool.data["loadbalancer_id"])
     if home is not None and not data["subnet_cidr_id"] and not home.data["ip_target_enable"]:
         raise ApiError(
             400,
             "ELB.8939",
             f"A member without subnet_cidr_id needs ip_target_enable of load balancer {home.id}",
         )
-    _alone(world, pool.id, data)
+    _alone(snapshot, pool.id, data)
     return transaction.create("member", str(uuid.uuid4()), {**data, "pool_id": pool.id})
 
 
 def change(transaction: Transaction, before: Row, given: Mapping[str, Any]) -> Row:
     """`before` with the given fields. Raises ``Refused`` (409)."""
     data = merged(before.data, given, _DEFAULTS)
-    _alone(transaction.world, before.data["pool_id"], data, before.id)
+    _alone(transaction.snapshot, before.data["pool_id"], data, before.id)
     return transaction.update(before, data)
 
 
@@ -126,10 +126,10 @@ def check_deletable(pool: Row) -> None:
         raise conflict(f"Members of pool {pool.id} are protected from deletion")
 
 
-def twin(world: StoreSnapshot, pool_id: str, data: Mapping[str, Any]) -> Row | None:
+def twin(snapshot: StoreSnapshot, pool_id: str, data: Mapping[str, Any]) -> Row | None:
     """The member of the pool with this address and port."""
     place = (_address(data["address"]), data["protocol_port"])
-    members = world.find("member", "pool_id", pool_id)
+    members = snapshot.find("member", "pool_id", pool_id)
     return next((row for row in members if (row.data["address"], row.data["protocol_port"]) == place), None)
 
 
@@ -138,20 +138,20 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "member", MemberUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = RESOURCE.row(call, transaction.world)
+        before = RESOURCE.row(call, transaction.snapshot)
         unchanged(body, before, "address", "subnet_cidr_id")
         return change(transaction, before, body.given)
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE."""
 
     def decide(transaction: Transaction) -> None:
-        row = RESOURCE.row(call, transaction.world)
-        pool = transaction.world.get("pool", row.data["pool_id"])
+        row = RESOURCE.row(call, transaction.snapshot)
+        pool = transaction.snapshot.get("pool", row.data["pool_id"])
         if pool is not None:
             check_deletable(pool)
         transaction.delete(row)
@@ -160,8 +160,8 @@ def remove(call: ApiRequest) -> ApiResponse:
     return ApiResponse(204)
 
 
-def _alone(world: StoreSnapshot, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
-    other = twin(world, pool_id, data)
+def _alone(snapshot: StoreSnapshot, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
+    other = twin(snapshot, pool_id, data)
     if other is not None and other.id != identifier:
         raise conflict(f"Member {other.id} of this pool has the same address and port")
 

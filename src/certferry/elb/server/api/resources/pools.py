@@ -133,30 +133,30 @@ _FIXED: Final[dict[str, Any]] = {
 _UNSERVED: Final = ("any_port_enable", "pool_health", "az_affinity", "quic_cid_hash_strategy")
 
 
-def users(world: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
+def users(snapshot: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
     """The listeners that send to the pool, by default or by a policy."""
-    found = {row.id: row for row in world.find("listener", "default_pool_id", pool_id)}
-    for policy in policies(world, pool_id):
-        listener = world.get("listener", policy.data["listener_id"])
+    found = {row.id: row for row in snapshot.find("listener", "default_pool_id", pool_id)}
+    for policy in policies(snapshot, pool_id):
+        listener = snapshot.get("listener", policy.data["listener_id"])
         if listener is not None:
             found[listener.id] = listener
     return tuple(found.values())
 
 
-def policies(world: StoreSnapshot, pool_id: str) -> list[Row]:
+def policies(snapshot: StoreSnapshot, pool_id: str) -> list[Row]:
     """The policies that send to the pool, alone or by weight."""
     return [
         row
-        for row in world.table("l7policy").rows.values()
+        for row in snapshot.table("l7policy").rows.values()
         if row.data["redirect_pool_id"] == pool_id
         or any(share["pool_id"] == pool_id for share in row.data["redirect_pools_config"] or ())
     ]
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A pool as answers show it."""
     data = row.data
-    monitors = world.find("healthmonitor", "pool_id", row.id)
+    monitors = snapshot.find("healthmonitor", "pool_id", row.id)
     return {
         "id": row.id,
         "project_id": row.project_id,
@@ -164,8 +164,8 @@ def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
         **{field: data.get(field, default) for field, default in _DEFAULTS.items()},
         "protocol": data["protocol"],
         "loadbalancers": [{"id": data["loadbalancer_id"]}] if data["loadbalancer_id"] else [],
-        "listeners": references(users(world, row.id)),
-        "members": references(world.find("member", "pool_id", row.id)),
+        "listeners": references(users(snapshot, row.id)),
+        "members": references(snapshot.find("member", "pool_id", row.id)),
         "healthmonitor_id": monitors[0].id if monitors else None,
         **times(row),
     }
@@ -184,22 +184,26 @@ def create(call: ApiRequest) -> ApiResponse:
     _check(data | {"loadbalancer_id": value.loadbalancer_id or value.listener_id or None})
 
     def decide(transaction: Transaction) -> Row:
-        world = transaction.world
-        within_quota(world, call, "pool")
-        listener = _listener(call, world, value)
+        snapshot = transaction.snapshot
+        within_quota(snapshot, call, "pool")
+        listener = _listener(call, snapshot, value)
         home = listener.data["loadbalancer_id"] if listener else value.loadbalancer_id or None
         if home:
-            get_object(world, "loadbalancer", home, call.actor.project_id)
+            get_object(snapshot, "loadbalancer", home, call.actor.project_id)
         row = transaction.create("pool", str(uuid.uuid4()), data | {"loadbalancer_id": home})
         if listener:
             check_pool(
-                call, transaction.world, row.id, listener.data["protocol"], listener.data["loadbalancer_id"]
+                call,
+                transaction.snapshot,
+                row.id,
+                listener.data["protocol"],
+                listener.data["loadbalancer_id"],
             )
             transaction.update(listener, {**listener.data, "default_pool_id": row.id})
         return row
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -223,10 +227,10 @@ def _check(data: Mapping[str, Any]) -> None:
         )
 
 
-def _listener(call: ApiRequest, world: StoreSnapshot, value: PoolCreate) -> Row | None:
+def _listener(call: ApiRequest, snapshot: StoreSnapshot, value: PoolCreate) -> Row | None:
     if not isinstance(value.listener_id, str) or not value.listener_id:
         return None
-    listener = get_object(world, "listener", value.listener_id, call.actor.project_id)
+    listener = get_object(snapshot, "listener", value.listener_id, call.actor.project_id)
     if listener.data["default_pool_id"]:
         raise conflict(f"Listener {listener.id} has a default pool already")
     if value.loadbalancer_id and value.loadbalancer_id != listener.data["loadbalancer_id"]:
@@ -240,41 +244,41 @@ def update(call: ApiRequest) -> ApiResponse:
     check_served(body.raw, *_UNSERVED)
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "pool")
+        before = path_object(call, transaction.snapshot, "pool")
         unchanged(body, before, "protocol", "loadbalancer_id")
         given = completed(body.given, before, session_persistence=PoolStickiness, slow_start=PoolSlowStart)
         data = {**_DEFAULTS, **merged(before.data, given, _DEFAULTS)}
         _check(data)
         return transaction.update(before, data)
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless it has members or a health monitor, or something sends to it."""
 
     def decide(transaction: Transaction) -> None:
-        world = transaction.world
-        row = path_object(call, world, "pool")
+        snapshot = transaction.snapshot
+        row = path_object(call, snapshot, "pool")
         for kind in ("member", "healthmonitor"):
-            if parts := world.find(kind, "pool_id", row.id):
+            if parts := snapshot.find(kind, "pool_id", row.id):
                 raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}")
-        check_unused(world, row)
+        check_unused(snapshot, row)
         transaction.delete(row)
 
     call.write(decide)
     return ApiResponse(204)
 
 
-def check_unused(world: StoreSnapshot, row: Row) -> None:
+def check_unused(snapshot: StoreSnapshot, row: Row) -> None:
     """Raises ``Refused`` (409) when a listener or a policy sends to the pool."""
-    used = (*world.find("listener", "default_pool_id", row.id), *policies(world, row.id))
+    used = (*snapshot.find("listener", "default_pool_id", row.id), *policies(snapshot, row.id))
     if used:
         raise conflict(f"Pool {row.id} is used by {used[0].kind} {used[0].id}")
 
 
-def _drains(_world: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
+def _drains(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
     return str(bool((wire["connection_drain"] or {}).get("enable"))).lower() in wanted
 
 

@@ -24,14 +24,14 @@ class PrivateKeyEcho(Struct, frozen=True, kw_only=True):
     private_key_echo: bool
 
 
-def echoes(call: ApiRequest, world: StoreSnapshot) -> bool:
+def echoes(call: ApiRequest, snapshot: StoreSnapshot) -> bool:
     """Whether this answer may carry private keys."""
-    return call.actor.role != "reader" and _chosen(call, world)
+    return call.actor.role != "reader" and _chosen(call, snapshot)
 
 
 def show(call: ApiRequest) -> ApiResponse:
     """GET …/settings/private-key-echo."""
-    return ApiResponse(200, {_FIELD: _chosen(call, call.world)})
+    return ApiResponse(200, {_FIELD: _chosen(call, call.snapshot)})
 
 
 def choose(call: ApiRequest) -> ApiResponse:
@@ -39,17 +39,17 @@ def choose(call: ApiRequest) -> ApiResponse:
     wanted = body_of(call, "", PrivateKeyEcho).value.private_key_echo
 
     def decide(transaction: Transaction) -> Row:
-        before = transaction.world.get(_KIND, call.actor.project_id)
+        before = transaction.snapshot.get(_KIND, call.actor.project_id)
         if before is None:
             return transaction.create(_KIND, call.actor.project_id, {_FIELD: wanted})
         return transaction.update(before, {**before.data, _FIELD: wanted})
 
-    _, world = call.write(decide)
-    return ApiResponse(201, {_FIELD: _chosen(call, world)})
+    _, snapshot = call.write(decide)
+    return ApiResponse(201, {_FIELD: _chosen(call, snapshot)})
 
 
-def _chosen(call: ApiRequest, world: StoreSnapshot) -> bool:
-    row = world.get(_KIND, call.actor.project_id)
+def _chosen(call: ApiRequest, snapshot: StoreSnapshot) -> bool:
+    row = snapshot.get(_KIND, call.actor.project_id)
     return call.settings.private_key_echo if row is None else bool(row.data[_FIELD])
 
 

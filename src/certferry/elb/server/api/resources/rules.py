@@ -71,7 +71,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A rule as answers show it."""
     return {
         "id": row.id,
@@ -138,17 +138,17 @@ def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: ApiReq
 
 def revalidate(transaction: Transaction, call: ApiRequest, policy: Row) -> None:
     """After rules of `policy` changed: checks them together, and forgets past names without a rule."""
-    world = transaction.world
-    listener = world.get("listener", policy.data["listener_id"])
+    snapshot = transaction.snapshot
+    listener = snapshot.get("listener", policy.data["listener_id"])
     assert listener is not None
-    rules = [row.data for row in world.find("rule", "l7policy_id", policy.id)]
+    rules = [row.data for row in snapshot.find("rule", "l7policy_id", policy.id)]
     check_rules(rules, listener.data["enhance_l7policy_enable"], call)
     forget_names(transaction, listener)
 
 
 def forget_names(transaction: Transaction, listener: Row) -> None:
     """Drops the past names of `listener` that no rule mentions any more."""
-    kept = past_names(transaction.world, listener, ())
+    kept = past_names(transaction.snapshot, listener, ())
     if kept != listener.data["past_names"]:
         transaction.update(listener, {**listener.data, "past_names": kept})
 
@@ -159,13 +159,13 @@ def create(call: ApiRequest) -> ApiResponse:
     data = rule_data(body.given)
 
     def decide(transaction: Transaction) -> Row:
-        policy = path_object(call, transaction.world, "l7policy", "l7policy_id")
+        policy = path_object(call, transaction.snapshot, "l7policy", "l7policy_id")
         row = transaction.create("rule", str(uuid.uuid4()), data | {"l7policy_id": policy.id})
         revalidate(transaction, call, policy)
         return row
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -173,23 +173,23 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "rule", RuleUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = RESOURCE.row(call, transaction.world)
+        before = RESOURCE.row(call, transaction.snapshot)
         if body.raw.get("type", before.data["type"]) != before.data["type"]:
             raise bad_request("type of a rule cannot be changed")
         row = transaction.update(before, normalize(merged(before.data, body.given, _DEFAULTS)))
-        revalidate(transaction, call, path_object(call, transaction.world, "l7policy", "l7policy_id"))
+        revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
         return row
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE."""
 
     def decide(transaction: Transaction) -> None:
-        transaction.delete(RESOURCE.row(call, transaction.world))
-        revalidate(transaction, call, path_object(call, transaction.world, "l7policy", "l7policy_id"))
+        transaction.delete(RESOURCE.row(call, transaction.snapshot))
+        revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
 
     call.write(decide)
     return ApiResponse(204)

@@ -61,13 +61,13 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def render(call: ApiRequest, world: StoreSnapshot, row: Row) -> Wire:
+def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """A policy as answers show it."""
     return {
         "id": row.id,
         "project_id": row.project_id,
         **{field: row.data[field] for field in _DEFAULTS},
-        "listeners": references(world.find("listener", "security_policy_id", row.id)),
+        "listeners": references(snapshot.find("listener", "security_policy_id", row.id)),
         **times(row),
         "certferry": served_object(served(_policy(row))),
     }
@@ -83,11 +83,11 @@ def create(call: ApiRequest) -> ApiResponse:
     data = _checked(merged(_DEFAULTS, body.given, _DEFAULTS))
 
     def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.world, call, "security_policy")
+        within_quota(transaction.snapshot, call, "security_policy")
         return transaction.create("security_policy", str(uuid.uuid4()), data)
 
-    row, world = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
 
 
 def update(call: ApiRequest) -> ApiResponse:
@@ -95,19 +95,19 @@ def update(call: ApiRequest) -> ApiResponse:
     body = body_of(call, "security_policy", SecurityPolicyUpdate)
 
     def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.world, "security_policy")
+        before = path_object(call, transaction.snapshot, "security_policy")
         return transaction.update(before, _checked(merged(before.data, body.given, _DEFAULTS)))
 
-    row, world = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, world, row))
+    row, snapshot = call.write(decide)
+    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
 
 
 def remove(call: ApiRequest) -> ApiResponse:
     """DELETE, unless a listener uses it."""
 
     def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.world, "security_policy")
-        if used := transaction.world.find("listener", "security_policy_id", row.id):
+        row = path_object(call, transaction.snapshot, "security_policy")
+        if used := transaction.snapshot.find("listener", "security_policy_id", row.id):
             raise conflict(f"Security policy {row.id} is used by listener {used[0].id}")
         transaction.delete(row)
 

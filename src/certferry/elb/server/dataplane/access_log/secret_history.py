@@ -25,7 +25,7 @@ _SLACK: Final = 0.02
 class SecretInterval(msgspec.Struct, frozen=True, array_like=True):
     """From the instants (seconds since 1970) on: Envoy was being sent it, and had taken it."""
 
-    seat: str
+    slot: str
     fingerprint: str
     sent: float
     accepted: float
@@ -36,25 +36,25 @@ class SecretHistory:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._by_seat: dict[str, list[SecretInterval]] = {}
-        for sitting in _read(file):
-            self._remember(sitting)
-        kept = [s for some in self._by_seat.values() for s in some[-_KEPT:]]
+        self._by_slot: dict[str, list[SecretInterval]] = {}
+        for interval in _read(file):
+            self._remember(interval)
+        kept = [s for some in self._by_slot.values() for s in some[-_KEPT:]]
         private_files.write(file, _lines(kept))
 
-    def add(self, sittings: Iterable[SecretInterval]) -> None:
+    def add(self, intervals: Iterable[SecretInterval]) -> None:
         """Remembers them, also for the next process; what was known last is no news."""
-        new = [s for s in sittings if self._remember(s)]
+        new = [s for s in intervals if self._remember(s)]
         if new:
             with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
                 file.write(_lines(new))
 
-    def shown(self, seat: str, at: float) -> tuple[str, ...]:
+    def shown(self, slot: str, at: float) -> tuple[str, ...]:
         """Fingerprints that a client which connected at `at` may have been shown on `seat`, likeliest first.
 
         One, but for the instants of a change; none where nothing is known of that time.
         """
-        some = self._by_seat.get(seat, [])
+        some = self._by_slot.get(slot, [])
         index = bisect.bisect_right([s.sent for s in some], at) - 1
         if index < 0:
             return ()
@@ -64,11 +64,11 @@ class SecretHistory:
             found.append(some[index].fingerprint)
         return tuple(dict.fromkeys(found))
 
-    def _remember(self, sitting: SecretInterval) -> bool:
-        some = self._by_seat.setdefault(sitting.seat, [])
-        if some and some[-1].fingerprint == sitting.fingerprint:
+    def _remember(self, interval: SecretInterval) -> bool:
+        some = self._by_slot.setdefault(interval.slot, [])
+        if some and some[-1].fingerprint == interval.fingerprint:
             return False
-        some.append(sitting)
+        some.append(interval)
         del some[: -10 * _KEPT]
         return True
 
@@ -86,5 +86,5 @@ def _read(file: Path) -> Iterable[SecretInterval]:
             continue  # the power went while it was written
 
 
-def _lines(sittings: Iterable[SecretInterval]) -> bytes:
-    return b"".join(msgspec.json.encode(sitting) + b"\n" for sitting in sittings)
+def _lines(intervals: Iterable[SecretInterval]) -> bytes:
+    return b"".join(msgspec.json.encode(interval) + b"\n" for interval in intervals)

@@ -49,7 +49,7 @@ class AccessLog:
         self._file = directory / "access.log"
         self._mark = directory / "access.mark"
         self._admin, self._fresh, self._limit = admin, fresh, limit
-        self._sittings = SecretHistory(directory / "access.seats")
+        self._intervals = SecretHistory(directory / "access.seats")
 
     async def follow(self) -> None:
         """For ever; trouble with the disk is said and tried again."""
@@ -63,7 +63,7 @@ class AccessLog:
 
     async def _read_on(self) -> None:
         """All that there is now; then a file that has grown long is begun anew."""
-        self._sittings.add(self._fresh())
+        self._intervals.add(self._fresh())
         try:
             raw = self._raw.open("rb")
         except FileNotFoundError:
@@ -84,7 +84,7 @@ class AccessLog:
 
     async def _drain(self, raw: BinaryIO) -> None:
         while lines := _whole_lines(raw):
-            self._sittings.add(self._fresh())
+            self._intervals.add(self._fresh())
             self._write(b"".join(self._told(line) for line in lines))
             self._mark.write_bytes(msgspec.json.encode(ReadOffset(os.fstat(raw.fileno()).st_ino, raw.tell())))
             await asyncio.sleep(0)
@@ -128,13 +128,13 @@ class AccessLog:
     def _shown(self, raw: dict[str, Any], place: str, connected: float) -> list[str]:
         """Likeliest first. A place may have two seats: ECDSA, then RSA."""
         where = DEFAULT if place == DEFAULT else label(place)
-        seats = [self._sittings.shown(secret_name(raw["listener"], where, n), connected) for n in (0, 1)]
+        slots = [self._intervals.shown(secret_name(raw["listener"], where, n), connected) for n in (0, 1)]
         suite = raw.get("tls_cipher") or ""
-        if seats[1] and "RSA" in suite:
-            seats = seats[1:]
+        if slots[1] and "RSA" in suite:
+            slots = slots[1:]
         elif "ECDSA" in suite:
-            seats = seats[:1]
-        return [fingerprint for some in seats for fingerprint in some]
+            slots = slots[:1]
+        return [fingerprint for some in slots for fingerprint in some]
 
 
 def _whole_lines(raw: BinaryIO) -> list[bytes]:

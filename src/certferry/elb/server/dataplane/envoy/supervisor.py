@@ -31,7 +31,7 @@ from certferry.settings import EnvoyOptions
 
 _log = structlog.get_logger(__name__)
 _POLL: Final = 0.1
-_PATIENCE: Final = 5.0
+_READY_TIMEOUT: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0
 _STEADY: Final = 10.0
@@ -262,7 +262,7 @@ async def _end(process: Identity, child: subprocess.Popen[bytes] | None = None) 
     """SIGTERM, and SIGKILL to what is still there after a while."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         process.signal(number)
-        end = asyncio.get_running_loop().time() + _PATIENCE
+        end = asyncio.get_running_loop().time() + _READY_TIMEOUT
         while asyncio.get_running_loop().time() < end:
             if child is not None:
                 child.poll()

@@ -47,7 +47,7 @@ class RemoteEnvoyRegistry:
 
     def __init__(self, state: Path) -> None:
         self._file = envoys_file(state)
-        self.guests: Latest[Guests] = Latest(MappingProxyType({}))
+        self.envoys: Latest[Guests] = Latest(MappingProxyType({}))
 
     def read(self) -> list[RemoteEnvoy]:
         """All, sorted by name. Raises ValueError when the file cannot be read as such."""
@@ -58,27 +58,27 @@ class RemoteEnvoyRegistry:
         except msgspec.MsgspecError as error:
             raise ValueError(f"{self._file} is damaged: {error}.") from None
 
-    def add(self, guest: RemoteEnvoy) -> None:
-        """Lets `guest` in, instead of the one of that name. Raises ValueError."""
-        if guest.name == LOCAL or not guest.name.isprintable() or "/" in guest.name or not guest.name:
-            raise ValueError(f"“{guest.name}” is no name for an Envoy.")
-        self._write([*(g for g in self.read() if g.name != guest.name), guest])
+    def add(self, envoy: RemoteEnvoy) -> None:
+        """Lets `envoy` in, instead of the one of that name. Raises ValueError."""
+        if envoy.name == LOCAL or not envoy.name.isprintable() or "/" in envoy.name or not envoy.name:
+            raise ValueError(f"“{envoy.name}” is no name for an Envoy.")
+        self._write([*(g for g in self.read() if g.name != envoy.name), envoy])
 
     def remove(self, name: str) -> bool:
         """Lets the one of that name in no longer; whether there was one."""
         before = self.read()
-        self._write([guest for guest in before if guest.name != name])
-        return any(guest.name == name for guest in before)
+        self._write([envoy for envoy in before if envoy.name != name])
+        return any(envoy.name == name for envoy in before)
 
     def take(self) -> None:
-        """Makes `guests` what the file says. A damaged file changes nothing, and is said."""
+        """Makes `envoys` what the file says. A damaged file changes nothing, and is said."""
         try:
-            self.guests.set({guest.fingerprint: guest for guest in self.read()})
+            self.envoys.set({envoy.fingerprint: envoy for envoy in self.read()})
         except (ValueError, OSError) as problem:
             _log.error("envoys_unreadable", problem=str(problem))
 
     async def follow(self) -> None:
-        """Keeps `guests` what the file says, for ever."""
+        """Keeps `envoys` what the file says, for ever."""
         seen = None
         while True:
             if (now := self._changed()) != seen:
@@ -93,6 +93,6 @@ class RemoteEnvoyRegistry:
             return None
         return facts.st_mtime_ns, facts.st_ino
 
-    def _write(self, guests: list[RemoteEnvoy]) -> None:
-        body = msgspec.json.format(msgspec.json.encode(sorted(guests, key=lambda guest: guest.name)))
+    def _write(self, envoys: list[RemoteEnvoy]) -> None:
+        body = msgspec.json.format(msgspec.json.encode(sorted(envoys, key=lambda envoy: envoy.name)))
         private_files.write(self._file, body)

@@ -66,18 +66,18 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
         self, requests: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
         """One stream of one guest."""
-        guest = self._register.guests.value.get(_fingerprint(context))
-        if guest is None:
+        envoy = self._register.envoys.value.get(_fingerprint(context))
+        if envoy is None:
             _log.warning("envoy_refused", peer=context.peer(), reason="its certificate is not registered")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "This certificate is not registered.")
             return
         leave = asyncio.Event()
-        self._streams[leave] = guest
-        worlds = Latest(_part(self._ads.worlds.value, guest))
-        follower = asyncio.create_task(self._follow(guest, worlds))
-        _log.info("envoy_connected", name=guest.name, peer=context.peer())
+        self._streams[leave] = envoy
+        snapshots = Latest(_part(self._ads.snapshots.value, envoy))
+        follower = asyncio.create_task(self._follow(envoy, snapshots))
+        _log.info("envoy_connected", name=envoy.name, peer=context.peer())
         try:
-            async for response in self._ads.serve(guest.name, worlds, requests, leave):
+            async for response in self._ads.serve(envoy.name, snapshots, requests, leave):
                 yield response
         finally:
             follower.cancel()
@@ -87,16 +87,16 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
                 grpc.StatusCode.PERMISSION_DENIED, "This certificate is registered otherwise now."
             )
 
-    async def _follow(self, guest: RemoteEnvoy, worlds: Latest[StreamSnapshot]) -> None:
-        async for world in self._ads.worlds.changes():
-            worlds.set(_part(world, guest))
+    async def _follow(self, envoy: RemoteEnvoy, snapshots: Latest[StreamSnapshot]) -> None:
+        async for snapshot in self._ads.snapshots.changes():
+            snapshots.set(_part(snapshot, envoy))
 
     async def _watch(self) -> None:
         """Ends the streams of whoever is a guest no longer, or of other load balancers than before."""
-        async for guests in self._register.guests.changes():
-            for leave, guest in self._streams.items():
-                if guests.get(guest.fingerprint) != guest:
-                    _log.info("envoy_let_go", name=guest.name)
+        async for envoys in self._register.envoys.changes():
+            for leave, envoy in self._streams.items():
+                if envoys.get(envoy.fingerprint) != envoy:
+                    _log.info("envoy_let_go", name=envoy.name)
                     leave.set()
 
     def _fetch(self) -> Any:
@@ -119,6 +119,6 @@ def _fingerprint(context: Any) -> str:
     return ""
 
 
-def _part(world: StreamSnapshot, guest: RemoteEnvoy) -> StreamSnapshot:
-    snapshot = scoped(world.snapshot, world.state, guest.loadbalancers, guest.address)
-    return StreamSnapshot(snapshot, world.keys, world.state)
+def _part(snapshot: StreamSnapshot, envoy: RemoteEnvoy) -> StreamSnapshot:
+    resources = scoped(snapshot.resources, snapshot.state, envoy.loadbalancers, envoy.address)
+    return StreamSnapshot(resources, snapshot.keys, snapshot.state)

@@ -21,7 +21,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy import Options, snapshot
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
-from certferry.elb.server.dataplane.xds.acks import AckLog, SeatStatus
+from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 from certferry.elb.server.dataplane.xds.encode import Encoder
 from certferry.elb.server.dataplane.xds.stream import Stream, StreamSnapshot
 from certferry.elb.server.store.publication import Publication
@@ -49,10 +49,10 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
-        self._ledgers: dict[str, AckLog] = {}
+        self._acks: dict[str, AckLog] = {}
         self._connected: Counter[str] = Counter()
         self._server: Any = None
-        self.worlds = Latest(self._world(publications.value))
+        self.snapshots = Latest(self._snapshot(publications.value))
         """What there is for Envoys to have, of all load balancers."""
         self._following = contextlib.ExitStack()
         self._following.enter_context(publications.on_change(self._follow))
@@ -73,44 +73,44 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         if self._server is not None:
             await self._server.stop(grace=None)
 
-    def ledger(self, name: str = LOCAL) -> AckLog:
+    def acks(self, name: str = LOCAL) -> AckLog:
         """What the Envoy of that name said."""
-        if name not in self._ledgers:
-            self._ledgers[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS)
-        return self._ledgers[name]
+        if name not in self._acks:
+            self._acks[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS)
+        return self._acks[name]
 
-    def status(self) -> Mapping[str, SeatStatus]:
+    def status(self) -> Mapping[str, SlotStatus]:
         """What our own Envoy said about the certificate on each seat."""
-        return dict(self.ledger().seats)
+        return dict(self.acks().slots)
 
     def refusals(self) -> Mapping[tuple[str, str], str]:
         """Why it refused other resources, by (type URL, name): a listener's port is taken, say."""
-        return dict(self.ledger().refusals)
+        return dict(self.acks().refusals)
 
     def connected(self) -> tuple[str, ...]:
         """Names of the Envoys that have a stream now."""
         return tuple(sorted(name for name, count in self._connected.items() if count))
 
-    def speaking(self) -> Mapping[str, AckLog]:
+    def reporting(self) -> Mapping[str, AckLog]:
         """The ledgers of the Envoys that are connected; where none is, what ours said last."""
-        return {name: self.ledger(name) for name in self.connected() or (LOCAL,)}
+        return {name: self.acks(name) for name in self.connected() or (LOCAL,)}
 
     async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
         self, requests: AsyncIterator[Any], _context: Any
     ) -> AsyncIterator[Any]:
         """One stream, for as long as the Envoy at its other end lives."""
-        async for response in self.serve(LOCAL, self.worlds, requests):
+        async for response in self.serve(LOCAL, self.snapshots, requests):
             yield response
 
     async def serve(
         self,
         name: str,
-        worlds: Latest[StreamSnapshot],
+        snapshots: Latest[StreamSnapshot],
         requests: AsyncIterator[Any],
         leave: asyncio.Event | None = None,
     ) -> AsyncIterator[Any]:
-        """A stream of the Envoy `name`, which gets `worlds`, until it ends or is told to `leave`."""
-        stream = Stream(worlds, self._encoder, self.ledger(name))
+        """A stream of the Envoy `name`, which gets `snapshots`, until it ends or is told to `leave`."""
+        stream = Stream(snapshots, self._encoder, self.acks(name))
         receiver = asyncio.create_task(stream.receive(requests))
         receiver.add_done_callback(stream.end)
         helpers = [receiver]
@@ -129,11 +129,11 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
 
     def _follow(self) -> None:
         try:
-            self.worlds.set(self._world(self._publications.value))
+            self.snapshots.set(self._snapshot(self._publications.value))
         except Exception:  # noqa: BLE001 (whoever publishes is not to blame: Envoy keeps the last good world, loudly)
             _log.exception("envoy_snapshot_failed")
 
-    def _world(self, publication: Publication) -> StreamSnapshot:
+    def _snapshot(self, publication: Publication) -> StreamSnapshot:
         return StreamSnapshot(snapshot(publication.state, self._options), publication.keys, publication.state)
 
 

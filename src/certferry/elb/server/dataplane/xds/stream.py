@@ -43,23 +43,23 @@ _RETRY: Final = 5.0
 class StreamSnapshot(msgspec.Struct, frozen=True, eq=False):
     """What Envoy shall have, and the keys to it."""
 
-    snapshot: Snapshot
+    resources: Snapshot
     keys: Mapping[str, PrivateKey]
     state: State = State()
-    """What `snapshot` was made of."""
+    """The ELB state from which `resources` was computed."""
 
     def of(self, kind: str) -> Mapping[str, XdsResource]:
         """Resources of a type other than secrets, by name."""
-        return self.snapshot.messages[kind]
+        return self.resources.messages[kind]
 
 
 class Stream:
     """The state of one stream. `receive` takes what comes, `responses` says what goes."""
 
-    def __init__(self, worlds: Latest[StreamSnapshot], encoder: Encoder, ledger: AckLog) -> None:
-        self._worlds = worlds
+    def __init__(self, snapshots: Latest[StreamSnapshot], encoder: Encoder, acks: AckLog) -> None:
+        self._snapshots = snapshots
         self._encoder = encoder
-        self._ledger = ledger
+        self._acks = acks
         self._subscriptions: dict[str, Subscription] = {}
         self._wake = asyncio.Event()
         self._nonces = count(1)
@@ -78,10 +78,10 @@ class Stream:
             self._wake.set()
 
     def _reported(self, versions: Mapping[str, str]) -> None:
-        self._ledger.reported(versions)
-        for seat, held in self._worlds.value.snapshot.secrets.items():
-            if versions.get(seat) == held.version:
-                self._ledger.sits(seat, held.chain.fingerprint)
+        self._acks.reported(versions)
+        for slot, held in self._snapshots.value.resources.secrets.items():
+            if versions.get(slot) == held.version:
+                self._acks.already_has(slot, held.chain.fingerprint)
 
     def end(self, _: object = None) -> None:
         """Nothing comes any more, so nothing goes."""
@@ -91,10 +91,10 @@ class Stream:
     async def responses(self) -> AsyncIterator[Any]:
         """What is due, as it comes due, until the other side ends."""
         try:
-            with self._worlds.on_change(self._wake.set):
+            with self._snapshots.on_change(self._wake.set):
                 while not self._ended:
                     self._wake.clear()
-                    while not self._ended and (response := self._next(self._worlds.value)) is not None:
+                    while not self._ended and (response := self._next(self._snapshots.value)) is not None:
                         yield response
                     if not self._ended:
                         await self._wake.wait()
@@ -102,20 +102,20 @@ class Stream:
             if self._preparing is not None:
                 self._preparing.cancel()
 
-    def _next(self, world: StreamSnapshot) -> Any | None:
-        return self._secrets(world) or self._ordered(world)
+    def _next(self, snapshot: StreamSnapshot) -> Any | None:
+        return self._secrets(snapshot) or self._ordered(snapshot)
 
     # Secrets
 
-    def _secrets(self, world: StreamSnapshot) -> Any | None:
+    def _secrets(self, snapshot: StreamSnapshot) -> Any | None:
         subscription = self._subscriptions.get(SECRETS)
         if subscription is None:
             return None
         resources: list[Resource] = []
-        gone = subscription.gone(world.snapshot.secrets)
-        for name in subscription.changed(world.snapshot.secrets):
-            held = world.snapshot.secrets[name]
-            key = world.keys.get(held.chain.digest)
+        gone = subscription.gone(snapshot.resources.secrets)
+        for name in subscription.changed(snapshot.resources.secrets):
+            held = snapshot.resources.secrets[name]
+            key = snapshot.keys.get(held.chain.digest)
             if not held.trust and (problem := _mismatch(held, key)):
                 self._withhold(name, held, problem)
                 # Envoy keeps what it has on this seat; if it has nothing it is told not to wait.
@@ -125,31 +125,31 @@ class Stream:
             if alone and resources:
                 continue
             self._alone.discard(name)
-            self._ledger.sent(name, held.version, held.chain.fingerprint)
-            resources.append(secret(held, key, self._ledger.retries(name, held.version)))
+            self._acks.sent(name, held.version, held.chain.fingerprint)
+            resources.append(secret(held, key, self._acks.retries(name, held.version)))
             if alone or len(resources) == _BATCH[SECRETS]:
                 break
         for name in gone:
-            if name not in world.snapshot.secrets:
-                self._ledger.removed(name)
+            if name not in snapshot.resources.secrets:
+                self._acks.removed(name)
         return self._respond(SECRETS, resources, gone)
 
     def _withhold(self, name: str, held: Secret, problem: str) -> None:
-        status = self._ledger.seats.get(name)
+        status = self._acks.slots.get(name)
         if status is None or (status.digest, status.error) != (held.version, problem):
-            self._ledger.sent(name, held.version)
-            self._ledger.refused(name, held.version, problem)
+            self._acks.sent(name, held.version)
+            self._acks.refused(name, held.version, problem)
 
     # Everything else
 
-    def _ordered(self, world: StreamSnapshot) -> Any | None:
+    def _ordered(self, snapshot: StreamSnapshot) -> Any | None:
         for kind in (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES):
             subscription = self._subscriptions.get(kind)
             if subscription is None:
                 continue
-            if kind in (LISTENERS, ROUTES) and self._backends_pending(world):
+            if kind in (LISTENERS, ROUTES) and self._backends_pending(snapshot):
                 return None
-            resources = world.of(kind)
+            resources = snapshot.of(kind)
             changed = [n for n in subscription.changed(resources) if n not in set(subscription.under_way())]
             # Clusters go last of all; Envoy lets go of endpoints and tables with what used them.
             gone = subscription.gone(resources) if kind == LISTENERS else []
@@ -159,7 +159,7 @@ class Stream:
             if not self._prepared(kind, [resources[n] for n in batch]):
                 return None
             return self._reply(kind, resources, batch, gone)
-        return self._unused_clusters(world)
+        return self._unused_clusters(snapshot)
 
     def _reply(
         self, kind: str, resources: Mapping[str, XdsResource], names: Sequence[str], gone: Sequence[str]
@@ -169,34 +169,34 @@ class Stream:
             assigned.again(names)
         encoded = [self._encoder.resource(kind, name, resources[name]) for name in names]
         for name in gone:
-            self._ledger.refusals.pop((kind, name), None)
+            self._acks.refusals.pop((kind, name), None)
         return self._respond(kind, encoded, gone, greeting=True)
 
-    def _backends_pending(self, world: StreamSnapshot) -> bool:
+    def _backends_pending(self, snapshot: StreamSnapshot) -> bool:
         """Whether clusters or endpoints are under way: routes to them would answer 503 meanwhile."""
         clusters, assigned = self._subscriptions.get(CLUSTERS), self._subscriptions.get(ENDPOINTS)
         if clusters is None:
             return False
-        if clusters.flight or clusters.changed(world.of(CLUSTERS)):
+        if clusters.flight or clusters.changed(snapshot.of(CLUSTERS)):
             return True
-        accepted = [n for n in clusters.known if (CLUSTERS, n) not in self._ledger.refusals]
+        accepted = [n for n in clusters.known if (CLUSTERS, n) not in self._acks.refusals]
         if assigned is None:
             return bool(accepted)
         return bool(
             assigned.flight
-            or assigned.changed(world.of(ENDPOINTS))
-            or any(n not in assigned.names for n in accepted if n in world.of(CLUSTERS))
+            or assigned.changed(snapshot.of(ENDPOINTS))
+            or any(n not in assigned.names for n in accepted if n in snapshot.of(CLUSTERS))
         )
 
-    def _unused_clusters(self, world: StreamSnapshot) -> Any | None:
+    def _unused_clusters(self, snapshot: StreamSnapshot) -> Any | None:
         clusters = self._subscriptions.get(CLUSTERS)
         if clusters is None or any(
             s.flight for k in (LISTENERS, ROUTES) if (s := self._subscriptions.get(k)) is not None
         ):
             return None
-        gone = clusters.gone(world.of(CLUSTERS))
+        gone = clusters.gone(snapshot.of(CLUSTERS))
         for name in gone:
-            self._ledger.refusals.pop((CLUSTERS, name), None)
+            self._acks.refusals.pop((CLUSTERS, name), None)
         return self._respond(CLUSTERS, [], gone)
 
     def _prepared(self, kind: str, messages: Iterable[XdsResource]) -> bool:
@@ -234,25 +234,25 @@ class Stream:
             return
         for name, _ in answer.sent:
             if answer.error:
-                self._ledger.refusals[kind, name] = answer.error
+                self._acks.refusals[kind, name] = answer.error
             else:
-                self._ledger.refusals.pop((kind, name), None)
+                self._acks.refusals.pop((kind, name), None)
         if answer.error and kind == LISTENERS:
             self._later(lambda: self._subscriptions[LISTENERS].again(n for n, _ in answer.sent))
 
     def _take_secrets(self, answer: Answer) -> None:
         if not answer.error:
             for name, digest in answer.sent:
-                self._ledger.accepted(name, digest)
+                self._acks.accepted(name, digest)
         elif len(answer.sent) == 1:
             name, digest = answer.sent[0]
-            self._ledger.refused(name, digest, answer.error)
+            self._acks.refused(name, digest, answer.error)
         else:
             # One bad secret spoils its response, and Envoy does not say which: each again, alone.
             subscription = self._subscriptions[SECRETS]
             for name, digest in answer.sent:
                 if subscription.known.get(name) == digest:
-                    self._ledger.rejected_resource(name, digest)
+                    self._acks.rejected_resource(name, digest)
                     self._alone.add(name)
                     subscription.again([name])
 

@@ -39,7 +39,7 @@ class Subscription:
         """Names asked for and not heard of since."""
         self._greeted = False
         self._blank = False
-        self._settled: Mapping[str, Versioned] | None = None
+        self._fully_sent: Mapping[str, Versioned] | None = None
         """Resources of which nothing was left to send, until something is forgotten or asked for."""
         self._due: tuple[Mapping[str, Versioned], set[str]] | None = None
         """The last answer of `changed`, less what was sent since."""
@@ -59,7 +59,7 @@ class Subscription:
     def _subscribe(self, request: Any) -> None:
         names = set(request.resource_names_subscribe)
         if names or request.initial_resource_versions or not self._greeted:
-            self._unsettle()
+            self._reset_cache()
         if not self._greeted:
             self._greeted = True
             self.wildcard = not names  # the old way to say "all"
@@ -76,7 +76,7 @@ class Subscription:
         self.unanswered -= self.known.keys()
 
     def _forget(self, name: str) -> None:
-        self._unsettle()
+        self._reset_cache()
         if name == "*":
             self.wildcard = False
         self.names.discard(name)
@@ -85,11 +85,11 @@ class Subscription:
 
     def changed(self, resources: Mapping[str, Versioned]) -> list[str]:
         """What Envoy wants and has not, or not in this version; sorted."""
-        known, names, settled = self.known, self.names, self._settled
-        if settled is resources:
+        known, names, fully_sent = self.known, self.names, self._fully_sent
+        if fully_sent is resources:
             return []
-        if settled is not None:  # a thousand secrets, of which one is new: the others are the same objects
-            fresh = [(name, resources[name]) for name in changed_keys(settled, resources)]
+        if fully_sent is not None:  # a thousand secrets, of which one is new: the others are the same objects
+            fresh = [(name, resources[name]) for name in changed_keys(fully_sent, resources)]
         elif self.wildcard:
             fresh = list(resources.items())
         else:
@@ -100,7 +100,7 @@ class Subscription:
             if (self.wildcard or name in names) and known.get(name) != resource.version
         ]
         if not found:
-            self._settled = resources
+            self._fully_sent = resources
         self._due = (resources, set(found))
         return sorted(found)
 
@@ -123,20 +123,20 @@ class Subscription:
         if self._due is not None:
             self._due[1].difference_update(name for name, _ in sent)
             if not self._due[1]:
-                self._settled = self._due[0]
+                self._fully_sent = self._due[0]
         for name in gone:
-            self._unsettle()
+            self._reset_cache()
             self.known.pop(name, None)
             self.unanswered.discard(name)
 
     def again(self, names: Iterable[str]) -> None:
         """`names` shall be sent once more, whatever Envoy has."""
-        self._unsettle()
+        self._reset_cache()
         for name in names:
             self.known.pop(name, None)
 
-    def _unsettle(self) -> None:
-        self._settled = self._due = None
+    def _reset_cache(self) -> None:
+        self._fully_sent = self._due = None
 
     def under_way(self) -> Iterator[str]:
         """Names in responses without an answer."""
