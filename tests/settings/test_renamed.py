@@ -17,7 +17,12 @@ from certferry.settings import (
     UserError,
     read,
 )
-from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_REASONS
+from certferry.settings.renamed import (
+    RENAMED,
+    RENAMED_ENVOY_OPTIONS,
+    RENAMED_ON_EXIT,
+    RENAMED_REASONS,
+)
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "alerts": AlertSettings,
@@ -68,6 +73,21 @@ def test_an_old_reason_in_controller_checks_is_rejected_with_the_new_one(
 def test_an_old_option_of_envoy_is_rejected_with_the_new_one(old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{old} is now {new}: rename it"):
         read(ElbSettings, "elb", {}, {}, file_with(tmp_path, "elb", "envoy_options", {old: 1}))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_ON_EXIT.items())
+def test_an_old_value_of_on_exit_is_rejected_with_the_new_one(old: str, new: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{old} is now {new}: rename it"):
+        read(ElbSettings, "elb", {}, {}, file_with(tmp_path, "elb", "envoy_options", {"on_exit": old}))
+
+
+@pytest.mark.parametrize(
+    ("program", "setting", "name"),
+    [("controller", "drift", "members"), ("elb", "limits", "certificates"), ("elb", "remote_envoys", "port")],
+)
+def test_an_unknown_nested_name_is_rejected(program: str, setting: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"unknown field `{name}`"):
+        read(KINDS[program], program, {}, {}, file_with(tmp_path, program, setting, {name: 1}))
 
 
 def test_a_present_name_is_accepted(tmp_path: Path) -> None:
