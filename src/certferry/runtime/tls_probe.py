@@ -21,8 +21,8 @@ from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
 from certferry.core.x509.presented import chain_difference
 from certferry.runtime.backoff import Backoff
 
-FIRST_PAUSE: Final = 0.002
-LONGEST_PAUSE: Final = 0.5
+FIRST_DELAY: Final = 0.002
+LONGEST_DELAY: Final = 0.5
 HANDSHAKE_TIMEOUT: Final = 5.0
 _CIPHERS: Final = {"RSA": "aRSA", "EC": "aECDSA"}
 
@@ -134,7 +134,7 @@ async def wait_until_served(
     Stops after `deadline` seconds or when `still_wanted` returns False. Calls `on_result` with each result of
     `probe`. Returns the last result.
     """
-    end, backoff = time.monotonic() + deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, 1.6)
+    end, backoff = time.monotonic() + deadline, Backoff(FIRST_DELAY, LONGEST_DELAY, 1.6)
     while True:
         # The first probe waits too, because the ELB answers shortly before clients see the change.
         await backoff.wait()

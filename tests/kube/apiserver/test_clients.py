@@ -18,7 +18,7 @@ from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Secret
 from lightkube.types import PatchType
 
-from tests.kube.support.server_process import PATIENCE, Process
+from tests.kube.support.server_process import TIMEOUT, Process
 
 # The functions called here are the untyped ones of the library.
 kubernetes: Any = importlib.import_module("kubernetes")
@@ -117,7 +117,7 @@ def test_the_informer_of_the_official_client_stays_current(config: Path) -> None
         core.delete_namespaced_config_map("followed", "default")
         events = []
         while ("DELETED", "followed") not in events:
-            events.append(seen.get(timeout=PATIENCE))
+            events.append(seen.get(timeout=TIMEOUT))
         assert events.index(("ADDED", "followed")) < events.index(("DELETED", "followed"))
     finally:
         informer.stop()

@@ -15,7 +15,7 @@ import pytest
 
 from certferry.kube.apiserver.storage import key_rotation, log
 from certferry.settings import EXIT_NEWER_STATE, EXIT_UNUSABLE, UserError
-from tests.kube.support.server_process import PATIENCE, Process, client, secret, server
+from tests.kube.support.server_process import TIMEOUT, Process, client, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 
@@ -167,6 +167,6 @@ def _start(state: Path, *settings: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "certferry.kube.apiserver", f"{{{values}}}"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )

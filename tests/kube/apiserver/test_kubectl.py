@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.cli.test_cli import certferry
 from tests.kube.support.kubectl import Session
-from tests.kube.support.server_process import KUBECTL, PATIENCE, Process
+from tests.kube.support.server_process import KUBECTL, TIMEOUT, Process
 from tests.support.certs import authority
 
 MANIFEST = """
@@ -248,7 +248,7 @@ def test_get_watch_prints_each_change(kubectl: Session, process: Process) -> Non
         [KUBECTL, "get", "configmaps", "-w"], env=process.environment(), stdout=subprocess.PIPE, text=True
     )
     assert watching.stdout
-    timer = threading.Timer(PATIENCE, watching.kill)
+    timer = threading.Timer(TIMEOUT, watching.kill)
     timer.start()
     try:
         kubectl.ok("create", "configmap", "w", "--from-literal=x=1")

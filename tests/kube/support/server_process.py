@@ -23,7 +23,7 @@ from certferry.kube.apiserver import running
 from certferry.settings import KubeServerSettings
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
-PATIENCE = 20.0
+TIMEOUT = 20.0
 Json = dict[str, Any]
 
 
@@ -97,7 +97,7 @@ class Client:
     @asynccontextmanager
     async def watch(self, path: str, **params: str) -> AsyncIterator[Watching]:
         async with self.session.get(
-            self.url + path, params={"watch": "1"} | params, timeout=aiohttp.ClientTimeout(sock_read=PATIENCE)
+            self.url + path, params={"watch": "1"} | params, timeout=aiohttp.ClientTimeout(sock_read=TIMEOUT)
         ) as response:
             assert response.status == 200, await response.text()
             yield Watching(response)
@@ -141,7 +141,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start: {self.end()}")
@@ -154,7 +154,7 @@ class Process:
         url = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
         context = ssl.create_default_context(cafile=str(self.state / "kube" / "ca.crt"))
         try:
-            with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=TIMEOUT) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -163,14 +163,14 @@ class Process:
         """Send SIGKILL."""
         assert self.process
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         self._close()
 
     def end(self) -> str:
         """Send SIGTERM if it still runs; return its output."""
         assert self.process
         self.process.terminate()
-        said = self.process.communicate(timeout=PATIENCE)[1]
+        said = self.process.communicate(timeout=TIMEOUT)[1]
         self._close()
         return said
 
@@ -189,7 +189,7 @@ class Process:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
