@@ -56,7 +56,8 @@ def settings_page() -> str:
         "",
         "The first of these that has a value decides: a flag, the environment (`CERTFERRY_<SECTION>_<NAME>`), the section of",
         "the settings file (`--config`, `CERTFERRY_CONFIG`), the default. [Clusters](clusters.md) describes the entries of",
-        "`clusters`. A setting of version 0.1 under its old name is an error that gives the new name.",
+        "`clusters`. In the environment, lists and nested settings are JSON. A setting of version 0.1 under its old name is an",
+        "error that gives the new name.",
     ]
     for section, kind in SECTIONS.items():
         lines += ["", f"## {section}"]
