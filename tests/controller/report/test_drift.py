@@ -177,7 +177,10 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     await shop.asks("PUT", f"/listeners/{listener}", {"listener": change})
     said = await shop.told("default_tls_container_ref of listener")
     who = f"It was {shop.admin.account.username} at "
-    assert f"Ingress demo/shop says so now (kubernetes.io/elb.tls-certificate-ids: {other}). Argo CD" in said
+    assert (
+        f"Annotations of Ingress demo/shop adopt it (kubernetes.io/elb.tls-certificate-ids: {other}). Argo CD"
+        in said
+    )
     assert who in said
     said = await shop.told("http2_enable of listener")
     assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: true" in said

@@ -1,16 +1,14 @@
-"""Adopting a change that somebody made on the ELB: the annotations that make the Ingress say the same.
+"""Propose annotations that adopt a change of another client on the ELB.
 
-Called by the controller for drift of listeners whose mode is ``adopt``. A proposal is made only where
-the cluster would then ask for exactly what the ELB has: that is tried, on a view with the annotations in it. It
-writes nothing. What no annotation of an Ingress can say (a pool's settings stand on Services, which the controller
-may not write; the paths of a policy; the content of a certificate) has no proposal.
+A proposal exists only if the cluster would then desire exactly what the ELB has: ``translate`` is tried on a view with
+the annotations. No annotation of an Ingress expresses a pool's settings, the paths of a policy or the content of a
+certificate, so these have no proposal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -21,16 +19,16 @@ from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.plan.plan import match
 from certferry.core.plan.steps import resolved, wire
 from certferry.core.translate import listener_options as listening
-from certferry.core.translate.ingress_annotations import PREFIX
+from certferry.core.translate.ingress_annotations import LISTENER_SETTINGS, PREFIX
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 
 Texts = Mapping[str, str | None]
-"""Annotation → text; None: it goes."""
+"""Annotation → text; None removes it."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """What to write on an Ingress, and the drift that it ends."""
+    """Annotations to write on an Ingress, and the drift that they resolve."""
 
     ingress: Name
     annotations: Texts
@@ -38,11 +36,11 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """For people: what the Ingress says from now on."""
+        """Return the new annotations as a sentence."""
         said = [
             f"{key}: {text}" if text is not None else f"no {key}" for key, text in self.annotations.items()
         ]
-        return f"Ingress {self.ingress} says so now ({', '.join(said)})"
+        return f"Annotations of Ingress {self.ingress} adopt it ({', '.join(said)})"
 
 
 def proposals(
@@ -53,7 +51,7 @@ def proposals(
     options: TranslateOptions,
     now: datetime,
 ) -> tuple[Proposal, ...]:
-    """One per listener and kind, for what is to be adopted and can be said by annotations."""
+    """Return one proposal per listener and kind of drift whose mode is ``adopt``."""
     groups: dict[tuple[str, str], list[Drift]] = {}
     for drift in drifts:
         have = observed.listeners.get(drift.id)
@@ -78,7 +76,7 @@ def proposals(
 
 
 def listener_owner(listener: str, translation: Translation) -> Name | None:
-    """The Ingress that governs the listener with this key."""
+    """Return the listener owner of the listener with this key."""
     return next(
         (
             status.listener_owner
@@ -91,7 +89,7 @@ def listener_owner(listener: str, translation: Translation) -> Name | None:
 
 
 def _texts(field: str, have: Listener) -> Texts:
-    """The annotations that ask for what `have` has in `field`; none where there are no such annotations."""
+    """Return the annotations that express `field` of `have`; empty if there are none."""
     if field in listening.BINDINGS:
         ids = dict.fromkeys((have.default_tls_container_ref, *(have.sni_container_refs or ())))
         return {f"{PREFIX}tls-certificate-ids": ",".join(ref for ref in ids if ref)}
@@ -104,45 +102,36 @@ def _texts(field: str, have: Listener) -> Texts:
             f"{PREFIX}acl-status": "on" if group.enable_ipgroup else "off",
             f"{PREFIX}acl-type": group.type,
         }
-    if field not in _KEYS:
+    if field not in LISTENER_SETTINGS:
         return {}
-    key, text = _KEYS[field]
+    annotation, write = LISTENER_SETTINGS[field]
     value = getattr(have, field)
-    return {PREFIX + key: None if value in (None, "") else text(value)}
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
-
-
-_KEYS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
-    "client_timeout": ("client_timeout", str),
-    "http2_enable": ("http2-enable", _flag),
-    "keepalive_timeout": ("keepalive_timeout", str),
-    "member_timeout": ("member_timeout", str),
-    "security_policy_id": ("security_policy_id", str),
-    "tls_ciphers_policy": ("tls-ciphers-policy", str),
-}
+    return {PREFIX + annotation.key: None if value in (None, "") else write(value)}
 
 
 def _resolves_drift(
-    it: Proposal, have: Listener, view: ClusterView, observed: State, options: TranslateOptions, now: datetime
+    proposal: Proposal,
+    have: Listener,
+    view: ClusterView,
+    observed: State,
+    options: TranslateOptions,
+    now: datetime,
 ) -> bool:
-    """Whether the cluster asks for what the ELB has once `it` is written."""
-    ingress = view.ingresses[it.ingress]
-    texts = {k: v for k, v in {**ingress.meta.annotations, **it.annotations}.items() if v is not None}
+    """Whether the cluster desires what the ELB has once `proposal` is written."""
+    ingress = view.ingresses[proposal.ingress]
+    texts = {k: v for k, v in {**ingress.meta.annotations, **proposal.annotations}.items() if v is not None}
     changed = replace(ingress, meta=replace(ingress.meta, annotations=texts))
-    after = replace(view, ingresses={**view.ingresses, it.ingress: changed})
+    after = replace(view, ingresses={**view.ingresses, proposal.ingress: changed})
     desired = translate(after, observed, options, now).desired
-    want = desired.listeners.get(it.drifts[0].key)
+    want = desired.listeners.get(proposal.drifts[0].key)
     if want is None:
         return False
     ids = match(desired, observed, view.cluster_id)
-    return all(_matches(d.what, want, have, ids) for d in it.drifts)
+    return all(_matches(d.what, want, have, ids) for d in proposal.drifts)
 
 
 def _matches(field: str, want: Listener, have: Listener, ids: Mapping[str, str]) -> bool:
-    asked, there = getattr(want, field), getattr(have, field)
-    if asked is None:  # nobody asks any more; or our text cannot be read
+    desired, there = getattr(want, field), getattr(have, field)
+    if desired is None:  # no annotation any more, or an invalid one
         return all(text is None for text in _texts(field, have).values())
-    return listening.equal(asked, there) or bool(resolved(wire(asked), ids) == resolved(wire(there), ids))
+    return listening.equal(desired, there) or bool(resolved(wire(desired), ids) == resolved(wire(there), ids))

@@ -1,9 +1,8 @@
 """The ``kubernetes.io/elb.*`` annotations of an Ingress, each declared once.
 
-A row says the key, how its text is read, and what a bad text is called. ``read`` gives typed
-values; texts that cannot be read, keys that do not go together, and keys that nobody knows come
-back as problems with a sentence. Facts: the vendor's ingress annotation tables (1.3 to 1.8). Those
-of a Service are in ``backing``. Each key has a heading in docs/annotations.md.
+A row of ``ANNOTATIONS`` has the key, how its text is read and written, and its field. Invalid values, conflicting keys
+and unknown keys become problems. Source: the vendor's ingress annotation tables (1.3 to 1.8). The annotations of a
+Service are in ``service_annotations``. Each key has a heading in docs/annotations.md.
 """
 
 from __future__ import annotations
@@ -36,7 +35,9 @@ TLS_POLICIES: Final = (
 )
 
 Reader = Callable[[str], Any]
-"""A text to its value; raises ValueError with what was expected."""
+"""Return the value of a text; raises ValueError with the expected format if the text is invalid."""
+Writer = Callable[[Any], str]
+"""Return the text for a value: the inverse of its reader."""
 
 
 class Annotation(msgspec.Struct, frozen=True):
@@ -45,10 +46,14 @@ class Annotation(msgspec.Struct, frozen=True):
     key: str
     read: Reader
     field: str
+    write: Writer | None = None
+    """For a setting that a ``Listener`` has under the same field name; None for other annotations."""
+    label: str = ""
+    """The setting's name in the console."""
 
 
 class Values(msgspec.Struct, frozen=True, kw_only=True):
-    """What the annotations of one Ingress say; None where one is absent or cannot be read."""
+    """The values of the annotations of one Ingress; None for one that is absent or invalid."""
 
     id: str | None = None
     ip: str | None = None
@@ -65,11 +70,11 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     client_timeout: int | None = None
     member_timeout: int | None = None
     acl_id: tuple[str, ...] | None = None
-    """() = everybody."""
+    """() = all clients."""
     acl_status: bool | None = None
     acl_type: str | None = None
     acl_unclear: bool = False
-    """An access list is asked for and cannot be made out: the port must not be opened to everybody."""
+    """Whether the access list is incomplete or invalid: the port must then not be opened to all clients."""
     ingress_order: int | None = None
     rule_priority_enabled: bool | None = None
     redirect_url: RedirectUrl | None = None
@@ -149,12 +154,16 @@ def _order(value: str) -> int:
     return int(_number(1, 1000)(value))
 
 
+def _flag_text(value: bool) -> str:
+    return "true" if value else "false"
+
+
 def redirect_target(value: str) -> RedirectUrl:
-    """``https://other.example.com/path?query`` as the parts of a redirect; what it leaves out stays."""
-    found = re.fullmatch(r"(https?)://([A-Za-z0-9._-]+)(?::(\d{1,5}))?(/[^?#\s]*)?(?:\?([^#\s]*))?", value)
-    if not found or int(found[3] or 1) > 65535:
+    """Parse ``https://other.example.com/path?query``; absent parts keep those of the request."""
+    match = re.fullmatch(r"(https?)://([A-Za-z0-9._-]+)(?::(\d{1,5}))?(/[^?#\s]*)?(?:\?([^#\s]*))?", value)
+    if not match or int(match[3] or 1) > 65535:
         raise ValueError("a URL such as https://www.example.com/path")
-    scheme, host, port, path, query = found.groups()
+    scheme, host, port, path, query = match.groups()
     return RedirectUrl(
         status_code="301",
         protocol=scheme.upper(),
@@ -181,28 +190,30 @@ ANNOTATIONS: Final = (
     Annotation("acl-type", _choice("white", "black"), "acl_type"),
     Annotation("autocreate", _autocreate, "autocreate"),
     Annotation("class", _choice("union", "performance"), "kind"),
-    Annotation("client_timeout", _number(1, 300), "client_timeout"),
-    Annotation("http2-enable", _flag, "http2_enable"),
+    Annotation("client_timeout", _number(1, 300), "client_timeout", str, "Request Timeout"),
+    Annotation("http2-enable", _flag, "http2_enable", _flag_text, "HTTP2"),
     Annotation("id", _text, "id"),
     Annotation("ingress-order", _order, "ingress_order"),
     Annotation("ip", _text, "ip"),
-    Annotation("keepalive_timeout", _number(0, 4000), "keepalive_timeout"),
+    Annotation("keepalive_timeout", _number(0, 4000), "keepalive_timeout", str, "Idle Timeout"),
     Annotation("listen-ports", _listen_ports, "listen_ports"),
-    Annotation("member_timeout", _number(1, 300), "member_timeout"),
+    Annotation("member_timeout", _number(1, 300), "member_timeout", str, "Response Timeout"),
     Annotation("pool-protocol", _choice("http", "https", "grpc"), "pool_protocol"),
     Annotation("port", _number(1, 65535), "port"),
     Annotation("redirect-url", redirect_target, "redirect_url"),
     Annotation("redirect-url-code", _choice("301", "302", "303", "307", "308"), "redirect_url_code"),
     Annotation("rule-priority-enabled", _flag, "rule_priority_enabled"),
-    Annotation("security_policy_id", _text, "security_policy_id"),
+    Annotation("security_policy_id", _text, "security_policy_id", str),
     Annotation("slowstart", _number(30, 1200), "slowstart"),
     Annotation("ssl-redirect", _flag, "ssl_redirect"),
     Annotation("tls-certificate-ids", _ids, "tls_certificate_ids"),
-    Annotation("tls-ciphers-policy", _choice(*TLS_POLICIES), "tls_ciphers_policy"),
+    Annotation("tls-ciphers-policy", _choice(*TLS_POLICIES), "tls_ciphers_policy", str, "Security Policy"),
 )
 """Sorted by key."""
+LISTENER_SETTINGS: Final = {row.field: (row, row.write) for row in ANNOTATIONS if row.write}
+"""The annotations of listener settings, with their writers, by field."""
 OWN: Final = (Annotation(MATCH_MODE, _choice(*MATCH_MODES), "match_mode"),)
-"""Ours, under full keys: what a stock API server leaves no other place for."""
+"""Our own annotations, under full keys: a stock API server prunes the vendor's field for them."""
 
 NOT_YET: Final = (
     *("canary", "canary-by-cookie", "canary-by-cookie-value", "canary-by-header"),
@@ -210,19 +221,19 @@ NOT_YET: Final = (
     *("cors-allow-headers", "cors-allow-methods", "cors-allow-origin", "cors-expose-headers", "cors-max-age"),
     *("rewrite-target", "x-forwarded-for-port", "x-forwarded-host", "x-forwarded-port"),
 )
-"""Keys of the vendor that Certferry does not act on yet: said so, lest somebody rely on them."""
+"""Keys of the vendor that Certferry does not support yet; each is reported, so that no user relies on it."""
 NOT_YET_PREFIXES: Final = ("actions.", "conditions.", "headers.")
 OF_SERVICES: Final = (
     *("adaptive-weight", "cert-id", "health-check-flag", "health-check-option", "health-check-options"),
     *("lb-algorithm", "session-affinity-mode", "session-affinity-option"),
 )
-"""Keys that mean something on a Service only."""
+"""Keys that are valid on a Service only."""
 INERT: Final = ("custom-eip-id", "custom-eip-status", "eip-id", "subnet-id", "tags")
-"""Keys that say nothing a load balancer of ours could do differently; accepted silently."""
+"""Keys without effect on our load balancers; accepted silently."""
 
 
 def read(ingress: Ingress) -> tuple[Values, tuple[Problem, ...]]:
-    """The values of `ingress`, and a problem for each text that could not be taken."""
+    """Return the values of `ingress`, and a problem for each annotation that is invalid or unknown."""
     annotations = ingress.meta.annotations
     given = {k.removeprefix(PREFIX): text for k, text in annotations.items() if k.startswith(PREFIX)}
     values: dict[str, Any] = {}
@@ -233,8 +244,8 @@ def read(ingress: Ingress) -> tuple[Values, tuple[Problem, ...]]:
         except ValueError as expected:
             text = f"Annotation {full} is ignored: “{text[:60]}” is not {expected}."
             sentences.append(("AnnotationInvalid", text))
-    known = {row.key for row in ANNOTATIONS} | set(INERT)
-    sentences += [("AnnotationUnknown", _unknown(key)) for key in sorted(given) if key not in known]
+    accepted = {row.key for row in ANNOTATIONS} | set(INERT)
+    sentences += [("AnnotationUnknown", _unknown(key)) for key in sorted(given) if key not in accepted]
     sentences += [("AnnotationInvalid", text) for text in _together(values, given)]
     values.pop("kind", None)
     return Values(**values), tuple(
@@ -252,7 +263,7 @@ def _given(given: Mapping[str, str], annotations: Mapping[str, str]) -> Iterator
 
 
 def _together(values: dict[str, Any], given: Mapping[str, str]) -> Iterator[str]:
-    """Keys that need or exclude one another; `values` is put right."""
+    """Yield a sentence for each conflict between keys, and correct `values`."""
     if "id" in values and "autocreate" in values:
         del values["autocreate"]
         yield "Annotation kubernetes.io/elb.autocreate is ignored: elb.id names a load balancer that exists."
@@ -280,7 +291,7 @@ def _access(values: dict[str, Any]) -> Iterator[str]:
         values.pop("acl_id", None)
         values["acl_unclear"] = True
         listed = " and ".join(f"kubernetes.io/elb.{k}" for k in missing)
-        yield f"The access list is not applied: {listed} is missing or cannot be read. A port that is open stays as it is; a new one is not opened."
+        yield f"The access list is not applied: {listed} is missing or invalid. An open port stays as it is; a new port is not opened."
 
 
 def _both_protocols(values: Mapping[str, Any]) -> bool:
@@ -292,7 +303,7 @@ def _unknown(key: str) -> str:
         return f"Annotation {PREFIX}{key} is not supported yet and has no effect."
     if key in OF_SERVICES:
         return f"Annotation {PREFIX}{key} belongs on the Service and has no effect on an Ingress."
-    known = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT, *OF_SERVICES]
-    near = difflib.get_close_matches(key, known, n=1)
+    supported = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT, *OF_SERVICES]
+    near = difflib.get_close_matches(key, supported, n=1)
     hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
     return f"Annotation {PREFIX}{key} is not known and has no effect.{hint}"

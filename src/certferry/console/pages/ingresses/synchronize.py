@@ -6,7 +6,6 @@ that differs makes the source “ELB server certificate”, as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from starlette.responses import Response
@@ -20,7 +19,7 @@ from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.forms import path
 from certferry.core.model.elb import Listener
 from certferry.core.model.kubernetes import Name
-from certferry.core.translate.ingress_annotations import PREFIX, Values
+from certferry.core.translate.ingress_annotations import LISTENER_SETTINGS, PREFIX, Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.listener_options import DEFAULT_TLS_POLICY
 from certferry.kube.client.client import INGRESS, KubeError
@@ -37,30 +36,25 @@ class Difference(NamedTuple):
     """None: the annotation goes away."""
 
 
-class Setting(NamedTuple):
-    """A listener setting that an annotation sets: how both sides are read."""
-
-    label: str
-    key: str
-    asked: Callable[[Values], object]
-    """None: the Ingress leaves it open."""
-    has: Callable[[Listener], object]
+def _desired(values: Values, field: str) -> object:
+    """Return the value of a listener setting that an Ingress wants; None if it sets none."""
+    if field == "tls_ciphers_policy":
+        return None if values.security_policy_id else values.tls_ciphers_policy or DEFAULT_TLS_POLICY
+    return bool(values.http2_enable) if field == "http2_enable" else getattr(values, field)
 
 
-_SETTINGS: Final = (
-    Setting(
-        "Security Policy",
-        "tls-ciphers-policy",
-        lambda v: None if v.security_policy_id else v.tls_ciphers_policy or DEFAULT_TLS_POLICY,
-        lambda it: it.tls_ciphers_policy,
-    ),
-    Setting("HTTP2", "http2-enable", lambda v: bool(v.http2_enable), lambda it: bool(it.http2_enable)),
-    Setting(
-        "Idle Timeout", "keepalive_timeout", lambda v: v.keepalive_timeout, lambda it: it.keepalive_timeout
-    ),
-    Setting("Request Timeout", "client_timeout", lambda v: v.client_timeout, lambda it: it.client_timeout),
-    Setting("Response Timeout", "member_timeout", lambda v: v.member_timeout, lambda it: it.member_timeout),
+def _on_listener(listener: Listener, field: str) -> object:
+    return bool(listener.http2_enable) if field == "http2_enable" else getattr(listener, field)
+
+
+_ORDER: Final = (
+    "tls_ciphers_policy",
+    "http2_enable",
+    "keepalive_timeout",
+    "client_timeout",
+    "member_timeout",
 )
+"""The fields of listener settings in the order of the page."""
 
 
 def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Difference]:
@@ -70,12 +64,12 @@ def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Differe
         return []
     values, _ = read_annotations(ingress.parsed)
     found = []
-    for setting in _SETTINGS:
-        asked, has = setting.asked(values), setting.has(listener)
-        if asked is not None and asked != has and has is not None:
-            found.append(
-                Difference(setting.label, _text(asked), _text(has), PREFIX + setting.key, _text(has))
-            )
+    for field in _ORDER:
+        annotation, write = LISTENER_SETTINGS[field]
+        want, has = _desired(values, field), _on_listener(listener, field)
+        if want is not None and want != has and has is not None:
+            text = write(has)
+            found.append(Difference(annotation.label, write(want), text, PREFIX + annotation.key, text))
     return [*found, *_certificates(cluster, ingress, values, listener)]
 
 
@@ -188,10 +182,6 @@ def _asked(cluster: ClusterContext, ingress: ListedIngress, values: Values) -> s
 def _named(cluster: ClusterContext, identity: str) -> str:
     certificate = cluster.elb.state.certificates.get(identity)
     return certificate.name or identity if certificate else identity
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
