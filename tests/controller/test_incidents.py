@@ -94,6 +94,19 @@ async def running(system: System, pair: Pair, **annotations: str) -> None:
     await until(lambda: fingerprint in system.annotation("certferry.io/rotation"))
 
 
+async def test_a_class_of_the_settings_file_is_found_by_the_command_line(system: System, desk: Desk) -> None:
+    """`certferry cert` and `why` looked for class cce, whatever controller.class_name said."""
+    content = yaml.safe_load(desk.settings.read_text())
+    controller = {"class_name": "acme", "default_loadbalancer": system.balancer}
+    desk.settings.write_text(yaml.safe_dump({**content, "controller": controller}))
+    system.shop(shop())
+    ingress = system.kube.objects["ingresses", "demo", "shop"]
+    spec = {**ingress["spec"], "ingressClassName": "acme"}
+    system.kube.put("ingresses", "demo", "shop", {"spec": spec, "metadata": ingress["metadata"]})
+    assert "demo/shop-tls" in await desk.types("cert", "ls")
+    assert "Ingress demo/shop" in await desk.types("why", "shop.example.com")
+
+
 async def test_expired(system: System, desk: Desk) -> None:
     await running(system, shop(days=-1))
     alert = await desk.alert("CertificateExpired")

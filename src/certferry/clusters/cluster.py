@@ -17,7 +17,7 @@ from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
 from certferry.kube.client import kubeconfig
 from certferry.kube.client.client import KubeClient
-from certferry.settings import ClusterSettings, ElbPlace, RoleAccess, UserError
+from certferry.settings import ClusterSettings, ControllerSettings, ElbPlace, RoleAccess, UserError
 
 Role = Literal["reader", "member", "admin"]
 
@@ -30,8 +30,10 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     """None: the service account of the Pod that we run in."""
     context: str | None = None
     elb_place: ElbPlace = ElbPlace()
-    class_name: str = "cce"
+    class_name: str = ""
     default_loadbalancer: str | None = None
+    controller: ControllerSettings = ControllerSettings()
+    """The section ``controller`` of the settings file."""
     roles: dict[Role, RoleAccess] = {}
     """Empty: everybody enters with the cluster's own credential."""
 
@@ -67,15 +69,16 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
         return self.roles[role]
 
 
-def access(settings: ClusterSettings) -> ClusterAccess:
-    """From an entry of the settings file."""
+def access(settings: ClusterSettings, controller: ControllerSettings) -> ClusterAccess:
+    """Return the access of an entry of the settings file, whose section ``controller`` is `controller`."""
     return ClusterAccess(
         name=settings.name,
         kubeconfig=settings.kubeconfig,
         context=settings.context,
         elb_place=settings.elb,
-        class_name=settings.class_name,
+        class_name=settings.class_name or controller.class_name,
         default_loadbalancer=settings.default_loadbalancer,
+        controller=controller,
         roles=settings.roles,
     )
 

@@ -14,6 +14,7 @@ import msgspec
 
 from certferry.clusters.cluster import ClusterAccess, access
 from certferry.settings import ControllerSettings, ElbPlace, UserError, clusters, state_default
+from certferry.settings import read as read_section
 
 NAME = "certferry.yaml"
 
@@ -47,10 +48,10 @@ def read(config: Path | None = None, state: Path | None = None) -> Fleet:
             "No settings file names a cluster: start `certferry up`, or name a file with --config "
             "that has “clusters” (docs/clusters.md)."
         )
-    named = clusters(file)
+    named, controller = clusters(file), read_section(ControllerSettings, "controller", {}, os.environ, file)
     if not named and state is not None and (own := state.expanduser() / NAME).is_file():
         file, named = own, clusters(own)
-    found = tuple(access(settings) for settings in named)
+    found = tuple(access(settings, controller) for settings in named)
     if not found:
         raise UserError(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
     return Fleet(clusters=found, file=file)
@@ -73,6 +74,7 @@ def one(settings: ControllerSettings, config: Path | None) -> ClusterAccess:
         kubeconfig=Path(settings.kubeconfig) if settings.kubeconfig else None,
         context=settings.context,
         elb_place=place,
+        controller=settings,
     )
 
 

@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from certferry.clusters.cluster import ClusterAccess
+from certferry.clusters.translate_options import cluster_options
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import naming as names
 from certferry.core.model.elb import State
@@ -55,9 +57,7 @@ async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:
         cluster=cluster,
         observed=observed,
         extensions=offered,
-        options=TranslateOptions(
-            cluster_name=cluster.name, default_loadbalancer=_usual(observed, view) if view else None
-        ),
+        options=_options(cluster, observed, view),
         view=view,
         trouble=trouble,
         rotations=rotations,
@@ -71,6 +71,13 @@ async def _cluster(cluster: ClusterAccess) -> tuple[ClusterView | None, Mapping[
     except (KubeError, KubeconfigError) as error:
         return None, {}, str(error)
     return view, {name: r.rotation or "" for name, r in reported.items()}, None
+
+
+def _options(cluster: ClusterAccess, observed: State, view: ClusterView | None) -> TranslateOptions:
+    options = cluster_options(cluster)
+    if options.default_loadbalancer is None and view is not None:
+        return replace(options, default_loadbalancer=_usual(observed, view))
+    return options
 
 
 def _usual(observed: State, view: ClusterView) -> str | None:

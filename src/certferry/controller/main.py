@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from certferry.clusters import ClusterAccess
+from certferry.clusters.translate_options import options_of
 from certferry.controller.controller import Controller
 from certferry.controller.http import application
 from certferry.controller.mode import ControllerMode
 from certferry.controller.monitoring_options import MonitoringOptions
 from certferry.controller.sync.apply import apply
 from certferry.controller.sync.debounce import Timing
-from certferry.controller.translate_options import options_of
 from certferry.controller.watch_scope import scope
 from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.model.kubernetes import Name
@@ -60,7 +60,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with cluster.kube() as kube, cluster.kube() as voting, cluster.elb() as elb:
-        options = options_of(settings)
+        options = options_of(settings, cluster)
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)

@@ -44,7 +44,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Kubeconfig file; without it the service account of the Pod."""
     context: str | None = None
     elb: ElbPlace = ElbPlace()
-    class_name: str = "cce"
+    class_name: str = ""
+    """Ingress class of its controller; without it ``controller.class_name``."""
     default_loadbalancer: str | None = None
     """The setting of its controller, for console and command line."""
     roles: dict[Literal["reader", "member", "admin"], RoleAccess] = {}

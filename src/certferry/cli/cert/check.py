@@ -100,7 +100,7 @@ def _policy(config: Path | None, state: Path | None) -> Policy:
     """Return how severe findings count: as in the controller's section of the settings file."""
     import os
 
-    from certferry.controller.translate_options import options_of
+    from certferry.clusters.translate_options import options_of
     from certferry.settings import ControllerSettings, read
 
     file = locate(config, state, os.environ)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
 import typer
-from msgspec.structs import replace
 
 from certferry.cli.cert.completion import certificates
 from certferry.cli.output import PARTIAL, warn
@@ -24,7 +23,7 @@ from certferry.core.translate.certificate_slots import KEY_KINDS, current_slots
 from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import covers
-from certferry.settings import AlertSettings, ControllerSettings, UserError
+from certferry.settings import AlertSettings, UserError
 from certferry.settings import read as read_settings
 
 T = TypeVar("T")
@@ -141,28 +140,12 @@ async def read_fleet(
 ) -> FleetSnapshot:
     """Read every cluster, and report those that did not answer. Raises UserError if none did."""
     from certferry.cli.alerts import rules
-    from certferry.controller.translate_options import options_of
 
     fleet = chosen(config, state, cluster)
     file = locate(config, state, os.environ)
-    options = options_of(read_settings(ControllerSettings, "controller", {}, os.environ, file))
     limits = rules(read_settings(AlertSettings, "alerts", {}, os.environ, file)).limits
     answers = await fan_out(fleet, take_snapshot)
-    snapshots = [
-        replace(
-            a.value,
-            options=replace(
-                options,
-                class_name=a.value.cluster.class_name,
-                cluster_name=a.value.cluster.name,
-                default_loadbalancer=a.value.cluster.default_loadbalancer
-                or options.default_loadbalancer
-                or a.value.options.default_loadbalancer,
-            ),
-        )
-        for a in answers
-        if a.value is not None
-    ]
+    snapshots = [a.value for a in answers if a.value is not None]
     problems = [f"Cluster {a.cluster}: {a.trouble}" for a in answers if a.trouble]
     problems += [
         f"Cluster {s.cluster.name}: {s.trouble}. The answer is from its ELB alone."
@@ -174,7 +157,7 @@ async def read_fleet(
             warn(problem)
     if not snapshots:
         raise UserError("No cluster answered.", PARTIAL)
-    return FleetSnapshot(snapshots, PARTIAL if problems else 0, limits, options.checks)
+    return FleetSnapshot(snapshots, PARTIAL if problems else 0, limits, snapshots[0].options.checks)
 
 
 async def each(

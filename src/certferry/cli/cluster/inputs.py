@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import msgspec
-
 from certferry import clusters as fleet
 from certferry.cli.output import PARTIAL
-from certferry.controller.translate_options import options_of
+from certferry.clusters.translate_options import options_of
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.translate.listener_claims import TranslateOptions
@@ -31,10 +29,4 @@ async def load_inputs(
             (view, _), observed = await asyncio.gather(read_once(kube), observe(elb))
     except (KubeError, ElbError, KubeconfigError, CredentialsError) as error:
         raise UserError(f"Cluster “{access.name}”: {error}.", PARTIAL) from None
-    options = msgspec.structs.replace(
-        options_of(settings),
-        class_name=access.class_name,
-        cluster_name=access.name,
-        default_loadbalancer=access.default_loadbalancer or settings.default_loadbalancer,
-    )
-    return view, observed, options
+    return view, observed, options_of(settings, access)

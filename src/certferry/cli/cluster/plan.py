@@ -118,7 +118,7 @@ def _say(line: str) -> None:
 
 
 def _nothing(settings: ControllerSettings) -> tuple[ClusterView, ElbState | None, TranslateOptions]:
-    from certferry.controller.translate_options import options_of
+    from certferry.clusters.translate_options import options_of
 
     return ClusterView(cluster_id="the-cluster"), None, options_of(settings)
 

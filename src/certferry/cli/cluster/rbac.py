@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import yaml
 from certferry.cli.options import Config
 from certferry.core.model.kubernetes import Name
 from certferry.core.plural import counted
-from certferry.settings import ControllerSettings, UserError, read
+from certferry.settings import UserError
 
 
 def rbac(
@@ -64,15 +63,15 @@ async def _in_use(
 ) -> list[Name]:
     """The Secrets that Ingresses of our class name now."""
     from certferry import clusters as fleet
+    from certferry.clusters.translate_options import cluster_options
     from certferry.controller.watch_scope import named_secrets
     from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
-    from certferry.core.translate.listener_claims import TranslateOptions
     from certferry.kube.client.client import INGRESS, INGRESS_CLASS, KubeError
     from certferry.kube.client.kubeconfig import KubeconfigError
 
-    settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
+    access = fleet.read(config, state).cluster(cluster)
     try:
-        async with fleet.read(config, state).cluster(cluster).kube() as kube:
+        async with access.kube() as kube:
             found = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
             ingresses = [
                 parse_ingress(i)
@@ -88,7 +87,7 @@ async def _in_use(
         classes={c.name: c for c in found},
         ingresses={i.meta.key: i for i in ingresses},
     )
-    return sorted(named_secrets(view, TranslateOptions(class_name=settings.class_name)))
+    return sorted(named_secrets(view, cluster_options(access)))
 
 
 def _name(text: str) -> Name:

@@ -15,6 +15,7 @@ import msgspec
 
 from certferry.clusters import ClusterAccess
 from certferry.clusters.cluster import Role
+from certferry.clusters.translate_options import cluster_options
 from certferry.console.state.elb_feed import ElbFeed
 from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
@@ -102,11 +103,7 @@ class ClusterContext:
     @property
     def options(self) -> TranslateOptions:
         """The options of the cluster's controller."""
-        return TranslateOptions(
-            class_name=self.access.class_name,
-            cluster_name=self.access.name,
-            default_loadbalancer=self.access.default_loadbalancer,
-        )
+        return cluster_options(self.access)
 
     @property
     def derived(self) -> DerivedState:

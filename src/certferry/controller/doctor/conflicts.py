@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from certferry.clusters.translate_options import options_of
 from certferry.controller.doctor.result import CheckResult, failure, ok
 from certferry.core.model.kubernetes import ClusterView, parse_class, parse_ingress
 from certferry.core.plural import counted
-from certferry.core.translate.listener_claims import CONTROLLER, TranslateOptions, owned_ingresses
+from certferry.core.translate.listener_claims import CONTROLLER, owned_ingresses
 from certferry.kube.client.client import FIELD_MANAGER, INGRESS, INGRESS_CLASS, KubeClient, Object
 from certferry.settings import ControllerSettings
 
@@ -31,7 +32,7 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
         classes={c.name: c for c in classes},
         ingresses={key: parse_ingress(i) for key, i in ingresses.items()},
     )
-    mine = [ingresses[i.meta.key] for i in owned_ingresses(view, TranslateOptions(class_name=name))]
+    mine = [ingresses[i.meta.key] for i in owned_ingresses(view, options_of(settings))]
     others = Counter(manager for item in mine for manager in _status_managers(item))
     if others:
         manager, count = others.most_common(1)[0]
