@@ -103,8 +103,9 @@ async def test_a_class_of_the_settings_file_is_found_by_the_command_line(system:
     ingress = system.kube.objects["ingresses", "demo", "shop"]
     spec = {**ingress["spec"], "ingressClassName": "acme"}
     system.kube.put("ingresses", "demo", "shop", {"spec": spec, "metadata": ingress["metadata"]})
-    assert "demo/shop-tls" in await desk.types("cert", "ls")
-    assert "Ingress demo/shop" in await desk.types("why", "shop.example.com")
+    said = await desk.types("why", "shop.example.com")
+    assert "Secret demo/shop-tls" in said
+    assert "Ingress demo/shop" in said
 
 
 async def test_expired(system: System, desk: Desk) -> None:
