@@ -89,11 +89,11 @@ def delete_certificates(call: ApiRequest) -> ApiResponse:
 def delete_pools(call: ApiRequest) -> ApiResponse:
     """POST pools/batch-delete: with their members and health monitors."""
     ids = body_of(call, "", PoolsDelete).value.pools
-    return ApiResponse(200, {"pools": _deleted(call, "pool", ids, lambda t, row, _: discard_pool(t, row))})
+    return ApiResponse(200, {"pools": _deleted(call, "pool", ids, lambda _, t, row: discard_pool(t, row))})
 
 
 def _deleted(
-    call: ApiRequest, kind: str, ids: list[str], discard: Callable[[Transaction, Row, ApiRequest], None]
+    call: ApiRequest, kind: str, ids: list[str], discard: Callable[[ApiRequest, Transaction, Row], None]
 ) -> list[dict[str, str]]:
     """What became of each id."""
 
@@ -102,7 +102,7 @@ def _deleted(
         if row is None or row.project_id != call.actor.project_id:
             return {"id": identifier, "ret_status": "not found", "ret_code": "ELB.8904"}
         try:
-            discard(transaction, row, call)  # refuses before it changes anything
+            discard(call, transaction, row)  # raises before it changes anything
         except ApiError as refused:
             return {
                 "id": identifier,

@@ -10,7 +10,7 @@ import msgspec
 from certferry.core.envoy.listeners.tls import POLICIES, served
 from certferry.elb.server.api.listing import Resource, Wire, filtered, paged
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
-from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES, served_object
+from certferry.elb.server.api.resources.security_policies import TLS_POLICIES, served_object
 from certferry.elb.server.errors import not_found
 from certferry.elb.server.store.schema import RESOURCES
 from certferry.elb.server.store.tables import Row, StoreSnapshot

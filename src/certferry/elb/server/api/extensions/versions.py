@@ -60,12 +60,14 @@ def roll_back(call: ApiRequest) -> ApiResponse:
 
     def decide(transaction: Transaction) -> Row:
         row = path_object(call, transaction.snapshot, "certificate")
-        locks.check_replaceable(row, call.actor, transaction.now)
+        change = locks.Change(fields=locks.CONTENT, data=row.data)
+        locks.authorize(row, call.actor, change, transaction.now)
         earlier = _earlier(call, row, body.version)
         assert row.content is not None
         if earlier.chain.digest == row.content.chain.digest:
             return row
-        locks.check_content(row, call.actor, earlier.chain, transaction.now)
+        change = change._replace(chain=earlier.chain)
+        permission = locks.authorize(row, call.actor, change, transaction.now)
         _check_usable(row, earlier, transaction)
         content = Content(
             version=row.content.version + 1,
@@ -74,8 +76,7 @@ def roll_back(call: ApiRequest) -> ApiResponse:
             before=row.content.chain,
         )
         transaction.note = AuditNote(verb="rollback", reason=body.reason or None, via="rollback")
-        more = locks.replaced(row, call.actor, content.chain, transaction.now)
-        after = transaction.update(row, {**row.data, **more, "version": content.version}, content)
+        after = transaction.update(row, {**row.data, **permission.marks, "version": content.version}, content)
         check_certificate(transaction.snapshot, row, after, call.settings.limits)
         return after
 

@@ -17,24 +17,20 @@ from msgspec import UNSET, Meta, UnsetType
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import Chain, InvalidPem, PrivateKey, listed, parse_chain, parse_key, parse_pair
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
+    Body,
     merged,
-    path_object,
     times,
-    unchanged,
     within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud
 from certferry.elb.server.api.resources.private_key_echo import echoes
 from certferry.elb.server.errors import bad_request, conflict, unusable
 from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.rules import findings, locks
 from certferry.elb.server.rules.certificate_binding import bound_names, check_certificate, past_names, users
-from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.projection import source
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot
@@ -134,76 +130,61 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     }
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new certificate of this project, locked if a controller makes it."""
-    body = body_of(call, "certificate", CertificateCreate)
-    data = merged(_NEW, body.given, _DEFAULTS) | _origin(call, body.value)
+def _new(call: ApiRequest, body: Body[CertificateCreate]) -> tuple[dict[str, Any], Content]:
+    data = merged(_NEW, body.given, _DEFAULTS) | _origin(call, body.value) | {"owner": call.actor.owner}
     if data["scm_certificate_id"] and "source" not in body.given:
         data["source"] = "scm"
     _check_domain(data["domain"], call)
-    content = Content(version=1, chain=(pair := _first(body.value, data["type"]))[0], key=pair[1])
-
-    def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.snapshot, call, "certificate")
-        locks.check_own_marks(data, call.actor)
-        return transaction.create(
-            "certificate", uuid.uuid4().hex, data | {"owner": call.actor.owner}, content
-        )
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+    chain, key = _first(body.value, data["type"])
+    return data, Content(version=1, chain=chain, key=key)
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields; certificate and key together are one change, and the same content is none."""
-    body = body_of(call, "certificate", CertificateUpdate)
-    now_there = call.snapshot.get("certificate", call.path["id"])
-    authority = now_there is not None and now_there.data["type"] == "client"
-    chain, key = _given(body.value, authority=authority)
-
-    def decide(transaction: Transaction) -> Row:
-        before, now = path_object(call, transaction.snapshot, "certificate"), transaction.now
-        assert before.content is not None
-        unchanged(body, before, "type")
-        data = merged(before.data, body.given, _DEFAULTS) | _origin(call, body.value)
-        locks.check_update(before, call.actor, _touched(before, data, chain or key), chain, now)
-        if any(data[field] != before.data[field] for field in ("name", "description")):
-            locks.check_own_marks(data, call.actor)
-        if data["domain"] != before.data["domain"]:
-            _check_domain(data["domain"], call)
-        content = _replaced(before, chain, key)
-        if content is not before.content:
-            if locks.under_break_glass(before, call.actor, now):
-                reason = emergency.shown(before, now)
-                transaction.note = AuditNote(via="break-glass", reason=reason["reason"] if reason else None)
-            data |= locks.replaced(before, call.actor, content.chain, now)
-        names = {
-            row.id: bound_names(transaction.snapshot, row.data)
-            for row in _listeners_to_update(transaction, before, data)
-        }
-        after = transaction.update(before, data | {"version": content.version}, content)
-        check_certificate(transaction.snapshot, before, after, call.settings.limits)
-        for listener in _listeners_to_update(transaction, before, data):
-            kept = past_names(transaction.snapshot, listener, names[listener.id])
-            transaction.update(listener, {**listener.data, "past_names": kept})
-        return after
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, new: tuple[dict[str, Any], Content]) -> Row:
+    data, content = new
+    within_quota(transaction.snapshot, call, "certificate")
+    locks.check_own_marks(data, call.actor)
+    return transaction.create("certificate", uuid.uuid4().hex, data, content)
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless a listener uses it."""
-
-    def decide(transaction: Transaction) -> None:
-        discard(transaction, path_object(call, transaction.snapshot, "certificate"), call)
-
-    call.write(decide)
-    return ApiResponse(204)
+def _prepare(
+    call: ApiRequest, body: Body[CertificateUpdate]
+) -> tuple[Body[CertificateUpdate], Chain | None, PrivateKey | None]:
+    present = call.snapshot.get("certificate", call.path["id"])
+    authority = present is not None and present.data["type"] == "client"
+    return body, *_given(body.value, authority=authority)
 
 
-def discard(transaction: Transaction, row: Row, call: ApiRequest) -> None:
-    """Deletes the certificate. Raises ``Refused`` (409, 403)."""
+def _change(
+    call: ApiRequest,
+    transaction: Transaction,
+    before: Row,
+    data: dict[str, Any],
+    prepared: tuple[Body[CertificateUpdate], Chain | None, PrivateKey | None],
+) -> Row:
+    """Update a certificate; certificate and key together are one change, and the same content is none."""
+    body, chain, key = prepared
+    data |= _origin(call, body.value)
+    change = locks.Change(fields=_touched(before, data, chain or key), data=data, chain=chain)
+    permission = locks.authorize(before, call.actor, change, transaction.now)
+    if data["domain"] != before.data["domain"]:
+        _check_domain(data["domain"], call)
+    content = _replaced(before, chain, key)
+    if content is not before.content:
+        if permission.note is not None:
+            transaction.note = permission.note
+        data |= permission.marks
+    listeners = _listeners_to_update(transaction, before, data)
+    names = {row.id: bound_names(transaction.snapshot, row.data) for row in listeners}
+    after = transaction.update(before, data | {"version": content.version}, content)
+    check_certificate(transaction.snapshot, before, after, call.settings.limits)
+    for listener in listeners:
+        kept = past_names(transaction.snapshot, listener, names[listener.id])
+        transaction.update(listener, {**listener.data, "past_names": kept})
+    return after
+
+
+def discard(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    """Delete a certificate. Raises ApiError (409, 403) if a listener uses it or another user owns it."""
     locks.check_writable(row, call.actor)
     if used := users(transaction.snapshot, row.id):
         raise conflict(f"Certificate {row.id} is used by listener {', '.join(one.id for one in used[:3])}")
@@ -305,10 +286,19 @@ def _instant(value: Any) -> str:
 
 RESOURCE: Final = Resource(kind="certificate", plural="certificates", render=render)
 
-ROUTES: Final = (
-    Route("GET", "/certificates", listing(RESOURCE), "List certificates"),
-    Route("POST", "/certificates", create, "Create a certificate", ("certificate", CertificateCreate), 201),
-    Route("GET", "/certificates/{id}", showing(RESOURCE), "Show a certificate"),
-    Route("PUT", "/certificates/{id}", update, "Update a certificate", ("certificate", CertificateUpdate)),
-    Route("DELETE", "/certificates/{id}", remove, "Delete a certificate", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/certificates",
+    title="a certificate",
+    titles="certificates",
+    create_body=CertificateCreate,
+    update_body=CertificateUpdate,
+    defaults=_DEFAULTS,
+    fixed=("type",),
+    new=_new,
+    insert=_insert,
+    prepare=_prepare,
+    change=_change,
+    delete=discard,
 )
+ROUTES: Final = CRUD.routes()

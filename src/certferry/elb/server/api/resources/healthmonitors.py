@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Flag, Identifier, Port, Text
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
+    Body,
     get_object,
     merged,
-    path_object,
-    times,
-    unchanged,
-    within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
@@ -76,61 +70,31 @@ _HTTP: Final = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A health monitor as answers show it."""
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **{field: row.data[field] for field in _DEFAULTS},
-        "pools": [{"id": row.data["pool_id"]}],
-        **times(row),
-    }
+    """Return a health monitor as answers show it."""
+    return wire(row, _DEFAULTS, pools=[{"id": row.data["pool_id"]}])
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: the health monitor of a pool."""
-    body = body_of(call, "healthmonitor", HealthMonitorCreate)
-    pool_id = body.value.pool_id
-    data = _filled(merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": pool_id}
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        within_quota(snapshot, call, "healthmonitor")
-        pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
-        if snapshot.find("healthmonitor", "pool_id", pool_id):
-            raise conflict(f"Pool {pool_id} has a health monitor already")
-        _fits(data, pool)
-        return transaction.create("healthmonitor", str(uuid.uuid4()), data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+def _new(call: ApiRequest, body: Body[HealthMonitorCreate]) -> dict[str, Any]:
+    return _filled(merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": body.value.pool_id}
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "healthmonitor", HealthMonitorUpdate)
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        before = path_object(call, snapshot, "healthmonitor")
-        unchanged(body, before, "pool_id")
-        data = _filled(merged(before.data, body.given, _DEFAULTS))
-        _fits(data, get_object(snapshot, "pool", data["pool_id"], call.actor.project_id))
-        return transaction.update(before, data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
+    snapshot, pool_id = transaction.snapshot, data["pool_id"]
+    pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
+    if snapshot.find("healthmonitor", "pool_id", pool_id):
+        raise conflict(f"Pool {pool_id} has a health monitor already: update that one")
+    _check_protocol(data, pool)
+    return create_row(call, transaction, "healthmonitor", data)
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE: members count as healthy again."""
-    call.write(
-        lambda transaction: transaction.delete(path_object(call, transaction.snapshot, "healthmonitor"))
-    )
-    return ApiResponse(204)
+def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
+    data = _filled(data)
+    _check_protocol(data, get_object(transaction.snapshot, "pool", data["pool_id"], call.actor.project_id))
+    return transaction.update(before, data)
 
 
 def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
-    """With the defaults that depend on the type."""
+    """Return `data` with the defaults that depend on the type of the monitor."""
     if data["type"] in ("HTTP", "HTTPS"):
         return {**data, **{field: data[field] or value for field, value in _HTTP.items()}}
     if data["type"] == "GRPC":
@@ -138,7 +102,7 @@ def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
     return dict(data)
 
 
-def _fits(data: Mapping[str, Any], pool: Row) -> None:
+def _check_protocol(data: Mapping[str, Any], pool: Row) -> None:
     datagrams = pool.data["protocol"] in ("UDP", "QUIC")
     if datagrams != (data["type"] == "UDP_CONNECT"):
         raise bad_request(f"A pool of protocol {pool.data['protocol']} cannot be checked by {data['type']}")
@@ -148,23 +112,17 @@ RESOURCE: Final = Resource(
     kind="healthmonitor", plural="healthmonitors", render=render, nested={"pool_id": "pools"}
 )
 
-ROUTES: Final = (
-    Route("GET", "/healthmonitors", listing(RESOURCE), "List health monitors"),
-    Route(
-        "POST",
-        "/healthmonitors",
-        create,
-        "Create a health monitor",
-        ("healthmonitor", HealthMonitorCreate),
-        201,
-    ),
-    Route("GET", "/healthmonitors/{id}", showing(RESOURCE), "Show a health monitor"),
-    Route(
-        "PUT",
-        "/healthmonitors/{id}",
-        update,
-        "Update a health monitor",
-        ("healthmonitor", HealthMonitorUpdate),
-    ),
-    Route("DELETE", "/healthmonitors/{id}", remove, "Delete a health monitor", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/healthmonitors",
+    title="a health monitor",
+    titles="health monitors",
+    create_body=HealthMonitorCreate,
+    update_body=HealthMonitorUpdate,
+    defaults=_DEFAULTS,
+    fixed=("pool_id",),
+    new=_new,
+    insert=_insert,
+    change=_change,
 )
+ROUTES: Final = CRUD.routes()

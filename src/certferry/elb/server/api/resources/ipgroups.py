@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Text
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
     ApiResponse,
+    Body,
     Route,
     body_of,
     get_object,
     merged,
     path_object,
     references,
-    times,
-    within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
@@ -102,39 +101,24 @@ def check_groups(
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A group as answers show it."""
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **{field: row.data[field] for field in _DEFAULTS},
-        "listeners": references(bound(snapshot, row.id)),
-        **times(row),
-    }
+    """Return a group as answers show it."""
+    return wire(row, _DEFAULTS, listeners=references(bound(snapshot, row.id)))
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new group."""
-    body = body_of(call, "ipgroup", IpGroupCreate)
-    data = _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
-
-    def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.snapshot, call, "ipgroup")
-        return transaction.create("ipgroup", str(uuid.uuid4()), data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+def _new(call: ApiRequest, body: Body[IpGroupCreate]) -> dict[str, Any]:
+    return _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "ipgroup", IpGroupUpdate)
+def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
+    return transaction.update(before, _tidied(call, data))
 
-    def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.snapshot, "ipgroup")
-        return transaction.update(before, _tidied(call, merged(before.data, body.given, _DEFAULTS)))
 
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    if used := bound(transaction.snapshot, row.id):
+        raise conflict(
+            f"IP group {row.id} is used by listener {used[0].id}: remove it from that listener first"
+        )
+    transaction.delete(row)
 
 
 def put_entries(call: ApiRequest) -> ApiResponse:
@@ -161,19 +145,6 @@ def delete_entries(call: ApiRequest) -> ApiResponse:
 
     row, snapshot = call.write(decide)
     return ApiResponse(200, RESOURCE.one(call, snapshot, row))
-
-
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless a listener names it."""
-
-    def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.snapshot, "ipgroup")
-        if used := bound(transaction.snapshot, row.id):
-            raise conflict(f"IP group {row.id} is used by listener {used[0].id}")
-        transaction.delete(row)
-
-    call.write(decide)
-    return ApiResponse(204)
 
 
 def related_listeners(call: ApiRequest) -> ApiResponse:
@@ -224,12 +195,20 @@ def _found(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
 
 RESOURCE: Final = Resource(kind="ipgroup", plural="ipgroups", render=render, filters={"ip_list": _found})
 
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/ipgroups",
+    title="an IP group",
+    titles="IP groups",
+    create_body=IpGroupCreate,
+    update_body=IpGroupUpdate,
+    defaults=_DEFAULTS,
+    new=_new,
+    change=_change,
+    delete=_delete,
+)
 ROUTES: Final = (
-    Route("GET", "/ipgroups", listing(RESOURCE), "List IP groups"),
-    Route("POST", "/ipgroups", create, "Create an IP group", ("ipgroup", IpGroupCreate), 201),
-    Route("GET", "/ipgroups/{id}", showing(RESOURCE), "Show an IP group"),
-    Route("PUT", "/ipgroups/{id}", update, "Update an IP group", ("ipgroup", IpGroupUpdate)),
-    Route("DELETE", "/ipgroups/{id}", remove, "Delete an IP group", status=204),
+    *CRUD.routes(),
     Route(
         "POST",
         "/ipgroups/{id}/iplist/create-or-update",

@@ -7,22 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from certferry.elb.server.api.health import policy_status
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
-    check_served,
-    completed,
+    Body,
     get_object,
     merged,
-    path_object,
     references,
-    times,
-    unchanged,
     within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.l7policy_bodies import (
     FixedResponseConfig,
     L7PolicyCreate,
@@ -65,19 +59,15 @@ _FIXED: Final[dict[str, Any]] = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A policy as answers show it."""
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **_FIXED,
-        **{field: row.data[field] for field in _DEFAULTS},
+    """Return a policy as answers show it."""
+    own = {
         "priority": 1 if row.data["priority"] is None else row.data["priority"],
         "action": row.data["action"],
         "listener_id": row.data["listener_id"],
         "provisioning_status": policy_status(snapshot, row),
         "rules": _shown_rules(call, snapshot, row),
-        **times(row),
     }
+    return wire(row, _DEFAULTS, **_FIXED) | own
 
 
 def _shown_rules(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> list[Wire]:
@@ -87,78 +77,62 @@ def _shown_rules(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> list[Wi
     return list(references(rules))
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new policy, with its rules."""
-    body = body_of(call, "l7policy", L7PolicyCreate)
-    check_served(body.raw, *_UNSERVED)
-    value, rules = body.value, _rules(body.given)
-    own = {"action": value.action, "listener_id": value.listener_id}
-    data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own)
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        within_quota(snapshot, call, "l7policy")
-        listener = get_object(snapshot, "listener", value.listener_id, call.actor.project_id)
-        siblings = snapshot.find("l7policy", "listener_id", listener.id)
-        limit = call.settings.limits.l7policies_per_listener
-        if 0 <= limit <= len(siblings):
-            raise over_quota("l7policies_per_listener", limit)
-        data["priority"] = _priority(data, listener, siblings)
-        _check(call, snapshot, data, listener)
-        check_rules(rules, listener.data["enhance_l7policy_enable"], call)
-        row = transaction.create("l7policy", str(uuid.uuid4()), data)
-        _add(transaction, row, rules)
-        return row
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
-
-
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields; given rules replace all rules."""
-    body = body_of(call, "l7policy", L7PolicyUpdate)
-    check_served(body.raw, *_UNSERVED)
+def _new(call: ApiRequest, body: Body[L7PolicyCreate]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    own = {"action": body.value.action, "listener_id": body.value.listener_id}
     rules = _rules(body.given)
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        before = path_object(call, snapshot, "l7policy")
-        unchanged(body, before, "action", "listener_id")
-        listener = get_object(snapshot, "listener", before.data["listener_id"], call.actor.project_id)
-        given = completed(
-            body.given,
-            before,
-            redirect_url_config=RedirectUrlConfig,
-            fixed_response_config=FixedResponseConfig,
-        )
-        if before.data["priority"] is None and given.get("priority") == 1:
-            del given["priority"]  # as answers show it: a client that sends back what it read
-        data = _tidied(merged(before.data, given, _DEFAULTS))
-        siblings = snapshot.find("l7policy", "listener_id", listener.id)
-        data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
-        _check(call, snapshot, data, listener)
-        row = transaction.update(before, data)
-        if "rules" in body.given:
-            check_rules(rules, listener.data["enhance_l7policy_enable"], call)
-            _replace(transaction, row, rules)
-            forget_names(transaction, listener)
-        return row
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+    return _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own), rules
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, with its rules."""
+def _insert(
+    call: ApiRequest, transaction: Transaction, new: tuple[dict[str, Any], list[dict[str, Any]]]
+) -> Row:
+    snapshot, (data, rules) = transaction.snapshot, new
+    within_quota(snapshot, call, "l7policy")
+    listener = get_object(snapshot, "listener", data["listener_id"], call.actor.project_id)
+    siblings = snapshot.find("l7policy", "listener_id", listener.id)
+    limit = call.settings.limits.l7policies_per_listener
+    if 0 <= limit <= len(siblings):
+        raise over_quota("l7policies_per_listener", limit)
+    data["priority"] = _priority(data, listener, siblings)
+    _check(call, snapshot, data, listener)
+    check_rules(rules, listener.data["enhance_l7policy_enable"], call)
+    row = transaction.create("l7policy", str(uuid.uuid4()), data)
+    _add(transaction, row, rules)
+    return row
 
-    def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.snapshot, "l7policy")
-        listener = get_object(transaction.snapshot, "listener", row.data["listener_id"], row.project_id)
-        discard_policy(transaction, row)
+
+def _prepare(call: ApiRequest, body: Body[L7PolicyUpdate]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return body.given, _rules(body.given)
+
+
+def _change(
+    call: ApiRequest,
+    transaction: Transaction,
+    before: Row,
+    data: dict[str, Any],
+    prepared: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> Row:
+    """Update a policy; given rules replace all its rules."""
+    snapshot, (given, rules) = transaction.snapshot, prepared
+    listener = get_object(snapshot, "listener", before.data["listener_id"], call.actor.project_id)
+    if before.data["priority"] is None and given.get("priority") == 1:
+        data["priority"] = None  # Answers show None as 1, and a client may send back what it read.
+    data = _tidied(data)
+    siblings = snapshot.find("l7policy", "listener_id", listener.id)
+    data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
+    _check(call, snapshot, data, listener)
+    row = transaction.update(before, data)
+    if "rules" in given:
+        check_rules(rules, listener.data["enhance_l7policy_enable"], call)
+        _replace(transaction, row, rules)
         forget_names(transaction, listener)
+    return row
 
-    call.write(decide)
-    return ApiResponse(204)
+
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    listener = get_object(transaction.snapshot, "listener", row.data["listener_id"], row.project_id)
+    discard_policy(transaction, row)
+    forget_names(transaction, listener)
 
 
 def discard_policy(transaction: Transaction, row: Row) -> None:
@@ -264,10 +238,21 @@ def _check_listener(call: ApiRequest, snapshot: StoreSnapshot, target_id: str, l
 
 RESOURCE: Final = Resource(kind="l7policy", plural="l7policies", render=render)
 
-ROUTES: Final = (
-    Route("GET", "/l7policies", listing(RESOURCE), "List policies"),
-    Route("POST", "/l7policies", create, "Create a policy", ("l7policy", L7PolicyCreate), 201),
-    Route("GET", "/l7policies/{id}", showing(RESOURCE), "Show a policy"),
-    Route("PUT", "/l7policies/{id}", update, "Update a policy", ("l7policy", L7PolicyUpdate)),
-    Route("DELETE", "/l7policies/{id}", remove, "Delete a policy", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/l7policies",
+    title="a policy",
+    titles="policies",
+    create_body=L7PolicyCreate,
+    update_body=L7PolicyUpdate,
+    defaults=_DEFAULTS,
+    fixed=("action", "listener_id"),
+    unserved=_UNSERVED,
+    parts={"redirect_url_config": RedirectUrlConfig, "fixed_response_config": FixedResponseConfig},
+    new=_new,
+    insert=_insert,
+    prepare=_prepare,
+    change=_change,
+    delete=_delete,
 )
+ROUTES: Final = CRUD.routes()

@@ -18,24 +18,18 @@ from certferry.elb.server.api.fields import (
     Tags,
     Text,
 )
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
-    check_served,
-    completed,
+    Body,
     get_object,
     merged,
-    path_object,
-    times,
-    unchanged,
     within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.ipgroups import check_groups
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
-from certferry.elb.server.api.resources.tls_policies import TLS_POLICIES
+from certferry.elb.server.api.resources.security_policies import TLS_POLICIES
 from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.rules.addresses import bind_of, check_port
 from certferry.elb.server.rules.certificate_binding import bound_names, check_listener, past_names
@@ -151,30 +145,21 @@ _REFERENCES: Final = (
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A listener as answers show it."""
+    """Return a listener as answers show it."""
     loadbalancer = snapshot.get("loadbalancer", row.data["loadbalancer_id"])
     assert loadbalancer is not None
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **_FIXED,
-        **{field: value for field, value in row.data.items() if field not in _OWN},
-        "loadbalancers": [{"id": loadbalancer.id}],
-        **times(row),
-        "certferry": {
-            "bind_address": loadbalancer.data["vip_address"],
-            "bind_port": bind_of(loadbalancer, row.data["protocol_port"]),
-        },
+    bind = {
+        "bind_address": loadbalancer.data["vip_address"],
+        "bind_port": bind_of(loadbalancer, row.data["protocol_port"]),
     }
+    fields = [field for field in row.data if field not in _OWN and field not in _FIXED]
+    return wire(row, fields, **_FIXED, loadbalancers=[{"id": loadbalancer.id}], certferry=bind)
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new listener on a free port."""
-    body = body_of(call, "listener", ListenerCreate)
+def _new(call: ApiRequest, body: Body[ListenerCreate]) -> dict[str, Any]:
     value = body.value
     if value.protocol not in PROTOCOLS:
-        raise bad_request(f"protocol is one of {', '.join(PROTOCOLS)}; others are not served here")
-    check_served(body.raw, *_UNSERVED)
+        raise bad_request(f"protocol {value.protocol} is not supported: use one of {', '.join(PROTOCOLS)}")
     place = {
         "protocol": PROTOCOLS[value.protocol],
         "protocol_port": value.protocol_port,
@@ -182,66 +167,47 @@ def create(call: ApiRequest) -> ApiResponse:
         "transport": "tcp",
         "past_names": [],
     }
-    data = _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | place)
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        within_quota(snapshot, call, "listener")
-        loadbalancer = get_object(snapshot, "loadbalancer", value.loadbalancer_id, call.actor.project_id)
-        limit = call.settings.limits.listeners_per_loadbalancer
-        if 0 <= limit <= len(snapshot.find("listener", "loadbalancer_id", loadbalancer.id)):
-            raise over_quota("listeners_per_loadbalancer", limit)
-        check_port(snapshot, loadbalancer, value.protocol_port)
-        _check(call, snapshot, data, None)
-        return transaction.create("listener", str(uuid.uuid4()), data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+    return _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | place)
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields; names that lose their certificate are remembered while they are routed."""
-    body = body_of(call, "listener", ListenerUpdate)
-    check_served(body.raw, *_UNSERVED)
-
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        before = path_object(call, snapshot, "listener")
-        unchanged(body, before, "protocol_port", "loadbalancer_id")
-        if PROTOCOLS.get(str(body.raw.get("protocol", before.data["protocol"]))) != before.data["protocol"]:
-            raise bad_request("protocol of a listener cannot be changed")
-        given = completed(body.given, before, ipgroup=ListenerIpGroup)
-        data = _tidied(merged(before.data, given, _DEFAULTS))
-        if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
-            raise bad_request("enhance_l7policy_enable cannot be switched off again")
-        if data != before.data:
-            _check(call, snapshot, data, before.id)
-        draft = msgspec.structs.replace(before, data=data)
-        data["past_names"] = past_names(snapshot, draft, bound_names(snapshot, before.data))
-        return transaction.update(before, data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
+    snapshot = transaction.snapshot
+    within_quota(snapshot, call, "listener")
+    loadbalancer = get_object(snapshot, "loadbalancer", data["loadbalancer_id"], call.actor.project_id)
+    limit = call.settings.limits.listeners_per_loadbalancer
+    if 0 <= limit <= len(snapshot.find("listener", "loadbalancer_id", loadbalancer.id)):
+        raise over_quota("listeners_per_loadbalancer", limit)
+    check_port(snapshot, loadbalancer, data["protocol_port"])
+    _check(call, snapshot, data, None)
+    return transaction.create("listener", str(uuid.uuid4()), data)
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless policies or members of its default pool depend on it."""
+def _change(
+    call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], body: Body[ListenerUpdate]
+) -> Row:
+    """Update a listener; names that lose their certificate are kept in ``past_names`` while a rule has them."""
+    snapshot, protocol = transaction.snapshot, before.data["protocol"]
+    if PROTOCOLS.get(str(body.raw.get("protocol", protocol))) != protocol:
+        raise bad_request("protocol of a listener cannot be changed: create another listener")
+    data = _tidied(data)
+    if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
+        raise bad_request("enhance_l7policy_enable cannot be switched off again: create another listener")
+    if data != before.data:
+        _check(call, snapshot, data, before.id)
+    draft = msgspec.structs.replace(before, data=data)
+    data["past_names"] = past_names(snapshot, draft, bound_names(snapshot, before.data))
+    return transaction.update(before, data)
 
-    def decide(transaction: Transaction) -> None:
-        snapshot = transaction.snapshot
-        row = path_object(call, snapshot, "listener")
-        for field in ("listener_id", "redirect_listener_id"):
-            if found := snapshot.find("l7policy", field, row.id):
-                raise conflict(f"Listener {row.id} is used by l7policy {found[0].id}")
-        pool = row.data["default_pool_id"]
-        if pool and snapshot.find("member", "pool_id", pool):
-            raise conflict(
-                f"Listener {row.id} has a default pool with members: take the pool {pool} away first"
-            )
-        transaction.delete(row)
 
-    call.write(decide)
-    return ApiResponse(204)
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    snapshot = transaction.snapshot
+    for field in ("listener_id", "redirect_listener_id"):
+        if policies := snapshot.find("l7policy", field, row.id):
+            raise conflict(f"Listener {row.id} is used by l7policy {policies[0].id}: delete that first")
+    pool = row.data["default_pool_id"]
+    if pool and snapshot.find("member", "pool_id", pool):
+        raise conflict(f"Listener {row.id} has a default pool with members: remove pool {pool} from it first")
+    transaction.delete(row)
 
 
 def _tidied(data: dict[str, Any]) -> dict[str, Any]:
@@ -287,10 +253,20 @@ RESOURCE: Final = Resource(
     filters=MEMBER_FILTERS,
 )
 
-ROUTES: Final = (
-    Route("GET", "/listeners", listing(RESOURCE), "List listeners"),
-    Route("POST", "/listeners", create, "Create a listener", ("listener", ListenerCreate), 201),
-    Route("GET", "/listeners/{id}", showing(RESOURCE), "Show a listener"),
-    Route("PUT", "/listeners/{id}", update, "Update a listener", ("listener", ListenerUpdate)),
-    Route("DELETE", "/listeners/{id}", remove, "Delete a listener", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/listeners",
+    title="a listener",
+    titles="listeners",
+    create_body=ListenerCreate,
+    update_body=ListenerUpdate,
+    defaults=_DEFAULTS,
+    fixed=("protocol_port", "loadbalancer_id"),
+    unserved=_UNSERVED,
+    parts={"ipgroup": ListenerIpGroup},
+    new=_new,
+    insert=_insert,
+    change=_change,
+    delete=_delete,
 )
+ROUTES: Final = CRUD.routes()

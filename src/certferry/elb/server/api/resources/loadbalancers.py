@@ -9,19 +9,16 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
+    Body,
     Route,
-    body_of,
     merged,
-    path_object,
     references,
-    times,
-    unchanged,
     within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.api.status_tree import statuses
 from certferry.elb.server.errors import bad_request, conflict
@@ -115,77 +112,49 @@ _FIXED: Final[dict[str, Any]] = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A load balancer as answers show it."""
+    """Return a load balancer as answers show it."""
     data = row.data
-    public = data["publicip_id"]
-    address = {"ip_version": 4} if public else None
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **_FIXED,
-        **{field: data[field] for field in _DEFAULTS},
-        "vip_address": data["vip_address"],
+    address, public = data["vip_address"], data["publicip_id"]
+    own: Wire = {
+        "vip_address": address,
         "vip_port_id": data["vip_port_id"],
         "listeners": references(snapshot.find("listener", "loadbalancer_id", row.id)),
         "pools": references(snapshot.find("pool", "loadbalancer_id", row.id)),
-        "publicips": [address | {"publicip_id": public, "publicip_address": data["vip_address"]}]
-        if address
-        else [],
-        "eips": [address | {"eip_id": public, "eip_address": data["vip_address"]}] if address else [],
-        **times(row),
+        "publicips": [],
+        "eips": [],
         "certferry": {field: data[field] for field in ("privileged_shift", "port_shift")},
     }
+    if public:
+        own["publicips"] = [{"ip_version": 4, "publicip_id": public, "publicip_address": address}]
+        own["eips"] = [{"ip_version": 4, "eip_id": public, "eip_address": address}]
+    return wire(row, _DEFAULTS, **_FIXED, **own)
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new load balancer with an address of ours."""
-    body = body_of(call, "loadbalancer", LoadBalancerCreate)
+def _new(call: ApiRequest, body: Body[LoadBalancerCreate]) -> dict[str, Any]:
     value = body.value
     if value.guaranteed is False:
-        raise bad_request("guaranteed can only be true: every load balancer here is dedicated")
-    wanted = value.vip_address if isinstance(value.vip_address, str) else None
+        raise bad_request("guaranteed can only be true, because every load balancer here is dedicated")
     bound = value.publicip_ids if isinstance(value.publicip_ids, list) else []
     public = bound[0] if bound else str(uuid.uuid4()) if isinstance(value.publicip, PublicIp) else None
     data = merged(_DEFAULTS, body.given, _DEFAULTS)
     if not data["availability_zone_list"]:
         data["availability_zone_list"] = list(call.settings.availability_zones[:1])
-
-    def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.snapshot, call, "loadbalancer")
-        own = {"vip_port_id": str(uuid.uuid4()), "publicip_id": public}
-        place = allocate(transaction.snapshot, call.settings, wanted)
-        return transaction.create("loadbalancer", str(uuid.uuid4()), data | own | place)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+    address = value.vip_address if isinstance(value.vip_address, str) else None
+    return data | {"vip_address": address, "vip_port_id": str(uuid.uuid4()), "publicip_id": public}
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "loadbalancer", LoadBalancerUpdate)
-
-    def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.snapshot, "loadbalancer")
-        unchanged(body, before, "vip_address", "vpc_id", "availability_zone_list")
-        return transaction.update(before, merged(before.data, body.given, _DEFAULTS))
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
+    within_quota(transaction.snapshot, call, "loadbalancer")
+    place = allocate(transaction.snapshot, call.settings, data["vip_address"])
+    return transaction.create("loadbalancer", str(uuid.uuid4()), data | place)
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless it has listeners or pools, or is protected."""
-
-    def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.snapshot, "loadbalancer")
-        check_unprotected(row)
-        for kind in ("listener", "pool"):
-            if found := transaction.snapshot.find(kind, "loadbalancer_id", row.id):
-                raise conflict(f"Load balancer {row.id} still has {kind} {found[0].id}")
-        transaction.delete(row)
-
-    call.write(decide)
-    return ApiResponse(204)
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    check_unprotected(row)
+    for kind in ("listener", "pool"):
+        if parts := transaction.snapshot.find(kind, "loadbalancer_id", row.id):
+            raise conflict(f"Load balancer {row.id} still has {kind} {parts[0].id}: delete that first")
+    transaction.delete(row)
 
 
 def check_unprotected(row: Row) -> None:
@@ -210,15 +179,20 @@ RESOURCE: Final = Resource(
     | {"ip_version": _by_ip_version, "publicips": _by_public_ip, "eips": _by_public_ip},
 )
 
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/loadbalancers",
+    title="a load balancer",
+    titles="load balancers",
+    create_body=LoadBalancerCreate,
+    update_body=LoadBalancerUpdate,
+    defaults=_DEFAULTS,
+    fixed=("vip_address", "vpc_id", "availability_zone_list"),
+    new=_new,
+    insert=_insert,
+    delete=_delete,
+)
 ROUTES: Final = (
-    Route("GET", "/loadbalancers", listing(RESOURCE), "List load balancers"),
-    Route(
-        "POST", "/loadbalancers", create, "Create a load balancer", ("loadbalancer", LoadBalancerCreate), 201
-    ),
-    Route("GET", "/loadbalancers/{id}", showing(RESOURCE), "Show a load balancer"),
-    Route(
-        "PUT", "/loadbalancers/{id}", update, "Update a load balancer", ("loadbalancer", LoadBalancerUpdate)
-    ),
-    Route("DELETE", "/loadbalancers/{id}", remove, "Delete a load balancer", status=204),
+    *CRUD.routes(),
     Route("GET", "/loadbalancers/{id}/statuses", statuses, "Show the status tree of a load balancer"),
 )

@@ -11,18 +11,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Flag, Port, Reference, Text
 from certferry.elb.server.api.health import member_status
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire, listing
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
+    Body,
     Route,
-    body_of,
     merged,
     path_object,
-    times,
-    unchanged,
     within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import ApiError, bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
@@ -59,35 +57,22 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A member as answers show it."""
+    """Return a member as answers show it."""
     data, status = row.data, member_status(call.plane(), snapshot, row)
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **{field: data[field] for field in _DEFAULTS},
-        "address": data["address"],
-        "ip_version": "v6" if ":" in data["address"] else "v4",
-        "member_type": "instance" if data["subnet_cidr_id"] else "ip",
-        "instance_id": "",
-        "operating_status": status,
-        "status": [
+    return wire(
+        row,
+        _DEFAULTS,
+        address=data["address"],
+        ip_version="v6" if ":" in data["address"] else "v4",
+        member_type="instance" if data["subnet_cidr_id"] else "ip",
+        instance_id="",
+        operating_status=status,
+        status=[
             {"listener_id": listener.id, "operating_status": status}
             for listener in snapshot.find("listener", "default_pool_id", data["pool_id"])
         ],
-        "reason": None,
-        **times(row),
-    }
-
-
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new member of the pool."""
-    data = new_data(body_of(call, "member", MemberCreate).given)
-
-    def decide(transaction: Transaction) -> Row:
-        return add(transaction, call, path_object(call, transaction.snapshot, "pool", "pool_id"), data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+        reason=None,
+    )
 
 
 def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,31 +118,21 @@ def twin(snapshot: StoreSnapshot, pool_id: str, data: Mapping[str, Any]) -> Row 
     return next((row for row in members if (row.data["address"], row.data["protocol_port"]) == place), None)
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "member", MemberUpdate)
-
-    def decide(transaction: Transaction) -> Row:
-        before = RESOURCE.row(call, transaction.snapshot)
-        unchanged(body, before, "address", "subnet_cidr_id")
-        return change(transaction, before, body.given)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
+    return add(transaction, call, path_object(call, transaction.snapshot, "pool", "pool_id"), data)
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE."""
+def _change(
+    call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], body: Body[MemberUpdate]
+) -> Row:
+    return change(transaction, before, body.given)
 
-    def decide(transaction: Transaction) -> None:
-        row = RESOURCE.row(call, transaction.snapshot)
-        pool = transaction.snapshot.get("pool", row.data["pool_id"])
-        if pool is not None:
-            check_deletable(pool)
-        transaction.delete(row)
 
-    call.write(decide)
-    return ApiResponse(204)
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    pool = transaction.snapshot.get("pool", row.data["pool_id"])
+    if pool is not None:
+        check_deletable(pool)
+    transaction.delete(row)
 
 
 def _alone(snapshot: StoreSnapshot, pool_id: str, data: Mapping[str, Any], identifier: str = "") -> None:
@@ -176,11 +151,18 @@ def _address(text: str) -> str:
 RESOURCE: Final = Resource(kind="member", plural="members", render=render, within=("pool", "pool_id"))
 _EVERY: Final = Resource(kind="member", plural="members", render=render)
 
-ROUTES: Final = (
-    Route("GET", "/pools/{pool_id}/members", listing(RESOURCE), "List the members of a pool"),
-    Route("POST", "/pools/{pool_id}/members", create, "Create a member", ("member", MemberCreate), 201),
-    Route("GET", "/pools/{pool_id}/members/{id}", showing(RESOURCE), "Show a member"),
-    Route("PUT", "/pools/{pool_id}/members/{id}", update, "Update a member", ("member", MemberUpdate)),
-    Route("DELETE", "/pools/{pool_id}/members/{id}", remove, "Delete a member", status=204),
-    Route("GET", "/members", listing(_EVERY), "List the members of all pools"),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/pools/{pool_id}/members",
+    title="a member",
+    titles="the members of a pool",
+    create_body=MemberCreate,
+    update_body=MemberUpdate,
+    defaults=_DEFAULTS,
+    fixed=("address", "subnet_cidr_id"),
+    new=lambda call, body: new_data(body.given),
+    insert=_insert,
+    change=_change,
+    delete=_delete,
 )
+ROUTES: Final = (*CRUD.routes(), Route("GET", "/members", listing(_EVERY), "List the members of all pools"))

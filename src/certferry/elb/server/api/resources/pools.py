@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -10,22 +9,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
-    check_served,
-    completed,
+    Body,
     get_object,
     merged,
-    path_object,
     references,
-    times,
-    unchanged,
-    within_quota,
 )
+from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.errors import bad_request, conflict
@@ -154,56 +146,61 @@ def policies(snapshot: StoreSnapshot, pool_id: str) -> list[Row]:
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A pool as answers show it."""
+    """Return a pool as answers show it; a field that is newer than the row has its default."""
     data = row.data
     monitors = snapshot.find("healthmonitor", "pool_id", row.id)
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
+    return wire(
+        row,
+        (),
         **_FIXED,
         **{field: data.get(field, default) for field, default in _DEFAULTS.items()},
-        "protocol": data["protocol"],
-        "loadbalancers": [{"id": data["loadbalancer_id"]}] if data["loadbalancer_id"] else [],
-        "listeners": references(users(snapshot, row.id)),
-        "members": references(snapshot.find("member", "pool_id", row.id)),
-        "healthmonitor_id": monitors[0].id if monitors else None,
-        **times(row),
-    }
+        protocol=data["protocol"],
+        loadbalancers=[{"id": data["loadbalancer_id"]}] if data["loadbalancer_id"] else [],
+        listeners=references(users(snapshot, row.id)),
+        members=references(snapshot.find("member", "pool_id", row.id)),
+        healthmonitor_id=monitors[0].id if monitors else None,
+    )
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new pool; with listener_id it becomes that listener's default pool."""
-    body = body_of(call, "pool", PoolCreate)
+def _new(call: ApiRequest, body: Body[PoolCreate]) -> tuple[PoolCreate, dict[str, Any]]:
     value = body.value
     if value.protocol not in PROTOCOLS:
-        raise bad_request(f"protocol is one of {', '.join(PROTOCOLS)}")
+        raise bad_request(f"protocol {value.protocol} is not supported: use one of {', '.join(PROTOCOLS)}")
     if not (value.listener_id or value.loadbalancer_id or value.type):
-        raise bad_request("One of loadbalancer_id, listener_id and type is needed")
-    check_served(body.raw, *_UNSERVED)
+        raise bad_request("The pool has no place: give one of loadbalancer_id, listener_id and type")
     data = merged(_DEFAULTS, body.given, _DEFAULTS) | {"protocol": value.protocol}
     _check(data | {"loadbalancer_id": value.loadbalancer_id or value.listener_id or None})
+    return value, data
 
-    def decide(transaction: Transaction) -> Row:
-        snapshot = transaction.snapshot
-        within_quota(snapshot, call, "pool")
-        listener = _listener(call, snapshot, value)
-        home = listener.data["loadbalancer_id"] if listener else value.loadbalancer_id or None
-        if home:
-            get_object(snapshot, "loadbalancer", home, call.actor.project_id)
-        row = transaction.create("pool", str(uuid.uuid4()), data | {"loadbalancer_id": home})
-        if listener:
-            check_pool(
-                call,
-                transaction.snapshot,
-                row.id,
-                listener.data["protocol"],
-                listener.data["loadbalancer_id"],
-            )
-            transaction.update(listener, {**listener.data, "default_pool_id": row.id})
-        return row
 
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, new: tuple[PoolCreate, dict[str, Any]]) -> Row:
+    """Create a pool; with ``listener_id`` it becomes the default pool of that listener."""
+    snapshot, (value, data) = transaction.snapshot, new
+    listener = _listener(call, snapshot, value)
+    home = listener.data["loadbalancer_id"] if listener else value.loadbalancer_id or None
+    if home:
+        get_object(snapshot, "loadbalancer", home, call.actor.project_id)
+    row = create_row(call, transaction, "pool", data | {"loadbalancer_id": home})
+    if listener:
+        check_pool(
+            call, transaction.snapshot, row.id, listener.data["protocol"], listener.data["loadbalancer_id"]
+        )
+        transaction.update(listener, {**listener.data, "default_pool_id": row.id})
+    return row
+
+
+def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
+    data = {**_DEFAULTS, **data}
+    _check(data)
+    return transaction.update(before, data)
+
+
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    for kind in ("member", "healthmonitor"):
+        if parts := transaction.snapshot.find(kind, "pool_id", row.id):
+            raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}: delete that first")
+    check_unused(transaction.snapshot, row)
+    transaction.delete(row)
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -238,39 +235,6 @@ def _listener(call: ApiRequest, snapshot: StoreSnapshot, value: PoolCreate) -> R
     return listener
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "pool", PoolUpdate)
-    check_served(body.raw, *_UNSERVED)
-
-    def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.snapshot, "pool")
-        unchanged(body, before, "protocol", "loadbalancer_id")
-        given = completed(body.given, before, session_persistence=PoolStickiness, slow_start=PoolSlowStart)
-        data = {**_DEFAULTS, **merged(before.data, given, _DEFAULTS)}
-        _check(data)
-        return transaction.update(before, data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
-
-
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless it has members or a health monitor, or something sends to it."""
-
-    def decide(transaction: Transaction) -> None:
-        snapshot = transaction.snapshot
-        row = path_object(call, snapshot, "pool")
-        for kind in ("member", "healthmonitor"):
-            if parts := snapshot.find(kind, "pool_id", row.id):
-                raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}")
-        check_unused(snapshot, row)
-        transaction.delete(row)
-
-    call.write(decide)
-    return ApiResponse(204)
-
-
 def check_unused(snapshot: StoreSnapshot, row: Row) -> None:
     """Raises ``Refused`` (409) when a listener or a policy sends to the pool."""
     used = (*snapshot.find("listener", "default_pool_id", row.id), *policies(snapshot, row.id))
@@ -290,10 +254,20 @@ RESOURCE: Final = Resource(
     filters=MEMBER_FILTERS | {"connection_drain": _drains},
 )
 
-ROUTES: Final = (
-    Route("GET", "/pools", listing(RESOURCE), "List pools"),
-    Route("POST", "/pools", create, "Create a pool", ("pool", PoolCreate), 201),
-    Route("GET", "/pools/{id}", showing(RESOURCE), "Show a pool"),
-    Route("PUT", "/pools/{id}", update, "Update a pool", ("pool", PoolUpdate)),
-    Route("DELETE", "/pools/{id}", remove, "Delete a pool", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/pools",
+    title="a pool",
+    titles="pools",
+    create_body=PoolCreate,
+    update_body=PoolUpdate,
+    defaults=_DEFAULTS,
+    fixed=("protocol", "loadbalancer_id"),
+    unserved=_UNSERVED,
+    parts={"session_persistence": PoolStickiness, "slow_start": PoolSlowStart},
+    new=_new,
+    insert=_insert,
+    change=_change,
+    delete=_delete,
 )
+ROUTES: Final = CRUD.routes()

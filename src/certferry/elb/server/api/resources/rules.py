@@ -10,16 +10,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.core.envoy import re2_problem
 from certferry.elb.server.api.fields import Flag
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire, listing
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
     Route,
-    body_of,
     merged,
     path_object,
-    times,
 )
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, over_quota
 from certferry.elb.server.rules.certificate_binding import past_names
 from certferry.elb.server.store.store import Transaction
@@ -72,14 +70,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A rule as answers show it."""
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **{field: row.data[field] for field in _DEFAULTS},
-        "provisioning_status": "ACTIVE",
-        **times(row),
-    }
+    """Return a rule as answers show it."""
+    return wire(row, _DEFAULTS, provisioning_status="ACTIVE")
 
 
 def rule_data(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,56 +145,42 @@ def forget_names(transaction: Transaction, listener: Row) -> None:
         transaction.update(listener, {**listener.data, "past_names": kept})
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: one more condition of the policy."""
-    body = body_of(call, "rule", RuleCreate)
-    data = rule_data(body.given)
-
-    def decide(transaction: Transaction) -> Row:
-        policy = path_object(call, transaction.snapshot, "l7policy", "l7policy_id")
-        row = transaction.create("rule", str(uuid.uuid4()), data | {"l7policy_id": policy.id})
-        revalidate(transaction, call, policy)
-        return row
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
+    policy = path_object(call, transaction.snapshot, "l7policy", "l7policy_id")
+    row = transaction.create("rule", str(uuid.uuid4()), data | {"l7policy_id": policy.id})
+    revalidate(transaction, call, policy)
+    return row
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "rule", RuleUpdate)
-
-    def decide(transaction: Transaction) -> Row:
-        before = RESOURCE.row(call, transaction.snapshot)
-        if body.raw.get("type", before.data["type"]) != before.data["type"]:
-            raise bad_request("type of a rule cannot be changed")
-        row = transaction.update(before, normalize(merged(before.data, body.given, _DEFAULTS)))
-        revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
-        return row
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
+    row = transaction.update(before, normalize(data))
+    revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
+    return row
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE."""
-
-    def decide(transaction: Transaction) -> None:
-        transaction.delete(RESOURCE.row(call, transaction.snapshot))
-        revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
-
-    call.write(decide)
-    return ApiResponse(204)
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    transaction.delete(row)
+    revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
 
 
 RESOURCE: Final = Resource(kind="rule", plural="rules", render=render, within=("l7policy", "l7policy_id"))
 _EVERY: Final = Resource(kind="rule", plural="rules", render=render)
 
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/l7policies/{l7policy_id}/rules",
+    title="a rule",
+    titles="the rules of a policy",
+    create_body=RuleCreate,
+    update_body=RuleUpdate,
+    defaults=_DEFAULTS,
+    fixed=("type",),
+    new=lambda call, body: rule_data(body.given),
+    insert=_insert,
+    change=_change,
+    delete=_delete,
+)
 ROUTES: Final = (
     Route("GET", "/l7policies/rules", listing(_EVERY), "List the rules of all policies"),
-    Route("GET", "/l7policies/{l7policy_id}/rules", listing(RESOURCE), "List the rules of a policy"),
-    Route("POST", "/l7policies/{l7policy_id}/rules", create, "Create a rule", ("rule", RuleCreate), 201),
-    Route("GET", "/l7policies/{l7policy_id}/rules/{id}", showing(RESOURCE), "Show a rule"),
-    Route("PUT", "/l7policies/{l7policy_id}/rules/{id}", update, "Update a rule", ("rule", RuleUpdate)),
-    Route("DELETE", "/l7policies/{l7policy_id}/rules/{id}", remove, "Delete a rule", status=204),
+    *CRUD.routes(),
 )

@@ -6,31 +6,52 @@ policy changes all its listeners at once.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.core.envoy.listeners.tls import PROTOCOLS, served
+from certferry.core.envoy.listeners.tls import POLICIES, PROTOCOLS, SUITES, Served, served
 from certferry.core.model.elb import SecurityPolicy
 from certferry.elb.server.api.fields import Text
-from certferry.elb.server.api.listing import Resource, Wire, listing, showing
+from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
-    ApiResponse,
-    Route,
-    body_of,
+    Body,
     merged,
-    path_object,
     references,
-    times,
-    within_quota,
 )
-from certferry.elb.server.api.resources.tls_policies import CUSTOM_CIPHERS, TLS_13, served_object
+from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+
+TLS_POLICIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    name: (policy.protocols, policy.ciphers) for name, policy in POLICIES.items()
+}
+"""Name → (protocols, ciphers by their OpenSSL names)."""
+CUSTOM_CIPHERS: Final = (
+    *SUITES,
+    "CAMELLIA128-SHA",
+    "DES-CBC3-SHA",
+    "CAMELLIA256-SHA",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+)
+"""What a custom policy may list: the vendor's 28."""
+TLS_13: Final = frozenset(cipher for cipher in SUITES if cipher.startswith("TLS_"))
+"""The suites of TLS 1.3; all others are for the versions before it."""
+
+
+def served_object(served: Served) -> dict[str, list[str]]:
+    """The ``certferry`` object of a policy: what is really negotiated, and what of it is missing."""
+    return {
+        "protocols": list(served.protocols),
+        "ciphers": list(served.ciphers),
+        "missing_protocols": list(served.missing_protocols),
+        "missing_ciphers": list(served.missing_ciphers),
+    }
+
 
 Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]
 
@@ -62,57 +83,29 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A policy as answers show it."""
-    return {
-        "id": row.id,
-        "project_id": row.project_id,
-        **{field: row.data[field] for field in _DEFAULTS},
-        "listeners": references(snapshot.find("listener", "security_policy_id", row.id)),
-        **times(row),
-        "certferry": served_object(served(_policy(row))),
-    }
+    """Return a policy as answers show it."""
+    listeners = references(snapshot.find("listener", "security_policy_id", row.id))
+    return wire(row, _DEFAULTS, listeners=listeners, certferry=served_object(served(_policy(row))))
 
 
 def _policy(row: Row) -> SecurityPolicy:
     return SecurityPolicy(protocols=tuple(row.data["protocols"]), ciphers=tuple(row.data["ciphers"]))
 
 
-def create(call: ApiRequest) -> ApiResponse:
-    """POST: a new policy."""
-    body = body_of(call, "security_policy", SecurityPolicyCreate)
-    data = _checked(merged(_DEFAULTS, body.given, _DEFAULTS))
-
-    def decide(transaction: Transaction) -> Row:
-        within_quota(transaction.snapshot, call, "security_policy")
-        return transaction.create("security_policy", str(uuid.uuid4()), data)
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(201, RESOURCE.one(call, snapshot, row))
+def _new(call: ApiRequest, body: Body[SecurityPolicyCreate]) -> dict[str, Any]:
+    return _checked(merged(_DEFAULTS, body.given, _DEFAULTS))
 
 
-def update(call: ApiRequest) -> ApiResponse:
-    """PUT: the given fields."""
-    body = body_of(call, "security_policy", SecurityPolicyUpdate)
-
-    def decide(transaction: Transaction) -> Row:
-        before = path_object(call, transaction.snapshot, "security_policy")
-        return transaction.update(before, _checked(merged(before.data, body.given, _DEFAULTS)))
-
-    row, snapshot = call.write(decide)
-    return ApiResponse(200, RESOURCE.one(call, snapshot, row))
+def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
+    return transaction.update(before, _checked(data))
 
 
-def remove(call: ApiRequest) -> ApiResponse:
-    """DELETE, unless a listener uses it."""
-
-    def decide(transaction: Transaction) -> None:
-        row = path_object(call, transaction.snapshot, "security_policy")
-        if used := transaction.snapshot.find("listener", "security_policy_id", row.id):
-            raise conflict(f"Security policy {row.id} is used by listener {used[0].id}")
-        transaction.delete(row)
-
-    call.write(decide)
-    return ApiResponse(204)
+def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
+    if used := transaction.snapshot.find("listener", "security_policy_id", row.id):
+        raise conflict(
+            f"Security policy {row.id} is used by listener {used[0].id}: change that listener first"
+        )
+    transaction.delete(row)
 
 
 def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,23 +123,16 @@ def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
 
 RESOURCE: Final = Resource(kind="security_policy", plural="security_policies", render=render)
 
-ROUTES: Final = (
-    Route("GET", "/security-policies", listing(RESOURCE), "List security policies"),
-    Route(
-        "POST",
-        "/security-policies",
-        create,
-        "Create a security policy",
-        ("security_policy", SecurityPolicyCreate),
-        201,
-    ),
-    Route("GET", "/security-policies/{id}", showing(RESOURCE), "Show a security policy"),
-    Route(
-        "PUT",
-        "/security-policies/{id}",
-        update,
-        "Update a security policy",
-        ("security_policy", SecurityPolicyUpdate),
-    ),
-    Route("DELETE", "/security-policies/{id}", remove, "Delete a security policy", status=204),
+CRUD: Final = Crud(
+    resource=RESOURCE,
+    path="/security-policies",
+    title="a security policy",
+    titles="security policies",
+    create_body=SecurityPolicyCreate,
+    update_body=SecurityPolicyUpdate,
+    defaults=_DEFAULTS,
+    new=_new,
+    change=_change,
+    delete=_delete,
 )
+ROUTES: Final = CRUD.routes()
