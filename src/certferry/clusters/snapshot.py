@@ -7,19 +7,23 @@ It lists once and watches nothing. A cluster that does not answer leaves a pictu
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec.structs import replace
 
 from certferry.clusters.cluster import ClusterAccess
 from certferry.clusters.translate_options import cluster_options
+from certferry.core.diagnosis.cluster import ClusterDiagnosis, diagnose
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import naming as names
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.x509.expiry import Limits
 from certferry.elb.client import extensions
 from certferry.elb.client.observe import observe
 from certferry.kube.client.client import KubeError
@@ -27,7 +31,7 @@ from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.kube.client.read_once import read_once
 
 
-class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A cluster and its ELB at one moment."""
 
     cluster: ClusterAccess
@@ -41,10 +45,15 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     rotations: Mapping[Name, str] = {}
     """The annotation ``certferry.io/rotation`` of each Ingress."""
 
-    @property
+    @functools.cached_property
+    def diagnosis(self) -> ClusterDiagnosis:
+        """What follows from it, with the usual limits of expiry. No handshake is made."""
+        return diagnose(self.view, self.observed, self.options, datetime.now(UTC), Limits())
+
+    @functools.cached_property
     def watched(self) -> tuple[CertificateInfo, ...]:
-        """Every server certificate, the soonest end first."""
-        return watched(self.view, self.observed, self.options)
+        """Every server certificate, the first to expire first."""
+        return watched(self.diagnosis)
 
 
 async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:

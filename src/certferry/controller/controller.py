@@ -112,7 +112,9 @@ class Controller:
         self._endpoints_fast_path = EndpointsFastPath(
             context, self._cache.view, self._generations, options.backends, self._debouncer.trigger
         )
-        self._inputs = InputReader(elb, self._cache, self._observed, options, self._elb_connection)
+        self._inputs = InputReader(
+            elb, self._cache, self._observed, options, self._elb_connection, monitoring.rules.limits
+        )
         dependencies = ReconcilerDependencies(
             context, self._inputs, dispatcher, self._verifier, self._rollback, self._generations
         )

@@ -10,12 +10,14 @@ import pytest
 
 from certferry.cli.cluster.explain import lines
 from certferry.core.decide import decide
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.explain import explain
 from certferry.core.drift.drift import Modes
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan_text import render_plan
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
+from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
 from tests.support import golden
 
@@ -35,9 +37,8 @@ def _produce(given: Any) -> Any:
     plan = render_plan(decision, made, elb.state)
 
     def said() -> dict[str, list[str]]:
-        found = {
-            name: explain(cluster, elb.state, options, NOW, Name("shop", name)) for name in given["explain"]
-        }
+        current = diagnose(cluster, elb.state, options, NOW, Limits())
+        found = {name: explain(current, Name("shop", name)) for name in given["explain"]}
         return {name: list(lines(it)) if it else ["(none)"] for name, it in found.items()}
 
     before = said()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from certferry.core.decide import decide
-from certferry.core.diagnosis.host_state import HostState, ProbeResult, host_states
+from certferry.core.diagnosis.host_state import HostProbe, HostState, host_states
 from certferry.core.drift.drift import Modes
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
@@ -42,13 +42,13 @@ def _produce(given: Any) -> Any:
     return {_key(state): _shown(state) for state in states}
 
 
-def _probe(place: str, said: Any) -> ProbeResult:
+def _probe(place: str, said: Any) -> HostProbe:
     """`place` is “PORT/SNI”; `said` a fingerprint, or an error in a mapping."""
     port, _, sni = place.partition("/")
     result = {"address": BALANCER.vip_address, "port": int(port), "sni": sni}
     if isinstance(said, str):
         said = {"fingerprint": said}
-    return msgspec.convert({**result, **said}, ProbeResult)
+    return msgspec.convert({**result, **said}, HostProbe)
 
 
 def _key(state: HostState) -> str:

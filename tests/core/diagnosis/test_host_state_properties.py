@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from certferry.core.diagnosis.host_state import HostState, host_states
 from certferry.core.diagnosis.wanted import SLOT_KINDS
 from certferry.core.model.elb import Certificate, State
-from certferry.core.model.kubernetes import ClusterView
+from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.plan.plan import match, plan
 from certferry.core.translate.certificate_slots import current_slots, kind_of
 from certferry.core.translate.listener_claims import TranslateOptions
@@ -143,13 +143,15 @@ def test_every_event_states_what_the_listener_is_to_select(
     _run(after, elb)
     translation = translate(after, elb.state, OPTIONS, NOW)
     uses = {str(use.secret): use for use in translation.secret_uses.values()}
+    binding = translation.bindings.get((BALANCER.id, 443))
     (listener,) = elb.state.listeners.values() or (None,)
-    slots = current_slots(listener, elb.state.certificates)
+    bound = binding and binding.slots.default
+    slots = binding.slots if binding and bound else current_slots(listener, elb.state.certificates)
     for problem in translation.problems:
         if problem.object.kind != "Secret":
             continue
         use = uses[f"{problem.object.namespace}/{problem.object.name}"]
-        certificate = translation.desired.certificates.get(use.key)
+        certificate = next((c for c in translation.desired.certificates.values() if _is(c, use)), None)
         kind = "EC" if certificate is None else kind_of(certificate)
         hosts = {h for place in use.places for h in place.hosts}
         served = {h for h in hosts if _is(slots.answer(h, kind), use)}
@@ -174,9 +176,10 @@ def _source(certificate: Certificate, cluster: ClusterView) -> str:
     """Return the source of `certificate` from its name alone, as ``naming`` builds it."""
     if certificate.id in ELB_NAMES:
         return f"ELB certificate {ELB_NAMES[certificate.id]}"
-    by_uid = {s.meta.uid: s.meta.name for s in cluster.secrets.values()}
     (name,) = [n for n in SECRETS if f"_shop_{n}_" in certificate.name]
-    assert by_uid.get(name, name) == name
+    wanted = {entry.secret for ingress in cluster.ingresses.values() for entry in ingress.tls}
+    if name not in wanted and Name("shop", name) not in cluster.secrets:
+        return f"ELB certificate {certificate.name}"  # nothing of the cluster names it any more
     return f"Secret shop/{name}"
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from certferry.core.diagnosis.cluster import diagnose
+from certferry.core.diagnosis.host_state import HostProbe
 from certferry.core.diagnosis.usage import Touched, Use, touched_by, uses
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.listener_claims import TranslateOptions
-from tests.core.support.fixtures import BALANCER, observed, view
+from certferry.core.x509.expiry import Limits
+from tests.core.support.fixtures import BALANCER, NOW, observed, view
 from tests.support import golden
 
 OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
@@ -22,11 +25,12 @@ def test_golden(path: Path, pytestconfig: pytest.Config) -> None:
 
 
 def _produce(given: Any) -> Any:
-    shown = {}
+    shown = []
     for place, fingerprint in given.get("shown", {}).items():
         port, _, host = place.partition("/")
-        shown[BALANCER.id, int(port), host] = fingerprint
-    found = uses(view(given), observed(given["observed"]), OPTIONS, shown)
+        address = BALANCER.vip_address or ""
+        shown.append(HostProbe(address=address, port=int(port), sni=host, fingerprint=fingerprint))
+    found = uses(diagnose(view(given), observed(given["observed"]), OPTIONS, NOW, Limits(), shown))
     touched = {what: _touched(touched_by(found, _what(what))) for what in given["touched"]}
     return {"uses": [_use(use) for use in found], "touched": touched}
 

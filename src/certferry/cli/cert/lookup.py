@@ -16,11 +16,10 @@ from certferry.cli.output import PARTIAL, warn
 from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate, read
 from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
 from certferry.core.checks import Policy
-from certferry.core.diagnosis.host_state import HostState, ProbeResult, for_host, host_states
+from certferry.core.diagnosis.host_state import HostProbe, HostState, for_host, host_states
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.certificate_slots import KEY_KINDS, current_slots
-from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import covers
 from certferry.settings import AlertSettings, UserError
@@ -70,17 +69,16 @@ class FleetSnapshot(NamedTuple):
     def hosts(
         self,
         cluster: ClusterSnapshot,
-        shown: Iterable[ProbeResult] = (),
+        shown: Iterable[HostProbe] = (),
         rejections: dict[str, str] | None = None,
+        host: str | None = None,
     ) -> tuple[HostState, ...]:
-        """Return the state of each host of a cluster; none if its Kubernetes API did not answer."""
+        """Return the state of each host of a cluster, or of one; none if its Kubernetes API did not answer."""
         if cluster.view is None:
             return ()
-        now = datetime.now(UTC)
-        translation = translate(cluster.view, cluster.observed, cluster.options, now)
-        return host_states(
-            cluster.view, cluster.observed, translation, shown, now, self.limits, rejections or {}
-        )
+        now, current = datetime.now(UTC), cluster.diagnosis
+        view, observed, translation = current.view, current.observed, current.translation
+        return host_states(view, observed, translation, shown, now, self.limits, rejections or {}, host)
 
     def matching(self, word: str) -> list[LocatedCertificate]:
         """Return the certificates that `word` means: by id, name or Secret, else by host, else by the start of an id.

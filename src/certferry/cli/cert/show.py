@@ -200,7 +200,7 @@ def inventory(fleet: FleetSnapshot) -> list[dict[str, Any]]:
         present = {str(c.secret) if c.secret else c.info.id for c in located}
         absent: dict[str, list[tuple[HostState, WantedCertificate]]] = {}
         for state in states[id(snapshot)]:
-            for wanted in (*((state.wanted,) if state.wanted else ()), *state.other_wants):
+            for wanted in state.wants:
                 name = str(wanted.source.secret or wanted.source.certificate_id)
                 if name not in present and not wanted.good:
                     absent.setdefault(name, []).append((state, wanted))
@@ -228,7 +228,7 @@ def places(located: LocatedCertificate) -> list[dict[str, Any]]:
             "ingresses": [str(i) for i in use.ingresses],
             "governing": str(use.governing) if use.governing else "",
         }
-        for use in usage.uses(view, snapshot.observed, snapshot.options)
+        for use in usage.uses(snapshot.diagnosis)
         if use.certificate == located.info.id
     ]
 

@@ -53,7 +53,7 @@ def targets(located: LocatedCertificate) -> list[Target]:
     if snapshot.view is None:
         return []
     places = set()
-    for use in usage.uses(snapshot.view, snapshot.observed, snapshot.options):
+    for use in usage.uses(snapshot.diagnosis):
         balancer = snapshot.observed.loadbalancers.get(use.loadbalancer)
         if use.certificate == located.info.id and balancer and balancer.vip_address:
             port = bind_port(balancer, use.port)

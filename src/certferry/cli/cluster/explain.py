@@ -13,8 +13,10 @@ import typer
 
 from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.explain import Explanation, HostExplanation, explain
 from certferry.core.model.kubernetes import Name
+from certferry.core.x509.expiry import Limits
 from certferry.settings import ControllerSettings, UserError, read
 
 app = typer.Typer(help="Explain which certificate a host gets.", no_args_is_help=True, **TYPER)
@@ -41,7 +43,8 @@ def ingress(
         raise UserError(f"“{name}” is no Ingress: write NAMESPACE/NAME.")
     settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
     view, observed, options = asyncio.run(load_inputs(settings, cluster, state, config))
-    found = explain(view, observed, options, datetime.now(UTC), Name(namespace, short))
+    current = diagnose(view, observed, options, datetime.now(UTC), Limits())
+    found = explain(current, Name(namespace, short))
     if found is None:
         raise UserError(f"There is no Ingress {name} in the cluster.", 1)
     for line in lines(found):

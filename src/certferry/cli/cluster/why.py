@@ -16,7 +16,7 @@ from certferry.cli.handshake import shake_hands
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, Format, Output, block, coloured, document, instant
 from certferry.clusters.snapshot import ClusterSnapshot
-from certferry.core.diagnosis.host_state import HostState, ProbeResult, for_host
+from certferry.core.diagnosis.host_state import HostProbe, HostState
 from certferry.core.x509.pem import Chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
@@ -65,28 +65,24 @@ async def _of_cluster(
     fleet: FleetSnapshot, cluster: ClusterSnapshot, host: str, port: int | None
 ) -> Sequence[HostState]:
     """Return the states of a host with what a probe of now shows, one for each address, port and key kind."""
-    wanted = _claimed(fleet.hosts(cluster), host, port)
+    wanted = _claimed(fleet.hosts(cluster, host=host), port)
     if not wanted:
         return ()
     several = {s.key.port: sum(o.key.port == s.key.port for o in wanted) > 1 for s in wanted}
     probes = [_probe(s, host, kind=s.key.key_kind if several[s.key.port] else "") for s in wanted]
     shown, rejections = await asyncio.gather(asyncio.gather(*probes), _rejections(cluster, wanted))
-    return _claimed(fleet.hosts(cluster, shown, rejections), host, port)
+    return _claimed(fleet.hosts(cluster, shown, rejections, host), port)
 
 
-def _claimed(states: Sequence[HostState], host: str, port: int | None) -> Sequence[HostState]:
-    """Return the states of a host that a claim wants, else those of the wildcard that covers it."""
-    wildcard = f"*.{host.partition('.')[2]}"
-    for name in (host, wildcard):
-        if claimed := [s for s in for_host(states, name, port) if s.claims]:
-            return claimed
-    return ()
+def _claimed(states: Sequence[HostState], port: int | None) -> Sequence[HostState]:
+    """Return the states that a claim wants; `port` as clients use it or as the listener has it."""
+    return [s for s in states if s.claims and port in (None, s.port, s.key.port)]
 
 
-async def _probe(state: HostState, host: str, kind: str) -> ProbeResult:
+async def _probe(state: HostState, host: str, kind: str) -> HostProbe:
     key = state.key
     answer = await shake_hands(key.address, key.port, host, _PROBE_KINDS[kind])
-    return ProbeResult(
+    return HostProbe(
         address=key.address,
         port=key.port,
         sni=key.sni,
@@ -131,20 +127,52 @@ def _facts(cluster: ClusterSnapshot, state: HostState) -> dict[str, Any]:
         else shown.error
         if shown
         else "not probed",
-        "expected": _described(bound.chain) if bound else "nothing",
+        "bound": f"{_described(bound.chain)}; {bound.why}" if bound else "nothing",
+        "expected": _expected(state),
         "loadbalancer": f"{balancer.name or balancer.id} ({state.key.address}:{state.key.port})",
         "listener": f"{state.listener_name or state.listener_id} (port {state.port})"
         if state.listener_id
         else "none",
-        "governing": f"Ingress {state.owner}" if state.owner else "",
+        "governing": _owner(state),
         "ingresses": [str(name) for name in state.claims],
-        "source": str(bound.source) if bound else str(state.wanted.source) if state.wanted else "",
-        "selected": bound.why if bound else "",
+        "source": _source(cluster, state),
         "last_rotation": _rotation(cluster, state.host) or "none",
-        "problems": [f"{p.reason}: {p.sentence}" for p in state.problems],
+        "problems": [
+            f"{p.reason} on {p.object.kind} {p.object.namespace}/{p.object.name}: {p.sentence}"
+            for p in state.problems
+        ],
         "why": state.sentence,
         "next": state.next_action or "nothing",
     }
+
+
+def _expected(state: HostState) -> str:
+    """Return what the host's own claim wants, never what happens to be bound."""
+    if state.wanted is None:
+        return "nothing: no Ingress names a certificate for this host"
+    if state.wanted.good:
+        return _described(state.wanted.chain)
+    return f"a certificate for {state.host} from {state.wanted.source}"
+
+
+def _source(cluster: ClusterSnapshot, state: HostState) -> str:
+    """Return where the wanted certificate comes from, and which tool manages that."""
+    source = state.wanted.source if state.wanted else state.bound.source if state.bound else None
+    if source is None:
+        return "none"
+    secret = cluster.view.secrets.get(source.secret) if cluster.view and source.secret else None
+    managed = (
+        f", managed by {secret.manager.tool} ({secret.manager.where})" if secret and secret.manager else ""
+    )
+    return f"{source}{managed}"
+
+
+def _owner(state: HostState) -> str:
+    if state.owner is None:
+        return "no Ingress of this cluster"
+    if not state.claims or state.owner in state.claims:
+        return f"Ingress {state.owner}"
+    return f"Ingress {state.owner}, the oldest on this listener; the host is of Ingress {state.claims[0]}"
 
 
 def _rotation(cluster: ClusterSnapshot, host: str) -> str:
@@ -176,7 +204,8 @@ def _print(facts: dict[str, Any]) -> None:
     )
     rows = [
         ("served", facts["served"]),
-        ("bound", facts["expected"]),
+        ("bound", facts["bound"]),
+        ("should be", facts["expected"]),
         ("source", facts["source"]),
         ("load balancer", facts["loadbalancer"]),
         ("listener", facts["listener"]),

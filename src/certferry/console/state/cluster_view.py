@@ -21,13 +21,14 @@ from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
 from certferry.console.state.probes import ProbeCache, targets
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.host_state import HostState, HostStatus, host_states
+from certferry.core.diagnosis.cluster import diagnose
+from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.translate import Translation, translate
+from certferry.core.translate.translate import Translation
 from certferry.core.x509.expiry import Limits
 from certferry.kube.client.client import KubeClient
 
@@ -159,9 +160,8 @@ def derive(
     view: ClusterView, state: State, options: TranslateOptions, now: datetime, *, secrets: bool = True
 ) -> DerivedState:
     """Derive all values that pages need. `secrets`: whether `view` contains Secrets."""
-    translation = translate(view, state, options, now)
-    uses = usage.uses(view, state, options)
-    hosts = host_states(view, state, translation, (), now, Limits())
+    current = diagnose(view, state, options, now, Limits())
+    translation, uses, hosts = current.translation, usage.uses(current), current.states
     if not secrets:
         hosts = tuple(map(_without_secret, hosts))
     referring: dict[Name, dict[Name, None]] = {}

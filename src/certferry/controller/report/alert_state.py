@@ -24,8 +24,7 @@ from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, ProbeMi
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import quarantine
 from certferry.core.model.elb import State
-from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
-from certferry.core.model.problems import Problem
+from certferry.core.model.kubernetes import ClusterView, ObjectRef
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
@@ -49,7 +48,6 @@ class AlertEvaluator:
         self, metrics: Metrics, options: TranslateOptions, rules: AlertRules, troubles: ConnectionErrors
     ) -> None:
         self._metrics = metrics
-        self._options = options
         self._rules = rules
         self._troubles = troubles
         self._known = AlertInput(cluster=options.cluster_name)
@@ -62,21 +60,19 @@ class AlertEvaluator:
 
     def update_from_reconcile(self, generation: Generation, failures: Sequence[Failure]) -> None:
         """Take the newest generation and the steps that the ELB rejected."""
-        view, state, translation = generation.view, generation.observed, generation.translation
-        taken = frozenset(translation.material)
-        refused = _refusals(translation.problems, view, taken)
+        translation = generation.translation
         failed = {
             follow.secret: f.sentence
             for f in failures
             if (follow := translation.secret_uses.get(f.step.key.removeprefix("@certificate/")))
         }
-        self._state = state
+        self._state = generation.observed
         self._known = msgspec.structs.replace(
             self._known,
-            watched=watched(view, state, self._options, refused, failed),
+            watched=watched(generation.diagnosis, failed),
             problems=translation.problems,
-            taken=taken,
-            view=view,
+            states=generation.diagnosis.states,
+            view=generation.view,
             failures=tuple((f"{f.step.kind} {f.step.name or f.step.key}", f.sentence) for f in failures),
         )
         self.evaluate()
@@ -179,18 +175,6 @@ class AlertEvaluator:
             metrics.alert.labels(
                 a.name, a.urgency, a.cluster, a.subject, ",".join(a.hosts), a.owner, a.source, a.command
             ).set(1)
-
-
-def _refusals(problems: Iterable[Problem], view: ClusterView, taken: frozenset[str]) -> Mapping[Name, str]:
-    """Why the contents of Secrets are not taken, shortened for a sentence that goes on."""
-    found: dict[Name, str] = {}
-    for problem in problems:
-        name = Name(problem.object.namespace, problem.object.name)
-        secret = view.secrets.get(name) if problem.object.kind == "Secret" else None
-        if secret and secret.chain and secret.chain.digest not in taken:
-            text = problem.sentence.removeprefix("Rejected the new certificate: ")
-            found.setdefault(name, text.partition(". ")[0])
-    return found
 
 
 def _objects(it: CertificateInfo, view: ClusterView | None) -> list[ObjectRef]:

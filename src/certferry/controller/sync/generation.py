@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from certferry.core.diagnosis.cluster import ClusterDiagnosis
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.translate.translate import Translation
@@ -17,13 +18,29 @@ from certferry.runtime.latest import Latest
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The view, the observed state and their translation. Compared by identity, because the values are large."""
+    """The view, the observed state, their translation and the state of each host.
 
-    view: ClusterView
-    observed: State
-    translation: Translation
+    Compared by identity, because the values are large.
+    """
+
+    diagnosis: ClusterDiagnosis
     settled: bool = False
     """Whether the ELB has everything that `translation` asks for."""
+
+    @property
+    def view(self) -> ClusterView:
+        """The cluster."""
+        return self.diagnosis.view
+
+    @property
+    def observed(self) -> State:
+        """The ELB."""
+        return self.diagnosis.observed
+
+    @property
+    def translation(self) -> Translation:
+        """What the cluster asks for."""
+        return self.diagnosis.translation
 
 
 Generations: TypeAlias = Latest[Generation | None]

@@ -13,9 +13,10 @@ from typing import Final
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.generation import Generation
 from certferry.controller.sync.observed_state import ObservedState
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.translate import translate
+from certferry.core.x509.expiry import Limits
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.observe import observe
@@ -34,12 +35,14 @@ class InputReader:
         observed: ObservedState,
         options: TranslateOptions,
         connection: ConnectionState,
+        limits: Limits,
     ) -> None:
         self._elb = elb
         self._cache = cache
         self._observed = observed
         self._options = options
         self._connection = connection
+        self._limits = limits
         self._missing: frozenset[Problem] = frozenset()
         self._nodes_asked = False
         self._observed_at = 0.0
@@ -88,5 +91,6 @@ class InputReader:
         assert state is not None
         # In a thread, on immutable values, so that a rotation need not wait for the translation of a thousand
         # Ingresses. A write of the fast path in between supersedes the step of the plan (``apply``).
-        translation = await asyncio.to_thread(translate, view, state, self._options, datetime.now(UTC))
-        return Generation(view=view, observed=state, translation=translation)
+        now = datetime.now(UTC)
+        diagnosis = await asyncio.to_thread(diagnose, view, state, self._options, now, self._limits)
+        return Generation(diagnosis=diagnosis)

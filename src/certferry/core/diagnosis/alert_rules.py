@@ -6,7 +6,7 @@ gives the same alerts, so that nothing has to be remembered over a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +15,7 @@ import msgspec
 
 from certferry.core.diagnosis import causes
 from certferry.core.diagnosis.alert import Alert, AlertName
+from certferry.core.diagnosis.host_state import HostState, WantedCertificate
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
@@ -37,6 +38,7 @@ _NOT_USED: Final = frozenset(
     {
         "CertificateHeldBack",
         "CertificateNotFound",
+        "HostNotCovered",
         "PathConflict",
         "LimitExceeded",
         "ListenerConflict",
@@ -78,8 +80,8 @@ class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     watched: tuple[CertificateInfo, ...] = ()
     problems: tuple[Problem, ...] = ()
-    taken: frozenset[str] = frozenset()
-    """Digests of the contents of Secrets that are in service, or are about to be."""
+    states: tuple[HostState, ...] = ()
+    """The state of each host."""
     view: ClusterView | None = None
     unserved: tuple[ProbeMismatch, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
@@ -156,53 +158,70 @@ def _stalled(known: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Al
 
 
 def _from_secrets(known: AlertInput) -> Iterator[Alert]:
-    """What is wrong with what Secrets hold; the same on each Ingress is told once."""
-    on_secrets = [p for p in known.problems if p.object.kind == "Secret"]
-    for problem in on_secrets:
-        name = Name(problem.object.namespace, problem.object.name)
-        yield _about_secret(known, name, _name_of(problem, name, known), problem.sentence, problem.reason)
-    for problem in known.problems:
-        if problem.reason == "SecretNotFound":
-            # told by the Ingresses that name it, for there is no Secret to tell it on
-            secret = problem.sentence.removeprefix("Secret ").partition(" ")[0]
-            name = Name(*secret.partition("/")[::2])
-            yield _about_secret(known, name, "SecretUnreadable", problem.sentence, problem.reason)
+    """One alert for each Secret that a host wants and that is missing, rejected, expired or defective."""
+    by_secret: dict[Name, list[tuple[HostState, WantedCertificate]]] = {}
+    for state in known.states:
+        for wanted in state.wants:
+            if wanted.source.secret and (wanted.reason or wanted.warnings):
+                by_secret.setdefault(wanted.source.secret, []).append((state, wanted))
+    for secret, pairs in by_secret.items():
+        yield from _about_secret(known, secret, pairs)
 
 
-def _name_of(problem: Problem, name: Name, known: AlertInput) -> AlertName:
-    if problem.reason == "CertificateQuarantined":
-        return "CertificateQuarantined"
-    secret = known.view.secrets.get(name) if known.view else None
-    taken = secret and secret.chain and secret.chain.digest in known.taken
-    return "CertificateDefective" if taken else "CertificateRejected"
-
-
-def _about_secret(known: AlertInput, secret: Name, name: AlertName, sentence: str, reason: str) -> Alert:
-    it = _following(known, secret)
-    summary = f"{reason}: Secret {secret}: {sentence}" if str(secret) not in sentence else sentence
-    if it:
-        do = f"certferry cert check secret/{secret}" if name == "CertificateDefective" else ""
-        why = sentence if name == "CertificateDefective" else ""
-        return msgspec.structs.replace(about(it, known, name, summary, why, do), subject=str(secret))
-    return Alert(
+def _about_secret(
+    known: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]]
+) -> Iterator[Alert]:
+    state, wanted = next(((s, w) for s, w in pairs if w.reason), pairs[0])
+    name = _name_of(state, wanted)
+    info = _following(known, secret)
+    if name == "CertificateExpired" and info and info.used:
+        return  # its expiry is an alert of the certificate
+    sentence = wanted.sentence or wanted.warnings[0].sentence
+    reason = wanted.reason or wanted.warnings[0].reason
+    harmed = next(
+        (s for s, w in pairs if s.host and w.reason and s.status in ("wrong", "missing", "unusable")), None
+    )
+    text = sentence if str(secret) in sentence else f"Secret {secret}: {sentence}"
+    if harmed:
+        text = harmed.sentence
+    problem = next((p for p in state.problems if p.reason == reason), None)
+    yield Alert(
         name=name,
         subject=str(secret),
         cluster=known.cluster,
-        summary=summary,
+        summary=f"{reason}: {text}",
+        hosts=tuple(sorted({s.host for s, _ in pairs if s.host})) or (info.hosts if info else ()),
         owner=f"namespace {secret.namespace}",
-        source=f"Secret {secret}",
-        why=sentence,
-        command=f"kubectl describe secret {secret.name} -n {secret.namespace}"
-        if name == "SecretUnreadable"
-        else f"certferry cert check secret/{secret}",
+        source=causes.source(info.origin) if info and info.origin else f"Secret {secret}",
+        why=_why_secret(name, secret, wanted, sentence),
+        command=problem.action if problem else f"certferry cert check secret/{secret}",
     )
+
+
+def _why_secret(name: AlertName, secret: Name, wanted: WantedCertificate, sentence: str) -> str:
+    if name == "CertificateQuarantined":
+        return f"the content of Secret {secret} is quarantined, because it did not work for clients"
+    return sentence
+
+
+def _name_of(state: HostState, wanted: WantedCertificate) -> AlertName:
+    if wanted.reason == "CertificateQuarantined":
+        return "CertificateQuarantined"
+    if wanted.reason == "SecretNotFound":
+        return "SecretUnreadable"
+    if wanted.rejected:
+        return "CertificateRejected"
+    if wanted.reason == "CertificateExpired":
+        return "CertificateExpired"
+    substitute = state.bound is None or state.bound.source != wanted.source
+    return "CertificateRejected" if wanted.reason and substitute else "CertificateDefective"
 
 
 def _not_used(known: AlertInput) -> Iterator[Alert]:
     ingresses = known.view.ingresses if known.view else {}
     by_sentence: dict[str, list[Problem]] = {}
     for problem in known.problems:
-        if problem.reason in _NOT_USED and problem.object.kind == "Ingress":
+        if problem.reason in _NOT_USED and problem.object.kind == "Ingress" and problem.secret is None:
             by_sentence.setdefault(problem.sentence, []).append(problem)
     for sentence, told in sorted(by_sentence.items()):
         # of two in conflict both are told the same; the younger one is without

@@ -14,20 +14,21 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.diagnosis import causes, host_verdict
+from certferry.core.diagnosis import host_verdict
 from certferry.core.diagnosis.host_values import (
     BoundCertificate,
     HostKey,
+    HostProbe,
     HostProblem,
     HostState,
     HostStatus,
-    ProbeResult,
     ShownCertificate,
 )
 from certferry.core.diagnosis.host_verdict import Facts
 from certferry.core.diagnosis.wanted import (
     SLOT_KINDS,
     CertificateSource,
+    CertificateSources,
     KeyKind,
     WantedCertificate,
     WantedCertificates,
@@ -56,18 +57,19 @@ def host_states(
     view: ClusterView,
     observed: State,
     translation: Translation,
-    shown: Iterable[ProbeResult],
+    shown: Iterable[HostProbe],
     now: datetime,
     limits: Limits,
     rejections: Mapping[str, str] = _NO_REJECTIONS,
+    host: str | None = None,
 ) -> tuple[HostState, ...]:
     """Return the state of every host that a claim wants or an HTTPS listener serves, sorted by key.
 
     `translation` is of the same `view` and `observed`. `rejections`: by certificate id, why the data plane
-    rejected it.
+    rejected it. `host`: this host alone, also if only a wildcard of a claim or an SNI name stands for it.
     """
     world = _World(view, observed, translation, shown, now, limits, rejections)
-    return tuple(sorted(world.states(), key=lambda state: state.key))
+    return tuple(sorted(world.states(host), key=lambda state: state.key))
 
 
 def for_host(states: Iterable[HostState], host: str, port: int | None = None) -> tuple[HostState, ...]:
@@ -90,7 +92,7 @@ def for_secret(states: Iterable[HostState], name: Name) -> tuple[HostState, ...]
     return tuple(
         s
         for s in states
-        if any(w.source.secret == name for w in (*((s.wanted,) if s.wanted else ()), *s.other_wants))
+        if any(w.source.secret == name for w in s.wants)
         or (s.bound and s.bound.source.secret == name and not s.bound.source.cluster)
     )
 
@@ -124,7 +126,7 @@ class _World:
         view: ClusterView,
         observed: State,
         translation: Translation,
-        shown: Iterable[ProbeResult],
+        shown: Iterable[HostProbe],
         now: datetime,
         limits: Limits,
         rejections: Mapping[str, str],
@@ -132,8 +134,8 @@ class _World:
         self._view, self._observed, self._translation = view, observed, translation
         self._now, self._limits, self._rejections = now, limits, rejections
         self._wanted = WantedCertificates(view, observed, translation, now)
-        self._by_uid = {secret.meta.uid: name for name, secret in view.secrets.items()}
-        self._shown: dict[tuple[str, int, str], list[ProbeResult]] = {}
+        self._sources = CertificateSources(view)
+        self._shown: dict[tuple[str, int, str], list[HostProbe]] = {}
         for result in shown:
             self._shown.setdefault((result.address, result.port, result.sni), []).append(result)
         self._on_ingresses: dict[Name, list[Problem]] = {}
@@ -142,7 +144,8 @@ class _World:
                 name = Name(problem.object.namespace, problem.object.name)
                 self._on_ingresses.setdefault(name, []).append(problem)
 
-    def states(self) -> Iterator[HostState]:
+    def states(self, only: str | None) -> Iterator[HostState]:
+        """Yield the states of all hosts, or of one."""
         for place in self._places():
             by_host: dict[str, list[ListenerClaim]] = {"": []}
             for name in (*place.have.named, *(place.want.named if place.want else ())):
@@ -150,6 +153,11 @@ class _World:
             for claim in place.group:
                 for host in _hosts(claim) or ("",):
                     by_host.setdefault(host, []).append(claim)
+            if only is not None:
+                claims = by_host.get(only) or by_host.get(f"*.{only.partition('.')[2]}", [])
+                by_host = (
+                    {only: claims} if only in by_host or claims or place.have.matching_name(only) else {}
+                )
             for host, claims in by_host.items():
                 yield from self._of_host(place, host, claims)
 
@@ -197,6 +205,7 @@ class _World:
         claiming = tuple(claim.ingress.meta.key for claim in claims)
         facts = Facts(
             host=host,
+            place=f"{key.address}:{key.port}",
             wants=wants,
             bound=bound,
             shown=self._probes(place, key, chain.fingerprint if chain else ""),
@@ -240,7 +249,7 @@ class _World:
         if certificate is None:
             return None
         matched = slots.matching_name(host)
-        source = self._source(certificate)
+        source = self._sources.of(certificate)
         return BoundCertificate(
             certificate_id=certificate.id,
             name=certificate.name or certificate.id,
@@ -251,19 +260,6 @@ class _World:
             source=source,
             ingresses=tuple(dict.fromkeys(c.ingress.meta.key for c in place.group if _brings(c, source))),
         )
-
-    def _source(self, certificate: Certificate) -> CertificateSource:
-        said = names.described(certificate.description)
-        secret = self._by_uid.get(said.get("secret_id", "")) or causes.followed(
-            certificate, self._by_uid, self._view.cluster_id, ""
-        )
-        if secret:
-            return CertificateSource(secret=secret)
-        if certificate.source and "secret_id" in said:
-            origin = certificate.source
-            cluster = origin.cluster or said.get("cluster_id", "")
-            return CertificateSource(secret=Name(origin.namespace, origin.secret), cluster=cluster)
-        return CertificateSource(certificate_id=certificate.id, name=certificate.name)
 
     def _probes(self, place: _Place, key: HostKey, bound: str) -> tuple[ShownCertificate, ...]:
         results = self._shown.get((key.address, key.port, key.sni), ())
@@ -288,7 +284,7 @@ class _World:
             for difference in (self._difference(place, key, result),)
         )
 
-    def _difference(self, place: _Place, key: HostKey, result: ProbeResult) -> str:
+    def _difference(self, place: _Place, key: HostKey, result: HostProbe) -> str:
         """Return how the chain that is served with the right leaf is another than the bound one; "" if it is not."""
         bound = place.have.answer(key.sni, SLOT_KINDS[key.key_kind])
         if not (bound and bound.chain and result.chain and result.leaf == bound.chain.fingerprint):
@@ -367,11 +363,11 @@ __all__ = [
     "BoundCertificate",
     "CertificateSource",
     "HostKey",
+    "HostProbe",
     "HostProblem",
     "HostState",
     "HostStatus",
     "KeyKind",
-    "ProbeResult",
     "ShownCertificate",
     "WantedCertificate",
     "for_certificate",

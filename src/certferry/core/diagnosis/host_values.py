@@ -39,7 +39,7 @@ class HostKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """"" while nothing of either kind is wanted or bound."""
 
 
-class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
+class HostProbe(msgspec.Struct, frozen=True, kw_only=True):
     """What one handshake showed, or why it showed nothing."""
 
     address: str
@@ -157,5 +157,9 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs_action(self) -> bool:
         """Whether clients get something wrong, or a certificate that a claim wants cannot be served."""
-        wants = (*([self.wanted] if self.wanted else []), *self.other_wants)
-        return self.status not in ("served", "expiring", "unknown") or not all(w.good for w in wants)
+        return self.status not in ("served", "expiring", "unknown") or not all(w.good for w in self.wants)
+
+    @property
+    def wants(self) -> tuple[WantedCertificate, ...]:
+        """Everything that claims want for it, the one that counts first."""
+        return (self.wanted, *self.other_wants) if self.wanted else self.other_wants

@@ -18,7 +18,7 @@ from certferry.core.diagnosis.host_values import (
     ShownCertificate,
 )
 from certferry.core.diagnosis.wanted import CertificateSource, WantedCertificate, capitalized
-from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.x509 import expiry
 from certferry.core.x509.pem import covers
@@ -43,6 +43,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that a verdict on one host depends on."""
 
     host: str
+    place: str
+    """Where clients connect, as address:port."""
     wants: tuple[WantedCertificate, ...]
     """The one that counts first."""
     bound: BoundCertificate | None
@@ -109,22 +111,24 @@ def problems(facts: Facts, view: ClusterView) -> tuple[HostProblem, ...]:
     return tuple({(p.object, p.reason): p for p in reversed(found)}.values())[::-1]
 
 
-def action(source: CertificateSource, reason: Reason | None, view: ClusterView, host: str = "") -> str:
-    """Return what to type or edit so that `source` gets a certificate that can be served."""
+def action(source: CertificateSource, reason: Reason | None, secret: Secret | None) -> str:
+    """Return what to type or edit so that `source` gets a certificate that can be served.
+
+    `secret`: the Secret of the source; None if it does not exist, or the source is an ELB certificate.
+    """
     if source.secret is None:
         if reason == "CertificateNotFound":
             return "edit the annotation kubernetes.io/elb.tls-certificate-ids"
         return f"certferry cert replace {source.certificate_id} --cert new.crt --key new.key"
     name = source.secret
-    secret = view.secrets.get(name) if not source.cluster else None
     if secret is None:
         return f"kubectl get secret {name.name} -n {name.namespace}"
+    if reason == "CertificateQuarantined":
+        return f"certferry cert check secret/{name}, correct the Secret; or certferry cert resume {name}"
     if secret.manager:
         return look_at_manager(secret.manager.where)
     if reason in ("CertificateExpired", "CertificateNotYetValid", "HostNotCovered", None):
         return f"certferry cert replace {name} --cert new.crt --key new.key"
-    if reason == "CertificateQuarantined":
-        return f"certferry cert check secret/{name}, correct the Secret; or certferry cert resume {name}"
     return f"certferry cert check secret/{name}"
 
 
@@ -147,14 +151,16 @@ def next_action(
         return ""
     source = facts.bound.source if facts.bound else facts.wanted.source if facts.wanted else None
     if status in ("expiring", "expired") and source:
-        return action(source, "CertificateExpired", view)
-    return f"certferry why {facts.host}" if facts.host else "certferry cert ls"
+        return action(source, None, _secret(source, view))
+    if status == "unreachable" or not facts.host:
+        return f"certferry cert check {facts.place}"
+    return f"certferry audit --host {facts.host} --since 1d"
 
 
 def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
     for wanted in facts.wants:
         if wanted.reason:
-            what = action(wanted.source, wanted.reason, view, facts.host)
+            what = action(wanted.source, wanted.reason, _secret(wanted.source, view))
             if wanted.reason == "HostNotCovered" and wanted.object.kind == "Ingress":
                 what = f"name a Secret for {facts.host} in spec.tls of Ingress {_name(wanted.object)}"
             yield HostProblem(
@@ -166,19 +172,17 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
             object=wanted_one.object,
             reason="CertificateUnusable",
             sentence=f"The data plane rejected {wanted_one.source.certificate}: {facts.data_plane}.",
-            action=action(wanted_one.source, "CertificateUnusable", view),
+            action=action(wanted_one.source, "CertificateUnusable", _secret(wanted_one.source, view)),
         )
     for wanted in facts.wants:
         for warning in wanted.warnings:
             # of several hosts of one Secret the verdict on this one counts
             if warning.reason not in (wanted.reason, "HostNotCovered"):
-                what = action(wanted.source, warning.reason, view)
+                what = action(wanted.source, warning.reason, _secret(wanted.source, view))
                 sentence = f"{capitalized(str(wanted.source))}: {warning.sentence}"
                 yield HostProblem(object=wanted.object, reason=warning.reason, sentence=sentence, action=what)
-    secrets = {str(w.source.secret) for w in facts.wants if w.source.secret}
     for problem in facts.on_claims:
-        repeated = any(problem.sentence.startswith(f"Secret {name}") for name in secrets)
-        if problem.reason in _ON_INGRESS and not repeated:
+        if problem.reason in _ON_INGRESS and problem.secret is None:
             look = f"kubectl describe ingress {problem.object.name} -n {problem.object.namespace}"
             yield HostProblem(
                 object=problem.object, reason=problem.reason, sentence=problem.sentence, action=look
@@ -226,6 +230,10 @@ def _of_source(wanted: WantedCertificate) -> str:
     """Return the verdict on a wanted certificate as a sentence that names its source."""
     named = str(wanted.source)
     return wanted.sentence if named in wanted.sentence else f"{capitalized(named)}: {wanted.sentence}"
+
+
+def _secret(source: CertificateSource, view: ClusterView) -> Secret | None:
+    return view.secrets.get(source.secret) if source.secret and not source.cluster else None
 
 
 def _name(ref: ObjectRef) -> Name:

@@ -1,33 +1,39 @@
-"""Every certificate that somebody relies on, with its role: served, chosen, stored, our own.
+"""Every certificate with its role: served, chosen, stored, or of a part of this system; and a row per source.
 
-The controller gathers them for alerts and metrics, the command line for `certferry cert ls` and
-`expiring`. It decides nothing.
+Both project one diagnosis and decide nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 import msgspec
 
-from certferry.core.diagnosis import causes
 from certferry.core.diagnosis.causes import CertificateOrigin
+from certferry.core.diagnosis.cluster import ClusterDiagnosis
+from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.usage import Use, uses
-from certferry.core.model.elb import Certificate, State
+from certferry.core.diagnosis.wanted import CertificateSource
+from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.ingress_annotations import read as read_annotations
-from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.pem import Chain
 
 Role = Literal["served", "chosen", "stored", "own"]
 """served: on a listener. chosen: an Ingress names it, and it is not on a listener (yet).
-stored: on the ELB and used by nobody. own: of a part of this system."""
+stored: on the ELB and not used. own: of a part of this system."""
+SEVERITY: Final[tuple[HostStatus, ...]] = (
+    *("wrong", "expired", "unusable", "missing", "unreachable", "unknown", "expiring", "served"),
+)
+"""Statuses of hosts, most severe first."""
+_NO_FAILURES: Final[Mapping[Name, str]] = MappingProxyType({})
 
 
 class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One certificate, and what a person has to know of it."""
+    """One certificate with its validity, use and origin."""
 
     id: str
     """Its ELB id; for our own: where it is shown, as host:port."""
@@ -38,7 +44,7 @@ class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     names: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    """Hosts whose clients are shown it."""
+    """Hosts whose clients get it."""
     ingresses: tuple[Name, ...] = ()
     listeners: tuple[str, ...] = ()
     """As ``port@load balancer``."""
@@ -46,50 +52,59 @@ class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def used(self) -> bool:
-        """Whether its end would be noticed: of the others nobody is told."""
+        """Whether clients would notice its end."""
         return self.role != "stored"
 
 
-def watched(
-    view: ClusterView | None,
-    observed: State,
-    options: TranslateOptions,
-    refusals: Mapping[Name, str] | None = None,
-    failures: Mapping[Name, str] | None = None,
-) -> tuple[CertificateInfo, ...]:
-    """Each server certificate of the ELB that can be read, the soonest end first.
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of one source that have the same status: what `certferry cert ls` shows as a line."""
 
-    `refusals`, `failures`: why the content of a Secret is not taken, or was not written. Without `view`
-    (the cluster does not answer) the ELB's own words must do.
+    source: CertificateSource
+    certificate_id: str
+    """On the ELB; "" if it is not there."""
+    name: str
+    hosts: tuple[str, ...]
+    ingresses: tuple[Name, ...]
+    fingerprint: str
+    """Of the source's content; "" if it has none."""
+    expires: datetime | None
+    """The end of the source's content, not of a substitute."""
+    status: HostStatus | Literal["unused"]
+    reason: str
+    """Of the most severe problem, from the closed list; "" if there is none."""
+    sentence: str
+    next_action: str
+    needs_action: bool
+    """Whether clients get something wrong, or the source cannot be served."""
+
+
+def watched(
+    diagnosis: ClusterDiagnosis, failures: Mapping[Name, str] = _NO_FAILURES
+) -> tuple[CertificateInfo, ...]:
+    """Return each server certificate of the ELB that can be read, the first to expire first.
+
+    `failures`: why the content of a Secret could not be written.
     """
-    seen = uses(view or ClusterView(cluster_id=""), observed, options)
     by_id: dict[str, list[Use]] = {}
-    for use in seen:
+    for use in uses(diagnosis):
         by_id.setdefault(use.certificate, []).append(use)
-    chosen = _chosen(view)
-    by_uid = {secret.meta.uid: name for name, secret in view.secrets.items()} if view else {}
+    chosen = _chosen(diagnosis.view)
     found = [
         _watched(
             certificate,
             certificate.chain,
             by_id.get(ref, []),
             chosen,
-            _origin(
-                certificate,
-                causes.followed(certificate, by_uid, view.cluster_id if view else "", options.cluster_name),
-                view,
-                refusals or {},
-                failures or {},
-            ),
+            _origin(certificate, diagnosis, failures),
         )
-        for ref, certificate in observed.certificates.items()
+        for ref, certificate in diagnosis.observed.certificates.items()
         if certificate.chain and certificate.type == "server"
     ]
     return tuple(sorted(found, key=lambda w: (w.not_after, w.id)))
 
 
 def own(where: str, what: str, chain: Chain) -> CertificateInfo:
-    """A certificate of a part of this system: the API's, the console's."""
+    """Return a certificate of a part of this system: the API's, the console's."""
     return CertificateInfo(
         id=where,
         name=what,
@@ -98,6 +113,90 @@ def own(where: str, what: str, chain: Chain) -> CertificateInfo:
         not_after=chain.not_after,
         fingerprint=chain.fingerprint,
         names=chain.names,
+    )
+
+
+def source_rows(diagnosis: ClusterDiagnosis) -> tuple[SourceRow, ...]:
+    """Return every source that a claim wants or a listener serves, and every unused ELB certificate.
+
+    A missing Secret has a row too. Those that need action come first, then the first to expire.
+    """
+    by_source: dict[CertificateSource, list[HostState]] = {}
+    for state in diagnosis.states:
+        for source in _sources(state):
+            by_source.setdefault(source, []).append(state)
+    rows = [row for source, states in by_source.items() for row in _rows(source, states)]
+    used = {row.certificate_id for row in rows}
+    for ref, certificate in diagnosis.observed.certificates.items():
+        if ref not in used and certificate.type == "server":
+            rows.append(_unused(certificate, diagnosis.sources[ref]))
+    return tuple(sorted(rows, key=_urgency))
+
+
+def needing_action(rows: Iterable[SourceRow]) -> tuple[SourceRow, ...]:
+    """Return the rows that `certferry cert expiring` shows: what needs action, and late renewals."""
+    return tuple(row for row in rows if row.needs_action or row.status in ("expiring", "expired"))
+
+
+def _sources(state: HostState) -> tuple[CertificateSource, ...]:
+    """Return the sources to which a state belongs: the wanted ones, else what is bound."""
+    wants = tuple(dict.fromkeys(wanted.source for wanted in state.wants))
+    return wants or ((state.bound.source,) if state.bound else ())
+
+
+def _rows(source: CertificateSource, states: list[HostState]) -> Iterator[SourceRow]:
+    """Yield a row for each status. Clients that name no host count only if no host has the source."""
+    named = [s for s in states if s.host] or states
+    by_status: dict[HostStatus, list[HostState]] = {}
+    for state in named:
+        by_status.setdefault(state.status, []).append(state)
+    for status, group in by_status.items():
+        yield _row(source, status, group)
+
+
+def _urgency(row: SourceRow) -> tuple[bool, bool, int, float, str]:
+    rank = SEVERITY.index(row.status) if row.status != "unused" else len(SEVERITY)
+    end = row.expires.timestamp() if row.expires else 0.0
+    return not row.needs_action, row.status == "unused", rank if row.needs_action else 0, end, str(row.source)
+
+
+def _row(source: CertificateSource, status: HostStatus, states: list[HostState]) -> SourceRow:
+    state = next((s for s in states if s.host and s.needs_action), states[0])
+    wanted = next((w for w in state.wants if w.source == source), None)
+    bound = state.bound if state.bound and state.bound.source == source else None
+    chain = wanted.chain if wanted and wanted.chain else bound.chain if bound else None
+    problems = [p for s in states for p in s.problems]
+    return SourceRow(
+        source=source,
+        certificate_id=(wanted.certificate_id if wanted else "") or (bound.certificate_id if bound else ""),
+        name=bound.name if bound else source.name,
+        hosts=tuple(sorted({s.host for s in states if s.host})),
+        ingresses=tuple(dict.fromkeys(name for s in states for name in s.claims)),
+        fingerprint=chain.fingerprint if chain else "",
+        expires=chain.not_after if chain else None,
+        status=status,
+        reason=problems[0].reason if problems else "",
+        sentence=state.sentence,
+        next_action=state.next_action,
+        needs_action=any(s.needs_action for s in states),
+    )
+
+
+def _unused(certificate: Certificate, source: CertificateSource) -> SourceRow:
+    chain = certificate.chain
+    return SourceRow(
+        source=source,
+        certificate_id=certificate.id,
+        name=certificate.name or certificate.id,
+        hosts=(),
+        ingresses=(),
+        fingerprint=chain.fingerprint if chain else "",
+        expires=chain.not_after if chain else None,
+        status="unused",
+        reason="",
+        sentence="No listener uses it.",
+        next_action="",
+        needs_action=False,
     )
 
 
@@ -125,26 +224,25 @@ def _watched(
     )
 
 
-def _chosen(view: ClusterView | None) -> Mapping[str, tuple[Name, ...]]:
-    found: dict[str, tuple[Name, ...]] = {}
-    for name, ingress in view.ingresses.items() if view else ():
+def _chosen(view: ClusterView) -> Mapping[str, tuple[Name, ...]]:
+    chosen: dict[str, tuple[Name, ...]] = {}
+    for name, ingress in view.ingresses.items():
         values, _ = read_annotations(ingress)
         for ref in values.tls_certificate_ids or ():
-            found[ref] = (*found.get(ref, ()), name)
-    return found
+            chosen[ref] = (*chosen.get(ref, ()), name)
+    return chosen
 
 
 def _origin(
-    certificate: Certificate,
-    name: Name | None,
-    view: ClusterView | None,
-    refusals: Mapping[Name, str],
-    failures: Mapping[Name, str],
+    certificate: Certificate, diagnosis: ClusterDiagnosis, failures: Mapping[Name, str]
 ) -> CertificateOrigin:
+    source = diagnosis.sources[certificate.id]
+    name = source.secret if not source.cluster else None
+    verdicts = diagnosis.translation.verdicts.get(name, ()) if name else ()
     return CertificateOrigin(
         certificate=certificate,
         secret_name=name,
-        secret=view.secrets.get(name) if view and name else None,
-        refusal=refusals.get(name) if name else None,
+        secret=diagnosis.view.secrets.get(name) if name else None,
+        rejection=next((v for v in verdicts if v.rejected), None),
         failure=failures.get(name) if name else None,
     )

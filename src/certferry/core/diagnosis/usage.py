@@ -1,35 +1,24 @@
-"""Where each certificate is used, and what a replacement of it would touch.
-
-The console and the command line call it to answer “who uses this?” before and after a change. It
-reads what listeners have now, and which Ingresses stand behind them; whether that is what ought to
-be is ``translate``'s affair. Handshakes are given to it: it makes none.
-"""
+"""Where each certificate is used, and what a replacement of it would touch: the host states by certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
+from certferry.core.diagnosis.cluster import ClusterDiagnosis
+from certferry.core.diagnosis.host_state import HostState
 from certferry.core.model import naming as names
-from certferry.core.model.elb import Certificate, Listener, State
-from certferry.core.model.kubernetes import ClusterView, Name
-from certferry.core.translate import listener_claims as claims
-from certferry.core.translate.certificate_slots import KEY_KINDS, ListenerCertificates, current_slots
-from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+from certferry.core.model.elb import Certificate, Listener
+from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain
 
 Seat = Literal["default", "sni"]
-Place = tuple[str, int, str]
-"""Load balancer, port as asked for, host ("" for a client that names none)."""
-
-_NOBODY: Final[Mapping[Place, str]] = MappingProxyType({})
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """One certificate in one seat of one listener."""
+    """One certificate in one slot of one listener."""
 
     certificate: str
     """Its id on the ELB."""
@@ -46,11 +35,11 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """For which names it is SNI certificate; none for the default one."""
     hosts: tuple[str, ...]
-    """Hosts of Ingresses whose clients are shown it."""
+    """Hosts of Ingresses whose clients get it."""
     ingresses: tuple[Name, ...]
-    """Those whose clients are shown it, and the governing one of its default seat; oldest first."""
+    """Those whose clients get it, and the listener owner if it is the default one; oldest first."""
     governing: Name | None
-    """The Ingress that decides on the listener; None where no Ingress of this cluster does."""
+    """The listener owner; None if no Ingress of this cluster decides on the listener."""
     served: bool | None
     """Whether every handshake that is known showed it; None: none is known."""
 
@@ -65,51 +54,22 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     ingresses: tuple[Name, ...]
 
 
-def uses(
-    view: ClusterView,
-    observed: State,
-    options: TranslateOptions,
-    shown: Mapping[Place, str] = _NOBODY,
-) -> tuple[Use, ...]:
-    """Every certificate on every HTTPS listener, by load balancer, port and seat.
-
-    `shown`: fingerprints that handshakes showed, by place.
-    """
-    groups = claims.collect_claims(view, observed, options).groups
-    secrets = {secret.meta.uid: name for name, secret in view.secrets.items()}
-    found: list[Use] = []
-    for listener in sorted(observed.listeners.values(), key=_order):
-        if listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
-            continue
-        ours = names.is_of(view.cluster_id, listener.description)
-        group = groups.get((listener.loadbalancer_id, listener.protocol_port), ()) if ours else ()
-        seats = current_slots(listener, observed.certificates)
-        behind = _behind(seats, group)
-        for ref, seat in _refs(listener):
-            certificate = observed.certificates.get(ref)
-            hosts = tuple(sorted(behind.hosts.get(ref, ())))
-            found.append(
-                Use(
-                    certificate=ref,
-                    chain=certificate.chain if certificate else None,
-                    secret=_secret(certificate, secrets, view, options),
-                    source=_source(certificate),
-                    listener=listener.id,
-                    port=listener.protocol_port,
-                    loadbalancer=listener.loadbalancer_id,
-                    seat=seat,
-                    names=certificate.domain if certificate and seat == "sni" else (),
-                    hosts=hosts,
-                    ingresses=_ingresses(group, behind, hosts, seat),
-                    governing=group[0].ingress.meta.key if group else None,
-                    served=_served(certificate, listener, hosts, seats, shown),
-                )
-            )
-    return tuple(found)
+def uses(diagnosis: ClusterDiagnosis) -> tuple[Use, ...]:
+    """Return every certificate on every HTTPS listener, by load balancer, port and slot."""
+    by_listener: dict[str, list[HostState]] = {}
+    for state in diagnosis.states:
+        if state.listener_id:
+            by_listener.setdefault(state.listener_id, []).append(state)
+    listeners = [it for ref, it in diagnosis.observed.listeners.items() if ref in by_listener]
+    return tuple(
+        _use(diagnosis, listener, ref, seat, by_listener[listener.id])
+        for listener in sorted(listeners, key=_order)
+        for ref, seat in _refs(listener)
+    )
 
 
 def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
-    """What new content for a certificate (by its id) or a Secret (by its name) would touch."""
+    """Return what new content for a certificate (by its id) or a Secret (by its name) would touch."""
     mine = tuple(
         u for u in all_uses if (u.secret == what if isinstance(what, Name) else u.certificate == what)
     )
@@ -120,6 +80,38 @@ def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
         hosts=tuple(sorted({h for u in mine for h in (*u.hosts, *u.names)})),
         ingresses=tuple(dict.fromkeys(name for u in mine for name in u.ingresses)),
     )
+
+
+def _use(
+    diagnosis: ClusterDiagnosis, listener: Listener, ref: str, seat: Seat, states: list[HostState]
+) -> Use:
+    certificate = diagnosis.observed.certificates.get(ref)
+    mine = [s for s in states if s.bound and s.bound.certificate_id == ref]
+    owner = states[0].owner
+    wanted = [s for s in mine if owner and s.claims and s.host]
+    ingresses = {name for s in wanted for name in s.claims} | (
+        {owner} if owner and seat == "default" else set()
+    )
+    followed = diagnosis.sources.get(ref)
+    return Use(
+        certificate=ref,
+        chain=certificate.chain if certificate else None,
+        secret=followed.secret if followed and not followed.cluster else None,
+        source=_source(certificate),
+        listener=listener.id,
+        port=listener.protocol_port,
+        loadbalancer=listener.loadbalancer_id,
+        seat=seat,
+        names=certificate.domain if certificate and seat == "sni" else (),
+        hosts=tuple(sorted({s.host for s in wanted})),
+        ingresses=tuple(sorted(ingresses, key=lambda name: _age(diagnosis, name))),
+        governing=owner,
+        served=_served(certificate, wanted or mine),
+    )
+
+
+def _age(diagnosis: ClusterDiagnosis, name: Name) -> tuple[object, Name]:
+    return diagnosis.view.ingresses[name].meta.created, name
 
 
 def _order(listener: Listener) -> tuple[str, int, str]:
@@ -133,37 +125,6 @@ def _refs(listener: Listener) -> Iterable[tuple[str, Seat]]:
         yield ref, "sni"
 
 
-class _Behind(msgspec.Struct, frozen=True):
-    """The Ingresses behind one listener, ready to be looked up."""
-
-    hosts: Mapping[str, set[str]]
-    """Hosts by the certificate that their clients are shown."""
-    claims: Mapping[str, list[int]]
-    """Places in the group of claims, by host."""
-
-
-def _behind(seats: ListenerCertificates, group: Sequence[ListenerClaim]) -> _Behind:
-    hosts: dict[str, set[str]] = {}
-    asking: dict[str, list[int]] = {}
-    for number, claim in enumerate(group):
-        for host in {*claim.ingress.hosts, *(h for entry in claim.ingress.tls for h in entry.hosts)}:
-            asking.setdefault(host, []).append(number)
-    for host in asking:
-        for kind in KEY_KINDS:
-            if certificate := seats.answer(host, kind):
-                hosts.setdefault(certificate.id, set()).add(host)
-    return _Behind(hosts, asking)
-
-
-def _ingresses(
-    group: Sequence[ListenerClaim], behind: _Behind, hosts: Sequence[str], seat: Seat
-) -> tuple[Name, ...]:
-    numbers = {number for host in hosts for number in behind.claims[host]}
-    if group and seat == "default":
-        numbers.add(0)
-    return tuple(group[number].ingress.meta.key for number in sorted(numbers))
-
-
 def _source(certificate: Certificate | None) -> Literal["secret", "elb"]:
     follows = certificate and (
         certificate.source or certificate.owner or "secret_id" in names.described(certificate.description)
@@ -171,36 +132,15 @@ def _source(certificate: Certificate | None) -> Literal["secret", "elb"]:
     return "secret" if follows else "elb"
 
 
-def _secret(
-    certificate: Certificate | None, by_uid: Mapping[str, Name], view: ClusterView, options: TranslateOptions
-) -> Name | None:
-    """The Secret of this cluster; it may be gone, then its name is known from the ELB alone."""
-    if certificate is None:
-        return None
-    said = names.described(certificate.description)
-    if said.get("cluster_id", view.cluster_id) != view.cluster_id:
-        return None
-    if name := by_uid.get(said.get("secret_id", "")):
-        return name
-    source = certificate.source
-    mine = source and ("cluster_id" in said or source.cluster == options.cluster_name)
-    return Name(source.namespace, source.secret) if source and mine else None
-
-
-def _served(
-    certificate: Certificate | None,
-    listener: Listener,
-    hosts: Sequence[str],
-    seats: ListenerCertificates,
-    shown: Mapping[Place, str],
-) -> bool | None:
+def _served(certificate: Certificate | None, states: list[HostState]) -> bool | None:
+    """Compare with what probes show. One that shows the host's other key kind says nothing of this one."""
     if certificate is None or certificate.chain is None:
         return None
-    seen = set()
-    for host in hosts or certificate.domain or ("",):
-        fingerprint = shown.get((listener.loadbalancer_id, listener.protocol_port, host))
-        # a client is shown one of an RSA and an ECDSA certificate: that says nothing of the other
-        others = {c.chain.fingerprint for k in KEY_KINDS if (c := seats.answer(host, k)) and c.chain}
-        if fingerprint and (fingerprint == certificate.chain.fingerprint or fingerprint not in others):
-            seen.add(fingerprint)
-    return seen == {certificate.chain.fingerprint} if seen else None
+    fingerprint = certificate.chain.fingerprint
+    seen = {
+        probe.fingerprint
+        for state in states
+        for probe in state.shown
+        if probe.fingerprint and (probe.fingerprint == fingerprint or not probe.matches_bound)
+    }
+    return seen == {fingerprint} if seen else None

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from certferry.core.checks import CheckInput, leaf
+from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, TlsEntry
 from certferry.core.model.problems import Reason
@@ -71,6 +72,8 @@ class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     """Its key in the desired state, or its id."""
     kind: KeyKind = ""
+    rejected: bool = False
+    """Whether its content is not to be served at all."""
     warnings: tuple[SecretVerdict, ...] = ()
     """What is wrong with a content that is to be served."""
 
@@ -131,7 +134,7 @@ class WantedCertificates:
         warnings = tuple(v for v in said if not v.rejected)
         if rejected := next((v for v in said if v.rejected), None):
             text = rejected.sentence + rejected.advice
-            return msgspec.structs.replace(wanted, reason=rejected.reason, sentence=text)
+            return msgspec.structs.replace(wanted, reason=rejected.reason, sentence=text, rejected=True)
         if secret.chain is None:
             text = secret.flaw.sentence if secret.flaw else "It holds no certificate."
             return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
@@ -178,6 +181,37 @@ class WantedCertificates:
             text = f"{wanted.source} cannot be read."
             return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
         return self._validity(wanted, certificate.chain)
+
+
+class CertificateSources:
+    """Where the content of ELB certificates comes from: the Secrets of one cluster by uid and by name."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._cluster_id = view.cluster_id
+        self._by_uid = {secret.meta.uid: name for name, secret in view.secrets.items()}
+        wanted = {Name(n.namespace, e.secret) for n, i in view.ingresses.items() for e in i.tls if e.secret}
+        self._by_stem = {
+            names.certificate_name(view.cluster_id, name, "").removesuffix("_"): name
+            for name in sorted({*view.secrets, *wanted})
+        }
+
+    def of(self, certificate: Certificate) -> CertificateSource:
+        """Return the source by the Secret's uid in the description, else by the ELB's record, else by the name.
+
+        The name counts for a Secret that was deleted or made anew (see ``OwnCertificates.following``).
+        """
+        said, origin = names.described(certificate.description), certificate.source
+        marked, uid = said.get("cluster_id"), said.get("secret_id") or said.get(names.TWIN, "")
+        ours = not self._cluster_id or marked in (None, self._cluster_id)
+        if ours and (name := self._by_uid.get(uid)):
+            return CertificateSource(secret=name)
+        if origin and uid:
+            cluster = "" if ours and marked else origin.cluster or marked or ""
+            return CertificateSource(secret=Name(origin.namespace, origin.secret), cluster=cluster)
+        stem = certificate.name.removesuffix("_twin").rpartition("_")[0]
+        if marked == self._cluster_id and uid and (name := self._by_stem.get(stem)):
+            return CertificateSource(secret=name)
+        return CertificateSource(certificate_id=certificate.id, name=certificate.name)
 
 
 def key_kind(certificate: Certificate) -> KeyKind:

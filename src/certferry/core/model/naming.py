@@ -17,6 +17,8 @@ from certferry.core.model.elb import OWN_PREFIX
 from certferry.core.model.kubernetes import Backend, Name
 
 MAX_NAME: Final = 255
+TWIN: Final = "twin_of"
+"""In the description of a twin: the uid of the Secret whose certificate it stands in for (see ``plan.sni_moves``)."""
 _ATTENTION = "Kept by Certferry, do not change"
 
 

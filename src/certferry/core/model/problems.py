@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.model.kubernetes import Name, ObjectRef
 
 Reason = Literal[
     "AccessListNotFound",
@@ -64,3 +64,5 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):
     object: ObjectRef
     reason: Reason
     sentence: str
+    secret: Name | None = None
+    """The Secret that has to change, if the object is an Ingress that uses it."""

@@ -22,8 +22,7 @@ from certferry.core.plan.steps import Step, certificate_step, deletion, step
 from certferry.core.translate.certificate_slots import kind_of
 
 STANDS_IN: Final = "it only stood in while a host moved"
-TWIN: Final = "twin_of"
-"""In the description of a twin: the uid of the Secret whose certificate it stands in for."""
+TWIN: Final = names.TWIN
 
 
 class SniMovePlan(msgspec.Struct, frozen=True, kw_only=True):

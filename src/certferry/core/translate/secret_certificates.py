@@ -70,6 +70,11 @@ class SecretVerdict(msgspec.Struct, frozen=True, kw_only=True):
     rejected: bool = False
     """Whether its content is not to be served."""
 
+    @property
+    def clause(self) -> str:
+        """The sentence without its frame, to go on after a colon."""
+        return self.sentence.removeprefix(_REJECTED).removesuffix(".")
+
 
 class SecretCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate that one Secret is to have (None: none can be made), and the verdicts on its content."""
@@ -80,6 +85,7 @@ class SecretCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 NOT_FOR_OTHERS: Final = "it does not cover a host of another Ingress that gets the bound certificate"
 """An objection over a host that is not the reader's."""
+_REJECTED: Final = "Rejected the new certificate: "
 
 
 def key_of(uid: str) -> str:
@@ -184,7 +190,7 @@ def _rejection(
     if refusal is None:
         return None
     reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
-    sentence = f"Rejected the new certificate: {refusal.sentence}."
+    sentence = f"{_REJECTED}{refusal.sentence}."
     return SecretVerdict(reason=reason, sentence=sentence, rejected=True)
 
 
@@ -231,7 +237,7 @@ def problems(
             yield Problem(object=secret.ref, reason=verdict.reason, sentence=sentence)
         named = sentence if str(it.secret) in verdict.sentence else f"Secret {it.secret}: {sentence}"
         for user in it.users:
-            yield Problem(object=user, reason=verdict.reason, sentence=named)
+            yield Problem(object=user, reason=verdict.reason, sentence=named, secret=it.secret)
 
 
 def _served_instead(
