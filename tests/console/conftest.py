@@ -79,7 +79,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def windows(browser: Browser) -> Iterator[dict[tuple[str, str], User]]:
-    """Whoever has logged in, by role and theme: logging in takes a while."""
+    """Return a page that is logged in, by role and theme; it is shared, because a login is slow."""
     opened: dict[tuple[str, str], User] = {}
     yield opened
     for user in opened.values():

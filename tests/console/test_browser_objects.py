@@ -53,19 +53,19 @@ def test_an_ingress_is_created_governed_and_deleted(user: User, site: Site) -> N
     expect(user.dialog.locator(".compare section").last).to_contain_text("79 days left")
     user.ok()
     row = user.page.locator(f"#row-{site.name}-second")
-    expect(row).to_contain_text(f"Listener governed by {site.name}/{INGRESS}")
+    expect(row).to_contain_text(f"Listener owned by {site.name}/{INGRESS}")
     expect(row).to_contain_text("Served")
     assert tls.handshake(site.address, host) == tls.fingerprint(pair.certificate)
     row.get_by_role("button", name="More").click()
     user.page.get_by_role("menuitem", name="Update").click()
-    expect(user.dialog).to_contain_text("is governed by the older Ingress")
+    expect(user.dialog).to_contain_text("The listener owner is the older Ingress")
     user.dialog.get_by_role("link", name=f"{site.name}/{INGRESS}").click()
     expect(user.page.get_by_text(f"{INGRESS} in {site.name}")).to_be_visible()
     user.page.goto(f"/clusters/local/ingresses/{site.name}/second/delete")
-    expect(user.page.get_by_text(f"Requests for {host} are not forwarded")).to_be_visible()
+    expect(user.page.get_by_text(f"no longer forwards requests for {host}")).to_be_visible()
     user.page.get_by_label("Type second to confirm").fill("second")
     user.page.get_by_role("button", name="Delete").click()
-    expect(user.page.get_by_text(f"Ingress {site.name}/second is deleted.")).to_be_visible()
+    expect(user.page.get_by_text(f"Ingress {site.name}/second was deleted.")).to_be_visible()
     expect(row).to_have_count(0)
 
 
@@ -77,7 +77,7 @@ def test_what_the_load_balancer_has_is_written_into_the_ingress(user: User, site
     user.page.get_by_role("link", name="Synchronize Configuration").click()
     expect(user.dialog.locator(".diff .added")).to_contain_text("tls-ciphers-policy: tls-1-2-strict")
     user.ok()
-    expect(user.page.get_by_text("says now what the load balancer has.")).to_be_visible()
+    expect(user.page.get_by_text("now has the settings of the load balancer.")).to_be_visible()
     written = site.get("apis/networking.k8s.io/v1", "ingresses", INGRESS)["metadata"]["annotations"]
     assert written["kubernetes.io/elb.tls-ciphers-policy"] == "tls-1-2-strict"
 
@@ -157,11 +157,11 @@ def test_who_may_connect_and_the_way_from_http(user: User, site: Site) -> None:
     user.page.get_by_label("HTTP Port").fill(str(site.port))
     user.page.get_by_role("button", name="OK", exact=True).click()
     expect(user.page.locator('[data-error="ipgroup"]')).to_contain_text("Select at least one")
-    expect(user.page.locator('[data-error="http_port"]')).to_contain_text("need a port each")
+    expect(user.page.locator('[data-error="http_port"]')).to_contain_text("need different ports")
     user.page.get_by_label("HTTP Port").fill("11680")
     user.page.get_by_role("checkbox", name="192.0.2.0/24").check()
     user.page.get_by_role("button", name="OK", exact=True).click()
-    expect(user.page.get_by_text(f"Ingress {site.name}/{INGRESS} is updated.")).to_be_visible()
+    expect(user.page.get_by_text(f"Ingress {site.name}/{INGRESS} was updated.")).to_be_visible()
     until(lambda: site.listener()["ipgroup"]["ipgroup_id"] == made["ipgroup"]["id"], "the list is in force")
     until(lambda: _redirected(site, 11680) == 301, "HTTP leads to HTTPS")
 

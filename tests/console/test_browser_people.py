@@ -1,4 +1,4 @@
-"""For everybody: the keyboard alone, readers of every role, light and dark, and axe's rules on each page."""
+"""Accessibility: keyboard only, every role, light and dark, and axe's rules on each page."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, c
     user = log_in("reader")
     root = "/clusters/local"
     user.page.goto(f"{root}/secrets")
-    expect(user.page.get_by_text("Your role is reader: it does not show Secrets.")).to_be_visible()
+    expect(user.page.get_by_text("Your role reader may not see Secrets.")).to_be_visible()
     key = shop.kube.want(200, "GET", f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}")["data"]["tls.key"]
     for path in (
         f"{root}/ingresses",

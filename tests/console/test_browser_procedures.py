@@ -162,7 +162,7 @@ def test_a_certificate_is_replaced_wherever_it_is_and_bound_to_a_listener(
     user.dialog.get_by_role("link", name="Replace on Listeners").click()
     expect(user.dialog).to_contain_text("Listener by-hand (HTTPS/11459), on the load balancer")
     expect(user.dialog).to_contain_text("Ingress moving/shop, its annotation")
-    chooser = user.dialog.get_by_role("combobox", name="Replace it by")
+    chooser = user.dialog.get_by_role("combobox", name="Replace by")
     chooser.select_option(chooser.locator("option", has_text="the next one").get_attribute("value"))
     expect(user.dialog.locator(".compare section").last).to_contain_text("300 days left")
     user.ok()

@@ -63,7 +63,9 @@ def test_a_certificate_that_must_not_be_served_is_refused(
 def test_the_new_certificate_alone_needs_its_key(update: User, shop: Site) -> None:
     update.paste(shop.pair(), key=False)
     update.ok()
-    expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text("give the new one's key too")
+    expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text(
+        "Enter the new private key too"
+    )
 
 
 def test_a_choice_that_would_not_be_served_is_refused(user: User, shop: Site) -> None:
@@ -92,7 +94,7 @@ def test_what_changed_meanwhile_is_not_written_over(update: User, shop: Site) ->
     shop.kube.want(200, "PATCH", path, label, kind="application/merge-patch+json")
     update.paste(shop.pair())
     update.ok()
-    expect(update.dialog.get_by_role("alert")).to_contain_text("Somebody changed this Secret meanwhile")
+    expect(update.dialog.get_by_role("alert")).to_contain_text("This Secret was changed in the meantime")
 
 
 def test_a_managed_secret_says_who_will_write_over_it(user: User, shop: Site) -> None:
@@ -136,13 +138,13 @@ def test_delete_says_what_would_break_and_wants_the_name_of_what_is_in_use(user:
     user.row(SECRET).get_by_role("button", name="More").click()
     user.page.get_by_role("menuitem", name="Delete").click()
     expect(user.dialog).to_contain_text("One Ingress names it: still/shop.")
-    expect(user.dialog).to_contain_text("nothing renews it any more")
+    expect(user.dialog).to_contain_text("nothing renews it")
     user.ok("Delete")
     expect(user.dialog.locator('[data-error="typed"]')).to_contain_text(f"Type {SECRET}")
     assert shop.uid()
     user.page.keyboard.press("Escape")
     user.page.goto(f"/clusters/local/ingresses/{shop.name}/shop/delete")
-    expect(user.page.get_by_text("Port 11443 (HTTPS) of the load balancer is closed")).to_be_visible()
+    expect(user.page.get_by_text("Port 11443 (HTTPS) of the load balancer closes")).to_be_visible()
 
 
 def test_edit_yaml_shows_the_changes_first_and_keeps_what_it_does_not_show(user: User, shop: Site) -> None:
@@ -154,7 +156,7 @@ def test_edit_yaml_shows_the_changes_first_and_keeps_what_it_does_not_show(user:
     assert before["data"]["tls.key"] not in shown
     text.fill(shown.replace("type: kubernetes.io/tls", "type: kubernetes.io/tls\nimmutable: false"))
     user.page.get_by_role("button", name="OK").click()
-    expect(user.page.get_by_role("alert")).to_contain_text("Look at the changes first")
+    expect(user.page.get_by_role("alert")).to_contain_text("Click “Show changes” first")
     user.page.get_by_role("button", name="Show changes").click()
     expect(user.page.locator(".diff .added")).to_have_text("+immutable: false")
     user.page.get_by_role("button", name="OK").click()

@@ -16,7 +16,7 @@ from certferry.console.judge import deletion as impact
 from certferry.console.judge.certificate import CertificateContext, check_certificate_form
 from certferry.console.judge.preview import preview_change
 from certferry.console.judge.secret import objection
-from certferry.console.pages.ingresses.form import IDS, IngressForm, Sni, applied, of
+from certferry.console.pages.ingresses.form import IDS, IngressForm, Sni, applied, form_of
 from certferry.console.pages.ingresses.listener_annotations import Access, Redirect
 from certferry.console.pages.objects.diff import (
     APPLIED,
@@ -127,7 +127,7 @@ def test_the_patch_makes_the_new_object_of_the_old(old: dict[str, Any], new: dic
 
 
 def test_the_form_shows_an_ingress_and_puts_it_back_unchanged() -> None:
-    form = of(INGRESS)
+    form = form_of(INGRESS)
     assert (form.protocol, form.source, form.secret) == ("HTTPS", "secret", "site")
     assert form.sni == (Sni("b.example.com", "b"),)
     assert applied(form, INGRESS) == INGRESS
@@ -150,23 +150,23 @@ def test_who_may_connect_is_three_annotations_and_comes_back_as_it_was() -> None
         (off, "all", ()),
         (annotated(acl_id="g-1"), "", ()),
     ):
-        form = of(obj)
+        form = form_of(obj)
         assert (form.access.mode, form.access.groups) == (mode, groups)
         assert applied(form, obj) == obj, "what is left alone stays as it was written"
-    chosen = structs.replace(of(INGRESS), access=Access(mode="white", groups=("g-1", "g-2")))
+    chosen = structs.replace(form_of(INGRESS), access=Access(mode="white", groups=("g-1", "g-2")))
     assert applied(chosen, INGRESS) == closed
-    assert applied(structs.replace(of(closed), access=Access(mode="all")), closed) == everybody
-    assert applied(structs.replace(of(closed), access=Access()), closed) == INGRESS
+    assert applied(structs.replace(form_of(closed), access=Access(mode="all")), closed) == everybody
+    assert applied(structs.replace(form_of(closed), access=Access()), closed) == INGRESS
 
 
 def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends() -> None:
     both = annotated(listen_ports='[{"HTTP":8080},{"HTTPS":8443}]', ssl_redirect="true")
-    form = of(both)
+    form = form_of(both)
     assert (form.redirect, form.options["port"]) == (Redirect(on=True, port="8080"), "8443")
     assert applied(form, both) == both
     ended = applied(structs.replace(form, redirect=Redirect()), both)
     assert ended == annotated(port="8443")
-    begun = structs.replace(of(ended), redirect=Redirect(on=True, port="8080"))
+    begun = structs.replace(form_of(ended), redirect=Redirect(on=True, port="8080"))
     assert applied(begun, ended) == annotated(
         port="8443", listen_ports='[{"HTTP":8080},{"HTTPS":8443}]', ssl_redirect="true"
     )
@@ -174,25 +174,25 @@ def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends(
     notes = applied(moved, both)["metadata"]["annotations"]
     assert notes["kubernetes.io/elb.listen-ports"] == '[{"HTTP":8080},{"HTTPS":443}]'
     plain = annotated(listen_ports='[{"HTTP":80},{"HTTPS":443}]')
-    assert applied(of(plain), plain) == plain, "two ports without a redirect are left alone"
+    assert applied(form_of(plain), plain) == plain, "two ports without a redirect are left alone"
 
 
 def test_regular_expressions_are_an_annotation_and_go_with_it() -> None:
-    form = of(INGRESS)
+    form = form_of(INGRESS)
     row = structs.replace(form.forwarding[0], matching="REGEX", path="/v[0-9]+/")
     chosen = applied(structs.replace(form, forwarding=(*form.forwarding, row)), INGRESS)
     assert chosen["metadata"]["annotations"][MATCH_MODE] == "REGEX"
     first, second = chosen["spec"]["rules"][0]["http"]["paths"]
     assert (first["pathType"], first["property"]) == ("Prefix", {"kept": "yes"})
     assert (second["pathType"], second["path"]) == ("ImplementationSpecific", "/v[0-9]+/")
-    assert of(chosen).forwarding == (*form.forwarding, row)
-    assert applied(of(chosen), chosen) == chosen
-    assert applied(structs.replace(of(chosen), forwarding=form.forwarding), chosen) == INGRESS
+    assert form_of(chosen).forwarding == (*form.forwarding, row)
+    assert applied(form_of(chosen), chosen) == chosen
+    assert applied(structs.replace(form_of(chosen), forwarding=form.forwarding), chosen) == INGRESS
 
 
 def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() -> None:
     before = copy.deepcopy(INGRESS)
-    chosen = of(INGRESS)
+    chosen = form_of(INGRESS)
     form = IngressForm(
         source="elb",
         certificate="c-1",
@@ -204,12 +204,12 @@ def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() ->
     assert changed["metadata"]["annotations"][IDS] == "c-1,c-2"
     assert changed["spec"] == INGRESS["spec"]
     assert before == INGRESS
-    back = applied(of(INGRESS), changed)
+    back = applied(form_of(INGRESS), changed)
     assert back == INGRESS
 
 
 def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_not_shown() -> None:
-    form = of(INGRESS)
+    form = form_of(INGRESS)
     rows = (*form.forwarding, form.forwarding[0].__class__("x.example.com", "Exact", "/x", "api", "http"))
     changed = applied(IngressForm(secret="new", sni=(), options=form.options, forwarding=rows), INGRESS)
     assert changed["spec"]["tls"] == [{"secretName": "new"}]
@@ -217,7 +217,7 @@ def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_
     assert first == INGRESS["spec"]["rules"][0]
     assert second["http"]["paths"][0]["backend"] == {"service": {"name": "api", "port": {"name": "http"}}}
     named = {"metadata": {"name": "n"}, "spec": {"tls": [{"hosts": ["a.example"], "secretName": "a"}]}}
-    assert applied(IngressForm(secret="b", options=of(named).options), named)["spec"]["tls"] == [
+    assert applied(IngressForm(secret="b", options=form_of(named).options), named)["spec"]["tls"] == [
         {"hosts": ["a.example"], "secretName": "b"}
     ]
 
@@ -231,9 +231,7 @@ def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
         present=parse_chain(old.certificate), serving=parse_chain(old.certificate), hosts=("a.example",)
     )
     now = datetime.now(UTC)
-    assert (
-        "another certificate" in check_certificate_form(new.certificate, "", place, now).errors["private_key"]
-    )
+    assert "does not match" in check_certificate_form(new.certificate, "", place, now).errors["private_key"]
     assert check_certificate_form(new.certificate, new.key, place, now).errors == {}
     judged = check_certificate_form(old.certificate, "", place, now)
     assert judged.errors == {}
@@ -276,13 +274,16 @@ def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
     given = yaml.safe_load(SHARED)
     options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
     world = derive(view(given), observed(given["observed"]), options, NOW)
-    told = impact.of_ingress(world, Name("shop", "first"), options, NOW)
-    assert any("Port 443 stays for other Ingresses, and shop/second governs it" in t for t in told), told
-    assert any("b.example.com" in t for t in told)
+    preview = impact.of_ingress(world, Name("shop", "first"), options, NOW)
+    assert any(
+        "Port 443 stays open for other Ingresses, and Ingress shop/second becomes its listener owner" in t
+        for t in preview
+    ), preview
+    assert any("b.example.com" in t for t in preview)
     other = impact.of_ingress(world, Name("shop", "second"), options, NOW)
-    assert other[0] == "Port 443 stays as it is for the other Ingresses on it."
+    assert other[0] == "Port 443 does not change for the other Ingresses on it."
     assert impact.of_secret(world, Name("shop", "b"))[0] == "One Ingress names it: shop/second."
-    assert "nothing renews it any more" in impact.of_secret(world, Name("shop", "b"))[1]
+    assert "nothing renews it" in impact.of_secret(world, Name("shop", "b"))[1]
 
 
 # -- what would come of a form
@@ -302,11 +303,11 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     }
     chain = world.uses[0].chain
     assert chain
-    told = preview_change(world, options, body, [chain], NOW)
-    assert told.present is None
-    assert told.chosen == chain
-    assert told.held == ()  # nothing valid is in service for the host
-    assert {p.reason for p in told.problems} == {"SniConflict", "HostNotCovered"}
+    preview = preview_change(world, options, body, [chain], NOW)
+    assert preview.present is None
+    assert preview.chosen == chain
+    assert preview.rejected == ()  # nothing valid is in service for the host
+    assert {p.reason for p in preview.problems} == {"SniConflict", "HostNotCovered"}
     present = preview_change(
         world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
     )
@@ -446,5 +447,5 @@ def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wr
     reason: Reason, sentence: str, waits: bool
 ) -> None:
     secret = ObjectRef(kind="Secret", namespace="shop", name="site", uid="u")
-    told = objection([Problem(object=secret, reason=reason, sentence=sentence)])
-    assert told == (sentence if waits else "")
+    preview = objection([Problem(object=secret, reason=reason, sentence=sentence)])
+    assert preview == (sentence if waits else "")

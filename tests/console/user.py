@@ -29,12 +29,12 @@ class User:
         self.context.set_default_timeout(WAIT)
         self.page: Page = self.context.new_page()
         self.elsewhere: list[str] = []
-        self.troubles: list[str] = []
+        self.errors: list[str] = []
         self.page.on("request", self._asked)
         self.page.on(
-            "console", lambda m: self.troubles.append(m.text) if m.type in ("error", "warning") else None
+            "console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None
         )
-        self.page.on("pageerror", lambda e: self.troubles.append(str(e)))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
 
     def log_in(self, name: str, password: str) -> None:
         self.page.goto("/login")
@@ -45,10 +45,10 @@ class User:
 
     def check(self) -> None:
         """Nothing must have left the host, and no rule of the page was broken."""
-        troubles, self.troubles = self.troubles, []
+        errors, self.errors = self.errors, []
         assert self.elsewhere == []
-        # what the server refuses on purpose is told there too
-        assert [t for t in troubles if "the server responded with a status of 4" not in t] == []
+        # the browser also reports expected 4xx responses there
+        assert [t for t in errors if "the server responded with a status of 4" not in t] == []
 
     # -- what a person does
 

@@ -1,7 +1,6 @@
-"""A certificate that somebody typed in, judged before it is saved: the same checks as everywhere.
+"""Checks of a certificate and key in a form, while the user types and again at OK.
 
-The dialogs ask it while one types and again at OK. It judges by ``core.checks`` alone; what it adds is
-beside which field a sentence belongs. Pure: texts in, a ``Judgement`` out, and no key in it.
+The checks are those of ``core.checks``; this module assigns sentences to fields. The result contains no key.
 """
 
 from __future__ import annotations
@@ -21,56 +20,56 @@ KEY = "private_key"
 
 
 class CertificateContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the certificate is to go."""
+    """The certificate that a new one replaces, and the hosts that depend on it."""
 
     present: Chain | None = None
-    """What is there now."""
+    """The present content."""
     serving: Chain | None = None
-    """What clients are shown in its place now; usually the same."""
+    """The content that clients get now; usually the same."""
     hosts: tuple[str, ...] = ()
-    """The hosts that depend on it."""
-    taken: Mapping[str, str] = MappingProxyType({})
-    """Names that another certificate of the listener has."""
+    """Hosts whose clients get it."""
+    overlapping: Mapping[str, str] = MappingProxyType({})
+    """SNI names that another certificate of the listener has."""
 
 
 class FormCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be said of the texts; with `errors` they are not saved."""
+    """The parsed chain, errors by field, and findings. A form with `errors` is not saved."""
 
     chain: Chain | None = None
     errors: dict[str, str] = {}
     findings: tuple[Finding, ...] = ()
 
     @property
-    def words(self) -> tuple[Finding, ...]:
-        """The findings that do not stand beside a field already."""
-        said = " ".join(self.errors.values())
-        return tuple(f for f in self.findings if f.sentence not in said)
+    def other_findings(self) -> tuple[Finding, ...]:
+        """The findings that no error repeats."""
+        sentences = " ".join(self.errors.values())
+        return tuple(f for f in self.findings if f.sentence not in sentences)
 
 
 def check_certificate_form(
-    certificate: str, private_key: str, place: CertificateContext, now: datetime
+    certificate: str, private_key: str, context: CertificateContext, now: datetime
 ) -> FormCheck:
-    """The texts of both fields. An empty key stands for the present one, which must fit then."""
+    """Check both fields. An empty key stands for the present one, which must match the certificate then."""
     errors: dict[str, str] = {}
     chain, spki = _chain(certificate, errors), _key(private_key, errors)
     if chain is None:
         return FormCheck(errors=errors)
     if spki is None and KEY not in errors:
-        spki = place.present.spki if place.present else None
+        spki = context.present.spki if context.present else None
         if spki != chain.spki:
             errors[KEY] = (
-                "The present key belongs to another certificate: give the new one's key too."
-                if place.present
-                else "Give the private key of the certificate."
+                "The present key does not match this certificate. Enter the new private key too."
+                if context.present
+                else "Enter the private key of the certificate."
             )
     elif spki is not None and spki != chain.spki:
-        errors[KEY] = "This private key belongs to another certificate."
-    if objection := checks.refusal(chain, place.serving, place.hosts, now):
-        errors[CERTIFICATE] = f"It cannot take the place of the one in service: {objection.sentence}."
-    found = checks.findings(
-        chain, place.present or place.serving, place.hosts, now, taken=place.taken, key=spki
+        errors[KEY] = "This private key does not match the certificate."
+    if objection := checks.refusal(chain, context.serving, context.hosts, now):
+        errors[CERTIFICATE] = f"It cannot replace the certificate in service: {objection.sentence}."
+    findings = checks.findings(
+        chain, context.present or context.serving, context.hosts, now, taken=context.overlapping, key=spki
     )
-    return FormCheck(chain=chain, errors=errors, findings=found)
+    return FormCheck(chain=chain, errors=errors, findings=findings)
 
 
 def _chain(text: str, errors: dict[str, str]) -> Chain | None:
@@ -82,7 +81,7 @@ def _chain(text: str, errors: dict[str, str]) -> Chain | None:
 
 
 def _key(text: str, errors: dict[str, str]) -> str | None:
-    """SHA-256 of the public half."""
+    """Return the SHA-256 of the public key; None if `text` is empty or invalid."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a deletion would do, said before it is done. Pure: two worlds in, sentences out."""
+"""Consequences of a deletion, as sentences. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from certferry.console.state.cluster_view import DerivedState
+from certferry.console.web.formatting import plural
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.listener_claims import TranslateOptions
@@ -17,81 +18,83 @@ from certferry.core.x509.pem import listed
 
 
 def of_ingress(derived: DerivedState, name: Name, options: TranslateOptions, now: datetime) -> list[str]:
-    """What changes for everybody else when an Ingress goes."""
+    """Return the effects of deleting Ingress `name` on listeners and other Ingresses."""
     left = {n: i for n, i in derived.view.ingresses.items() if n != name}
     view = msgspec.structs.replace(derived.view, ingresses=MappingProxyType(left))
     after = translate(view, derived.state, options, now)
     before = derived.translation
     status = before.status.get(name)
     if status is None:
-        return ["It is not served by this controller: nothing changes on a load balancer."]
-    told = []
+        return ["This controller does not serve it. No load balancer changes."]
+    sentences = []
     for port, protocol in status.ports:
         key = _key(before, status.loadbalancer, port)
         if key is None:
             continue
         if key not in after.desired.listeners:
-            told.append(f"Port {port} ({protocol}) of the load balancer is closed: no other Ingress uses it.")
+            sentences.append(
+                f"Port {port} ({protocol}) of the load balancer closes, because no other Ingress uses it."
+            )
         else:
-            told += _shared(before, after, key, port, derived.state)
+            sentences += _shared(before, after, key, port, derived.state)
     hosts = derived.view.ingresses[name].hosts
     if hosts:
-        told.append(f"Requests for {listed(hosts)} are not forwarded by this Ingress any more.")
-    return told
+        sentences.append(f"This Ingress no longer forwards requests for {listed(hosts)}.")
+    return sentences
 
 
 def of_secret(derived: DerivedState, name: Name) -> list[str]:
-    """What breaks when a Secret goes."""
-    told = []
-    uses, naming = derived.by_secret.get(name, ()), derived.referring.get(name, ())
-    if naming:
-        told.append(f"{_count(naming)} it: {listed(tuple(map(str, naming)))}.")
+    """Return the effects of deleting Secret `name`."""
+    sentences = []
+    uses, ingresses = derived.by_secret.get(name, ()), derived.referring.get(name, ())
+    if ingresses:
+        sentences.append(f"{_count(ingresses)} it: {listed(tuple(map(str, ingresses)))}.")
     if uses:
         hosts = tuple(sorted({h for use in uses for h in (*use.hosts, *use.names)}))
-        told.append(
-            f"Its certificate stays on {_listeners(len(uses))} as it is"
-            + (f" and is shown to clients of {listed(hosts)}" if hosts else "")
-            + ", but nothing renews it any more; when it expires, clients are warned."
+        sentences.append(
+            f"Its certificate stays on {plural(len(uses), 'listener')}"
+            + (f" and is still served to clients of {listed(hosts)}" if hosts else "")
+            + ", but nothing renews it. Clients get warnings after it expires."
         )
-    elif naming:
-        told.append("No listener shows its certificate; HTTPS ports of these Ingresses may stay closed.")
-    return told
+    elif ingresses:
+        sentences.append(
+            "No listener serves its certificate. HTTPS ports of these Ingresses may stay closed."
+        )
+    return sentences
 
 
 def of_certificate(uses: int) -> list[str]:
-    """What forbids the deletion of an ELB certificate."""
-    return [
-        f"{_listeners(uses).capitalize()} use{'s' if uses == 1 else ''} it. Choose another one there first."
-    ]
+    """Return why an ELB certificate in use cannot be deleted."""
+    return [f"{plural(uses, 'listener')} use{'s' if uses == 1 else ''} it. Choose another one there first."]
 
 
 def _shared(before: Translation, after: Translation, key: str, port: int, state: State) -> list[str]:
-    told = []
+    sentences = []
     old, new = before.desired.listeners[key], after.desired.listeners[key]
-    governing = next(
+    owner = next(
         (str(s.listener_owner) for s in after.status.values() if _on(s.ports, port)), "another Ingress"
     )
     if _default(before, old) != _default(after, new):
-        told.append(
-            f"Port {port} stays for other Ingresses, and {governing} governs it from then: "
-            f"its server certificate becomes {_named(_certificate(after, new, state))}."
+        sentences.append(
+            f"Port {port} stays open for other Ingresses, and Ingress {owner} becomes its listener owner. "
+            f"Its server certificate becomes {_named(_certificate(after, new, state))}."
         )
     changed = _hosts(before, port, after)
     if changed:
-        told.append(f"Clients of {listed(changed)} are shown another certificate on port {port}.")
-    return told or [f"Port {port} stays as it is for the other Ingresses on it."]
+        sentences.append(f"Clients of {listed(changed)} get another certificate on port {port}.")
+    return sentences or [f"Port {port} does not change for the other Ingresses on it."]
 
 
 def _hosts(before: Translation, port: int, after: Translation) -> tuple[str, ...]:
-    def shown(it: Translation) -> Mapping[str, frozenset[str]]:
-        found: dict[str, set[str]] = {}
-        for status in it.status.values():
+    def served(translation: Translation) -> Mapping[str, frozenset[str]]:
+        by_host: dict[str, set[str]] = {}
+        for status in translation.status.values():
             for s in status.served:  # an RSA and an ECDSA certificate may share a host
                 if s.port == port:
-                    found.setdefault(s.host, set()).add(s.fingerprint)
-        return {host: frozenset(prints) for host, prints in found.items()}
+                    by_host.setdefault(s.host, set()).add(s.fingerprint)
+        return {host: frozenset(prints) for host, prints in by_host.items()}
 
-    old, new = shown(before), shown(after)
+    old, new = served(before), served(after)
     return tuple(sorted(h for h in new if h in old and old[h] != new[h]))
 
 
@@ -109,8 +112,8 @@ def _key(translation: Translation, loadbalancer: str, port: int) -> str | None:
     return next(
         (
             key
-            for key, it in translation.desired.listeners.items()
-            if (it.loadbalancer_id, it.protocol_port) == (loadbalancer, port)
+            for key, listener in translation.desired.listeners.items()
+            if (listener.loadbalancer_id, listener.protocol_port) == (loadbalancer, port)
         ),
         None,
     )
@@ -122,13 +125,9 @@ def _on(ports: tuple[tuple[int, str], ...], port: int) -> bool:
 
 def _named(certificate: Certificate | None) -> str:
     if certificate is None:
-        return "another one"
+        return "another certificate"
     names = certificate.chain.names if certificate.chain else ()
     return f"{certificate.name or certificate.id} ({listed(names)})"
-
-
-def _listeners(count: int) -> str:
-    return "one listener" if count == 1 else f"{count} listeners"
 
 
 def _count(names: tuple[Name, ...]) -> str:

@@ -1,7 +1,6 @@
-"""What would come of an Ingress that somebody is still typing: the controller's own translation, made beforehand.
+"""Preview of a changed Ingress: the controller's own translation of the form, while the user edits it and at OK.
 
-The form of an Ingress asks while a certificate is chosen, and again at OK. Pure: two worlds and an
-object in, certificates and sentences out; nothing is written, and no key is in it.
+Pure. The result contains no key.
 """
 
 from __future__ import annotations
@@ -24,24 +23,23 @@ from certferry.core.x509.pem import Chain, covers
 
 
 class ChangePreview(msgspec.Struct, frozen=True, kw_only=True):
-    """The certificate that clients are shown now, the one that is chosen, and what is to be said of it."""
+    """The certificate that clients get now, the chosen one, and the problems of the choice."""
 
     present: Chain | None = None
     chosen: Chain | None = None
-    held: tuple[str, ...] = ()
-    """Why the choice would not be served: what is in service stays."""
+    rejected: tuple[str, ...] = ()
+    """Why the choice would not be served; the certificate in service would stay."""
     problems: tuple[Problem, ...] = ()
-    """Everything else that the controller would report, and does not now."""
+    """Other problems that the controller would report and does not report now."""
     findings: tuple[Finding, ...] = ()
 
 
-def shown(derived: DerivedState, name: Name) -> Chain | None:
-    """What the first of the Ingress's hosts is shown now."""
+def served_chain(derived: DerivedState, name: Name) -> Chain | None:
+    """Return the certificate that clients of the Ingress get now."""
     uses = derived.by_ingress.get(name, ())
     ingress = derived.view.ingresses.get(name)
     hosts = ingress.hosts if ingress else ()
-    mine = [use.chain for use in uses if use.chain and (use.hosts or not hosts)]
-    return next(iter(mine), None)
+    return next((use.chain for use in uses if use.chain and (use.hosts or not hosts)), None)
 
 
 def preview_change(
@@ -51,45 +49,48 @@ def preview_change(
     chosen: Sequence[Chain],
     now: datetime,
 ) -> ChangePreview:
-    """`changed`: the Ingress as OK would write it; `chosen`: its certificates, the server certificate first."""
+    """Return what the controller would do with the Ingress `changed`, as OK would write it.
+
+    `chosen`: its certificates, the server certificate first.
+    """
     ingress = parse_ingress(changed)
     name = ingress.meta.key
-    beside = _beside(derived, options, ingress, now)
-    before = set(_problems(derived, beside, options, now))
-    new = [p for p in _problems(derived, {**beside, name: ingress}, options, now) if p not in before]
-    present = shown(derived, name)
+    neighbours = _neighbours(derived, options, ingress, now)
+    before = set(_problems(derived, neighbours, options, now))
+    new = [p for p in _problems(derived, {**neighbours, name: ingress}, options, now) if p not in before]
+    present = served_chain(derived, name)
     server = chosen[0] if chosen else None
-    mine = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
-    refused = checks.objection(server, present, mine, now) if server else None
-    held = [p.sentence for p in new if p.reason == "CertificateHeldBack"]
-    if refused:  # nearer to what was chosen than what the listener would make of it
-        held = [f"It cannot take the place of the one in service: {refused.sentence}."]
-    told = checks.findings(server, present, mine, now) if server else ()
-    said = " ".join((*held, *(p.sentence for p in new)))
+    hosts = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
+    objection = checks.objection(server, present, hosts, now) if server else None
+    rejected = [p.sentence for p in new if p.reason == "CertificateHeldBack"]
+    if objection:  # more specific than what the listener would report
+        rejected = [f"It cannot replace the certificate in service: {objection.sentence}."]
+    findings = checks.findings(server, present, hosts, now) if server else ()
+    sentences = " ".join((*rejected, *(p.sentence for p in new)))
     return ChangePreview(
         present=present,
         chosen=server,
-        held=tuple(held),
-        problems=tuple(p for p in new if p.reason != "CertificateHeldBack" and not refused),
-        findings=tuple(f for f in told if f.sentence not in said),
+        rejected=tuple(rejected),
+        problems=tuple(p for p in new if p.reason != "CertificateHeldBack" and not objection),
+        findings=tuple(f for f in findings if f.sentence not in sentences),
     )
 
 
-def _beside(
+def _neighbours(
     derived: DerivedState, options: TranslateOptions, ingress: Ingress, now: datetime
 ) -> dict[Name, Ingress]:
-    """The Ingresses on the listeners that `ingress` has or is to have: a cluster of thousands is not translated."""
-    name, known = ingress.meta.key, derived.translation.status
+    """Return the Ingresses on the present and future listeners of `ingress`; translating all would take too long."""
+    name, statuses = ingress.meta.key, derived.translation.status
     alone = translate(_only(derived, {name: ingress}), derived.state, options, now).status.get(name)
-    places = {p for status in (known.get(name), alone) if status for p in _places(status)}
+    ports = {p for status in (statuses.get(name), alone) if status for p in _ports(status)}
     return {
         other: derived.view.ingresses[other]
-        for other, status in known.items()
-        if other == name or not places.isdisjoint(_places(status))
+        for other, status in statuses.items()
+        if other == name or not ports.isdisjoint(_ports(status))
     }
 
 
-def _places(status: IngressStatus) -> set[tuple[str, int]]:
+def _ports(status: IngressStatus) -> set[tuple[str, int]]:
     return {(status.loadbalancer, port) for port, _ in status.ports}
 
 

@@ -1,7 +1,4 @@
-"""How a Secret with a certificate stands: whether clients are shown what is in it, and if not, why.
-
-Lists and the Secret's own pages say it in the same words.
-"""
+"""Status of a TLS Secret: whether listeners serve its content, and if not, why."""
 
 from __future__ import annotations
 
@@ -15,17 +12,17 @@ from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.model.problems import Problem
 
-_WAITING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
+_BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
 
 
-def state(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
-    """None for a Secret that holds no certificate by its type."""
+def status(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
+    """Return the status of a Secret; None if its type holds no certificate."""
     if secret.type not in TLS_TYPES:
         return None
     if secret.parsed.chain is None:
         return Badge("bad", "Cannot be used", secret.parsed.flaw.sentence if secret.parsed.flaw else "")
     if why := objection(cluster.derived.problems.get(("Secret", secret.name), ())):
-        return Badge("bad", "Not accepted", why)
+        return Badge("bad", "Rejected", why)
     if not uses:
         if cluster.derived.referring.get(secret.name):
             return Badge(
@@ -33,21 +30,21 @@ def state(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) 
             )
         return Badge("idle", "Not in use", "No Ingress names it.")
     if any(use.chain is None or use.chain.digest != secret.parsed.chain.digest for use in uses):
-        return Badge("busy", "On its way", "The load balancer has other content still.")
-    return served(cluster, uses)
+        return Badge("busy", "On its way", "The load balancer does not have this content yet.")
+    return served_badge(cluster, uses)
 
 
-def served(cluster: ClusterContext, uses: tuple[Use, ...]) -> Badge:
-    """Whether the listeners of `uses` show what the ELB has for them."""
-    seen = [cluster.served(use) for use in uses]
-    if False in seen:
+def served_badge(cluster: ClusterContext, uses: tuple[Use, ...]) -> Badge:
+    """Return whether handshakes with the listeners of `uses` show what the ELB has."""
+    served = [cluster.served(use) for use in uses]
+    if False in served:
         return Badge("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
-    if None in seen:
+    if None in served:
         return Badge("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
     return Badge("good", "Served", "A handshake with each listener shows it.")
 
 
 def objection(problems: Iterable[Problem]) -> str:
-    """Why another content than the Secret's is served, and stays: it is refused, parked, or in an emergency."""
-    waiting = (p for p in problems if p.reason in _WAITING or p.sentence.startswith("Rejected "))
-    return next((p.sentence for p in waiting), "")
+    """Return why listeners keep other content than the Secret's: rejected, quarantined or break-glass; "" if not."""
+    blocking = (p for p in problems if p.reason in _BLOCKING or p.sentence.startswith("Rejected "))
+    return next((p.sentence for p in blocking), "")

@@ -1,4 +1,4 @@
-"""Events: of one object, and of the cluster. Kubernetes keeps them for an hour."""
+"""Events of one object and of the cluster. Kubernetes keeps them for an hour."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One Event."""
 
     kind: str
-    """Of the object that it is about."""
+    """Kind of the involved object."""
     name: str
     type: str
     reason: str
@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """What is searched."""
+        """Text that the search matches."""
         return f"{self.kind} {self.name} {self.reason} {self.message}"
 
 
@@ -54,14 +54,16 @@ async def of_object(request: PageRequest) -> Response:
         "involvedObject.namespace": opened.name.namespace,
         "involvedObject.name": opened.name.name,
     }
-    rows = await found(opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
+    rows = await _events(
+        opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace
+    )
     return request.render("objects/events_dialog.html", cluster=opened.cluster, object=opened, rows=rows)
 
 
 async def of_cluster(request: PageRequest) -> Response:
     """GET /clusters/{cluster}/events."""
     cluster = await request.cluster_context()
-    rows = await found(cluster, "", request.namespace or None)
+    rows = await _events(cluster, "", request.namespace or None)
     if not cluster.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Event")
@@ -70,8 +72,8 @@ async def of_cluster(request: PageRequest) -> Response:
     )
 
 
-async def found(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
-    """Events, the latest first."""
+async def _events(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
+    """Read Events, the latest first. Raises ``KubeError``."""
     listing = await cluster.kube.client.listing(EVENT, namespace, selector)
     return sorted(map(_row, listing.items), key=lambda row: row.last or _EPOCH, reverse=True)
 

@@ -1,4 +1,4 @@
-"""The cluster console's first page: what expires next, what is out of step, the last rotations."""
+"""Overview of a cluster: next expiries, problems, last rotations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 
 MOST: Final = 8
-"""Lines of each list."""
+"""Most rows of each list."""
 
 
 class RotationRecord(msgspec.Struct, frozen=True):
@@ -61,24 +61,24 @@ def _concerns(entry: CertificateExpiry, namespace: str) -> bool:
 
 
 def _drift(cluster: ClusterContext, namespace: str) -> list[tuple[Name, list[Difference]]]:
-    found = (
-        (name, there)
+    differing = (
+        (name, settings)
         for name, ingress in sorted(cluster.kube.ingresses.items())
-        if namespace in ("", name.namespace) and (there := differences(cluster, ingress))
+        if namespace in ("", name.namespace) and (settings := differences(cluster, ingress))
     )
-    return list(found)
+    return list(differing)
 
 
 def _rotations(cluster: ClusterContext, namespace: str) -> list[tuple[Name, RotationRecord]]:
-    """What the controller wrote on Ingresses, the latest first."""
-    found = []
+    """Return the rotations in the annotations of Ingresses, the latest first."""
+    records = []
     for name, ingress in cluster.kube.ingresses.items():
         if ingress.reported.rotation and namespace in ("", name.namespace):
             try:
-                found.append((name, msgspec.json.decode(ingress.reported.rotation, type=RotationRecord)))
+                records.append((name, msgspec.json.decode(ingress.reported.rotation, type=RotationRecord)))
             except msgspec.DecodeError:
                 continue
-    return sorted(found, key=lambda pair: pair[1].changed, reverse=True)
+    return sorted(records, key=lambda pair: pair[1].changed, reverse=True)
 
 
 def _tiles(cluster: ClusterContext, namespace: str, problems: list[Problem]) -> list[tuple[str, int, str]]:

@@ -43,7 +43,7 @@ class PageRequest:
 
     @property
     def is_fragment(self) -> bool:
-        """Whether the console's script asks; it takes a part of a page, or JSON."""
+        """True if the console's script asks; it takes a part of a page, or JSON."""
         return "x-fragment" in self.http.headers
 
     def part(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The page of a change on its way: changed, accepted, served, and what each listener shows."""
+"""The page of one rotation: changed, accepted, served, and the handshake of each listener."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ async def show(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     rotation = request.console.rotations.find(cluster.name, request.part("id"))
     if rotation is None:
-        sentence = (
-            "The console remembers the latest changes until it is restarted; this one is not among them."
-        )
-        raise PageError(404, "Not remembered", sentence, (path("clusters", cluster.name), "Last rotations"))
+        sentence = "The console keeps the latest rotations until it restarts. This one is not among them."
+        raise PageError(404, "Not found", sentence, (path("clusters", cluster.name), "Last rotations"))
     return request.render(
         "clusters/rotation.html",
         cluster=cluster,

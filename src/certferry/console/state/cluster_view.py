@@ -94,7 +94,7 @@ class ClusterContext:
 
     @property
     def error(self) -> str | None:
-        """Why the page may be out of date; None if it is current."""
+        """The reason that the page may be out of date; None if it is current."""
         return self.kube.error or self.elb.error
 
     async def ready(self, seconds: float = WAIT) -> bool:
@@ -133,12 +133,16 @@ class ClusterContext:
         places = targets(use, self.elb.state)
         self.probes.request(places, chain)
         results = [result for place in places if (result := self.probes.get(place))]
-        others = self._beside(use) if any(r.fingerprint != chain.fingerprint for r in results) else set()
+        others = (
+            self._other_fingerprints(use)
+            if any(r.fingerprint != chain.fingerprint for r in results)
+            else set()
+        )
         # a client that takes RSA and ECDSA is shown one of them, which says nothing of the other
         telling = [r for r in results if r.fingerprint not in others]
         return not any(r.objection(chain) for r in telling) if telling else None
 
-    def _beside(self, use: Use) -> set[str]:
+    def _other_fingerprints(self, use: Use) -> set[str]:
         """Return fingerprints of the other certificates that the listener has for hosts of `use`."""
         return {
             other.chain.fingerprint

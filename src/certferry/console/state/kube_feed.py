@@ -87,12 +87,12 @@ class KubeFeed:
 
     @property
     def ready(self) -> bool:
-        """Whether every kind was listed once."""
+        """True once every kind was listed."""
         return self.cluster_id is not None and all(i.synced for i in self._informers)
 
     @property
     def error(self) -> str | None:
-        """Why the objects may be out of date; None if they are current."""
+        """The reason that the objects may be out of date; None if they are current."""
         return next((i.trouble for i in self._informers if i.trouble), None) or self._error
 
     @property

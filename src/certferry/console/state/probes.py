@@ -72,9 +72,9 @@ class ProbeCache:
         now = time.monotonic()
         for target in targets:
             last = self._results.get(target)
-            due = last is None or now - last.at > (FRESH if _settled(last, expected) else RETRIES[0])
+            due = last is None or now - last.at > (FRESH if _is_final(last, expected) else RETRIES[0])
             if target not in self._tasks and due:
-                task = asyncio.get_running_loop().create_task(self._probe_until_settled(target, expected))
+                task = asyncio.get_running_loop().create_task(self._probe_with_retries(target, expected))
                 self._tasks[target] = task
                 task.add_done_callback(functools.partial(self._done, target))
 
@@ -96,18 +96,18 @@ class ProbeCache:
             self.changed.set(self.changed.value + 1)
         return result
 
-    async def _probe_until_settled(self, target: Target, expected: Chain) -> None:
+    async def _probe_with_retries(self, target: Target, expected: Chain) -> None:
         # no event says when a listener shows the new certificate; without retries a page would keep “Not served”
         for pause in (0, *RETRIES):
             await asyncio.sleep(pause)
-            if _settled(await self.probe(target), expected):
+            if _is_final(await self.probe(target), expected):
                 return
 
     def _done(self, target: Target, _: asyncio.Task[None]) -> None:
         self._tasks.pop(target, None)
 
 
-def _settled(result: ProbeResult, expected: Chain) -> bool:
+def _is_final(result: ProbeResult, expected: Chain) -> bool:
     """Return whether a retry is not worth its time: the certificate is as expected, or nothing answers."""
     return result.error == SILENT or not result.objection(expected)
 

@@ -71,7 +71,7 @@ class TrackedRotation:
 
     @property
     def is_served(self) -> bool:
-        """Whether every target serves a new certificate."""
+        """True once every target serves a new certificate."""
         return bool(self.targets) and all(progress.served for progress in self.targets.values())
 
     @property

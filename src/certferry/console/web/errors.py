@@ -22,7 +22,7 @@ class LoginRequired(Exception):
 
 
 class FormErrors(Exception):
-    """Why a form cannot be carried out: sentences by field, "" for the whole form."""
+    """Sentences by form field that cannot be accepted; "" is the whole form."""
 
     def __init__(self, errors: dict[str, str], status: int = 422) -> None:
         super().__init__(next(iter(errors.values()), ""))

@@ -1,7 +1,7 @@
-"""ELB > Certificates > More > Replace on Listeners, Bind to Listener: which certificate sits where.
+"""ELB > Certificates > More > Replace on Listeners, Bind to Listener.
 
-A listener that a cluster's controller keeps is not touched: there the Ingresses that name the
-certificate by its id are changed, and the controller follows. OK leads to the rotation's page.
+A listener that a controller manages is not changed directly: the Ingresses that name the certificate by its id
+are changed, and the controller follows. OK leads to the rotation's page.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.preview import ChangePreview
-from certferry.console.pages.elb.certificate_edit import answered, certificate_context
-from certferry.console.pages.elb.certificates import found, list_path
-from certferry.console.pages.elb.listener import follow, managed_by_controller
+from certferry.console.pages.elb.certificate_edit import certificate_context, elb_request
+from certferry.console.pages.elb.certificates import list_path, requested_certificate
+from certferry.console.pages.elb.listener import managed_by_controller, track
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.ingresses.synchronize import write
 from certferry.console.pages.ingresses.update import label, selectable
@@ -35,26 +35,26 @@ from certferry.kube.client.client import INGRESS
 HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 
 
-class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a certificate is to give way, and where that cannot be done."""
+class Replacement(msgspec.Struct, frozen=True, kw_only=True):
+    """Listeners and Ingresses in which a certificate is to be replaced."""
 
     listeners: tuple[Listener, ...]
     """Changed on the load balancer."""
     ingresses: tuple[ListedIngress, ...]
-    """Their annotation is changed."""
+    """Ingresses whose annotation is changed."""
     others: tuple[Use, ...]
-    """Kept by a controller, and no Ingress of this cluster names the certificate: they stay."""
+    """Unchanged: managed by a controller, and no Ingress of this cluster names the certificate."""
 
 
 async def show_replace(request: PageRequest) -> Response:
     """GET …/{id}/replace."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     return request.render(
         "elb_certificates/replace.html",
         cluster=cluster,
         certificate=certificate,
-        places=places(cluster, certificate),
+        replacement=_replacement(cluster, certificate),
         state=cluster.elb.state,
         preview=ChangePreview(present=certificate.chain),
         certificates=[
@@ -66,9 +66,9 @@ async def show_replace(request: PageRequest) -> Response:
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/{id}/replace/check: what is to be said of the choice."""
+    """POST …/{id}/replace/check: the checks of the choice."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     chosen = cluster.elb.state.certificates.get((await request.form()).text("certificate"))
     return request.render(
         "ingresses/checks.html", cluster=cluster, preview=_check(cluster, certificate, chosen)
@@ -78,23 +78,27 @@ async def check(request: PageRequest) -> Response:
 async def replace(request: PageRequest) -> Response:
     """POST …/{id}/replace."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     chosen = cluster.elb.state.certificates.get((await request.form()).text("certificate"))
     if chosen is None or chosen.type != "server" or chosen.chain is None or chosen.id == certificate.id:
         raise FormErrors({"certificate": "Select a server certificate, or create one."})
-    where = places(cluster, certificate)
+    replacement = _replacement(cluster, certificate)
     preview = _check(cluster, certificate, chosen)
-    refuse({"certificate": preview.held[0]} if preview.held else {})
-    if not (where.listeners or where.ingresses):
-        raise FormErrors({"": "There is no listener on which it can be replaced here."}, 409)
-    if not chosen.domain and any(certificate.id in (it.sni_container_refs or ()) for it in where.listeners):
+    refuse({"certificate": preview.rejected[0]} if preview.rejected else {})
+    if not (replacement.listeners or replacement.ingresses):
+        raise FormErrors({"": "There is no listener on which it can be replaced."}, 409)
+    if not chosen.domain and any(
+        certificate.id in (listener.sni_container_refs or ()) for listener in replacement.listeners
+    ):
         raise FormErrors({"certificate": "An SNI certificate needs a domain on the load balancer."})
-    touched = {use.listener for use in cluster.derived.by_certificate.get(certificate.id, ())}
-    for listener in where.listeners:
-        await answered(
-            cluster.elb.client.update(LISTENERS, listener.id, _seats(listener, certificate.id, chosen.id))
+    listeners = {use.listener for use in cluster.derived.by_certificate.get(certificate.id, ())}
+    for listener in replacement.listeners:
+        await elb_request(
+            cluster.elb.client.update(
+                LISTENERS, listener.id, _slot_changes(listener, certificate.id, chosen.id)
+            )
         )
-    for ingress in where.ingresses:
+    for ingress in replacement.ingresses:
         await _rename(cluster, ingress, certificate.id, chosen.id)
     await cluster.elb.refresh()
     old, new = certificate.id, chosen.id
@@ -102,11 +106,11 @@ async def replace(request: PageRequest) -> Response:
     rotation = TrackedRotation(title, list_path(cluster), [chosen.chain], datetime.now(UTC))
 
     def uses(derived: DerivedState) -> list[Use]:
-        return [u for u in derived.uses if u.listener in touched and u.certificate in (old, new)]
+        return [u for u in derived.uses if u.listener in listeners and u.certificate in (old, new)]
 
     request.console.rotations.start(cluster, rotation, uses)
     return request.redirect(
-        path("clusters", cluster.name, "rotations", rotation.id), "The certificate is replaced."
+        path("clusters", cluster.name, "rotations", rotation.id), "The certificate was replaced."
     )
 
 
@@ -114,15 +118,19 @@ async def show_bind(request: PageRequest) -> Response:
     """GET …/{id}/bind."""
     cluster = await request.cluster_context()
     state = cluster.elb.state
-    free = [it for it in _https(cluster) if not managed_by_controller(it)]
+    free = [listener for listener in _https(cluster) if not managed_by_controller(listener)]
     names = {b.id: b.name or b.id for b in state.loadbalancers.values()}
     return request.render(
         "elb_certificates/bind.html",
         cluster=cluster,
-        certificate=found(request, cluster),
+        certificate=requested_certificate(request, cluster),
         listeners=[
-            (it.id, f"{it.name or it.id} ({names[it.loadbalancer_id]} {it.protocol}/{it.protocol_port})")
-            for it in free
+            (
+                listener.id,
+                f"{listener.name or listener.id} ({names[listener.loadbalancer_id]} "
+                f"{listener.protocol}/{listener.protocol_port})",
+            )
+            for listener in free
         ],
     )
 
@@ -130,39 +138,41 @@ async def show_bind(request: PageRequest) -> Response:
 async def bind(request: PageRequest) -> Response:
     """POST …/{id}/bind."""
     cluster = await request.cluster_context()
-    certificate, form = found(request, cluster), await request.form()
+    certificate, form = requested_certificate(request, cluster), await request.form()
     listener = next(
-        (it for it in _https(cluster) if it.id == form.text("listener") and not managed_by_controller(it)),
+        (li for li in _https(cluster) if li.id == form.text("listener") and not managed_by_controller(li)),
         None,
     )
     if listener is None:
-        raise FormErrors({"listener": "Select a listener that no cluster's controller keeps."})
-    sni = form.text("seat") == "sni"
+        raise FormErrors({"listener": "Select a listener that no controller manages."})
+    sni = form.text("slot") == "sni"
     if sni and not certificate.domain:
-        raise FormErrors({"seat": "An SNI certificate needs a domain: give it one with Modify."})
+        raise FormErrors({"slot": "An SNI certificate needs a domain. Add one with Modify."})
     if certificate.type != "server" or certificate.chain is None:
         raise FormErrors({"": "This is no server certificate."})
     before = cluster.elb.state.certificates.get(listener.default_tls_container_ref or "")
     if not sni and (
-        it := checks.objection(certificate.chain, before.chain if before else None, (), datetime.now(UTC))
+        objection := checks.objection(
+            certificate.chain, before.chain if before else None, (), datetime.now(UTC)
+        )
     ):
-        raise FormErrors({"seat": f"It cannot take the context of the one in service: {it.sentence}."})
+        raise FormErrors({"slot": f"It cannot take the context of the one in service: {objection.sentence}."})
     refs = list(listener.sni_container_refs or ())
     changes: dict[str, Any] = (
         {"sni_container_refs": [*refs, certificate.id] if certificate.id not in refs else refs}
         if sni
         else {"default_tls_container_ref": certificate.id}
     )
-    await answered(cluster.elb.client.update(LISTENERS, listener.id, changes))
+    await elb_request(cluster.elb.client.update(LISTENERS, listener.id, changes))
     await cluster.elb.refresh()
     return request.redirect(
-        follow(request, cluster, listener, [certificate]),
-        f"Certificate {certificate.name or certificate.id} is bound.",
+        track(request, cluster, listener, [certificate]),
+        f"Certificate {certificate.name or certificate.id} was bound.",
     )
 
 
-def places(cluster: ClusterContext, certificate: Certificate) -> Places:
-    """Where `certificate` is, and by what."""
+def _replacement(cluster: ClusterContext, certificate: Certificate) -> Replacement:
+    """Return where `certificate` is used, and how it is replaced there."""
     uses = cluster.derived.by_certificate.get(certificate.id, ())
     naming = tuple(
         ingress
@@ -170,12 +180,12 @@ def places(cluster: ClusterContext, certificate: Certificate) -> Places:
         if certificate.id in (read_annotations(ingress.parsed)[0].tls_certificate_ids or ())
     )
     names = {ingress.name for ingress in naming}
-    found = {use.listener: cluster.elb.state.listeners[use.listener] for use in uses}
-    return Places(
-        listeners=tuple(it for it in found.values() if not managed_by_controller(it)),
+    listeners = {use.listener: cluster.elb.state.listeners[use.listener] for use in uses}
+    return Replacement(
+        listeners=tuple(li for li in listeners.values() if not managed_by_controller(li)),
         ingresses=naming,
         others=tuple(
-            u for u in uses if managed_by_controller(found[u.listener]) and names.isdisjoint(u.ingresses)
+            u for u in uses if managed_by_controller(listeners[u.listener]) and names.isdisjoint(u.ingresses)
         ),
     )
 
@@ -185,41 +195,43 @@ def _check(cluster: ClusterContext, certificate: Certificate, chosen: Certificat
     if new is None:
         return ChangePreview(present=certificate.chain)
     now, hosts = datetime.now(UTC), certificate_context(cluster, certificate).hosts
-    refused = checks.refusal(new, certificate.chain, hosts, now)
-    preview = checks.findings(new, certificate.chain, hosts, now)
+    refusal = checks.refusal(new, certificate.chain, hosts, now)
+    findings = checks.findings(new, certificate.chain, hosts, now)
     return ChangePreview(
         present=certificate.chain,
         chosen=new,
-        held=(f"It cannot take the context of the one in service: {refused.sentence}.",) if refused else (),
-        findings=tuple(f for f in preview if f != refused),
+        rejected=(f"It cannot take the context of the one in service: {refusal.sentence}.",)
+        if refusal
+        else (),
+        findings=tuple(f for f in findings if f != refusal),
     )
 
 
-def _seats(listener: Listener, old: str, new: str) -> dict[str, Any]:
+def _slot_changes(listener: Listener, old: str, new: str) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if listener.default_tls_container_ref == old:
         changes["default_tls_container_ref"] = new
     if old in (listener.sni_container_refs or ()):
-        changes["sni_container_refs"] = _instead(listener.sni_container_refs or (), old, new)
+        changes["sni_container_refs"] = _replaced(listener.sni_container_refs or (), old, new)
     return changes
 
 
 async def _rename(cluster: ClusterContext, ingress: ListedIngress, old: str, new: str) -> None:
-    """Let an Ingress name `new` where it names `old`."""
+    """Replace `old` by `new` in the annotation of an Ingress."""
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     meta = present["metadata"]
     ids = [i.strip() for i in (meta.get("annotations") or {}).get(IDS, "").split(",") if i.strip()]
-    patch = {"metadata": {"annotations": {IDS: ",".join(_instead(ids, old, new))}}}
+    patch = {"metadata": {"annotations": {IDS: ",".join(_replaced(ids, old, new))}}}
     await write(cluster, ingress.name, patch, meta.get("resourceVersion", ""))
 
 
-def _instead(ids: Any, old: str, new: str) -> list[str]:
+def _replaced(ids: Any, old: str, new: str) -> list[str]:
     return list(dict.fromkeys(new if ref == old else ref for ref in ids))
 
 
 def _https(cluster: ClusterContext) -> list[Listener]:
-    found = (it for it in cluster.elb.state.listeners.values() if it.protocol in HTTPS)
-    return sorted(found, key=lambda it: (it.loadbalancer_id, it.protocol_port, it.id))
+    listeners = (li for li in cluster.elb.state.listeners.values() if li.protocol in HTTPS)
+    return sorted(listeners, key=lambda li: (li.loadbalancer_id, li.protocol_port, li.id))
 
 
 _ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"

@@ -1,7 +1,7 @@
 """ELB > Certificates: Create, Modify, Delete, and modification protection.
 
-Modify of content is procedure 2b: every listener that uses the certificate follows at once. A private
-key goes from the form to the ELB and nowhere else.
+New content changes every listener that uses the certificate at once (procedure 2b). A private key goes from the
+form to the ELB and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from certferry.console.judge import deletion as impact
+from certferry.console.judge import deletion
 from certferry.console.judge.certificate import (
     CERTIFICATE,
     KEY,
@@ -20,7 +20,7 @@ from certferry.console.judge.certificate import (
     FormCheck,
     check_certificate_form,
 )
-from certferry.console.pages.elb.certificates import found, list_path, lock_of, may_change
+from certferry.console.pages.elb.certificates import list_path, lock_of, may_change, requested_certificate
 from certferry.console.pages.ingresses.update import label
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
@@ -55,7 +55,11 @@ async def create(request: PageRequest) -> Response:
     form = await request.form()
     errors: dict[str, str] = {}
     kind = form.text("type") or "server"
-    fields: dict[str, Any] = {**_words(form, errors), "type": kind, "certificate": form.text(CERTIFICATE)}
+    fields: dict[str, Any] = {
+        **_text_fields(form, errors),
+        "type": kind,
+        "certificate": form.text(CERTIFICATE),
+    }
     if kind == "server":
         checked = check_certificate_form(
             form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
@@ -63,30 +67,30 @@ async def create(request: PageRequest) -> Response:
         errors |= checked.errors
         fields["private_key"] = form.text(KEY)
     else:
-        errors |= _authority(form.text(CERTIFICATE))
+        errors |= _check_authority(form.text(CERTIFICATE))
         fields.pop("domain", None)
     refuse(errors)
-    made = await answered(cluster.elb.client.create_certificate(fields))
+    created = await elb_request(cluster.elb.client.create_certificate(fields))
     await cluster.elb.refresh()
-    name = made.name or made.id
+    name = created.name or created.id
     if form.text("pick") and request.is_fragment:
         return json(
             {
                 "created": {
-                    "id": made.id,
-                    "label": label(name, made.chain),
+                    "id": created.id,
+                    "label": label(name, created.chain),
                     "into": "certificates",
-                    "sni": bool(made.domain),
+                    "sni": bool(created.domain),
                 }
             }
         )
-    return request.redirect(list_path(cluster), f"Certificate {name} is created.")
+    return request.redirect(list_path(cluster), f"Certificate {name} was created.")
 
 
 async def show_modify(request: PageRequest) -> Response:
     """GET …/{id}/modify."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     lock = lock_of(request, cluster, certificate)
     if not may_change(cluster, certificate, lock):
         assert lock
@@ -104,11 +108,11 @@ async def show_modify(request: PageRequest) -> Response:
 async def modify(request: PageRequest) -> Response:
     """POST …/{id}/modify."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
-    _check_open(request, cluster, certificate)
+    certificate = requested_certificate(request, cluster)
+    _check_unlocked(request, cluster, certificate)
     form = await request.form()
     errors: dict[str, str] = {}
-    fields = _words(form, errors)
+    fields = _text_fields(form, errors)
     chain = None
     if form.text(CERTIFICATE) or form.text(KEY):
         if certificate.type == "server":
@@ -117,25 +121,25 @@ async def modify(request: PageRequest) -> Response:
             chain = checked.chain
             fields |= {"private_key": form.text(KEY)} if form.text(KEY) else {}
         else:
-            errors |= _authority(form.text(CERTIFICATE))
+            errors |= _check_authority(form.text(CERTIFICATE))
         fields["certificate"] = form.text(CERTIFICATE)
     refuse(errors)
     changes = _changes(certificate, fields)
     if changes:
-        await answered(cluster.elb.client.update_certificate(certificate.id, changes))
+        await elb_request(cluster.elb.client.update_certificate(certificate.id, changes))
         await cluster.elb.refresh()
-    said = f"Certificate {certificate.name or certificate.id} is modified."
+    message = f"Certificate {certificate.name or certificate.id} was modified."
     if chain is None or not cluster.derived.by_certificate.get(certificate.id):
-        return request.redirect(list_path(cluster), said)
-    return request.redirect(follow(request, cluster, certificate, chain), said)
+        return request.redirect(list_path(cluster), message)
+    return request.redirect(track(request, cluster, certificate, chain), message)
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/{id}/check; and …/check for a new one."""
+    """POST …/{id}/check, and …/check for a new certificate."""
     cluster = await request.cluster_context()
     form = await request.form()
     if "id" in request.http.path_params:
-        certificate = found(request, cluster)
+        certificate = requested_certificate(request, cluster)
         checked, context = _check(cluster, certificate, form), certificate_context(cluster, certificate)
     else:
         context = CertificateContext()
@@ -148,15 +152,15 @@ async def check(request: PageRequest) -> Response:
 async def show_delete(request: PageRequest) -> Response:
     """GET …/{id}/delete."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     uses = cluster.derived.by_certificate.get(certificate.id, ())
     lock = lock_of(request, cluster, certificate)
-    told = [lock.reason] if lock else impact.of_certificate(len(uses)) if uses else []
+    impact = [lock.reason] if lock else deletion.of_certificate(len(uses)) if uses else []
     return request.render(
         "elb_certificates/delete.html",
         cluster=cluster,
         certificate=certificate,
-        impact=told,
+        impact=impact,
         uses=() if lock else uses,
         state=cluster.elb.state,
     )
@@ -165,13 +169,13 @@ async def show_delete(request: PageRequest) -> Response:
 async def delete(request: PageRequest) -> Response:
     """POST …/{id}/delete."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     if lock := lock_of(request, cluster, certificate):
         raise FormErrors({"": lock.reason}, 409)
-    await answered(cluster.elb.client.delete(CERTIFICATES, certificate.id))
+    await elb_request(cluster.elb.client.delete(CERTIFICATES, certificate.id))
     await cluster.elb.refresh()
     return request.redirect(
-        list_path(cluster), f"Certificate {certificate.name or certificate.id} is deleted."
+        list_path(cluster), f"Certificate {certificate.name or certificate.id} was deleted."
     )
 
 
@@ -179,14 +183,16 @@ async def show_protection(request: PageRequest) -> Response:
     """GET …/{id}/protection."""
     cluster = await request.cluster_context()
     return request.render(
-        "elb_certificates/protection.html", cluster=cluster, certificate=found(request, cluster)
+        "elb_certificates/protection.html",
+        cluster=cluster,
+        certificate=requested_certificate(request, cluster),
     )
 
 
 async def protect(request: PageRequest) -> Response:
     """POST …/{id}/protection."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     form = await request.form()
     reason, on = form.text("reason"), form.text("protected") == "on"
     if len(reason) > 255 or "<" in reason or ">" in reason:
@@ -195,25 +201,25 @@ async def protect(request: PageRequest) -> Response:
         "protection_status": "consoleProtection" if on else "nonProtection",
         "protection_reason": reason if on else "",
     }
-    await answered(cluster.elb.client.update_certificate(certificate.id, fields))
+    await elb_request(cluster.elb.client.update_certificate(certificate.id, fields))
     await cluster.elb.refresh()
     return request.redirect(list_path(cluster), f"Modification protection is {'on' if on else 'off'}.")
 
 
 def certificate_context(cluster: ClusterContext, certificate: Certificate) -> CertificateContext:
-    """What new content has to do."""
+    """Return what new content of a certificate replaces."""
     uses = cluster.derived.by_certificate.get(certificate.id, ())
     hosts = tuple(sorted({h for use in uses for h in use.hosts}))
     return CertificateContext(
         present=certificate.chain,
         serving=certificate.chain if uses else None,
         hosts=hosts,
-        taken=overlapping_names(certificate, cluster.elb.state),
+        overlapping=overlapping_names(certificate, cluster.elb.state),
     )
 
 
-def follow(request: PageRequest, cluster: ClusterContext, certificate: Certificate, chain: Chain) -> str:
-    """Start to follow new content of a certificate; the path of its page."""
+def track(request: PageRequest, cluster: ClusterContext, certificate: Certificate, chain: Chain) -> str:
+    """Track new content of a certificate; return the path of the rotation's page."""
     title = f"Certificate {certificate.name or certificate.id}"
     rotation = TrackedRotation(title, list_path(cluster), [chain], datetime.now(UTC))
     identity = certificate.id
@@ -228,23 +234,23 @@ def _check(cluster: ClusterContext, certificate: Certificate, form: FormFields) 
     return check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
 
 
-def _check_open(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> None:
+def _check_unlocked(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> None:
     lock = lock_of(request, cluster, certificate)
     if not may_change(cluster, certificate, lock):
         assert lock
         raise FormErrors({"": lock.reason}, 409)
 
 
-def _words(form: FormFields, errors: dict[str, str]) -> dict[str, Any]:
+def _text_fields(form: FormFields, errors: dict[str, str]) -> dict[str, Any]:
     name, description = form.text("name"), form.text("description")
     if len(name) > 255:
         errors["name"] = "At most 255 characters."
     if len(description) > 255:
         errors["description"] = "At most 255 characters."
     domains = domain_names(form.text("domain"))
-    wrong = next((d for d in domains if not _NAME.fullmatch(d)), None)
-    if wrong:
-        errors["domain"] = f"“{wrong[:60]}” is not a domain name."
+    invalid = next((d for d in domains if not _NAME.fullmatch(d)), None)
+    if invalid:
+        errors["domain"] = f"“{invalid[:60]}” is not a domain name."
     return {"name": name, "description": description, "domain": ",".join(domains)}
 
 
@@ -257,7 +263,7 @@ def _changes(certificate: Certificate, fields: dict[str, Any]) -> dict[str, Any]
     return {key: value for key, value in fields.items() if present.get(key) != value}
 
 
-def _authority(text: str) -> dict[str, str]:
+def _check_authority(text: str) -> dict[str, str]:
     try:
         parse_chain(text)
     except InvalidPem as defect:
@@ -265,8 +271,8 @@ def _authority(text: str) -> dict[str, str]:
     return {}
 
 
-async def answered(request: Any) -> Any:
-    """The answer; what the ELB refuses is said beside the form."""
+async def elb_request(request: Any) -> Any:
+    """Await a request to the ELB. Raises ``FormErrors`` if the ELB rejects it."""
     try:
         return await request
     except ElbError as error:

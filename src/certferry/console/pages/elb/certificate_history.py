@@ -1,6 +1,6 @@
-"""ELB > Certificates > History: earlier contents, rollback, break-glass, and who did what.
+"""ELB > Certificates > History: versions, rollback, break-glass and the audit log.
 
-All of it needs our ELB's extensions; on a vendor's ELB the page says so.
+They need the extensions of Certferry's ELB; on a vendor's ELB the page says so.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.pages.elb.certificate_edit import follow
-from certferry.console.pages.elb.certificates import found, lock_of
+from certferry.console.pages.elb.certificate_edit import track
+from certferry.console.pages.elb.certificates import lock_of, requested_certificate
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import FormErrors
 from certferry.console.web.forms import path, refuse
@@ -19,21 +19,21 @@ from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
 RECORDS: Final = 50
-"""Of the audit log, on the page."""
+"""Most records of the audit log on the page."""
 HOURS: Final = (1, 4, 12, 24)
-"""How long an emergency may be declared for, to choose from."""
+"""Durations of break-glass to choose from."""
 
 
 async def show(request: PageRequest) -> Response:
     """GET …/{id}/history."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
-    elb, there = cluster.elb.client, cluster.elb.extensions
-    versions = await extensions.versions(elb, certificate.id) if "versions" in there else []
+    certificate = requested_certificate(request, cluster)
+    elb, available = cluster.elb.client, cluster.elb.extensions
+    versions = await extensions.versions(elb, certificate.id) if "versions" in available else []
     records = []
-    if "audit" in there:
+    if "audit" in available:
         records = [r async for r in extensions.audit(elb, certificate=certificate.id)][-RECORDS:][::-1]
-    status = await extensions.status(elb, certificate.id) if "status" in there else None
+    status = await extensions.status(elb, certificate.id) if "status" in available else None
     return request.render(
         "elb_certificates/history.html",
         cluster=cluster,
@@ -41,17 +41,17 @@ async def show(request: PageRequest) -> Response:
         lock=lock_of(request, cluster, certificate),
         versions=versions,
         records=records,
-        placed=status,
-        there=there,
+        status=status,
+        available=available,
         state=cluster.elb.state,
         live=f"/live/{cluster.name}",
     )
 
 
 async def show_rollback(request: PageRequest) -> Response:
-    """GET …/{id}/rollback?version=n: both contents beside each other."""
+    """GET …/{id}/rollback?version=n: both versions side by side."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     versions = await extensions.versions(cluster.elb.client, certificate.id)
     wanted = request.query.get("version", "")
     version = next((v for v in versions if str(v.number) == wanted and not v.current), None)
@@ -70,52 +70,55 @@ async def show_rollback(request: PageRequest) -> Response:
 async def roll_back(request: PageRequest) -> Response:
     """POST …/{id}/rollback."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     form = await request.form()
     errors: dict[str, str] = {}
     number = form.number("version", 1, 10**9, errors)
     refuse(errors)
     try:
-        made = await extensions.roll_back(cluster.elb.client, certificate.id, number, form.text("reason"))
+        restored = await extensions.roll_back(cluster.elb.client, certificate.id, number, form.text("reason"))
     except ElbError as error:
         raise _refusal(error) from None
     await cluster.elb.refresh()
-    said = f"Certificate {certificate.name or certificate.id} is rolled back."
-    if made.chain is None or not cluster.derived.by_certificate.get(certificate.id):
-        return request.redirect(_history(request), said)
-    return request.redirect(follow(request, cluster, certificate, made.chain), said)
+    message = f"Certificate {certificate.name or certificate.id} was rolled back."
+    if restored.chain is None or not cluster.derived.by_certificate.get(certificate.id):
+        return request.redirect(_history(request), message)
+    return request.redirect(track(request, cluster, certificate, restored.chain), message)
 
 
 async def show_break_glass(request: PageRequest) -> Response:
     """GET …/{id}/break-glass."""
     cluster = await request.cluster_context()
     return request.render(
-        "elb_certificates/break_glass.html", cluster=cluster, certificate=found(request, cluster), hours=HOURS
+        "elb_certificates/break_glass.html",
+        cluster=cluster,
+        certificate=requested_certificate(request, cluster),
+        hours=HOURS,
     )
 
 
 async def break_glass(request: PageRequest) -> Response:
-    """POST …/{id}/break-glass: open it, or end it."""
+    """POST …/{id}/break-glass: open or end it."""
     cluster = await request.cluster_context()
-    certificate = found(request, cluster)
+    certificate = requested_certificate(request, cluster)
     form = await request.form()
     try:
         if form.text("end"):
             await extensions.close_break_glass(cluster.elb.client, certificate.id)
-            said = "The emergency is over; the owner decides again."
+            message = "Break-glass has ended. The Secret decides again."
         else:
             errors: dict[str, str] = {}
             hours = form.number("hours", 1, max(HOURS), errors)
             if not form.text("reason"):
-                errors["reason"] = "Say why: it is kept in the audit log and told each hour."
+                errors["reason"] = "Enter a reason. It is recorded in the audit log and reported each hour."
             refuse(errors)
             until = datetime.now(UTC) + timedelta(hours=hours or 1)
             await extensions.open_break_glass(cluster.elb.client, certificate.id, form.text("reason"), until)
-            said = "Break-glass is open: admins may modify the certificate until then."
+            message = "Break-glass is open. Admins may modify the certificate until it ends."
     except ElbError as error:
         raise _refusal(error) from None
     await cluster.elb.refresh()
-    return request.redirect(_history(request), said)
+    return request.redirect(_history(request), message)
 
 
 def _history(request: PageRequest) -> str:

@@ -1,7 +1,7 @@
-"""ELB > Certificates: the list, and who may change which.
+"""ELB > Certificates: the list, and locks.
 
-A certificate that follows a Secret is changed there: Modify and Delete are disabled, with the reason
-and a link to the Secret.
+A certificate that follows a Secret is changed in the Secret: Modify and Delete are disabled, with the reason and
+a link to the Secret.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.secret import served
+from certferry.console.judge.secret import served_badge
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_feed import CertificateDetails
@@ -29,7 +29,7 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a certificate cannot be changed here, and where it can."""
+    """The reason that a certificate cannot be changed here, and a link to where it can."""
 
     reason: str
     link: str = ""
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """What is searched."""
+        """Text that the search matches."""
         c = self.certificate
         names = c.chain.names if c.chain else ()
         return " ".join((c.name, c.id, *c.domain, *names, self.lock.label if self.lock else ""))
@@ -73,16 +73,16 @@ async def show(request: PageRequest) -> Response:
         "elb_certificates/list.html",
         cluster=cluster,
         listing=listing,
-        states={row.certificate.id: state(cluster, row) for row in listing.rows},
+        states={row.certificate.id: _badge(cluster, row) for row in listing.rows},
         state=cluster.elb.state,
         live=f"/live/{cluster.name}",
     )
 
 
 def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
-    """Every certificate of the ELB, by name."""
+    """Return the certificates of the ELB, by name."""
     uses = cluster.derived.by_certificate
-    found = (
+    every = (
         Row(
             certificate=c,
             details=cluster.elb.details.get(c.id) or CertificateDetails(id=c.id),
@@ -91,32 +91,34 @@ def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
         )
         for c in cluster.elb.state.certificates.values()
     )
-    return sorted(found, key=lambda row: (row.certificate.name, row.certificate.id))
+    return sorted(every, key=lambda row: (row.certificate.name, row.certificate.id))
 
 
-def state(cluster: ClusterContext, row: Row) -> Badge:
-    """Whether clients are shown it."""
+def _badge(cluster: ClusterContext, row: Row) -> Badge:
+    """Return the status of a certificate."""
     c = row.certificate
     if c.type != "server":
         return Badge("idle", "CA certificate")
     if c.break_glass:
         return Badge("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
-    return served(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
+    return (
+        served_badge(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
+    )
 
 
 def lock_of(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock | None:
-    """Why it cannot be changed here; None when it can."""
-    said = described(certificate.description)
-    follows = certificate.owner or ("secret_id" in said and certificate.name.startswith(OWN_PREFIX))
+    """Return why a certificate cannot be changed here; None if it can."""
+    description = described(certificate.description)
+    follows = certificate.owner or ("secret_id" in description and certificate.name.startswith(OWN_PREFIX))
     if follows:
-        return _following(request, cluster, certificate)
+        return _followed_lock(request, cluster, certificate)
     if certificate.protection_status == "consoleProtection":
-        reason = certificate.protection_reason or "no reason was given"
+        reason = certificate.protection_reason or "no reason given"
         return Lock(reason=f"Modification protection is on: {reason}.", word="Protected")
     return None
 
 
-def _following(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock:
+def _followed_lock(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock:
     source = certificate.source
     uses = cluster.derived.by_certificate.get(certificate.id, ())
     here = next((use.secret for use in uses if use.secret), None) or _by_uid(cluster, certificate)
@@ -124,13 +126,13 @@ def _following(request: PageRequest, cluster: ClusterContext, certificate: Certi
         here = Name(source.namespace, source.secret)
     owner = cluster.name if here else source.cluster if source else certificate.owner or "another cluster"
     name = here or (Name(source.namespace, source.secret) if source else None)
-    known = any(c.name == owner for c in request.console.fleet.clusters)
-    where = f"Secret {name}" if name else "its TLS Secret"
+    configured = any(c.name == owner for c in request.console.fleet.clusters)
+    followed = f"Secret {name}" if name else "its TLS Secret"
     link = ""
-    if name and known:
+    if name and configured:
         link = f"{path('clusters', owner, 'secrets')}?namespace={name.namespace}&q={name.name}"
     return Lock(
-        reason=f"It follows {where} of cluster {owner}. Update the Secret; the certificate follows.",
+        reason=f"It follows {followed} of cluster {owner}. Update the Secret; the certificate follows.",
         link=link,
         label=str(name) if name else owner,
     )
@@ -145,8 +147,8 @@ def _by_uid(cluster: ClusterContext, certificate: Certificate) -> Name | None:
     )
 
 
-def found(request: PageRequest, cluster: ClusterContext) -> Certificate:
-    """The certificate in the path. Raises ``Stop``."""
+def requested_certificate(request: PageRequest, cluster: ClusterContext) -> Certificate:
+    """Return the certificate in the path. Raises ``PageError`` if there is none."""
     certificate = cluster.elb.state.certificates.get(request.part("id"))
     if certificate is None:
         raise not_found(f"certificate {request.part('id')}", (list_path(cluster), "Certificates"))
@@ -154,12 +156,12 @@ def found(request: PageRequest, cluster: ClusterContext) -> Certificate:
 
 
 def list_path(cluster: ClusterContext) -> str:
-    """The list."""
+    """Return the path of the list."""
     return path("clusters", cluster.name, "elb", "certificates")
 
 
 def may_change(cluster: ClusterContext, certificate: Certificate, lock: Lock | None) -> bool:
-    """Whether Modify is open: not locked, or an emergency that lets admins in."""
+    """Return whether the user may modify it: not locked, or break-glass is open and the user is an admin."""
     return lock is None or (certificate.break_glass is not None and cluster.may("admin"))
 
 

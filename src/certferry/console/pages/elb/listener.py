@@ -1,7 +1,6 @@
-"""ELB > Listeners > Edit: bind and replace certificates on a listener that no cluster keeps.
+"""ELB > Listeners > Edit: certificates of a listener that no controller manages.
 
-A listener of a cluster is kept by its controller: the dialog then says which Ingress decides, and
-changes nothing.
+For a managed listener the dialog names the listener owner and changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from certferry.elb.client.client import LISTENERS, ElbError
 async def show(request: PageRequest) -> Response:
     """GET …/{id}/edit."""
     cluster = await request.cluster_context()
-    listener = _found(request, cluster)
+    listener = _requested(request, cluster)
     servers = sorted(
         (c for c in cluster.elb.state.certificates.values() if c.type == "server"),
         key=lambda c: (c.name, c.id),
@@ -46,17 +45,17 @@ async def show(request: PageRequest) -> Response:
 async def save(request: PageRequest) -> Response:
     """POST …/{id}/edit."""
     cluster = await request.cluster_context()
-    listener = _found(request, cluster)
+    listener = _requested(request, cluster)
     row = listener_row(cluster, listener)
     if row.ours or listener.protection_status == "consoleProtection":
-        raise FormErrors({"": "This listener is kept by a cluster's controller, or protected."}, 409)
+        raise FormErrors({"": "A controller manages this listener, or it is protected."}, 409)
     form = await request.form()
     certificates, errors = cluster.elb.state.certificates, {}
     server, sni = form.text("certificate"), [i for i in form.all("sni_certificate") if i]
     if server not in certificates:
         errors["certificate"] = "Select a server certificate."
     if any(i not in certificates for i in sni):
-        errors["sni_certificate"] = "One of these certificates is not on the load balancer any more."
+        errors["sni_certificate"] = "One of these certificates is no longer on the load balancer."
     refuse(errors)
     changes: dict[str, Any] = {"default_tls_container_ref": server, "sni_container_refs": sni}
     if policy := form.text("policy"):
@@ -69,18 +68,18 @@ async def save(request: PageRequest) -> Response:
         raise
     await cluster.elb.refresh()
     chosen = [certificates[i] for i in (server, *sni)]
-    return request.redirect(follow(request, cluster, listener, chosen), "The listener is modified.")
+    return request.redirect(track(request, cluster, listener, chosen), "The listener was modified.")
 
 
 def managed_by_controller(listener: Listener) -> bool:
-    """Whether a controller of a cluster keeps it: then Ingresses decide."""
+    """Return whether a cluster's controller manages the listener."""
     return "cluster_id" in described(listener.description)
 
 
-def follow(
+def track(
     request: PageRequest, cluster: ClusterContext, listener: Listener, chosen: list[Certificate]
 ) -> str:
-    """Start to follow certificates that a listener has now; the path of its page."""
+    """Track new certificates of a listener; return the path of the rotation's page."""
     title, identity = f"Listener {listener.name or listener.id}", listener.id
     chains = [c.chain for c in chosen if c.chain]
     rotation = TrackedRotation(title, _back(listener, cluster), chains, datetime.now(UTC))
@@ -93,7 +92,7 @@ def follow(
     return path("clusters", cluster.name, "rotations", rotation.id)
 
 
-def _found(request: PageRequest, cluster: ClusterContext) -> Listener:
+def _requested(request: PageRequest, cluster: ClusterContext) -> Listener:
     listener = cluster.elb.state.listeners.get(request.part("id"))
     if listener is None or listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
         raise not_found(f"HTTPS listener {request.part('id')}")

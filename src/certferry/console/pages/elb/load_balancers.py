@@ -1,4 +1,4 @@
-"""ELB > Load Balancers: the list, and one with its tabs Summary, Listeners, Forwarding Policies, Status."""
+"""ELB > Load Balancers: the list, and one load balancer with its tabs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.secret import served
+from certferry.console.judge.secret import served_badge
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import not_found
@@ -22,7 +22,7 @@ from certferry.core.model.naming import described, is_of
 from certferry.elb.client.client import Resource
 
 TABS: Final = ("summary", "listeners", "policies", "status")
-GRAVITY: Final = {"OFFLINE": 0, "DEGRADED": 1}
+SEVERITY: Final = {"OFFLINE": 0, "DEGRADED": 1}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """What is searched."""
+        """Text that the search matches."""
         b = self.balancer
         return f"{b.name} {b.id} {b.vip_address or ''}"
 
@@ -44,21 +44,21 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
 
     listener: Listener
     port: int
-    """As it is really bound."""
+    """Port that is really bound."""
     owner: Name | None
-    """The Ingress that decides on it."""
+    """The listener owner."""
     ours: bool
-    """Whether a controller of a cluster keeps it."""
+    """Whether a cluster's controller manages it."""
     uses: tuple[Use, ...]
     state: Badge | None
 
 
 LISTENER_COLUMNS: Final = (
-    Column("name", "Name", lambda it: it.name or it.id),
-    Column("port", "Frontend Protocol/Port", lambda it: (it.protocol_port, it.protocol)),
+    Column("name", "Name", lambda li: li.name or li.id),
+    Column("port", "Frontend Protocol/Port", lambda li: (li.protocol_port, li.protocol)),
     Column("certificate", "Server Certificate", None),
-    Column("sni", "SNI", lambda it: -len(it.sni_container_refs or ())),
-    Column("policy", "Security Policy", lambda it: it.tls_ciphers_policy or ""),
+    Column("sni", "SNI", lambda li: -len(li.sni_container_refs or ())),
+    Column("policy", "Security Policy", lambda li: li.tls_ciphers_policy or ""),
     Column("status", "Status", None),
     Column("operation", "Operation", None),
 )
@@ -92,11 +92,11 @@ async def show(request: PageRequest) -> Response:
     by_balancer: dict[str, list[Listener]] = {}
     for listener in cluster.elb.state.listeners.values():
         by_balancer.setdefault(listener.loadbalancer_id, []).append(listener)
-    asking: dict[str, int] = {}
+    ingresses: dict[str, int] = {}
     for status in cluster.derived.translation.status.values():
-        asking[status.loadbalancer] = asking.get(status.loadbalancer, 0) + 1
+        ingresses[status.loadbalancer] = ingresses.get(status.loadbalancer, 0) + 1
     rows = [
-        Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=asking.get(b.id, 0))
+        Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=ingresses.get(b.id, 0))
         for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "load balancer")
@@ -114,7 +114,7 @@ async def one(request: PageRequest) -> Response:
     if balancer is None or tab not in TABS:
         where = path("clusters", cluster.name, "elb", "loadbalancers")
         raise not_found(f"load balancer {request.part('id')}", (where, "Load Balancers"))
-    listeners = _sorted(it for it in state.listeners.values() if it.loadbalancer_id == balancer.id)
+    listeners = _sorted(li for li in state.listeners.values() if li.loadbalancer_id == balancer.id)
     listing: TablePage[Any] | None = None
     rows: list[ListenerRow] = []
     if tab == "listeners":
@@ -122,7 +122,7 @@ async def one(request: PageRequest) -> Response:
             listeners,
             LISTENER_COLUMNS,
             request.query,
-            lambda it: f"{it.name} {it.id} {it.protocol_port}",
+            lambda li: f"{li.name} {li.id} {li.protocol_port}",
             "listener",
         )
         rows = [listener_row(cluster, listener) for listener in listing.rows]
@@ -148,26 +148,26 @@ async def one(request: PageRequest) -> Response:
 
 
 def listener_row(cluster: ClusterContext, listener: Listener) -> ListenerRow:
-    """What the Listeners tab shows of one."""
+    """Return the row of a listener."""
     uses = tuple(use for use in cluster.derived.uses if use.listener == listener.id)
     balancer = cluster.elb.state.loadbalancers[listener.loadbalancer_id]
     return ListenerRow(
         listener=listener,
         port=bind_port(balancer, listener.protocol_port),
-        owner=next((use.governing for use in uses if use.governing), None) or _governing(cluster, listener),
+        owner=next((use.governing for use in uses if use.governing), None) or _owner(cluster, listener),
         ours="cluster_id" in described(listener.description),
         uses=uses,
-        state=served(cluster, uses) if uses else None,
+        state=served_badge(cluster, uses) if uses else None,
     )
 
 
 def conditions(policy: Policy) -> str:
-    """The rules of a policy in words."""
+    """Return the rules of a policy in words."""
     return " and ".join(_rule(rule) for rule in policy.rules) or "every request"
 
 
 def target(policy: Policy, state: State) -> str:
-    """Where a policy leads."""
+    """Return the target of a policy in words."""
     if policy.action == "REDIRECT_TO_LISTENER":
         listener = state.listeners.get(policy.redirect_listener_id or "")
         return f"redirected to port {listener.protocol_port}" if listener else "redirected to a listener"
@@ -194,7 +194,7 @@ def _rule(rule: Rule) -> str:
     return f"{what} {word} {' or '.join(values)}"
 
 
-def _governing(cluster: ClusterContext, listener: Listener) -> Name | None:
+def _owner(cluster: ClusterContext, listener: Listener) -> Name | None:
     if not is_of(cluster.kube.cluster_id or "", listener.description):
         return None
     for status in cluster.derived.translation.status.values():
@@ -206,7 +206,7 @@ def _governing(cluster: ClusterContext, listener: Listener) -> Name | None:
 
 
 def _policies(listeners: Iterable[Listener], state: State) -> list[PolicyRow]:
-    names = {it.id: it.name or it.id for it in listeners}
+    names = {li.id: li.name or li.id for li in listeners}
     policies = (p for p in state.policies.values() if p.listener_id in names)
     ordered = sorted(policies, key=lambda p: (names[p.listener_id], p.priority or 0, p.name or "", p.id))
     return [PolicyRow(p, names[p.listener_id], conditions(p), target(p, state)) for p in ordered]
@@ -217,17 +217,19 @@ def _text(row: PolicyRow) -> str:
 
 
 async def _statuses(cluster: ClusterContext, balancer: LoadBalancer) -> Mapping[str, Any]:
-    found = await cluster.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
-    tree: Mapping[str, Any] = found.get("loadbalancer") or {}
+    answer = await cluster.elb.client.get(
+        Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses"
+    )
+    tree: Mapping[str, Any] = answer.get("loadbalancer") or {}
     return tree
 
 
 def _worst_first(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Nodes of the status tree by gravity, then by name; so are the ones under them."""
+    """Sort nodes of the status tree and those under them, by severity and name."""
     sorted_ = [
         {k: _worst_first(v) if k in ("pools", "l7policies") else v for k, v in node.items()} for node in nodes
     ]
-    return sorted(sorted_, key=lambda node: (GRAVITY.get(node.get("operating_status", ""), 3), _name(node)))
+    return sorted(sorted_, key=lambda node: (SEVERITY.get(node.get("operating_status", ""), 3), _name(node)))
 
 
 def _name(node: Mapping[str, Any]) -> str:
@@ -235,7 +237,7 @@ def _name(node: Mapping[str, Any]) -> str:
 
 
 def _sorted(listeners: Any) -> list[Listener]:
-    return sorted(listeners, key=lambda it: (it.protocol_port, it.id))
+    return sorted(listeners, key=lambda li: (li.protocol_port, li.id))
 
 
 _ROOT: Final = "/clusters/{cluster}/elb/loadbalancers"

@@ -53,13 +53,13 @@ async def save(request: PageRequest) -> Response:
             await kube.create(INGRESS, body, name.namespace)
     except KubeError as error:
         if error.status == 409:
-            refuse({"name": f"There is an Ingress {name} already."})
+            refuse({"name": f"Ingress {name} already exists."})
         raise
-    return request.redirect(list_path(cluster, name), f"Ingress {name} is created.")
+    return request.redirect(list_path(cluster, name), f"Ingress {name} was created.")
 
 
 async def show_diff(request: PageRequest) -> Response:
-    """POST …/diff: what OK would create."""
+    """POST …/diff: the object that OK would create."""
     cluster = await request.cluster_context()
     errors: dict[str, str] = {}
     body = _body(cluster, await request.form(), errors)
@@ -68,13 +68,13 @@ async def show_diff(request: PageRequest) -> Response:
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/check: what is to be said of the choice so far."""
+    """POST …/check: the checks of the form so far."""
     cluster = await request.cluster_context()
     fields = await request.form()
     body = _body(cluster, fields, {})
     form = ingress_fields.read(fields, {})
     body["metadata"]["name"] = body["metadata"]["name"] or "new"
-    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest governs nothing
+    body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest is no listener owner
     preview = preview_form(cluster, body["metadata"]["namespace"], form, body)
     return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
 
@@ -84,7 +84,7 @@ def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -
     if namespace not in cluster.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
     if not NAME.fullmatch(name):
-        errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
+        errors["name"] = "Use lower-case letters, digits, - and . and begin and end with a letter or a digit."
     form = ingress_fields.read(fields, errors)
     ingress_fields.check(cluster, namespace, form, _EMPTY, errors)
     if not form.forwarding:
@@ -92,7 +92,7 @@ def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -
     meta: dict[str, Any] = {"name": name, "namespace": namespace}
     if balancer := fields.text("loadbalancer"):
         if balancer not in cluster.elb.state.loadbalancers:
-            errors["loadbalancer"] = "This load balancer does not exist any more."
+            errors["loadbalancer"] = "This load balancer no longer exists."
         meta["annotations"] = {f"{PREFIX}id": balancer}
     bare = {
         "apiVersion": INGRESS.group_version,
@@ -104,10 +104,14 @@ def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -
 
 
 def _balancers(cluster: ClusterContext) -> list[tuple[str, str]]:
-    known = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in cluster.elb.state.loadbalancers.values()]
+    balancers = [
+        (b.id, f"{b.name or b.id} ({b.vip_address})") for b in cluster.elb.state.loadbalancers.values()
+    ]
     default = cluster.access.default_loadbalancer
     return (
-        [("", "The default of the cluster"), *sorted(known, key=lambda b: b[1])] if default else sorted(known)
+        [("", "The default of the cluster"), *sorted(balancers, key=lambda b: b[1])]
+        if default
+        else sorted(balancers)
     )
 
 

@@ -1,7 +1,7 @@
-"""The form of an Ingress: from an object to what the form shows, and back again. Pure.
+"""The form of an Ingress: from an object to the form's fields, and back. Pure.
 
-The dialog's words are the vendor's (Certificate Source, Server Certificate, SNI …). Whatever an
-object has beyond them is left as it is.
+The labels are the vendor's (Certificate Source, Server Certificate, SNI …). Fields of an object that the form
+does not show stay unchanged.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ OPTIONS: Final = {
     "response": f"{PREFIX}member_timeout",
     "port": f"{PREFIX}port",
 }
-"""Fields of the form and the annotations that they stand for."""
+"""Fields of the form and their annotations."""
 PATH_TYPES: Final = {
     "Prefix": "Prefix match",
     "Exact": "Exact match",
     "REGEX": "RegEx match",
     "ImplementationSpecific": "As the Ingress says",
 }
-"""And the form's words. The last two are one type of path: `property` and the annotation of the match mode decide."""
+"""Path types and their labels. The last two are one type in Kubernetes; the match mode tells them apart."""
 POLICIES: Final = tuple((name, name.upper()) for name in TLS_POLICIES)
 
 
@@ -67,7 +67,7 @@ class Forwarding(msgspec.Struct, frozen=True):
 
 
 class IngressForm(msgspec.Struct, frozen=True, kw_only=True):
-    """What the form shows."""
+    """Fields of the form."""
 
     protocol: str = "HTTPS"
     source: Source = "secret"
@@ -77,14 +77,14 @@ class IngressForm(msgspec.Struct, frozen=True, kw_only=True):
     sni: tuple[Sni, ...] = ()
     sni_certificates: tuple[str, ...] = ()
     options: Mapping[str, str] = {}
-    """By the names of ``OPTIONS``; "" = not set."""
+    """By the names of ``OPTIONS``; "" if not set."""
     access: Access = Access()
     redirect: Redirect = Redirect()
     forwarding: tuple[Forwarding, ...] = ()
 
 
-def of(obj: Mapping[str, Any]) -> IngressForm:
-    """What the form shows of `obj`."""
+def form_of(obj: Mapping[str, Any]) -> IngressForm:
+    """Return the form's fields for the object `obj`."""
     notes, spec = obj["metadata"].get("annotations") or {}, obj.get("spec") or {}
     entries = spec.get("tls") or []
     ids = tuple(i.strip() for i in notes.get(IDS, "").split(",") if i.strip())
@@ -112,9 +112,9 @@ def of(obj: Mapping[str, Any]) -> IngressForm:
 
 
 def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
-    """`obj` as the form says; what the form does not show stays."""
+    """Return `obj` with the values of the form; other fields stay unchanged."""
     changed: Object = copy.deepcopy(dict(obj))
-    before = of(obj)
+    before = form_of(obj)
     notes = changed["metadata"].setdefault("annotations", {}) or {}
     changed["metadata"]["annotations"] = notes
     for name, key in OPTIONS.items():
@@ -125,9 +125,9 @@ def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
     if (redirect, redirect.on and port) != (before.redirect, redirect.on and before.options["port"]):
         put_redirect(notes, redirect, port)
         if not redirect.on:
-            _set(notes, OPTIONS["port"], port)  # it decides again
+            _set(notes, OPTIONS["port"], port)  # it has effect again
     put_access(notes, form.access)
-    # the annotation alone decides; spec.tls is left, so that one can come back to it
+    # the annotation has precedence; spec.tls stays, so that the user can return to it
     elb = form.source == "elb" and form.protocol == "HTTPS"
     ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()
     _set(notes, IDS, ",".join(ids))
@@ -154,7 +154,7 @@ def _tls(form: IngressForm, entries: list[Object]) -> list[Object]:
 
 
 def _server(entries: list[Object]) -> int:
-    """Which entry is the server certificate: the one without hosts, else the first."""
+    """Return the index of the server certificate: the entry without hosts, else the first."""
     return next((n for n, entry in enumerate(entries) if not entry.get("hosts")), 0)
 
 
@@ -172,7 +172,7 @@ def _forwarding(spec: Object, notes: Mapping[str, str]) -> list[Forwarding]:
 
 
 def _matching(path: Mapping[str, Any], notes: Mapping[str, str]) -> str:
-    """A key of ``PATH_TYPES``."""
+    """Return the key in ``PATH_TYPES`` of a path."""
     kind = path.get("pathType") or "ImplementationSpecific"
     mode = (path.get("property") or {}).get(PATH_MATCH_MODE) or notes.get(MATCH_MODE)
     return "REGEX" if (kind, mode) == ("ImplementationSpecific", "REGEX") else str(kind)
@@ -185,8 +185,8 @@ def _service(backend: Object) -> tuple[str, str]:
 
 
 def _rules(form: IngressForm, before: list[Object], notes: Mapping[str, str]) -> list[Object]:
-    """The rules by host in the form's order; a path that was there keeps what the form does not show."""
-    known = {
+    """Return the rules by host in the form's order; a known path keeps fields that the form does not show."""
+    paths_before = {
         (rule.get("host") or "", p.get("path") or "/", _matching(p, notes)): p
         for rule in before
         for p in (rule.get("http") or {}).get("paths") or ()
@@ -195,7 +195,7 @@ def _rules(form: IngressForm, before: list[Object], notes: Mapping[str, str]) ->
     for row in form.forwarding:
         port: Object = {"number": int(row.port)} if row.port.isdecimal() else {"name": row.port}
         path = {
-            **known.get((row.domain, row.path, row.matching), {}),
+            **paths_before.get((row.domain, row.path, row.matching), {}),
             "path": row.path,
             "pathType": "ImplementationSpecific" if row.matching == "REGEX" else row.matching,
             "backend": {"service": {"name": row.service, "port": port}},

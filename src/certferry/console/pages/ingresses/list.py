@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.hosts import WRONG, CertificateExpiry, host_badge, own_expiry
-from certferry.console.judge.secret import served
+from certferry.console.judge.secret import served_badge
 from certferry.console.pages.ingresses.synchronize import differences
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -140,7 +140,7 @@ def _badge(cluster: ClusterContext, row: Row) -> Badge:
         return warning
     if pending or not row.uses:
         return Badge("busy", "On its way", "The load balancer does not have it yet.")
-    return badge or served(cluster, tuple(use for use in row.uses if use.hosts or not row.hosts))
+    return badge or served_badge(cluster, tuple(use for use in row.uses if use.hosts or not row.hosts))
 
 
 def _warning(row: Row) -> Badge | None:

@@ -1,6 +1,6 @@
-"""Settings of the listener that are several annotations at once: who may connect, and the way from HTTP. Pure.
+"""Listener settings that consist of several annotations: access control and redirect from HTTP. Pure.
 
-``ingress_form`` calls it. An annotation that the form does not change stays as somebody wrote it.
+An annotation that the form does not change stays as it was written.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MODES: Final[dict[str, str]] = {
     "white": "Trustlist",
     "black": "Blocklist",
 }
-"""And the form's words."""
+"""Access modes and their labels."""
 MOST_GROUPS: Final = 5
 _IDS, _STATUS, _TYPE = (f"{PREFIX}acl-{part}" for part in ("id", "status", "type"))
 _PORTS, _REDIRECT = f"{PREFIX}listen-ports", f"{PREFIX}ssl-redirect"
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may connect."""
+    """Access control of a listener."""
 
     mode: str = ""
     """A key of ``MODES``."""
@@ -36,14 +36,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redirect(msgspec.Struct, frozen=True, kw_only=True):
-    """The HTTP port whose requests are sent to the HTTPS one; "" for 80."""
+    """Redirect from an HTTP port to the HTTPS port; port "" is 80."""
 
     on: bool = False
     port: str = ""
 
 
 def access_of(notes: Mapping[str, str]) -> Access:
-    """What the annotations say. A list that is switched off, or is not whole, shows as it acts."""
+    """Return the access control of the annotations; a disabled or incomplete list as its effect."""
     if _IDS not in notes:
         return Access()
     groups = tuple(dict.fromkeys(i.strip() for i in notes[_IDS].split(",") if i.strip()))
@@ -54,7 +54,7 @@ def access_of(notes: Mapping[str, str]) -> Access:
 
 
 def put_access(notes: dict[str, Any], access: Access) -> None:
-    """Makes the annotations say `access`."""
+    """Write `access` into the annotations if it changes them."""
     if access == access_of(notes):
         return
     for key in (_IDS, _STATUS, _TYPE):
@@ -66,21 +66,21 @@ def put_access(notes: dict[str, Any], access: Access) -> None:
 
 
 def redirect_of(notes: Mapping[str, str]) -> Redirect:
-    """Whether the annotations redirect, and from which port."""
-    ports = _listened(notes)
+    """Return the redirect of the annotations."""
+    ports = _listen_ports(notes)
     if notes.get(_REDIRECT) != "true" or not {"HTTP", "HTTPS"} <= ports.keys():
         return Redirect()
     return Redirect(on=True, port="" if ports["HTTP"] == 80 else str(ports["HTTP"]))
 
 
 def https_port_of(notes: Mapping[str, str]) -> str:
-    """The HTTPS port where ``listen-ports`` decides on it; "" for 443, and where it does not."""
-    port = _listened(notes).get("HTTPS", 443)
+    """Return the HTTPS port in ``listen-ports``; "" for 443 and if absent."""
+    port = _listen_ports(notes).get("HTTPS", 443)
     return "" if port == 443 else str(port)
 
 
 def put_redirect(notes: dict[str, Any], redirect: Redirect, https_port: str) -> None:
-    """Makes the annotations say `redirect`. Call it only where it, or the port, was changed."""
+    """Write `redirect` into the annotations. Call it only if the redirect or the port has changed."""
     if redirect.on:
         ports = [{"HTTP": int(redirect.port or 80)}, {"HTTPS": int(https_port or 443)}]
         notes |= {_PORTS: msgspec.json.encode(ports).decode(), _REDIRECT: "true"}
@@ -89,7 +89,7 @@ def put_redirect(notes: dict[str, Any], redirect: Redirect, https_port: str) -> 
             notes.pop(key, None)
 
 
-def _listened(notes: Mapping[str, str]) -> dict[str, int]:
+def _listen_ports(notes: Mapping[str, str]) -> dict[str, int]:
     try:
         entries = msgspec.json.decode(notes.get(_PORTS, "[]"), type=list[dict[str, int]])
     except msgspec.MsgspecError:

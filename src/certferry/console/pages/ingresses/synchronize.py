@@ -1,7 +1,6 @@
-"""Synchronize Configuration: what the load balancer has differs from what an Ingress says.
+"""Synchronize Configuration: write settings of the load balancer into an Ingress that differs.
 
-The direction is the vendor's: what the load balancer has is written into the Ingress. A certificate
-that differs makes the source “ELB server certificate”, as there.
+The direction is the vendor's. A different certificate changes the source to “ELB server certificate”, as there.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from certferry.kube.client.client import INGRESS, KubeError
 
 
 class Difference(NamedTuple):
-    """A setting: what the Ingress says, what the load balancer has, and the annotation that says so."""
+    """A setting with its value in the Ingress and on the load balancer, and its annotation."""
 
     label: str
     ingress: str
     elb: str
     key: str
     value: str | None
-    """None: the annotation goes away."""
+    """None: the annotation is removed."""
 
 
 def _desired(values: Values, field: str) -> object:
@@ -58,33 +57,33 @@ _ORDER: Final = (
 
 
 def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Difference]:
-    """Where the HTTPS listener of an Ingress has something else than the Ingress says."""
+    """Return the settings in which the HTTPS listener differs from the Ingress."""
     listener = _listener(cluster, ingress)
     if listener is None:
         return []
     values, _ = read_annotations(ingress.parsed)
-    found = []
+    settings = []
     for field in _ORDER:
         annotation, write = LISTENER_SETTINGS[field]
-        want, has = _desired(values, field), _on_listener(listener, field)
-        if want is not None and want != has and has is not None:
+        wanted, has = _desired(values, field), _on_listener(listener, field)
+        if wanted is not None and wanted != has and has is not None:
             text = write(has)
-            found.append(Difference(annotation.label, write(want), text, PREFIX + annotation.key, text))
-    return [*found, *_certificates(cluster, ingress, values, listener)]
+            settings.append(Difference(annotation.label, write(wanted), text, PREFIX + annotation.key, text))
+    return [*settings, *_certificates(cluster, ingress, values, listener)]
 
 
 async def show(request: PageRequest) -> Response:
     """GET …/synchronize: the preview."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
-    there = differences(cluster, ingress)
+    settings = differences(cluster, ingress)
     return request.render(
         "ingresses/synchronize.html",
         cluster=cluster,
         ingress=ingress,
-        differences=there,
-        lines=diff(present, synchronized(present, there)),
+        differences=settings,
+        lines=diff(present, synchronized(present, settings)),
         version=present["metadata"].get("resourceVersion", ""),
     )
 
@@ -92,25 +91,25 @@ async def show(request: PageRequest) -> Response:
 async def save(request: PageRequest) -> Response:
     """POST …/synchronize."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     form = await request.form()
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     patch = merge_patch(present, synchronized(present, differences(cluster, ingress)))
     await write(cluster, ingress.name, patch, form.text("version"))
     return request.redirect(
-        list_path(cluster, ingress.name), f"Ingress {ingress.name} says now what the load balancer has."
+        list_path(cluster, ingress.name), f"Ingress {ingress.name} now has the settings of the load balancer."
     )
 
 
-def synchronized(present: dict[str, Any], there: list[Difference]) -> dict[str, Any]:
-    """The Ingress with the load balancer's settings."""
+def synchronized(present: dict[str, Any], settings: list[Difference]) -> dict[str, Any]:
+    """Return the Ingress with the load balancer's settings."""
     notes = dict(present["metadata"].get("annotations") or {})
-    notes |= {d.key: d.value for d in there if d.value is not None}
+    notes |= {d.key: d.value for d in settings if d.value is not None}
     return {**present, "metadata": {**present["metadata"], "annotations": notes}}
 
 
-def found(request: PageRequest, cluster: ClusterContext) -> ListedIngress:
-    """The Ingress in the path. Raises ``Stop``."""
+def requested_ingress(request: PageRequest, cluster: ClusterContext) -> ListedIngress:
+    """Return the Ingress in the path. Raises ``PageError`` if there is none."""
     name = Name(request.part("namespace"), request.part("name"))
     ingress = cluster.kube.ingresses.get(name)
     if ingress is None:
@@ -119,7 +118,7 @@ def found(request: PageRequest, cluster: ClusterContext) -> ListedIngress:
 
 
 async def write(cluster: ClusterContext, name: Name, patch: dict[str, Any], version: str) -> None:
-    """Merge `patch` into the Ingress as it was at `version`. Raises ``Refusal`` when it changed since."""
+    """Merge `patch` into the Ingress. Raises ``FormErrors`` if the Ingress has changed since `version`."""
     patch = (
         {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}} if version else patch
     )
@@ -128,13 +127,13 @@ async def write(cluster: ClusterContext, name: Name, patch: dict[str, Any], vers
             await kube.merge(INGRESS, name.name, patch, name.namespace)
     except KubeError as error:
         if error.status == 409:
-            sentence = "Somebody changed this Ingress meanwhile. Close this dialog and open it again."
+            sentence = "This Ingress was changed in the meantime. Close this dialog and open it again."
             raise FormErrors({"": sentence}, 409) from None
         raise
 
 
 def list_path(cluster: ClusterContext, name: Name) -> str:
-    """The list that an Ingress stands in."""
+    """Return the path of the list with Ingress `name`."""
     return f"{path('clusters', cluster.name, 'ingresses')}?namespace={name.namespace}"
 
 
@@ -145,9 +144,9 @@ def _listener(cluster: ClusterContext, ingress: ListedIngress) -> Listener | Non
         return None
     return next(
         (
-            it
-            for it in cluster.elb.state.listeners.values()
-            if (it.loadbalancer_id, it.protocol_port) == (status.loadbalancer, port)
+            listener
+            for listener in cluster.elb.state.listeners.values()
+            if (listener.loadbalancer_id, listener.protocol_port) == (status.loadbalancer, port)
         ),
         None,
     )
@@ -156,19 +155,19 @@ def _listener(cluster: ClusterContext, ingress: ListedIngress) -> Listener | Non
 def _certificates(
     cluster: ClusterContext, ingress: ListedIngress, values: Values, listener: Listener
 ) -> list[Difference]:
-    """The server certificate, where the Ingress asks for another one than the listener has."""
-    asked = _asked(cluster, ingress, values)
-    if asked is None or not listener.default_tls_container_ref:
+    """Return the server certificate as a difference if the listener has another one."""
+    wanted = _wanted_id(cluster, ingress, values)
+    if wanted is None or not listener.default_tls_container_ref:
         return []
     ids = tuple(dict.fromkeys((listener.default_tls_container_ref, *(listener.sni_container_refs or ()))))
-    if asked in ids:
+    if wanted in ids:
         return []
     return [
-        Difference("Server Certificate", _named(cluster, asked), _named(cluster, ids[0]), IDS, ",".join(ids))
+        Difference("Server Certificate", _named(cluster, wanted), _named(cluster, ids[0]), IDS, ",".join(ids))
     ]
 
 
-def _asked(cluster: ClusterContext, ingress: ListedIngress, values: Values) -> str | None:
+def _wanted_id(cluster: ClusterContext, ingress: ListedIngress, values: Values) -> str | None:
     if values.tls_certificate_ids:
         return values.tls_certificate_ids[0]
     entries = ingress.parsed.tls

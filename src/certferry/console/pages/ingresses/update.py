@@ -1,7 +1,6 @@
-"""Services & Ingresses > Ingresses > More > Update: procedure 2, and everything else of the form.
+"""Services & Ingresses > Ingresses > More > Update: procedure 2, and the other fields of the form.
 
-OK writes ``tls-certificate-ids`` and leaves spec.tls, or takes the annotation away; then the rotation's
-page shows what clients get.
+OK writes the annotation ``tls-certificate-ids`` or removes it, and leaves spec.tls. The rotation's page follows.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.preview import ChangePreview, preview_change, shown
+from certferry.console.judge.preview import ChangePreview, preview_change, served_chain
 from certferry.console.pages.ingresses import validate as ingress_fields
-from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, of
+from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, form_of
 from certferry.console.pages.ingresses.list import listener_owner
 from certferry.console.pages.ingresses.listener_annotations import MODES
-from certferry.console.pages.ingresses.synchronize import found, list_path, write
+from certferry.console.pages.ingresses.synchronize import list_path, requested_ingress, write
 from certferry.console.pages.objects.diff import diff, merge_patch
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -38,42 +37,42 @@ Object = dict[str, Any]
 async def show(request: PageRequest) -> Response:
     """GET …/update."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     status = cluster.derived.translation.status.get(ingress.name)
     return request.render(
         "ingresses/update.html",
-        preview=ChangePreview(present=shown(cluster.derived, ingress.name)),
+        preview=ChangePreview(present=served_chain(cluster.derived, ingress.name)),
         cluster=cluster,
         ingress=ingress,
-        form=of(present),
+        form=form_of(present),
         version=present["metadata"].get("resourceVersion", ""),
         balancer=cluster.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
         owner=listener_owner(cluster, ingress.name),
-        **choices(cluster, ingress.name.namespace, of(present)),
+        **choices(cluster, ingress.name.namespace, form_of(present)),
     )
 
 
 async def show_diff(request: PageRequest) -> Response:
-    """POST …/diff: what OK would change."""
+    """POST …/diff: the changes that OK would make."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     errors: dict[str, str] = {}
-    form = _read(cluster, ingress.name.namespace, await request.form(), of(present), errors)
+    form = _read(cluster, ingress.name.namespace, await request.form(), form_of(present), errors)
     lines = [] if errors else diff(present, applied(form, present))
     return request.render("shared/preview.html", cluster=cluster, lines=lines, errors=errors)
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/check: what is to be said of the choice so far."""
+    """POST …/check: the checks of the form so far."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
-    form = _read(cluster, ingress.name.namespace, await request.form(), of(present), {})
+    form = _read(cluster, ingress.name.namespace, await request.form(), form_of(present), {})
     preview = (
-        ChangePreview(present=shown(cluster.derived, ingress.name))
-        if form == of(present)
+        ChangePreview(present=served_chain(cluster.derived, ingress.name))
+        if form == form_of(present)
         else preview_form(cluster, ingress.name.namespace, form, applied(form, present))
     )
     return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
@@ -82,28 +81,30 @@ async def check(request: PageRequest) -> Response:
 async def save(request: PageRequest) -> Response:
     """POST …/update."""
     cluster = await request.cluster_context()
-    ingress = found(request, cluster)
+    ingress = requested_ingress(request, cluster)
     fields = await request.form()
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     errors: dict[str, str] = {}
-    before = of(present)
+    before = form_of(present)
     form = _read(cluster, ingress.name.namespace, fields, before, errors)
     if not errors and _chooses(form, before):
         preview = preview_form(cluster, ingress.name.namespace, form, applied(form, present))
-        if preview.held:
-            errors["certificate" if form.source == "elb" else "secret"] = preview.held[0]
+        if preview.rejected:
+            errors["certificate" if form.source == "elb" else "secret"] = preview.rejected[0]
     refuse(errors)
     patch = merge_patch(present, applied(form, present))
-    said = f"Ingress {ingress.name} is updated."
+    message = f"Ingress {ingress.name} was updated."
     if patch:
         await write(cluster, ingress.name, patch, fields.text("version"))
     if not _chooses(form, before):
-        return request.redirect(list_path(cluster, ingress.name), said if patch else "Nothing was changed.")
-    return request.redirect(follow(request, cluster, ingress, form), said)
+        return request.redirect(
+            list_path(cluster, ingress.name), message if patch else "Nothing was changed."
+        )
+    return request.redirect(track(request, cluster, ingress, form), message)
 
 
 def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[str, Any]:
-    """What the form's lists offer."""
+    """Return the options of the form's lists."""
     secrets = [
         (name.name, label(name.name, secret.parsed.chain))
         for name, secret in sorted(cluster.kube.secrets.items())
@@ -129,30 +130,30 @@ def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[
 
 
 def selectable(certificates: Iterable[Certificate], chosen: Set[str] = frozenset()) -> list[Certificate]:
-    """Server certificates that people may choose: those that follow a Secret only where they are `chosen`."""
-    found = (
+    """Return the server certificates to choose from; those that follow a Secret only if `chosen` already."""
+    servers = (
         c
         for c in certificates
         if c.type == "server"
         and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
     )
-    return sorted(found, key=lambda c: (c.name, c.id))
+    return sorted(servers, key=lambda c: (c.name, c.id))
 
 
 def preview_form(cluster: ClusterContext, namespace: str, form: IngressForm, body: Object) -> ChangePreview:
-    """What would come of `body`, the Ingress as the form has it."""
+    """Return what the controller would do with `body`, the Ingress of the form."""
     chains = _chains(cluster, namespace, form) if form.protocol == "HTTPS" else []
     return preview_change(cluster.derived, cluster.options, body, chains, datetime.now(UTC))
 
 
 def label(name: str, chain: Chain | None) -> str:
-    """A certificate in a list: its name, for what, until when."""
+    """Return the label of a certificate in a list: name, domains, expiry."""
     text = f"{listed(chain.names, 2)}, {expiry(chain).word.lower()}" if chain else "cannot be read"
     return f"{name} — {text}"
 
 
-def follow(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress, form: IngressForm) -> str:
-    """Start to follow the choice; the path of its page."""
+def track(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress, form: IngressForm) -> str:
+    """Track the rotation; return the path of its page."""
     name = ingress.name
     rotation = TrackedRotation(
         f"Ingress {name}", list_path(cluster, name), _chains(cluster, name.namespace, form), datetime.now(UTC)
@@ -160,8 +161,8 @@ def follow(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress
 
     def objection(derived: DerivedState) -> str:
         problems = derived.problems.get(("Ingress", name), ())
-        grave = ("CertificateHeldBack", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
-        return next((p.sentence for p in problems if p.reason in grave), "")
+        rejecting = ("CertificateHeldBack", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
+        return next((p.sentence for p in problems if p.reason in rejecting), "")
 
     request.console.rotations.start(
         cluster, rotation, lambda derived: derived.by_ingress.get(name, ()), objection
@@ -173,20 +174,20 @@ def _read(
     cluster: ClusterContext, namespace: str, fields: FormFields, before: IngressForm, errors: dict[str, str]
 ) -> IngressForm:
     form = ingress_fields.read(fields, errors)
-    if not form.forwarding:  # the dialog of procedure 2 may leave them folded away
+    if not form.forwarding:  # the dialog may leave them collapsed
         form = msgspec.structs.replace(form, forwarding=before.forwarding)
     if form.source == "elb" and not form.secret and not form.sni:
         form = msgspec.structs.replace(form, secret=before.secret, sni=before.sni)
     if before.protocol == "HTTPS" and form.protocol != "HTTPS":
         errors["protocol"] = (
-            "An HTTPS Ingress stays HTTPS: a browser that was sent here over HTTPS would fail."
+            "An HTTPS Ingress stays HTTPS, because browsers that use HTTPS already would fail."
         )
     ingress_fields.check(cluster, namespace, form, before, errors)
     return form
 
 
 def _chooses(form: IngressForm, before: IngressForm) -> bool:
-    """Whether other certificates are chosen than before."""
+    """Return whether the form chooses other certificates than before."""
 
     def chosen(f: IngressForm) -> Any:
         return (f.certificate, f.sni_certificates) if f.source == "elb" else (f.secret, f.sni)

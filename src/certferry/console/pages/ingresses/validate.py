@@ -1,6 +1,6 @@
-"""What was typed into the form of an Ingress, read and checked against the cluster and the ELB.
+"""The posted form of an Ingress: read, and validated against the cluster and the ELB.
 
-Create and Update share it. A sentence for each field that cannot be taken; nothing is written here.
+Each rejected field gets a sentence in `errors`. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _HOST = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-
 
 
 def read(fields: FormFields, errors: dict[str, str]) -> IngressForm:
-    """The form; what is no number and the like goes into `errors`."""
+    """Return the form; malformed fields add sentences to `errors`."""
     options = {name: fields.text(name) for name in OPTIONS}
     for name, (low, high) in NUMBERS.items():
         fields.number(name, low, high, errors)
     if options["policy"] and options["policy"] not in TLS_POLICIES:
-        errors["policy"] = "There is no such security policy."
+        errors["policy"] = "This security policy does not exist."
     options["http2"] = "true" if fields.text("http2") else ""
     sni = tuple(
         Sni(", ".join(domain_names(domains)), secret)
@@ -62,7 +62,7 @@ def _access(fields: FormFields, errors: dict[str, str]) -> Access:
     mode = fields.text("access")
     groups = tuple(dict.fromkeys(fields.all("ipgroup"))) if mode in ("white", "black") else ()
     if mode not in MODES:
-        errors["access"] = "Select who may connect."
+        errors["access"] = "Select an access control."
     elif mode in ("white", "black") and not groups:
         errors["ipgroup"] = "Select at least one IP address group."
     elif len(groups) > MOST_GROUPS:
@@ -73,7 +73,7 @@ def _access(fields: FormFields, errors: dict[str, str]) -> Access:
 def check(
     cluster: ClusterContext, namespace: str, form: IngressForm, before: IngressForm, errors: dict[str, str]
 ) -> None:
-    """Whether the cluster and the ELB have what the form names, and whether it will do."""
+    """Check that cluster and ELB have the objects that the form names, and that they can be used."""
     if form.protocol == "HTTPS":
         certificates = cluster.elb.state.certificates
         if form.source == "elb":
@@ -81,37 +81,37 @@ def check(
         else:
             _check_secrets(cluster, namespace, form, errors)
     if gone := [g for g in form.access.groups if g not in cluster.elb.state.ipgroups]:
-        errors["ipgroup"] = f"There is no IP address group {gone[0]} on the load balancer any more."
+        errors["ipgroup"] = f"IP address group {gone[0]} is no longer on the load balancer."
     if form.redirect.on and (form.redirect.port or "80") == (form.options.get("port") or "443"):
-        errors["http_port"] = "HTTP and HTTPS need a port each."
+        errors["http_port"] = "HTTP and HTTPS need different ports."
     _check_forwarding(cluster, namespace, form, before, errors)
 
 
 def _check_chosen(
     form: IngressForm,
     before: IngressForm,
-    known: Mapping[str, Certificate],
+    certificates: Mapping[str, Certificate],
     errors: dict[str, str],
 ) -> None:
-    server = known.get(form.certificate)
+    server = certificates.get(form.certificate)
     if not form.certificate:
         errors["certificate"] = "Select a server certificate, or create one."
     elif server is None or server.type != "server":
-        errors["certificate"] = "This certificate is not on the load balancer any more."
+        errors["certificate"] = "This certificate is no longer on the load balancer."
     elif server.chain is None or not server.chain.loadable:
         errors["certificate"] = "This certificate cannot be served."
     elif server.chain.not_after <= datetime.now(UTC) and before.certificate != form.certificate:
         errors["certificate"] = "This certificate has expired; a new choice must be a valid one."
     names: dict[str, str] = {}
     for ref in form.sni_certificates:
-        certificate = known.get(ref)
+        certificate = certificates.get(ref)
         if certificate is None or not certificate.domain:
             errors["sni_certificate"] = "An SNI certificate needs a domain on the load balancer."
             continue
         kind = "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
         for name in certificate.domain:
             if (other := names.setdefault(f"{kind} {name}", ref)) != ref:
-                label = known[other].name or other
+                label = certificates[other].name or other
                 errors["sni_certificate"] = (
                     f"{name} has two certificates: {label} and {certificate.name or ref}."
                 )
@@ -128,15 +128,15 @@ def _check_secrets(
             errors[field] = f"There is no TLS Secret {namespace}/{secret}."
         elif listed and listed.parsed.chain is None and listed.parsed.flaw:
             errors[field] = f"Secret {secret} cannot be used: {listed.parsed.flaw.sentence}"
-    taken: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     for row in form.sni:
         if not row.domains or not row.secret:
             errors["sni_domain"] = "Each row needs a domain name and a certificate."
         for name in domain_names(row.domains):
             if not _HOST.fullmatch(name):
                 errors["sni_domain"] = f"“{name[:60]}” is not a domain name."
-            elif taken.setdefault(name, row.secret) != row.secret:
-                errors["sni_domain"] = f"{name} has two certificates: {taken[name]} and {row.secret}."
+            elif secrets.setdefault(name, row.secret) != row.secret:
+                errors["sni_domain"] = f"{name} has two certificates: {secrets[name]} and {row.secret}."
 
 
 def _check_forwarding(
@@ -144,7 +144,7 @@ def _check_forwarding(
 ) -> None:
     for row in form.forwarding:
         if row in before.forwarding:
-            continue  # what stands there is not refused
+            continue  # unchanged rows are accepted
         service = cluster.kube.services.get(Name(namespace, row.service))
         ports = {p for s in service.parsed.ports for p in (str(s.port), s.name)} if service else set()
         if row.domain and not _HOST.fullmatch(row.domain):
@@ -155,11 +155,11 @@ def _check_forwarding(
             errors["service"] = f"There is no Service {namespace}/{row.service}."
         elif row.port not in ports:
             errors["service_port"] = f"Service {row.service} has no port {row.port or '(none given)'}."
-    rows, mixed = {*form.forwarding}, {"REGEX", "ImplementationSpecific"}
+    rows, exclusive = {*form.forwarding}, {"REGEX", "ImplementationSpecific"}
     new = {row.matching for row in rows - {*before.forwarding}}
-    if mixed & new and mixed <= {row.matching for row in rows}:
+    if exclusive & new and exclusive <= {row.matching for row in rows}:
         errors["path"] = (
-            "RegEx match counts for every path that is as the Ingress says: choose Prefix or Exact match there."
+            "RegEx match applies to every path with “As the Ingress says”. Choose Prefix or Exact match there."
         )
     if not form.forwarding and before.forwarding:
         errors["domain"] = "An Ingress needs at least one forwarding policy."

@@ -1,4 +1,4 @@
-"""Delete an object: what would break is said first; what is in use wants its name typed."""
+"""Delete an object. The dialog shows the consequences; an object in use needs its name typed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.judge import deletion as impact
+from certferry.console.judge import deletion
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.forms import refuse
@@ -32,18 +32,18 @@ async def act(request: PageRequest) -> Response:
     """POST …/delete."""
     opened = await open_object(request)
     if _used(opened) and (await request.form()).text("typed") != opened.name.name:
-        refuse({"typed": f"Type {opened.name.name} to delete what is in use."})
+        refuse({"typed": f"Type {opened.name.name} to delete an object in use."})
     async with opened.cluster.writing() as kube:
         await kube.delete(opened.kind, opened.name.name, opened.name.namespace)
-    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} is deleted.")
+    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} was deleted.")
 
 
 def _impact(opened: OpenedObject) -> list[str]:
     derived = opened.cluster.derived
     if opened.kind is SECRET:
-        return impact.of_secret(derived, opened.name)
+        return deletion.of_secret(derived, opened.name)
     if opened.kind is INGRESS and opened.name in derived.view.ingresses:
-        return impact.of_ingress(derived, opened.name, opened.cluster.options, datetime.now(UTC))
+        return deletion.of_ingress(derived, opened.name, opened.cluster.options, datetime.now(UTC))
     return []
 
 

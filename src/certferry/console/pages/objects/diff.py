@@ -1,7 +1,7 @@
-"""Two states of a Kubernetes object: the merge patch between them, and how people see the difference.
+"""Merge patch and visible difference between two states of a Kubernetes object. Pure.
 
-Pure. Used by every dialog that changes an object. Secret values are masked before anything is shown,
-and what was masked and came back unchanged is put back before anything is written.
+Secret values are masked before an object is shown. A masked value that comes back unchanged is restored before
+the object is written.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import yaml
 Object = dict[str, Any]
 
 KEPT: Final = "(kept: not shown)"
-"""Stands for a value that is not shown; left alone it is kept."""
+"""Placeholder of a masked value; unchanged, it keeps the value."""
 NEW: Final = "(new: not shown)"
-"""Stands in a diff for a value that is another one."""
+"""Placeholder in a diff for a changed masked value."""
 APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _PUBLIC: Final = ("tls.crt", "ca.crt")
 
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
-    """The JSON merge patch (RFC 7396) that makes `new` of `old`."""
+    """Return the JSON merge patch (RFC 7396) from `old` to `new`."""
     patch: Object = {}
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
@@ -46,7 +46,7 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
 
 
 def readable(obj: Mapping[str, Any]) -> Object:
-    """`obj` without what only machines write, its secrets masked."""
+    """Return `obj` without status and managed fields, Secret values masked."""
     shown = {key: value for key, value in obj.items() if key != "status"}
     meta = {k: v for k, v in obj.get("metadata", {}).items() if k not in ("managedFields", "selfLink")}
     if obj.get("kind") == "Secret":
@@ -58,16 +58,16 @@ def readable(obj: Mapping[str, Any]) -> Object:
 
 
 def restored(edited: Mapping[str, Any], present: Mapping[str, Any]) -> Object:
-    """`edited` with what was not shown put back from `present`."""
+    """Return `edited` with the masked and removed parts restored from `present`."""
     whole = dict(edited)
     if present.get("kind") == "Secret":
         before = present.get("data") or {}
         if isinstance(edited.get("data"), dict):
             whole["data"] = {k: before.get(k, v) if v == KEPT else v for k, v in edited["data"].items()}
         meta = dict(edited.get("metadata") or {})
-        notes, known = meta.get("annotations"), present["metadata"].get("annotations") or {}
+        notes, present_notes = meta.get("annotations"), present["metadata"].get("annotations") or {}
         if isinstance(notes, dict) and notes.get(APPLIED) == KEPT:
-            meta["annotations"] = {**notes, APPLIED: known.get(APPLIED, "")}
+            meta["annotations"] = {**notes, APPLIED: present_notes.get(APPLIED, "")}
         whole["metadata"] = meta
     if "status" in present:
         whole["status"] = present["status"]
@@ -75,22 +75,25 @@ def restored(edited: Mapping[str, Any], present: Mapping[str, Any]) -> Object:
 
 
 def text(obj: Mapping[str, Any]) -> str:
-    """As YAML, in the usual order."""
+    """Format an object as YAML, fields in the usual order."""
     first = ("apiVersion", "kind", "metadata", "type", "spec")
     ordered = {k: obj[k] for k in first if k in obj} | {k: v for k, v in obj.items() if k not in first}
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Line]:
-    """The difference of two objects as YAML; empty when there is none."""
-    before, after = text(readable(old)).splitlines(), text(_told(readable(new), old, new)).splitlines()
+    """Return the difference of two objects as lines of YAML; empty if they are equal."""
+    before, after = (
+        text(readable(old)).splitlines(),
+        text(_mark_changed(readable(new), old, new)).splitlines(),
+    )
     kinds = {"+": "added", "-": "removed"}
     lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
     return [Line(kinds.get(line[:1], "same"), line) for line in lines]
 
 
-def _told(shown: Object, old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
-    """`shown`, with a word for each masked value that is not the one in `old`."""
+def _mark_changed(shown: Object, old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
+    """Return `shown` with ``NEW`` for each masked value that differs from `old`."""
     for name in ("data", "stringData"):
         if new.get("kind") == "Secret" and isinstance(shown.get(name), dict):
             before, after = old.get(name) or {}, new[name]
@@ -105,10 +108,10 @@ def _masked(data: Mapping[str, Any] | None) -> Object | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks; no anchors."""
+    """Writes multi-line text as blocks, and no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Never."""
+        """Return True: no aliases."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""The kinds of objects that the console opens, edits and deletes, by their word in paths."""
+"""Kinds of objects that the console opens, edits and deletes, by their plural in paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from certferry.kube.client.client import Kind, KubeError
 
 
 class OpenedObject(NamedTuple):
-    """The object of a page, read now."""
+    """The object of a page, read from the API for this request."""
 
     cluster: ClusterContext
     kind: Kind
@@ -24,12 +24,12 @@ class OpenedObject(NamedTuple):
 
     @property
     def one(self) -> str:
-        """Its path."""
+        """Path of the object."""
         return path("clusters", self.cluster.name, self.kind.plural, self.name.namespace, self.name.name)
 
     @property
     def list(self) -> str:
-        """The path of the list that it stands in."""
+        """Path of the list with the object."""
         return f"{path('clusters', self.cluster.name, self.kind.plural)}?namespace={self.name.namespace}"
 
 
@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 async def open_object(request: PageRequest) -> OpenedObject:
-    """The object in the path. Raises ``Stop``; ``Refusal`` never."""
+    """Read the object in the path. Raises ``PageError`` if there is none, and ``KubeError``."""
     cluster = await request.cluster_context()
     kind = KINDS.get(request.part("kind"))
     if kind is None:

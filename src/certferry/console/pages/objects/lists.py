@@ -1,4 +1,4 @@
-"""The ConfigMaps tab and the Services tab: lists beside the ones that this console is for."""
+"""The lists of ConfigMaps and Services."""
 
 from __future__ import annotations
 

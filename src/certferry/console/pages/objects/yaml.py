@@ -1,6 +1,6 @@
-"""View YAML and Edit YAML of any object: what changes is shown before it is saved.
+"""View YAML and Edit YAML of an object. Changes are shown before they can be saved.
 
-The text of a Secret has placeholders for its values; one that is left alone keeps the value.
+The text of a Secret has placeholders for its values; an unchanged placeholder keeps the value.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ async def edit(request: PageRequest) -> Response:
 
 
 async def preview(request: PageRequest) -> Response:
-    """POST …/yaml/diff: what OK would change."""
+    """POST …/yaml/diff: the changes that OK would make."""
     opened = await open_object(request)
     typed = (await request.form()).exact("yaml") or ""
     errors: dict[str, str] = {}
     try:
         lines = diff(opened.body, _whole(typed, opened))
-    except FormErrors as refusal:
-        lines, errors = [], refusal.errors
+    except FormErrors as error:
+        lines, errors = [], error.errors
     return request.render(
         "objects/yaml_preview.html", cluster=opened.cluster, lines=lines, errors=errors, seen=_seen(typed)
     )
@@ -65,27 +65,27 @@ async def save(request: PageRequest) -> Response:
     typed = form.exact("yaml") or ""
     whole = _whole(typed, opened)
     if form.text("seen") != _seen(typed):
-        refuse({"": "Look at the changes first: press “Show changes”."})
+        refuse({"": "Click “Show changes” first."})
     try:
         async with opened.cluster.writing() as kube:
             await kube.replace(opened.kind, whole, opened.name.namespace)
     except KubeError as error:
         if error.status == 409:
-            refuse({"": f"Somebody changed this {opened.kind.name} meanwhile. Load the page again."})
+            refuse({"": f"This {opened.kind.name} was changed in the meantime. Load the page again."})
         if 400 <= error.status < 500:
             refuse({"yaml": error.message})
         raise
-    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} is saved.")
+    return request.redirect(opened.list, f"{opened.kind.name} {opened.name} was saved.")
 
 
 def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
-    """What was typed as the whole object. Raises ``Refusal``."""
+    """Return the edited text as a whole object. Raises ``FormErrors``."""
     try:
         edited = yaml.safe_load(typed)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise FormErrors({"yaml": f"This is not YAML{where}."}) from None
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise FormErrors({"yaml": f"This is not YAML{line}."}) from None
     if not isinstance(edited, dict) or not isinstance(edited.get("metadata"), dict):
         raise FormErrors({"yaml": f"A {opened.kind.name} is a mapping with metadata."})
     meta = edited["metadata"]
@@ -100,7 +100,7 @@ def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
 
 
 def _seen(typed: str) -> str:
-    """Says which text's changes were looked at."""
+    """Return a digest of the text, which proves that its changes were shown."""
     return hashlib.sha256(typed.replace("\r\n", "\n").encode()).hexdigest()
 
 

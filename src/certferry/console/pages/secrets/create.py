@@ -48,7 +48,7 @@ async def show(request: PageRequest) -> Response:
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/check."""
+    """POST …/check: the checks of the fields so far."""
     cluster = await request.cluster_context()
     form = await request.form()
     checked = check_certificate_form(
@@ -76,12 +76,12 @@ async def save(request: PageRequest) -> Response:
             await kube.create(SECRET, body, namespace)
     except KubeError as error:
         if error.status == 409:
-            refuse({"name": f"There is a Secret {namespace}/{name} already."})
+            refuse({"name": f"Secret {namespace}/{name} already exists."})
         raise
     if form.text("pick") and request.is_fragment:
         return json({"created": {"id": name, "label": label(name, chain), "into": "secrets"}})
     where = f"{path('clusters', cluster.name, 'secrets')}?namespace={namespace}"
-    return request.redirect(where, f"Secret {namespace}/{name} is created.")
+    return request.redirect(where, f"Secret {namespace}/{name} was created.")
 
 
 def _body(
@@ -91,11 +91,11 @@ def _body(
     if namespace not in cluster.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
     if not NAME.fullmatch(name):
-        errors["name"] = "Lower-case letters, digits, - and . ; it begins and ends with a letter or a digit."
+        errors["name"] = "Use lower-case letters, digits, - and . and begin and end with a letter or a digit."
     kind = form.text("type")
     kind = form.text("other_type") if kind == "other" else kind
     if not kind:
-        errors["other_type"] = "Give the type."
+        errors["other_type"] = "Enter the type."
     meta: dict[str, Any] = {"name": name, "namespace": namespace}
     if labels := _labels(form, errors):
         meta["labels"] = labels
@@ -113,27 +113,27 @@ def _body(
 
 
 def _values(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
-    found = {}
+    values = {}
     for key, value in zip(form.all("key"), form.all("value"), strict=False):
         if not key and not value:
             continue
         if not _DATA_KEY.fullmatch(key):
             errors["value"] = (
-                f"“{key[:60]}” is no key: letters, digits, . _ and -, not beginning with two dots."
+                f"“{key[:60]}” is not a valid key. Use letters, digits, . _ and -, and do not begin with two dots."
             )
-        found[key] = base64_of(value)
-    return found
+        values[key] = base64_of(value)
+    return values
 
 
 def _labels(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
-    found = {}
+    values = {}
     for key, value in zip(form.all("label_key"), form.all("label_value"), strict=False):
         if not key and not value:
             continue
         if not _LABEL_KEY.fullmatch(key) or (value and not _LABEL.fullmatch(value)):
-            errors["label_key"] = f"“{key[:60]}={value[:60]}” is no label."
-        found[key] = value
-    return found
+            errors["label_key"] = f"“{key[:60]}={value[:60]}” is not a valid label."
+        values[key] = value
+    return values
 
 
 _ROOT: Final = "/clusters/{cluster}/secrets"

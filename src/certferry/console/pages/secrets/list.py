@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets > Secrets: the list. It leads to everything that can be done with one."""
+"""ConfigMaps and Secrets > Secrets: the list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.secret import state
+from certferry.console.judge.secret import status
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedSecret
@@ -29,11 +29,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     uses: tuple[Use, ...]
     ingresses: tuple[Name, ...]
     hosts: tuple[str, ...]
-    """Of those Ingresses, and of whatever else clients are shown it for."""
+    """Hosts of those Ingresses, and hosts whose clients get the certificate."""
 
     @property
     def text(self) -> str:
-        """What is searched: name, type, domains, hosts and Ingresses."""
+        """Text that the search matches."""
         names = self.chain.names if self.chain else ()
         return " ".join(
             (str(self.secret.name), self.secret.type, *names, *self.hosts, *map(str, self.ingresses))
@@ -61,7 +61,7 @@ async def show(request: PageRequest) -> Response:
         rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
     )
     states: dict[Name, Badge | None] = {
-        row.secret.name: state(cluster, row.secret, row.uses) for row in listing.rows
+        row.secret.name: status(cluster, row.secret, row.uses) for row in listing.rows
     }
     return request.render(
         "secrets/list.html", cluster=cluster, listing=listing, states=states, live=f"/live/{cluster.name}"
@@ -69,7 +69,7 @@ async def show(request: PageRequest) -> Response:
 
 
 def rows(cluster: ClusterContext, namespace: str) -> list[Row]:
-    """Every Secret of `namespace` ("": of all), by name."""
+    """Return the Secrets of `namespace` ("": all), by name."""
     return [
         _row(cluster.derived, secret)
         for name, secret in sorted(cluster.kube.secrets.items())
@@ -79,13 +79,13 @@ def rows(cluster: ClusterContext, namespace: str) -> list[Row]:
 
 def _row(derived: DerivedState, secret: ListedSecret) -> Row:
     uses, ingresses = derived.by_secret.get(secret.name, ()), derived.referring.get(secret.name, ())
-    asked = (h for name in ingresses for h in derived.view.ingresses[name].hosts)
+    wanted = (h for name in ingresses for h in derived.view.ingresses[name].hosts)
     return Row(
         secret=secret,
         chain=secret.parsed.chain,
         uses=uses,
         ingresses=ingresses,
-        hosts=tuple(dict.fromkeys((*asked, *(h for use in uses for h in use.hosts)))),
+        hosts=tuple(dict.fromkeys((*wanted, *(h for use in uses for h in use.hosts)))),
     )
 
 

@@ -1,7 +1,7 @@
-"""ConfigMaps and Secrets > Secrets > Update: procedure 1, with checks while one types.
+"""ConfigMaps and Secrets > Secrets > Update: procedure 1, with checks while the user types.
 
-OK writes the Secret and leads to the rotation's page. A private key goes from the form to the
-Kubernetes API and nowhere else; none is ever put into a page.
+OK writes the Secret and leads to the rotation's page. A private key goes from the form to the Kubernetes API and
+nowhere else; no page contains one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from certferry.kube.client.client import SECRET, KubeError
 async def show(request: PageRequest) -> Response:
     """GET …/update."""
     cluster = await request.cluster_context()
-    secret = found(request, cluster)
+    secret = requested_secret(request, cluster)
     present = await cluster.kube.client.get(SECRET, secret.name.name, secret.name.namespace)
     return request.render(
         "secrets/update.html",
@@ -49,9 +49,9 @@ async def show(request: PageRequest) -> Response:
 
 
 async def check(request: PageRequest) -> Response:
-    """POST …/check: what is to be said of the certificate so far."""
+    """POST …/check: the checks of the fields so far."""
     cluster = await request.cluster_context()
-    secret = found(request, cluster)
+    secret = requested_secret(request, cluster)
     form, context = await request.form(), certificate_context(cluster, secret)
     checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
     return request.render(
@@ -62,7 +62,7 @@ async def check(request: PageRequest) -> Response:
 async def save(request: PageRequest) -> Response:
     """POST …/update."""
     cluster = await request.cluster_context()
-    secret = found(request, cluster)
+    secret = requested_secret(request, cluster)
     form = await request.form()
     if secret.type not in TLS_TYPES:
         return await _save_values(request, cluster, secret, form)
@@ -71,29 +71,29 @@ async def save(request: PageRequest) -> Response:
     if form.text(KEY):
         data["tls.key"] = base64_of(form.text(KEY))
     await write(cluster, secret, {"data": data}, form.text("version"))
-    said = f"Secret {secret.name} is updated."
+    message = f"Secret {secret.name} was updated."
     if not cluster.derived.referring.get(secret.name):
-        return request.redirect(_list(cluster, secret), f"{said} No Ingress names it.")
+        return request.redirect(_list(cluster, secret), f"{message} No Ingress names it.")
     assert checked.chain
     rotation = TrackedRotation(
         f"Secret {secret.name}", _list(cluster, secret), [checked.chain], datetime.now(UTC)
     )
     name, digest = secret.name, checked.chain.digest
 
-    def refused(derived: DerivedState) -> str:
+    def rejected(derived: DerivedState) -> str:
         secret = derived.view.secrets.get(name)
         if secret is None or secret.chain is None or secret.chain.digest != digest:
             return ""
         return objection(derived.problems.get(("Secret", name), ()))
 
     request.console.rotations.start(
-        cluster, rotation, lambda derived: derived.by_secret.get(name, ()), refused
+        cluster, rotation, lambda derived: derived.by_secret.get(name, ()), rejected
     )
-    return request.redirect(path("clusters", cluster.name, "rotations", rotation.id), said)
+    return request.redirect(path("clusters", cluster.name, "rotations", rotation.id), message)
 
 
-def found(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
-    """The Secret in the path. Raises ``Stop``."""
+def requested_secret(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
+    """Return the Secret in the path. Raises ``PageError`` if there is none."""
     name = Name(request.part("namespace"), request.part("name"))
     secret = cluster.kube.secrets.get(name)
     if secret is None:
@@ -102,7 +102,7 @@ def found(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
 
 
 def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> CertificateContext:
-    """What a new certificate of the Secret has to do."""
+    """Return what a new certificate of the Secret replaces."""
     derived = cluster.derived
     follow = derived.translation.secret_uses.get(secret.uid)
     uses = derived.by_secret.get(secret.name, ())
@@ -111,12 +111,12 @@ def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> Certif
         present=secret.parsed.chain,
         serving=next((use.chain for use in uses if use.chain), None),
         hosts=follow.depend if follow else (),
-        taken=overlapping_names(certificate, cluster.elb.state) if certificate else {},
+        overlapping=overlapping_names(certificate, cluster.elb.state) if certificate else {},
     )
 
 
 async def write(cluster: ClusterContext, secret: ListedSecret, patch: dict[str, Any], version: str) -> None:
-    """Merge `patch` into the Secret as it was at `version`. Raises ``Refusal`` when it changed since."""
+    """Merge `patch` into the Secret. Raises ``FormErrors`` if the Secret has changed since `version`."""
     if version:
         patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
     try:
@@ -125,7 +125,7 @@ async def write(cluster: ClusterContext, secret: ListedSecret, patch: dict[str, 
     except KubeError as error:
         if error.status == 409:
             raise FormErrors(
-                {"": "Somebody changed this Secret meanwhile. Close this dialog and open it again."}, 409
+                {"": "This Secret was changed in the meantime. Close this dialog and open it again."}, 409
             ) from None
         raise
 
@@ -141,14 +141,14 @@ def _check(cluster: ClusterContext, secret: ListedSecret, form: FormFields) -> F
 async def _save_values(
     request: PageRequest, cluster: ClusterContext, secret: ListedSecret, form: FormFields
 ) -> Response:
-    known = {key for key, _ in secret.data}
+    keys = {key for key, _ in secret.data}
     given = {k: v for k, v in zip(form.all("key"), form.all("value"), strict=False) if k and v}
-    if unknown := sorted(given.keys() - known):
+    if unknown := sorted(given.keys() - keys):
         raise FormErrors({"value": f"There is no value {unknown[0]}."})
     if given:
         data = {key: base64_of(value) for key, value in given.items()}
         await write(cluster, secret, {"data": data}, form.text("version"))
-    return request.redirect(_list(cluster, secret), f"Secret {secret.name} is updated.")
+    return request.redirect(_list(cluster, secret), f"Secret {secret.name} was updated.")
 
 
 def _list(cluster: ClusterContext, secret: ListedSecret) -> str:
@@ -156,7 +156,7 @@ def _list(cluster: ClusterContext, secret: ListedSecret) -> str:
 
 
 def base64_of(text: str) -> str:
-    """As a Secret holds a text."""
+    """Return a text as a Secret holds it: with one final newline, in base64."""
     return base64.b64encode((text.rstrip("\n") + "\n").encode()).decode()
 
 
