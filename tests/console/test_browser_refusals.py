@@ -41,7 +41,7 @@ def update(user: User, shop: Site) -> User:
         (
             lambda site: site.pair()._replace(key=site.pair().key),
             "private_key",
-            "belongs to another certificate",
+            "does not match the certificate",
         ),
         (lambda site: site.pair()._replace(key="nonsense"), "private_key", "not PEM"),
         (lambda site: site.pair()._replace(certificate="nonsense"), "certificate", "not PEM"),
