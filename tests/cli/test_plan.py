@@ -44,7 +44,7 @@ def test_it_says_what_and_why_and_exits_2(tmp_path: Path) -> None:
     assert "+ create certificate k8s_plb_default_" in out
     assert "the Secret has no certificate on the load balancer yet" in out
     assert "+ create listener k8s_HTTPS_443: an Ingress asks for this port" in out
-    assert "= shop.example.com on port 443 is shown k8s_plb_default_" in out
+    assert "= shop.example.com on port 443 gets k8s_plb_default_" in out
     assert "Did you mean kubernetes.io/elb.http2-enable?" in out
     assert "5 to create, 0 to update, 0 to delete." in out
     assert "PRIVATE KEY" not in out + done.stderr

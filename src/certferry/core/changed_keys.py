@@ -1,4 +1,4 @@
-"""What is new in a large mapping of which nearly everything stays: the same objects, compared as such."""
+"""Find changed keys in a large mapping, by identity of the values."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ V = TypeVar("V")
 
 
 def changed_keys(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[K]:
-    """Keys of `after` that `before` has not, or has with another object; no Python is run for the others."""
+    """Yield keys of `after` that `before` lacks or has with another object. The loop runs in C."""
     return compress(after, map(is_not, after.values(), map(before.get, after)))

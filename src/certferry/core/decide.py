@@ -1,6 +1,6 @@
-"""From a translation to what is to be done: drift is settled, then steps are planned.
+"""Decide the steps for a translation: detect drift, then plan.
 
-The controller's loop and ``certferry plan`` call it, so that what is printed is what would be done.
+The controller and ``certferry plan`` share it, so that a printed plan is the plan that would run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from certferry.core.translate.translate import Translation
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do, and what was found."""
+    """The steps to carry out, and the drift that was detected."""
 
     ids: Mapping[str, str]
-    """Key → id of what exists."""
+    """Key → id of each desired object that exists."""
     steps: tuple[Step, ...]
     drifts: tuple[Drift, ...]
 
@@ -34,11 +34,11 @@ def decide(
     modes: Modes,
     known: Baseline = NOTHING,
 ) -> Decision:
-    """`known`: what was there before, as far as we changed nothing since."""
+    """Return the steps and the drift. `known`: the state of the last reconcile, without our own changes since."""
     ids = match(translation.desired, observed, cluster_id)
-    settled = detect_drift(translation.desired, observed, ids, modes, known)
+    result = detect_drift(translation.desired, observed, ids, modes, known)
     return Decision(
         ids=ids,
-        steps=plan(settled.desired, observed, cluster_id, translation.retained),
-        drifts=settled.drifts,
+        steps=plan(result.desired, observed, cluster_id, translation.retained),
+        drifts=result.drifts,
     )

@@ -1,7 +1,4 @@
-"""A plan in words: what would change on the ELB and why.
-
-``certferry plan`` prints the lines. It says names where the API has ids, and never a key.
-"""
+"""Render a plan as text: each change on the ELB and its reason, with names in place of ids and without keys."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ _SILENT: Final = (
     "pool_id",
     "action",
 )
-"""Fields that say nothing beside the title."""
+"""Fields that repeat the title."""
 
 
 def render_plan(
@@ -68,7 +65,7 @@ def new_problems(translation: Translation, before: Translation | None) -> tuple[
 
 
 def summary(steps: Sequence[Step]) -> str:
-    """One line."""
+    """Return the counts of a plan as one line."""
     if not steps:
         return "Nothing would change."
     counts = Counter(step.verb for step in steps)
@@ -76,7 +73,7 @@ def summary(steps: Sequence[Step]) -> str:
 
 
 def title(step: Step) -> str:
-    """“create listener k8s_HTTPS_443”."""
+    """Return a step as “create listener k8s_HTTPS_443”."""
     return f"{step.verb} {_KINDS.get(step.kind, step.kind)} {step.name or step.key}"
 
 
@@ -91,20 +88,20 @@ def _step(step: Step, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _served(translation: Translation, names: Mapping[str, str]) -> Iterator[str]:
-    """What clients are shown when all is done."""
+    """Yield the certificate that each host gets after the plan."""
     seen = set()
     for status in translation.status.values():
-        for it in status.served:
-            host = it.host or "(clients that name no host)"
-            kind = {"EC": ", if it takes ECDSA,", "RSA": ", if it takes RSA alone,"}.get(it.kind, "")
-            line = f"= {host} on port {it.port}{kind} is shown {names.get(it.certificate, it.certificate)}"
+        for served in status.served:
+            host = served.host or "(clients that name no host)"
+            kind = {"EC": ", if it takes ECDSA,", "RSA": ", if it takes RSA alone,"}.get(served.kind, "")
+            line = f"= {host} on port {served.port}{kind} gets {names.get(served.certificate, served.certificate)}"
             if line not in seen:
                 seen.add(line)
                 yield line
 
 
 def _names(translation: Translation, observed: State, ids: Mapping[str, str]) -> Mapping[str, str]:
-    """Names by key and by id."""
+    """Return names by key and by id."""
     names: dict[str, str] = {}
     for world in (observed, translation.desired):
         for part in (world.loadbalancers, world.certificates, world.listeners, world.pools):

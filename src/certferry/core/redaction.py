@@ -1,8 +1,7 @@
-"""The net under every text that we write about what others gave us: key material in it is not repeated.
+"""Mask private keys in texts that quote user input.
 
-People put a key where a name or an id belongs. A sentence that quotes them would carry it into an
-Event, a log or an answer. The log, the Events of the controller and the refusals of the embedded
-API go through here. It knows how a key looks in PEM and in base64, and not whose text it is.
+A user may put a key where a name or an id belongs. Logs, Events of the controller and errors of the embedded API are
+masked, so that none of them repeats it.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ _ARMOUR = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{33,}={0,2}")
-"""Longer than an id of the ELB. A row of PEM has 64."""
+"""Longer than an id of the ELB. A line of PEM has 64 characters."""
 
 
 def masked(text: str) -> str:
-    """`text` without private keys, whole or in rows, as PEM or in base64; the same text as a rule."""
+    """Return `text` with private keys masked, whole or single lines, as PEM or base64."""
     return _RUN.sub(_unless_plain, _ARMOUR.sub(MASK, text))
 
 
 def _unless_plain(run: re.Match[str]) -> str:
-    """Base64 mixes both cases and digits; ids, digests, names and labels do not, but for names that we give."""
-    found = run.group()
-    if found.startswith("k8s_"):  # then of Kubernetes' names, a protocol and a port
-        return found
-    mixed = all(re.search(kind, found) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
-    return MASK if mixed else found
+    """Mask a base64 run. It mixes both cases and digits; ids, digests and labels do not, except our own names."""
+    text = run.group()
+    if text.startswith("k8s_"):  # our names: names of Kubernetes objects, a protocol and a port
+        return text
+    mixed = all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+    return MASK if mixed else text
 
 
 __all__ = ["MASK", "masked"]

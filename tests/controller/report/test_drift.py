@@ -119,7 +119,7 @@ async def test_members_changed_by_hand_are_put_right_and_told_with_the_name(shop
     admin = shop.admin.account.username
     assert len(events) == 3
     for event in events:
-        assert "It is put right. It was " in event["message"]
+        assert "It is reverted. It was " in event["message"]
         assert f"It was {admin} at " in event["message"]
         assert event["count"] == 1
 

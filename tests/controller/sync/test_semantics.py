@@ -69,7 +69,7 @@ async def test_a_binding_changed_on_the_elb_is_put_right_and_told_once(system: S
     await until(lambda: system.kube.events("Ingress", "DriftDetected"))
     (event,) = system.kube.events("Ingress", "DriftDetected")
     assert "theirs" in event["message"]
-    assert "It is put right" in event["message"]
+    assert "It is reverted" in event["message"]
 
 
 async def test_a_restart_still_tells_drift_from_a_change_of_mind(system: System) -> None:

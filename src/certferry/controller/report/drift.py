@@ -119,7 +119,7 @@ def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
 
 
 def _sentence(drift: Drift, record: Record | None, adopted: str | None) -> str:
-    said = f"{drift.seen} It is taken as it is: {adopted}" if adopted else drift.sentence
+    said = f"{drift.seen} It is accepted: {adopted}" if adopted else drift.sentence
     if record is None:
         return said
     why = f", “{record.reason}”" if record.reason else ""

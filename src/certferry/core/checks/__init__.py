@@ -1,10 +1,7 @@
-"""Whether a certificate will do: small pure checks at an instant, the policy, and the invariant.
+"""Check certificates: small pure checks at an instant, the policy, and the invariant.
 
-``objection`` is the invariant before anything that is served changes: no action of ours replaces a
-better certificate by a worse one; no policy allows that. ``refusal`` is the invariant and then the
-policy. Callers: ``translate`` and the fast path for Secrets, the ELB for its ``certferry`` object, the
-console and ``certferry cert check``. Nothing here knows where a certificate is used beyond what it
-is given.
+``objection`` is the invariant: no action of ours replaces a better certificate by a worse one, and no policy allows
+that. ``refusal`` is the invariant, then the policy.
 """
 
 from __future__ import annotations
@@ -44,7 +41,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     place.key_fresh,
     place.names_free,
 )
-"""In the order in which they are told."""
+"""In the order in which findings are reported."""
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -59,9 +56,9 @@ def findings(
     taken: Mapping[str, str] = NOTHING,
     key: str | None = None,
 ) -> tuple[Finding, ...]:
-    """Everything to be said of `chain` in the place of `before` for `hosts` at `now`, gravest first.
+    """Return all findings for `chain` as a replacement for `before`, for `hosts` at `now`, most severe first.
 
-    `taken` and `key`: see ``Case``. What `policy` switches off is left out.
+    `taken` and `key`: see ``CheckInput``. Findings that `policy` switches off are omitted.
     """
     case = CheckInput(
         chain=chain,
@@ -72,26 +69,26 @@ def findings(
         taken=taken,
         key=key,
     )
-    found = [f for check in CHECKS if (f := check(case)) and (f := policy.applied(f))]
-    return tuple(sorted(found, key=lambda f: ("refuse", "warn", "info").index(f.severity)))
+    results = [f for check in CHECKS if (f := check(case)) and (f := policy.applied(f))]
+    return tuple(sorted(results, key=lambda f: ("refuse", "warn", "info").index(f.severity)))
 
 
 def valid(chain: Chain, now: datetime) -> bool:
-    """Whether clients accept it at `now`, hosts aside."""
+    """Return whether clients accept it at `now`, hosts aside."""
     case = CheckInput(chain=chain, now=now)
     return not any(check(case) for check in (leaf.loadable, leaf.not_expired, leaf.started))
 
 
 def expired(chain: Chain, now: datetime) -> Finding | None:
-    """That its end is past, if it is."""
+    """Return the finding that it expired, or None."""
     return leaf.not_expired(CheckInput(chain=chain, now=now))
 
 
 def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime) -> Finding | None:
-    """Why `new` must not take the place of `old` for `hosts`, or None when it may.
+    """Return why `new` must not replace `old` for `hosts`, or None if it may.
 
-    The invariant: expired, not yet valid or broken never replaces valid, and no host that `old`
-    serves validly is lost. Where `old` is no better, anything that can be loaded is served.
+    The invariant: expired, not yet valid or broken never replaces valid, and no host that `old` serves validly is
+    lost. If `old` is no better, any certificate that can be loaded is served.
     """
     case = CheckInput(chain=new, now=now)
     if unusable := leaf.loadable(case):
@@ -107,10 +104,10 @@ def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: dateti
 def refusal(
     new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, policy: Policy = DEFAULT
 ) -> Finding | None:
-    """Why `new` is not taken in the place of `old`: the invariant, then what `policy` refuses.
+    """Return why `new` is rejected as a replacement for `old`: by the invariant, then by `policy`.
 
-    A policy protects what is in service. Where that is not valid either, or has the same defect, the
-    new one is no worse, and is taken.
+    A policy protects the certificate in service. If that is not valid either, or has the same defect, `new` is no worse
+    and is accepted.
     """
     if broken := objection(new, old, hosts, now):
         return broken
@@ -124,7 +121,7 @@ def refusal(
 
 
 def next_instant(chain: Chain, now: datetime, policy: Policy = DEFAULT) -> datetime | None:
-    """When `chain` should be looked at again: the next edge of its validity, with and without the skew."""
+    """Return when to check `chain` again: the next edge of its validity, with and without the skew."""
     skew = timedelta(seconds=policy.skew)
     edges = (chain.not_before, chain.not_before + skew, chain.not_after - skew, chain.not_after)
     return min((t + timedelta(seconds=1) for t in edges if t >= now), default=None)

@@ -1,4 +1,4 @@
-"""Checks of what is sent with the leaf: the chain that clients follow to a root they have."""
+"""Checks of the chain that clients follow from the leaf to a root."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from certferry.core.checks.check import CheckInput, Finding, instant
 from certferry.core.x509.pem import Chain
 
 LONG: Final = 6
-"""Certificates in a chain: more than this is a bundle of roots rather than a way to one."""
+"""Certificates in a chain: a longer one is a bundle of roots."""
 
 
 def ordered(case: CheckInput) -> Finding | None:
-    """The file had the leaf first, and each issuer after what it issued."""
+    """Require the leaf first, and each issuer after its certificate."""
     if not case.chain.reordered:
         return None
     return Finding(
@@ -23,7 +23,7 @@ def ordered(case: CheckInput) -> Finding | None:
 
 
 def linked(case: CheckInput) -> Finding | None:
-    """Each certificate is signed by the one after it."""
+    """Require each certificate to be signed by the next one."""
     links = case.chain.links
     for number, link in enumerate(links[:-1]):
         if link.signed_by_next or link.self_issued:
@@ -40,10 +40,10 @@ def linked(case: CheckInput) -> Finding | None:
 
 
 def complete(case: CheckInput) -> Finding | None:
-    """The leaf does not come alone where clients need more.
+    """Require the issuer's certificate if clients need it.
 
-    That its issuer is no root is known of a public one (no root signs those itself: Baseline Requirements
-    6.1.7), of one that says where its issuer is to be had, and where the one before came with its issuer.
+    The issuer is no root if the leaf is public (Baseline Requirements 6.1.7), has a URL of its issuer, or replaces a
+    certificate that came with that issuer.
     """
     chain = case.chain
     if chain.length > 1 or chain.self_signed or not chain.links:
@@ -67,7 +67,7 @@ def _came_with(before: Chain | None, issuer: str) -> bool:
 
 
 def members_valid(case: CheckInput) -> Finding | None:
-    """No certificate that clients need on the way is out of date."""
+    """Require each intermediate that clients need to be valid now."""
     for link in case.chain.links[1:]:
         if link.self_issued:
             continue  # clients use their own copy of a root
@@ -82,7 +82,7 @@ def members_valid(case: CheckInput) -> Finding | None:
 
 
 def members_strong(case: CheckInput) -> Finding | None:
-    """No intermediate has a key that clients do not accept."""
+    """Require intermediates to have keys that clients accept."""
     for link in case.chain.links[1:]:
         if link.key.startswith("RSA-") and int(link.key[4:]) < 2048:
             text = f"{link.subject} in its chain has a key of only {link.key[4:]} bits"
@@ -91,7 +91,7 @@ def members_strong(case: CheckInput) -> Finding | None:
 
 
 def short(case: CheckInput) -> Finding | None:
-    """The chain is a way to a root, and not a collection; its names fit a ``domain`` field."""
+    """Require a chain that is no bundle, and names that fit a ``domain`` field."""
     if case.chain.length > LONG:
         text = f"its chain has {case.chain.length} certificates; each handshake carries them all"
         return Finding(reason="LimitExceeded", severity="warn", sentence=text)

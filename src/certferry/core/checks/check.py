@@ -1,4 +1,4 @@
-"""What a check is given, and what it finds. No check is here, and no policy."""
+"""The input and the finding of a check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Severity = Literal["refuse", "warn", "info"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found; the sentence continues “the certificate …” on its own."""
+    """A defect; the sentence continues “the certificate …”."""
 
     reason: Reason
     sentence: str
@@ -25,19 +25,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate, and what it is judged against."""
+    """A certificate with the context of its checks."""
 
     chain: Chain
     now: datetime
     before: Chain | None = None
-    """The one in whose place it comes."""
+    """The certificate that it replaces."""
     hosts: tuple[str, ...] = ()
-    """Those that Ingresses use it for."""
+    """The hosts that Ingresses use it for."""
     skew: timedelta = timedelta(0)
-    """How far the clocks of clients may be off."""
+    """The assumed error of the clocks of clients."""
     taken: Mapping[str, str] = MappingProxyType({})
-    """Names that it is there for, and have another certificate with the same kind of key on the listener:
-    which one (see ``neighbours``)."""
+    """Its names that have another certificate with the same kind of key on the listener, with that certificate (see
+    ``diagnosis.sni_overlap``)."""
     key: str | None = None
     """SHA-256 of the public half of the key that came with it; None: not known here."""
 
@@ -46,5 +46,5 @@ Check = Callable[[CheckInput], Finding | None]
 
 
 def instant(at: datetime) -> str:
-    """An instant in a sentence."""
+    """Format an instant for a sentence."""
     return at.strftime("%Y-%m-%d %H:%M UTC")

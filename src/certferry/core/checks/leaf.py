@@ -16,22 +16,22 @@ LIFETIMES: Final = (
     (datetime(2026, 3, 15, tzinfo=UTC), 200),
     (datetime(2020, 9, 1, tzinfo=UTC), 398),
 )
-"""Issued from then on, a public certificate lives at most so many days (CA/Browser Forum, SC-081)."""
+"""(first day of issue, most days) of the lifetime of public certificates (CA/Browser Forum, SC-081)."""
 PRIVATE_LIFETIME: Final = 825
-"""Days; Apple's systems trust no longer-lived server certificate, of a private CA neither."""
+"""Days; Apple's systems trust no server certificate with a longer lifetime, not even of a private CA."""
 SLOW_RSA: Final = 4096
-"""Bits from which a handshake costs the load balancer ten times as much and brings nothing."""
+"""Bits above which a handshake costs ten times as much without more security."""
 
 
 def pair(case: CheckInput) -> Finding | None:
-    """The key is the certificate's."""
+    """Require the key to belong to the certificate."""
     if case.key is None or case.key == case.chain.spki:
         return None
     return Finding(reason="CertificateUnusable", sentence="its private key belongs to another certificate")
 
 
 def loadable(case: CheckInput) -> Finding | None:
-    """The data plane's TLS library takes the key."""
+    """Require a key that the data plane's TLS library accepts."""
     if case.chain.loadable:
         return None
     return Finding(
@@ -41,14 +41,14 @@ def loadable(case: CheckInput) -> Finding | None:
 
 
 def not_expired(case: CheckInput) -> Finding | None:
-    """The end of validity is ahead."""
+    """Require an end of validity in the future."""
     if case.now < case.chain.not_after:
         return None
     return Finding(reason="CertificateExpired", sentence=f"it expired on {instant(case.chain.not_after)}")
 
 
 def started(case: CheckInput) -> Finding | None:
-    """The start of validity is past."""
+    """Require a start of validity in the past."""
     if case.chain.not_before <= case.now:
         return None
     return Finding(
@@ -57,7 +57,7 @@ def started(case: CheckInput) -> Finding | None:
 
 
 def clock_skew(case: CheckInput) -> Finding | None:
-    """Neither edge of its validity is so near that a client's clock may stand beyond it."""
+    """Require both edges of its validity to be farther away than a client's clock may be off."""
     chain, now, minutes = case.chain, case.now, case.skew.total_seconds() / 60
     if chain.not_before <= now < chain.not_before + case.skew:
         edge = f"it is valid only since {instant(chain.not_before)}"
@@ -73,7 +73,7 @@ def clock_skew(case: CheckInput) -> Finding | None:
 
 
 def signature(case: CheckInput) -> Finding | None:
-    """No certificate on the way to the root is signed with a broken hash."""
+    """Require signatures without a broken hash up to the root."""
     weak = [link for link in case.chain.links if link.signature in WEAK and not link.self_issued]
     if not weak:
         return None
@@ -84,7 +84,7 @@ def signature(case: CheckInput) -> Finding | None:
 
 
 def usage(case: CheckInput) -> Finding | None:
-    """It may be a server's."""
+    """Require a certificate that a server may use."""
     if not case.chain.purpose.server:
         return Finding(
             reason="ServerAuthMissing",
@@ -100,7 +100,7 @@ def usage(case: CheckInput) -> Finding | None:
 
 
 def key_common(case: CheckInput) -> Finding | None:
-    """Browsers know the kind of key, and it costs no more than it must."""
+    """Require a kind of key that browsers accept and that is not needlessly slow."""
     kind = case.chain.key
     if kind in {"P-521", "Ed25519"}:
         text = f"its key ({kind}) is not accepted by common browsers; use P-256 or RSA-2048"
@@ -112,7 +112,7 @@ def key_common(case: CheckInput) -> Finding | None:
 
 
 def named(case: CheckInput) -> Finding | None:
-    """It has subject alternative names: clients look at nothing else (RFC 9525, 4.1)."""
+    """Require subject alternative names: clients ignore the common name (RFC 9525, 4.1)."""
     if case.chain.sans:
         return None
     return Finding(
@@ -123,7 +123,7 @@ def named(case: CheckInput) -> Finding | None:
 
 
 def wildcards(case: CheckInput) -> Finding | None:
-    """Its wildcards are one whole label at the left, over at least two more."""
+    """Require each wildcard to be the whole first label, over at least two more labels."""
     odd = tuple(n for n in case.chain.names if "*" in n and not _proper(n))
     if odd:
         text = f"{listed(odd)} matches nothing: a wildcard is the whole first label, over a domain of two or more"
@@ -141,7 +141,7 @@ def wildcards(case: CheckInput) -> Finding | None:
 
 
 def lifetime(case: CheckInput) -> Finding | None:
-    """It does not live longer than clients allow for one issued at its time."""
+    """Require a lifetime that clients accept for its date of issue."""
     chain = case.chain
     if chain.self_signed:
         return None

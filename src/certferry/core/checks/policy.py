@@ -1,7 +1,7 @@
-"""How severe each finding is to count: a setting, beneath the invariant.
+"""The certificate policy: a setting that changes the severity of findings, within the invariant.
 
-The settings of the controller hold one; ``findings`` applies it. A key is a reason or a severity; the
-reason wins: ``{warn: off, KeyReused: refuse}`` refuses reused keys and keeps quiet of other warnings.
+A key is a reason or a severity, and the reason takes precedence: ``{warn: off, KeyReused: refuse}`` refuses reused keys
+and hides other warnings.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Action = Literal["refuse", "warn", "info", "off"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do with findings; without entries each check's own severity stands."""
+    """Actions for findings; without an entry a finding keeps its own severity."""
 
     actions: Mapping[Reason | Severity, Action] = {}
     skew: float = 300.0
     """Seconds by which the clocks of clients may be off."""
 
     def applied(self, finding: Finding) -> Finding | None:
-        """`finding` as this policy sees it, or None when it is switched off."""
+        """Return `finding` with the severity of this policy, or None if it is switched off."""
         action = self.actions.get(finding.reason) or self.actions.get(finding.severity) or finding.severity
         if action == "off":
             return None

@@ -1,4 +1,4 @@
-"""Checks of a certificate in its place: the hosts it serves, the one before it, and its neighbours."""
+"""Checks of a certificate against its hosts, its predecessor and the other certificates of its listener."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from certferry.core.x509.pem import covers, listed
 
 
 def covers_hosts(case: CheckInput) -> Finding | None:
-    """Each host is among the names."""
+    """Require a name for each host."""
     missing = tuple(h for h in case.hosts if not covers(case.chain.names, h))
     if not missing:
         return None
@@ -18,7 +18,7 @@ def covers_hosts(case: CheckInput) -> Finding | None:
 
 
 def names_kept(case: CheckInput) -> Finding | None:
-    """It has every name of the one before, also those that no Ingress asks for."""
+    """Require every name of its predecessor, also names that no Ingress claims."""
     before = case.before
     if before is None or before.digest == case.chain.digest:
         return None
@@ -31,7 +31,7 @@ def names_kept(case: CheckInput) -> Finding | None:
 
 
 def key_fresh(case: CheckInput) -> Finding | None:
-    """A renewal has a key of its own: who got hold of the old one must not have the new one too."""
+    """Require a new key for a renewal: a stolen old key must not be valid any longer."""
     before = case.before
     if before is None or before.fingerprint == case.chain.fingerprint or before.spki != case.chain.spki:
         return None
@@ -43,7 +43,7 @@ def key_fresh(case: CheckInput) -> Finding | None:
 
 
 def names_free(case: CheckInput) -> Finding | None:
-    """No other certificate of the listener answers for a name that it is there for."""
+    """Require names that no other certificate of the listener answers for."""
     taken = tuple(sorted(n for n in case.taken if covers(case.chain.names, n)))
     if not taken:
         return None

@@ -1,11 +1,8 @@
-"""What becomes of what somebody changed on the ELB, told from a change of mind in the cluster by marks.
+"""Detect drift of objects whose description carries a mark.
 
-Descriptions carry a mark of what was declared when an object was last written (``names.mark``). An
-object that differs though its mark is still that of today's declaration was changed on the ELB;
-where the mark differs, the cluster has changed its mind. So a restart or another leader tells the
-two apart too. What has no mark is ``unmarked``'s affair.
-
-Called between ``translate`` and ``plan``, by the controller's loop and by ``certferry plan``.
+A mark is a hash of the declaration when the object was last written (``naming.mark``). An object that differs although
+its mark is that of the present declaration was changed on the ELB. If the mark differs too, the cluster changed. This
+holds after a restart and with another leader. Objects without a mark: see ``detect_unmarked``.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from certferry.core.translate import listener_options as listening
 
 
 class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The desired state, less what is left as it is, and the drift that was found."""
+    """The desired state without the differences that are not reverted, and the drift."""
 
     desired: State
     drifts: tuple[Drift, ...]
@@ -40,7 +37,7 @@ def detect_drift(
     modes: Modes,
     known: Baseline = NOTHING,
 ) -> DriftResult:
-    """`ids`: key → id of what exists (``plan.match``)."""
+    """Detect drift. `ids`: key → id of what exists (``plan.match``). `known`: the state of the last reconcile."""
     found: list[Drift] = []
     certificates = {
         k: _certificate(c, observed.certificates.get(ids.get(k, "")), modes, found)
@@ -162,7 +159,7 @@ def _changed(want: Any, have: Any, ids: Mapping[str, str], fields: tuple[str, ..
 
 
 def _to_be_made(value: Any, ids: Mapping[str, str]) -> bool:
-    """Whether a reference is to something that is not there yet: then there is more to it than drift."""
+    """Whether a value refers to an object that does not exist yet: then the difference is not drift."""
     refs = value if isinstance(value, tuple) else (value,)
     return any(isinstance(ref, str) and ref.startswith("@") and ref not in ids for ref in refs)
 
@@ -183,7 +180,7 @@ def _drifts(kind: Kind, want: Any, have: Any, fields: tuple[str, ...], mode: Mod
 
 
 def _parts(have: Any) -> tuple[str, ...]:
-    """Rules of a policy and the monitor of a pool are objects of their own on an ELB."""
+    """Return the ids of a policy's rules or a pool's monitor: separate objects on an ELB."""
     if isinstance(have, Policy):
         return tuple(rule.id for rule in have.rules if rule.id)
     return (have.healthmonitor.id,) if isinstance(have, Pool) and have.healthmonitor else ()

@@ -1,10 +1,8 @@
-"""Drift of what carries no mark: known from what was there when we last looked.
+"""Detect drift without marks, from the state of the last reconcile.
 
-Members and default pools have no description of their own, and what was deleted has none any more.
-Policies and members that somebody added are told by what they lack.
-
-Called by ``settle``. What is found here is put right whatever the mode, for without it requests go
-nowhere or to a stranger; only policies that others added are left alone.
+Members and default pools have no description of their own, and deleted objects have none any more. Policies and members
+of other clients lack our marks. This drift is reverted in every mode, because requests fail or go to a wrong backend;
+only policies of other clients are reported and stay.
 """
 
 from __future__ import annotations
@@ -29,22 +27,22 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "@policy": "policy",
 }
 _OURS: Final = re.compile(r"[0-9a-f]{32}")
-"""The names of members that a controller made, ours or the vendor's (table 1.2)."""
+"""The names of members that a controller created, ours or the vendor's (table 1.2)."""
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What was there when we last looked, less what we changed since."""
+    """The state of the last reconcile, without our own changes since."""
 
     ids: Mapping[str, str] = MappingProxyType({})
     """Key → id."""
     state: State = State()
 
     def shared_out(self, pools: Mapping[str, Pool]) -> Baseline:
-        """We gave `pools` (by id) their members."""
+        """Return the baseline after we set the members of `pools` (by id)."""
         return replace(self, state=replace(self.state, pools={**self.state.pools, **pools}))
 
     def changed(self, steps: Iterable[Step]) -> Baseline:
-        """We carried out `steps`: what they touched is not as we saw it, by our own doing."""
+        """Return the baseline without the objects that our `steps` changed."""
         touched = {step.id for step in steps}
         pools = {
             ref: replace(pool, members=tuple(m for m in pool.members if m.id not in touched))
@@ -62,7 +60,7 @@ NOTHING: Final = Baseline()
 
 
 def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
-    """Objects that are wanted, were there, and are there no more."""
+    """Yield desired objects that existed and were deleted."""
     there = {*observed.certificates, *observed.listeners, *observed.pools, *observed.policies}
     wanted: dict[str, Any] = {
         **desired.certificates,
@@ -77,7 +75,7 @@ def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Base
 
 
 def added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[Drift]:
-    """Policies that somebody put onto our listeners: not ours, so they are only told of."""
+    """Yield policies that another client added to our listeners; they are only reported."""
     ours = {ids[key]: key for key in desired.listeners if key in ids}
     for policy in observed.policies.values():
         if policy.listener_id in ours and "cluster_id" not in names.described(policy.description):
@@ -88,7 +86,7 @@ def added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[D
 def default_pool_changes(
     desired: State, observed: State, ids: Mapping[str, str], known: Baseline
 ) -> Iterator[Drift]:
-    """Default pools of listeners that are not as we left them."""
+    """Yield default pools of listeners that another client changed."""
     for key, listener in desired.listeners.items():
         ref, pool = ids.get(key, ""), listener.default_pool_id
         before, now = known.state.listeners.get(ref), observed.listeners.get(ref)
@@ -100,7 +98,7 @@ def default_pool_changes(
 
 
 def members(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
-    """Backend servers that somebody took away, weighted otherwise, or added."""
+    """Yield backend servers that another client removed, added, or gave another weight."""
     for key, pool in desired.pools.items():
         have = observed.pools.get(ids.get(key, ""))
         if have is not None and _places(pool) != _places(have):  # of ten thousand pools nearly all are right

@@ -1,7 +1,6 @@
-"""A difference on the ELB that the cluster did not ask for, as a value, and what may become of it.
+"""Drift as a value: a difference on the ELB that another client made, and its mode.
 
-Found by ``settle`` (what carries a mark) and ``unmarked`` (the rest), told by the controller. It does
-not know who did it: that is in an ELB's audit log, if it has one.
+The ELB's audit log, if it has one, names the client.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 Mode = Literal["repair", "adopt", "report", "off"]
-"""Put right; left, told once; left and reported; left alone and not looked at."""
+"""Revert; keep and report once; keep and report; ignore."""
 Kind = Literal["certificate", "binding", "listener", "pool", "policy", "member"]
 
 
@@ -32,7 +31,7 @@ class Modes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """One difference that the cluster did not ask for."""
+    """One difference that another client made."""
 
     kind: Kind
     id: str
@@ -45,16 +44,16 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, order=True):
     want: str
     mode: Mode
     parts: tuple[str, ...] = ()
-    """Ids of what belongs to it: who changed those may have made the difference."""
+    """Ids of its parts: a change of those may have caused the difference."""
 
     @property
     def sentence(self) -> str:
-        """For people, without who did it."""
+        """Return the difference and its consequence, without the client."""
         return f"{self.seen} {self.end}"
 
     @property
     def seen(self) -> str:
-        """What was found."""
+        """Return the difference as a sentence."""
         what = {"binding": "listener", "policy": "forwarding policy"}.get(self.kind, self.kind)
         if self.what in ("deleted", "added"):
             seen = f"The {what} {self.name} was {self.what} on the load balancer"
@@ -64,22 +63,22 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def end(self) -> str:
-        """What becomes of it."""
+        """Return the consequence as a sentence."""
         if self.mode == "adopt":
-            return f"It is taken as it is, until {_UNTIL[self.kind]}."
+            return f"It is accepted until {_UNTIL[self.kind]}."
         return _ENDS[self.mode]
 
 
 _UNTIL: Final[Mapping[Kind, str]] = {
     "certificate": "the Secret holds something new",
     "binding": "the Ingresses of the port ask for other certificates",
-    "listener": "the Ingress that governs the port asks for other options",
+    "listener": "the listener owner asks for other options",
     "pool": "the Service asks for other settings",
     "policy": "the Ingress changes this path",
 }
-"""Where no annotation of an Ingress can say it (see ``adoption``)."""
+"""The end of an adopted difference that no annotation expresses (see ``adopt``)."""
 _ENDS: Final[Mapping[Mode, str]] = {
-    "repair": "It is put right.",
-    "report": "It is left as it is.",
+    "repair": "It is reverted.",
+    "report": "It stays.",
     "off": "",
 }

@@ -1,8 +1,7 @@
-"""Break-glass: what of a Secret waits while an admin's emergency certificate is in place.
+"""Break-glass: the Secret's content waits while an admin's emergency certificate is in place.
 
-``certificates`` and the controller's fast path ask before they write a content; the ELB asks before
-it takes one. Only the content that was there when the emergency began waits for its end: anything
-newer is judged by the invariant (``checks.objection``), like every other change.
+Only the content that was in place when the emergency began waits for its end. The invariant (``checks.objection``)
+decides on newer content, as on every other change.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from certferry.core.x509.pem import Chain
 
 
 def waiting_for(have: Certificate | None, chain: Chain, now: datetime) -> BreakGlass | None:
-    """The emergency for whose end `chain` has to wait, or None where it may be judged now."""
+    """Return the emergency that `chain` must wait for, or None if it need not wait."""
     emergency = have.break_glass if have else None
     if have is None or emergency is None or now >= emergency.until:
         return None
@@ -24,6 +23,6 @@ def waiting_for(have: Certificate | None, chain: Chain, now: datetime) -> BreakG
 
 
 def break_glass_text(emergency: BreakGlass) -> str:
-    """The emergency for a sentence: until when, whose and why."""
+    """Return the end, user and reason of an emergency for use in a sentence."""
     by = f" by {emergency.user}" if emergency.user else ""
     return f"break-glass is open until {emergency.until:%Y-%m-%d %H:%M} UTC{by} ({emergency.reason})"

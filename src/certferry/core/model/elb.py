@@ -1,30 +1,28 @@
-"""The one vocabulary: what a load balancer has, in the words of the ELB v3 API.
+"""The objects of a load balancer, in the terms of the ELB v3 API.
 
-Two worlds are written in it. *Observed* is what an ELB has (ids are its own); *desired* is what a
-cluster asks for. In the desired world an object that may not exist yet has a *key* for an id: it
-starts with ``@``, and references to it hold the same text; ``plan`` puts the real id in its place.
+*Observed* state is what an ELB has; ids are its own. *Desired* state is what a cluster wants. There the id of an object
+that may not exist yet is a *key*: it starts with ``@``, and references to the object hold the same text.
 
-Rules for every field of a ``Listener``, ``Pool`` and ``Policy``: None means *not managed* in the
-desired world (never compared, never written) and *not set* in the observed one. Empty (``""``,
-``()``, ``False``) is a value.
+For every field of a ``Listener``, ``Pool`` and ``Policy``: None means *not managed* in the desired state (never
+compared, never written) and *not set* in the observed state. Empty (``""``, ``()``, ``False``) is a value.
 
-Private keys are not in here: see ``core.pem.PrivateKey``.
+Private keys are not part of the model: see ``core.x509.pem.PrivateKey``.
 
 Glossary
     load balancer  one address (VIP) with listeners
     listener       a port of a load balancer and a protocol; an HTTPS one has a server certificate,
-                   for clients that name no known host, and SNI certificates for named hosts
+                   for clients that name no bound host, and SNI certificates for named hosts
     policy         (l7policy) what a listener does with requests that match all of its rules
     rule           one condition: host, path, method, header, query or source address
-    pool           (backend server group) members, and how requests are shared out among them
+    pool           (backend server group) members, and how requests are distributed to them
     member         one address and port of a backend
     certificate    a chain and its key under an ELB id; its ``domain`` says for which names it is SNI
     owner          the controller user that alone may write a certificate; set by the server
-    leaf, chain    the certificate for the hosts, and all that is sent with it
-    fingerprint    SHA-256 of the leaf: what a handshake shows
+    leaf, chain    the certificate for the hosts, and the certificates sent with it
+    fingerprint    SHA-256 of the leaf, which a handshake presents
     digest         SHA-256 of the whole chain: the identity of a certificate's content
     break-glass    an admin's right, for a time, to replace the content of a certificate with an owner
-    seat           where a certificate sits on a listener: the default one, or one per name
+    slot           the default place or one SNI place for a certificate on a listener
 """
 
 from __future__ import annotations
@@ -39,28 +37,28 @@ import msgspec
 from certferry.core.x509.pem import Chain
 
 OWN_PREFIX: Final = "k8s_plb_default"
-"""How the name of every certificate of a controller begins."""
+"""The prefix of the name of every managed certificate."""
 
 
 class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One VIP. The shifts say where its ports really are: see ``bind_port``."""
+    """One VIP. The shifts map its ports to bound ports: see ``bind_port``."""
 
     id: str
     name: str = ""
     description: str = ""
     vip_address: str | None = None
     guaranteed: bool = True
-    """A dedicated one; False: shared, which can do less."""
+    """True: dedicated; False: shared, with fewer features."""
     placement: Mapping[str, Any] = MappingProxyType({})
-    """Fields that only a new one is made with (zones, subnets, a public address)."""
+    """Fields for its creation only (zones, subnets, a public address)."""
     privileged_shift: int = 0
-    """Added to ports under 1024 where those cannot be bound (443 → 8443)."""
+    """Added to ports under 1024 if the process may not bind those (443 → 8443)."""
     port_shift: int = 0
-    """Added to every port where several load balancers share one address."""
+    """Added to every port if several load balancers share one address."""
 
 
 class IpGroupBinding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who may connect: the addresses of groups, as a white or black list."""
+    """The access list: addresses of groups, as a white or black list."""
 
     ipgroup_id: str
     enable_ipgroup: bool = True
@@ -98,8 +96,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     protection_status: str | None = None
     protection_reason: str | None = None
     past_names: tuple[str, ...] = ()
-    """Names that had an SNI certificate here before. Kept by our ELB, so that no seat of a host
-    that is still routed goes away, and with it its connections, when another certificate is chosen."""
+    """Names that had an SNI certificate here before. Our ELB keeps them, so that the slot of a routed host stays,
+    and with it its connections, when another certificate is chosen."""
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,35 +105,35 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     id: str
     chain: Chain | None
-    """None when the ELB holds something that cannot be read."""
+    """None if the content cannot be parsed."""
     name: str = ""
     description: str = ""
     type: str = "server"
     domain: tuple[str, ...] = ()
-    """The names it is SNI certificate for."""
+    """The names that it is an SNI certificate for."""
     owner: str | None = None
     source: Source | None = None
     protection_status: str | None = None
     protection_reason: str | None = None
     break_glass: BreakGlass | None = None
-    """Whether admins may replace the content though it has an owner (our ELB alone)."""
+    """Set while admins may replace the content although it has an owner (our ELB only)."""
     emergency: bool = False
-    """Whether the content was put in under break-glass, and so is not the owner's."""
+    """Whether the content was written under break-glass, and so is not the owner's."""
 
 
 class BreakGlass(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An emergency that an admin declared: until when, and what the owner's content was then."""
+    """An emergency that an admin declared: its end, and the owner's content at its start."""
 
     reason: str
     until: datetime
     user: str = ""
     since: datetime | None = None
     digest: str = ""
-    """Of the owner's last content: putting it back is what waits for the end."""
+    """Of the owner's last content, which waits for the end."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The Secret that an owned certificate follows; for people and for the lock's sentence."""
+    """The Secret that an owned certificate follows; shown to users and in the lock's error."""
 
     cluster: str
     namespace: str
@@ -153,7 +151,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HealthMonitor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the members of a pool are checked; times in seconds."""
+    """The health check of a pool; times in seconds."""
 
     id: str
     type: str = "TCP"
@@ -169,7 +167,7 @@ class HealthMonitor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Members, and how requests are shared out among them."""
+    """Members, and how requests are distributed to them."""
 
     id: str
     loadbalancer_id: str
@@ -224,7 +222,7 @@ class PoolShare(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RedirectUrl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
+    """The target of REDIRECT_TO_URL; ``${host}`` and the like keep the request's part."""
 
     status_code: str
     protocol: str = "${protocol}"
@@ -243,7 +241,7 @@ class FixedResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a listener does with requests that match all of `rules`. Smaller priority first."""
+    """An action for requests that match all of `rules`. The smallest priority comes first."""
 
     id: str
     listener_id: str
@@ -261,7 +259,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """One world, by id (observed) or by key (desired)."""
+    """The objects of load balancers, by id (observed) or by key (desired)."""
 
     loadbalancers: Mapping[str, LoadBalancer] = MappingProxyType({})
     listeners: Mapping[str, Listener] = MappingProxyType({})
@@ -281,15 +279,15 @@ class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 def bind_port(loadbalancer: LoadBalancer, port: int) -> int:
-    """The port on which `port` of `loadbalancer` is really reached."""
+    """Return the port on which `port` of `loadbalancer` is bound."""
     return port + (loadbalancer.privileged_shift if port < 1024 else 0) + loadbalancer.port_shift
 
 
 def domain_names(domain: str | None) -> tuple[str, ...]:
-    """The names in a certificate's ``domain`` field (comma separated on the wire), sorted."""
+    """Return the names in a certificate's ``domain`` field (comma separated on the wire), sorted."""
     return tuple(sorted({n.strip().lower() for n in (domain or "").split(",") if n.strip()}))
 
 
 def convert(kind: type[Any], wire: Mapping[str, Any]) -> Any:
-    """A model object from its wire form; keys that the model does not know are left out."""
+    """Convert the wire form to a model object; keys that the model lacks are ignored."""
     return msgspec.convert(wire, kind, strict=True)

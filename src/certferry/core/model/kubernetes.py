@@ -1,8 +1,7 @@
-"""The few fields that we read of Kubernetes objects, as slim frozen values.
+"""Kubernetes objects, reduced to the fields that Certferry reads.
 
-The cache parses each object once on arrival; ``translate`` reads the values. Two objects that
-differ only in what we do not read (our own annotations and status, managed fields) are equal, so
-that our own writes wake nobody. Key material is parsed to facts and dropped.
+Objects that differ only in other fields (our own annotations and status, managed fields) are equal, so that our own
+writes trigger no reconcile. Key material is parsed to facts and dropped.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
 OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
 BALANCER_ID: Final = "kubernetes.io/elb.id"
-"""Filled in where ``elb.ip`` names the load balancer (table 1.3)."""
+"""Filled in if ``elb.ip`` names the load balancer (table 1.3)."""
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
 RESUME_ANNOTATION: Final = "certferry.io/resume"
-"""On a Secret: the fingerprint of a parked content that is to be tried again."""
+"""On a Secret: the fingerprint of a quarantined content that is to be tried again."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
 PATH_MATCH_MODE: Final = "ingress.beta.kubernetes.io/url-match-mode"
 """CCE's match mode for all paths of an Ingress: a stock API server prunes the `property` of a path."""
@@ -37,7 +36,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Name(NamedTuple):
-    """Namespace and name: how objects of one kind are told apart."""
+    """Namespace and name: the identity of an object within its kind."""
 
     namespace: str
     name: str
@@ -56,7 +55,7 @@ class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """Identity, age and the annotations that steer us."""
+    """Identity, age and the annotations that Certferry reads."""
 
     namespace: str
     name: str
@@ -101,7 +100,7 @@ class TlsEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ingress(msgspec.Struct, frozen=True, kw_only=True):
-    """What we read of an Ingress."""
+    """An Ingress."""
 
     meta: Meta
     class_name: str | None
@@ -111,19 +110,19 @@ class Ingress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> ObjectRef:
-        """For problems and Events."""
+        """Return the reference for problems and Events."""
         return ObjectRef(
             kind="Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
         )
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts of the rules, sorted."""
+        """Return the hosts of the rules, sorted."""
         return tuple(sorted({r.host for r in self.rules if r.host}))
 
 
 class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What we wrote on an Ingress before, so that nothing is written twice."""
+    """The status and annotations that Certferry wrote on an Ingress, so that nothing is written twice."""
 
     master: str | None
     rotation: str | None
@@ -148,11 +147,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     ports: tuple[ServicePort, ...]
     local: bool = False
-    """externalTrafficPolicy Local: a node answers only where it has a Pod."""
+    """externalTrafficPolicy Local: only nodes with a Pod answer."""
 
     @property
     def ref(self) -> ObjectRef:
-        """For problems and Events."""
+        """Return the reference for problems and Events."""
         return ObjectRef(
             kind="Service", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
         )
@@ -184,30 +183,30 @@ class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SecretProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a Secret holds no certificate that can be used."""
+    """The reason why a Secret holds no usable certificate."""
 
     reason: str
     sentence: str
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """The public side of a TLS Secret: a chain, or why there is none."""
+    """The public side of a TLS Secret: a chain, or the reason why there is none."""
 
     meta: Meta
     type: str
     chain: Chain | None = None
     flaw: SecretProblem | None = None
     manager: Manager | None = None
-    """Another tool that keeps it."""
+    """Another tool that manages it."""
 
     @property
     def ref(self) -> ObjectRef:
-        """For problems and Events."""
+        """Return the reference for problems and Events."""
         return ObjectRef(kind="Secret", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
 
 
 class IngressClass(msgspec.Struct, frozen=True, kw_only=True):
-    """Which controller a class belongs to."""
+    """An IngressClass and its controller."""
 
     name: str
     controller: str
@@ -224,14 +223,14 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[Name, Secret] = MappingProxyType({})
     classes: Mapping[str, IngressClass] = MappingProxyType({})
     nodes: Mapping[str, Node] | None = None
-    """None where they are not watched, or the API has none."""
+    """None if Nodes are not watched or the API has none."""
 
 
 Json = Mapping[str, Any]
 
 
 def parse_ingress(obj: Json) -> Ingress:
-    """A networking.k8s.io/v1 Ingress."""
+    """Parse a networking.k8s.io/v1 Ingress."""
     spec = obj.get("spec") or {}
     meta = parse_meta(obj)
     return Ingress(
@@ -247,7 +246,7 @@ def parse_ingress(obj: Json) -> Ingress:
 
 
 def parse_reported(obj: Json) -> ReportedStatus:
-    """What earlier runs of ours wrote on an Ingress."""
+    """Parse the status and annotations that Certferry wrote on an Ingress."""
     annotations = obj["metadata"].get("annotations") or {}
     balancer = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     return ReportedStatus(
@@ -262,7 +261,7 @@ def parse_reported(obj: Json) -> ReportedStatus:
 
 
 def parse_service(obj: Json) -> Service:
-    """A v1 Service."""
+    """Parse a v1 Service."""
     spec = obj.get("spec") or {}
     return Service(
         meta=parse_meta(obj),
@@ -281,7 +280,7 @@ def parse_service(obj: Json) -> Service:
 
 
 def parse_node(obj: Json) -> Node:
-    """A v1 Node. One that is cordoned keeps serving; one that asks to be left out, or is not Ready, does not."""
+    """Parse a v1 Node. A cordoned node serves; one with the exclude label, or not Ready, does not."""
     status, labels = obj.get("status") or {}, obj["metadata"].get("labels") or {}
     conditions = {c.get("type"): c.get("status") for c in status.get("conditions") or ()}
     addresses = {a.get("type"): a.get("address") for a in reversed(status.get("addresses") or ())}
@@ -294,7 +293,7 @@ def parse_node(obj: Json) -> Node:
 
 
 def parse_slice(obj: Json) -> EndpointSlice:
-    """A discovery.k8s.io/v1 EndpointSlice; an endpoint that says nothing of readiness is ready."""
+    """Parse a discovery.k8s.io/v1 EndpointSlice; an endpoint without a ready condition is ready."""
     endpoints = [
         Endpoint(
             address=address,
@@ -314,7 +313,7 @@ def parse_slice(obj: Json) -> EndpointSlice:
 
 
 def parse_class(obj: Json) -> IngressClass:
-    """A networking.k8s.io/v1 IngressClass."""
+    """Parse a networking.k8s.io/v1 IngressClass."""
     annotations = obj["metadata"].get("annotations") or {}
     return IngressClass(
         name=obj["metadata"]["name"],
@@ -324,26 +323,26 @@ def parse_class(obj: Json) -> IngressClass:
 
 
 def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
-    """A Secret's public side, and its key pair for a caller that sends it on at once."""
+    """Return a Secret's public side, and its key pair for a caller that sends it on at once."""
     meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
-    keeper = next(iter(managers({**obj, "kind": "Secret"})), None)
+    manager = next(iter(managers({**obj, "kind": "Secret"})), None)
     if kind not in TLS_TYPES:
         flaw = SecretProblem(
             reason="NotTLS",
             sentence=f"Its type is {kind}; a certificate needs a Secret of type kubernetes.io/tls or IngressTLS.",
         )
-        return Secret(meta=meta, type=kind, flaw=flaw, manager=keeper), None
+        return Secret(meta=meta, type=kind, flaw=flaw, manager=manager), None
     try:
         data = obj.get("data") or {}
         pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"))
     except InvalidPem as defect:
         flaw = SecretProblem(reason=defect.reason, sentence=defect.sentence)
-        return Secret(meta=meta, type=kind, flaw=flaw, manager=keeper), None
-    return Secret(meta=meta, type=kind, chain=pair.chain, manager=keeper), pair
+        return Secret(meta=meta, type=kind, flaw=flaw, manager=manager), None
+    return Secret(meta=meta, type=kind, chain=pair.chain, manager=manager), pair
 
 
 def parse_meta(obj: Json) -> Meta:
-    """Identity, and of the annotations those that users write for us."""
+    """Parse the identity, and those annotations that users write for Certferry."""
     meta = obj["metadata"]
     annotations = {
         k: v

@@ -1,8 +1,7 @@
-"""Who else writes an object: read from the marks that tools leave in its metadata.
+"""Other tools that manage an object, from the marks in its metadata.
 
-The console and the command line ask before they change something, so that nobody is surprised when
-a tool puts it back. It knows the marks of cert-manager, External Secrets, Sealed Secrets, Argo CD,
-Flux and Helm, and owner references in general.
+The console and the command line warn with it before a change that a tool would revert. Supported: cert-manager,
+External Secrets, Sealed Secrets, Argo CD, Flux, Helm, and owner references in general.
 Sources: cert-manager.io (annotations), external-secrets.io (ownership), argo-cd.readthedocs.io
 (resource tracking), fluxcd.io (labels of kustomize and helm controllers), helm.sh (ownership labels).
 """
@@ -18,16 +17,16 @@ Json = Mapping[str, Any]
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that writes an object, and where its input is."""
+    """A tool that manages an object, and its source."""
 
     tool: str
     where: str
-    """What to change instead, like “Certificate shop/site”."""
+    """The object to change instead, such as “Certificate shop/site”."""
     sentence: str
 
 
 def managers(obj: Json) -> tuple[Manager, ...]:
-    """Who will overwrite a change of `obj`, a Kubernetes object; the most direct writer first."""
+    """Return the tools that manage `obj`, a Kubernetes object; the most direct one first."""
     kind, meta = str(obj.get("kind") or "object"), obj.get("metadata") or {}
     found = [manager for look in _LOOKS if (manager := look(kind, meta))]
     return tuple({manager.tool: manager for manager in found}.values())

@@ -1,7 +1,6 @@
-"""What went wrong, as values: an object, a reason from one closed list, a sentence.
+"""Problems as values: an object, a reason from one closed list, a sentence.
 
-``translate`` finds them, ``report`` turns them into Warning Events. Each has a heading in
-docs/problems.md.
+Each reason has a heading in docs/problems.md.
 """
 
 from __future__ import annotations
@@ -55,11 +54,11 @@ Reason = Literal[
 REASONS: tuple[str, ...] = get_args(Reason)
 
 HOURLY: frozenset[Reason] = frozenset({"BreakGlassKept", "BreakGlassActive"})
-"""What is told again each hour for as long as it is so: an emergency is not to be forgotten."""
+"""Reasons that are reported again each hour while they last."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """One thing that a person should know about one object."""
+    """One problem of one object, for an Event."""
 
     object: ObjectRef
     reason: Reason

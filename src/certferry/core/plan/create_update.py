@@ -1,7 +1,7 @@
-"""The first half of a plan: what is made and changed, left to right.
+"""The creations and updates of a plan, left to right.
 
-Load balancers, certificates, pools with members and health monitors, listeners, policies: each
-refers only to what stands before it. Called by ``plan``.
+Load balancers, certificates, pools with members and health monitors, listeners, policies: each refers only to objects
+before it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from certferry.core.model import naming as names
 from certferry.core.model.elb import HealthMonitor, Listener, LoadBalancer, Member, Policy, Pool, State
-from certferry.core.plan import sni_moves as moving
+from certferry.core.plan import sni_moves
 from certferry.core.plan.steps import (
     Step,
     certificate_step,
@@ -30,22 +30,22 @@ _POLICY: Final = ("priority", "redirect_pool_id", "redirect_listener_id", "redir
 
 
 def create_and_update_steps(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[Step]:
-    """The steps that make and change."""
+    """Yield the creations and updates. `ids`: key → id of what exists."""
     for key, balancer in desired.loadbalancers.items():
         if key not in ids:
             yield _balancer(key, balancer)
-    moves = moving.plan_sni_moves(desired, observed, ids)
+    moves = sni_moves.plan_sni_moves(desired, observed, ids)
     steps = {
         key: made
         for key, want in desired.certificates.items()
         if key.startswith("@")
         and (made := certificate_step(key, want, observed.certificates.get(ids.get(key, ""))))
     }
-    at_once = [key for key in steps if key not in moves.seated]
+    at_once = [key for key in steps if key not in moves.bound]
     yield from (steps[key] for key in at_once)
     yield from moves.before
-    # names are taken away before they are given
-    later = sorted(steps.keys() - {*at_once, *moves.letting_go}, key=lambda k: (k not in moves.losing, k))
+    # names are released before another certificate gets them
+    later = sorted(steps.keys() - {*at_once, *moves.releasing}, key=lambda k: (k not in moves.giving, k))
     yield from (steps[key] for key in later)
     for key, pool in desired.pools.items():
         yield from _pool(key, pool, observed.pools.get(ids.get(key, "")))
@@ -56,14 +56,14 @@ def create_and_update_steps(desired: State, observed: State, ids: Mapping[str, s
             yield _new_listener(key, listener)
         else:
             yield from _listener(key, listener, have, ids, moved=have.id in moves.listeners)
-    yield from (steps[key] for key in steps if key in moves.letting_go)
+    yield from (steps[key] for key in steps if key in moves.releasing)
     yield from moves.after
     for key, policy in desired.policies.items():
         yield from _policy(key, policy, observed.policies.get(ids.get(key, "")), ids)
 
 
 def member_steps(pool: str, want: tuple[Member, ...], have: tuple[Member, ...]) -> Iterator[Step]:
-    """From the members `have` to `want`, new ones first; `pool` is an id or a key."""
+    """Yield the steps from the members `have` to `want`, creations first; `pool` is an id or a key."""
     there = {(m.address, m.protocol_port): m for m in have}
     for member in want:
         yield from _member(pool, member, there.get((member.address, member.protocol_port)))
@@ -71,7 +71,7 @@ def member_steps(pool: str, want: tuple[Member, ...], have: tuple[Member, ...]) 
 
 
 def member_deletions(pool: str, want: tuple[Member, ...], have: tuple[Member, ...]) -> Iterator[Step]:
-    """What goes of `have`."""
+    """Yield deletions of the members of `have` that are not wanted."""
     stay = {(m.address, m.protocol_port) for m in want}
     for member in have:
         if (member.address, member.protocol_port) not in stay:
@@ -100,7 +100,7 @@ def _pool(key: str, want: Pool, have: Pool | None) -> Iterator[Step]:
     else:
         changed = settings_of(want, have)
         if changed or want.description != have.description:
-            why = f"{', '.join(sorted(changed))} changed" if changed else "its Service says something else"
+            why = f"{', '.join(sorted(changed))} changed" if changed else "its Service changed"
             fields = {**changed, "description": want.description}
             yield step("update", "pool", key, fields, why, name=want.name, id=have.id)
     for member in want.members:
@@ -110,7 +110,7 @@ def _pool(key: str, want: Pool, have: Pool | None) -> Iterator[Step]:
 
 
 def settings_of(want: Pool, have: Pool) -> dict[str, Any]:
-    """The settings in which `have` is not as wanted, as they are to be."""
+    """Return the wanted values of the settings in which `have` differs."""
     managed = {f: v for f in _POOL if (v := getattr(want, f)) is not None}
     return {f: wire(v) for f, v in managed.items() if not _stands(v, getattr(have, f))}
 
@@ -183,10 +183,10 @@ def _new_listener(key: str, want: Listener) -> Step:
 def _listener(
     key: str, want: Listener, have: Listener, ids: Mapping[str, str], *, moved: bool
 ) -> Iterator[Step]:
-    """Certificates, default pool and options apart: what an ELB refuses of one holds up no other."""
+    """Yield separate steps for certificates, default pool and options, so that a rejected one holds up no other."""
     name = want.name or key
-    said, is_said = names.described(want.description), names.described(have.description)
-    marks = {f: is_said[f] for f in ("options", "bound") if f in is_said}
+    said, present_marks = names.described(want.description), names.described(have.description)
+    marks = {f: present_marks[f] for f in ("options", "bound") if f in present_marks}
     bound = {
         f: wire(v)
         for f in listening.BINDINGS
@@ -231,7 +231,7 @@ def _differs(want: Any, have: Any, ids: Mapping[str, str]) -> bool:
 
 
 def _marked(want: Listener, marks: Mapping[str, str]) -> str:
-    """The description with the marks of what is written so far."""
+    """Return the description with the marks of the parts written so far."""
     cluster_id = names.described(want.description)["cluster_id"]
     return names.describe(cluster_id, **{f: marks[f] for f in ("options", "bound") if f in marks})
 
@@ -257,6 +257,6 @@ def _policy(key: str, want: Policy, have: Policy | None, ids: Mapping[str, str])
     if rule_set(want) != rule_set(have):
         changed["rules"] = rules
     if changed or want.description != have.description:
-        why = f"{', '.join(sorted(changed))} changed" if changed else "its Ingress says something else"
+        why = f"{', '.join(sorted(changed))} changed" if changed else "its Ingress changed"
         changed["description"] = want.description
         yield step("update", "policy", key, changed, why, name=name, id=have.id)

@@ -1,9 +1,8 @@
-"""Mark, wait, check, delete: what is dear to make again goes only when it was unused for a while.
+"""Delay the deletion of certificates and load balancers.
 
-A plan names what nobody uses any more; of that, certificates and load balancers are marked first,
-and deleted when a later plan, made from a fresh look at the ELB, still names them after the wait.
-An Ingress that is deleted and made again within it finds its certificate and its address. Called
-by the controller's loop; the marks live with it, so that a restart waits anew.
+The first plan that deletes one only marks it. A later plan deletes it if it is still unused after the deletion delay.
+An Ingress that is deleted and created again in between finds its certificate and its address. Marks are in memory, so
+that a restart begins the delay again.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ WAITING: Final = ("certificate", "loadbalancer")
 
 
 class DeletionSelection(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps that may be carried out now, and what is marked."""
+    """The steps that may be carried out now, and the marks."""
 
     steps: tuple[Step, ...]
     marks: Mapping[str, datetime] = MappingProxyType({})
-    """Since when each id has been unused."""
+    """The instant from which each id has been unused."""
     due: datetime | None = None
-    """When the next of them may go."""
+    """The instant of the next deletion."""
 
 
 def select_deletions(
     steps: Sequence[Step], marks: Mapping[str, datetime], now: datetime, wait: timedelta
 ) -> DeletionSelection:
-    """`marks`: those of the sweep before. What is used again loses its mark."""
+    """Return the steps that are due. `marks` are those of the last call; an object in use again loses its mark."""
     waiting = {step.id: marks.get(step.id, now) for step in steps if _waits(step) and step.id}
     late = {ref for ref, since in waiting.items() if now - since >= wait}
     ahead = [since + wait for ref, since in waiting.items() if ref not in late]

@@ -1,10 +1,8 @@
-"""From two worlds to ordered steps.
+"""Plan the ordered steps from the observed to the desired state.
 
-Grow left to right along certificate, pool, members, listener, policies; shrink right to left. A
-plan that is abandoned after any step leaves every listener serving, and a plan made from its own
-result is empty. Only objects whose description names our cluster are ever changed or deleted.
-
-Callers: the controller's loop, its fast path (``certificate_step``), ``certferry plan``.
+Grow left to right along certificate, pool, members, listener, policies; shrink right to left. A plan that is abandoned
+after any step leaves every listener serving, and a plan made from its own result is empty. Only objects whose
+description names our cluster are changed or deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from certferry.core.model.elb import State
-from certferry.core.plan import sni_moves as moving
+from certferry.core.plan import sni_moves
 from certferry.core.plan.create_update import create_and_update_steps
 from certferry.core.plan.delete import delete_steps, owned
 from certferry.core.plan.steps import Kind, Step, Verb, certificate_step
@@ -27,7 +25,7 @@ def plan(
     cluster_id: str,
     retained: frozenset[tuple[str, int]] = frozenset(),
 ) -> tuple[Step, ...]:
-    """The steps from `observed` to `desired`; `held` names listeners to leave as they are."""
+    """Return the steps from `observed` to `desired`. `retained`: (load balancer, port) of listeners to leave as they are."""
     ids = match(desired, observed, cluster_id)
     return (
         *create_and_update_steps(desired, observed, ids),
@@ -36,7 +34,7 @@ def plan(
 
 
 def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]:
-    """Which observed object is which desired one: key → id."""
+    """Return key → id of each desired object that exists."""
     ids: dict[str, str] = {key: key for key in desired.loadbalancers if key in observed.loadbalancers}
     by_name = {b.name: b.id for b in observed.loadbalancers.values()}
     ids |= {
@@ -45,12 +43,12 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     wanted = {k.removeprefix("@certificate/") for k in desired.certificates}
     following = certificates.own_certificates(observed, cluster_id, wanted).by_uid
     secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
-    ids |= moving.leftover_stand_ins(observed, cluster_id)
+    ids |= sni_moves.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {
         (it.loadbalancer_id, it.protocol_port): it.id for it in owned(observed.listeners, cluster_id).values()
     }
-    # what cannot be changed is part of the identity: another protocol or action is another object
+    # an immutable field is part of the identity: another protocol or action is another object
     pools = {
         (it.loadbalancer_id, it.name, it.protocol): it.id for it in owned(observed.pools, cluster_id).values()
     }
@@ -66,6 +64,6 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     return ids
 
 
-def _add(ids: dict[str, str], key: str, found: str | None) -> None:
-    if found:
-        ids[key] = found
+def _add(ids: dict[str, str], key: str, object_id: str | None) -> None:
+    if object_id:
+        ids[key] = object_id

@@ -1,7 +1,7 @@
-"""Letting go of everything that a cluster has on a load balancer, also of one that no longer exists.
+"""Release the objects of a cluster on a load balancer, also of a cluster that no longer exists.
 
-``certferry controller release`` calls it. Two ways: to un-own (nothing that serves changes, and from then
-on people change it), or to delete, in the order of ``plan``: nothing that somebody else uses.
+Two ways: un-own (traffic does not change, and users manage the objects from then on), or delete in the order of
+``plan``, without objects that another client's listener uses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from certferry.core.plan.plan import Kind, plan
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to do."""
+    """One write."""
 
     verb: Literal["release", "update", "delete"]
     kind: Kind
@@ -32,17 +32,17 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clusters(observed: State) -> Mapping[str, int]:
-    """Every cluster that has something on this ELB, by the id in descriptions (else the owner): how much."""
-    found: dict[str, int] = {}
+    """Return the number of objects of each cluster on this ELB, by the id in descriptions, else the owner."""
+    counts: dict[str, int] = {}
     for one in _all(observed):
         name = names.described(one.description).get("cluster_id") or getattr(one, "owner", None)
         if name:
-            found[name] = found.get(name, 0) + 1
-    return dict(sorted(found.items()))
+            counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
 
 
 def un_owned(observed: State, cluster: str) -> tuple[Part, ...]:
-    """What takes the marks of `cluster` (its id, or the owner's name) from everything, and changes nothing else."""
+    """Return the writes that remove the marks of `cluster` (its id, or the owner's name) and change nothing else."""
     ids = _ids(observed, cluster)
     parts = [
         *_released(_certificates(observed, cluster, ids).values(), cluster),
@@ -59,7 +59,7 @@ def un_owned(observed: State, cluster: str) -> tuple[Part, ...]:
 
 
 def deleted(observed: State, cluster: str) -> tuple[Part, ...]:
-    """What deletes everything of `cluster`, and un-owns what somebody else's listener uses."""
+    """Return the writes that delete all objects of `cluster`, and un-own certificates that other listeners use."""
     ids = _ids(observed, cluster)
     steps = [step for one in sorted(ids) for step in plan(State(), observed, one)]
     certificates = _certificates(observed, cluster, ids)
@@ -80,7 +80,7 @@ def deleted(observed: State, cluster: str) -> tuple[Part, ...]:
 
 
 def _unlocked(parts: Iterable[Part], certificates: Mapping[str, Certificate]) -> Iterator[Part]:
-    """`parts`, each certificate's lock opened right before it is deleted."""
+    """Yield `parts` with the release of each certificate's lock right before its deletion."""
     for part in parts:
         it = certificates.get(part.id) if part.kind == "certificate" else None
         if it is not None and it.owner:
@@ -96,7 +96,7 @@ def _released(certificates: Iterable[Certificate], cluster: str) -> Iterator[Par
 
 
 def _ids(observed: State, cluster: str) -> frozenset[str]:
-    """The ids in descriptions that stand for `cluster`: itself, and those of certificates that it owns."""
+    """Return the ids in descriptions that denote `cluster`: itself, and those of certificates that it owns."""
     of_owner = {
         said["cluster_id"]
         for it in observed.certificates.values()

@@ -1,12 +1,11 @@
-"""A host moves from one SNI certificate to another while both are bound.
+"""Plan the move of a host from one bound SNI certificate to another.
 
-An ELB refuses two SNI certificates of one kind on one listener with the same name, and changes one
-certificate at a time: whichever is changed first, the host would for a moment be shown the
-listener's default certificate. But a listener takes all its references in one write. So twins of
-the certificates concerned are made, with the content and the names that are wanted; the listener is
-pointed to the twins, the certificates are changed while nobody uses them, the listener is pointed
-back, and the twins go. Abandoned after any step, the next plan goes on from there; where no twin
-can be made (a quota), the names are taken away first and given afterwards. Called by ``plan``.
+An ELB refuses two SNI certificates of one kind with the same name on one listener, and changes one certificate at a
+time. So the host would get the default certificate for a moment. But a listener accepts all its references in one
+write. So twins of the certificates are created with the wanted content and names, and the listener is pointed to them.
+Then the certificates are changed while no listener uses them, the listener is pointed back, and the twins are deleted.
+After an abandoned plan the next one continues. If no twin can be created (a quota), names are released first and
+assigned afterwards.
 """
 
 from __future__ import annotations
@@ -26,34 +25,34 @@ TWIN: Final = names.TWIN
 
 
 class SniMovePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps around the change of the certificates, and whom they concern."""
+    """The steps around the change of the certificates, and the certificates and listeners concerned."""
 
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
-    losing: frozenset[str] = frozenset()
-    """Keys of certificates that give names away between `before` and the listener."""
-    letting_go: frozenset[str] = frozenset()
-    """Keys of certificates that only lose names, after the listener: what takes their place is there then."""
-    seated: frozenset[str] = frozenset()
-    """Keys of certificates that sit on a listener now, and are changed after `before`."""
+    giving: frozenset[str] = frozenset()
+    """Keys of certificates that release names between `before` and the listener."""
+    releasing: frozenset[str] = frozenset()
+    """Keys of certificates that only release names, after the listener has their replacements."""
+    bound: frozenset[str] = frozenset()
+    """Keys of certificates that a listener has now; they are changed after `before`."""
     listeners: frozenset[str] = frozenset()
-    """Ids of listeners that are pointed to twins meanwhile, and then back."""
+    """Ids of listeners that point to twins meanwhile."""
 
 
 def plan_sni_moves(desired: State, observed: State, ids: Mapping[str, str]) -> SniMovePlan:
-    """What is needed for the hosts that move in the plan from `observed` to `desired`."""
+    """Plan the twins for the hosts that move between `observed` and `desired`."""
     losing = frozenset(k for k in desired.certificates if _lost(k, desired, observed, ids))
-    sitting = {ref for it in observed.listeners.values() for ref in it.sni_container_refs or ()}
-    seated = frozenset(k for k in desired.certificates if ids.get(k) in sitting)
+    bound_ids = {ref for it in observed.listeners.values() for ref in it.sni_container_refs or ()}
+    bound = frozenset(k for k in desired.certificates if ids.get(k) in bound_ids)
     concerned: dict[str, set[str]] = {}
     concerned_keys: set[str] = set()
     for key, want in sorted(desired.listeners.items()):
         have = observed.listeners.get(ids.get(key, ""))
-        found = _movers(want, have, desired, observed, ids) if have else set()
-        if found:
-            concerned_keys |= {k for k in desired.certificates if ids.get(k) in found}
+        movers = _movers(want, have, desired, observed, ids) if have else set()
+        if movers:
+            concerned_keys |= {k for k in desired.certificates if ids.get(k) in movers}
             concerned[key] = {
-                k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in found
+                k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in movers
             }
     twin_of = {m: _twin(desired.certificates[m]) for m in sorted(set().union(*concerned.values()))}
     makes, removes = [], []
@@ -65,19 +64,19 @@ def plan_sni_moves(desired: State, observed: State, ids: Mapping[str, str]) -> S
         if present is None:
             made_gone = deletion("certificate", twin.id, twin.name, STANDS_IN)
             removes.append(msgspec.structs.replace(made_gone, id=None))
-    points = [_pointed(key, movers, desired, observed, ids, seated) for key, movers in concerned.items()]
+    points = [_pointed(key, movers, desired, observed, ids, bound) for key, movers in concerned.items()]
     return SniMovePlan(
         before=(*makes, *points),
         after=tuple(removes),
-        losing=losing & concerned_keys,
-        letting_go=(losing & seated) - concerned_keys,
-        seated=seated,
+        giving=losing & concerned_keys,
+        releasing=(losing & bound) - concerned_keys,
+        bound=bound,
         listeners=frozenset(ids[key] for key in concerned),
     )
 
 
 def leftover_stand_ins(observed: State, cluster_id: str) -> Mapping[str, str]:
-    """The twins that are there, of a plan that was abandoned: key → id."""
+    """Return the twins that an abandoned plan left: key → id."""
     return {
         f"@twin/{said[TWIN]}": c.id
         for c in observed.certificates.values()
@@ -91,18 +90,18 @@ def _lost(key: str, desired: State, observed: State, ids: Mapping[str, str]) -> 
 
 
 def _claims(certificate: Certificate) -> set[tuple[str, str]]:
-    """What no other SNI certificate of a listener may have: an RSA and an EC one share names."""
+    """Return (key kind, name) pairs, each unique on a listener: an RSA and an EC certificate may share names."""
     return {(kind_of(certificate), name) for name in certificate.domain}
 
 
 def _movers(
     want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]
 ) -> set[str]:
-    """Ids of the certificates on the listener between which a name moves, or from which one is taken for another."""
+    """Return ids of the certificates on the listener between which, or from which, a name moves."""
     bound = [ref for ref in have.sni_container_refs or () if ref in observed.certificates]
     there = {claim: ref for ref in bound for claim in _claims(observed.certificates[ref])}
     staying = {ids.get(key, key) for key in want.sni_container_refs or ()}
-    found: set[str] = set()
+    moving: set[str] = set()
     for key, after in desired.certificates.items():
         ref = ids.get(key, key)
         before = _claims(observed.certificates[ref]) if ref in bound else set()
@@ -110,10 +109,10 @@ def _movers(
             continue
         for claim in _claims(after) - before:
             holder = there.get(claim)
-            # one that goes makes room for one that comes in the same write
+            # a removed one makes room for a new one in the same write
             if holder is not None and holder != ref and (holder in staying or ref in bound):
-                found |= {holder, *({ref} & set(bound))}
-    return found
+                moving |= {holder, *({ref} & set(bound))}
+    return moving
 
 
 def _twin(of: Certificate) -> Certificate:
@@ -134,9 +133,9 @@ def _pointed(
     desired: State,
     observed: State,
     ids: Mapping[str, str],
-    seated: Set[str],
+    bound: Set[str],
 ) -> Step:
-    """The listener as it is to be, with twins in place of the movers."""
+    """Return the update that points the listener to twins in place of the movers."""
     want, have = desired.listeners[key], observed.listeners[ids[key]]
     refs = [
         f"@twin/{ref.removeprefix('@certificate/')}" if ref in movers else ref
@@ -144,7 +143,7 @@ def _pointed(
     ]
     fields: dict[str, Any] = {"sni_container_refs": refs}
     default = want.default_tls_container_ref
-    if default and default not in seated and ids.get(default, default) != have.default_tls_container_ref:
+    if default and default not in bound and ids.get(default, default) != have.default_tls_container_ref:
         fields["default_tls_container_ref"] = default
     return step(
         "update",

@@ -1,7 +1,4 @@
-"""One write to an ELB, as a value.
-
-``plan`` makes steps, ``controller.apply`` carries them out, ``narrate`` tells them to people.
-"""
+"""One write to an ELB, as a value."""
 
 from __future__ import annotations
 
@@ -37,19 +34,19 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 def step(
     verb: Verb, kind: Kind, key: str, fields: Mapping[str, Any], why: str, *, name: str, **more: Any
 ) -> Step:
-    """A creation or an update."""
+    """Return a creation or an update."""
     return Step(verb=verb, kind=kind, key=key, fields=fields, why=why, name=name, **more)
 
 
 def deletion(kind: Kind, object_id: str, name: str | None, why: str, parent: str | None = None) -> Step:
-    """A deletion."""
+    """Return a deletion."""
     return Step(
         verb="delete", kind=kind, key=object_id, id=object_id, name=name or "", why=why, parent=parent
     )
 
 
 def certificate_step(key: str, want: Certificate, have: Certificate | None) -> Step | None:
-    """What makes the certificate `have` (None: none yet) what `want` says; None when it is."""
+    """Return the step from the certificate `have` (None: none yet) to `want`; None if they are equal."""
     if have is None:
         fields = {**_certificate_fields(want), **_source(want), "type": want.type}
         why = "the Secret has no certificate on the load balancer yet"
@@ -73,7 +70,7 @@ def certificate_step(key: str, want: Certificate, have: Certificate | None) -> S
 
 
 def wire(value: Any) -> Any:
-    """A model value as the API has it; what stands for “none” becomes null."""
+    """Convert a model value to the API's form; a value that means “none” becomes null."""
     if isinstance(value, tuple):
         return [wire(v) for v in value]
     if isinstance(value, msgspec.Struct):
@@ -84,14 +81,14 @@ def wire(value: Any) -> Any:
 
 
 def rule_fields(rule: Rule) -> dict[str, Any]:
-    """A rule of a policy."""
+    """Return the API's fields of a rule."""
     # The API wants these two in every rule; the model leaves out what has its default.
     given: dict[str, Any] = msgspec.to_builtins(rule)
     return {"compare_type": rule.compare_type, "value": rule.value} | given
 
 
 def rule_text(rule: Rule) -> str:
-    """A rule in words."""
+    """Return a rule in words."""
     how = {"EQUAL_TO": "is", "STARTS_WITH": "begins with", "REGEX": "matches"}[rule.compare_type]
     what = {"HOST_NAME": "host", "PATH": "path"}.get(rule.type, rule.type.lower())
     values = (rule.value, *(c.value for c in rule.conditions))
@@ -99,12 +96,12 @@ def rule_text(rule: Rule) -> str:
 
 
 def rule_set(policy: Policy) -> list[tuple[str, str, str, tuple[Any, ...]]]:
-    """What a policy matches, in a form that can be compared."""
+    """Return the rules of a policy in a form that can be compared."""
     return sorted((r.type, r.compare_type, r.value, r.conditions) for r in policy.rules)
 
 
 def monitor_fields(monitor: HealthMonitor) -> dict[str, Any]:
-    """What is managed of a health monitor."""
+    """Return the managed fields of a health monitor."""
     fields: dict[str, Any] = {
         "type": monitor.type,
         "delay": monitor.delay,
@@ -116,15 +113,15 @@ def monitor_fields(monitor: HealthMonitor) -> dict[str, Any]:
 
 
 def resolved(value: Any, ids: Mapping[str, str]) -> Any:
-    """`value` with ids in place of keys, in a form that can be compared."""
+    """Return `value` with ids in place of keys, in a form that can be compared."""
     if isinstance(value, list | tuple):
         return sorted(ids.get(v, v) for v in value)
-    # for a reference, “none” is told as "" by what we want and as None by what is there
+    # “no reference” is "" in the desired state and None in the observed one
     return ids.get(value, value) if isinstance(value, str) and value else value or None
 
 
 def bound(listener: Listener) -> tuple[str, ...]:
-    """Every certificate reference of `listener`."""
+    """Return every certificate reference of `listener`."""
     refs = (
         listener.default_tls_container_ref,
         listener.client_ca_tls_container_ref,
@@ -138,7 +135,7 @@ def _certificate_fields(it: Certificate) -> dict[str, Any]:
 
 
 def _source(it: Certificate) -> dict[str, Any]:
-    """Our ELB keeps it for the lock's sentence; others ignore it, so that it is never compared."""
+    """Return the source for our ELB's lock error; other ELBs ignore it, so it is never compared."""
     return {"certferry": {"source": msgspec.to_builtins(it.source)}} if it.source else {}
 
 

@@ -1,8 +1,7 @@
-"""The certificates of one listener and who is shown which; and the invariant for them.
+"""The slots of one listener, the selection for a client, and the invariant for bindings.
 
-``hold`` is where the invariant meets bindings: whatever the reason of a change (another choice, a
-hand-over, a new Secret), a host that is served well keeps its certificate until something no worse
-comes. Called by ``binding`` alone.
+``keep_better`` holds the invariant: whatever the reason of a change, a host with a valid certificate keeps it until one
+that is no worse replaces it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from certferry.core import checks
 from certferry.core.model.elb import Certificate, Listener
 
 KEY_KINDS = ("EC", "RSA")
-"""Certificates of both kinds may share a name; a client is shown the one it understands."""
+"""Certificates of both kinds may share a name; a client gets the kind that it supports."""
 
 
 class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -29,16 +28,16 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
     @functools.cached_property
     def named(self) -> Mapping[str, tuple[Certificate, ...]]:
         """The SNI certificates by name."""
-        found: dict[str, tuple[Certificate, ...]] = {}
+        named: dict[str, tuple[Certificate, ...]] = {}
         for certificate in self.sni:
             for name in certificate.domain:
-                found[name] = (*found.get(name, ()), certificate)
-        return found
+                named[name] = (*named.get(name, ()), certificate)
+        return named
 
     def answer(self, host: str, kind: str = "EC") -> Certificate | None:
-        """What a client asking for `host` ("" for none) is shown: exact, longest wildcard, default."""
-        found = self.named.get(self.matching_name(host), ())
-        return next((c for c in found if kind_of(c) == kind), found[0] if found else self.default)
+        """Return the certificate for `host` ("" for none): exact name, longest wildcard, default."""
+        matching = self.named.get(self.matching_name(host), ())
+        return next((c for c in matching if kind_of(c) == kind), matching[0] if matching else self.default)
 
     def matching_name(self, host: str) -> str:
         """Return the SNI name that answers for `host`: exact, then longest wildcard; "" for the default."""
@@ -53,22 +52,22 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
 
 
 class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate that was not bound, why, and the one that stays."""
+    """A certificate that was not bound, the objection, and the certificate that stays."""
 
     rejected: Certificate
     kept: Certificate
     host: str
-    """The one over which; "" for clients that name none."""
+    """The host of the objection; "" for clients that name none."""
     objection: str
 
 
 def kind_of(certificate: Certificate) -> str:
-    """EC or RSA (anything that is not RSA counts as EC)."""
+    """Return EC or RSA (any other kind of key counts as EC)."""
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
 
 
 def current_slots(have: Listener | None, certificates: Mapping[str, Certificate]) -> ListenerCertificates:
-    """The seats of the listener as it is."""
+    """Return the slots of an observed listener."""
     if have is None:
         return ListenerCertificates()
     sni = (certificates.get(ref) for ref in have.sni_container_refs or ())
@@ -80,9 +79,9 @@ def current_slots(have: Listener | None, certificates: Mapping[str, Certificate]
 def keep_better(
     want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
 ) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
-    """`want`, but for `hosts` never worse than `have`; and what was held back.
+    """Return `want`, but for `hosts` never worse than `have`, and the certificates held back.
 
-    Held again against its own result until nothing changes, so that the next plan changes nothing.
+    Repeated on its own result until nothing changes, so that the next plan changes nothing.
     """
     wanted = sorted({"", *hosts})
     kept, held = _hold(want, have, wanted, now)

@@ -1,8 +1,4 @@
-"""Pools and policies: where the requests of an Ingress go.
-
-The fourth part of ``translate``. It knows paths, redirects and their order, and nothing of
-certificates.
-"""
+"""Build the pools and policies of one listener: the targets of paths, redirects and their order."""
 
 from __future__ import annotations
 
@@ -24,17 +20,17 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     """The pools and policies of one listener, by key."""
 
     made: Mapping[str, pools.BuiltPool]
-    """The pools by key, with where their members come from."""
+    """The pools by key, with the sources of their members."""
     policies: Mapping[str, Policy]
     default_pool: str | None
-    """Key of the pool for what no policy matches."""
+    """Key of the pool for requests that no policy matches."""
     advanced: bool
     """Whether the listener needs advanced forwarding, in which policies have numbers."""
     problems: tuple[Problem, ...]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """One policy to be: who asks for it, and what it matches."""
+    """One desired policy: its claim and its conditions."""
 
     claim: ListenerClaim
     host: str
@@ -42,29 +38,29 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     backend: Backend
     place: int
-    """Its place among all paths of its Ingress."""
+    """Its index among all paths of its Ingress."""
 
     @property
     def match(self) -> tuple[str, str, str]:
-        """Equal for routes that no request could tell apart."""
+        """Return the identity of its conditions: equal routes match the same requests."""
         return self.host, self.compare, self.path
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The conditions."""
+        """Return the conditions."""
         hosts = (Rule(type="HOST_NAME", value=self.host),) if self.host else ()
         return (*hosts, Rule(type="PATH", compare_type=self.compare, value=self.path))
 
 
 class _Pools:
-    """The pools of a listener as they are asked for."""
+    """Builds each pool of a listener once, on first use."""
 
     def __init__(self, listener: str, view: ClusterView, options: TranslateOptions) -> None:
         self._listener, self._view, self._options = listener, view, options
         self.made: dict[str, pools.BuiltPool] = {}
 
     def key(self, claim: ListenerClaim, backend: Backend) -> str:
-        """The key of the pool for `backend`; the first that asks says how it is."""
+        """Return the key of the pool for `backend`; the first claim decides its settings."""
         key = pools.pool_key(claim, backend, self._listener)
         if key not in self.made:
             self.made[key] = pools.build_pool(claim, backend, self._listener, self._view, self._options)
@@ -79,9 +75,9 @@ def forward(
     have: Listener | None,
     observed: State,
 ) -> Forwarding:
-    """Pools and policies for `listener` (its key); of two equal rules the older Ingress's stands."""
+    """Build pools and policies for `listener` (its key); of two equal rules the older Ingress's is used."""
     problems: list[Problem] = []
-    making = _Pools(listener, view, options)
+    builder = _Pools(listener, view, options)
     routes = _routes(group, options, problems)
     default_pool = None
     for claim in group:
@@ -89,18 +85,18 @@ def forward(
             text = f"Annotation kubernetes.io/elb.redirect-url is ignored on port {claim.port}: {objection}."
             problems.append(claim.problem("AnnotationInvalid", text))
         if claim.ingress.default_backend and default_pool is None:
-            default_pool = making.key(claim, claim.ingress.default_backend)
+            default_pool = builder.key(claim, claim.ingress.default_backend)
     policies: dict[str, Policy] = {}
     placed: dict[str, Route] = {}
     for route in routes:
-        policy = _policy(route, listener, view.cluster_id, making)
+        policy = _policy(route, listener, view.cluster_id, builder)
         policies[policy.id], placed[policy.id] = policy, route
     advanced = bool(have and have.enhance_l7policy_enable) or any(_needs_numbers(r) for r in routes)
     if advanced:
         problems += _orders(group)
         numbers = _numbers(placed, policies, have, observed)
         policies = {k: msgspec.structs.replace(p, priority=numbers[k]) for k, p in policies.items()}
-    made = making.made
+    made = builder.made
     problems += [p for m in made.values() for p in m.problems]
     return Forwarding(
         made=made,
@@ -114,7 +110,7 @@ def forward(
 def redirect(
     group: Sequence[ListenerClaim], listener: str, target: str, cluster_id: str
 ) -> Mapping[str, Policy]:
-    """The policy that sends everything of an HTTP listener to the HTTPS listener `target`."""
+    """Return the policy that redirects all requests of an HTTP listener to the HTTPS listener `target`."""
     claim = group[0]
     name = names.policy_name(claim.ingress.meta.key, "redirect")
     key = f"@policy/{listener}/{name}"
@@ -132,7 +128,7 @@ def redirect(
 def _routes(
     group: Sequence[ListenerClaim], options: TranslateOptions, problems: list[Problem]
 ) -> list[Route]:
-    """What is to be routed, the oldest first; less what others have already, and what is too much."""
+    """Return the routes, oldest claim first, without conflicts and those over the limit."""
     owners: dict[tuple[str, str, str], Route] = {}
     for claim in group:
         for route in _asked(claim, problems):
@@ -188,12 +184,12 @@ def _comparisons(claim: ListenerClaim, path: Path, problems: list[Problem]) -> t
     return ((mode, path.path),)
 
 
-def _policy(route: Route, listener: str, cluster_id: str, making: _Pools) -> Policy:
+def _policy(route: Route, listener: str, cluster_id: str, builder: _Pools) -> Policy:
     claim = route.claim
     ingress = claim.ingress.meta.key
     name = names.policy_name(ingress, *(f"{r.type} {r.compare_type} {r.value}" for r in route.rules))
     url = _url(claim)
-    pool = making.key(claim, route.backend) if url is None else None
+    pool = builder.key(claim, route.backend) if url is None else None
     key = f"@policy/{listener}/{name}"
     return Policy(
         id=key,
@@ -240,7 +236,7 @@ def _numbers(
 ) -> Mapping[str, int]:
     there = [p for p in observed.policies.values() if have and p.listener_id == have.id]
     present = {(p.name, p.action): p.priority for p in there}
-    known = {
+    numbers = {
         key: number for key, p in policies.items() if (number := present.get((p.name, p.action))) is not None
     }
     ages = {ref: age for age, ref in enumerate(dict.fromkeys(id(r.claim) for r in placed.values()))}
@@ -254,4 +250,4 @@ def _numbers(
             return (1, age, route.place)
         return (2, *priorities.particular(*route.match), age, route.place)
 
-    return priorities.assign(sorted(placed, key=rank), known, {p.priority for p in there if p.priority})
+    return priorities.assign(sorted(placed, key=rank), numbers, {p.priority for p in there if p.priority})

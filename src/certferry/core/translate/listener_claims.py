@@ -1,7 +1,6 @@
-"""What each Ingress asks of which load balancer and port, and who governs where several ask.
+"""Collect the claims of Ingresses on load balancers and ports, and decide the listener owner of each port.
 
-The first part of ``translate``. It knows classes, annotations and ages; nothing of certificates
-or routes.
+The oldest Ingress on a port is its listener owner; ties are broken by namespace and name.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from certferry.core.translate.members import Backends
 from certferry.core.translate.namespace_policy import NamespacePolicy
 
 CONTROLLER: Final = "certferry.io/ingress"
-"""The name by which an IngressClass picks this controller."""
+"""The controller name in an IngressClass."""
 
 
 _PLACEMENT: Final = {
@@ -34,16 +33,16 @@ _PLACEMENT: Final = {
     "l7_flavor_id": "l7_flavor_id",
     "vip_subnet_cidr_id": "vip_subnet_cidr_id",
 }
-"""Keys of ``elb.autocreate`` and the API's names for them."""
+"""Keys of ``elb.autocreate`` and their names in the API."""
 
 
 class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to translate; from the controller's settings."""
+    """The settings of a translation."""
 
     class_name: str = "cce"
     cluster_name: str = ""
     default_loadbalancer: str | None = None
-    """For an Ingress that names none; None: it gets a Warning."""
+    """For an Ingress that names none; None: a problem is reported."""
     max_sni: int = 50
     """SNI certificates per listener (dedicated load balancer; a shared one has at most 30)."""
     max_sni_names: int = 200
@@ -53,7 +52,7 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     backends: Backends = "auto"
     admission: NamespacePolicy = NamespacePolicy()
     checks: Policy = Policy()
-    """What is refused, and what only warned of."""
+    """The certificate policy: findings that reject a certificate, and findings that only warn."""
 
 
 class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +67,7 @@ class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redirect_objection(self) -> str | None:
-        """Why ``elb.redirect-url`` cannot be followed on this port, or None when it can."""
+        """Return why ``elb.redirect-url`` cannot be used on this port, or None."""
         url = self.values.redirect_url
         if url is None:
             return None
@@ -80,21 +79,21 @@ class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def problem(self, reason: Reason, sentence: str) -> Problem:
-        """A problem of this Ingress."""
+        """Return a problem of this Ingress."""
         return Problem(object=self.ingress.ref, reason=reason, sentence=sentence)
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """All claims: per load balancer and port, the governing one first."""
+    """All claims by load balancer and port, the listener owner first."""
 
     groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
     loadbalancers: Mapping[str, LoadBalancer]
-    """The ones to be made (``elb.autocreate``), by key."""
+    """Load balancers to create (``elb.autocreate``), by key."""
     problems: tuple[Problem, ...]
 
 
 def collect_claims(view: ClusterView, observed: State, options: TranslateOptions) -> Claims:
-    """The claims of all Ingresses of our class, oldest first; ties by namespace and name."""
+    """Collect the claims of all Ingresses of our class, oldest first; ties by namespace and name."""
     groups: dict[tuple[str, int], list[ListenerClaim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
@@ -121,7 +120,7 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
             group = groups.setdefault((balancer.id, port), [])
             if group and group[0].protocol != protocol:
                 master = group[0].ingress.meta.key
-                text = f"Port {port} is {group[0].protocol} by Ingress {master}, the oldest there; this Ingress asks for {protocol} and is not served on it."
+                text = f"Port {port} serves {group[0].protocol} for the older Ingress {master}, so this Ingress is not served on it with {protocol}. Choose another port (annotation elb.port)."
                 problems.append(claim.problem("ListenerConflict", text))
                 continue
             group.append(claim)
@@ -133,13 +132,13 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
 
 
 def listener_owners(claims: Iterable[Sequence[ListenerClaim]]) -> Mapping[Name, Name]:
-    """Who governs the listener of each Ingress (of its HTTPS one, where it has two)."""
+    """Return the listener owner for each Ingress (of its HTTPS listener, if it has two)."""
     ordered = sorted(claims, key=lambda group: group[0].protocol)
     return {c.ingress.meta.key: group[0].ingress.meta.key for group in ordered for c in group}
 
 
 def owned_ingresses(view: ClusterView, options: TranslateOptions) -> list[Ingress]:
-    """The Ingresses of our class, oldest first; ties by namespace and name."""
+    """Return the Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
     mine = [
@@ -155,11 +154,9 @@ def _loadbalancer(
         return Problem(object=ingress.ref, reason="LoadBalancerNotFound", sentence=sentence)
 
     if values.id:
-        found = observed.loadbalancers.get(values.id)
-        rest = " Without that annotation elb.ip counts." if values.ip else ""
-        return found or missing(
-            f"There is no load balancer with the id {values.id} (annotation elb.id).{rest}"
-        )
+        balancer = observed.loadbalancers.get(values.id)
+        rest = " Remove that annotation to use elb.ip." if values.ip else ""
+        return balancer or missing(f"Load balancer {values.id} (annotation elb.id) does not exist.{rest}")
     if values.ip:
         same = [b for b in observed.loadbalancers.values() if b.vip_address == values.ip]
         return (
@@ -180,22 +177,24 @@ def _loadbalancer(
             )
         )
     if options.default_loadbalancer:
-        found = observed.loadbalancers.get(options.default_loadbalancer)
-        return found or missing(f"The default load balancer {options.default_loadbalancer} does not exist.")
+        balancer = observed.loadbalancers.get(options.default_loadbalancer)
+        return balancer or missing(
+            f"The default load balancer {options.default_loadbalancer} does not exist."
+        )
     return missing(
-        "It names no load balancer: set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
+        "The Ingress names no load balancer. Set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
     )
 
 
 def _addressed_otherwise(ingress: Ingress, values: Values, balancer: LoadBalancer) -> Iterator[Problem]:
-    """``elb.id`` is filled in from ``elb.ip``, and has precedence when that changes later."""
+    """Report an ``elb.ip`` that changed after ``elb.id`` was filled in from it: ``elb.id`` has precedence."""
     if values.id and values.ip and values.ip != balancer.vip_address:
         text = f"Annotation kubernetes.io/elb.ip {values.ip} is ignored: elb.id has precedence, and that load balancer has the address {balancer.vip_address}. To move, remove elb.id."
         yield Problem(object=ingress.ref, reason="AnnotationInvalid", sentence=text)
 
 
 def _placement(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rest of an ``elb.autocreate``, in the API's own fields."""
+    """Return the other keys of ``elb.autocreate`` as fields of the API."""
     fields = {wire: wanted[key] for key, wire in _PLACEMENT.items() if wanted.get(key)}
     if wanted.get("type") == "public":
         fields["publicip"] = {

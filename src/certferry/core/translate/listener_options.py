@@ -1,7 +1,7 @@
-"""The options of a listener: what its governing Ingress says, and nothing that nobody said.
+"""The options of a listener, from the annotations of its listener owner.
 
-Called by ``translate``. A field that stays None is not managed: what the ELB has stays. What the
-vendor's table says of a setting that is removed stands here and in ``backing``.
+A field that stays None is not managed: the ELB keeps its value. A removed annotation writes a value only if the vendor's
+table says so.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.listener_claims import ListenerClaim
 
 DEFAULT_TLS_POLICY: Final = "tls-1-2"
-"""What an HTTPS listener has when no annotation says otherwise (CCE; the raw ELB default is older)."""
+"""The TLS policy of an HTTPS listener without an annotation (CCE; the raw ELB default is older)."""
 NO_ACCESS_LIST: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
-"""Said of a listener that is to have no access list: then one that is there is taken away."""
+"""The value of a listener without access list: an existing one is removed."""
 
 _SHARED: Final = ("tls-1-0", "tls-1-1", "tls-1-2", "tls-1-2-strict", "tls-1-0-inherit")
-"""TLS policies that a shared load balancer has too."""
+"""TLS policies that a shared load balancer supports too."""
 
 BINDINGS: Final = ("default_tls_container_ref", "sni_container_refs")
-"""The certificates of a listener. They are written apart from the options, so that an option that an
-ELB refuses holds up no certificate."""
+"""The certificates of a listener. They are written separately from the options, so that a rejected option holds up no
+certificate."""
 OPTIONS: Final = (
     *("tls_ciphers_policy", "security_policy_id", "http2_enable", "keepalive_timeout", "client_timeout"),
     *("member_timeout", "ipgroup", "enhance_l7policy_enable"),
@@ -35,7 +35,7 @@ OPTIONS: Final = (
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides on options beside the governing Ingress."""
+    """The inputs of the options beside the annotations."""
 
     advanced: bool = False
     """Whether policies have numbers."""
@@ -52,7 +52,7 @@ def listener(
     cluster_id: str,
     setting: Setting,
 ) -> Listener:
-    """The listener of `group` as its governing Ingress wants it."""
+    """Build the listener of `group` as its listener owner wants it."""
     master, values = group[0], group[0].values
     https = master.protocol == "HTTPS"
     default = binding.slots.default if binding else None
@@ -84,16 +84,16 @@ def listener(
 
 
 def describe(cluster_id: str, *, options: str, bound: str) -> str:
-    """A listener's description: whose it is, and the marks of what was declared of it."""
+    """Return a listener's description: its cluster, and the marks of its declaration."""
     return names.describe(cluster_id, options=options, bound=bound)
 
 
 def access(
     group: Sequence[ListenerClaim], have: Listener | None, observed: State
 ) -> tuple[IpGroupBinding | None, tuple[Problem, ...], bool]:
-    """The access list of the listener (None: what there is stays), problems, and whether it may be opened.
+    """Return the access list (None: the present one stays), problems, and whether the port may be opened.
 
-    A list that cannot be made out never opens a port to everybody.
+    An invalid list never opens a port to all clients.
     """
     master, values = group[0], group[0].values
     if values.acl_unclear:
@@ -104,7 +104,7 @@ def access(
         return NO_ACCESS_LIST, (), True
     missing = [ref for ref in values.acl_id if ref not in observed.ipgroups]
     if missing:
-        rest = "the port keeps the list that it has" if have else "the port is not opened"
+        rest = "the port keeps its present list" if have else "the port is not opened"
         text = f"IP address group {', '.join(missing)} (annotation elb.acl-id) does not exist on the load balancer; {rest}."
         return None, (master.problem("AccessListNotFound", text),), have is not None
     wanted = IpGroupBinding(
@@ -116,7 +116,7 @@ def access(
 
 
 def shared_problems(group: Sequence[ListenerClaim]) -> tuple[Problem, ...]:
-    """What the governing Ingress asks of a shared load balancer that only a dedicated one has."""
+    """Report options of the listener owner that a shared load balancer does not support."""
     master, values = group[0], group[0].values
     asked = {
         "listen-ports": values.listen_ports,
@@ -137,12 +137,12 @@ def shared_problems(group: Sequence[ListenerClaim]) -> tuple[Problem, ...]:
 
 
 def equal(want: object, have: object) -> bool:
-    """Whether an option stands as wanted; one that is not managed always does."""
+    """Return whether an option has the wanted value; an unmanaged one always has."""
     return want is None or want == have or (have is None and (want == NO_ACCESS_LIST or not want))
 
 
 def differing(want: Listener, have: Listener) -> tuple[str, ...]:
-    """The options in which `have` is not as wanted."""
+    """Return the options in which `have` differs from `want`."""
     return tuple(f for f in OPTIONS if not equal(getattr(want, f), getattr(have, f)))
 
 

@@ -1,7 +1,7 @@
-"""A cluster as files describe it: manifests laid over what a cluster holds, or over nothing.
+"""Apply manifests to a view of a cluster, for ``certferry plan``.
 
-``certferry plan`` calls it with parsed YAML. What the files do not mention stays as it is. Without an
-ELB to ask, ``assumed`` makes what the manifests refer to by id.
+Objects that the manifests do not mention stay. Without an ELB, ``assumed`` creates the objects that the manifests refer
+to by id.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from certferry.core.translate.ingress_annotations import read as read_annotation
 Json = Mapping[str, Any]
 
 KINDS = ("EndpointSlice", "Ingress", "IngressClass", "Node", "Secret", "Service")
-"""What matters to a load balancer; other kinds are passed over."""
+"""The kinds that matter to a load balancer; others are ignored."""
 _LATEST = "9999-12-31T23:59:59+00:00"
-"""The age of an object that does not exist yet: it is younger than all that do."""
+"""The creation time of an object that does not exist yet: it is the youngest."""
 
 
 def objects(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """The objects in YAML documents, Lists opened."""
+    """Yield the objects in YAML documents, and the items of Lists."""
     for document in documents:
         if not isinstance(document, dict):
             continue
@@ -47,7 +47,7 @@ def objects(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
-    """`base` after the objects of `given` were applied. Raises ``ValueError`` naming the one that is malformed."""
+    """Return `base` with the objects of `given` applied; raises ValueError with the name of a malformed one."""
     ingresses, services, secrets = dict(base.ingresses), dict(base.services), dict(base.secrets)
     classes, nodes = dict(base.classes), dict(base.nodes or {})
     slices: dict[Name, dict[Name, EndpointSlice]] = {
@@ -70,8 +70,8 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
                     secret, _ = parse_secret(obj)
                     secrets[secret.meta.key] = secret
                 case "IngressClass":
-                    found = parse_class(obj)
-                    classes[found.name] = found
+                    ingress_class = parse_class(obj)
+                    classes[ingress_class.name] = ingress_class
                 case "Node":
                     node = parse_node(obj)
                     nodes[node.name] = node
@@ -94,7 +94,7 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
 
 
 def assumed(view: ClusterView, default_loadbalancer: str | None = None) -> State:
-    """What the Ingresses of `view` refer to on an ELB by id or address, taken to exist."""
+    """Return an ELB state with every object that the Ingresses of `view` refer to by id or address."""
     balancers: dict[str, LoadBalancer] = {}
     certificates: dict[str, Certificate] = {}
     groups: dict[str, tuple[str, ...]] = {}
@@ -115,7 +115,7 @@ def assumed(view: ClusterView, default_loadbalancer: str | None = None) -> State
 
 
 def _complete(manifest: Json, base: ClusterView) -> dict[str, Any]:
-    """`manifest` with what a server would add: namespace, uid, age."""
+    """Return `manifest` with the defaults of a server: namespace, uid, creation time."""
     meta = dict(manifest["metadata"])
     kind = manifest["kind"]
     if kind not in ("IngressClass", "Node"):

@@ -1,8 +1,4 @@
-"""The members of a pool: the Pods behind a Service, or the nodes that lead to them.
-
-Called by ``pools``, and by the controller for endpoints that come and go, which change nothing
-else. It knows Services, EndpointSlices and Nodes; not what a pool is used for.
-"""
+"""The members of a pool: the Pods behind a Service, or the nodes that forward to them."""
 
 from __future__ import annotations
 
@@ -15,20 +11,20 @@ from certferry.core.model.elb import Member
 from certferry.core.model.kubernetes import Backend, ClusterView, Name, Service, ServicePort
 
 Backends = Literal["auto", "node", "pod"]
-"""Where requests are sent. ``auto``: by the Service's type, nodes for NodePort and LoadBalancer."""
+"""The kind of members. ``auto``: nodes for Services of type NodePort and LoadBalancer, else Pods."""
 
 _NODE_TYPES = ("NodePort", "LoadBalancer")
 MOST_WEIGHT = 100
 
 
 def port_of(service: Service | None, backend: Backend) -> ServicePort | None:
-    """The port of `service` that `backend` names by number or name."""
+    """Return the port of `service` that `backend` names by number or name, or None."""
     ports = service.ports if service else ()
     return next((p for p in ports if backend.port in (p.port, p.name)), None)
 
 
 def by_node(service: Service, port: ServicePort, backends: Backends) -> bool:
-    """Whether the members are nodes."""
+    """Return whether the members are nodes."""
     if backends == "auto":
         return service.type in _NODE_TYPES and port.node_port is not None
     return backends == "node" and port.node_port is not None
@@ -37,7 +33,7 @@ def by_node(service: Service, port: ServicePort, backends: Backends) -> bool:
 def members(
     view: ClusterView, name: Name, backend: Backend, backends: Backends, *, adaptive: bool = False
 ) -> tuple[Member, ...]:
-    """The ready members for `backend` of Service `name`, in a fixed order."""
+    """Return the ready members for `backend` of Service `name`, sorted."""
     service = view.services.get(name)
     port = port_of(service, backend)
     if service is None or port is None:
@@ -58,7 +54,7 @@ def _nodes(view: ClusterView, service: Service, port: ServicePort, *, adaptive: 
 
 
 def _pods(view: ClusterView, name: Name, port: ServicePort) -> Iterator[tuple[str, int, str]]:
-    """(address, port, node) of each Pod that is ready."""
+    """Yield (address, port, node) of each ready Pod."""
     for piece in view.slices.get(name, ()):
         if port.name in piece.ports:
             for endpoint in piece.endpoints:

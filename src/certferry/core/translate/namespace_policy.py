@@ -1,7 +1,6 @@
-"""Which namespace may use which load balancer and which host.
+"""The namespace policy: the namespaces that may use a load balancer or a host.
 
-From the controller's settings; without them everybody may everything. Called by ``claims`` for
-what an Ingress says, and by ``binding`` for the names that certificates bring.
+Without settings every namespace may use all of them.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from certferry.core.x509.pem import listed
 
 
 class NamespacePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Namespaces by load balancer (id or name) and by host suffix; what is not named is for all."""
+    """Namespaces by load balancer (id or name) and by host suffix; others are for all namespaces."""
 
     loadbalancers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     hosts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def host_allowed(self, namespace: str, host: str) -> bool:
-        """Whether `namespace` may use `host`: the longest suffix that fits decides."""
+        """Return whether `namespace` may use `host`: the longest matching suffix decides."""
         labels = host.lower().removeprefix("*.")
         while labels:
             if labels in self.hosts:
@@ -33,9 +32,9 @@ class NamespacePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return True
 
     def loadbalancer_objection(self, ingress: Ingress, balancer: LoadBalancer) -> Problem | None:
-        """Why `ingress` may not use `balancer`, or None when it may."""
-        for known in (balancer.id, balancer.name):
-            allowed = self.loadbalancers.get(known) if known else None
+        """Return the problem if `ingress` may not use `balancer`, or None."""
+        for name in (balancer.id, balancer.name):
+            allowed = self.loadbalancers.get(name) if name else None
             if allowed is not None and ingress.meta.namespace not in allowed:
                 text = f"Load balancer {balancer.name or balancer.id} is for Ingresses of {listed(tuple(allowed)) or 'no namespace'} only, not of namespace {ingress.meta.namespace}."
                 return Problem(object=ingress.ref, reason="NamespaceNotAllowed", sentence=text)
@@ -43,7 +42,7 @@ class NamespacePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply_policy(ingress: Ingress, admission: NamespacePolicy) -> tuple[Ingress, tuple[Problem, ...]]:
-    """`ingress` without the hosts that its namespace may not use, and what was taken out."""
+    """Return `ingress` without the hosts that its namespace may not use, and a problem for them."""
     if not admission.hosts:
         return ingress, ()
     namespace = ingress.meta.namespace
@@ -51,7 +50,7 @@ def apply_policy(ingress: Ingress, admission: NamespacePolicy) -> tuple[Ingress,
     barred = {h for h in named if not admission.host_allowed(namespace, h)}
     if not barred:
         return ingress, ()
-    text = f"Host {listed(tuple(sorted(barred)))} is not for Ingresses of namespace {namespace}; its rules and certificates have no effect."
+    text = f"Namespace {namespace} may not use host {listed(tuple(sorted(barred)))}; its rules and certificates have no effect."
     problem = Problem(object=ingress.ref, reason="HostNotAllowed", sentence=text)
     entries = (_without(entry, barred) for entry in ingress.tls)
     left = msgspec.structs.replace(
@@ -63,30 +62,30 @@ def apply_policy(ingress: Ingress, admission: NamespacePolicy) -> tuple[Ingress,
 
 
 def claimed_twice(ingresses: Iterable[tuple[str, Ingress]]) -> list[Problem]:
-    """Hosts that Ingresses of two namespaces claim on one load balancer. `ingresses`: the oldest first."""
+    """Report hosts that two namespaces claim on one load balancer. `ingresses`: the oldest first."""
     claims: dict[tuple[str, str], list[Ingress]] = {}
     for balancer, ingress in ingresses:
         for host in sorted({*ingress.hosts, *(h for t in ingress.tls for h in t.hosts)}):
             claims.setdefault((balancer, host), []).append(ingress)
     problems: list[Problem] = []
-    for (_, host), found in sorted(claims.items(), key=lambda it: it[0]):
-        problems += _foreign(host, found)
+    for (_, host), claiming in sorted(claims.items(), key=lambda item: item[0]):
+        problems += _foreign(host, claiming)
     return problems
 
 
-def _foreign(host: str, found: Sequence[Ingress]) -> list[Problem]:
-    first = found[0]
-    others = [i for i in found if i.meta.namespace != first.meta.namespace]
+def _foreign(host: str, claiming: Sequence[Ingress]) -> list[Problem]:
+    first = claiming[0]
+    others = [i for i in claiming if i.meta.namespace != first.meta.namespace]
     if not others:
         return []
     keys = tuple(dict.fromkeys(str(i.meta.key) for i in others))
-    text = f"Host {host} of Ingress {first.meta.key} is also claimed from another namespace, by {listed(keys)}; where they contradict, the older Ingress is followed."
+    text = f"Host {host} of Ingress {first.meta.key} is also claimed from another namespace, by {listed(keys)}; where they contradict each other, the older Ingress takes precedence."
     refs = dict.fromkeys(i.ref for i in (first, *others))
     return [Problem(object=ref, reason="HostClaimConflict", sentence=text) for ref in refs]
 
 
 def _without(entry: TlsEntry, barred: set[str]) -> TlsEntry | None:
-    """An entry that loses all its hosts goes: without hosts it would mean the server certificate."""
+    """Return the entry without `barred` hosts; None if none is left, because an empty entry means the server certificate."""
     if not entry.hosts:
         return entry
     hosts = tuple(h for h in entry.hosts if h not in barred)

@@ -1,9 +1,8 @@
-"""Numbers for the policies of a listener with advanced forwarding.
+"""Assign priorities to the policies of a listener with advanced forwarding.
 
-The order that is wanted is what Ingresses say (``elb.ingress-order``, the order of their paths), else
-the more particular rule first, as without advanced forwarding. Numbers that stand in order stay, so
-that a new path changes no other policy; no number is given that any policy has, for an ELB refuses
-two alike. Called by ``forwarding``.
+The wanted order comes from Ingresses (``elb.ingress-order``, the order of their paths), else the more specific rule
+comes first. Numbers that are in order stay, so that a new path changes no other policy. Every number is unique, because
+an ELB refuses duplicates.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ _RANKS: Final = {"EQUAL_TO": 0, "STARTS_WITH": 1, "REGEX": 2}
 
 
 def particular(host: str, compare: str, path: str) -> tuple[int, int, int]:
-    """Sorts the more particular rule first: a host before none, exact before prefix, longer first."""
+    """Return a sort key, the more specific rule first: a host before none, exact before prefix, longer first."""
     hosted = 2 if not host else 1 if host.startswith("*") else 0
     return hosted, _RANKS[compare], -len(path)
 
 
 def assign(wanted: Sequence[str], have: Mapping[str, int], used: Collection[int]) -> Mapping[str, int]:
-    """A number for each of `wanted`, rising. `have`: the present ones; `used`: all on the listener."""
+    """Return rising numbers for `wanted`. `have`: the present ones; `used`: all on the listener."""
     kept = _rising([(key, have[key]) for key in wanted if 1 <= have.get(key, 0) <= MOST])
     numbers = dict(kept)
     taken = set(used)
@@ -57,7 +56,7 @@ def _anew(wanted: Sequence[str], taken: Collection[int]) -> Mapping[str, int]:
 
 
 def _rising(numbered: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """The longest part of `numbered` whose numbers rise."""
+    """Return the longest subsequence of `numbered` whose numbers rise."""
     tails: list[int] = []
     ends: list[int] = []
     before: list[int] = []
@@ -65,9 +64,9 @@ def _rising(numbered: Sequence[tuple[str, int]]) -> dict[str, int]:
         place = bisect.bisect_left(tails, number)
         before.append(ends[place - 1] if place else -1)
         tails[place : place + 1], ends[place : place + 1] = [number], [at]
-    found: dict[str, int] = {}
+    rising: dict[str, int] = {}
     at = ends[-1] if ends else -1
     while at >= 0:
-        found[numbered[at][0]] = numbered[at][1]
+        rising[numbered[at][0]] = numbered[at][1]
         at = before[at]
-    return found
+    return rising

@@ -1,7 +1,6 @@
-"""The pool of one Service port on one listener.
+"""Build the pool of one Service port on one listener.
 
-Called by ``forwarding``. The settings come from the Service's annotations (``backing``) and from
-the Ingress that first leads to it; the members from ``members``.
+Its settings come from the Service's annotations and from the first Ingress that refers to it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from certferry.core.translate.members import by_node, members, port_of
 
 
 class MemberSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the members of a pool come from."""
+    """The Service and port behind a pool."""
 
     service: Name
     backend: Backend
@@ -28,7 +27,7 @@ class MemberSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuiltPool(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool, where its members come from, and what is wrong with it."""
+    """A pool, the source of its members, and its problems."""
 
     pool: Pool
     source: MemberSource
@@ -37,7 +36,7 @@ class BuiltPool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pool_key(claim: ListenerClaim, backend: Backend, listener: str) -> str:
-    """The key of the pool for `backend` on `listener`."""
+    """Return the key of the pool for `backend` on `listener`."""
     namespace = claim.ingress.meta.namespace
     return f"@pool/{listener}/{names.pool_name(namespace, backend, claim.protocol, claim.port)}"
 
@@ -45,7 +44,7 @@ def pool_key(claim: ListenerClaim, backend: Backend, listener: str) -> str:
 def build_pool(
     claim: ListenerClaim, backend: Backend, listener: str, view: ClusterView, options: TranslateOptions
 ) -> BuiltPool:
-    """The pool for `backend` as `claim` and the Service want it."""
+    """Build the pool for `backend` as `claim` and the Service want it."""
     namespace = claim.ingress.meta.namespace
     where = Name(namespace, backend.service)
     service = view.services.get(where)
@@ -53,7 +52,7 @@ def build_pool(
     said = backing.read(service, port) if service and port else backing.PoolSettings()
     problems = list(said.problems)
     if service is None or port is None:
-        text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; its requests are answered with 503."
+        text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; requests for it get a 503."
         problems.append(claim.problem("BackendNotFound", text))
     elif options.backends == "node" and port.node_port is None:
         text = f"Service {backend.service} has no node port for port {backend.port}, and backends are reached by node port here; Pod addresses are used. Make it a NodePort Service."
@@ -105,7 +104,7 @@ def _slow_start(claim: ListenerClaim, said: backing.PoolSettings, problems: list
 
 
 def _monitor(asked: HealthMonitor, protocol: str) -> HealthMonitor:
-    """A check over HTTP speaks TLS where the backends do."""
+    """Return the monitor, with HTTPS in place of HTTP if the backends use TLS."""
     if asked.type == "HTTP" and protocol == "HTTPS":
         return msgspec.structs.replace(asked, type="HTTPS")
     return asked

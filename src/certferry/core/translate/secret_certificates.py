@@ -1,7 +1,6 @@
-"""From Secrets to certificates: what content each certificate of ours is to have.
+"""Decide the content of the managed certificate of each Secret.
 
-The second part of ``translate``, and all of the fast path. It knows Secrets and the invariant;
-where a certificate is bound is ``binding``'s affair.
+The invariant holds: a Secret's content never replaces a better one.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     users: tuple[ObjectRef, ...]
     """Ingresses, the oldest first."""
     places: tuple[SecretPlace, ...]
-    """Where it is wanted, and for which hosts."""
+    """The listeners and hosts that want it."""
     wanted: bool
-    """Whether it is to be made when it does not exist (False: an ELB certificate has its place)."""
+    """Whether it is created if it does not exist (False: an ELB certificate is used instead)."""
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """The hosts that it is wanted for; not those that it answers for as a default certificate."""
+        """Return the hosts that it is wanted for, without those that it serves as default certificate."""
         return tuple(sorted({h for place in self.places for h in place.hosts if h}))
 
 
@@ -89,7 +88,7 @@ _REJECTED: Final = "Rejected the new certificate: "
 
 
 def key_of(uid: str) -> str:
-    """The key in the desired world of the certificate that follows Secret `uid`."""
+    """Return the key of the managed certificate of the Secret `uid`."""
     return f"@certificate/{uid}"
 
 
@@ -99,7 +98,7 @@ def secret_uses(
     existing: OwnCertificates,
     serving: Mapping[str, frozenset[str]],
 ) -> Mapping[Name, SecretUse]:
-    """Every Secret that a claim on an HTTPS port names, with who and what depends on it.
+    """Return every Secret that a claim on an HTTPS port names, with its users and hosts.
 
     `serving`: hosts by the id of the certificate that answers for them now.
     """
@@ -135,7 +134,7 @@ def _place(claim: ListenerClaim, hosts: tuple[str, ...]) -> SecretPlace:
 
 
 def _left(claim: ListenerClaim) -> Iterable[str]:
-    """The rule hosts for which no entry with hosts brings a certificate of its own."""
+    """Return the rule hosts that no entry with hosts covers."""
     named = tuple(h for entry in claim.ingress.tls for h in entry.hosts)
     return (h for h in claim.ingress.hosts if not covers(named, h))
 
@@ -290,7 +289,7 @@ def _named(hosts: Iterable[str]) -> tuple[str, ...]:
 
 
 def content(secret: Secret, chain: Chain, it: SecretUse, cluster_id: str, cluster_name: str) -> Certificate:
-    """The certificate that `secret` asks for. Its domain: the hosts it is named for, else its DNS names."""
+    """Return the certificate of `secret`. Its domain: the hosts it is named for, else its DNS names."""
     return Certificate(
         id=key_of(secret.meta.uid),
         name=names.certificate_name(cluster_id, secret.meta.key, secret.meta.uid),
@@ -302,12 +301,12 @@ def content(secret: Secret, chain: Chain, it: SecretUse, cluster_id: str, cluste
 
 
 def mark_of(chain: Chain) -> str:
-    """What a description says of the content: see ``names.mark``."""
+    """Return the mark of the content for a description: see ``naming.mark``."""
     return chain.digest[:8]
 
 
 def renewed(certificate: Certificate, chain: Chain) -> Certificate:
-    """`certificate` with the content `chain`, and said so."""
+    """Return `certificate` with the content `chain` and its mark."""
     said = {k: v for k, v in names.described(certificate.description).items() if k == "secret_id"}
     cluster_id = names.described(certificate.description).get("cluster_id", "")
     description = names.describe(cluster_id, **said, content=mark_of(chain))
@@ -315,27 +314,28 @@ def renewed(certificate: Certificate, chain: Chain) -> Certificate:
 
 
 def domain(hosts: Iterable[str]) -> tuple[str, ...]:
-    """`hosts` as a ``domain`` may have them: at most 100 names, no IP addresses (ELB v3)."""
+    """Return `hosts` as a ``domain``: at most 100 names, no IP addresses (ELB v3)."""
     return tuple(sorted(h for h in set(hosts) if ":" not in h and not h.replace(".", "").isdigit()))[:100]
 
 
 class OwnCertificates(msgspec.Struct, frozen=True, kw_only=True):
-    """The observed certificates of this cluster, ready to be looked up."""
+    """The observed certificates of this cluster, indexed."""
 
     by_uid: Mapping[str, Certificate]
-    """By the uid of the Secret; the one with the smallest id, where an answer was lost and two were made."""
+    """By the uid of the Secret; the smallest id if a lost response led to two."""
     by_stem: Mapping[str, Certificate]
-    """By name without the uid: the one that followed a Secret before it was deleted and made anew."""
+    """By name without the uid: the one of a Secret that was deleted and created again."""
 
     def following(self, cluster_id: str, secret: Name, uid: str | None) -> Certificate | None:
-        """The certificate that follows `secret`, or did before it was made anew."""
+        """Return the certificate of `secret`, also of one that was deleted and created again."""
         stem = names.certificate_name(cluster_id, secret, "").removesuffix("_")
         return self.by_uid.get(uid or "") or self.by_stem.get(stem)
 
 
 def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = frozenset()) -> OwnCertificates:
-    """The certificates on the ELB that are this cluster's: by their description, or because they follow
-    one of `secrets` (uids) and the description names no cluster.
+    """Return the certificates of this cluster on the ELB.
+
+    The description names the cluster, or it names no cluster and one of `secrets` (uids).
     """
     by_uid: dict[str, Certificate] = {}
     by_stem: dict[str, Certificate] = {}
@@ -348,14 +348,14 @@ def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = froze
         elif said.get("secret_id") in secrets and not said.get("cluster_id"):
             vendor_s.append((said["secret_id"], certificate))
     for uid, certificate in vendor_s:
-        # A uid is given once: no other cluster has that Secret. The name says that a controller made it.
+        # A uid is unique: no other cluster has that Secret. The name shows that a controller created it.
         if certificate.name.startswith(OWN_PREFIX):
             by_uid.setdefault(uid, certificate)
     return OwnCertificates(by_uid=by_uid, by_stem=by_stem)
 
 
 def _kept(have: Certificate | None, it: SecretUse) -> Certificate | None:
-    """The one in place as the desired one: nothing to write."""
+    """Return the observed certificate as the desired one, so that nothing is written."""
     if have is None or names.described(have.description).get("secret_id") != it.key.removeprefix(
         "@certificate/"
     ):

@@ -1,7 +1,6 @@
-"""What the annotations of a Service say about its pools: algorithm, stickiness, health checks.
+"""The annotations of a Service that configure its pools: algorithm, stickiness, health checks.
 
-Called by ``pools``, once per Service port. It knows texts and values, nothing of claims or members.
-Facts: the vendor's Service annotation tables. Each key has a heading in docs/annotations.md.
+Source: the vendor's Service annotation tables. Each key has a heading in docs/annotations.md.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from certferry.core.translate.ingress_annotations import PREFIX
 
 NO_PERSISTENCE: Final = SessionPersistence(type="")
 NO_MONITOR: Final = HealthMonitor(id="", type="")
-"""Said of a pool that is to have none: then one that is there is taken away."""
+"""The values of a pool without them: existing ones are removed."""
 
 _ALGORITHMS: Final = ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")
 _CHECKS: Final = ("TCP", "HTTP")
@@ -36,7 +35,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(service: Service, port: ServicePort) -> PoolSettings:
-    """The settings for `port`; a text that cannot be read counts as absent, and is a problem."""
+    """Return the settings for `port`; an invalid annotation counts as absent and is a problem."""
     texts = {k.removeprefix(PREFIX): v for k, v in service.meta.annotations.items() if k.startswith(PREFIX)}
     problems: list[Problem] = []
 
@@ -119,11 +118,11 @@ def _check(text: str) -> HealthMonitor:
 
 def _checks(text: str) -> Mapping[int, HealthMonitor]:
     expected = ValueError('a JSON list such as [{"target_service_port":"TCP:80","protocol":"TCP"}]')
-    found = {}
+    monitors = {}
     for one in _json(text, list[dict[str, str | int]], expected):
         _, _, port = str(one.get("target_service_port", "")).rpartition(":")
-        found[_number(port, 1, 65535, expected)] = _monitor(one, expected)
-    return found
+        monitors[_number(port, 1, 65535, expected)] = _monitor(one, expected)
+    return monitors
 
 
 def _monitor(given: Mapping[str, str | int], expected: ValueError) -> HealthMonitor:

@@ -1,8 +1,4 @@
-"""The certificates of a chain, one by one: what the checks want to know of each.
-
-``pem`` reads them once when a chain comes in, so that no check decodes anything again. It knows
-X.509 (RFC 5280) and has no opinion on what it finds.
-"""
+"""The facts of each certificate of a chain (RFC 5280), decoded once so that no check decodes again."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-52
 WEAK: Final = frozenset({"MD2", "MD5", "SHA1"})
 """Hashes that no client accepts in a signature."""
 _FORUM: Final = "2.23.140.1."
-"""Policy OIDs that a public CA puts in (CA/Browser Forum Baseline Requirements 7.1.6.1)."""
+"""Policy OIDs of public CAs (CA/Browser Forum Baseline Requirements 7.1.6.1)."""
 
 
 class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +30,7 @@ class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """``RSA-2048``, ``P-256`` …"""
     signature: str
-    """The hash it was signed with: ``SHA256``; "" where the algorithm has none of its own (Ed25519)."""
+    """The hash it was signed with: ``SHA256``; "" if the algorithm has none of its own (Ed25519)."""
     authority: bool
     """Whether it may sign others (basic constraints)."""
     signed_by_next: bool
@@ -49,23 +45,23 @@ class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Purpose(msgspec.Struct, frozen=True, kw_only=True):
-    """What the leaf says of its use."""
+    """The uses that the leaf permits."""
 
     server: bool = True
-    """Whether it may be a server's: it has no extended key usage, or one that says so."""
+    """Whether it may be a server's: it has no extended key usage, or one with server authentication."""
     public: bool = False
-    """Whether a publicly trusted CA made it: it has the policy or the log entries that browsers ask for."""
+    """Whether a public CA issued it: it has the policy or the log entries that browsers require."""
     fetchable: bool = False
-    """Whether it says where its issuer's certificate can be had: then that one is no root."""
+    """Whether it has a URL of its issuer's certificate: then the issuer is no root."""
 
 
 def links(chain: Sequence[x509.Certificate]) -> tuple[ChainCertificate, ...]:
-    """The facts of each; what cannot be read of one counts as absent."""
+    """Return the facts of each certificate; an unreadable extension counts as absent."""
     return tuple(_link(one, following) for one, following in zip(chain, [*chain[1:], None], strict=True))
 
 
 def purpose(leaf: x509.Certificate) -> Purpose:
-    """What `leaf` says of its use."""
+    """Return the uses that `leaf` permits."""
     said = _extensions(leaf)
     usage = said.get(x509.ExtendedKeyUsage)
     fetched = said.get(x509.AuthorityInformationAccess, ())
@@ -81,7 +77,7 @@ def purpose(leaf: x509.Certificate) -> Purpose:
 
 
 def key_name(public: object) -> str:
-    """The name of a kind of key: ``RSA-2048``, ``P-256``, ``Ed25519``."""
+    """Return the name of a kind of key: ``RSA-2048``, ``P-256``, ``Ed25519``."""
     match public:
         case rsa.RSAPublicKey():
             return f"RSA-{public.key_size}"
@@ -128,7 +124,7 @@ def _hash(one: x509.Certificate) -> str:
 
 
 def _signed(one: x509.Certificate, by: x509.Certificate) -> bool:
-    if _hash(one) in WEAK:  # the library verifies no such signature, and a check of its own speaks of it
+    if _hash(one) in WEAK:  # the library verifies no such signature; another check reports it
         return one.issuer == by.subject
     try:
         one.verify_directly_issued_by(by)
@@ -138,7 +134,7 @@ def _signed(one: x509.Certificate, by: x509.Certificate) -> bool:
 
 
 def _extensions(one: x509.Certificate) -> dict[type, Any]:
-    """By their type; asking the library for each of them is a search through all."""
+    """Return the extensions by type; a look-up by the library would search all of them each time."""
     try:
         return {type(extension.value): extension.value for extension in one.extensions}
     except (x509.DuplicateExtension, ValueError):

@@ -1,7 +1,7 @@
-"""How near its end a certificate is, as a share of its own life.
+"""Expiry states of a certificate, as shares of its lifetime.
 
-Lives of 200, 100, 47 and 6 days make a number of days meaningless: a third of the life left means
-that the renewal is late, whatever the life. Alerts, metrics, console and command line call this.
+Lifetimes of 200, 100, 47 and 6 days make a fixed number of days meaningless: with a third of the lifetime left, a
+renewal is late.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STATES: Final[tuple[State, ...]] = ("good", "late", "urgent", "emergency", "expi
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """When each state begins: at most so much of its life is left, or so many days where those are given."""
+    """The start of each state: the share of the lifetime that is left, or a number of days if given."""
 
     late: float = 1 / 3
     urgent: float = 1 / 6
@@ -27,7 +27,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     emergency_days: float | None = None
 
     def of(self, life: timedelta) -> tuple[tuple[State, timedelta], ...]:
-        """The time left at which each state begins for a certificate of this life, the gravest first."""
+        """Return the time left at which each state begins for a lifetime, most severe first."""
         rows: tuple[tuple[State, float, float | None], ...] = (
             ("emergency", self.emergency, self.emergency_days),
             ("urgent", self.urgent, self.urgent_days),
@@ -37,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def state(not_before: datetime, not_after: datetime, now: datetime, limits: Limits) -> State:
-    """How near the end it is at `now`."""
+    """Return the state at `now`."""
     left = not_after - now
     if left <= timedelta(0):
         return "expired"
@@ -45,13 +45,13 @@ def state(not_before: datetime, not_after: datetime, now: datetime, limits: Limi
 
 
 def left(not_before: datetime, not_after: datetime, now: datetime) -> float:
-    """The share of its life that is left; negative once it is over."""
+    """Return the share of the lifetime that is left; negative after its end."""
     life = (not_after - not_before).total_seconds()
     return (not_after - now).total_seconds() / life if life > 0 else -1.0
 
 
 def due(not_before: datetime, not_after: datetime, limits: Limits) -> datetime:
-    """Since when a renewal is late."""
+    """Return the instant from which a renewal is late."""
     return not_after - max(begins for _, begins in limits.of(not_after - not_before))
 
 
@@ -60,7 +60,7 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
 
     due: int
     since: datetime
-    """When the last of those that make it a stall became due."""
+    """The instant when the last of those that make it a stall became due."""
 
 
 def stalled(
@@ -71,7 +71,7 @@ def stalled(
     least: int,
     patience: timedelta,
 ) -> Stall | None:
-    """Whether rotation itself has stopped: `least` certificates in use are due, and none was renewed since.
+    """Return a stall if `least` certificates in use are due and none was renewed since.
 
     `lives`: the validity of every certificate in use. A certificate that began to be valid after
     that moment is a renewal too: so the answer is the same after a restart.

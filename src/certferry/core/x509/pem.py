@@ -1,11 +1,7 @@
-"""Certificates and private keys as they come in, and the facts we read from them.
+"""Parse certificates and private keys in PEM.
 
-Every program calls this: the controller for Secrets, the ELB for its API, the CLI for files.
-It knows text and X.509, and neither a clock, nor hosts, nor where a certificate is used.
-
-What cannot be used raises ``Defect``, with a reason from a closed list and a sentence that never
-quotes key material. What can be used comes back normalised: one certificate a block, leaf first,
-64-column rows, a key as unencrypted PKCS#8.
+Unusable input raises ``InvalidPem`` with a reason from a closed list and a sentence that never quotes key material.
+Usable input is normalised: one certificate a block, leaf first, lines of 64 columns, a key as unencrypted PKCS#8.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ _KEY_LABELS = frozenset({"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"})
 
 
 class InvalidPem(ValueError):
-    """Why a text cannot be used as a certificate or a key. ``reason`` is from ``REASONS``."""
+    """Raised for a text that is no usable certificate or key. ``reason`` is from ``REASONS``."""
 
     REASONS: Final = (
         "Empty",
@@ -77,7 +73,7 @@ class PrivateKey:
         """SHA-256 of the public half (SubjectPublicKeyInfo), hex."""
 
     def reveal(self) -> str:
-        """The PKCS#8 PEM. Callers: the ELB's seal and xDS, the controller's PUT; nobody else."""
+        """Return the PKCS#8 PEM. Only the ELB's encryption and xDS, and the controller's PUT, may call it."""
         return self.__pem
 
     def __repr__(self) -> str:
@@ -90,13 +86,13 @@ class PrivateKey:
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
-    """The public side of a certificate: its PEM, leaf first, and what we read from the leaf."""
+    """The public side of a certificate: its PEM, leaf first, and the facts of the leaf."""
 
     pem: str
     digest: str
     """SHA-256 over every certificate of the chain, hex: the identity of the content."""
     fingerprint: str
-    """SHA-256 of the leaf, hex: what a handshake shows."""
+    """SHA-256 of the leaf, hex; a handshake presents it."""
     spki: str
     """SHA-256 of the leaf's public key, hex: equal to ``PrivateKey.spki`` of its key."""
     names: tuple[str, ...]
@@ -117,13 +113,13 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[ChainCertificate, ...] = ()
     """Each certificate of the chain, leaf first."""
     purpose: Purpose = Purpose()
-    """What the leaf says of its use."""
+    """The uses that the leaf permits."""
     reordered: bool = False
-    """Whether it came in another order than it has now."""
+    """Whether the input had another order."""
 
     @property
     def loadable(self) -> bool:
-        """Whether Envoy's TLS library takes the key: RSA from 2048 bits, P-256/384/521, Ed25519."""
+        """Whether Envoy's TLS library accepts the key: RSA from 2048 bits, P-256/384/521, Ed25519."""
         if self.key.startswith("RSA-"):
             return int(self.key[4:]) >= 2048
         return self.key in {"P-256", "P-384", "P-521", "Ed25519"}
@@ -138,9 +134,9 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=8192)
 def parse_chain(text: str) -> Chain:
-    """The chain in `text` (PEM, any order, any line ends); raises ``Defect``.
+    """Parse the chain in `text` (PEM, any order, any line ends); raises ``InvalidPem``.
 
-    Remembered: what a Secret holds comes back from the load balancer, again and again.
+    Cached, because the content of a Secret comes back from the load balancer at each look.
     """
     if not text.strip():
         raise InvalidPem("Empty", "The certificate is empty.")
@@ -160,7 +156,7 @@ def parse_chain(text: str) -> Chain:
 
 
 def parse_key(text: str) -> PrivateKey:
-    """The private key in `text` (PKCS#8, PKCS#1 or SEC1 PEM); raises ``Defect``."""
+    """Parse the private key in `text` (PKCS#8, PKCS#1 or SEC1 PEM); raises ``InvalidPem``."""
     if not text.strip():
         raise InvalidPem("Empty", "The private key is empty.")
     if len(text) > MAX_KEY:
@@ -198,7 +194,7 @@ def parse_key(text: str) -> PrivateKey:
 
 
 def parse_pair(certificate: str, private_key: str) -> KeyPair:
-    """Both halves, checked to belong together; raises ``Defect``."""
+    """Parse a certificate and its key; raises ``InvalidPem``, also if they do not belong together."""
     chain, key = parse_chain(certificate), parse_key(private_key)
     if chain.spki != key.spki:
         raise InvalidPem(
@@ -209,7 +205,7 @@ def parse_pair(certificate: str, private_key: str) -> KeyPair:
 
 
 def parse_shown(ders: Sequence[bytes]) -> Chain:
-    """The facts of the certificates that a TLS handshake shows, leaf first; raises ``Defect``."""
+    """Parse the certificates (DER) that a TLS handshake presents, leaf first; raises ``InvalidPem``."""
     try:
         shown = [x509.load_der_x509_certificate(der) for der in ders]
     except ValueError:
@@ -218,7 +214,7 @@ def parse_shown(ders: Sequence[bytes]) -> Chain:
 
 
 def covers(names: tuple[str, ...], host: str) -> bool:
-    """Whether a client that asks for `host` accepts `names` (RFC 6125: a wildcard is one whole label)."""
+    """Return whether a client that asks for `host` accepts `names` (RFC 6125: a wildcard is one whole label)."""
     host = host.lower().rstrip(".")
     if host.startswith("*."):
         return host in names
@@ -227,7 +223,7 @@ def covers(names: tuple[str, ...], host: str) -> bool:
 
 
 def listed(names: tuple[str, ...], most: int = 3) -> str:
-    """`names` for a sentence: the first few, and how many more."""
+    """Return `names` for a sentence: the first few, and the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -263,13 +259,13 @@ def _rewrap(label: str, body: str) -> str:
 
 
 def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
-    """Leaf first, then each issuer after what it issued; what links to nothing keeps its place at the end."""
+    """Sort leaf first, then each issuer after its certificate; certificates without a link stay at the end."""
     unique = list(dict.fromkeys(certificates))
     if len(unique) == 1:
         return unique
     issuers = {c.issuer for c in unique if c.issuer != c.subject}
     leaves = [c for c in unique if c.subject not in issuers]
-    # A chain as it should be starts with its leaf: then the first one wins, however the rest links.
+    # A correct chain starts with its leaf, so the first certificate wins if it can be one.
     leaf = unique[0] if unique[0] in leaves or not leaves else leaves[0]
     chain, rest = [leaf], [c for c in unique if c is not leaf]
     while rest:

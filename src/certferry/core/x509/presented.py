@@ -1,7 +1,6 @@
-"""What a handshake shows, against what it is to show: the leaf, and the chain that comes with it.
+"""Compare the chain that a handshake presents with the wanted one.
 
-The probe, the patrol and the command line ask it. Roots make no difference, for clients use their own
-copy of them: a load balancer may leave one out, or send it too. It makes no handshake.
+Roots make no difference, because clients use their own copy: a load balancer may omit or send them.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from certferry.core.x509.pem import Chain, listed
 
 
 def chain_difference(shown: Chain, want: Chain) -> str:
-    """How the chain of `shown`, which has the leaf of `want`, is another; "" where clients see no difference.
+    """Return how the chain of `shown` differs from `want`, which has the same leaf; "" if not for clients.
 
-    It goes on after “the right certificate is shown, but …”.
+    The text continues “the right certificate is shown, but …”.
     """
-    # in any order: TLS asks for the right one, and every client puts it right (RFC 8446, 4.4.2)
+    # in any order: clients accept any (RFC 8446, 4.4.2)
     sent, due = _needed(shown), _needed(want)
     missing = _named([link for link in due if link not in sent])
     beside = _named([link for link in sent if link not in due])
@@ -27,7 +26,7 @@ def chain_difference(shown: Chain, want: Chain) -> str:
 
 
 def _needed(chain: Chain) -> list[tuple[str, str]]:
-    """The certificates after the leaf that clients need on the way to a root: subject, fingerprint."""
+    """Return (subject, fingerprint) of the intermediates that clients need to reach a root."""
     return [_name(link) for link in chain.links[1:] if not link.self_issued]
 
 
