@@ -1,4 +1,4 @@
-"""What the command line says when it cannot do what was asked: one line, an exit code, no traceback."""
+"""Errors of the command line: one line, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refusal(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
+    """Yield a port with a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

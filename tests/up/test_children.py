@@ -1,4 +1,4 @@
-"""Children are kept alive, end when told to, and never outlive who started them. The child here is the demo backend."""
+"""Supervised processes are restarted, end at a stop, and never outlive their parent. Example: the demo backend."""
 
 from __future__ import annotations
 

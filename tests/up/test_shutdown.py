@@ -1,4 +1,4 @@
-"""However `certferry up` is told to end, nothing that it started is left."""
+"""After any end of `certferry up`, no process of it is left."""
 
 from __future__ import annotations
 

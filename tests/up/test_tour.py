@@ -1,4 +1,4 @@
-"""The closing block of `certferry up`, followed line by line as somebody would who pastes it into a terminal."""
+"""The closing block of `certferry up`, pasted line by line into a terminal."""
 
 from __future__ import annotations
 

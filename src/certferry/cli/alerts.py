@@ -1,4 +1,4 @@
-"""``certferry alerts``: whether alerts arrive, and what they would be."""
+"""``certferry alerts``: a test of the delivery, and the rules from the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(help="Test the delivery of alerts.", no_args_is_help=True, **T
 
 @app.command("test")
 def send_test(config: Config = None) -> None:
-    """Post a test alert to the webhook of the settings, and say whether it was taken."""
+    """Post a test alert to the webhook of the settings, and report the answer."""
     from certferry.alerts import Webhook, WebhookError
     from certferry.alerts.repeat_tracker import AlertNotification
     from certferry.core.diagnosis.alert import Alert
@@ -35,25 +35,27 @@ def send_test(config: Config = None) -> None:
         subject="certferry alerts test",
         summary="This is a test: alerts of Certferry arrive here.",
         hosts=("shop.example.com",),
-        owner="nobody",
+        owner="none",
         source="certferry alerts test",
-        why="somebody typed the command",
+        why="a user ran this command",
         command="certferry alerts test",
     )
     try:
         for status in ("firing", "resolved"):
-            told = AlertNotification(
+            notification = AlertNotification(
                 status="firing" if status == "firing" else "resolved", alert=alert, since=now
             )
-            asyncio.run(webhook.post([told]))
+            asyncio.run(webhook.post([notification]))
     except WebhookError as error:
-        raise UserError(f"The test alert was not taken: {error}.", 1) from None
+        raise UserError(f"The webhook rejected the test alert: {error}.", 1) from None
     signed = "signed" if settings.webhook_secret_file else "not signed: set alerts.webhook_secret_file"
-    typer.echo(f"{webhook.url} took the test alert and its end ({settings.webhook_format} form, {signed}).")
+    typer.echo(
+        f"{webhook.url} accepted the test alert and its end ({settings.webhook_format} form, {signed})."
+    )
 
 
 def rules(settings: AlertSettings) -> AlertRules:
-    """When to speak, from the settings."""
+    """Return the rules of alerts from the settings."""
     from certferry.core.diagnosis.alert_rules import AlertRules
     from certferry.core.x509.expiry import Limits
 

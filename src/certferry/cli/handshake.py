@@ -19,7 +19,7 @@ class Handshake(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        """Whether a connection was accepted."""
+        """True if a connection was accepted."""
         return self.failure not in ("not resolved", "not reached")
 
 

@@ -42,7 +42,7 @@ class Format(StrEnum):
 
     @property
     def for_people(self) -> bool:
-        """Whether it is text, not data."""
+        """True if it is text, not data."""
         return self in (Format.table, Format.wide)
 
 
@@ -109,7 +109,8 @@ def block(title: str, facts: Iterable[tuple[str, Any]], *, indent: str = "  ") -
     shown = [
         (label, _cell(value, everything=True)) for label, value in facts if value not in (None, "", [], ())
     ]
-    label_width = max((len(label) for label, _ in shown), default=0) + 2
+    longest = max((len(label) for label, _ in shown), default=0)
+    label_width = longest + 2 if longest else 0
     lines = [title] if title else []
     for label, text in shown:
         head = f"{indent}{label + ':' if label else '':<{label_width}}"

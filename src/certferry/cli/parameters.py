@@ -19,7 +19,7 @@ _FALSE: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 
 
 class PlainConversion:
-    """What Typer calls to convert the value of one parameter."""
+    """Conversion of the values of one parameter, called by Typer."""
 
     def __init__(self, convert: Callable[[Any], Any], *, several: bool) -> None:
         self._convert, self._several = convert, several

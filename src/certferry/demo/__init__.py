@@ -1,1 +1,1 @@
-"""What `up` shows at first start: a demo CA, a backend, and the objects of one HTTPS page."""
+"""The demo of `certferry up`: a CA, a backend, and the objects of one HTTPS page."""

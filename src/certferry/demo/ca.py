@@ -1,7 +1,6 @@
-"""A CA for trying things out, and the good and bad certificates that it makes.
+"""The demo CA, and the good and bad certificates that it issues.
 
-The CLI and `up` call it. The CA's key stays in its folder (0600); what it signs is trusted by
-nobody who was not told to (`curl --cacert`). It knows no ELB and no Kubernetes.
+The CA's key stays in its folder (0600). Only clients that name the CA (`curl --cacert`) trust its certificates.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certferry.runtime import private_files
 
 HOST: Final = "hello.certferry.test"
-"""The host of the demo page; ``.test`` is nobody's (RFC 6761)."""
+"""The host of the demo page; ``.test`` is reserved (RFC 6761)."""
 OTHER_HOST: Final = "elsewhere.certferry.test"
 
 Key = ec.EllipticCurvePrivateKey
@@ -51,7 +50,7 @@ class Authority:
         self.pem = certificate.public_bytes(Encoding.PEM).decode()
 
     def pair(self, host: str, now: datetime, days: float) -> Pair:
-        """A good pair for `host`; `days` from `now` it expires, negative ones ago."""
+        """Issue a good pair for `host` that expires `days` from `now`; a negative number: in the past."""
         key = ec.generate_private_key(ec.SECP256R1())
         return Pair(self._leaf(host, key, now, days), _key_pem(key))
 
@@ -72,7 +71,7 @@ class Authority:
 
 
 def open_authority(folder: Path, now: datetime) -> Authority:
-    """The CA in `folder` (``ca.crt``, ``ca.key``), made there at the first call. Raises OSError."""
+    """Open the CA in `folder` (``ca.crt``, ``ca.key``), or create it. Raises OSError."""
     # The folder above holds credentials too: neither may be made readable by others.
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -87,28 +86,28 @@ def open_authority(folder: Path, now: datetime) -> Authority:
 
 
 def good(authority: Authority, host: str, now: datetime, days: float) -> Pair:
-    """A pair that works."""
+    """Issue a pair that works."""
     return authority.pair(host, now, days)
 
 
 def mismatch(authority: Authority, host: str, now: datetime, days: float) -> Pair:
-    """A good certificate with the key of another."""
+    """Issue a good certificate with the key of another."""
     return Pair(authority.pair(host, now, days).certificate, authority.pair(host, now, days).key)
 
 
 def garbage(authority: Authority, host: str, now: datetime, days: float) -> Pair:
-    """A certificate whose text is damaged, with a good key."""
+    """Issue a certificate whose text is damaged, with a good key."""
     damaged = f"-----BEGIN CERTIFICATE-----\n{secrets.token_urlsafe(60)}\n-----END CERTIFICATE-----\n"
     return Pair(damaged, authority.pair(host, now, days).key)
 
 
 def expired(authority: Authority, host: str, now: datetime, days: float) -> Pair:
-    """A pair that was good until yesterday."""
+    """Issue a pair that expired yesterday."""
     return authority.pair(host, now, -1)
 
 
 def wrong_host(authority: Authority, host: str, now: datetime, days: float) -> Pair:
-    """A good pair, for another host."""
+    """Issue a good pair for another host."""
     return authority.pair(OTHER_HOST if host != OTHER_HOST else HOST, now, days)
 
 
@@ -122,7 +121,7 @@ BAD: Final[dict[str, Callable[[Authority, str, datetime, float], Pair]]] = {
 
 
 class Files(NamedTuple):
-    """Where a pair was written; `body` is the request that POSTs or PUTs it to an ELB."""
+    """The files of a pair; `body` is the request that POSTs or PUTs it to an ELB."""
 
     certificate: Path
     key: Path

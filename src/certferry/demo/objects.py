@@ -1,7 +1,6 @@
-"""The Kubernetes objects of the demo: one namespace with one HTTPS page.
+"""Kubernetes manifests of the demo, in the order of creation: one namespace with one HTTPS page.
 
-`up` puts them there where they are absent; it never writes over what a user changed. They are
-plain manifests, in the order in which they are made. It knows no server and no ELB.
+`up` creates those that are absent, and never overwrites one.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Placed(NamedTuple):
 
 
 def placed(pair: Pair, address: str, port: int) -> tuple[Placed, ...]:
-    """Everything, for a backend at `address`:`port`."""
+    """Return all objects for a backend at `address`:`port`."""
     return (
         Placed(NAMESPACES, _namespace()),
         Placed(SERVICE, _service()),
@@ -91,7 +90,7 @@ def _metadata(name: str, labels: dict[str, str] | None = None) -> Manifest:
 
 
 def _applied(manifest: Manifest) -> Manifest:
-    """With the annotation that `kubectl apply` leaves, so that the next one does not warn."""
+    """Add the annotation of `kubectl apply`, so that the next apply does not warn."""
     last = msgspec.json.encode(manifest).decode() + "\n"
     metadata = manifest["metadata"] | {
         "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}

@@ -1,7 +1,6 @@
-"""What the parts need before they are of use, made where it is absent and never written over.
+"""First objects: namespaces, IngressClass, default load balancer, and the demo, created through the public APIs.
 
-``run`` calls these while everything starts: the class, the load balancer that is used when an
-Ingress names none, the demo. It goes through the public APIs, like anybody.
+An object that exists is never overwritten.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ DEMO_DAYS: Final = 5
 """Until the demo's certificate expires: soon enough to be worth renewing."""
 
 
-async def load_balancer(url: str, credentials: Credentials, known: str) -> LoadBalancer:
-    """The load balancer with the id `known`, or a new one when there is none. Raises ``ElbError``."""
+async def load_balancer(url: str, credentials: Credentials, identity: str) -> LoadBalancer:
+    """Return the load balancer with this id, or a new one if absent. Raises ElbError."""
     async with ElbClient(url, credentials) as client:
-        wire = await _get(client, known) if known else None
+        wire = await _get(client, identity) if identity else None
         if wire is None:
             wire = await client.create(LOADBALANCERS, {"name": "certferry", "guaranteed": True})
     return _loadbalancer(wire)
 
 
 async def classes(kubeconfig: Path) -> None:
-    """The IngressClass ``cce``, as the default class, and the namespaces that every cluster has."""
+    """Create the default IngressClass ``cce`` and the namespaces that every cluster has."""
     async with KubeClient(load(kubeconfig)) as client:
         for name in ("default", "kube-system"):
             await _create_if_absent(client, NAMESPACE, _named("v1", "Namespace", name))
@@ -44,7 +43,7 @@ async def classes(kubeconfig: Path) -> None:
 
 
 async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
-    """The demo's objects; its CA and first pair lie in `folder`."""
+    """Create the demo's objects; `folder` has its CA."""
     now = datetime.now(UTC)
     authority = ca.open_authority(folder, now)
     pair = ca.good(authority, ca.HOST, now, DEMO_DAYS)
@@ -54,7 +53,7 @@ async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
 
 
 async def _create_if_absent(client: KubeClient, kind: Kind, manifest: dict[str, Any]) -> None:
-    """Create an object unless it is there."""
+    """Create an object if absent."""
     try:
         await client.create(kind, manifest, manifest["metadata"].get("namespace"))
     except KubeError as error:

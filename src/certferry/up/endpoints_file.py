@@ -1,7 +1,7 @@
-"""``endpoints.json``: how a script finds and enters a running system.
+"""``endpoints.json``: addresses and credentials of a running `certferry up`, for scripts.
 
-`up` writes it, whole or not at all, when all is ready, again when a process was replaced, and
-removes it when it starts or ends. Readable by its owner alone: it holds a password.
+`up` writes it atomically when all is ready and after each restart of a process. It removes it at start and end.
+Mode 0600, because it holds a password.
 """
 
 from __future__ import annotations

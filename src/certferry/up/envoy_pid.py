@@ -1,7 +1,4 @@
-"""Which Envoy runs, as the ELB noted it: `up` names its process, and kills it when asked twice.
-
-It starts and ends nothing: that is the ELB's part.
-"""
+"""Process id of the ELB's Envoy, from the record that the ELB writes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ class _Record(msgspec.Struct):
 
 
 def envoy_pid(file: Path) -> int:
-    """The living process that the ELB noted in `file`; 0 when there is none."""
+    """Return the living process in the record `file`; 0 if there is none."""
     try:
         envoy = msgspec.json.decode(file.read_bytes(), type=_Record).process
     except (OSError, msgspec.DecodeError):

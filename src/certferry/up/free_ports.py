@@ -1,7 +1,4 @@
-"""Free ports and addresses on this machine's loopback, found by really binding them.
-
-`up` asks once, at first start, and remembers. It knows nothing of what will listen there.
-"""
+"""Free ports and addresses on this machine's loopback, tested by binding them."""
 
 from __future__ import annotations
 
@@ -22,21 +19,21 @@ SHARED: Final = "127.0.0.1/32"
 """The "subnet" of a machine with a single loopback address (macOS)."""
 
 _BELOW_EPHEMERAL: Final = range(20_000, 32_000)
-"""Where no kernel picks ports for clients, so that a port of ours is still free after a restart."""
+"""Below the kernels' ports for clients, so that a port of ours is still free after a restart."""
 _SHIFTS: Final = (0, 8_000, 18_000, 28_000)
 _TRIES: Final = 20
 _POLL_INTERVAL: Final = 0.03
-"""Seconds between two looks."""
+"""Seconds between two attempts."""
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """`count` different ports on 127.0.0.1 that nobody listens on."""
+    """Return `count` different free ports on 127.0.0.1."""
     candidates = iter(random.sample(_BELOW_EPHEMERAL, k=len(_BELOW_EPHEMERAL)))
     return tuple(itertools.islice((port for port in candidates if bindable(LOOPBACK, port)), count))
 
 
 def free_subnet() -> str:
-    """A loopback /24 in which nobody listens on a web port, or ``SHARED``."""
+    """Return a loopback /24 whose web ports are free, or ``SHARED``."""
     if _error("127.0.0.2", 0) is not None:
         return SHARED
     subnet = ""
@@ -46,12 +43,12 @@ def free_subnet() -> str:
         ports = [port + shift for shift in _SHIFTS for port in (80, 443)]
         if not any(_listening(first_address(subnet), port) for port in ports):
             return subnet
-    # Something listens on every address, on a web port: privileged_shift finds the way round it.
+    # Another program listens on a web port of every address: privileged_shift chooses other ports.
     return subnet
 
 
 def privileged_shift(subnet: str) -> int:
-    """What must be added to 80 and 443 to make them bindable in `subnet`."""
+    """Return the number to add to 80 and 443 so that they can be bound in `subnet`."""
     first = first_address(subnet)
     for shift in _SHIFTS:
         if all(bindable(first, port + shift) for port in (80, 443)):
@@ -60,24 +57,24 @@ def privileged_shift(subnet: str) -> int:
 
 
 def first_address(subnet: str) -> str:
-    """The first host address: ``127.44.5.1`` of ``127.44.5.0/24``."""
+    """Return the first host address: ``127.44.5.1`` of ``127.44.5.0/24``."""
     return str(next(iter(ipaddress.ip_network(subnet).hosts())))
 
 
 def bindable(address: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server can listen there now."""
     return _error(address, port) is None
 
 
 async def wait_until_bindable(ports: Mapping[str, int], file: Path, seconds: float) -> None:
-    """Until each of `ports` (by what it is for) can be listened on. Raises ``Refused`` after `seconds`."""
+    """Wait until each of `ports` (by purpose) can be bound. Raises UserError after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     for purpose, port in ports.items():
         while not bindable(LOOPBACK, port):
-            # The children of an `up` that was killed need a moment to notice.
+            # The programs of an `up` that was killed need a moment to end.
             if asyncio.get_running_loop().time() > deadline:
                 raise UserError(
-                    f"Port {LOOPBACK}:{port} ({purpose}) is taken by another program: "
+                    f"Port {LOOPBACK}:{port} ({purpose}) is used by another program: "
                     f"end that program, or delete {file} so that new ports are chosen."
                 )
             await asyncio.sleep(_POLL_INTERVAL)

@@ -1,8 +1,4 @@
-"""The programs of the embedded system and their command lines.
-
-``run`` launches them by these. It is the one place that knows how the parts are told of each
-other, and it starts nothing itself.
-"""
+"""Command lines of the programs of `up`, and their addresses."""
 
 from __future__ import annotations
 
@@ -15,16 +11,16 @@ from certferry.up.state_directory import StateDirectory
 Arguments = tuple[str, ...]
 
 CLUSTER: Final = "local"
-"""What the ELB calls the cluster of the embedded API, as in “is owned by the controller of local”."""
+"""Name of the embedded cluster for the ELB."""
 
 
 def kube(directory: StateDirectory, saved: SavedState) -> Arguments:
-    """The embedded Kubernetes API."""
+    """Return the arguments of the embedded Kubernetes API."""
     return ("kube", "--state", str(directory.root), "--listen", _at(saved.kube_port), "--loopback-endpoints")
 
 
 def elb(directory: StateDirectory, saved: SavedState) -> Arguments:
-    """The load balancer service; it starts Envoy."""
+    """Return the arguments of the ELB, which starts Envoy."""
     shared = ("--vip-shared-address", free_ports.LOOPBACK) if saved.subnet == free_ports.SHARED else ()
     where = shared or ("--vip-subnet", saved.subnet)
     shift = ("--privileged-shift", str(saved.privileged_shift))
@@ -33,7 +29,7 @@ def elb(directory: StateDirectory, saved: SavedState) -> Arguments:
 
 
 def controller(directory: StateDirectory, saved: SavedState) -> Arguments:
-    """The controller, with a cluster credential and an ELB user of its own."""
+    """Return the arguments of the controller, with a kubeconfig and an ELB user of its own."""
     return (
         "controller",
         "--kubeconfig",
@@ -50,32 +46,32 @@ def controller(directory: StateDirectory, saved: SavedState) -> Arguments:
 
 
 def console(directory: StateDirectory, saved: SavedState) -> Arguments:
-    """The web console."""
+    """Return the arguments of the console."""
     return ("console", "--state", str(directory.root), "--listen", _at(saved.console_port))
 
 
 def backend(saved: SavedState) -> Arguments:
-    """The demo's web server."""
+    """Return the arguments of the demo's web server."""
     return ("demo", "backend", "--listen", _at(saved.backend_port))
 
 
 def elb_url(saved: SavedState) -> str:
-    """The ELB's origin."""
+    """Return the ELB's origin."""
     return f"http://{_at(saved.elb_port)}"
 
 
 def console_url(saved: SavedState) -> str:
-    """The console's origin."""
+    """Return the console's origin."""
     return f"http://{_at(saved.console_port)}"
 
 
 def controller_url(saved: SavedState) -> str:
-    """The controller's origin: metrics and health."""
+    """Return the controller's origin, for metrics and health."""
     return f"http://{_at(saved.metrics_port)}"
 
 
 def ports(saved: SavedState) -> dict[str, int]:
-    """Every port on 127.0.0.1, by what it is for."""
+    """Return every port on 127.0.0.1, by purpose."""
     return {
         "Kubernetes API": saved.kube_port,
         "ELB API": saved.elb_port,

@@ -1,8 +1,4 @@
-"""Waiting for what others do: programs that answer, files that appear, the demo page served.
-
-``starting`` calls these. Each looks again until it sees what it waits for; the deadline is the
-caller's. It changes nothing.
-"""
+"""Polls for readiness: programs that answer, files that exist, the demo page. The caller sets the deadline."""
 
 from __future__ import annotations
 
@@ -17,26 +13,26 @@ from certferry.demo.ca import HOST
 from certferry.up.envoy_pid import envoy_pid
 
 _POLL_INTERVAL: Final = 0.03
-"""Seconds between two looks."""
+"""Seconds between two attempts."""
 _ONE_REQUEST = aiohttp.ClientTimeout(total=2)
 
 
 async def answers(url: str, tls: ssl.SSLContext | None = None) -> None:
-    """Until `url` answers 200."""
+    """Wait until `url` answers 200."""
     async with aiohttp.ClientSession(timeout=_ONE_REQUEST) as session:
         while not await _is_ok(session, url, tls):  # noqa: ASYNC110 - another process's doing
             await asyncio.sleep(_POLL_INTERVAL)
 
 
 async def exists(file: Path) -> None:
-    """Until `file` is there."""
+    """Wait until `file` exists."""
     while not file.exists():  # noqa: ASYNC110, ASYNC240 - another process's doing; a stat is quick
         await asyncio.sleep(_POLL_INTERVAL)
 
 
 async def page_served(address: str, port: int, seconds: float) -> bool:
-    """Whether the demo page came over HTTPS within `seconds`, whatever its certificate."""
-    # What a user made of the demo's certificate is shown by curl, not judged here.
+    """Return whether the demo page is served over HTTPS within `seconds`, with any certificate."""
+    # A user may have replaced the demo's certificate.
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     deadline = asyncio.get_running_loop().time() + seconds
@@ -49,7 +45,7 @@ async def page_served(address: str, port: int, seconds: float) -> bool:
 
 
 async def envoy_runs(file: Path) -> None:
-    """Until the ELB has noted its Envoy in `file`."""
+    """Wait until the ELB has recorded its Envoy in `file`."""
     while not envoy_pid(file):  # noqa: ASYNC110 - another process's doing
         await asyncio.sleep(_POLL_INTERVAL)
 

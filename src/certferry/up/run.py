@@ -1,8 +1,7 @@
-"""From a state directory to a system that is ready, and back.
+"""The run of `certferry up`: start all programs in order, watch them, and end them in order.
 
-`certferry up` calls ``run``. The order is: lock and recall; start the parts that need nobody; make
-what they lack at first start; start the rest; when all answer, publish and say so; then watch. It
-decides when what is started, and leaves every detail to the modules beside it.
+Order: lock the state directory; start Kubernetes API and ELB; create first objects; start the rest; publish
+``endpoints.json``; watch.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from certferry.up.state_directory import StateDirectory, open_state_directory
 from certferry.up.supervisor import ProcessEnded, SupervisedProcess
 
 _WATCH_INTERVAL: Final = 0.25
-"""Seconds between two looks at which processes run."""
+"""Seconds between two checks of the processes."""
 _PORTS_FREE_WITHIN: Final = 3.0
-"""Seconds that the children of a killed `up` may take to let go of their ports."""
+"""Seconds within which the programs of a killed `up` must free their ports."""
 
 Say = Callable[[str], None]
 
 
 def run(settings: UpSettings, say: Say, show: Say) -> None:
-    """Run everything until SIGINT or SIGTERM. `say` takes a line, `show` the closing block. Raises ``Refused``."""
+    """Run everything until SIGINT or SIGTERM. `say` prints a line, `show` the closing block. Raises UserError."""
     directory = open_state_directory(settings.state)
     try:
         directory.endpoints.unlink(missing_ok=True)
@@ -63,7 +62,7 @@ def _choose() -> SavedState:
 
 
 class _System:
-    """All children of one `up`, from their start to their end."""
+    """All programs of one `up`, from start to end."""
 
     def __init__(
         self, directory: StateDirectory, saved: SavedState, settings: UpSettings, say: Say, show: Say
@@ -77,7 +76,7 @@ class _System:
         self._endpoints: endpoints_file.Endpoints | None = None
 
     async def run(self) -> None:
-        """Start, be ready, watch; end everything when told to, or when starting fails. Raises ``Refused``."""
+        """Start, watch, and end everything at a signal or after a failed start. Raises UserError."""
         asked = _signals(self._kill)
         try:
             await free_ports.wait_until_bindable(
@@ -91,7 +90,7 @@ class _System:
             await self._end()
 
     async def _until(self, asked: asyncio.Event, goal: asyncio.Task[None] | None = None) -> None:
-        """Until `goal` is done or the end was asked for; a failed task ends it all."""
+        """Wait until `goal` is done or a signal arrives; raise the error of a failed task."""
         stopping = asyncio.ensure_future(asked.wait())
         try:
             while not asked.is_set():
@@ -113,7 +112,7 @@ class _System:
         except TimeoutError:
             raise UserError(
                 f"Not everything was ready within {self._settings.ready_timeout:.0f} s: "
-                f"the logs in {self._directory.logs} say more.",
+                f"see the logs in {self._directory.logs}.",
                 code=1,
             ) from None
 
@@ -124,25 +123,25 @@ class _System:
             self._launch("backend", programs.backend(self._saved))
         if self._saved.loadbalancer_id:
             self._launch("controller", programs.controller(self._directory, self._saved))
-        # Let them be started first: what follows takes a while to import, and they need longer.
+        # Start them before the slow imports below, because they need longer.
         await asyncio.sleep(0)
         from certferry.up import banner, startup
 
-        found = await startup.create_missing_resources(
+        result = await startup.create_missing_resources(
             self._directory, self._saved, self._use, demo=self._settings.demo
         )
         self._launch("console", programs.console(self._directory, self._saved))
         await startup.all_ready(self._saved)
         for program in self._programs.values():
             program.ready.set()
-        if self._settings.demo and (trouble := await startup.page_trouble(self._directory, found)):
+        if self._settings.demo and (trouble := await startup.page_trouble(self._directory, result)):
             self._say(trouble)
-        self._endpoints = startup.endpoints_of(self._directory, self._saved, found)
+        self._endpoints = startup.endpoints_of(self._directory, self._saved, result)
         self._publish()
         self._show(banner.block(self._directory.root, self._endpoints, demo=self._settings.demo))
 
     async def _use(self, loadbalancer_id: str) -> None:
-        """Tell the controller of another load balancer than the one that was remembered, if any."""
+        """Save the default load balancer, and start the controller with it."""
         if controller := self._programs.get("controller"):
             self._say(
                 f"The load balancer {self._saved.loadbalancer_id} is gone; {loadbalancer_id} takes its place."
@@ -182,8 +181,8 @@ class _System:
         return task
 
     async def _end(self) -> None:
-        """Controller first, the ELB last: it ends Envoy, so traffic flows as long as anything does."""
-        self._endpoints = None  # else the watch would publish it again, with fewer and fewer processes
+        """End the controller first and the ELB late, because the ELB ends Envoy."""
+        self._endpoints = None  # else the watch publishes it again while processes end
         self._directory.endpoints.unlink(missing_ok=True)
         for name in ("console", "controller", "kube", "elb", "backend"):
             if name in self._programs:
@@ -193,7 +192,7 @@ class _System:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _kill(self) -> None:
-        self._say("Asked twice: killing everything.")
+        self._say("Second signal: killing everything.")
         for program in self._programs.values():
             program.kill()
         if envoy := envoy_pid(self._directory.envoy):
@@ -202,7 +201,7 @@ class _System:
 
 
 def _signals(on_second: Callable[[], None]) -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; `again` is called by each one after it."""
+    """Return an event that the first SIGINT or SIGTERM sets; each later one calls `on_second`."""
     asked = asyncio.Event()
 
     def handle() -> None:
@@ -219,7 +218,7 @@ def _signals(on_second: Callable[[], None]) -> asyncio.Event:
 
 
 def _raise(task: asyncio.Task[None], directory: StateDirectory) -> None:
-    """What a finished task failed with, as a sentence for people."""
+    """Raise the error of a finished task as UserError."""
     try:
         task.result()
     except ProcessEnded as ended:

@@ -1,7 +1,6 @@
-"""What `up` chose at its first start and keeps for ever: ports, addresses, the load balancer.
+"""Choices of the first start in ``up.json``: ports, addresses, the load balancer.
 
-Kubeconfigs and commands that somebody copied stay valid because of it. It lies in ``up.json`` in
-the state directory. It knows no process.
+They never change, so that copied kubeconfigs and commands stay valid.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class _Format(msgspec.Struct):
 
 
 def load(file: Path) -> SavedState | None:
-    """What `file` holds, None when there is none. Raises ``Refused``."""
+    """Read `file`; None if absent. Raises UserError."""
     try:
         text = file.read_bytes()
         if msgspec.json.decode(text, type=_Format).format > FORMAT:
             raise UserError(
-                f"{file} was written by a newer Certferry than this one: start that one, "
+                f"{file} was written by a newer Certferry than this one: start the newer one, "
                 "or name another directory with --state.",
                 EXIT_NEWER_STATE,
             )
@@ -60,5 +59,5 @@ def load(file: Path) -> SavedState | None:
 
 
 def save(file: Path, saved: SavedState) -> None:
-    """Remember. Raises OSError."""
+    """Write `file`. Raises OSError."""
     private_files.write(file, msgspec.json.format(msgspec.json.encode(saved)).decode() + "\n")

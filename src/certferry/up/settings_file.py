@@ -1,7 +1,6 @@
-"""``certferry.yaml`` in the state directory: how the command line and the console find this system.
+"""``certferry.yaml`` in the state directory, by which command line and console find this system.
 
-``starting`` writes it before the programs need it. Paths in it are relative to itself, so that a state
-directory can be moved; it holds no credential.
+Paths in it are relative, so that a state directory can be moved. It holds no credential.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""From started programs to a system that is ready: what they lack at first, and when they answer.
+"""Start-up after the first programs run: credentials, first objects, readiness, and ``endpoints.json``.
 
-``run`` imports this only when the programs are started, for it takes a while to load and they
-need longer. It starts and ends nothing itself.
+``run`` imports it after it has started the programs, because the import is slow.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ T = TypeVar("T")
 _RETRY_INTERVAL: Final = 0.1
 """Seconds before a request is repeated."""
 _PAGE_TIMEOUT: Final = 15.0
-"""Seconds that the demo page may take to be served once all parts are ready."""
+"""Seconds within which the demo page is served once all programs are ready."""
 
 
 class StartupResult(NamedTuple):
-    """What became known while everything started."""
+    """The default load balancer and the ELB's users."""
 
     loadbalancer: LoadBalancer
     accounts: Accounts
 
     @property
     def address(self) -> str:
-        """Where the load balancer listens."""
+        """Address of the load balancer."""
         return self.loadbalancer.vip_address or free_ports.LOOPBACK
 
 
 async def create_missing_resources(
     directory: StateDirectory, saved: SavedState, use: Callable[[str], Awaitable[None]], *, demo: bool
 ) -> StartupResult:
-    """Make what is absent; `use` is told of a load balancer that `memory` does not have.
+    """Create absent objects; call `use` with a load balancer that `saved` does not have.
 
-    Raises ``Refused``, OSError.
+    Raises UserError, OSError.
     """
-    found, _ = await asyncio.gather(
+    result, _ = await asyncio.gather(
         _prepare_elb(directory, saved, use), _prepare_kube(directory, saved, demo=demo)
     )
-    return found
+    return result
 
 
 async def _prepare_elb(
@@ -66,8 +65,8 @@ async def _prepare_elb(
         accounts.credentials(users, users.controller), directory.controller_credentials
     )
     accounts.write_credentials(accounts.credentials(users, users.admin), directory.admin_credentials)
-    admin, known = accounts.credentials(users, users.admin), saved.loadbalancer_id
-    loadbalancer = await _retried(lambda: bootstrap.load_balancer(url, admin, known))
+    admin, identity = accounts.credentials(users, users.admin), saved.loadbalancer_id
+    loadbalancer = await _retried(lambda: bootstrap.load_balancer(url, admin, identity))
     settings_file.write(directory, url, loadbalancer.id)
     if loadbalancer.id != saved.loadbalancer_id:
         await use(loadbalancer.id)
@@ -85,7 +84,7 @@ async def _prepare_kube(directory: StateDirectory, saved: SavedState, *, demo: b
 
 
 async def _retried(act: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of `act`, which may be repeated while it fails for a reason that may pass."""
+    """Return the result of `act`, repeated while it fails with a retryable error."""
     while True:
         try:
             return await act()
@@ -96,35 +95,35 @@ async def _retried(act: Callable[[], Awaitable[T]]) -> T:
 
 
 async def all_ready(saved: SavedState) -> None:
-    """Until the controller is, which needs the others, and the console."""
+    """Wait until the controller, which needs the others, and the console are ready."""
     await readiness.answers(f"{programs.controller_url(saved)}/readyz")
     await readiness.answers(f"{programs.console_url(saved)}/healthz")
 
 
-async def page_trouble(directory: StateDirectory, found: StartupResult) -> str:
-    """Empty once the demo page came over HTTPS; else, after a while, where to look."""
-    if await readiness.page_served(found.address, bind_port(found.loadbalancer, 443), _PAGE_TIMEOUT):
+async def page_trouble(directory: StateDirectory, result: StartupResult) -> str:
+    """Return "" if the demo page is served over HTTPS in time, else a sentence."""
+    if await readiness.page_served(result.address, bind_port(result.loadbalancer, 443), _PAGE_TIMEOUT):
         return ""
-    return f"The demo page is not served: `kubectl get events -n demo` and {directory.logs} say more."
+    return f"The demo page is not served: see `kubectl get events -n demo` and {directory.logs}."
 
 
 def endpoints_of(
-    directory: StateDirectory, saved: SavedState, found: StartupResult
+    directory: StateDirectory, saved: SavedState, result: StartupResult
 ) -> endpoints_file.Endpoints:
-    """What scripts are told, without the processes."""
-    admin, users = msgspec.structs.asdict(found.accounts.admin), found.accounts
+    """Return the content of ``endpoints.json`` without the processes."""
+    admin, users = msgspec.structs.asdict(result.accounts.admin), result.accounts
     return endpoints_file.Endpoints(
         kubeconfig=str(directory.kubeconfig),
         elb=endpoints_file.Elb(
             url=programs.elb_url(saved),
-            loadbalancer_id=found.loadbalancer.id,
+            loadbalancer_id=result.loadbalancer.id,
             project_id=users.project_id,
             domain=users.domain,
             **admin,
         ),
         console=endpoints_file.Console(url=programs.console_url(saved)),
         metrics=endpoints_file.Metrics(url=f"{programs.controller_url(saved)}/metrics"),
-        port_map={str(port): bind_port(found.loadbalancer, port) for port in (80, 443)},
+        port_map={str(port): bind_port(result.loadbalancer, port) for port in (80, 443)},
         pid=os.getpid(),
         processes={},
     )

@@ -1,7 +1,6 @@
-"""The state directory: whose it is, and what lies where.
+"""The state directory: its lock and its files.
 
-`up` opens it before anything else. One instance at a time (a lock that the kernel takes back when
-its holder dies), readable by its owner alone. It knows no process and no port.
+One instance at a time: the kernel frees the lock when its holder dies. Mode 0700.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class StateDirectory:
 
 
 def open_state_directory(root: Path) -> StateDirectory:
-    """Make `root` if it is absent, and lock it. Raises ``Refused``."""
+    """Create `root` if absent, and lock it. Raises UserError."""
     root = root.expanduser().absolute()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,7 +50,7 @@ def open_state_directory(root: Path) -> StateDirectory:
     except BlockingIOError:
         holder = os.read(lock, 20).decode(errors="replace").strip()
         raise UserError(
-            f"Certferry is running on {root} already{f' (process {holder})' if holder else ''}: "
+            f"Certferry already runs on {root}{f' (process {holder})' if holder else ''}: "
             "use that one, end it with Ctrl-C, or start a second one with another --state."
         ) from None
     os.ftruncate(lock, 0)

@@ -1,7 +1,7 @@
-"""Processes that are kept alive: started, watched, started again, ended.
+"""Supervised processes: started, restarted after each exit, and ended.
 
-`up` has one ``Child`` per program. Each leads a session of its own (Ctrl-C in the terminal is for
-`up` alone), holds a pipe, and writes to its own log file. It knows no program's purpose.
+Each has a session of its own, because Ctrl-C in the terminal is for `up` alone. Each ends with `up`, and writes to a
+log file of its own.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from certferry.runtime.parent_watch import ParentPipe
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 """Seconds before a restart: after the first exit, at most."""
-_SETTLED: Final = 30.0
-"""Seconds of life after which a death counts as the first in a row again."""
+_RESET_AFTER: Final = 30.0
+"""Seconds of life after which the restart delay begins anew."""
 _LOG_LIMIT: Final = 10_000_000
 """Bytes of a log file; then it becomes ``.1``, and the ``.1`` before goes away."""
 
 
 class ProcessEnded(Exception):
-    """A child ended before it was ever ready. `sentence` is the last that it wrote."""
+    """A process ended before it was ready. `sentence` is its last log line."""
 
     def __init__(self, name: str, code: int, sentence: str) -> None:
-        super().__init__(sentence or f"{name} ended with exit code {code} and said nothing")
+        super().__init__(sentence or f"{name} ended with exit code {code} and an empty log")
         self.name, self.code = name, code
 
 
@@ -41,18 +41,18 @@ class SupervisedProcess:
     def __init__(self, name: str, arguments: Sequence[str], log: Path, say: Callable[[str], None]) -> None:
         self.name, self.log = name, log
         self.ready = asyncio.Event()
-        """Set by the owner once the program was ready: from then on a death is repaired, not reported up."""
+        """Set by the owner once the program is ready: from then on it is restarted; before, its exit is an error."""
         self._arguments, self._say = tuple(arguments), say
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int:
-        """The process that runs now, or ran last; 0 before the first."""
+        """Process id of the current or last process; 0 before the first."""
         return self._process.pid if self._process else 0
 
     async def run(self, pipe: ParentPipe, environment: Mapping[str, str]) -> None:
-        """Start, and start again after each death, until ``stop``. Raises ``ProcessEnded``, OSError."""
+        """Start, and restart after each exit, until ``stop``. Raises ProcessEnded, OSError."""
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
             began = asyncio.get_running_loop().time()
@@ -61,15 +61,15 @@ class SupervisedProcess:
                 return
             if not self.ready.is_set():
                 raise ProcessEnded(self.name, code, last_log_line(self.log))
-            if asyncio.get_running_loop().time() - began > _SETTLED:
+            if asyncio.get_running_loop().time() - began > _RESET_AFTER:
                 backoff.reset()
-            self._say(f"{self.name} {_ended_how(code)}; starting it again (see {self.log})")
+            self._say(f"{self.name} {_ended_how(code)}; restarting (see {self.log})")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), backoff.advance())
                 return
 
     async def stop(self, seconds: float = 10.0) -> None:
-        """Ask it to end; after `seconds` seconds, make it."""
+        """Send SIGINT; after `seconds`, kill it."""
         self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
@@ -84,17 +84,17 @@ class SupervisedProcess:
             await process.wait()
 
     def kill(self) -> None:
-        """End it at once, unasked."""
+        """Kill it at once."""
         self._stopping.set()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     def trim(self) -> None:
-        """Begin the log file anew when it has grown too long. Raises OSError."""
+        """Rotate the log file if it is too long. Raises OSError."""
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             shutil.copyfile(self.log, self.log.with_name(self.log.name + ".1"))
-            # The child holds it open for appending: cutting is seen by it, renaming is not.
+            # Truncate, not rename, because the process holds the file open for appending.
             os.truncate(self.log, 0)
 
     async def _once(self, pipe: ParentPipe, environment: Mapping[str, str]) -> int:
@@ -118,7 +118,7 @@ class SupervisedProcess:
 
 
 def last_log_line(log: Path) -> str:
-    """The last line of a log file, without what marks it as an error."""
+    """Return the last line of a log file without its prefix."""
     try:
         lines = log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
     except OSError:

@@ -1,7 +1,6 @@
-"""Names of certificates for the shell, when somebody presses Tab in `certferry cert …` or `certferry why`.
+"""Completion of certificates and hosts in the shell: one request to each ELB of the settings.
 
-One short question to each ELB of the settings. Whatever goes wrong is silence: a shell has no place for
-an error message.
+An error gives no completions, because a shell has no place for a message.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import typer
 from certferry.core.model.elb import Certificate
 
 DEADLINE: Final = 1.5
-"""Seconds that somebody waits for a Tab."""
+"""Seconds until completion gives up."""
 
 
 def certificates(context: typer.Context, incomplete: str) -> list[str]:
-    """Hosts, Secrets, names and ids that begin with `incomplete`."""
+    """Return hosts, Secrets, names and ids that begin with `incomplete`."""
     return _beginning(context, incomplete, _words)
 
 
 def hosts(context: typer.Context, incomplete: str) -> list[str]:
-    """Hosts that begin with `incomplete`."""
+    """Return hosts that begin with `incomplete`."""
     return _beginning(context, incomplete, _hosts)
 
 
@@ -45,18 +44,18 @@ def _beginning(
         answers = asyncio.run(fan_out(fleet, ask, DEADLINE))
     except Exception:  # noqa: BLE001 (see above)
         return []
-    every = (it for answer in answers for it in (answer.value or {}).values() if it.type == "server")
-    return sorted({word for it in every for word in words(it) if word.startswith(incomplete)})
+    every = (c for answer in answers for c in (answer.value or {}).values() if c.type == "server")
+    return sorted({word for one in every for word in words(one) if word.startswith(incomplete)})
 
 
-def _hosts(it: Certificate) -> Iterator[str]:
-    yield from (name for name in it.domain if not name.startswith("*."))
+def _hosts(certificate: Certificate) -> Iterator[str]:
+    yield from (name for name in certificate.domain if not name.startswith("*."))
 
 
-def _words(it: Certificate) -> Iterator[str]:
-    yield from _hosts(it)
-    if it.source:
-        yield f"{it.source.namespace}/{it.source.secret}"
-    yield it.id
-    if it.name:
-        yield it.name
+def _words(certificate: Certificate) -> Iterator[str]:
+    yield from _hosts(certificate)
+    if certificate.source:
+        yield f"{certificate.source.namespace}/{certificate.source.secret}"
+    yield certificate.id
+    if certificate.name:
+        yield certificate.name

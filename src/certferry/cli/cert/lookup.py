@@ -107,7 +107,7 @@ class FleetSnapshot(NamedTuple):
         )
 
     def _wanted(self, located: LocatedCertificate, host: str) -> bool:
-        """Whether a claim wants this certificate for `host`."""
+        """Return whether a claim wants this certificate for `host`."""
         return any(
             s.wanted
             and (

@@ -1,7 +1,7 @@
-"""What a replacement was about to do, kept until all of it is done.
+"""Journal of a replacement: the places to write, kept until all are written.
 
-After an interruption the old content is no longer everywhere, so that it cannot be looked for again.
-No key and no certificate is in it.
+After an interruption some places have the new content already, so that a search for the old one misses them.
+The journal holds no key and no certificate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from certferry.settings import state_default
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a content is kept: a Secret, or a certificate of an ELB."""
+    """A Secret, or a certificate of an ELB."""
 
     cluster: str
     kind: str
@@ -29,25 +29,25 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """Of one replacement: the new content, and the words that were typed."""
+    """The journal file of one replacement, named by new content and argument."""
 
     def __init__(self, fingerprint: str, word: str) -> None:
         mark = hashlib.sha256(f"{fingerprint} {word}".encode()).hexdigest()[:16]
         self._file: Path = state_default(os.environ) / "replacements" / f"{mark}.json"
 
     def read(self) -> list[Place]:
-        """What was to be done; empty when there is nothing to go on with."""
+        """Return the places; empty if there is no journal."""
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[Place])
         except (OSError, msgspec.DecodeError):
             return []
 
     def write(self, places: Sequence[Place]) -> None:
-        """Before the first change."""
+        """Write the places. Call it before the first change."""
         self._file.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
         private_files.write(self._file, msgspec.json.encode(list(places)).decode())
 
     def remove(self) -> None:
-        """All is done."""
+        """Delete the journal after the last change."""
         self._file.unlink(missing_ok=True)

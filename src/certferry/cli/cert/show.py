@@ -304,7 +304,7 @@ def _absent_row(
 
 
 def _concerns(state: HostState, located: LocatedCertificate) -> bool:
-    """Whether a host's status is that of this certificate: wanted from its source, or bound and wanted by nothing."""
+    """Return whether a host has its status from this certificate: it wants it, or it is bound and wants none."""
     bound = state.bound is not None and state.bound.certificate_id == located.info.id
     if state.wanted is None or not state.host:
         return bound and (state.wanted is None or state.wanted.certificate_id == located.info.id)

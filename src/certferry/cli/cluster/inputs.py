@@ -1,4 +1,4 @@
-"""A cluster and its ELB, read once for a command that decides as the controller does."""
+"""A cluster and its ELB, read once for a command that plans like the controller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from certferry.settings import ControllerSettings, UserError
 async def load_inputs(
     settings: ControllerSettings, cluster: str | None, state: Path | None, config: Path | None
 ) -> tuple[ClusterView, State, TranslateOptions]:
-    """What the cluster asks for, what its ELB has, and how the controller translates. Raises ``Refused``."""
+    """Return the cluster's objects, the ELB's state, and the controller's options. Raises UserError."""
     access = fleet.read(config, state).cluster(cluster)
     try:
         async with access.kube() as kube, access.elb() as elb:

@@ -1,7 +1,7 @@
-"""Which certificates of this system itself the settings know: the controller watches them by default.
+"""Addresses of this system's own certificates, for the controller's expiry alerts.
 
-Those of the Kubernetes and the ELB API it knows from their URLs. The others are those of programs that
-share its settings file: the console's, and that of the ELB's door for remote Envoys (xDS).
+The controller knows those of the Kubernetes API and the ELB API from their URLs. The others come from the settings
+file: the console, and the xDS server for remote Envoys.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from certferry.settings import ConsoleSettings, ElbSettings, host_port, read
 
 
 def own_endpoints(environ: Mapping[str, str], config: Path | None) -> tuple[tuple[str, str], ...]:
-    """(what it is, host:port where it is shown) of each. Raises ``Refused``."""
+    """Return name and host:port of each. Raises UserError."""
     console = read(ConsoleSettings, "console", {}, environ, config)
     elb = read(ElbSettings, "elb", {}, environ, config)
-    found = (
+    listeners = (
         ("console", console.listen if console.tls_certificate else ""),
         ("xDS", elb.remote_envoys.listen),
     )
-    return tuple((what, at) for what, listen in found if listen and (at := _reached(listen)))
+    return tuple((what, at) for what, listen in listeners if listen and (at := _reached(listen)))
 
 
 def _reached(listen: str) -> str:
-    """Where a client on this machine finds it; "" where the system chose the port."""
+    """Return the address for a client on this machine; "" if the system chooses the port."""
     host, port = host_port(listen)
     try:
         address = ipaddress.ip_address(host)

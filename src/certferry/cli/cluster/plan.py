@@ -136,12 +136,12 @@ def _documents(files: list[Path]) -> Iterator[Any]:
         if str(file) == "-":
             yield from _parsed(file, typer.get_text_stream("stdin").read())
             continue
-        found = (
+        paths = (
             sorted(p for p in file.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
             if file.is_dir()
             else [file]
         )
-        for path in found:
+        for path in paths:
             try:
                 text = path.read_text()
             except (OSError, UnicodeDecodeError) as error:

@@ -17,14 +17,12 @@ from certferry.settings import UserError
 
 def rbac(
     mode: Annotated[
-        str, typer.Option(help="How much it sees: cluster, namespaces, or named (Secrets by name).")
+        str, typer.Option(help="Scope: cluster, namespaces, or named (Secrets by name).")
     ] = "cluster",
-    namespace: Annotated[
-        list[str] | None, typer.Option(help="May be given several times: only these namespaces.")
-    ] = None,
+    namespace: Annotated[list[str] | None, typer.Option(help="Only this namespace; repeatable.")] = None,
     secret: Annotated[
         list[str] | None,
-        typer.Option(help="NAMESPACE/NAME, several times. Default: those that Ingresses name now."),
+        typer.Option(help="NAMESPACE/NAME; repeatable. Default: those that Ingresses name."),
     ] = None,
     account: Annotated[
         str, typer.Option(help="NAMESPACE/NAME of its service account.")
@@ -32,7 +30,7 @@ def rbac(
     cluster: Annotated[
         str | None, typer.Option(help="Entry of “clusters” in the settings file, to find the Secrets.")
     ] = None,
-    state: Annotated[Path | None, typer.Option(help="The directory of a running `certferry up`.")] = None,
+    state: Annotated[Path | None, typer.Option(help="State directory of a running `certferry up`.")] = None,
     config: Config = None,
 ) -> None:
     """Print the RBAC manifests of the controller."""
@@ -61,7 +59,7 @@ def rbac(
 async def _in_use(
     cluster: str | None, config: Path | None, state: Path | None, namespaces: tuple[str, ...]
 ) -> list[Name]:
-    """The Secrets that Ingresses of our class name now."""
+    """Return the Secrets that Ingresses of our class name."""
     from certferry import clusters as fleet
     from certferry.clusters.translate_options import cluster_options
     from certferry.controller.watch_scope import named_secrets
@@ -72,19 +70,17 @@ async def _in_use(
     access = fleet.read(config, state).cluster(cluster)
     try:
         async with access.kube() as kube:
-            found = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
+            classes = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
             ingresses = [
                 parse_ingress(i)
                 for n in namespaces or (None,)
                 for i in (await kube.listing(INGRESS, n)).items
             ]
     except (KubeError, KubeconfigError) as error:
-        raise UserError(
-            f"{error} (which Secrets are in use can also be said with --secret)", code=1
-        ) from None
+        raise UserError(f"{error} (or name the Secrets with --secret)", code=1) from None
     view = ClusterView(
         cluster_id="",
-        classes={c.name: c for c in found},
+        classes={c.name: c for c in classes},
         ingresses={i.meta.key: i for i in ingresses},
     )
     return sorted(named_secrets(view, cluster_options(access)))

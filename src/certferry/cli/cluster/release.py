@@ -1,4 +1,4 @@
-"""``certferry controller release``: let go of all that a cluster has on an ELB."""
+"""``certferry controller release``: give up everything that a cluster owns on an ELB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def release(
     cluster: Annotated[
-        str | None, typer.Option(help="Which: the id in descriptions, or the owner's name.")
+        str | None, typer.Option(help="Cluster: the id in descriptions, or the owner's name.")
     ] = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete it all, listeners included, instead of un-owning it.")
@@ -37,9 +37,10 @@ def release(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Let go of all that a cluster has on an ELB, also of one that no longer exists. Shows a plan first.
+    """Give up everything that a cluster owns on an ELB. Shows a plan first.
 
-    Un-owned, everything serves on, and people change it from then on. End the cluster's controller before.
+    The cluster need not exist any more. Everything keeps serving, and other users may change it from then on.
+    Stop the cluster's controller first.
     """
     from certferry.clusters import ClusterAccess, read
     from certferry.core.plan.release import deleted, un_owned
@@ -58,7 +59,7 @@ def release(
     except CredentialsError as reason:
         raise UserError(str(reason)) from None
     except ElbError as error:
-        raise UserError(f"{error}. What was done stays done; run it again to go on.", code=1) from None
+        raise UserError(f"{error}. Run the command again to continue.", code=1) from None
 
 
 async def _work(
@@ -70,11 +71,11 @@ async def _work(
 
     async with client as elb:
         observed = await observe(elb)
-        found = clusters(observed)
-        chosen = cluster or _only(found)
+        owners = clusters(observed)
+        chosen = cluster or _only(owners)
         parts = way(observed, chosen)
         if not parts:
-            there = f"Here are: {', '.join(found)}." if found else "Nothing here belongs to a cluster."
+            there = f"Clusters here: {', '.join(owners)}." if owners else "Nothing here belongs to a cluster."
             raise UserError(f"Nothing on this ELB belongs to cluster {chosen}. {there}")
         for part in parts:
             typer.echo(str(part))
@@ -84,8 +85,8 @@ async def _work(
         typer.echo(f"Done: {len(parts)} changes. Nothing here belongs to cluster {chosen} any more.")
 
 
-def _only(found: Mapping[str, int]) -> str:
-    match list(found):
+def _only(owners: Mapping[str, int]) -> str:
+    match list(owners):
         case []:
             raise UserError("Nothing on this ELB belongs to a cluster.")
         case [one]:

@@ -1,6 +1,6 @@
-"""`certferry envoy`: which Envoys of other machines serve which load balancers.
+"""`certferry envoy`: the register of remote Envoys and the load balancers that they serve.
 
-They are let in by the certificate that `add` makes; the ELB reads the register while it runs.
+An Envoy authenticates by the certificate that `add` issues. A running ELB reads the register.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _MODE = 0o600
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What it is called in statuses and logs.")],
+    name: Annotated[str, typer.Argument(help="Name in statuses and logs.")],
     loadbalancer: Annotated[
         list[str], typer.Option(help="Id of a load balancer that it serves; repeatable.")
     ],
-    out: Annotated[Path, typer.Option(help="Where its bootstrap is written (0600: it holds a key).")],
+    out: Annotated[Path, typer.Option(help="Bootstrap file to write (0600: it holds a key).")],
     elb: Annotated[
-        str | None, typer.Option(help="Host and port under which it reaches the ELB. Default: the setting.")
+        str | None, typer.Option(help="Host and port at which it reaches the ELB. Default: the setting.")
     ] = None,
     address: Annotated[
-        str, typer.Option(help="Where its listeners bind. Default: the load balancer's own address.")
+        str, typer.Option(help="Address that its listeners bind. Default: the load balancer's own address.")
     ] = "",
-    days: Annotated[int, typer.Option(help="How long its certificate is valid.", min=1, max=3650)] = 365,
+    days: Annotated[int, typer.Option(help="Days that its certificate is valid.", min=1, max=3650)] = 365,
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Let an Envoy in; again under the same name: a new certificate, and the old one lets nobody in."""
+    """Add a remote Envoy, and write its bootstrap. For a name that exists, the old certificate becomes invalid."""
     from certferry.elb.server.dataplane.envoy.bootstrap import RemoteBootstrap, remote_bootstrap
     from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
     from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy
 
     settings = _settings(state, config)
     host, port = host_port(elb or settings.remote_envoys.advertise or settings.remote_envoys.listen)
-    if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (nobody reaches anything there)
-        raise UserError("Say with --elb under which host and port the Envoy reaches the ELB.")
+    if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (not an address to connect to)
+        raise UserError("Give --elb: host and port at which the Envoy reaches the ELB.")
     try:
         authority = Authority.open_or_create(settings.state)
         issued = authority.client(name, days)
@@ -72,34 +72,36 @@ def add(
         )
         _write(out, remote_bootstrap(to, settings.envoy_options))
     except (OSError, ValueError) as problem:
-        raise UserError(f"{name} was not let in: {problem}") from None
+        raise UserError(f"{name} was not added: {problem}") from None
     typer.echo(f"{out} (valid until {issued.not_after:%Y-%m-%d}). On the other machine: envoy -c {out.name}")
 
 
 @app.command("ls")
 def list_(state: State = None, config: Config = None) -> None:
-    """List the Envoys that are let in."""
+    """List the remote Envoys."""
     try:
-        guests = _register(_settings(state, config)).read()
+        envoys = _register(_settings(state, config)).read()
     except (OSError, ValueError) as problem:
         raise UserError(str(problem)) from None
-    for guest in guests:
-        over = " (expired)" if guest.not_after < datetime.now(UTC) else ""
-        typer.echo(f"{guest.name}\t{','.join(guest.loadbalancers)}\t{guest.not_after:%Y-%m-%d}{over}")
+    for envoy in envoys:
+        over = " (expired)" if envoy.not_after < datetime.now(UTC) else ""
+        typer.echo(f"{envoy.name}\t{','.join(envoy.loadbalancers)}\t{envoy.not_after:%Y-%m-%d}{over}")
 
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="As it was added.")], state: State = None, config: Config = None
+    name: Annotated[str, typer.Argument(help="Name of the Envoy.")],
+    state: State = None,
+    config: Config = None,
 ) -> None:
-    """Let an Envoy go: it goes on with what it has, and hears nothing more."""
+    """Remove a remote Envoy. It keeps serving what it has, and gets no more updates."""
     try:
-        known = _register(_settings(state, config)).remove(name)
+        removed = _register(_settings(state, config)).remove(name)
     except (OSError, ValueError) as problem:
         raise UserError(str(problem)) from None
-    if not known:
-        raise UserError(f"No Envoy {name} is let in: see `certferry envoy ls`.")
-    typer.echo(f"{name} is let in no longer. What it holds, keys included, is on that machine still.")
+    if not removed:
+        raise UserError(f"There is no remote Envoy {name}: see `certferry envoy ls`.")
+    typer.echo(f"Removed {name}. What it holds, keys included, is still on that machine.")
 
 
 def _settings(state: Path | None, config: Path | None) -> ElbSettings:

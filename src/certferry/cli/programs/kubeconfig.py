@@ -1,4 +1,4 @@
-"""``certferry kubeconfig``: a kubeconfig for one person, with a client certificate in place of a token."""
+"""``certferry kubeconfig``: a kubeconfig for one user, with a client certificate instead of a token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from certferry.settings import UserError, state_default
 
 
 def kubeconfig(
-    user: Annotated[str, typer.Option(help="The name that the API server knows them by.")],
-    role: Annotated[
-        str, typer.Option(help="admin, controller, edit, or view (everything but Secrets).")
-    ] = "view",
+    user: Annotated[str, typer.Option(help="User name for the API server.")],
+    role: Annotated[str, typer.Option(help="admin, controller, edit, or view (no Secrets).")] = "view",
     state: State = None,
 ) -> None:
     """Print a kubeconfig for the embedded Kubernetes API. Its client certificate is valid for 90 days."""

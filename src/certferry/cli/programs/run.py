@@ -1,8 +1,4 @@
-"""The programs: everything at once, and each part on its own.
-
-Flags become settings here and nowhere else. A program is imported when its command runs, so that
-each starts fast.
-"""
+"""Commands that run the programs: everything at once, and each alone. Flags become settings here."""
 
 from __future__ import annotations
 
@@ -72,9 +68,9 @@ def _over_plain_http(config: Path | None) -> None:
 def elb(
     state: State = None,
     listen: Listen = None,
-    vip_subnet: Annotated[str | None, typer.Option(help="Where load balancers get their addresses.")] = None,
+    vip_subnet: Annotated[str | None, typer.Option(help="Subnet of the load balancers' addresses.")] = None,
     vip_shared_address: Annotated[
-        str | None, typer.Option(help="The one address that all of them share.")
+        str | None, typer.Option(help="One address that all load balancers share.")
     ] = None,
     privileged_shift: Annotated[
         int | None, typer.Option(help="Added to ports under 1024, like 8000.")
@@ -84,7 +80,7 @@ def elb(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     accounts_for: Annotated[
-        str | None, typer.Option(help="Make an admin and a controller of this cluster.")
+        str | None, typer.Option(help="Create an admin, and a controller of this cluster.")
     ] = None,
     config: Config = None,
 ) -> None:
@@ -123,7 +119,8 @@ def kube(
 def controller(
     context_: typer.Context,
     cluster: Annotated[
-        str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five.")
+        str | None,
+        typer.Option(help="Entry of “clusters” in the settings file, instead of the next five options."),
     ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
@@ -134,14 +131,16 @@ def controller(
     elb_ca: Annotated[
         Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
     ] = None,
-    default_loadbalancer: Annotated[str | None, typer.Option(help="For an Ingress that names none.")] = None,
+    default_loadbalancer: Annotated[
+        str | None, typer.Option(help="Load balancer of an Ingress that names none.")
+    ] = None,
     observe: Annotated[
-        bool | None, typer.Option("--observe", help="Write nothing: plan, probe and count.")
+        bool | None, typer.Option("--observe", help="Write nothing; plan, probe and count.")
     ] = None,
     lease: Annotated[
-        str | None, typer.Option(help="NAMESPACE/NAME of the Lease that replicas share; one of them writes.")
+        str | None, typer.Option(help="NAMESPACE/NAME of the Lease by which replicas elect a leader.")
     ] = None,
-    listen: Annotated[str | None, typer.Option(help="For /metrics, /healthz and /readyz.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Address for /metrics, /healthz and /readyz.")] = None,
     config: Config = None,
 ) -> None:
     """Run the controller: make an ELB match the Ingresses of a cluster."""
@@ -173,19 +172,19 @@ def controller(
     settings = read(ControllerSettings, "controller", flags, os.environ, config)
     at = f"{settings.listen_host}:{settings.listen_port}"
     access = one(settings, config)
-    telling = read(AlertSettings, "alerts", {}, os.environ, config)
+    alerts = read(AlertSettings, "alerts", {}, os.environ, config)
     own = own_endpoints(os.environ, config)
-    if telling.webhook:
-        Webhook(telling)  # what is wrong with its settings is told before anything starts
+    if alerts.webhook:
+        Webhook(alerts)  # reports wrong settings before anything starts
 
     async def work() -> None:
         await serve(
             settings,
             access,
-            rules(telling),
+            rules(alerts),
             own,
             lambda it: deliver(
-                it.alert_evaluator.alerts, telling, lambda end: it.metrics.deliveries.labels(end).inc()
+                it.alert_evaluator.alerts, alerts, lambda end: it.metrics.deliveries.labels(end).inc()
             ),
         )
 

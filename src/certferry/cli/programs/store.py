@@ -1,4 +1,4 @@
-"""``certferry backup``, ``restore`` and ``rotate-seal-key``: keeping what the ELB stores."""
+"""``certferry backup``, ``restore`` and ``rotate-encryption-key``: the ELB's store and its keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certferry.settings import UserError, state_default
 def backup(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     key_out: Annotated[
-        Path | None, typer.Option(help="Also copy the sealing key, to another directory.")
+        Path | None, typer.Option(help="Also copy the encryption key, to another directory.")
     ] = None,
     state: State = None,
 ) -> None:
@@ -25,16 +25,17 @@ def backup(
 
     kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
     typer.echo(
-        f"{out}: {counted(kept.certificates, 'certificate')}, {counted(kept.secrets, 'sealed secret')}; all open."
+        f"{out}: {counted(kept.certificates, 'certificate')}, {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
     needed = ", ".join(sorted(kept.keys)) or "none"
-    typer.echo(f"Its sealing key ({needed}) is {key_out or 'not in it: keep a copy of it elsewhere'}.")
+    typer.echo(f"Encryption key ({needed}): {key_out or 'not in the backup; keep a copy elsewhere'}.")
 
 
 def restore(
     saved: Annotated[Path, typer.Argument(help="A backup.")],
     key: Annotated[
-        Path | None, typer.Option(help="The sealing key of the backup. Default: the one in place.")
+        Path | None,
+        typer.Option(help="Encryption key of the backup. Default: the one in the state directory."),
     ] = None,
     state: State = None,
 ) -> None:
@@ -43,9 +44,9 @@ def restore(
 
     kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
     typer.echo(
-        f"Restored {counted(kept.certificates, 'certificate')} and {counted(kept.secrets, 'sealed secret')}; all open."
+        f"Restored {counted(kept.certificates, 'certificate')} and {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
-    typer.echo("What was there before is beside it as *.before-restore.")
+    typer.echo("The previous files are beside it as *.before-restore.")
 
 
 def rotate_seal_key() -> None:
@@ -63,9 +64,9 @@ def rotate_encryption_key(state: State = None) -> None:
 
     place = _state(state)
     changed = keeping.rotate_seal_key(place)
-    typer.echo(f"{changed} secrets are sealed under another key now. Older backups need the older key.")
+    typer.echo(f"Encrypted {changed} secrets under a new key. Older backups need the older key.")
     if folder := sealing.store_in(place):
-        typer.echo(f"{sealing.rotate(folder)} Secrets of the embedded Kubernetes API are, too.")
+        typer.echo(f"Encrypted {sealing.rotate(folder)} Secrets of the embedded Kubernetes API too.")
 
 
 def _state(state: Path | None) -> Path:

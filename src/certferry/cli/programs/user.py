@@ -1,5 +1,6 @@
-"""``certferry user``: who may use an ELB, and as what. Works on the state directory; a running ELB
-knows of each change at the next request.
+"""``certferry user``: users of an ELB and their roles.
+
+Works on the state directory. A running ELB applies a change at the next request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ app = typer.Typer(help="Manage the users of an ELB.", no_args_is_help=True, **TY
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 Role = Annotated[str, typer.Option(help="admin, member, reader or controller.")]
-Cluster = Annotated[str | None, typer.Option(help="Of a controller: its cluster, which owns what it writes.")]
+Cluster = Annotated[
+    str | None, typer.Option(help="Cluster of a controller; it owns what the controller writes.")
+]
 
 
 @app.command()
@@ -45,7 +48,7 @@ def add(
     name: Name,
     role: Role = "member",
     cluster: Cluster = None,
-    project: Annotated[str, typer.Option(help="Made if there is none of that name.")] = "certferry",
+    project: Annotated[str, typer.Option(help="Project; created if absent.")] = "certferry",
     password: Annotated[
         bool, typer.Option("--password/--no-password", help="Ask for a password, or read it from a pipe.")
     ] = True,
@@ -61,11 +64,11 @@ def add(
 
 @app.command()
 def passwd(name: Name, state: State = None, config: Config = None) -> None:
-    """Give a user another password; its tokens are void."""
+    """Change a user's password. Tokens issued before become invalid."""
     with _directory(state, config) as directory:
         directory.user(name)
         directory.set_password(name, _password())
-    typer.echo(f"Password of {name} changed; tokens issued before are void")
+    typer.echo(f"Password of {name} changed; tokens issued before are invalid")
 
 
 @app.command()
@@ -76,7 +79,7 @@ def role(
     state: State = None,
     config: Config = None,
 ) -> None:
-    """Give a user another role."""
+    """Change a user's role."""
     with _directory(state, config) as directory:
         directory.set_role(name, role, cluster)
     typer.echo(f"{name} is {role} from the next request on")
@@ -85,13 +88,11 @@ def role(
 @app.command()
 def keys(
     name: Name,
-    new: Annotated[bool, typer.Option("--new", help="Make one more pair and show it, this once.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Create a pair, and show it once.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="With --new: a file (0600) as `certferry controller` takes it.")
+        Path | None, typer.Option(help="With --new: credentials file (0600) for `certferry controller`.")
     ] = None,
-    revoke: Annotated[
-        str | None, typer.Option(help="An access key that is to open nothing any more.")
-    ] = None,
+    revoke: Annotated[str | None, typer.Option(help="Access key to revoke.")] = None,
     state: State = None,
     config: Config = None,
 ) -> None:
@@ -119,7 +120,9 @@ def remove(name: Name, state: State = None, config: Config = None) -> None:
         directory.remove(name)
     typer.echo(f"User {name} removed")
     if user.cluster:
-        typer.echo(f"What cluster {user.cluster} owns stays locked until a controller of it, or its release")
+        typer.echo(
+            f"Objects of cluster {user.cluster} stay locked until its release (certferry controller release)"
+        )
 
 
 def _show_new(directory: Directory, name: str, out: Path | None) -> None:
@@ -158,7 +161,7 @@ def _directory(state: Path | None, config: Path | None, *, new: bool = False) ->
 
 
 def _password() -> str:
-    """Typed twice at a terminal, else the first line of what comes in."""
+    """Ask twice at a terminal, else read the first line of standard input."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\n")
