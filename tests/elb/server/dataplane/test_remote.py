@@ -217,7 +217,7 @@ def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
     )
     (second,) = RemoteEnvoyRegistry(tmp_path).read()
     assert second.fingerprint != first.fingerprint
-    assert "no longer" in _cli("envoy", "remove", "edge", *common)
+    assert "Removed edge" in _cli("envoy", "remove", "edge", *common)
     assert _cli("envoy", "ls", *common) == ""
     key = bootstrap["static_resources"]["clusters"][0]["transport_socket"]["typed_config"][
         "common_tls_context"
