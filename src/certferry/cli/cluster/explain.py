@@ -1,4 +1,4 @@
-"""``certferry explain``: why a host is shown the certificate that it is shown."""
+"""``certferry explain``: which certificate each host of an Ingress gets, and why."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from certferry.cli.lazy import TYPER
-from certferry.cli.options import Config
+from certferry.cli.options import Config, State
+from certferry.cli.output import paragraph
 from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.explain import Explanation, HostExplanation, explain
 from certferry.core.model.kubernetes import Name
@@ -23,57 +23,58 @@ app = typer.Typer(help="Explain which certificate a host gets.", no_args_is_help
 
 
 @app.callback()
-def _group() -> None:
-    """Why things are as they are."""
+def _group() -> None: ...
 
 
 @app.command()
 def ingress(
     name: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The Ingress.")],
     cluster: Annotated[str | None, typer.Option(help="Entry of “clusters” in the settings file.")] = None,
-    state: Annotated[Path | None, typer.Option(help="The directory of a running `certferry up`.")] = None,
+    state: State = None,
     config: Config = None,
 ) -> None:
-    """For each host: which certificate is shown, where it comes from, why this one, and what would be next."""
+    """Explain for each host of an Ingress which certificate it gets, why, and which would be next."""
     from certferry import clusters as fleet
     from certferry.cli.cluster.inputs import load_inputs
 
     namespace, slash, short = name.partition("/")
     if not (namespace and slash and short):
-        raise UserError(f"“{name}” is no Ingress: write NAMESPACE/NAME.")
+        raise UserError(f"“{name}” is not an Ingress: write NAMESPACE/NAME.")
     settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
     view, observed, options = asyncio.run(load_inputs(settings, cluster, state, config))
     current = diagnose(view, observed, options, datetime.now(UTC), Limits())
-    found = explain(current, Name(namespace, short))
-    if found is None:
+    explanation = explain(current, Name(namespace, short))
+    if explanation is None:
         raise UserError(f"There is no Ingress {name} in the cluster.", 1)
-    for line in lines(found):
-        typer.echo(line)
+    for line in lines(explanation):
+        indent = " " * (10 if ": " in line[:10] else 4)
+        for part in paragraph(line.strip(), line[: len(line) - len(line.lstrip())], indent) if line else [""]:
+            typer.echo(part)
 
 
-def lines(it: Explanation) -> Iterator[str]:
-    """What is printed."""
-    yield f"Ingress {it.ingress}"
-    if not it.governed:
+def lines(explanation: Explanation) -> Iterator[str]:
+    """Yield the lines of an explanation."""
+    yield f"Ingress {explanation.ingress}"
+    if not explanation.governed:
         yield "  is on no load balancer: it has another class, or names none."
-    for sentence in it.governed:
+    for sentence in explanation.governed:
         yield f"  {sentence}"
-    for story in it.stories:
+    for host in explanation.stories:
         yield ""
-        yield from _story(story)
-    if it.problems:
+        yield from _host(host)
+    if explanation.problems:
         yield ""
-    for problem in it.problems:
+    for problem in explanation.problems:
         yield f"! {problem.reason}: {problem.sentence}"
 
 
-def _story(story: HostExplanation) -> Iterator[str]:
-    yield f"{story.host or '(clients that name no host)'}, port {story.port}"
-    yield f"  shown:  {story.certificate or 'nothing'}"
-    if story.source:
-        yield f"  from:   {story.source}"
-    yield f"  why:    {story.why}"
-    if story.now:
-        yield f"  now:    {story.now}; the controller is about to change that"
-    if story.following:
-        yield f"  next:   without it, {story.following}"
+def _host(host: HostExplanation) -> Iterator[str]:
+    yield f"{host.host or '(clients that name no host)'}, port {host.port}"
+    yield f"  shown:  {host.certificate or 'nothing'}"
+    if host.source:
+        yield f"  from:   {host.source}"
+    yield f"  why:    {host.why}"
+    if host.now:
+        yield f"  now:    {host.now}; the controller is about to change that"
+    if host.following:
+        yield f"  next:   without it, {host.following}"
