@@ -17,7 +17,7 @@ KEY = b"a key of enough characters"
 
 
 class Receiver:
-    """Keeps what it takes; `failures` of the next posts are answered 500."""
+    """Keeps the bodies that it accepts; answers 500 to the next `failures` posts."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
@@ -26,8 +26,8 @@ class Receiver:
         self.posts = 0
         self.url = ""
 
-    def told(self) -> list[tuple[str, str]]:
-        """(name, status) of every alert, in the order in which they came."""
+    def alerts(self) -> list[tuple[str, str]]:
+        """Return (name, status) of every alert, in the order of arrival."""
         return [(a["name"], a["status"]) for body in self.bodies for a in body["alerts"]]
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -43,16 +43,16 @@ class Receiver:
 
 @asynccontextmanager
 async def receiver() -> AsyncIterator[Receiver]:
-    it = Receiver()
+    server = Receiver()
     app = web.Application()
-    app.router.add_post("/hook", it.handle)
+    app.router.add_post("/hook", server.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    it.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     try:
-        yield it
+        yield server
     finally:
         await runner.cleanup()
         await asyncio.sleep(0)

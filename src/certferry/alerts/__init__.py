@@ -1,7 +1,6 @@
-"""Telling people: alerts go out as signed JSON, or as Alertmanager takes them.
+"""Delivery of alerts to a webhook: as signed JSON, or in the format of Alertmanager.
 
-The controller publishes what stands (``core.alert``); this package delivers it, until it was taken.
-It knows no certificate and no load balancer.
+Invariant: an alert that begins or ends is posted until the receiver has accepted it.
 """
 
 from certferry.alerts.sender import run

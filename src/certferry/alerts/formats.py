@@ -1,7 +1,4 @@
-"""The two forms in which alerts are posted: our own, and Alertmanager's (API v2).
-
-``webhook`` chooses by its settings. Source of the second: Prometheus Alertmanager, `POST /api/v2/alerts`.
-"""
+"""The two formats of a post: Certferry's own, and that of Prometheus Alertmanager (`POST /api/v2/alerts`)."""
 
 from __future__ import annotations
 
@@ -14,35 +11,41 @@ import msgspec
 from certferry.alerts.repeat_tracker import AlertNotification
 from certferry.core.diagnosis.alert import Alert, runbook
 
-OUTLIVES: Final = 3
-"""An alert in Alertmanager ends by itself after so many times the interval in which it is told again."""
+LIFETIME_INTERVALS: Final = 3
+"""Alertmanager ends an alert after this many repeat intervals without a new post."""
 
-Form = Callable[[Sequence[AlertNotification], str, datetime, timedelta], bytes]
+Format = Callable[[Sequence[AlertNotification], str, datetime, timedelta], bytes]
 
 
-def certferry(tellings: Sequence[AlertNotification], docs: str, now: datetime, _repeat: timedelta) -> bytes:
-    """Our own: one object with all that is known of each alert."""
+def certferry(
+    notifications: Sequence[AlertNotification], docs: str, now: datetime, _repeat: timedelta
+) -> bytes:
+    """Return one JSON object with all fields of each alert."""
     body = {
         "version": 1,
         "sent": _instant(now),
         "alerts": [
-            {"status": t.status, "since": _instant(t.since), **_facts(t.alert, docs)} for t in tellings
+            {"status": n.status, "since": _instant(n.since), **_facts(n.alert, docs)} for n in notifications
         ],
     }
     return msgspec.json.encode(body)
 
 
-def alertmanager(tellings: Sequence[AlertNotification], docs: str, now: datetime, repeat: timedelta) -> bytes:
-    """A list of alerts; an ended one has its end in the past."""
-    return msgspec.json.encode([_alertmanager(t, docs, now, repeat) for t in tellings])
+def alertmanager(
+    notifications: Sequence[AlertNotification], docs: str, now: datetime, repeat: timedelta
+) -> bytes:
+    """Return a JSON list of alerts; a resolved one has `endsAt` in the past."""
+    return msgspec.json.encode([_alertmanager(n, docs, now, repeat) for n in notifications])
 
 
-FORMS: Final[dict[str, Form]] = {"certferry": certferry, "alertmanager": alertmanager}
+FORMATS: Final[dict[str, Format]] = {"certferry": certferry, "alertmanager": alertmanager}
 
 
-def _alertmanager(telling: AlertNotification, docs: str, now: datetime, repeat: timedelta) -> dict[str, Any]:
-    facts = _facts(telling.alert, docs)
-    ends = now if telling.status == "resolved" else now + OUTLIVES * repeat
+def _alertmanager(
+    notification: AlertNotification, docs: str, now: datetime, repeat: timedelta
+) -> dict[str, Any]:
+    facts = _facts(notification.alert, docs)
+    ends = now if notification.status == "resolved" else now + LIFETIME_INTERVALS * repeat
     return {
         "labels": {
             "alertname": facts["name"],
@@ -59,7 +62,7 @@ def _alertmanager(telling: AlertNotification, docs: str, now: datetime, repeat: 
             "command": facts["command"],
             "runbook_url": facts["runbook"],
         },
-        "startsAt": _instant(telling.since),
+        "startsAt": _instant(notification.since),
         "endsAt": _instant(ends),
     }
 

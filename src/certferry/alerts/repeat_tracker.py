@@ -1,7 +1,4 @@
-"""What has been told, and so what is to be told now: each alert when it begins, at times, and when it ends.
-
-``deliver`` asks it before each post and tells it what was taken. Pure: the clock is an argument.
-"""
+"""Decision which alerts to post: each one when it begins, at intervals, and when it ends. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ Identity = tuple[str, str, str]
 
 
 class AlertNotification(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert to be told."""
+    """One alert to post."""
 
     status: Status
     alert: Alert
@@ -26,15 +23,15 @@ class AlertNotification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RepeatTracker:
-    """`repeat`: how long until an alert that stands is told again."""
+    """Remembers the delivered notifications. A firing alert is due again after `repeat`."""
 
     def __init__(self, repeat: timedelta) -> None:
         self._repeat = repeat
         self._begun: dict[Identity, datetime] = {}
-        self._told: dict[Identity, tuple[Alert, datetime]] = {}
+        self._delivered: dict[Identity, tuple[Alert, datetime]] = {}
 
     def due(self, standing: Iterable[Alert], now: datetime) -> tuple[AlertNotification, ...]:
-        """What is to be told now, given what stands: begun, changed or due again; and what ended."""
+        """Return the notifications to post now: alerts that began, changed, are due again, or ended."""
         current = {a.identity: a for a in standing}
         for identity in current:
             self._begun.setdefault(identity, now)
@@ -45,26 +42,26 @@ class RepeatTracker:
         ]
         ended = [
             AlertNotification(status="resolved", alert=alert, since=self._begun[identity])
-            for identity, (alert, _) in sorted(self._told.items())
+            for identity, (alert, _) in sorted(self._delivered.items())
             if identity not in current
         ]
-        self._begun = {i: at for i, at in self._begun.items() if i in current or i in self._told}
+        self._begun = {i: at for i, at in self._begun.items() if i in current or i in self._delivered}
         return (*firing, *ended)
 
-    def taken(self, tellings: Iterable[AlertNotification], now: datetime) -> None:
-        """They were delivered at `now`."""
-        for telling in tellings:
-            identity = telling.alert.identity
-            if telling.status == "firing":
-                self._told[identity] = (telling.alert, now)
+    def delivered(self, notifications: Iterable[AlertNotification], now: datetime) -> None:
+        """Remember that `notifications` were delivered at `now`."""
+        for notification in notifications:
+            identity = notification.alert.identity
+            if notification.status == "firing":
+                self._delivered[identity] = (notification.alert, now)
             else:
-                self._told.pop(identity, None)
+                self._delivered.pop(identity, None)
                 self._begun.pop(identity, None)
 
-    def next(self, now: datetime) -> datetime:
-        """When to look again though nothing changes."""
-        return min((at + self._repeat for _, at in self._told.values()), default=now + self._repeat)
+    def next_repeat(self, now: datetime) -> datetime:
+        """Return the next instant at which a notification is due although no alert changes."""
+        return min((at + self._repeat for _, at in self._delivered.values()), default=now + self._repeat)
 
     def _is_news(self, identity: Identity, alert: Alert, now: datetime) -> bool:
-        told = self._told.get(identity)
-        return told is None or told[0] != alert or now - told[1] >= self._repeat
+        last = self._delivered.get(identity)
+        return last is None or last[0] != alert or now - last[1] >= self._repeat

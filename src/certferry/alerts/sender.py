@@ -1,7 +1,7 @@
-"""Delivering what stands, until the receiver has taken it.
+"""The loop that posts alerts until the receiver accepts them, with back-off.
 
-Runs beside the controller. A receiver that is away is tried again, less and less often, with what
-stands by then: nothing that ended is lost, and nothing is told that is over before it was told.
+Each attempt sends the alerts that fire at that moment. No end of a delivered alert is lost; an alert that ended
+before its delivery is never posted.
 """
 
 from __future__ import annotations
@@ -30,26 +30,29 @@ _log = structlog.get_logger()
 async def run(
     standing: Latest[tuple[Alert, ...]], settings: AlertSettings, count: Callable[[str], None]
 ) -> None:
-    """Until cancelled; returns at once where no webhook is set. `count` is told taken or failed."""
+    """Post the alerts of `standing` until cancelled; return at once if no webhook is set.
+
+    `count` is called with `delivered` or `failed` after each post.
+    """
     if not settings.webhook:
         return
-    webhook, ledger = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat_interval))
+    webhook, tracker = Webhook(settings), RepeatTracker(timedelta(seconds=settings.repeat_interval))
     backoff = Backoff(FIRST, LONGEST)
     while True:
         sequence, alerts = standing.sequence, standing.value
-        tellings = ledger.due(alerts, datetime.now(UTC))
-        if tellings:
+        notifications = tracker.due(alerts, datetime.now(UTC))
+        if notifications:
             try:
-                await webhook.post(tellings)
+                await webhook.post(notifications)
             except WebhookError as error:
                 count("failed")
-                _log.warning("alerts not delivered, trying on", why=str(error), alerts=len(tellings))
+                _log.warning("alerts not delivered, will retry", why=str(error), alerts=len(notifications))
                 await backoff.wait()
                 continue
-            count("taken")
+            count("delivered")
             backoff.reset()
-            ledger.taken(tellings, datetime.now(UTC))
-        wait = (ledger.next(datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
+            tracker.delivered(notifications, datetime.now(UTC))
+        wait = (tracker.next_repeat(datetime.now(UTC)) - datetime.now(UTC)).total_seconds()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(wait, 0.01)):
                 await standing.after(sequence)

@@ -1,4 +1,4 @@
-"""How a receiver knows that a post comes from here, and is not an old one played again.
+"""Signatures of posts, with which a receiver detects forged and replayed ones.
 
 ``X-Certferry-Signature: v1=<hex>`` is HMAC-SHA-256 over ``<X-Certferry-Timestamp>.<body>``.
 """
@@ -17,13 +17,13 @@ WINDOW: Final = 300
 
 
 def headers(key: bytes, body: bytes, now: int) -> dict[str, str]:
-    """The two headers of a post at second `now` since 1970."""
+    """Return the two headers of a post; `now` is in seconds since 1970."""
     return {TIMESTAMP: str(now), SIGNATURE: f"v1={_digest(key, body, str(now))}"}
 
 
-def genuine(key: bytes, given: Mapping[str, str], body: bytes, now: int) -> bool:
-    """Whether a post with these headers is from a holder of `key`, and fresh."""
-    at, signature = given.get(TIMESTAMP, ""), given.get(SIGNATURE, "")
+def genuine(key: bytes, received: Mapping[str, str], body: bytes, now: int) -> bool:
+    """Return whether a holder of `key` signed the post within `WINDOW` seconds of `now`."""
+    at, signature = received.get(TIMESTAMP, ""), received.get(SIGNATURE, "")
     fresh = at.isdigit() and abs(now - int(at)) <= WINDOW
     return fresh and hmac.compare_digest(signature, f"v1={_digest(key, body, at)}")
 

@@ -1,7 +1,4 @@
-"""One post of alerts to a URL: signed, with a time limit; an answer from 300 on is a failure.
-
-``deliver`` and `certferry alerts test` use it. It does not retry.
-"""
+"""One signed post of alerts to a URL, with a time limit and without a retry."""
 
 from __future__ import annotations
 
@@ -16,34 +13,35 @@ from typing import Final
 import aiohttp
 
 from certferry import __version__
-from certferry.alerts.formats import FORMS
+from certferry.alerts.formats import FORMATS
 from certferry.alerts.repeat_tracker import AlertNotification
 from certferry.alerts.signature import headers
 from certferry.settings import AlertSettings, UserError
 
 TIMEOUT: Final = 10.0
+"""Seconds."""
 
 
 class WebhookError(Exception):
-    """The receiver did not take it; the text says why."""
+    """The receiver did not accept the post; the text says why."""
 
 
 class Webhook:
-    """Where alerts go. Raises ``Refused`` for settings that cannot work."""
+    """The receiver of alerts. Raises UserError if the settings cannot work."""
 
     def __init__(self, settings: AlertSettings) -> None:
         if not settings.webhook.startswith(("http://", "https://")):
-            raise UserError(f"alerts.webhook is no URL: “{settings.webhook}”.")
+            raise UserError(f"alerts.webhook is not an http or https URL: “{settings.webhook}”.")
         self.url = settings.webhook
-        self._form = FORMS[settings.webhook_format]
+        self._format = FORMATS[settings.webhook_format]
         self._docs = settings.runbook_url
         self._repeat = timedelta(seconds=settings.repeat_interval)
         self._key = _key(settings.webhook_secret_file) if settings.webhook_secret_file else None
         self._tls = _trust(settings.webhook_ca) if settings.webhook_ca else True
 
-    async def post(self, tellings: Sequence[AlertNotification]) -> None:
-        """Deliver them in one post; raises ``WebhookError``."""
-        body = self._form(tellings, self._docs, datetime.now(UTC), self._repeat)
+    async def post(self, notifications: Sequence[AlertNotification]) -> None:
+        """Deliver `notifications` in one post. Raises WebhookError, also for a status of 300 and above."""
+        body = self._format(notifications, self._docs, datetime.now(UTC), self._repeat)
         head = {"Content-Type": "application/json", "User-Agent": f"certferry/{__version__}"}
         if self._key:
             head |= headers(self._key, body, int(time.time()))
@@ -66,10 +64,10 @@ class Webhook:
 def _key(file: Path) -> bytes:
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise UserError(f"Others can read {file}, which signs alerts; run: chmod 600 {file}")
+            raise UserError(f"Other users can read {file}, the key that signs alerts. Run: chmod 600 {file}")
         key = file.read_bytes().strip()
     except OSError as error:
-        raise UserError(f"The key that signs alerts ({file}) cannot be read: {error.strerror}.") from None
+        raise UserError(f"Cannot read the key that signs alerts ({file}): {error.strerror}.") from None
     if len(key) < 16:
         raise UserError(f"The key that signs alerts ({file}) is shorter than 16 characters.")
     return key
@@ -79,4 +77,4 @@ def _trust(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        raise UserError(f"The authority in {ca} cannot be read: {error.strerror or 'not PEM'}.") from None
+        raise UserError(f"Cannot read the CA certificate in {ca}: {error.strerror or 'not PEM'}.") from None
