@@ -176,10 +176,10 @@ class Controller:
     async def _follow_leadership(self) -> None:
         """Start from scratch after each change of the leader, because another replica may have written."""
         if self._mode.leader is None:
-            self.metrics.leading.set(self._mode.apply is not None)
+            self.metrics.leader.set(self._mode.apply is not None)
             return
         async for elected in self._mode.leader.elected.changes():
-            self.metrics.leading.set(elected)
+            self.metrics.leader.set(elected)
             self._generations.set(None)
             self._observed.set_baseline(NOTHING)
             self.invalidate()

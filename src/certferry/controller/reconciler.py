@@ -78,7 +78,7 @@ class Reconciler:
 
     async def run(self) -> bool:
         """Bring the ELB in step; return whether nothing is left to do. Raises ElbError and KubeError."""
-        with self._parts.context.metrics.reconcile.time():
+        with self._parts.context.metrics.reconcile_duration.time():
             started, worked = time.time(), False
             for _ in range(ROUNDS):
                 generation = await self._gather()

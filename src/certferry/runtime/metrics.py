@@ -22,7 +22,7 @@ class Metrics:
             buckets=_FAST,
             registry=self._registry,
         )
-        self.decision = Histogram(
+        self.write_delay = Histogram(
             "certferry_rotation_write_delay_seconds",
             "From the receipt of a changed Secret until its write to the ELB is sent",
             buckets=_FAST,
@@ -40,20 +40,20 @@ class Metrics:
         self.elb_errors = Counter(
             "certferry_elb_errors_total", "ELB requests that failed", ["code"], registry=self._registry
         )
-        self.reconcile = Histogram(
+        self.reconcile_duration = Histogram(
             "certferry_reconcile_seconds", "One full reconcile", buckets=_FAST, registry=self._registry
         )
         self.steps = Counter(
             "certferry_steps_total", "Planned steps by result", ["kind", "result"], registry=self._registry
         )
-        self.planned = Gauge(
+        self.planned_steps = Gauge(
             "certferry_planned_steps",
             "Steps of the newest plan; they remain if the controller only observes",
             ["kind", "verb"],
             registry=self._registry,
         )
-        self.leading = Gauge("certferry_leader", "1 if this replica is the leader", registry=self._registry)
-        self.instants = Gauge(
+        self.leader = Gauge("certferry_leader", "1 if this replica is the leader", registry=self._registry)
+        self.rotation_instant = Gauge(
             "certferry_rotation_instant_seconds",
             "Newest rotation reported on an Ingress: changed, accepted, served, as seconds since 1970 (0: not)",
             ["namespace", "ingress", "instant"],
@@ -74,31 +74,25 @@ class Metrics:
             ["remote"],
             registry=self._registry,
         )
-        self.expiry = Gauge(
-            "certferry_certificate_not_after_seconds",
-            "End of validity of each certificate on the ELB, as seconds since 1970; with its Secret if known",
-            ["namespace", "secret", "certificate_id"],
-            registry=self._registry,
-        )
-        self.lifetime_left = Gauge(
+        self.remaining_lifetime = Gauge(
             "certferry_certificate_remaining_lifetime_ratio",
             "Remaining share of a certificate's lifetime; role: served, chosen, stored, own",
             ["certificate_id", "name", "role"],
             registry=self._registry,
         )
-        self.expires = Gauge(
+        self.certificate_expires = Gauge(
             "certferry_certificate_expires_timestamp_seconds",
             "End of validity of every certificate, as seconds since 1970",
             ["certificate_id", "name", "role"],
             registry=self._registry,
         )
-        self.expiry_state = Gauge(
+        self.certificates = Gauge(
             "certferry_certificates",
             "Certificates by role and by urgency of renewal: good, late, urgent, emergency, expired",
             ["role", "state"],
             registry=self._registry,
         )
-        self.due = Gauge(
+        self.renewals_late = Gauge(
             "certferry_renewals_late",
             "Certificates in use whose renewal is late",
             registry=self._registry,
@@ -119,10 +113,10 @@ class Metrics:
             "Contents that are quarantined after a rollback",
             registry=self._registry,
         )
-        self.unserved = Gauge(
+        self.not_served = Gauge(
             "certferry_endpoints_not_served",
             "Addresses and names that do not serve the expected certificate: wrong, unreachable",
-            ["why"],
+            ["reason"],
             registry=self._registry,
         )
         self.alert = Gauge(
@@ -131,9 +125,9 @@ class Metrics:
             ["alert", "urgency", "cluster", "subject", "hosts", "owner", "source", "command"],
             registry=self._registry,
         )
-        self.deliveries = Counter(
+        self.alert_deliveries = Counter(
             "certferry_alert_deliveries_total",
-            "Posts of alerts to the webhook: taken, failed",
+            "Posts of alerts to the webhook: delivered, failed",
             ["result"],
             registry=self._registry,
         )

@@ -157,7 +157,7 @@ async def test_an_ingress_deleted_and_made_again_finds_its_certificate(system: S
     assert system.elb.count("POST", "certificates") == 1
 
 
-async def test_hand_over_is_written_and_told(system: System) -> None:
+async def test_a_new_listener_owner_is_annotated_and_reported(system: System) -> None:
     await running(system)
     system.shop(authority().issue("next.example.com"), "next")
     await until(lambda: system.annotation(MASTER, "next") == "demo/shop")
@@ -166,7 +166,7 @@ async def test_hand_over_is_written_and_told(system: System) -> None:
     await until(lambda: system.kube.events("Ingress", "ListenerOwnerChanged"))
     (event,) = system.kube.events("Ingress", "ListenerOwnerChanged")
     assert event["involvedObject"]["name"] == "next"
-    assert "by Ingress demo/shop no more" in event["message"]
+    assert event["message"].startswith("Ingress demo/next now owns the listener on port 443 (was demo/shop).")
 
 
 async def test_a_load_balancer_named_by_address_is_filled_in_by_id(system: System) -> None:

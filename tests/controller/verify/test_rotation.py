@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,6 +46,12 @@ async def test_a_new_content_is_one_put_and_is_seen_by_a_client(system: System) 
     fingerprint = parse_chain(new.certificate).fingerprint
     await until(lambda: fingerprint in system.annotation("certferry.io/rotation"))
     assert system.our_certificate()["id"] == before
+    await until(lambda: served_events(system, fingerprint))
+    (event,) = served_events(system, fingerprint)
+    place = f"127.0.0.1:{system.elb.front_port}"
+    assert event["message"].startswith(
+        f"New certificate served on {place} (Secret demo/shop-tls, fingerprint {fingerprint[:16]}, expires "
+    )
     assert [(m, p) for m, p, _ in system.elb.writes[requests:]] == [("PUT", f"certificates/{before}")]
     rotation = json.loads(system.annotation("certferry.io/rotation"))
     instants = [datetime.fromisoformat(rotation[k]) for k in ("changed", "accepted", "served")]
@@ -208,3 +215,9 @@ async def _looked_again(system: System) -> None:
     seen = controller.reconciled
     system.kube.put("services", "demo", "unrelated", {"spec": {"ports": [{"port": 1}]}})
     await until(lambda: controller.reconciled > seen)
+
+
+def served_events(system: System, fingerprint: str) -> list[dict[str, Any]]:
+    """Return the Events that report this certificate as served."""
+    events = system.kube.events("Ingress", "CertificateServed")
+    return [e for e in events if fingerprint[:16] in e["message"]]

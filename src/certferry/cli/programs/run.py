@@ -184,7 +184,7 @@ def controller(
             rules(alerts),
             own,
             lambda it: deliver(
-                it.alert_evaluator.alerts, alerts, lambda end: it.metrics.deliveries.labels(end).inc()
+                it.alert_evaluator.alerts, alerts, lambda end: it.metrics.alert_deliveries.labels(end).inc()
             ),
         )
 

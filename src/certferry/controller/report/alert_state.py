@@ -150,10 +150,10 @@ class AlertEvaluator:
     def _measure(self, known: AlertInput, found: tuple[Alert, ...], now: datetime) -> None:
         metrics, limits = self._metrics, self._rules.limits
         for gauge in (
-            metrics.lifetime_left,
-            metrics.expires,
-            metrics.expiry_state,
-            metrics.unserved,
+            metrics.remaining_lifetime,
+            metrics.certificate_expires,
+            metrics.certificates,
+            metrics.not_served,
             metrics.alert,
         ):
             gauge.clear()
@@ -161,16 +161,16 @@ class AlertEvaluator:
         for it in known.watched:
             state = expiry.state(it.not_before, it.not_after, now, limits)
             labels = (it.id, it.name, it.role)
-            metrics.expires.labels(*labels).set(it.not_after.timestamp())
-            metrics.lifetime_left.labels(*labels).set(expiry.left(it.not_before, it.not_after, now))
-            metrics.expiry_state.labels(it.role, state).inc()
+            metrics.certificate_expires.labels(*labels).set(it.not_after.timestamp())
+            metrics.remaining_lifetime.labels(*labels).set(expiry.left(it.not_before, it.not_after, now))
+            metrics.certificates.labels(it.role, state).inc()
             due += it.used and state != "good"
-        metrics.due.set(due)
+        metrics.renewals_late.set(due)
         metrics.quarantined.set(
             sum(1 for c in self._state.certificates.values() if quarantine.quarantined_mark(c.description))
         )
         for place in known.unserved:
-            metrics.unserved.labels("wrong" if place.reachable else "unreachable").inc()
+            metrics.not_served.labels("wrong" if place.reachable else "unreachable").inc()
         for a in found:
             metrics.alert.labels(
                 a.name, a.urgency, a.cluster, a.subject, ",".join(a.hosts), a.owner, a.source, a.command

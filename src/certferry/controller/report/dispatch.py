@@ -24,11 +24,9 @@ from certferry.controller.sync.apply import Failure
 from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.drift.drift import Drift
-from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
-from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.listener_claims import owned_ingresses as claimed
+from certferry.core.translate.listener_claims import TranslateOptions, owned_ingresses
 from certferry.core.translate.translate import Translation
 from certferry.kube.client.cache import Cache
 from certferry.runtime.metrics import Metrics
@@ -55,12 +53,14 @@ class ReportDispatcher:
         self._alert_evaluator = alert_evaluator
         self._drift_reporter = drift_reporter
         self._drifts: list[EventMessage] = []
+        self._generation: Generation | None = None
+        """The newest that was reported."""
 
     def planned(self, steps: Iterable[Step]) -> None:
         """Publish the newest plan as a metric, executed or not."""
-        self._metrics.planned.clear()
+        self._metrics.planned_steps.clear()
         for (kind, verb), number in Counter((s.kind, s.verb) for s in steps).items():
-            self._metrics.planned.labels(kind, verb).set(number)
+            self._metrics.planned_steps.labels(kind, verb).set(number)
 
     def log_start(self, steps: Iterable[Step]) -> None:
         """Log the steps that are about to be executed."""
@@ -86,17 +86,18 @@ class ReportDispatcher:
 
     def publish_state(self, generation: Generation, failures: Sequence[Failure] = ()) -> None:
         """Report the present state, with the steps that the ELB rejected."""
+        self._generation = generation
         view, state, translation = generation.view, generation.observed, generation.translation
         for failure in failures:
             _log.warning("step rejected", step=_title(failure.step), why=failure.sentence)
         self._alert_evaluator.update_from_reconcile(generation, failures)
-        ours = {i.meta.key for i in claimed(view, self._options)}
-        others = {n: stands for n in view.ingresses.keys() - ours if (stands := self._cache.reported(n))}
-        written = {n: it for n in translation.status if (it := self._cache.reported(n))}
+        ours = {i.meta.key for i in owned_ingresses(view, self._options)}
+        others = {n: status for n in view.ingresses.keys() - ours if (status := self._cache.reported(n))}
+        reported = {n: status for n in translation.status if (status := self._cache.reported(n))}
         self._status_writer.standing(
             [
                 *problem_events(translation),
-                *ownership_change_events(translation, written),
+                *ownership_change_events(translation, reported),
                 *self._drifts,
                 *(notice for failure in failures for notice in failure_targets(failure, translation)),
                 *self._alert_evaluator.notices(),
@@ -107,36 +108,28 @@ class ReportDispatcher:
             },
             stale_annotations(others, self._status_writer.ingresses, state),
         )
-        self._count(translation, state)
+        self._count(translation)
 
     def publish_rotation(self, rotation: RotationResult) -> None:
         """Report the result of a rotation."""
         if rotation.error:
             _log.warning("certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.error)
         self._alert_evaluator.update_from_rotation(rotation)
-        ingresses = sorted({seat.ingress for seat in rotation.expected})
+        ingresses = sorted({expected.ingress for expected in rotation.expected})
         for ingress in ingresses:
             for instant in ("changed", "accepted", "served"):
                 at = getattr(rotation, instant)
-                self._metrics.instants.labels(ingress.namespace, ingress.name, instant).set(at or 0)
+                self._metrics.rotation_instant.labels(ingress.namespace, ingress.name, instant).set(at or 0)
         self._status_writer.rotated(
-            rotation_events(rotation),
+            rotation_events(rotation, self._generation),
             [Name(i.namespace, i.name) for i in ingresses],
             rotation_annotation(rotation),
         )
 
-    def _count(self, translation: Translation, state: State) -> None:
+    def _count(self, translation: Translation) -> None:
         self._metrics.problems.clear()
         for problem in translation.problems:
             self._metrics.problems.labels(problem.reason).inc()
-        self._metrics.expiry.clear()
-        for certificate in state.certificates.values():
-            if certificate.chain:
-                source = certificate.source
-                whose = (source.namespace, source.secret) if source else ("", "")
-                self._metrics.expiry.labels(*whose, certificate.id).set(
-                    certificate.chain.not_after.timestamp()
-                )
 
 
 def _title(step: Step) -> str:

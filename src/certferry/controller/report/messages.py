@@ -1,13 +1,10 @@
-"""From what happened to what is told: texts for people, for ``report`` to write.
-
-Called by the loop. It chooses words and whom they concern, and writes nothing.
-"""
+"""Texts and target objects of Events, and the values of annotations. Pure: ``status_writer`` writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -15,6 +12,7 @@ from msgspec.structs import replace
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.report.status_writer import IngressReport
 from certferry.controller.sync.apply import Failure
+from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.checks import Finding
 from certferry.core.model import naming as names
@@ -24,7 +22,7 @@ from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.core.translate.translate import IngressStatus, Translation
 
 QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
-"""How ELBs say that there may be no more of a kind: of any, and of certificates."""
+"""Error codes of ELBs for an exhausted quota: of any kind, and of certificates."""
 _PLURAL: Final = {
     "loadbalancer": "load balancers",
     "certificate": "certificates",
@@ -36,7 +34,7 @@ _PLURAL: Final = {
 
 
 def problem_events(translation: Translation) -> list[EventMessage]:
-    """What is wrong with the objects of the cluster."""
+    """Return one Warning for each problem of the translation."""
     return [
         EventMessage(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
         for p in translation.problems
@@ -44,63 +42,96 @@ def problem_events(translation: Translation) -> list[EventMessage]:
 
 
 def ownership_change_events(
-    translation: Translation, stands: Mapping[Name, ReportedStatus]
+    translation: Translation, reported: Mapping[Name, ReportedStatus]
 ) -> list[EventMessage]:
-    """For Ingresses whose listener another one governs now. `stands`: what is written on them so far."""
-    found = []
+    """Return one Event for each Ingress whose listener owner differs from the one in its `reported` status."""
+    events = []
     for name, status in translation.status.items():
-        before = stands[name].master if name in stands else None
+        before = reported[name].master if name in reported else None
         if before and before != str(status.listener_owner):
-            who = "this Ingress" if status.listener_owner == name else f"Ingress {status.listener_owner}"
-            sentence = f"The listener on port {', '.join(str(p) for p, _ in status.ports)} is governed by {who} now, and by Ingress {before} no more: the server certificate and the options of the listener are those of {who}."
-            found.append(
+            owner = f"Ingress {status.listener_owner}"
+            ports = ", ".join(str(port) for port, _ in status.ports)
+            sentence = (
+                f"{owner} now owns the listener on port {ports} (was {before}). "
+                f"The server certificate and the options of the listener are those of {owner}."
+            )
+            events.append(
                 EventMessage(
                     object=status.ref, type="Normal", reason="ListenerOwnerChanged", sentence=sentence
                 )
             )
-    return found
+    return events
 
 
-def rotation_events(rotation: RotationResult) -> list[EventMessage]:
-    """How a rotation ended, for each Ingress that shows the certificate."""
-    kind: Literal["Normal", "Warning"] = "Normal"
-    if rotation.error:
-        kind, reason = "Warning", "CertificateNotServed"
-        sentence = f"The load balancer took the new certificate, but {rotation.error}."
-    else:
-        where = ", ".join(sorted({f"{s.target.address}:{s.target.port}" for s in rotation.expected}))
-        reason, sentence = "CertificateServed", f"Clients of {where} are shown the new certificate."
-    ingresses = sorted({seat.ingress for seat in rotation.expected})
-    return [EventMessage(object=i, type=kind, reason=reason, sentence=sentence) for i in ingresses]
+def rotation_events(rotation: RotationResult, generation: Generation | None) -> list[EventMessage]:
+    """Return the result of a rotation as one Event for each Ingress that uses the certificate."""
+    return [
+        EventMessage(
+            object=ingress,
+            type="Warning",
+            reason="CertificateNotServed",
+            sentence=f"The load balancer accepted the new certificate, but {rotation.error}.",
+        )
+        if rotation.error
+        else EventMessage(
+            object=ingress,
+            type="Normal",
+            reason="CertificateServed",
+            sentence=_served_sentence(rotation, ingress, generation),
+        )
+        for ingress in sorted({expected.ingress for expected in rotation.expected})
+    ]
+
+
+def _served_sentence(rotation: RotationResult, ingress: ObjectRef, generation: Generation | None) -> str:
+    expected = [e for e in rotation.expected if e.ingress == ingress]
+    addresses = ", ".join(sorted({f"{e.target.address}:{e.target.port}" for e in expected}))
+    details = (
+        _certificate_title(expected[0].certificate, ingress, generation),
+        f"fingerprint {rotation.fingerprint[:16]}",
+        f"expires {rotation.chain.not_after:%Y-%m-%d %H:%M} UTC",
+    )
+    return f"New certificate served on {addresses} ({', '.join(d for d in details if d)})."
+
+
+def _certificate_title(certificate: str, ingress: ObjectRef, generation: Generation | None) -> str:
+    """Return the Secret or the ELB certificate's name; "" for a Secret of another namespace than `ingress`."""
+    if generation is None:
+        return ""
+    use = generation.translation.secret_uses.get(certificate.removeprefix("@certificate/"))
+    if use:
+        return f"Secret {use.secret}" if use.secret.namespace == ingress.namespace else ""
+    present = generation.observed.certificates.get(certificate)
+    return present.name if present and present.source is None else ""
 
 
 def rollback_events(
-    certificate: Certificate, end: str, sentence: str, translation: Translation | None
+    certificate: Certificate, result: str, sentence: str, translation: Translation | None
 ) -> list[EventMessage]:
-    """That a content was taken back, or could not be: on its Secret and on each Ingress that uses it."""
+    """Return the `result` of a rollback as one Event on the Secret and on each Ingress that uses it."""
     uid = names.described(certificate.description).get("secret_id", "")
-    follow = translation.secret_uses.get(uid) if translation else None
-    if follow is None:
+    use = translation.secret_uses.get(uid) if translation else None
+    if use is None:
         return []
-    name = follow.secret
-    text = f"The new certificate of Secret {name} does not work for clients: {sentence}."
-    if end == "done":
-        text += f" It is parked. Change the Secret, or try again: certferry cert resume {name}"
+    name = use.secret
+    text = f"Clients cannot use the new certificate of Secret {name}: {sentence}."
+    if result == "done":
+        text += f" It is quarantined. Change the Secret, or retry: certferry cert resume {name}"
     secret = ObjectRef(kind="Secret", namespace=name.namespace, name=name.name, uid=uid)
     return [
         EventMessage(object=about, type="Warning", reason="CertificateRolledBack", sentence=text)
-        for about in (secret, *follow.users)
+        for about in (secret, *use.users)
     ]
 
 
 def finding_event(secret: ObjectRef, finding: Finding) -> EventMessage:
-    """What a renewal changed beside the content, told once."""
-    sentence = f"The new certificate is served; {finding.sentence}."
+    """Return a Warning about `finding` on a certificate that was accepted."""
+    sentence = f"The new certificate was accepted, but {finding.sentence}."
     return EventMessage(object=secret, type="Warning", reason=finding.reason, sentence=sentence)
 
 
 def rotation_annotation(rotation: RotationResult) -> str:
-    """The text of ``certferry.io/rotation``: the fingerprint and the three instants (null: not yet)."""
+    """Return the JSON of ``certferry.io/rotation``: the fingerprint and the three instants (null: not yet)."""
     return msgspec.json.encode(
         {
             "fingerprint": rotation.fingerprint,
@@ -114,7 +145,7 @@ def rotation_annotation(rotation: RotationResult) -> str:
 def ingress_status(
     status: IngressStatus, translation: Translation, state: State, ingress: Ingress
 ) -> IngressReport:
-    """What is to stand on an Ingress: where it is really reached, and who governs its listener."""
+    """Return the status and annotations of an Ingress: its real address and ports, and its listener owner."""
     balancer = state.loadbalancers.get(status.loadbalancer)
     if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
         balancer = next((b for b in state.loadbalancers.values() if b.name == asked.name), None)
@@ -131,34 +162,37 @@ def ingress_status(
 
 
 def stale_annotations(
-    others: Mapping[Name, ReportedStatus], known: Mapping[Name, IngressReport], observed: State
+    others: Mapping[Name, ReportedStatus], written: Mapping[Name, IngressReport], observed: State
 ) -> dict[Name, IngressReport]:
-    """What of ours may stand on Ingresses that are not, or no longer, of our class."""
+    """Return the controller's own status and annotations on Ingresses that are not, or no longer, of its class.
+
+    `others`: what these Ingresses have now. `written`: what this process last wrote.
+    """
     addresses = {b.vip_address for b in observed.loadbalancers.values()}
-    found: dict[Name, IngressReport] = {}
+    stale: dict[Name, IngressReport] = {}
     for name, stands in others.items():
-        if name in known:
-            found[name] = replace(known[name], rotation=stands.rotation)
-        elif stands.rotation is not None:  # nobody else writes that one: it left while we were away
+        if name in written:
+            stale[name] = replace(written[name], rotation=stands.rotation)
+        elif stands.rotation is not None:  # only a controller writes it: the class changed while none ran
             ours = all(ip in addresses for ip, _ in stands.status)
             status = stands.status if ours else None
-            found[name] = IngressReport(status=status, master=stands.master, rotation=stands.rotation)
-    return found
+            stale[name] = IngressReport(status=status, master=stands.master, rotation=stands.rotation)
+    return stale
 
 
 def failure_targets(failure: Failure, translation: Translation) -> list[EventMessage]:
-    """Who is told of a refused step: the Secret and its Ingresses, or the Ingresses of the listener."""
+    """Return a Warning about a rejected step on the Secret and its Ingresses, or on those of the listener."""
     step = failure.step
-    follow = translation.secret_uses.get(step.key.removeprefix("@certificate/"))
+    use = translation.secret_uses.get(step.key.removeprefix("@certificate/"))
     objects: list[ObjectRef]
-    if follow:
+    if use:
         secret = ObjectRef(
             kind="Secret",
-            namespace=follow.secret.namespace,
-            name=follow.secret.name,
+            namespace=use.secret.namespace,
+            name=use.secret.name,
             uid=step.key.removeprefix("@certificate/"),
         )
-        objects = [secret, *follow.users]
+        objects = [secret, *use.users]
     else:
         objects = [
             status.ref
@@ -172,7 +206,10 @@ def failure_targets(failure: Failure, translation: Translation) -> list[EventMes
     reason = "LoadBalancerRejected"
     if failure.code in QUOTA_CODES:
         reason = "QuotaExceeded"
-        sentence = f"The load balancer's quota of {_PLURAL[step.kind]} is used up, so {step.name} is not made: {failure.sentence}"
+        sentence = (
+            f"Could not create {step.name}, because the load balancer's quota of {_PLURAL[step.kind]} is used up: "
+            f"{failure.sentence}"
+        )
     return [EventMessage(object=o, type="Warning", reason=reason, sentence=sentence) for o in objects]
 
 

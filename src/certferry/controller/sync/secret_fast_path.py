@@ -111,7 +111,7 @@ class SecretFastPath:
             self._listener.declined()
             return
         metrics = self._context.metrics
-        metrics.decision.observe(max(0.0, time.time() - update.at))
+        metrics.write_delay.observe(max(0.0, time.time() - update.at))
         metrics.elb_writes.labels("update", "certificate").inc()
         written = await self._context.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
