@@ -42,8 +42,8 @@ def linked(case: CheckInput) -> Finding | None:
 def complete(case: CheckInput) -> Finding | None:
     """Require the issuer's certificate if clients need it.
 
-    The issuer is no root if the leaf is public (Baseline Requirements 6.1.7), has a URL of its issuer, or replaces a
-    certificate that came with that issuer.
+    The issuer is no root if the leaf is public (Baseline Requirements 6.1.7), or has a URL of its issuer. It is no root
+    either if the leaf replaces a certificate that came with that issuer.
     """
     chain = case.chain
     if chain.length > 1 or chain.self_signed or not chain.links:

@@ -117,7 +117,7 @@ def _resolves_drift(
     options: TranslateOptions,
     now: datetime,
 ) -> bool:
-    """Whether the cluster desires what the ELB has once `proposal` is written."""
+    """Return whether the cluster desires what the ELB has once `proposal` is written."""
     ingress = view.ingresses[proposal.ingress]
     texts = {k: v for k, v in {**ingress.meta.annotations, **proposal.annotations}.items() if v is not None}
     changed = replace(ingress, meta=replace(ingress.meta, annotations=texts))

@@ -38,31 +38,31 @@ def detect_drift(
     known: Baseline = NOTHING,
 ) -> DriftResult:
     """Detect drift. `ids`: key → id of what exists (``plan.match``). `known`: the state of the last reconcile."""
-    found: list[Drift] = []
+    drifts: list[Drift] = []
     certificates = {
-        k: _certificate(c, observed.certificates.get(ids.get(k, "")), modes, found)
+        k: _certificate(c, observed.certificates.get(ids.get(k, "")), modes, drifts)
         if k.startswith("@")
         else c
         for k, c in desired.certificates.items()
     }
     listeners = {
-        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, found)
+        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, drifts)
         for k, it in desired.listeners.items()
     }
-    pools = {k: _pool(p, observed.pools.get(ids.get(k, "")), modes, found) for k, p in desired.pools.items()}
+    pools = {k: _pool(p, observed.pools.get(ids.get(k, "")), modes, drifts) for k, p in desired.pools.items()}
     policies = {
-        k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, found)
+        k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, drifts)
         for k, p in desired.policies.items()
     }
-    found += unmarked.deleted(desired, observed, ids, known)
-    found += unmarked.default_pool_changes(desired, observed, ids, known)
-    found += unmarked.members(desired, observed, ids, known)
-    found += unmarked.added(desired, observed, ids)
+    drifts += unmarked.deleted(desired, observed, ids, known)
+    drifts += unmarked.default_pool_changes(desired, observed, ids, known)
+    drifts += unmarked.members(desired, observed, ids, known)
+    drifts += unmarked.added(desired, observed, ids)
     names = {ref: c.name or ref for world in (observed, desired) for ref, c in world.certificates.items()}
     names |= {ref: p.name for world in (observed, desired) for ref, p in world.pools.items()}
-    found = [replace(d, have=_named(d.have, names), want=_named(d.want, names)) for d in found]
+    drifts = [replace(d, have=_named(d.have, names), want=_named(d.want, names)) for d in drifts]
     left = replace(desired, certificates=certificates, listeners=listeners, pools=pools, policies=policies)
-    return DriftResult(desired=left, drifts=tuple(sorted(d for d in found if d.mode != "off")))
+    return DriftResult(desired=left, drifts=tuple(sorted(d for d in drifts if d.mode != "off")))
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:
@@ -75,7 +75,7 @@ def _same_mark(want: str | None, have: str | None, mark: str) -> bool:
 
 
 def _certificate(
-    want: Certificate, have: Certificate | None, modes: Modes, found: list[Drift]
+    want: Certificate, have: Certificate | None, modes: Modes, drifts: list[Drift]
 ) -> Certificate:
     if have is None or not _same_mark(want.description, have.description, "content"):
         return want
@@ -84,7 +84,7 @@ def _certificate(
         return want
     shown = have.chain.fingerprint[:16] if have.chain else "something that cannot be read"
     wanted = want.chain.fingerprint[:16] if want.chain else ""
-    found.append(
+    drifts.append(
         Drift(
             kind="certificate",
             id=have.id,
@@ -100,30 +100,30 @@ def _certificate(
 
 
 def _listener(
-    want: Listener, have: Listener | None, ids: Mapping[str, str], modes: Modes, found: list[Drift]
+    want: Listener, have: Listener | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift]
 ) -> Listener:
     if have is None:
         return want
     if _same_mark(want.description, have.description, "bound"):
         changed = _changed(want, have, ids, listening.BINDINGS)
-        found += _drifts("binding", want, have, changed, modes.binding)
+        drifts += _drifts("binding", want, have, changed, modes.binding)
         if modes.binding != "repair" and changed:
             want = replace(want, **{f: getattr(have, f) for f in changed})
     if _same_mark(want.description, have.description, "options"):
         changed = listening.differing(want, have)
-        found += _drifts("listener", want, have, changed, modes.listener)
+        drifts += _drifts("listener", want, have, changed, modes.listener)
         if modes.listener != "repair" and changed:
             want = replace(want, **dict.fromkeys(changed))
     return want
 
 
-def _pool(want: Pool, have: Pool | None, modes: Modes, found: list[Drift]) -> Pool:
+def _pool(want: Pool, have: Pool | None, modes: Modes, drifts: list[Drift]) -> Pool:
     if have is None or not _same_mark(want.description, have.description, "settings"):
         return want
     changed = tuple(sorted(settings_of(want, have)))
     if want.healthmonitor is not None and not _checked_as(want.healthmonitor, have.healthmonitor):
         changed = (*changed, "healthmonitor")
-    found += _drifts("pool", want, have, changed, modes.pool)
+    drifts += _drifts("pool", want, have, changed, modes.pool)
     return want if modes.pool == "repair" else replace(want, **dict.fromkeys(changed))
 
 
@@ -135,14 +135,14 @@ def _checked_as(want: HealthMonitor, have: HealthMonitor | None) -> bool:
 
 
 def _policy(
-    want: Policy, have: Policy | None, ids: Mapping[str, str], modes: Modes, found: list[Drift]
+    want: Policy, have: Policy | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift]
 ) -> Policy:
     if have is None or not _same_mark(want.description, have.description, "settings"):
         return want
     changed = _changed(want, have, ids, ("redirect_pool_id", "redirect_listener_id", "redirect_url_config"))
     if rule_set(want) != rule_set(have):
         changed = (*changed, "rules")
-    found += _drifts("policy", want, have, changed, modes.policy)
+    drifts += _drifts("policy", want, have, changed, modes.policy)
     if modes.policy == "repair" or not changed:
         return want
     return replace(want, **{f: getattr(have, f) for f in changed})
@@ -159,7 +159,7 @@ def _changed(want: Any, have: Any, ids: Mapping[str, str], fields: tuple[str, ..
 
 
 def _to_be_made(value: Any, ids: Mapping[str, str]) -> bool:
-    """Whether a value refers to an object that does not exist yet: then the difference is not drift."""
+    """Return whether a value refers to an object that does not exist yet: then the difference is not drift."""
     refs = value if isinstance(value, tuple) else (value,)
     return any(isinstance(ref, str) and ref.startswith("@") and ref not in ids for ref in refs)
 

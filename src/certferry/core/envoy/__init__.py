@@ -1,4 +1,4 @@
-"""ELB state to Envoy's resources, as plain data. Called by ``elb.xds``; see ``snapshot``."""
+"""Translate ELB state to Envoy's xDS resources, as plain data; see ``snapshot``."""
 
 from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Secret, XdsResource
 from certferry.core.envoy.routes.match import re2_problem

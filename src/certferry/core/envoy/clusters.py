@@ -1,4 +1,4 @@
-"""Envoy clusters and their endpoints, from pools and members. Called by ``snapshot``."""
+"""Envoy clusters and their endpoints, from pools and members."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 @remembered
 def cluster(pool_id: str, pool: Pool) -> XdsResource:
-    """How requests are shared out; who gets them comes by ``endpoints``."""
+    """Build the cluster of a pool; its members come by ``endpoints``."""
     body: dict[str, Any] = {
         "name": pool_id,
         "type": "EDS",
@@ -34,7 +34,7 @@ def cluster(pool_id: str, pool: Pool) -> XdsResource:
         "connect_timeout": "5s",
         "lb_policy": _algorithm(pool),
         "ignore_health_on_host_removal": True,
-        # As the vendor does: where all members fail their check nobody gets the requests (503), rather than all.
+        # As the vendor does: if all members fail their check, requests get a 503.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         # The vendor has no such limits; Envoy's own (1024) would be met as unexplained 503s.
         "circuit_breakers": {
@@ -55,7 +55,7 @@ def cluster(pool_id: str, pool: Pool) -> XdsResource:
         body["health_checks"] = [_health(monitor)]
         encrypted = monitor.type in {"HTTPS", "TLS"}
         if encrypted != (pool.protocol == "HTTPS"):
-            # Checked otherwise than used: the check has a transport of its own.
+            # The check has a transport of its own, because it differs from that of requests.
             match = {"check": True}
             other = _TLS if encrypted else _RAW
             body["transport_socket_matches"] = [{"name": "check", "match": match, "transport_socket": other}]
@@ -65,7 +65,7 @@ def cluster(pool_id: str, pool: Pool) -> XdsResource:
 
 @remembered
 def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | None) -> XdsResource:
-    """Members that take traffic: not those of weight 0, nor what is no address (it would spoil the others)."""
+    """Build the endpoints of a pool, without members of weight 0 or an invalid address, which Envoy rejects."""
     hosts = [
         _endpoint(m, monitor_port)
         for m in sorted(members, key=lambda m: (m.address, m.protocol_port))
@@ -134,6 +134,6 @@ def _health(monitor: HealthMonitor) -> dict[str, Any]:
 
 
 def _statuses(codes: str | None) -> list[dict[str, int]]:
-    """``200``, ``200,202`` or ``200-204`` as half-open ranges."""
+    """Convert ``200``, ``200,202`` or ``200-204`` to half-open ranges."""
     ranges = re.findall(r"(\d{3})(?:\s*-\s*(\d{3}))?", codes or "200")
     return [{"start": int(first), "end": int(last or first) + 1} for first, last in ranges]

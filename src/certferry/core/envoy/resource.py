@@ -1,7 +1,6 @@
-"""Protobuf messages as plain data that knows its own version, and memory for what did not change.
+"""xDS resources as plain data with a version, and a cache of unchanged ones.
 
-The builders beside this file make them, ``elb.encode`` turns them into bytes. Nothing in here knows
-protobuf: field names are those of Envoy's API, values are JSON.
+Field names are those of Envoy's API, values are JSON.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ LISTENERS: Final = f"{TYPE}envoy.config.listener.v3.Listener"
 ROUTES: Final = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
 SECRETS: Final = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 ADS: Final = {"ads": {}, "resource_api_version": "V3"}
-"""Where a resource comes from: the one stream."""
+"""The config source of resources: the ADS stream."""
 _REMEMBERED: Final = 65_536
-"""Results kept by each builder: more than the seats of any load balancer that Envoy can bear."""
+"""Results that each builder caches: more than the slots of any load balancer that Envoy can serve."""
 
 
 class XdsResource:
     """A message in JSON shape. A field may hold a tuple of messages, which other messages may share.
 
-    Equal only to itself: whoever remembers things by message compares nothing.
+    Equal only to itself: a cache by message compares nothing.
     """
 
     __slots__ = ("__weakref__", "body", "version")
@@ -52,21 +51,21 @@ _CANONICAL = msgspec.json.Encoder(enc_hook=_version, order="sorted")
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """What sits on a seat. The key is joined by the chain's digest where it is encoded, and never here."""
+    """The certificate of a slot. The encoder adds the private key by the chain's digest; it is never here."""
 
     name: str
     chain: Chain
     trust: bool = False
-    """Whether these are the authorities that sign clients' certificates, and not what we show."""
+    """Whether it is the authority for client certificates."""
 
     @property
     def version(self) -> str:
-        """The chain's digest."""
+        """Return the chain's digest."""
         return self.chain.digest
 
 
 def plain(value: Any) -> Any:
-    """`value` with its messages written out: for golden files and people."""
+    """Return `value` with its messages expanded, for golden files."""
     match value:
         case XdsResource():
             return plain(value.body)
@@ -82,7 +81,7 @@ def plain(value: Any) -> Any:
 
 
 def remembered(build: Callable[P, T]) -> Callable[P, T]:
-    """`build` with memory: the last result for each first argument, while all arguments stay equal.
+    """Cache the last result of `build` for each first argument, while all arguments stay equal.
 
     Unchanged objects of a state are the same objects, and comparing those costs nothing; hashing
     them, as ``functools.lru_cache`` would, costs more than building again.

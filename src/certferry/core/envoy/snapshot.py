@@ -1,7 +1,4 @@
-"""All that Envoy shall have for a state, each resource with a version that is its content.
-
-``elb.xds`` calls it after each committed write. It knows neither keys nor protobuf nor Envoys.
-"""
+"""Build all xDS resources for an ELB state. The version of each resource is a hash of its content."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ from certferry.core.model.elb import Certificate, Listener, LoadBalancer, Policy
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the same for all load balancers of an ELB."""
+    """Settings for all load balancers of an ELB."""
 
     default_tls_policy: str = "tls-1-2"
-    """For an HTTPS listener that names none."""
+    """For an HTTPS listener without a TLS policy."""
     access_log: bool = False
-    """Whether each request becomes a line in Envoy's working directory."""
+    """Whether Envoy writes an access log in its working directory."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
@@ -48,13 +45,13 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     secrets: Mapping[str, Secret]
 
     def plain(self) -> dict[str, Any]:
-        """For golden files and people: no PEM, no key; secrets by the digest of their chain."""
+        """Return plain data for golden files: no PEM, no key; secrets by the digest of their chain."""
         kinds: dict[str, Mapping[str, Any]] = {**self.messages, SECRETS: self.secrets}
         return {kind: [plain(some[name]) for name in sorted(some)] for kind, some in sorted(kinds.items())}
 
 
 def snapshot(state: State, options: Options) -> Snapshot:
-    """What Envoy shall have. Parts of `state` that are the objects of the last call cost next to nothing."""
+    """Build the snapshot. Parts of `state` that are the same objects as in the last call come from a cache."""
     policies = _policies("", state.policies)
     targets = _targets("", state.pools, state.listeners, state.loadbalancers)
     messages: dict[str, dict[str, XdsResource]] = {LISTENERS: {}, ROUTES: {}}
@@ -82,36 +79,34 @@ def _listener(
     policies: tuple[Policy, ...],
     secrets: dict[str, Secret],
 ) -> XdsResource | None:
-    """The listener, if it can be served; its secrets go to `secrets`."""
+    """Build the listener, if it can be served, and add its secrets to `secrets`."""
     if listener.protocol == "HTTP":
         return http_listener(listener.id, loadbalancer, listener, options.access_log)
     if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
         return None
-    sitting, own = assign_secrets(listener, state.certificates, _hosts(listener.id, policies))
-    if not sitting or not _trust(listener, state.certificates, secrets):
+    assignment, own = assign_secrets(listener, state.certificates, _hosts(listener.id, policies))
+    if not assignment or not _trust(listener, state.certificates, secrets):
         return None
     secrets.update(own)
     if listener.tls_ciphers_policy is None:
         listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
     tls = negotiated(listener, state.security_policies)
-    return https_listener(listener.id, loadbalancer, listener, sitting, tls, options.access_log)
+    return https_listener(listener.id, loadbalancer, listener, assignment, tls, options.access_log)
 
 
 def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, Secret]) -> bool:
-    """Seats the authority for client certificates. False if it is asked for and cannot be had:
-    then nobody is let in, rather than everybody.
-    """
+    """Add the authority for client certificates. False if it is configured but unusable: then no client is accepted."""
     if not listener.client_ca_tls_container_ref:
         return True
-    found = certificates.get(listener.client_ca_tls_container_ref)
-    if found is None or found.chain is None:
+    authority = certificates.get(listener.client_ca_tls_container_ref)
+    if authority is None or authority.chain is None:
         return False
     name = secret_name(listener.id, CLIENT_CA)
-    secrets[name] = Secret(name=name, chain=found.chain, trust=True)
+    secrets[name] = Secret(name=name, chain=authority.chain, trust=True)
     return True
 
 
-# The empty first argument of the following: one slot each, for there is one world.
+# The empty first argument of the following is the cache key: there is one state.
 
 
 @remembered
@@ -134,7 +129,7 @@ def _targets(
     listeners: Mapping[str, Listener],
     loadbalancers: Mapping[str, LoadBalancer],
 ) -> Mapping[str, Target]:
-    """Where policies can lead, by the id of a pool or a listener."""
+    """Return the targets of policies, by the id of a pool or a listener."""
     found = {
         pool.id: Target(pool_id=pool.id, sticky=stickiness(pool))
         for pool in pools.values()
@@ -163,7 +158,7 @@ def _without_members(_: str, pool: Pool) -> Pool:
 
 @remembered
 def _untied(_: str, listener: Listener) -> Listener:
-    """Without certificates: binding another one is no news to routes."""
+    """Return the listener without certificates, because binding another one does not change routes."""
     return msgspec.structs.replace(
         listener, default_tls_container_ref=None, sni_container_refs=None, past_names=()
     )

@@ -80,5 +80,5 @@ def described(description: str | None) -> Mapping[str, str]:
 
 
 def is_of(cluster_id: str, description: str | None) -> bool:
-    """Whether `description` marks an object as this cluster's."""
+    """Return whether `description` marks an object as this cluster's."""
     return described(description).get("cluster_id") == cluster_id

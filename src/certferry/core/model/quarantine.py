@@ -45,7 +45,7 @@ def mark(chain: Chain) -> str:
 
 
 def is_quarantined(secret: Secret, description: str | None) -> bool:
-    """Whether the content of `secret` is quarantined on its certificate and not resumed."""
+    """Return whether the content of `secret` is quarantined on its certificate and not resumed."""
     quarantined = quarantined_mark(description)
     if quarantined is None or secret.chain is None or mark(secret.chain) != quarantined:
         return False

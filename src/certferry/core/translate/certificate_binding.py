@@ -360,7 +360,7 @@ def _intended_hosts(server: CertificateCandidate, offers: Sequence[CertificateCa
 
 
 def _shadowed(hosts: tuple[str, ...], names: Set[str]) -> bool:
-    """Whether one of `names` answers for one of `hosts`: a wildcard, or the same name of the other key kind."""
+    """Return whether one of `names` answers for one of `hosts`: a wildcard, or the same name of the other key kind."""
     wildcards = [n for n in names if n.startswith("*.")]
     return any(h in names or any(h.endswith(w[1:]) and h != w for w in wildcards) for h in hosts)
 

@@ -1,4 +1,4 @@
-"""The access log: one line of JSON per request, in Envoy's working directory. Called by ``manager``.
+"""The access log: one line of JSON per request, in Envoy's working directory.
 
 Envoy cannot say which certificate it showed. It says where (listener and place) and when the client
 connected; ``elb.plane.access`` puts the fingerprint to it, knowing what sat there then.
@@ -44,7 +44,7 @@ _FIELDS: Final = {
 
 
 def access_log(listener_id: str) -> list[dict[str, Any]]:
-    """Envoy's ``access_log`` of a listener."""
+    """Return Envoy's ``access_log`` of a listener."""
     form = {"json_format": {"listener": listener_id.replace("%", "%%"), **_FIELDS}}
     config = {
         "@type": f"{TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog",

@@ -1,4 +1,4 @@
-"""What happens on a connection once it is accepted: the network filters that all chains of a listener share.
+"""The network filters that all chains of a listener share.
 
 Called by ``listeners``. Routes, access lists, stickiness and redirects come with the route table, so
 that changing them closes no connection; their filters stand here and do nothing by themselves.
@@ -20,7 +20,7 @@ _NETWORK: Final = "envoy.extensions.filters.network."
 
 
 def network_filters(listener: Listener, http2: bool, log: bool) -> tuple[XdsResource, ...]:
-    """The client's address for rules of type SOURCE_IP, then HTTP."""
+    """Return the filters: one that sets the client's address for SOURCE_IP rules, then HTTP."""
     idle = max(1, _or(listener.keepalive_timeout, 60))
     client = _or(listener.client_timeout, 60)
     return (_client_address(""), _http(listener.id, http2, idle, client, log))

@@ -1,4 +1,4 @@
-"""Envoy listeners: an address, filter chains, and nothing at listener level that ever changes.
+"""Envoy listeners: an address and filter chains. Listener-level fields never change.
 
 Called by ``snapshot``. Changing a field of the listener itself closes all of its connections;
 changing a chain closes those of the chain. So every fixed thing is fixed from the start, and what a
@@ -29,11 +29,11 @@ def https_listener(
     tls: Served,
     access_log: bool,
 ) -> XdsResource:
-    """One chain per place: a client gets that of the longest name that fits what it asks for."""
+    """Build one chain per place: a client gets the chain of the longest matching name."""
     filters = network_filters(listener, bool(listener.http2_enable), access_log)
     ca = secret_name(listener_id, CLIENT_CA) if listener.client_ca_tls_container_ref else ""
     alpn = ("h2", "http/1.1") if listener.http2_enable else ("http/1.1",)
-    chains = tuple(_chain(f"{listener_id}/{p.name}", p.name, p.seats, tls, alpn, ca, filters) for p in places)
+    chains = tuple(_chain(f"{listener_id}/{p.name}", p.name, p.slots, tls, alpn, ca, filters) for p in places)
     inspector = {
         "name": "envoy.filters.listener.tls_inspector",
         "typed_config": {"@type": f"{TYPE}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
@@ -47,7 +47,7 @@ def https_listener(
 def http_listener(
     listener_id: str, loadbalancer: LoadBalancer, listener: Listener, access_log: bool
 ) -> XdsResource:
-    """One chain for everybody."""
+    """Build one chain for all clients."""
     chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, log=access_log)})
     return XdsResource(_base(loadbalancer, listener) | {"filter_chains": (chain,)})
 
@@ -71,7 +71,7 @@ def _base(loadbalancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
 def _chain(
     key: str,
     name: str | None,
-    seats: tuple[str, ...],
+    slots: tuple[str, ...],
     tls: Served,
     alpn: tuple[str, ...],
     ca: str,
@@ -80,7 +80,7 @@ def _chain(
     common: dict[str, Any] = {
         "tls_params": tls.parameters(),
         "alpn_protocols": list(alpn),
-        "tls_certificate_sds_secret_configs": [{"name": s, "sds_config": ADS} for s in seats],
+        "tls_certificate_sds_secret_configs": [{"name": s, "sds_config": ADS} for s in slots],
     }
     if ca:
         common["validation_context_sds_secret_config"] = {"name": ca, "sds_config": ADS}

@@ -50,7 +50,7 @@ PROTOCOLS: Final = tuple(_VERSIONS)
 SUITES: Final = (*_ALL, *_TLS_1_3)
 """The suites that a policy may list."""
 UNSERVED: Final = frozenset({*_RSA_CBC, *_CBC_256, "TLS_AES_128_CCM_8_SHA256", "TLS_AES_128_CCM_SHA256"})
-"""Those that BoringSSL has not."""
+"""Suites that BoringSSL lacks."""
 ALWAYS: Final = tuple(suite for suite in _TLS_1_3 if suite not in UNSERVED)
 """With TLS 1.3 BoringSSL offers all of its suites for it, whichever are listed."""
 
@@ -75,7 +75,7 @@ POLICIES: Final[Mapping[str, SecurityPolicy]] = {
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """What is really negotiated under a policy, and what of it is not: for its ``certferry`` object."""
+    """The versions and suites that Envoy negotiates under a policy, and those that it does not support."""
 
     protocols: tuple[str, ...]
     ciphers: tuple[str, ...]
@@ -83,7 +83,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     missing_ciphers: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
-        """Envoy's TlsParameters."""
+        """Return Envoy's TlsParameters."""
         older = [cipher for cipher in self.ciphers if cipher not in _TLS_1_3]
         body: dict[str, Any] = {
             "tls_minimum_protocol_version": _VERSIONS[self.protocols[0]],
@@ -93,7 +93,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def served(policy: SecurityPolicy) -> Served:
-    """What Envoy serves of `policy`: never a version or an older suite that it does not list.
+    """Return what Envoy serves of `policy`: never a version or an older suite that it does not list.
 
     Envoy knows a range of versions: of a list with a gap it gets the newest unbroken part. Versions
     up to 1.2 need a suite of their own; where none is left they are not offered. A policy of which
@@ -114,13 +114,13 @@ def served(policy: SecurityPolicy) -> Served:
 
 
 def negotiated(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> Served:
-    """For `listener`: its custom policy, else its named one, else the default."""
+    """Return the TLS of `listener`: its custom policy, else its named one, else the default."""
     own = custom.get(listener.security_policy_id or "")
     return served(own or POLICIES.get(listener.tls_ciphers_policy or "", POLICIES[DEFAULT]))
 
 
 def _unbroken(versions: list[str]) -> tuple[str, ...]:
-    """The newest of `versions` without a gap."""
+    """Return the newest of `versions` without a gap."""
     found: list[str] = []
     for version in reversed(PROTOCOLS):
         if version in versions:

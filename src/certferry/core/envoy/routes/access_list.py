@@ -1,4 +1,4 @@
-"""Who may send requests: the access list of a listener, kept in its route table. Called by ``routes``.
+"""The access list of a listener, as a filter configuration of its route table.
 
 In the route table, because there a change of the list closes no connection.
 """
@@ -16,7 +16,7 @@ FILTER: Final = "envoy.filters.http.rbac"
 
 
 def access(binding: IpGroupBinding | None, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The per-table filter configuration; {} if everybody may. An empty white list admits nobody."""
+    """Return the per-table filter configuration; {} admits all clients. An empty white list admits none."""
     if binding is None or not binding.enable_ipgroup:
         return {}
     ids = [part.strip() for part in binding.ipgroup_id.split(",")]

@@ -1,4 +1,4 @@
-"""What a route does with a request, from a policy's action. Called by ``routes``."""
+"""The action of a route, from a policy's action."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _UNAVAILABLE: Final = {"direct_response": {"status": 503}}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where requests can be sent: a pool with its stickiness, or another listener (its real port)."""
+    """A target of requests: a pool with its stickiness, or another listener (its bound port)."""
 
     pool_id: str = ""
     sticky: Stickiness = Stickiness()
     port: int = 0
 
     def route(self, listener: Listener) -> dict[str, Any]:
-        """All requests to this pool."""
+        """Return the action that sends all requests to this pool."""
         body = {"cluster": self.pool_id} | _shared(listener, self.sticky.hash_policy())
         return {"route": body} | _per_route(self.sticky.route_filters())
 
@@ -40,7 +40,7 @@ class StickyRoute(NamedTuple):
 def action(
     policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
 ) -> dict[str, Any]:
-    """The action part of a Route. What leads nowhere answers 503."""
+    """Return the action of a Route. Without a target it responds 503."""
     match policy.action:
         case "REDIRECT_TO_POOL":
             return _to_pools(policy, listener, targets)
@@ -63,7 +63,7 @@ def action(
 
 
 def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> list[StickyRoute]:
-    """Where clients go that stick to one of several pools of `policy`: to the pool that set their cookie."""
+    """Yield routes for clients with a cookie of one of several pools of `policy`: they go to that pool."""
     found = []
     for target, _ in _shares(policy, targets):
         sticky = target.sticky.within(policy.id)
@@ -74,7 +74,7 @@ def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) ->
 
 
 def _shares(policy: Policy, targets: Mapping[str, Target]) -> list[tuple[Target, int]]:
-    """The pools of a policy that take requests, with their weights."""
+    """Return the pools of a policy with a weight above 0."""
     if not policy.redirect_pools_config:
         single = targets.get(policy.redirect_pool_id or "")
         return [(single, 1)] if single else []

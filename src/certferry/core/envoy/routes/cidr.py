@@ -1,4 +1,4 @@
-"""Addresses, networks and ranges in the words of Envoy's matchers. Called by ``access`` and ``match``."""
+"""Addresses, networks and ranges as Envoy's matchers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def ranges(texts: Iterable[str]) -> list[dict[str, Any]]:
-    """CidrRanges of addresses, networks and ``a-b`` ranges, sorted; what is none of them is nobody."""
+    """Return CidrRanges of addresses, networks and ``a-b`` ranges, sorted; invalid texts match no client."""
     found = sorted({network for text in texts for network in _networks(text)})
     return [{"address_prefix": address, "prefix_len": length} for address, length in found]
 

@@ -1,4 +1,4 @@
-"""Headers that a listener adds to requests: ``insert_headers``. Called by ``routes``."""
+"""Headers that a listener adds to requests: ``insert_headers``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENABLED: Final = {
 
 
 def inserted_headers(listener: Listener, loadbalancer: LoadBalancer) -> list[dict[str, Any]]:
-    """HeaderValueOptions, sorted by name: each in the place of what the client sent under that name."""
+    """Return HeaderValueOptions, sorted by name; each replaces a header of the client."""
     asked = listener.insert_headers or {}
     own = {
         "X-Forwarded-ELB-ID": loadbalancer.id,

@@ -1,4 +1,4 @@
-"""One policy's conditions as Envoy route matches. Called by ``routes``; the ELB's API asks ``re2_problem``."""
+"""One policy's conditions as Envoy route matches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from certferry.core.model.elb import Policy, Rule
 _FOREIGN: Final = re.compile(
     r"\(\?(?:[=!>(]|<[=!]|P=|P>)|\\[1-9]|\\[gkZGuU]|(?:[*+?]|\{\d+(?:,\d*)?\})\+|\{\d{4,}|\{\d*,\d{4,}"
 )
-"""What Perl's and Python's expressions have and RE2 has not."""
+"""Syntax of Perl's and Python's expressions that RE2 lacks."""
 CLIENT: Final = "certferry.client"
-"""The filter state with the client's address, which every filter chain sets (see ``manager``)."""
+"""The filter state with the client's address, which every filter chain sets."""
 _RANKS: Final = {"EQUAL_TO": 0, "STARTS_WITH": 1, "REGEX": 2}
 
 
 class Match(NamedTuple):
-    """One way to fulfil a policy: a RouteMatch, and how particular its path is (kind, length)."""
+    """One way to fulfil a policy: a RouteMatch, and how specific its path is (kind, length)."""
 
     rank: int
     length: int
@@ -26,7 +26,7 @@ class Match(NamedTuple):
 
 
 def re2_problem(pattern: str) -> str:
-    """Why Envoy would refuse `pattern` ("" if it takes it): it knows RE2 only, and fails a whole table."""
+    """Return why Envoy rejects `pattern`, or "". It supports RE2 only, and a bad pattern fails the whole table."""
     if found := _FOREIGN.search(pattern.replace("\\\\", "")):
         return f"“{found[0]}” is not supported: expressions are RE2."
     try:
@@ -37,14 +37,14 @@ def re2_problem(pattern: str) -> str:
 
 
 def hosts(policy: Policy) -> tuple[str, ...]:
-    """The host names that `policy` is for, lower case; () = every one."""
+    """Return the host names of `policy`, lower case; () = all."""
     return tuple(
         v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v not in ("", "*")
     )
 
 
 def matches(policy: Policy) -> list[Match]:
-    """The ways to fulfil all rules of `policy`, hosts apart; [] if one of them cannot be honoured.
+    """Return the matches for all rules of `policy`, hosts aside; [] if a rule is not supported.
 
     Sharing out requests by a rule that we cannot evaluate would send strangers to the pool.
     """
@@ -94,7 +94,7 @@ def _path(compare: str, value: str) -> Match:
 
 
 def _keyed(rule: Rule) -> dict[str, Any]:
-    """A header or a query parameter with one of some values, in which * and ? stand for anything."""
+    """Return a matcher for a header or query parameter with one of some values, with wildcards * and ?."""
     return {"name": _key(rule), "string_match": {"safe_regex": {"regex": _alternatives(rule)}}}
 
 
@@ -103,7 +103,7 @@ def _alternatives(rule: Rule) -> str:
 
 
 def has_cookie(name: str, values: str = ".*") -> dict[str, Any]:
-    """A HeaderMatcher for a cookie, among others, whose value fits the expression `values`."""
+    """Return a HeaderMatcher for a cookie whose value matches the expression `values`."""
     pattern = f"(?:.*;\\s*)?{re.escape(name)}=(?:{values})(?:\\s*;.*)?"
     return {"name": "cookie", "string_match": {"safe_regex": {"regex": pattern}}}
 

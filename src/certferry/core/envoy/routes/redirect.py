@@ -1,9 +1,8 @@
-"""REDIRECT_TO_URL as an answer of Envoy's. Called by ``actions`` and ``manager``.
+"""REDIRECT_TO_URL as a direct response of Envoy.
 
-Envoy's own redirects put literals in place of parts. The ELB's are templates (``www.${host}``,
-``/new${path}``, ``from=${host}&${query}``), so the Location is written with Envoy's formatter, from
-the request and from two values that a filter takes out of it: the host without a port, and the
-query with its question mark.
+Envoy's own redirects replace parts by literals. The ELB's are templates: ``www.${host}``, ``/new${path}``,
+``from=${host}&${query}``. So Envoy's formatter writes the Location. A filter extracts two values from the request: the
+host without a port, and the query with its question mark.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _STATUSES: Final = frozenset({"301", "302", "303", "307", "308"})
 
 
 def unredirected() -> dict[str, Any]:
-    """The filter in a filter chain: it does nothing until a route says so."""
+    """Return the filter for a filter chain; only routes enable it."""
     return {"name": FILTER, "typed_config": {"@type": _TYPE}}
 
 
 def redirect(to: RedirectUrl, listener: Listener, loadbalancer: LoadBalancer) -> dict[str, Any]:
-    """The parts of a Route that answer with `to`."""
+    """Return the parts of a Route that redirect to `to`."""
     location = _location(to, listener, loadbalancer)
     header = {"header": {"key": "location", "value": location}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     rules = [
@@ -66,7 +65,7 @@ def _location(to: RedirectUrl, listener: Listener, loadbalancer: LoadBalancer) -
 
 
 def _port(to: RedirectUrl, scheme: str, here: int, loadbalancer: LoadBalancer) -> str:
-    """``:8443``, or nothing where that is what the scheme means anyway."""
+    """Return ``:8443``, or "" for the default port of the scheme."""
     if to.port.isdigit():
         port = int(to.port)
         if to.host == "${host}":
@@ -78,6 +77,6 @@ def _port(to: RedirectUrl, scheme: str, here: int, loadbalancer: LoadBalancer) -
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
-    """`template` with its variables as Envoy's operators; every other % is meant as such."""
+    """Return `template` with its variables as Envoy's operators; every other % is escaped."""
     pieces = _VARIABLE.split(template)
     return "".join(values[p] if n % 2 else p.replace("%", "%%") for n, p in enumerate(pieces))

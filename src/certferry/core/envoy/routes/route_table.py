@@ -1,7 +1,7 @@
-"""The route table of a listener: which request goes where. Called by ``snapshot``.
+"""The route table of a listener.
 
-Envoy picks the virtual host with the most particular name and never looks at another, so each holds
-every policy that may concern it, in the ELB's order of precedence.
+Envoy selects the virtual host with the most specific name and no other. So each virtual host has every policy that may
+apply to it, in the ELB's order of precedence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLIENT: Final = {
 
 
 class CompiledPolicy(NamedTuple):
-    """A policy with all that its routes need."""
+    """A policy with the inputs of its routes."""
 
     policy: Policy
     hosts: tuple[str, ...]
@@ -33,7 +33,7 @@ class CompiledPolicy(NamedTuple):
     pinned: tuple[StickyRoute, ...]
 
     def routes(self, way: Match) -> list[dict[str, Any]]:
-        """The routes for one way to fulfil the policy."""
+        """Return the routes for one match of the policy."""
         name = {"name": self.policy.id}
         headers = way.route.get("headers", [])
         return [
@@ -54,7 +54,7 @@ def route_table(
     targets: Mapping[str, Target],
     groups: Mapping[str, tuple[str, ...]],
 ) -> XdsResource:
-    """Every policy of the listener; last its default pool; no route (404) without one."""
+    """Build the routes of all policies, last the default pool; without one the last is a 404."""
     ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
     names = sorted({h for r in ruled for h in r.hosts})
@@ -69,7 +69,7 @@ def route_table(
         "ignore_port_in_host_matching": True,
         "request_headers_to_add": [_CLIENT, *inserted],
     }
-    if inserted:  # what cannot be filled in now must not be what the client wrote
+    if inserted:  # a header without a value must not be the client's
         body["request_headers_to_remove"] = [one["header"]["key"] for one in inserted]
     if rules := access(listener.ipgroup, groups):
         body["typed_per_filter_config"] = rules
@@ -86,13 +86,13 @@ def _ruled(
 
 
 def _concerning(name: str, ruled: Iterable[CompiledPolicy]) -> tuple[tuple[CompiledPolicy, str | None], ...]:
-    """Policies that a request for `name` may meet, each with the host of it that fits best (None = any)."""
-    found = []
+    """Return policies that may apply to `name`, each with its best matching host (None = any)."""
+    concerning = []
     for one in ruled:
         fitting = [h for h in one.hosts if _fits(h, name)]
         if fitting or not one.hosts:
-            found.append((one, max(fitting, key=_particular, default=None)))
-    return tuple(found)
+            concerning.append((one, max(fitting, key=_particular, default=None)))
+    return tuple(concerning)
 
 
 def _fits(host: str, name: str) -> bool:
@@ -100,7 +100,7 @@ def _fits(host: str, name: str) -> bool:
 
 
 def _particular(host: str | None) -> tuple[bool, int]:
-    """Greater for the more particular: any < ``*.com`` < ``*.b.com`` < ``a.b.com``."""
+    """Return a key that is greater for the more specific: any < ``*.com`` < ``*.b.com`` < ``a.b.com``."""
     return (bool(host) and not (host or "").startswith("*"), len(host or ""))
 
 
@@ -121,8 +121,10 @@ def _virtual_host(
 
 
 def _precedence(listener: Listener, policy: Policy, host: str | None, way: Match) -> tuple[Any, ...]:
-    """Redirects of a whole listener first. Then by number, or (without advanced forwarding) by what is
-    more particular: the host, then exact before prefix before expression, then the longer path.
+    """Return the sort key of a match.
+
+    Redirects of a whole listener come first. Then by number, or (without advanced forwarding) the more specific host,
+    then exact before prefix before expression, then the longer path.
     """
     first = policy.action != _REDIRECT
     number = policy.priority if policy.priority is not None else 10_001

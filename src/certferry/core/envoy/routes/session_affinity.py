@@ -1,9 +1,8 @@
-"""What makes the same client meet the same member again. Called by ``clusters``, ``actions``, ``manager``.
+"""Session affinity: the same client reaches the same member again.
 
-By cookie: Envoy tells the client in a cookie of its own which member it met. It is exact (a member
-that comes or goes moves nobody else), where hashing is not; and a cookie of the application's says
-nothing about who set it, so for APP_COOKIE ours stands beside it and lives as long as the browser.
-By source address: a consistent hash, for there is nothing else to hold on to.
+By cookie: Envoy names the member in a cookie of its own. Unlike hashing, a new or removed member moves no other client.
+An application's cookie does not name the member, so for APP_COOKIE ours is set beside it and lives as long as the
+browser. By source address: a consistent hash.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ _BY_ADDRESS: Final = {"connection_properties": {"source_ip": True}}
 
 
 class Stickiness(msgspec.Struct, frozen=True):
-    """How clients stick to the members of a pool; neither is the case for most pools."""
+    """The session affinity of a pool: by cookie, by address, or (most pools) none."""
 
     cookie: str = ""
     """The name of the cookie."""
     seconds: int = 0
-    """How long it lives; 0: as long as the browser."""
+    """Its lifetime; 0: as long as the browser."""
     address: bool = False
 
     def hash_policy(self) -> list[dict[str, Any]]:
-        """For a pool that is shared out by hash."""
+        """Return the hash policy of a pool with affinity by address."""
         return [_BY_ADDRESS] if self.address else []
 
     def within(self, policy_id: str) -> Stickiness:
-        """The same among the pools of one policy: its cookie says nothing about other routes."""
+        """Return the affinity for one policy, with a cookie name of its own."""
         if not self.cookie:
             return self
         return msgspec.structs.replace(self, cookie=f"{self.cookie}_{_mark(policy_id)}")
 
     def route_filters(self) -> dict[str, Any]:
-        """The per-route filter configuration; {} without a cookie."""
+        """Return the per-route filter configuration; {} without a cookie."""
         if not self.cookie:
             return {}
         cookie: dict[str, Any] = {"name": self.cookie, "path": "/"}
@@ -61,7 +60,7 @@ class Stickiness(msgspec.Struct, frozen=True):
 
 
 def stickiness(pool: Pool) -> Stickiness:
-    """Of `pool`: its session persistence, or its algorithm."""
+    """Return the affinity of `pool`, from its session persistence or its algorithm."""
     kept = pool.session_persistence
     if kept is None:
         return Stickiness(address=pool.lb_algorithm == "SOURCE_IP")
@@ -73,7 +72,7 @@ def stickiness(pool: Pool) -> Stickiness:
 
 
 def unstuck() -> dict[str, Any]:
-    """The filter in a filter chain: it does nothing until a route says so."""
+    """Return the filter for a filter chain; only routes enable it."""
     return {"name": FILTER, "typed_config": {"@type": f"{_FILTER_TYPE}StatefulSession"}}
 
 
