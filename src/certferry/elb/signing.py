@@ -20,12 +20,12 @@ Query = Iterable[tuple[str, str]]
 
 
 def query_string(query: Query) -> str:
-    """The query as it is signed and sent: sorted by key, then value; every reserved character encoded."""
+    """Encode the query as it is signed and sent: sorted by key, then value, reserved characters escaped."""
     return "&".join(f"{_encoded(key)}={_encoded(value)}" for key, value in sorted(query))
 
 
 def canonical_request(method: str, path: str, query: Query, headers: Mapping[str, str], body: bytes) -> str:
-    """The text whose hash is signed. `headers`: exactly those that are signed, names in lower case."""
+    """Build the text whose hash is signed. `headers`: exactly the signed ones, names in lower case."""
     segments = "/".join(_encoded(segment) for segment in unquote(path).split("/"))
     lines = [
         method.upper(),
@@ -42,7 +42,7 @@ def canonical_request(method: str, path: str, query: Query, headers: Mapping[str
 def authorization(
     access_key: str, secret_key: str, canonical: str, headers: Mapping[str, str], now: datetime
 ) -> str:
-    """The Authorization header of a request whose ``X-Sdk-Date`` is `now` (UTC)."""
+    """Build the Authorization header of a request whose ``X-Sdk-Date`` is `now` (UTC)."""
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{now.strftime(DATE_FORMAT)}\n{digest}"
     signature = hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()

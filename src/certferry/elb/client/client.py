@@ -61,7 +61,7 @@ _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
 class ElbError(Exception):
-    """What the ELB answered (`status` from 400), or that it did not (`status` 0)."""
+    """An error answer of the ELB (`status` from 400), or no answer (`status` 0)."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         # a second net: whatever a server puts into its text, no PEM goes into a log
@@ -75,7 +75,7 @@ class ElbError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later without a change by anybody."""
+        """Return True if the same request may succeed later without another change."""
         return self.status in (0, 401, 408, 429) or self.status >= 500
 
 
@@ -117,42 +117,42 @@ class ElbClient:
 
     @property
     def user(self) -> str:
-        """Who we are there; empty where only an access key is known."""
+        """The identity of this client; empty if only an access key is known."""
         return self._credentials.username
 
     @property
     def date(self) -> datetime | None:
-        """What time it was there at the last answer, if it said so."""
+        """The server's time at the last answer, if the answer gave it."""
         try:
             return parsedate_to_datetime(self._date) if self._date else None
         except ValueError:
             return None
 
     async def find(self, resource: Resource, **query: str | Sequence[str]) -> list[dict[str, Any]]:
-        """All objects that match; a sequence means “one of these”."""
-        found: list[dict[str, Any]] = []
+        """Return all objects that match; a sequence means “one of these”."""
+        matches: list[dict[str, Any]] = []
         async for data in self._pages(resource, query):
-            found += _part(data, resource.many, list[dict[str, Any]])
-        return found
+            matches += _part(data, resource.many, list[dict[str, Any]])
+        return matches
 
     async def find_as(self, resource: Resource, kind: type[T], **query: str | Sequence[str]) -> list[T]:
-        """All objects that match, of each only the fields of `kind` (a msgspec Struct)."""
-        found: list[T] = []
+        """Return all objects that match, each with the fields of `kind` (a msgspec Struct)."""
+        matches: list[T] = []
         async for data in self._pages(resource, query):
-            found += _part(data, resource.many, list[kind])  # type: ignore[valid-type]
-        return found
+            matches += _part(data, resource.many, list[kind])  # type: ignore[valid-type]
+        return matches
 
     async def get(self, resource: Resource, identity: str) -> dict[str, Any]:
-        """One object; ``ElbError`` 404 when there is none."""
+        """Return one object. Raises ElbError (404) if it does not exist."""
         return _part(await self._call("GET", f"{resource.path}/{identity}"), resource.one, dict[str, Any])
 
     async def create(self, resource: Resource, fields: Wire) -> dict[str, Any]:
-        """The object made of `fields`."""
+        """Create an object from `fields` and return it."""
         body = msgspec.json.encode({resource.one: fields})
         return _part(await self._call("POST", resource.path, body=body), resource.one, dict[str, Any])
 
     async def update(self, resource: Resource, identity: str, fields: Wire) -> dict[str, Any]:
-        """The object after `fields` were set; others keep their values."""
+        """Set `fields` and return the object; other fields keep their values."""
         body = msgspec.json.encode({resource.one: fields})
         data = await self._call("PUT", f"{resource.path}/{identity}", body=body)
         return _part(data, resource.one, dict[str, Any])
@@ -166,30 +166,30 @@ class ElbClient:
                 raise
 
     async def create_certificate(self, fields: Wire) -> Certificate:
-        """A new certificate, its key never read back."""
+        """Create a certificate; its key is never read back."""
         data = await self._call("POST", "certificates", body=msgspec.json.encode({"certificate": fields}))
         return wire.certificate(_part(data, "certificate", CertificateWire))
 
     async def update_certificate(self, identity: str, fields: Wire) -> Certificate:
-        """The certificate after `fields` were set: content and key go in one PUT."""
+        """Set `fields` and return the certificate; content and key go in one PUT."""
         body = msgspec.json.encode({"certificate": fields})
         data = await self._call("PUT", f"certificates/{identity}", body=body)
         return wire.certificate(_part(data, "certificate", CertificateWire))
 
     async def certificates(self) -> dict[str, Certificate]:
-        """Every certificate of the project, by id."""
-        found: dict[str, Certificate] = {}
+        """Return every certificate of the project by id."""
+        matches: dict[str, Certificate] = {}
         async for data in self._pages(CERTIFICATES, {}):
             for number, item in enumerate(_part(data, "certificates", list[CertificateWire]), start=1):
-                found[item.id] = wire.certificate(item)
+                matches[item.id] = wire.certificate(item)
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
-        return dict(sorted(found.items()))
+        return dict(sorted(matches.items()))
 
     async def extension(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bytes:
-        """The answer of one of our own ELB's extensions; an empty `path` asks which there are."""
+        """Return the answer of an extension of our ELB; an empty `path` lists the extensions."""
         project = await self._project()
         url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
         return await self._send(method, url, query, body)
@@ -197,7 +197,7 @@ class ElbClient:
     async def extension_lines(
         self, path: str, query: Sequence[tuple[str, str]]
     ) -> AsyncGenerator[bytes, None]:
-        """The lines of an endless answer of an extension, as they come, until it ends."""
+        """Yield the lines of an extension's endless answer until it ends."""
         url = f"{await self._project()}/certferry/{path}"
         assert self._session is not None, "use ElbClient with “async with”"
         target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
@@ -228,7 +228,7 @@ class ElbClient:
         return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
 
     async def _project(self) -> str:
-        """The URL below which the project's resources are."""
+        """Return the base URL of the project's resources."""
         if not (self._url and self._project_id):
             await self._locate()
         return f"{self._url}/v3/{self._project_id}"
@@ -245,13 +245,13 @@ class ElbClient:
         raise AssertionError("unreachable")
 
     async def _locate(self) -> None:
-        """Find out what the settings leave open: a login tells both; with a signature it is asked for."""
+        """Find the project and URL that the settings leave open: from a login, or by a signed request."""
         if not self._credentials.access_key:
             await self._proof.headers("GET", self._identity, (), b"")
         else:
             name = self._credentials.project
-            found = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
-            self._project_id = keystone.project_in(found, name) or ""
+            matches = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
+            self._project_id = keystone.project_in(matches, name) or ""
         if not self._project_id:
             raise ElbError(
                 404, "NoProject", f"Keystone knows no project “{self._credentials.project}” of ours"
@@ -264,7 +264,7 @@ class ElbClient:
         return (await self.log_in()).token
 
     async def log_in(self) -> keystone.Login:
-        """A new token for the user name and password, and what Keystone says of them."""
+        """Log in and return a new token with the identity that Keystone reports."""
         url, body = f"{self._identity}/v3/auth/tokens", keystone.login_body(self._credentials)
         status, data, told = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
         if status == 429 or status >= 500:
@@ -277,7 +277,7 @@ class ElbClient:
         return login
 
     async def whoami(self) -> keystone.Login:
-        """What Keystone says now of the token that we were given; ``ElbError`` 401 or 404 when it has ended."""
+        """Return the identity behind the given token. Raises ElbError (401, 404) if it has expired."""
         return keystone.logged_in(self._credentials.token, await self._of_token("GET"))
 
     async def log_out(self) -> None:

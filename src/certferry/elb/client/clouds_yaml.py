@@ -22,7 +22,7 @@ _FOLDERS: Final = (".", "~/.config/openstack", "/etc/openstack")
 
 
 class Found(NamedTuple):
-    """What a client is made of; an empty `url` comes from the service catalog."""
+    """The settings of a client; an empty `url` comes from the service catalog."""
 
     url: str
     credentials: Credentials
@@ -30,14 +30,14 @@ class Found(NamedTuple):
 
 
 def find(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
-    """Where `place` is and who we are there. Raises ``CredentialsError``."""
+    """Return the URL and credentials for `place`. Raises CredentialsError."""
     found = site(place, environ)
     where = f"clouds.yaml (cloud “{place.cloud}”)" if place.cloud else "the settings of the ELB"
     return found._replace(credentials=complete(found.credentials, found.url, where))
 
 
 def site(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
-    """The same for somebody who brings an identity of his own: there may be none. Raises ``CredentialsError``."""
+    """Return the same for a user with an own identity; credentials may be absent. Raises CredentialsError."""
     cloud = _entry(place.cloud, environ) if place.cloud else {}
     auth = cloud.get("auth") or {}
     credentials = load(place.credentials_file) if place.credentials_file else _credentials(auth)
@@ -69,7 +69,7 @@ def _credentials(auth: Mapping[str, Any]) -> Credentials:
 
 
 def _project(name: str) -> dict[str, str]:
-    """An id is 32 hexadecimal digits; anything else is a name."""
+    """Tell an id (32 hexadecimal digits) from a name."""
     is_id = len(name) == 32 and all(c in "0123456789abcdef" for c in name)
     return {"project_id": name, "project": ""} if is_id else {"project_id": "", "project": name}
 

@@ -25,10 +25,10 @@ ALL_RULES: Final = Resource("l7policies/rules", "rule", "rules")
 
 
 def members_of(pool: str) -> Resource:
-    """The members of one pool."""
+    """Return the members of one pool."""
     return Resource(f"pools/{pool}/members", "member", "members")
 
 
 def rules_of(policy: str) -> Resource:
-    """The rules of one policy."""
+    """Return the rules of one policy."""
     return Resource(f"l7policies/{policy}/rules", "rule", "rules")

@@ -1,4 +1,4 @@
-"""Who we are to an ELB: an access key that signs each request, a name and password for a token, or a token.
+"""Credentials for an ELB: an access key that signs requests, a name and password for a token, or a token.
 
 ``elb.client`` asks for the headers of each request. The file format is the ``elb`` object of
 ``endpoints.json``. Nothing here prints a secret.
@@ -38,7 +38,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """Origin of Keystone; empty: the ELB's."""
     region: str = ""
     token: str = ""
-    """Of somebody who is logged in already; it beats the rest."""
+    """The token of a user who is logged in; it takes precedence."""
 
     def __repr__(self) -> str:
         return f"Credentials(project_id={self.project_id!r}, {self.access_key or self.username})"
@@ -47,7 +47,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> Credentials:
-    """The credentials in the JSON file at `path`, which nobody else may read."""
+    """Read credentials from the JSON file at `path`, which only its owner may read."""
     try:
         if _open_to_others(path.stat()):
             raise CredentialsError(f"Others can read the credentials file {path}; run: chmod 600 {path}")
@@ -86,13 +86,13 @@ def complete(credentials: Credentials, url: str, where: str) -> Credentials:
 
 
 class AuthHeaders(Protocol):
-    """What proves to the ELB who asks."""
+    """A way to authenticate requests to the ELB."""
 
     async def headers(self, method: str, url: str, query: Query, body: bytes) -> dict[str, str]:
         """Headers for one request to `url` (without its query)."""
 
     def forget(self) -> bool:
-        """The ELB answered 401. Whether there is something fresh to try once more."""
+        """Handle a 401: return True if there are fresh credentials to try once more."""
 
 
 class SignedRequests:
@@ -120,12 +120,12 @@ class SignedRequests:
         return headers | {"authorization": signature}
 
     def forget(self) -> bool:
-        """Whether there is something fresh to try."""
+        """Return True if there are fresh credentials to try."""
         return False
 
 
 class GivenToken:
-    """A token that somebody else got: when it ends, so do we."""
+    """A token from another login: it cannot be renewed when it expires."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -135,7 +135,7 @@ class GivenToken:
         return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
 
     def forget(self) -> bool:
-        """Whether there is something fresh to try."""
+        """Return True if there are fresh credentials to try."""
         return False
 
 
@@ -153,6 +153,6 @@ class TokenRequests:
         return {"x-auth-token": self._token} | ({"content-type": "application/json"} if body else {})
 
     def forget(self) -> bool:
-        """Whether there is something fresh to try."""
+        """Return True if there are fresh credentials to try."""
         had, self._token = self._token is not None, None
         return had

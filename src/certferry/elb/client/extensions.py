@@ -1,4 +1,4 @@
-"""What our ELB can do beyond the vendor's, for clients: versions, rollback, status, break-glass, audit.
+"""Client of our ELB's extensions: versions, rollback, status, break-glass, audit.
 
 The CLI, the console and the controller call these with an ``ElbClient``. A vendor's ELB has none of
 them: ``available`` says so first. Private keys are in none of the answers.
@@ -55,7 +55,7 @@ class BoundSlot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found."""
+    """A finding of a check."""
 
     reason: str
     severity: str
@@ -63,7 +63,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a certificate is served, and what is wrong with it."""
+    """The listeners that serve a certificate, and its findings."""
 
     certificate_id: str
     fingerprint: str
@@ -100,7 +100,7 @@ class Gap(Exception):
 
 
 async def available(elb: ElbClient) -> frozenset[str]:
-    """The extensions of this ELB; none on a vendor's."""
+    """Return the names of this ELB's extensions; a vendor's ELB has none."""
     try:
         answer = await elb.extension("GET", "")
     except ElbError as error:
@@ -114,7 +114,7 @@ async def available(elb: ElbClient) -> frozenset[str]:
 
 
 async def versions(elb: ElbClient, certificate_id: str) -> list[Version]:
-    """The kept contents of a certificate, newest first."""
+    """Return the kept contents of a certificate, newest first."""
     return _part(await elb.extension("GET", _of(certificate_id, "versions")), "versions", list[Version])
 
 
@@ -128,7 +128,7 @@ async def roll_back(
 
 
 async def status(elb: ElbClient, certificate_id: str) -> CertificateStatus:
-    """Where it is served, findings, and what the data plane said."""
+    """Return the slots of a certificate, its findings and the data plane's state."""
     return _part(await elb.extension("GET", _of(certificate_id, "status")), "status", CertificateStatus)
 
 
@@ -159,7 +159,7 @@ async def audit(
     host: str | None = None,
     since: datetime | int | None = None,
 ) -> AsyncGenerator[Record, None]:
-    """Who changed what, oldest first. `since`: an instant, or the sequence after which to begin."""
+    """Return audit records, oldest first. `since`: an instant, or the sequence after which to begin."""
     query = [("limit", str(PAGE))]
     query += [("certificate_id", certificate)] if certificate else []
     query += [("host", host)] if host else []
@@ -179,7 +179,7 @@ async def audit(
 async def events(elb: ElbClient, since: int | None = None) -> AsyncGenerator[Record | None, None]:
     """Changes as they happen, after `since` (None: from now on), until the connection ends.
 
-    From now on means from the None that comes first: what happened before is told to nobody, so look then.
+    A stream without `since` begins at the first None; read the state then, because earlier changes are not sent.
 
     Raises ``Gap`` where the ELB cannot continue there, ``ElbError`` when it does not answer. Resume with
     the sequence of the last record.

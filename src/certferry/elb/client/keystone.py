@@ -1,4 +1,4 @@
-"""What Keystone is asked: a token for a password, the id of a project, and where the ELB is.
+"""Requests to Keystone: a token for a password, the id of a project, and the URL of the ELB.
 
 ``elb.client`` sends what this makes and hands it the answers; nothing is sent here.
 Source: the Identity API v3 (POST /v3/auth/tokens, GET /v3/projects).
@@ -62,7 +62,7 @@ class _Projects(msgspec.Struct, frozen=True):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """What a login told."""
+    """The result of a login."""
 
     token: str
     project_id: str
@@ -76,7 +76,7 @@ class Login(msgspec.Struct, frozen=True):
 
 
 def login_body(credentials: Credentials) -> bytes:
-    """The body of a password login, in the project by id or by name; without either, in the user's own."""
+    """Build the body of a password login to a project by id or name, or to the user's own."""
     domain = {"name": credentials.domain}
     user = {"name": credentials.username, "password": credentials.password, "domain": domain}
     identity = {"methods": ["password"], "password": {"user": user}}
@@ -87,7 +87,7 @@ def login_body(credentials: Credentials) -> bytes:
 
 
 def logged_in(token: str, body: bytes) -> Login:
-    """The answer of a login; a server that says less than the API asks for is read as far as it goes."""
+    """Parse the answer of a login; fields that the server leaves out stay empty."""
     try:
         said = msgspec.json.decode(body, type=_Answer).token
     except msgspec.DecodeError:
@@ -98,7 +98,7 @@ def logged_in(token: str, body: bytes) -> Login:
 
 
 def project_in(body: bytes, name: str) -> str | None:
-    """The id of the project called `name` in an answer of GET /v3/projects."""
+    """Return the id of the project called `name` from an answer of GET /v3/projects."""
     try:
         projects = msgspec.json.decode(body, type=_Projects).projects
     except msgspec.DecodeError:
@@ -107,7 +107,7 @@ def project_in(body: bytes, name: str) -> str | None:
 
 
 def elb_in(catalog: Iterable[Service], region: str) -> str | None:
-    """The origin of the ELB in `region` (empty: in any)."""
+    """Return the origin of the ELB in `region` (empty: any)."""
     services = list(catalog)
     for kind in _TYPES:
         for service in services:

@@ -27,11 +27,11 @@ from certferry.elb.client.collections import (
 )
 
 PARALLEL: Final = 8
-"""Requests at once, where members and rules must be asked for one by one."""
+"""Concurrent requests if members and rules have to be read one by one."""
 
 
 async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None) -> State:
-    """The world as it is now: all of the project, or these load balancers and all certificates."""
+    """Read the present state: the whole project, or these load balancers and all certificates."""
     only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
     of_these = {} if only is None else {"loadbalancer_id": only}
     balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
@@ -81,23 +81,23 @@ async def _leaves(
     by_pool = await _together(*(leaves(members_of(p["id"]), p["id"]) for p in pools))
     by_policy = await _together(*(leaves(rules_of(p["id"]), p["id"]) for p in policies))
     return (
-        {owner: [wire.member(m) for m in found] for owner, found in by_pool},
-        {owner: [wire.rule(r) for r in found] for owner, found in by_policy},
+        {owner: [wire.member(m) for m in groups] for owner, groups in by_pool},
+        {owner: [wire.rule(r) for r in groups] for owner, groups in by_policy},
     )
 
 
 async def _ipgroups(elb: ElbClient) -> dict[str, tuple[str, ...]]:
     try:
-        found = await elb.find(IPGROUPS)
+        groups = await elb.find(IPGROUPS)
     except ElbError as error:
         if error.status != 404:
             raise
         return {}
-    return {group["id"]: wire.ipgroup(group) for group in found}
+    return {group["id"]: wire.ipgroup(group) for group in groups}
 
 
 async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The answers in order; the first failure ends the others."""
+    """Return the answers in order; the first failure cancels the others."""
     try:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(request) for request in requests]
@@ -115,9 +115,9 @@ def _by_id(objects: Iterable[Any]) -> dict[str, Any]:
 
 
 def _joined(
-    owners: list[dict[str, Any]], field: str, found: list[dict[str, Any]], read: Any
+    owners: list[dict[str, Any]], field: str, groups: list[dict[str, Any]], read: Any
 ) -> dict[str, Any]:
-    by_id = {one["id"]: read(one) for one in found}
+    by_id = {one["id"]: read(one) for one in groups}
     return {owner["id"]: [by_id[ref] for ref in wire.refs(owner, field) if ref in by_id] for owner in owners}
 
 

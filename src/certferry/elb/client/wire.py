@@ -21,7 +21,7 @@ _MEMBERS: Final = ("redirect_pools_config", "rules", "members")
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True):
-    """What our ELB adds to a certificate."""
+    """The fields that our ELB adds to a certificate."""
 
     owner: str | None = None
     source: model.Source | None = None
@@ -44,7 +44,7 @@ class CertificateWire(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def chain_of(pem: str) -> Chain | None:
-    """The chain in `pem`, or None when it cannot be read."""
+    """Parse the chain in `pem`; None if it is invalid."""
     try:
         return parse_chain(pem)
     except InvalidPem:
@@ -52,7 +52,7 @@ def chain_of(pem: str) -> Chain | None:
 
 
 def certificate(wire: CertificateWire) -> model.Certificate:
-    """A certificate's public half and whose it is."""
+    """Decode a certificate's public half and its owner."""
     extension = wire.certferry or Extension()
     return model.Certificate(
         id=wire.id,
@@ -71,26 +71,26 @@ def certificate(wire: CertificateWire) -> model.Certificate:
 
 
 def loadbalancer(wire: Wire) -> model.LoadBalancer:
-    """A load balancer, with the port shifts that our ELB tells of."""
+    """Decode a load balancer, with the port shifts that our ELB reports."""
     extension = wire.get("certferry") or {}
     shifts = {k: extension[k] for k in ("privileged_shift", "port_shift") if extension.get(k) is not None}
     return _made(model.LoadBalancer, wire, shifts)
 
 
 def listener(wire: Wire) -> model.Listener:
-    """A listener; its load balancer comes as a reference. A shared one says TERMINATED_HTTPS for HTTPS."""
+    """Decode a listener; shared load balancers call HTTPS TERMINATED_HTTPS."""
     protocol = str(wire.get("protocol") or "").removeprefix("TERMINATED_")
     balancer = _first(wire, "loadbalancers", "loadbalancer_id")
     return _made(model.Listener, wire, {"loadbalancer_id": balancer, "protocol": protocol})
 
 
 def healthmonitor(wire: Wire) -> model.HealthMonitor:
-    """A health check."""
+    """Decode a health check."""
     return _made(model.HealthMonitor, wire, {})
 
 
 def member(wire: Wire) -> model.Member:
-    """A backend."""
+    """Decode a backend."""
     return _made(model.Member, wire, {})
 
 
@@ -107,23 +107,23 @@ def pool(
 
 
 def rule(wire: Wire) -> model.Rule:
-    """One condition of a policy."""
+    """Decode one condition of a policy."""
     return _made(model.Rule, wire, {})
 
 
 def policy(wire: Wire, rules: Iterable[model.Rule]) -> model.Policy:
-    """A policy and its rules, in a fixed order."""
+    """Decode a policy and its rules, in a fixed order."""
     ordered = tuple(sorted(rules, key=lambda r: (r.type, r.compare_type, r.value, r.id)))
     return _made(model.Policy, wire, {"rules": ordered})
 
 
 def ipgroup(wire: Wire) -> tuple[str, ...]:
-    """The addresses of a group."""
+    """Return the addresses of a group."""
     return tuple(entry["ip"] for entry in wire.get("ip_list") or ())
 
 
 def refs(wire: Wire, field: str) -> tuple[str, ...]:
-    """The ids in a list of references."""
+    """Return the ids in a list of references."""
     return tuple(ref["id"] for ref in wire.get(field) or ())
 
 

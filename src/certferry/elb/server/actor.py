@@ -1,4 +1,4 @@
-"""Who makes a request. Authentication makes it; rules and the audit log read it."""
+"""The authenticated user of a request."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from certferry.settings import UserError
 
 
 class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store or a backup holds."""
+    """The contents of a store or a backup."""
 
     certificates: int
     secrets: int
@@ -50,7 +50,7 @@ class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 def backup(
     state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ
 ) -> StoreSummary:
-    """The store of `state` as of now in the new file `out`, and its key in `key_out`, if given.
+    """Back up the store of `state` to the new file `out`, and its key to `key_out`, if given.
 
     Beside a running ELB, whose writers go on.
     """
@@ -123,7 +123,7 @@ def restore(
 
 
 def rotate_seal_key(state: Path, environ: Mapping[str, str] = os.environ) -> int:
-    """Seals everything under a new key, and forgets the old one; how many secrets were sealed anew.
+    """Encrypt everything under a new key, and forgets the old one; how many secrets were sealed anew.
 
     Beside a running ELB too. With the key in the environment: under the first of the keys there.
     """
@@ -184,7 +184,7 @@ def _opened(path: Path, how: Callable[[Path], Engine] = open_as_it_is) -> Iterat
 
 
 def _seal(state: Path, environ: Mapping[str, str]) -> EncryptionKeys:
-    """The key that there is; unlike the ELB's start this makes none."""
+    """Load the present encryption key; unlike the ELB's start this creates none."""
     if not environ.get(VARIABLE) and not sealing_key(state).exists():
         raise EncryptionError(
             f"There is no sealing key: neither the file {sealing_key(state)} nor {VARIABLE}. Give the key that "

@@ -51,7 +51,7 @@ _CHECKPOINT = 2.0
 
 
 async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
-    """Runs until SIGTERM or SIGINT; makes the accounts for a cluster of that name first, if given.
+    """Run until SIGTERM or SIGINT; makes the accounts for a cluster of that name first, if given.
 
     Raises ``Refused`` when it cannot start.
     """
@@ -70,9 +70,9 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
 async def running(
     settings: ElbSettings, accounts_for: str | None = None, leaves: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[str]:
-    """The service, up for the time of the block; its origin. Raises ``Refused``.
+    """Run the service for the time of the block and yield its origin. Raises Refused.
 
-    At its end `leaves` is asked whether Envoy goes on without it.
+    At its end, `leaves` decides if Envoy keeps serving.
     """
     async with contextlib.AsyncExitStack() as stack:
         state = _state(settings)
@@ -106,7 +106,7 @@ def _hand_over(
         if changes.value != events.ENDED:
             changes.set(changes.value + 1)
 
-    with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+    with contextlib.suppress(RuntimeError):  # The loop has ended, so there are no readers left to notify.
         loop.call_soon_threadsafe(tell)
 
 
@@ -239,7 +239,7 @@ async def _answering(
         access_log=False,
         lifespan="off",
         server_header=False,
-        proxy_headers=False,  # nobody says by a header which address failed to log in
+        proxy_headers=False,  # A header must not choose the address that failed logins count against.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE,
         ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
@@ -258,7 +258,7 @@ async def _answering(
 
 
 async def _told_to_end() -> int:
-    """The signal."""
+    """Handle the signal."""
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):

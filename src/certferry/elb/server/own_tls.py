@@ -85,7 +85,7 @@ class ReloadingTls:
 
 
 def own_tls(settings: ElbSettings, state: Path) -> ReloadingTls | None:
-    """As the settings say; None: without TLS. Raises ``Refused``."""
+    """Load the certificate of the settings; None without TLS. Raises Refused."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None and key is None:
         return None

@@ -1,4 +1,4 @@
-"""Where the ELB keeps its files. Nothing else names them."""
+"""Paths of the ELB's files. No other module names them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certferry.settings import ElbSettings
 
 
 def prepared(settings: ElbSettings) -> Path:
-    """The state directory, made (0700) if there is none. Raises ``StoreUnusable``."""
+    """Return the state directory, created (0700) if absent. Raises StoreUnusable."""
     state = settings.state.expanduser().absolute()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -19,12 +19,12 @@ def prepared(settings: ElbSettings) -> Path:
 
 
 def store_file(state: Path) -> Path:
-    """The database."""
+    """Return the path of the database."""
     return state / "elb.db"
 
 
 def sealing_key(state: Path) -> Path:
-    """The key under which the database's secrets are sealed."""
+    """Return the path of the key that encrypts the database's secrets."""
     return state / "elb-seal.key"
 
 
@@ -34,10 +34,10 @@ def lock_file(state: Path) -> Path:
 
 
 def envoys_file(state: Path) -> Path:
-    """Which Envoys of other machines are let in."""
+    """Return the path of the register of remote Envoys."""
     return state / "envoys.json"
 
 
 def envoys_authority(state: Path) -> tuple[Path, Path]:
-    """The certificate and the key of the authority that vouches for them."""
+    """Return the paths of the certificate and key of the remote Envoys' CA."""
     return state / "envoys-ca.crt", state / "envoys-ca.key"

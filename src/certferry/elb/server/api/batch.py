@@ -1,4 +1,4 @@
-"""Many of one kind in one request (elb-v3-api.md 1.4). One transaction; a refusal tells which one it was.
+"""Batch requests (elb-v3-api.md 1.4): one transaction each; an error names the object.
 
 Deleting many is the exception: each id has an answer of its own, and those that can go, go.
 """
@@ -42,7 +42,7 @@ class MembersCreate(Struct, frozen=True, kw_only=True):
 
 
 class MemberChange(members.MemberUpdate, frozen=True, kw_only=True):
-    """What of one member is to change."""
+    """The fields of one member to change."""
 
     id: Identifier
 
@@ -95,7 +95,7 @@ def delete_pools(call: ApiRequest) -> ApiResponse:
 def _deleted(
     call: ApiRequest, kind: str, ids: list[str], discard: Callable[[ApiRequest, Transaction, Row], None]
 ) -> list[dict[str, str]]:
-    """What became of each id."""
+    """Delete each id and return its outcome."""
 
     def outcome(transaction: Transaction, identifier: str) -> dict[str, str]:
         row = transaction.snapshot.get(kind, identifier)
@@ -117,7 +117,7 @@ def _deleted(
 
 
 def add_members(call: ApiRequest) -> ApiResponse:
-    """POST members/batch-add: those that are there already are told of as they are."""
+    """POST members/batch-add: members that exist already are returned unchanged."""
     given = [
         members.new_data(msgspec.to_builtins(one)) for one in body_of(call, "", MembersCreate).value.members
     ]

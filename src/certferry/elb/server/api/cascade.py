@@ -1,7 +1,6 @@
 """Deleting something with all that is under it (elb-v3-api.md 3, 4, 5).
 
-Certificates, groups and policies of TLS are nobody's part: they stay. Nothing is deleted where one
-part of it is protected from deletion.
+Certificates, IP groups and security policies stay. Nothing is deleted if one part is protected from deletion.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from certferry.elb.server.store.tables import Row
 
 
 class CascadeOption(Struct, frozen=True, kw_only=True):
-    """What becomes of what only belongs to the load balancer loosely."""
+    """The handling of objects that can outlive the load balancer."""
 
     unbounded_pool: bool | None = True
     """Pools: deleted, or kept without a load balancer."""
     public_ip: bool | None = False
-    """Taken as it comes: addresses here are nobody's property."""
+    """Accepted and ignored: addresses here are not resources."""
 
 
 def listener(call: ApiRequest) -> ApiResponse:
-    """DELETE …/force: with its policies; pools are let go."""
+    """DELETE …/force: with its policies; its pools stay."""
 
     def decide(transaction: Transaction) -> None:
         _discard_listener(transaction, path_object(call, transaction.snapshot, "listener"))
@@ -65,7 +64,7 @@ def pool(call: ApiRequest) -> ApiResponse:
 
 
 def discard_pool(transaction: Transaction, row: Row) -> None:
-    """Deletes the pool and its parts. Raises ``Refused`` (409)."""
+    """Delete the pool and its parts. Raises ApiError (409)."""
     check_unused(transaction.snapshot, row)
     check_deletable(row)
     for kind in ("member", "healthmonitor"):

@@ -1,4 +1,4 @@
-"""What the service offers: TLS policies, flavors, zones, quotas (elb-v3-api.md 7). Nothing here is stored."""
+"""The service's catalog: TLS policies, flavors, zones, quotas (elb-v3-api.md 7). Nothing here is stored."""
 
 from __future__ import annotations
 

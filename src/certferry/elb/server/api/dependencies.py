@@ -1,4 +1,4 @@
-"""What the endpoints of the API work with: settings, store, users and the data plane's status."""
+"""The services that the API's endpoints use: settings, store, users and the data plane's status."""
 
 from __future__ import annotations
 

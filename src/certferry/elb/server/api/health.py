@@ -1,4 +1,4 @@
-"""How members and policies are: what the store knows, and what the data plane found out."""
+"""The status of members and policies, from the store and the data plane."""
 
 from __future__ import annotations
 

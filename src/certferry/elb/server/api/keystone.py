@@ -122,7 +122,7 @@ def _authenticated(elb: ApiDependencies, make: Callable[[ApiDependencies, Reques
 
 
 def _logged_in(elb: ApiDependencies, body: bytes, address: str) -> tuple[str, Session]:
-    """A new token; raises ``Refused``."""
+    """Log in and return a new token. Raises ApiError."""
     try:
         login = msgspec.json.decode(body, type=Login).auth
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -160,7 +160,7 @@ def _show_catalog(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
 
 
 def _list_projects(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
-    """The user's project, if it has the name asked for; any name of our region is the project's."""
+    """Return the user's project if its name or its region's name is the requested one."""
     project = elb.identity.project(actor)
     wanted = request.query_params.get("name")
     shown = wanted in (None, project.name, elb.settings.region)
@@ -179,7 +179,7 @@ def _project(project: Project, name: str | None = None) -> Mapping[str, Any]:
 
 
 def _list_users(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
-    """Those of the project for an admin; itself for anybody else."""
+    """Return all users of the project to an admin; other users get only themselves."""
     wanted = request.query_params.get("name")
     seen = [user for user in _seen(elb, actor) if wanted in (None, user["name"])]
     return {"users": seen, "links": {}}

@@ -25,7 +25,7 @@ Fits = Callable[[StoreSnapshot, Wire, set[str]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """How one kind looks on the wire."""
+    """A kind of resource and its form on the wire."""
 
     kind: str
     """The singular on the wire, and the kind of its rows."""
@@ -39,18 +39,18 @@ class Resource:
     """Filters that compare no field of the same name."""
 
     def one(self, call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-        """A single object in its envelope."""
+        """Return a single object in its envelope."""
         return {self.kind: self.render(call, snapshot, row)}
 
     def rows(self, call: ApiRequest, snapshot: StoreSnapshot) -> Sequence[Row]:
-        """All of the project, or of what the path names."""
+        """Return all rows of the project, or of the parent in the path."""
         if self.within is None:
             return snapshot.of_project(self.kind, call.actor.project_id)
         kind, variable = self.within
         return snapshot.find(self.kind, variable, path_object(call, snapshot, kind, variable).id)
 
     def row(self, call: ApiRequest, snapshot: StoreSnapshot) -> Row:
-        """The one that the path names, within what the path names."""
+        """Return the row in the path. Raises ApiError (404) if its parent is another than in the path."""
         row = path_object(call, snapshot, self.kind)
         if self.within is not None:
             kind, variable = self.within
@@ -85,7 +85,7 @@ def listing(resource: Resource) -> Handler:
 def filtered(
     resource: Resource, query: Sequence[tuple[str, str]], wires: list[Wire], snapshot: StoreSnapshot
 ) -> list[Wire]:
-    """Those that match: one of the values of each key; keys that no object has are ignored."""
+    """Return the objects that match one value of each key; keys that no object has are ignored."""
     wanted: dict[str, set[str]] = {}
     for key, value in query:
         if key not in _PAGING:
@@ -102,7 +102,7 @@ def filtered(
 
 
 def _values(resource: Resource, wire: Wire, key: str, otherwise: set[str]) -> set[str]:
-    """The values of one filter, as they are written in a query; `otherwise` for an unknown key."""
+    """Return the values of one filter as a query writes them; `otherwise` for an unknown key."""
     name = resource.nested.get(key, key)
     if name not in wire:
         return otherwise
@@ -123,7 +123,7 @@ def _written(value: Any) -> str:
 
 
 def paged(query: Sequence[tuple[str, str]], wires: list[Wire]) -> tuple[list[Wire], Wire]:
-    """One page and its ``page_info``; raises ``Refused`` (400)."""
+    """Return one page and its ``page_info``. Raises ApiError (400)."""
     asked_for = dict(query)
     limit = _limit(asked_for.get("limit"))
     backwards = _flag(asked_for.get("page_reverse"))

@@ -51,7 +51,7 @@ _SECURITY: Final[Schema] = {
 
 
 class Error(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request failed."""
+    """The reason of a failed request."""
 
     error_msg: str
     error_code: str
@@ -59,7 +59,7 @@ class Error(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeystoneReason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request to the identity API failed."""
+    """The reason of a failed request to the identity API."""
 
     code: int
     title: str
@@ -73,7 +73,7 @@ class KeystoneError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def operation(route: Route, routes: Sequence[Route]) -> Schema:
-    """What FastAPI cannot know of `route`, one of `routes`: its variables, bodies and errors."""
+    """Describe what FastAPI cannot infer of `route`: its variables, bodies and errors."""
     parameters = [_path(name) for name in ("project_id", *re.findall(r"{(\w+)}", route.path))]
     made = _creates(routes).get(_collection(route.path))
     if made and route.method == "GET" and not route.path.endswith("{id}"):
@@ -94,7 +94,7 @@ def operation(route: Route, routes: Sequence[Route]) -> Schema:
 
 
 def keystone_operation(path: str, method: str) -> Schema:
-    """The same for an operation of the identity API."""
+    """Describe an operation of the identity API."""
     parameters = [_path(name) for name in re.findall(r"{(\w+)}", path)]
     responses: Schema = {"default": _answer("Refused", _reference(KeystoneError))}
     described: Schema = {"parameters": parameters, "responses": responses}
@@ -117,12 +117,12 @@ def keystone_operation(path: str, method: str) -> Schema:
 
 
 def public_operation() -> Schema:
-    """The same for what everybody may ask."""
+    """Describe an operation that needs no login."""
     return {"security": [], "responses": {"200": _answer("As it is", _OBJECT)}}
 
 
 def stream_operation() -> Schema:
-    """The same for the event stream."""
+    """Describe the event stream."""
     since = _query("since", {"type": "integer", "minimum": 0})
     return {
         "parameters": [_path("project_id"), since],
@@ -134,7 +134,7 @@ def stream_operation() -> Schema:
 
 
 def described(app: FastAPI, routes: Sequence[Route]) -> None:
-    """Makes `app` serve the description, with the schemas of all bodies."""
+    """Make `app` serve the description, with the schemas of all bodies."""
     given = (kind for route in routes for kind in (route.takes and route.takes[1], route.gives) if kind)
     kinds = [Error, KeystoneError, Login, *given]
     _, schemas = msgspec.json.schema_components(dict.fromkeys(kinds), ref_template=_TEMPLATE)
@@ -193,7 +193,7 @@ def _shown_name(kind: str) -> str:
 
 
 def _shown(create: Mapping[str, Any], schemas: Mapping[str, Any]) -> Schema:
-    """The schema of an object as answers show it."""
+    """Build the schema of an object as answers show it."""
     properties = {
         name: _bare(schema, schemas)
         for name, schema in create["properties"].items()

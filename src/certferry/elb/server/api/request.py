@@ -25,7 +25,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """Who asks for what."""
+    """One authenticated request."""
 
     store: Store
     settings: ElbSettings
@@ -78,7 +78,7 @@ class Route:
     gives: type[Any] | None = None
     """What an answer other than the usual ones holds (for OpenAPI)."""
     roles: tuple[str, ...] = WRITERS
-    """Who may use it, where it writes; everybody reads."""
+    """The roles that may write by it; every role may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Body(Generic[Struct]):
 
 
 def body_of(call: ApiRequest, envelope: str, kind: type[Struct]) -> Body[Struct]:
-    """What the request carries; unknown fields are ignored. Raises ``Refused`` (400)."""
+    """Decode the request's object; unknown fields are ignored. Raises ApiError (400)."""
     try:
         document = msgspec.json.decode(call.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -104,7 +104,7 @@ def body_of(call: ApiRequest, envelope: str, kind: type[Struct]) -> Body[Struct]
 
 
 def converted(raw: Any, kind: type[Struct], where: str) -> Struct:
-    """`raw` as `kind`; raises ``Refused`` (400) that says what in `where` is wrong."""
+    """`raw` as `kind`; raises ApiError (400) that says what in `where` is wrong."""
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
@@ -112,7 +112,7 @@ def converted(raw: Any, kind: type[Struct], where: str) -> Struct:
 
 
 def completed(given: Mapping[str, Any], before: Row, **parts: type[msgspec.Struct]) -> dict[str, Any]:
-    """`given`, with each of its objects in `parts` completed from what is there. Raises ``Refused`` (400)."""
+    """`given`, with each of its objects in `parts` completed from what is there. Raises ApiError (400)."""
     whole = dict(given)
     for field, kind in parts.items():
         if isinstance(given.get(field), dict):
@@ -122,7 +122,7 @@ def completed(given: Mapping[str, Any], before: Row, **parts: type[msgspec.Struc
 
 
 def check_served(raw: Mapping[str, Any], *fields: str) -> None:
-    """Raises ``Refused`` (403) when one of `fields` asks for something that nothing here does.
+    """Raise ApiError (403) when one of `fields` asks for something that nothing here does.
 
     Better than to take it and not to do it; switched off, they are harmless.
     """
@@ -148,14 +148,14 @@ def merged(
 
 
 def unchanged(body: Body[Any], row: Row, *fields: str) -> None:
-    """Raises ``Refused`` (400) when the request changes a field that cannot be changed."""
+    """Raise ApiError (400) when the request changes a field that cannot be changed."""
     for field in fields:
         if field in body.raw and body.raw[field] != row.data.get(field):
             raise bad_request(f"{field} of a {row.kind} cannot be changed")
 
 
 def get_object(snapshot: StoreSnapshot, kind: str, identifier: str, project_id: str) -> Row:
-    """The object of this project; raises ``Refused`` (404)."""
+    """Return the object of this project. Raises ApiError (404)."""
     row = snapshot.get(kind, identifier)
     if row is None or row.project_id != project_id:
         raise not_found(kind, identifier)
@@ -163,24 +163,24 @@ def get_object(snapshot: StoreSnapshot, kind: str, identifier: str, project_id: 
 
 
 def path_object(call: ApiRequest, snapshot: StoreSnapshot, kind: str, variable: str = "id") -> Row:
-    """The object that the path names; raises ``Refused`` (404)."""
+    """Return the object in the path. Raises ApiError (404)."""
     return get_object(snapshot, kind, call.path[variable], call.actor.project_id)
 
 
 def within_quota(snapshot: StoreSnapshot, call: ApiRequest, kind: str) -> None:
-    """Raises ``Refused`` (409) when one more of `kind` is too many for the project."""
+    """Raise ApiError (409) when one more of `kind` is too many for the project."""
     limit = int(getattr(call.settings.limits, kind))
     if limit >= 0 and len(snapshot.of_project(kind, call.actor.project_id)) >= limit:
         raise over_quota(kind, limit)
 
 
 def references(rows: Iterable[Row]) -> list[dict[str, str]]:
-    """The wire's list of references."""
+    """Return the wire's list of references."""
     return [{"id": row.id} for row in rows]
 
 
 def times(row: Row) -> dict[str, str]:
-    """When it was made and last changed, as on the wire: UTC, whole seconds."""
+    """Return the times of creation and last change for the wire: UTC, whole seconds."""
     form = "%Y-%m-%dT%H:%M:%SZ"
     return {"created_at": row.created_at.strftime(form), "updated_at": row.updated_at.strftime(form)}
 

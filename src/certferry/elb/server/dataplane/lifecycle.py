@@ -1,4 +1,4 @@
-"""The data plane as a whole: xDS servers, Envoy, what is asked of it. Run by the ELB's program.
+"""The data plane as a whole: xDS servers, Envoy, and the report on both.
 
 Entered first and left last: traffic flows as long as anything does.
 """
@@ -35,18 +35,18 @@ from certferry.settings import ElbSettings, UserError
 
 
 class LocalEnvoy:
-    """Our own Envoy, and what is known of it; nothing where there is none."""
+    """Our own Envoy and its health results; empty without an Envoy."""
 
     def __init__(self) -> None:
         self.envoy: EnvoySupervisor | None = None
         self.health: MemberHealth | None = None
 
     def status(self) -> EnvoyStatus | None:
-        """How it is."""
+        """Return the status of our Envoy."""
         return self.envoy.status() if self.envoy else None
 
     def members(self) -> Mapping[MemberKey, bool]:
-        """Which members pass their checks."""
+        """Return the health of the members."""
         return self.health.members if self.health else MappingProxyType({})
 
 
@@ -60,7 +60,7 @@ async def data_plane(
 ) -> AsyncIterator[Reporter]:
     """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block.
 
-    At its end `leaves` is asked whether Envoy goes on without it.
+    At its end, `leaves` decides if Envoy keeps serving.
 
     Raises ``Refused`` when it cannot listen for remote Envoys.
     """

@@ -1,7 +1,7 @@
-"""How the data plane is, as one value: what the API tells of it.
+"""The data plane's status as one value, for the API.
 
 The ELB's program gives the API a function that makes a ``Report``; the API shows it in status trees,
-members and certificates. It is asked from any thread, and changes nothing.
+members and certificates. Any thread may read it; it changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MemberKey = tuple[str, str, int]
 
 
 class SecretStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One content on one seat of a listener, and what the Envoys that serve it said about it."""
+    """One content in one slot of a listener, and its state on the Envoys."""
 
     listener_id: str
     place: str
@@ -47,7 +47,7 @@ class SecretStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How Envoy is: ``running``, ``adopted``, ``restarting``, ``stopped``, ``missing`` or ``unusable``."""
+    """Envoy's state: ``running``, ``adopted``, ``restarting``, ``stopped``, ``missing`` or ``unusable``."""
 
     state: str
     pid: int | None = None
@@ -56,7 +56,7 @@ class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def serves(self) -> bool:
-        """Whether there is a process."""
+        """True if Envoy runs."""
         return self.state in {"running", "adopted"}
 
 
@@ -75,56 +75,56 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """Whether a member that is checked passes. One that is not in here was not checked yet."""
 
     def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
-        """Where on a listener a content sits (``Chain.digest``)."""
+        """Return the slots of a listener that have the content `digest` (``Chain.digest``)."""
         return tuple(s for s in self.secret_statuses.get(listener_id, ()) if s.digest == digest)
 
     def troubles(self, listener_id: str) -> tuple[str, ...]:
-        """What is wrong with a listener, in sentences."""
-        found = [self.refusals[listener_id]] if listener_id in self.refusals else []
-        found += [
+        """Return the problems of a listener as sentences."""
+        result = [self.refusals[listener_id]] if listener_id in self.refusals else []
+        result += [
             f"{s.place}: {s.message}"
             for s in self.secret_statuses.get(listener_id, ())
             if s.state == REJECTED
         ]
-        return tuple(found)
+        return tuple(result)
 
 
 Reporter = Callable[[], DataPlaneStatus]
 
 
 def no_data_plane() -> DataPlaneStatus:
-    """The report of an ELB that only keeps and answers."""
+    """Return the report of an ELB without a data plane."""
     return DataPlaneStatus()
 
 
 def secret_statuses(
     resources: Snapshot, acks_by_envoy: Mapping[str, AckLog]
 ) -> dict[str, tuple[SecretStatus, ...]]:
-    """What became of every secret of `resources` on the Envoys in `acks_by_envoy` (by name), by listener."""
+    """Return the status of every secret of `resources` on the Envoys in `acks_by_envoy`, by listener."""
     statuses = {name: dict(acks.slots) for name, acks in acks_by_envoy.items()}
-    found: dict[str, list[SecretStatus]] = {}
+    result: dict[str, list[SecretStatus]] = {}
     for slot, secret in sorted(resources.secrets.items()):
         listener_id, place, _ = slot.split("/", 2)
         told = [(name, slots[slot]) for name, slots in statuses.items() if slot in slots]
         seating = _secret_status(listener_id, place, secret.version, told)
-        found.setdefault(listener_id, []).append(seating)
-    return {listener_id: tuple(some) for listener_id, some in found.items()}
+        result.setdefault(listener_id, []).append(seating)
+    return {listener_id: tuple(some) for listener_id, some in result.items()}
 
 
 def refusals(acks_by_envoy: Mapping[str, AckLog]) -> dict[str, str]:
-    """Why listeners, or their route tables, were refused, by listener id."""
-    found: dict[str, str] = {}
+    """Return Envoy's reasons for rejected listeners or route tables, by listener id."""
+    result: dict[str, str] = {}
     for name, acks in acks_by_envoy.items():
         for (kind, resource), why in dict(acks.refusals).items():
             if kind in (LISTENERS, ROUTES):
-                found.setdefault(resource, _by(name, why))
-    return found
+                result.setdefault(resource, _by(name, why))
+    return result
 
 
 def _secret_status(
     listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SlotStatus]]
 ) -> SecretStatus:
-    """The worst word wins: rejected by one is rejected, accepted means by all that have it."""
+    """Combine the Envoys' states: rejected by one is rejected, accepted means accepted by all."""
     state, since, message = PENDING, None, ""
     for name, status in told:
         current = status.digest == digest

@@ -1,1 +1,1 @@
-"""Who may do what: users, tokens, access keys, and how a request proves them."""
+"""Authentication and authorization: users, tokens, access keys and request signatures."""

@@ -61,13 +61,13 @@ class Directory:
         self._clock = clock
 
     def users(self) -> list[User]:
-        """All of them, by name."""
+        """Return all users by name."""
         with self._engine.connect() as connection:
             keys: dict[str, list[str]] = {}
-            for found in connection.execute(
+            for credential in connection.execute(
                 select(schema.credentials).order_by(schema.credentials.c.created_at)
             ):
-                keys.setdefault(found.user_id, []).append(found.access_key)
+                keys.setdefault(credential.user_id, []).append(credential.access_key)
             rows = connection.execute(
                 select(schema.users, schema.projects.c.name.label("project"))
                 .join(schema.projects)
@@ -78,7 +78,7 @@ class Directory:
     def add(
         self, name: str, *, role: str, project: str, password: str | None, cluster: str | None = None
     ) -> User:
-        """A new user."""
+        """Create a user."""
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"“{name}” is no user name: up to 64 letters, digits and . _ @ + -, a letter or digit first."
@@ -94,21 +94,21 @@ class Directory:
             )
         except IntegrityError:
             raise UserError(
-                f"Cluster {cluster} has a controller already: each has one, for it owns what it writes."
+                f"Cluster {cluster} has a controller already: each cluster has one, because a controller owns what it writes."
             ) from None
         with self._writing() as connection:
             self._note(connection, "create", identifier, home.id, name, ["role", "password"])
         return self.user(name)
 
     def user(self, name: str) -> User:
-        """One of them."""
-        found = next((user for user in self.users() if user.name == name), None)
-        if found is None:
+        """Return one user."""
+        row = next((user for user in self.users() if user.name == name), None)
+        if row is None:
             raise UserError(f"There is no user {name}; `certferry user ls` shows all.")
-        return found
+        return row
 
     def set_password(self, name: str, password: str) -> None:
-        """Another password; tokens that were issued before are void."""
+        """Set a password and revoke the tokens issued before."""
         hashed = self._identity.hashed(_long_enough(password))
         with self._writing() as connection:
             row = self._the(connection, name)
@@ -116,7 +116,7 @@ class Directory:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.user_id == row.id))
 
     def set_role(self, name: str, role: str, cluster: str | None = None) -> None:
-        """Another role; it counts from the next request on."""
+        """Set a role, effective from the next request on."""
         _check_role(role, cluster)
         try:
             with self._writing() as connection:
@@ -125,7 +125,7 @@ class Directory:
             raise UserError(f"Cluster {cluster} has a controller already.") from None
 
     def add_key(self, name: str) -> AccessKey:
-        """One more access key; its secret is shown this once."""
+        """Create another access key; its secret is shown only once."""
         with self._writing() as connection:
             row = self._the(connection, name)
             pair = new_pair(connection, self._seal, row.id, self._clock())
@@ -133,7 +133,7 @@ class Directory:
         return pair
 
     def revoke_key(self, name: str, access_key: str) -> None:
-        """That key opens nothing any more."""
+        """Delete an access key."""
         table = schema.credentials
         with self._writing() as connection:
             row = self._the(connection, name)
@@ -143,7 +143,7 @@ class Directory:
             self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
 
     def remove(self, name: str) -> None:
-        """The user, its keys and its tokens are gone. What a controller owns stays owned by its cluster."""
+        """Delete a user with its keys and tokens; a controller's certificates stay owned by its cluster."""
         with self._writing() as connection:
             row = self._the(connection, name)
             connection.execute(delete(schema.users).where(schema.users.c.id == row.id))
@@ -161,10 +161,10 @@ class Directory:
         return connection.execute(select(schema.users).where(schema.users.c.name == name)).first()
 
     def _the(self, connection: Connection, name: str) -> Row[Any]:
-        found = self._find(connection, name)
-        if found is None:
+        row = self._find(connection, name)
+        if row is None:
             raise UserError(f"There is no user {name}; `certferry user ls` shows all.")
-        return found
+        return row
 
     def _change(self, connection: Connection, row: Row[Any], what: str, **fields: Any) -> None:
         connection.execute(
@@ -194,7 +194,7 @@ class Directory:
 
 @contextmanager
 def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
-    """The users of the ELB with these settings, which may be running. `new`: or is to be, some day."""
+    """Open the users of the ELB with these settings, which may be running. `new`: create the store if absent."""
     state = settings.state.expanduser().absolute()
     if not new and not store_file(state).exists():
         raise UserError(f"No ELB keeps its state in {state}: name the right --state.")

@@ -1,6 +1,6 @@
-"""Who is asking: from a token or a signature to an ``Actor``, and logins with a limit.
+"""Authentication of requests by token or signature, and a limit on failed logins.
 
-The application calls it before any handler. It knows the headers, not what is asked for.
+It runs before any handler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _USERS: Final = 5
 
 
 def authenticated(identity: Identity, request: Presented, now: datetime) -> Actor:
-    """The user of `request`; raises ``Refused`` (401)."""
+    """Return the user of `request`. Raises ApiError (401)."""
     if token := request.headers.get("x-auth-token"):
         session = identity.by_token(token)
         if session is None:
@@ -33,10 +33,10 @@ def authenticated(identity: Identity, request: Presented, now: datetime) -> Acto
         raise unauthenticated("Send a token (X-Auth-Token) or sign the request (Authorization)")
     try:
         claim = claim_of(header)
-        found = identity.by_access_key(claim.access_key)
-        if found is None:
+        result = identity.by_access_key(claim.access_key)
+        if result is None:
             raise BadSignature("The access key is unknown")
-        actor, secret_key = found
+        actor, secret_key = result
         verify(claim, request, secret_key, now)
     except BadSignature as bad:
         raise unauthenticated(str(bad)) from None
@@ -57,7 +57,7 @@ class Logins:
         self._lock = threading.Lock()
 
     def attempt(self, user: str, address: str) -> None:
-        """Counts one; raises ``Refused`` (429) when there were too many."""
+        """Counts one; raises ApiError (429) when there were too many."""
         with self._lock:
             for key, most in self._limits(user, address):
                 if len(self._recent(key)) >= most:
@@ -68,7 +68,7 @@ class Logins:
                 self._attempts[key] = [*self._recent(key), self._clock().timestamp()]
 
     def succeeded(self, user: str, address: str) -> None:
-        """The last attempt was none of those that count."""
+        """Forget the last attempt, because it succeeded."""
         with self._lock:
             for key, _ in self._limits(user, address):
                 self._attempts[key] = self._recent(key)[:-1]

@@ -27,7 +27,7 @@ FILE: Final = "elb-credentials.json"
 def bootstrap(
     settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin"
 ) -> Accounts:
-    """The project, the admin and the controller of `cluster`, made if they are not there.
+    """Create the project, the admin and the controller of `cluster` unless they exist.
 
     Raises ``StoreUnusable`` or ``SealError``. May run while the ELB does.
     """

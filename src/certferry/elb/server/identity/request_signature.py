@@ -21,7 +21,7 @@ SKEW: Final = timedelta(minutes=15)
 
 
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
-    """What is signed. `headers` with names in lower case; `path` and `query` as they came."""
+    """The signed parts of a request: `headers` with names in lower case, `path` and `query` as received."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What an Authorization header says."""
+    """The parts of an Authorization header."""
 
     access_key: str
     signed: tuple[str, ...]
@@ -39,11 +39,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadSignature(Exception):
-    """Why a signature is not accepted."""
+    """The reason to reject a signature."""
 
 
 def claim_of(header: str) -> Claim:
-    """The parts of an Authorization header; raises ``BadSignature``."""
+    """Parse an Authorization header. Raises BadSignature."""
     algorithm, _, rest = header.partition(" ")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     if algorithm != ALGORITHM or not parts.keys() >= {"Access", "SignedHeaders", "Signature"}:
@@ -53,7 +53,7 @@ def claim_of(header: str) -> Claim:
 
 
 def verify(claim: Claim, request: Presented, secret_key: str, now: datetime) -> None:
-    """Raises ``BadSignature`` unless `secret_key` signed `request`, within ``SKEW`` of `now`."""
+    """Raise ``BadSignature`` unless `secret_key` signed `request`, within ``SKEW`` of `now`."""
     if not {"host", "x-sdk-date"} <= set(claim.signed) or not set(claim.signed) <= request.headers.keys():
         raise BadSignature("The signature must cover Host and X-Sdk-Date, and headers that were sent")
     signed_at = _date(request.headers["x-sdk-date"])

@@ -31,7 +31,7 @@ DOMAIN: Final = "Default"
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose resources these are."""
+    """A project: the owner of resources."""
 
     id: str
     name: str
@@ -73,18 +73,18 @@ class Identity:
         self._turn = threading.Lock()
 
     def close(self) -> None:
-        """Lets go of the database."""
+        """Close the database connection."""
         if self._asking is not None:
             self._asking.close()
             self._asking = None
 
     def ensure_project(self, name: str, domain: str = DOMAIN) -> Project:
-        """The project of that name, made if there is none."""
+        """Return the project of that name, and create it if absent."""
         with self._engine.begin() as connection:
             table = schema.projects
-            found = connection.execute(select(table).where(table.c.name == name)).first()
-            if found is not None:
-                return Project(id=found.id, name=found.name, domain=found.domain)
+            row = connection.execute(select(table).where(table.c.name == name)).first()
+            if row is not None:
+                return Project(id=row.id, name=row.name, domain=row.domain)
             project = Project(id=uuid.uuid4().hex, name=name, domain=domain)
             connection.execute(
                 insert(table), {**msgspec.structs.asdict(project), "created_at": self._clock()}
@@ -100,69 +100,67 @@ class Identity:
         password: str | None = None,
         cluster: str | None = None,
     ) -> str:
-        """The id of the user, made or changed to be so; its password stays where none is given."""
+        """Create or update the user and return its id; without `password` the present one stays."""
         assert role in ROLES
         table, now = schema.users, self._clock()
         wanted: dict[str, Any] = {"role": role, "project_id": project.id, "cluster": cluster}
         with self._engine.begin() as connection:
-            found = connection.execute(select(table).where(table.c.name == name)).first()
-            known = (
-                found is not None and password is not None and self._matches(found.password_hash, password)
+            row = connection.execute(select(table).where(table.c.name == name)).first()
+            same_password = (
+                row is not None and password is not None and self._matches(row.password_hash, password)
             )
-            if password is not None and not known:
+            if password is not None and not same_password:
                 wanted["password_hash"] = self._hasher.hash(password)
-            if found is None:
+            if row is None:
                 new = {"id": uuid.uuid4().hex, "name": name, "created_at": now, "updated_at": now}
                 connection.execute(insert(table), {"password_hash": None} | wanted | new)
                 return new["id"]  # type: ignore[return-value]
-            if any(getattr(found, field) != value for field, value in wanted.items()):
-                connection.execute(update(table).where(table.c.id == found.id), {**wanted, "updated_at": now})
-            return str(found.id)
+            if any(getattr(row, field) != value for field, value in wanted.items()):
+                connection.execute(update(table).where(table.c.id == row.id), {**wanted, "updated_at": now})
+            return str(row.id)
 
     def ensure_access_key(self, user_id: str) -> AccessKey:
-        """The user's oldest access key, made if there is none."""
+        """Return the user's oldest access key, and create one if absent."""
         table = schema.credentials
         with self._engine.begin() as connection:
-            found = connection.execute(
+            row = connection.execute(
                 select(table).where(table.c.user_id == user_id).order_by(table.c.created_at)
             ).first()
-            if found is not None:
-                return AccessKey(access_key=found.access_key, secret_key=self._secret(found))
+            if row is not None:
+                return AccessKey(access_key=row.access_key, secret_key=self._secret(row))
             return new_pair(connection, self._seal, user_id, self._clock())
 
     def hashed(self, password: str) -> str:
-        """What is kept of a password."""
+        """Return the hash to store for a password."""
         return self._hasher.hash(password)
 
     def by_access_key(self, access_key: str) -> tuple[Actor, str] | None:
-        """The user with this key and its secret key."""
-        found = self._first(_BY_KEY, {"key": access_key})
-        return (_actor(found), self._secret(found)) if found is not None else None
+        """Return the user with this key and its secret key."""
+        row = self._first(_BY_KEY, {"key": access_key})
+        return (_actor(row), self._secret(row)) if row is not None else None
 
     def by_password(self, name: str, password: str) -> Actor | None:
-        """The user, if that is its password. Takes as long for a user who does not exist."""
+        """Return the user if the password is right; takes as long for an unknown user."""
         with self._reading.connect() as connection:
-            found = connection.execute(_USERS.where(schema.users.c.name == name)).first()
-        usable = found is not None and found.password_hash is not None
-        matches = self._matches(
-            found.password_hash if found is not None and usable else self._decoy, password
-        )
-        return _actor(found) if found is not None and usable and matches else None
+            row = connection.execute(_USERS.where(schema.users.c.name == name)).first()
+        usable = row is not None and row.password_hash is not None
+        matches = self._matches(row.password_hash if row is not None and usable else self._decoy, password)
+        return _actor(row) if row is not None and usable and matches else None
 
     def still(self, actor: Actor) -> bool:
-        """Whether that user still exists, with that role, in that project."""
+        """Return True if the user still exists, with this role, in this project."""
         with self._reading.connect() as connection:
-            found = connection.execute(_USERS.where(schema.users.c.id == actor.user_id)).first()
-        return found is not None and _actor(found) == actor
+            row = connection.execute(_USERS.where(schema.users.c.id == actor.user_id)).first()
+        return row is not None and _actor(row) == actor
 
     def name_of(self, user_id: str) -> str | None:
-        """The name of the user with this id."""
+        """Return the name of the user with this id."""
         with self._reading.connect() as connection:
-            found = connection.execute(_USERS.where(schema.users.c.id == user_id)).first()
-        return None if found is None else str(found.name)
+            row = connection.execute(_USERS.where(schema.users.c.id == user_id)).first()
+        return None if row is None else str(row.name)
 
     def issue(self, actor: Actor, lifetime: timedelta) -> tuple[str, Session]:
-        """A new token, and what it stands for; tokens that have expired are forgotten."""
+        """Issue a token and return it with its session; expired tokens are deleted."""
         token, now = secrets.token_urlsafe(32), self._clock()
         with self._engine.begin() as connection:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.expires_at < now))
@@ -179,35 +177,33 @@ class Identity:
         return token, session
 
     def by_token(self, token: str) -> Session | None:
-        """What a token stands for, unless it is unknown or has expired."""
-        found = self._first(_BY_TOKEN, {"hash": _hash(token)})
-        if found is None or found.expires_at <= self._clock():
+        """Return the session of a token; None if unknown or expired."""
+        row = self._first(_BY_TOKEN, {"hash": _hash(token)})
+        if row is None or row.expires_at <= self._clock():
             return None
-        project = Project(id=found.project_id, name=found.project_name, domain=found.domain)
-        return Session(
-            actor=_actor(found), project=project, issued_at=found.issued_at, expires_at=found.expires_at
-        )
+        project = Project(id=row.project_id, name=row.project_name, domain=row.domain)
+        return Session(actor=_actor(row), project=project, issued_at=row.issued_at, expires_at=row.expires_at)
 
     def of_project(self, project_id: str) -> list[Actor]:
-        """Everybody in that project, by name."""
+        """Return all users of the project by name."""
         query = _USERS.where(schema.users.c.project_id == project_id).order_by(schema.users.c.name)
         with self._reading.connect() as connection:
-            return [_actor(found) for found in connection.execute(query)]
+            return [_actor(row) for row in connection.execute(query)]
 
     def revoke(self, token: str) -> None:
-        """That token is void."""
+        """Revoke a token."""
         with self._engine.begin() as connection:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.hash == _hash(token)))
 
     def project(self, actor: Actor) -> Project:
-        """The project of `actor`."""
+        """Return the project of `actor`."""
         with self._reading.connect() as connection:
             table = schema.projects
-            found = connection.execute(select(table).where(table.c.id == actor.project_id)).one()
-        return Project(id=found.id, name=found.name, domain=found.domain)
+            row = connection.execute(select(table).where(table.c.id == actor.project_id)).one()
+        return Project(id=row.id, name=row.name, domain=row.domain)
 
     def _first(self, query: Select[Any], parameters: dict[str, str]) -> Row[Any] | None:
-        """For each request: by one connection that stays, as opening one takes three times as long as asking."""
+        """Run `query` on one open connection, because opening one takes three times as long as the query."""
         with self._turn:
             if self._asking is None:
                 self._asking = self._reading.connect()
@@ -223,12 +219,12 @@ class Identity:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _secret(self, found: Row[Any]) -> str:
-        return self._seal.decrypt(found.sealed_secret, secret_purpose(found.access_key)).decode()
+    def _secret(self, row: Row[Any]) -> str:
+        return self._seal.decrypt(row.sealed_secret, secret_purpose(row.access_key)).decode()
 
 
 def new_pair(connection: Connection, seal: EncryptionKeys, user_id: str, now: datetime) -> AccessKey:
-    """One more access key of the user; the secret half is stored sealed."""
+    """Create an access key of the user; the secret half is stored encrypted."""
     pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
     sealed = seal.encrypt(pair.secret_key.encode(), secret_purpose(pair.access_key))
     row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": sealed, "created_at": now}
@@ -240,13 +236,13 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _actor(found: Row[Any]) -> Actor:
+def _actor(row: Row[Any]) -> Actor:
     return Actor(
-        user_id=found.id,
-        name=found.name,
-        role=found.role,
-        project_id=found.project_id,
-        cluster=found.cluster,
+        user_id=row.id,
+        name=row.name,
+        role=row.role,
+        project_id=row.project_id,
+        cluster=row.cluster,
     )
 
 

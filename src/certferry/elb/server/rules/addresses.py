@@ -23,7 +23,7 @@ _SHARING: Final = 6
 def allocate(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
     """``vip_address``, ``port_shift`` and ``privileged_shift`` of a new load balancer.
 
-    `wanted`: the address the client asks for. Raises ``Refused`` when it is not to be had.
+    `wanted`: the address the client asks for. Raises ApiError when it is not to be had.
     """
     privileged = {"privileged_shift": settings.privileged_shift}
     if shared := settings.vip_shared_address:
@@ -34,13 +34,13 @@ def allocate(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None)
 
 
 def bind_of(loadbalancer: Row, port: int) -> int:
-    """The port on which `port` is really bound."""
+    """Return the port on which the listener port `port` is bound."""
     shifts = {field: loadbalancer.data[field] for field in ("privileged_shift", "port_shift")}
     return bind_port(LoadBalancer(id=loadbalancer.id, **shifts), port)
 
 
 def check_port(snapshot: StoreSnapshot, loadbalancer: Row, port: int) -> None:
-    """Raises ``Refused`` when a listener of `loadbalancer` cannot have `port`."""
+    """Raise ApiError when a listener of `loadbalancer` cannot have `port`."""
     wanted = bind_of(loadbalancer, port)
     if wanted > 65_535:
         raise bad_request(

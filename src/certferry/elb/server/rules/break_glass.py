@@ -21,59 +21,59 @@ from certferry.elb.server.store.tables import Row
 
 
 def of(row: Row, now: datetime) -> BreakGlass | None:
-    """The emergency that is open on `row`."""
+    """Return the open break-glass on `row`; None if there is none."""
     stored = row.data.get("break_glass")
-    found = None if stored is None else msgspec.convert(stored, BreakGlass)
-    return found if found is not None and now < found.until else None
+    current = None if stored is None else msgspec.convert(stored, BreakGlass)
+    return current if current is not None and now < current.until else None
 
 
 def opened(row: Row, found: BreakGlass) -> dict[str, Any]:
-    """The data of `row` with this emergency."""
+    """Return the data of `row` with this break-glass."""
     return {**row.data, "break_glass": msgspec.to_builtins(found)}
 
 
 def closed(row: Row) -> dict[str, Any]:
-    """The data of `row` without one."""
+    """Return the data of `row` without break-glass."""
     return {**row.data, "break_glass": None}
 
 
 def shown(row: Row, now: datetime) -> dict[str, Any] | None:
-    """As answers show it."""
-    found = of(row, now)
-    if found is None:
+    """Render the open break-glass for answers; None if there is none."""
+    current = of(row, now)
+    if current is None:
         return None
     return {
-        "reason": found.reason,
-        "until": _instant(found.until),
-        "user": found.user,
-        "since": _instant(found.since) if found.since else None,
-        "digest": found.digest,
+        "reason": current.reason,
+        "until": _instant(current.until),
+        "user": current.user,
+        "since": _instant(current.since) if current.since else None,
+        "digest": current.digest,
     }
 
 
 def check_owners(row: Row, chain: Chain, now: datetime) -> None:
-    """Raises ``Refused`` (409) when the owner's `chain` has to wait, or is worse than what is in place."""
-    found = of(row, now)
-    if found is None or row.content is None or row.content.chain.digest == chain.digest:
+    """Raise ApiError (409) when the owner's `chain` has to wait, or is worse than what is in place."""
+    current = of(row, now)
+    if current is None or row.content is None or row.content.chain.digest == chain.digest:
         return
-    if chain.digest == found.digest:
-        raise _open(row, found, "what was there before comes back at its end")
+    if chain.digest == current.digest:
+        raise _open(row, current, "what was there before comes back at its end")
     finding = checks.objection(chain, row.content.chain, domain_names(row.data["domain"]), now)
     if finding is not None:
-        raise _open(row, found, f"the new certificate is worse: {finding.sentence}")
+        raise _open(row, current, f"the new certificate is worse: {finding.sentence}")
 
 
 def after_owners(data: Mapping[str, Any], chain: Chain) -> dict[str, Any]:
-    """What changes in `data` when the owner's newer `chain` is taken: a used emergency is over."""
+    """Return the fields to change after the owner's newer `chain` is accepted: a used break-glass ends."""
     if data.get("break_glass") is None or data.get("emergency"):
         return {"break_glass": None, "emergency": False}
     return {"break_glass": {**data["break_glass"], "digest": chain.digest}}
 
 
-def _open(row: Row, found: BreakGlass, why: str) -> ApiError:
+def _open(row: Row, current: BreakGlass, why: str) -> ApiError:
     name = row.data["name"] or row.id
     return ApiError(
-        409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(found)}; {why}"
+        409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(current)}; {why}"
     )
 
 

@@ -1,6 +1,6 @@
 """The rules about certificates on listeners; every write that touches either comes through here.
 
-Pure: from a world that has the change in it to nothing, or to ``Refused``. Sources: elb-v3-api.md
+Pure: from a world that has the change in it to nothing, or to ApiError. Sources: elb-v3-api.md
 parts 2 and 3, ingress-and-certificates.md part 2.7.
 """
 
@@ -19,15 +19,15 @@ _SLOTS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_t
 
 
 def users(snapshot: StoreSnapshot, certificate_id: str, *slots: str) -> tuple[Row, ...]:
-    """The listeners that use the certificate (on one of `slots`, if given)."""
-    found = {
+    """Return the listeners that use the certificate (in one of `slots`, if given)."""
+    listeners = {
         row.id: row for slot in (slots or _SLOTS) for row in snapshot.find("listener", slot, certificate_id)
     }
-    return tuple(found.values())
+    return tuple(listeners.values())
 
 
 def bound_names(snapshot: StoreSnapshot, listener: Mapping[str, Any]) -> set[str]:
-    """The names for which this listener has an SNI certificate."""
+    """Return the names for which this listener has an SNI certificate."""
     rows = (snapshot.get("certificate", ref) for ref in listener["sni_container_refs"])
     return {name for row in rows if row is not None for name in domain_names(row.data["domain"])}
 
@@ -35,7 +35,7 @@ def bound_names(snapshot: StoreSnapshot, listener: Mapping[str, Any]) -> set[str
 def check_listener(
     snapshot: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits
 ) -> None:
-    """Raises ``Refused`` unless the certificates of `listener` exist, fit, and can be served."""
+    """Raise ApiError unless the certificates of `listener` exist, fit, and can be served."""
     default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
     sni = listener["sni_container_refs"]
     if listener["protocol"] != "HTTPS":
@@ -55,7 +55,7 @@ def check_listener(
 
 
 def check_sni(snapshot: StoreSnapshot, certificates: Iterable[Row], limits: ElbLimits) -> None:
-    """Raises ``Refused`` unless each name belongs to one certificate, or to an RSA and an EC one."""
+    """Raise ApiError unless each name belongs to one certificate, or to an RSA and an EC one."""
     taken: dict[tuple[str, str], Row] = {}
     for row in certificates:
         names = domain_names(row.data["domain"])
@@ -73,7 +73,7 @@ def check_sni(snapshot: StoreSnapshot, certificates: Iterable[Row], limits: ElbL
 
 
 def check_certificate(snapshot: StoreSnapshot, before: Row, after: Row, limits: ElbLimits) -> None:
-    """Raises ``Refused`` unless `after` (already in `snapshot`) can take the place of `before` in use."""
+    """Raise ApiError unless `after` (already in `snapshot`) can take the place of `before` in use."""
     used = users(snapshot, after.id, "default_tls_container_ref", "sni_container_refs")
     if used and after.content is not before.content:
         _loadable(after)
@@ -92,7 +92,7 @@ def check_certificate(snapshot: StoreSnapshot, before: Row, after: Row, limits: 
 
 
 def past_names(snapshot: StoreSnapshot, listener: Row, before: Iterable[str]) -> list[str]:
-    """The names that had an SNI certificate on `listener` before, that still have a rule, sorted.
+    """Return the names that lost their SNI certificate on `listener` and still have a rule, sorted.
 
     `before`: the names bound until now. `world` has the new state of everything else.
     """

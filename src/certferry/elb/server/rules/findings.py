@@ -1,4 +1,4 @@
-"""What is wrong with a stored certificate, as answers show it. The checks are the core's."""
+"""Findings on a stored certificate, as answers show them. The checks are in the core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[dict[str, Any]]:
-    """Reason, severity and sentence of each finding, the gravest first.
+    """Return reason, severity and sentence of each finding, most severe first.
 
     By itself, and compared with the version before; with `taken` in its place too (see ``taken``).
     """

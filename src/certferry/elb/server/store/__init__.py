@@ -1,1 +1,1 @@
-"""What the ELB keeps: its tables, the file they are in, and the world in memory."""
+"""The durable store: tables, database file, and the snapshot in memory."""

@@ -21,7 +21,7 @@ from certferry.elb.server.store.tables import Row
 
 
 class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write says of itself beyond what changed; of a certificate's change alone."""
+    """Facts about a certificate's change for the audit log, beyond the changed fields."""
 
     verb: str | None = None
     """Instead of create, update or delete."""
@@ -31,7 +31,7 @@ class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One record, as it is told."""
+    """One record, as answers show it."""
 
     sequence: int
     at: datetime
@@ -101,7 +101,7 @@ def append(
 
 
 def search(engine: Engine, wanted: Search) -> list[Entry]:
-    """At most ``wanted.limit`` records, the oldest first."""
+    """Return at most ``wanted.limit`` records, oldest first."""
     table = schema.audit
     query = select(table).where(table.c.project_id == wanted.project_id, table.c.id > wanted.after)
     if wanted.object_id is not None:
@@ -119,7 +119,7 @@ def search(engine: Engine, wanted: Search) -> list[Entry]:
 
 
 def newest(engine: Engine) -> int:
-    """The sequence of the last record; 0 when there is none."""
+    """Return the sequence of the last record; 0 if there is none."""
     with reading(engine).connect() as connection:
         return int(connection.execute(select(func.max(schema.audit.c.id))).scalar() or 0)
 
@@ -163,27 +163,27 @@ def _names(row: Row | None) -> set[str]:
 
 
 def _answering(host: str) -> tuple[str, ...]:
-    """The names of certificates that answer for `host`: itself and the wildcard over it."""
+    """Return the certificate names that cover `host`: itself and its wildcard."""
     host = host.lower().rstrip(".")
     _, _, parent = host.partition(".")
     return (host, f"*.{parent}") if parent and not host.startswith("*.") else (host,)
 
 
 class Tail:
-    """The newest records in memory: whoever follows the log need not ask the database for each change."""
+    """The newest records in memory, so that event streams do not query the database for each change."""
 
     def __init__(self) -> None:
         self._kept: tuple[Recorded, ...] = ()
 
     def add(self, records: Sequence[Recorded]) -> None:
-        """What was just committed."""
+        """Add the records of a commit."""
         kept = self._kept
         if kept and records and kept[-1][1].sequence + 1 != records[0][1].sequence:
             kept = ()  # another program wrote in between, and what is known here must have no gaps
         self._kept = (*kept, *records)[-_KEPT:]
 
     def after(self, project_id: str, sequence: int) -> list[Entry] | None:
-        """The project's records after `sequence`, the oldest first; None when the database must be asked."""
+        """Return the project's records after `sequence`, oldest first; None if memory does not reach back so far."""
         kept = self._kept
         if not kept or sequence + 1 < kept[0][1].sequence:
             return None

@@ -24,18 +24,18 @@ _FILES = Table(
 
 def add_files(engine: Engine, seal: EncryptionKeys, files: Mapping[str, Path]) -> None:
     """Puts those of `files` that exist into the backup at `engine`, by name. Raises OSError."""
-    found = {name: path.read_bytes() for name, path in files.items() if path.exists()}
-    if not found:
+    stored = {name: path.read_bytes() for name, path in files.items() if path.exists()}
+    if not stored:
         return
     with engine.begin() as connection:
         _FILES.create(connection)
-        for name, content in found.items():
+        for name, content in stored.items():
             sealed = seal.encrypt(content, _purpose(name))
             connection.execute(_FILES.insert(), {"name": name, "sealed_content": sealed})
 
 
 def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
-    """Takes them out again: content by name. Raises ``SealError``."""
+    """Take them out again: content by name. Raises ``SealError``."""
     sealed = _rows(engine)
     files = {name: seal.decrypt(content, _purpose(name)) for name, content in sealed.items()}
     if sealed:
@@ -46,7 +46,7 @@ def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
 
 
 def keys_needed(engine: Engine) -> frozenset[str]:
-    """The ids of the keys under which they are sealed."""
+    """Return the ids of the keys that encrypt them."""
     return frozenset(map(key_id_of, _rows(engine).values()))
 
 

@@ -30,7 +30,7 @@ _PRAGMAS: Final = (
     "wal_autocheckpoint=0",  # by ``checkpoint``: no request waits for it
 )
 _APPEND_ONLY: Final = ("audit", "audit_names")
-"""Tables whose rows nobody changes or deletes, not even by mistake."""
+"""Tables whose rows cannot be changed or deleted."""
 
 
 class StoreUnusable(Exception):
@@ -42,7 +42,7 @@ class SchemaTooNew(StoreUnusable):
 
 
 def open_database(path: Path) -> Engine:
-    """The database at `path`, made and migrated as needed. Raises ``StoreUnusable``."""
+    """Open the database at `path`, created and migrated as needed. Raises StoreUnusable."""
     engine = _engine(path)
     try:
         with _alone(path):
@@ -58,7 +58,7 @@ def open_database(path: Path) -> Engine:
 
 
 def open_as_it_is(path: Path) -> Engine:
-    """The database at `path` in the schema that it has, which may be an older program's."""
+    """Open the database at `path` in its present schema, possibly an older program's."""
     return _engine(path)
 
 
@@ -76,12 +76,12 @@ def _engine(path: Path) -> Engine:
 
 
 def reading(engine: Engine) -> Engine:
-    """The same database for single statements that only read: they never wait for a writer."""
+    """Return an engine for single reading statements, which never wait for a writer."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def checkpoint(engine: Engine) -> None:
-    """Carries the write-ahead log over into the database file, beside readers and writers."""
+    """Carry the write-ahead log over into the database file, beside readers and writers."""
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -93,30 +93,30 @@ def forget_log(engine: Engine) -> None:
 
 
 def copy(engine: Engine, target: Path) -> None:
-    """The database as of one instant, compact, in the empty file `target`; writers go on meanwhile."""
+    """Copy the database as of one instant, compact, into the empty file `target`; writers continue."""
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("VACUUM INTO ?", (str(target),))
 
 
 def check_whole(engine: Engine, path: Path) -> None:
-    """Raises ``StoreUnusable`` where the database is damaged."""
+    """Raise ``StoreUnusable`` where the database is damaged."""
     try:
         with reading(engine).connect() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            result = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
     except DatabaseError as error:
-        found = str(error.orig)
-    if found != "ok":
-        raise StoreUnusable(f"The store {path} is damaged: {found}.")
+        result = str(error.orig)
+    if result != "ok":
+        raise StoreUnusable(f"The store {path} is damaged: {result}.")
 
 
 def companion_files(path: Path) -> tuple[Path, ...]:
-    """The files that belong to the database at `path` while it is open."""
+    """Return the files that accompany the open database at `path`."""
     return tuple(path.with_name(path.name + end) for end in ("-wal", "-shm"))
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process migrates at a time; the file is made private before anything is in it."""
+    """Lock the migration: one process at a time. The file is made private before it has content."""
     # Only while it does not exist: closing any descriptor of an open database would drop the locks that
     # SQLite has on it for this process (https://sqlite.org/howtocorrupt.html, 2.2).
     with contextlib.suppress(FileExistsError):
@@ -142,8 +142,8 @@ def _begin(connection: Connection) -> None:
 
 def _migrate(engine: Engine, path: Path) -> None:
     with reading(engine).connect() as connection:
-        found = _schema(connection)
-    if found == HEAD:
+        result = _schema(connection)
+    if result == HEAD:
         return  # the usual start: Alembic's import alone would take longer than the rest
 
     from alembic import command
@@ -153,9 +153,9 @@ def _migrate(engine: Engine, path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
+    if result is not None and result not in known:
         raise SchemaTooNew(
-            f"The store {path} was written by a newer Certferry (schema {found}; this program knows "
+            f"The store {path} was written by a newer Certferry (schema {result}; this program knows "
             f"{HEAD}). Start the newer program, or restore a backup made with this one."
         )
     with engine.begin() as connection:

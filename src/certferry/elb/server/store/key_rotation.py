@@ -39,43 +39,43 @@ SEALED = (
 
 
 def keys_needed(engine: Engine) -> frozenset[str]:
-    """The ids of the keys under which something in the store is sealed."""
+    """Return the ids of the keys that encrypt values in the store."""
     with reading(engine).connect() as connection:
         return frozenset(
             key_id_of(blob)
-            for it in SEALED
-            for (blob,) in connection.execute(select(it.column).where(it.column.is_not(None)))
+            for sealed in SEALED
+            for (blob,) in connection.execute(select(sealed.column).where(sealed.column.is_not(None)))
         )
 
 
 def check_opens(engine: Engine, seal: EncryptionKeys) -> int:
-    """How many secrets `seal` opened. Raises ``SealError`` at the first that it does not."""
+    """Decrypt every secret and return their number. Raises SealError at the first failure."""
     opened = 0
     with reading(engine).connect() as connection:
-        for it in SEALED:
-            for row in connection.execute(_rows(it)):
-                seal.decrypt(getattr(row, it.column.name), it.purpose(row))
+        for sealed in SEALED:
+            for row in connection.execute(_rows(sealed)):
+                seal.decrypt(getattr(row, sealed.column.name), sealed.purpose(row))
                 opened += 1
     return opened
 
 
 def seal_anew(engine: Engine, seal: EncryptionKeys) -> int:
-    """Seals everything under the key of `seal` that seals now, in one transaction; how much that was.
+    """Encrypt everything under the key of `seal` that seals now, in one transaction; how much that was.
 
     Raises ``SealError`` where something does not open; then nothing has changed.
     """
     with engine.begin() as connection:
-        changed = sum(_column(connection, it, seal) for it in SEALED)
+        changed = sum(_column(connection, sealed, seal) for sealed in SEALED)
     forget_log(engine)
     return changed
 
 
-def _column(connection: Connection, it: Sealed, seal: EncryptionKeys) -> int:
-    table, name = it.column.table, it.column.name
+def _column(connection: Connection, sealed: Sealed, seal: EncryptionKeys) -> int:
+    table, name = sealed.column.table, sealed.column.name
     keys = list(table.primary_key.columns)
     changed = 0
-    for row in connection.execute(_rows(it)).all():
-        blob, purpose = getattr(row, name), it.purpose(row)
+    for row in connection.execute(_rows(sealed)).all():
+        blob, purpose = getattr(row, name), sealed.purpose(row)
         if key_id_of(blob) == seal.current:
             continue
         where = [column == getattr(row, column.name) for column in keys]
@@ -85,6 +85,6 @@ def _column(connection: Connection, it: Sealed, seal: EncryptionKeys) -> int:
     return changed
 
 
-def _rows(it: Sealed) -> Select[Any]:
+def _rows(sealed: Sealed) -> Select[Any]:
     # no further columns: a backup may have an older schema
-    return select(*it.column.table.primary_key.columns, it.column).where(it.column.is_not(None))
+    return select(*sealed.column.table.primary_key.columns, sealed.column).where(sealed.column.is_not(None))

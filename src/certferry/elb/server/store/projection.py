@@ -106,7 +106,7 @@ def _certificate(snapshot: StoreSnapshot, identifier: str) -> model.Certificate 
 
 
 def source(data: Mapping[str, Any]) -> model.Source | None:
-    """The Secret that the certificate with these fields follows."""
+    """Return the Secret that the certificate with these fields follows."""
     if not data["source_secret"]:
         return None
     return model.Source(

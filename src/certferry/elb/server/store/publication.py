@@ -1,4 +1,4 @@
-"""What the ELB publishes after each committed write, for the data plane.
+"""The state that the ELB publishes to the data plane after each commit.
 
 The store makes it and hands it on through ``Latest``; ``elb.xds`` is the reader.
 """

@@ -38,11 +38,11 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database."""
+        """Convert a value for the database."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From the database."""
+        """Convert a value from the database."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -57,7 +57,7 @@ metadata = MetaData(
 
 
 def _resource(name: str, *columns: Any) -> Table:
-    """A resource table; `columns` are the wire fields that have a column of their own."""
+    """Define a resource table; `columns` are the wire fields that have their own column."""
     return Table(
         name,
         metadata,

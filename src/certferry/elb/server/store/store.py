@@ -36,11 +36,11 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
 
 
 class ConflictError(Exception):
-    """Somebody else wrote the same row in between; nothing was stored. Try again."""
+    """Another process wrote the same row in between; nothing was stored. Try again."""
 
 
 class Transaction:
-    """What a request decides: reads see its own puts and deletes, the database nothing until the end."""
+    """The changes of one request: its reads see its own changes; the database gets them at the end."""
 
     def __init__(self, snapshot: StoreSnapshot, actor: Actor, request_id: str, now: datetime) -> None:
         self.snapshot = snapshot
@@ -55,7 +55,7 @@ class Transaction:
     def create(
         self, kind: str, identifier: str, data: Mapping[str, Any], content: Content | None = None
     ) -> Row:
-        """A new row of the actor's project."""
+        """Create a row of the actor's project."""
         # an instant of its own: after a restart rows stand in the order in which they were made
         at = self.now + timedelta(microseconds=len(self.changes))
         row = Row(
@@ -117,7 +117,7 @@ class Store:
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
 
     def on_commit(self, publish: Callable[[Publication], None]) -> None:
-        """From now on `publish` gets the publication of every commit, in order."""
+        """Call `publish` with the present publication, and with that of every later commit, in order."""
         with self._writing:
             self._publish = publish
             publish(self.publication)
@@ -125,7 +125,7 @@ class Store:
     def transact(
         self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]
     ) -> tuple[T, StoreSnapshot]:
-        """Runs `decide` and commits what it decided, all or nothing; what it raises goes through.
+        """Run `decide` and commits what it decided, all or nothing; what it raises goes through.
 
         Its result, and the world right after.
 
@@ -135,7 +135,7 @@ class Store:
             transaction = Transaction(self.snapshot, actor, request_id, self._now())
             result = decide(transaction)
             if transaction.changes:
-                # before anything is written: what the data plane cannot be told of must not get to the disk
+                # Before the write, so that no state that the data plane cannot represent reaches the disk.
                 told = self._told(transaction)
                 with self._engine.begin() as connection:
                     records = _Writing(connection, transaction, self._seal, self._keep).run()
@@ -144,19 +144,19 @@ class Store:
             return result, self.snapshot
 
     def now(self) -> datetime:
-        """The present instant."""
+        """Return the present instant."""
         return self._clock()
 
     def versions(self, certificate_id: str) -> list[versions.Version]:
-        """The kept contents of a certificate, newest first."""
+        """Return the kept contents of a certificate, newest first."""
         return versions.listed(self._engine, certificate_id)
 
     def kept(self, row: Row) -> int:
-        """How many contents of the certificate `row` are kept."""
+        """Return the number of kept contents of the certificate `row`."""
         return 0 if row.content is None else row.content.version - self._oldest.get(row.id, 1) + 1
 
     def content(self, certificate_id: str, number: int) -> Content | None:
-        """One kept content of a certificate, its key included; None when it is not kept."""
+        """Return a kept content of a certificate with its key; None if it is not kept."""
         return versions.content(self._engine, self._seal, certificate_id, number)
 
     def audited(self, search: audit.Search) -> list[audit.Entry]:
@@ -164,7 +164,7 @@ class Store:
         return audit.search(self._engine, search)
 
     def newest_event(self) -> int:
-        """The sequence of the last record of the audit log."""
+        """Return the sequence of the last record of the audit log."""
         return audit.newest(self._engine)
 
     def _told(self, transaction: Transaction) -> Publication:
@@ -254,7 +254,7 @@ def _columns(row: Row) -> dict[str, Any]:
 
 
 def _differing(before: Row, after: Row) -> dict[str, Any]:
-    """The columns to be set: writing an equal value costs as much as another, in every index on it."""
+    """Return the columns that differ, because writing an equal value still updates every index on it."""
     old = _columns(before)
     return {column: value for column, value in _columns(after).items() if value != old[column]}
 
@@ -269,13 +269,13 @@ _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schem
 
 
 def _load(engine: Engine, seal: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:
-    """Everything, at start, and the oldest kept version of each certificate. Raises ``StoreUnusable`` or, with the wrong key, ``SealError``."""
+    """Load all rows and the oldest kept version of each certificate. Raises StoreUnusable, or SealError with the wrong key."""
     with reading(engine).connect() as connection:
         contents = _contents(connection, seal)
         rows = [
-            _row(kind, found, contents)
+            _row(kind, record, contents)
             for kind, table in schema.RESOURCES.items()
-            for found in connection.execute(select(table)).mappings()
+            for record in connection.execute(select(table)).mappings()
         ]
         oldest = dict(versions.oldest(connection))
     return snapshot_of(rows, schema.RESOURCES), oldest
@@ -291,22 +291,22 @@ def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content
             select(table.c.certificate_id, table.c.certificate).join(certificates, last)
         )
     }
-    found = connection.execute(select(table).join(certificates, current)).mappings()
+    record = connection.execute(select(table).join(certificates, current)).mappings()
     return {
-        row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in found
+        row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in record
     }
 
 
-def _row(kind: str, found: RowMapping, contents: Mapping[str, Content]) -> Row:
-    if kind == "certificate" and found["id"] not in contents:
-        raise StoreUnusable(f"The store is damaged: certificate {found['id']} has no content.")
+def _row(kind: str, record: RowMapping, contents: Mapping[str, Content]) -> Row:
+    if kind == "certificate" and record["id"] not in contents:
+        raise StoreUnusable(f"The store is damaged: certificate {record['id']} has no content.")
     return Row(
         kind=kind,
-        id=found["id"],
-        project_id=found["project_id"],
-        data={**found["data"], **{field: found[field] for field in _OWN[kind]}},
-        created_at=found["created_at"],
-        updated_at=found["updated_at"],
-        revision=found["revision"],
-        content=contents.get(found["id"]) if kind == "certificate" else None,
+        id=record["id"],
+        project_id=record["project_id"],
+        data={**record["data"], **{field: record[field] for field in _OWN[kind]}},
+        created_at=record["created_at"],
+        updated_at=record["updated_at"],
+        revision=record["revision"],
+        content=contents.get(record["id"]) if kind == "certificate" else None,
     )

@@ -1,7 +1,7 @@
-"""All resources in memory, immutable: what requests are answered from and decided on.
+"""All resources in memory, immutable. Requests read and decide on one snapshot.
 
-The store makes a new world per commit, by copy-on-write of the tables that changed. A world knows
-no SQL and no HTTP; a row's ``data`` has wire names (private keys are not among them).
+Each commit makes a new snapshot by copy-on-write of the changed tables. A row's ``data`` has wire names and
+never a private key.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Table:
         self._indexes: dict[str, Mapping[Any, tuple[Row, ...]]] = {}
 
     def by(self, field: str) -> Mapping[Any, tuple[Row, ...]]:
-        """The rows by the value of `field`; by each of its values where it is a list."""
+        """Return the rows by the value of `field`, or by each of its values if it is a list."""
         index = self._indexes.get(field)
         if index is None:
             index = self._indexes[field] = self._grouped(field)
@@ -64,11 +64,11 @@ class Table:
         return {value: tuple(rows) for value, rows in groups.items()}
 
     def having(self, row: Row) -> Table:
-        """This table with `row`, new or in the place of the one with its id."""
+        """Return a copy of the table with `row` added or replaced."""
         return Table({**self.rows, row.id: row})
 
     def without(self, identifier: str) -> Table:
-        """This table less one row."""
+        """Return a copy of the table without one row."""
         return Table({key: row for key, row in self.rows.items() if key != identifier})
 
 
@@ -81,32 +81,32 @@ class StoreSnapshot:
         self._tables = tables
 
     def table(self, kind: str) -> Table:
-        """All rows of one kind."""
+        """Return the table of one kind."""
         return self._tables[kind]
 
     def get(self, kind: str, identifier: str | None) -> Row | None:
-        """The row, or None."""
+        """Return the row; None if absent."""
         return self._tables[kind].rows.get(identifier) if identifier else None
 
     def find(self, kind: str, field: str, value: Any) -> tuple[Row, ...]:
-        """The rows whose `field` is (or, a list, contains) `value`, oldest first."""
+        """Return the rows whose `field` equals or contains `value`, oldest first."""
         return self._tables[kind].by(field).get(value, ())
 
     def of_project(self, kind: str, project_id: str) -> list[Row]:
-        """The rows of one project, oldest first."""
+        """Return the rows of one project, oldest first."""
         return [row for row in self._tables[kind].rows.values() if row.project_id == project_id]
 
     def having(self, row: Row) -> StoreSnapshot:
-        """This world with `row`, new or in the place of the one with its id."""
+        """Return a copy of the snapshot with `row` added or replaced."""
         return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].having(row)})
 
     def without(self, row: Row) -> StoreSnapshot:
-        """This world less `row`."""
+        """Return a copy of the snapshot without `row`."""
         return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].without(row.id)})
 
 
 def snapshot_of(rows: Iterable[Row], kinds: Iterable[str]) -> StoreSnapshot:
-    """A world of `rows`, sorted by time of creation and id."""
+    """Build a snapshot of `rows`, sorted by time of creation and id."""
     tables: dict[str, dict[str, Row]] = {kind: {} for kind in kinds}
     for row in sorted(rows, key=lambda row: (row.created_at, row.id)):
         tables[row.kind][row.id] = row

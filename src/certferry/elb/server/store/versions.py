@@ -36,7 +36,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes a content, when and how."""
+    """The user, time and operation that wrote a content."""
 
     user: str
     at: datetime
@@ -74,7 +74,7 @@ def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, 
 
 
 def listed(engine: Engine, certificate_id: str) -> list[Version]:
-    """The kept contents, newest first."""
+    """Return the kept contents, newest first."""
     table = schema.certificate_versions
     query = select(table).where(table.c.certificate_id == certificate_id).order_by(table.c.version.desc())
     with reading(engine).connect() as connection:
@@ -82,7 +82,7 @@ def listed(engine: Engine, certificate_id: str) -> list[Version]:
 
 
 def content(engine: Engine, seal: EncryptionKeys, certificate_id: str, number: int) -> Content | None:
-    """One kept content with its key; None when it is not kept."""
+    """Return a kept content with its key; None if it is not kept."""
     table = schema.certificate_versions
     query = select(table).where(table.c.certificate_id == certificate_id, table.c.version == number)
     with reading(engine).connect() as connection:
@@ -91,14 +91,14 @@ def content(engine: Engine, seal: EncryptionKeys, certificate_id: str, number: i
 
 
 def oldest(connection: Connection) -> Mapping[str, int]:
-    """The number of the oldest kept content by certificate."""
+    """Return the number of the oldest kept content by certificate."""
     table = schema.certificate_versions
     query = select(table.c.certificate_id, func.min(table.c.version)).group_by(table.c.certificate_id)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def opened(row: Any, seal: EncryptionKeys, before: Chain | None = None) -> Content:
-    """The content in `row`, after `before`. Raises ``SealError`` with the wrong key."""
+    """Decode the content in `row`, after `before`. Raises SealError with the wrong key."""
     chain = parse_chain(row["certificate"])
     key = None
     if row["sealed_key"] is not None:
@@ -108,7 +108,7 @@ def opened(row: Any, seal: EncryptionKeys, before: Chain | None = None) -> Conte
 
 
 def key_purpose(certificate_id: str, version: int) -> str:
-    """What the sealed key of one version is bound to."""
+    """Return the purpose under which the private key of one version is encrypted."""
     return f"certificate:{certificate_id}:{version}"
 
 

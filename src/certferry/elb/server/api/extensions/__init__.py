@@ -1,4 +1,4 @@
-"""What our ELB can do beyond the vendor's, under ``/v3/{project_id}/certferry/``: one file per subject."""
+"""Extensions to the vendor's API, under ``/v3/{project_id}/certferry/``: one file per subject."""
 
 from __future__ import annotations
 

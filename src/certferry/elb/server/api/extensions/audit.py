@@ -20,7 +20,7 @@ def audit(call: ApiRequest) -> ApiResponse:
     """GET audit: `since` is an instant (RFC 3339) or a sequence, `marker` the `next` of the page before."""
     limit = number(call, "limit", 100, _MOST)
     after, from_instant = _since(asked_for(call, "since"))
-    found = call.store.audited(
+    records = call.store.audited(
         Search(
             project_id=call.actor.project_id,
             object_id=asked_for(call, "certificate_id"),
@@ -30,18 +30,18 @@ def audit(call: ApiRequest) -> ApiResponse:
             limit=limit + 1,
         )
     )
-    page = found[:limit]
-    more = page[-1].sequence if page and len(found) > limit else None
+    page = records[:limit]
+    more = page[-1].sequence if page and len(records) > limit else None
     return ApiResponse(200, {"records": [shown(one) for one in page], "next": more})
 
 
 def shown(entry: Entry) -> dict[str, Any]:
-    """A record as it is told."""
+    """Render a record as answers and events show it."""
     return {**msgspec.to_builtins(entry), "at": instant(entry.at)}
 
 
 def _since(text: str | None) -> tuple[int, datetime | None]:
-    """(sequence after which, instant from which on). Raises ``Refused`` (400)."""
+    """(sequence after which, instant from which on). Raises ApiError (400)."""
     if text is None:
         return 0, None
     if text.isascii() and text.isdigit() and len(text) <= 18:

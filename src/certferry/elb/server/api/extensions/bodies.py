@@ -1,4 +1,4 @@
-"""What the extensions' handlers share: bodies without an envelope, and instants on the wire."""
+"""Parsing and formatting for extensions: bodies without an envelope, query variables, instants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def plain_body(call: ApiRequest, kind: type[T]) -> T:
-    """The request's JSON object; an empty body is an empty object. Raises ``Refused`` (400)."""
+    """Parse the request's JSON object; an empty body is an empty object. Raises ApiError (400)."""
     try:
         return msgspec.json.decode(call.body or b"{}", type=kind)
     except msgspec.ValidationError as error:
@@ -24,15 +24,15 @@ def plain_body(call: ApiRequest, kind: type[T]) -> T:
 
 
 def asked_for(call: ApiRequest, name: str) -> str | None:
-    """The value of a query variable; None when it is absent or empty. Raises ``Refused`` (400)."""
-    found = [value for key, value in call.query if key == name]
-    if len(found) > 1:
-        raise bad_request(f"{name} is given {len(found)} times; once is enough")
-    return found[0] if found and found[0] else None
+    """Return a query variable; None if absent or empty. Raises ApiError (400) if it is repeated."""
+    values = [value for key, value in call.query if key == name]
+    if len(values) > 1:
+        raise bad_request(f"{name} is given {len(values)} times; once is enough")
+    return values[0] if values and values[0] else None
 
 
 def number(call: ApiRequest, name: str, default: int, most: int) -> int:
-    """A whole number from the query. Raises ``Refused`` (400)."""
+    """Return a whole number from the query. Raises ApiError (400)."""
     text = asked_for(call, name)
     if text is None:
         return default
@@ -42,5 +42,5 @@ def number(call: ApiRequest, name: str, default: int, most: int) -> int:
 
 
 def instant(at: datetime) -> str:
-    """As on the wire: UTC, whole seconds."""
+    """Format an instant for the wire: UTC, whole seconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

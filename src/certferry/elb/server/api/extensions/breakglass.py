@@ -21,7 +21,7 @@ LONGEST: Final = timedelta(days=30)
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """Why, and until when (RFC 3339, with a zone)."""
+    """The reason and the end (RFC 3339, with a zone)."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     until: Annotated[datetime, Meta(tz=True)]
@@ -41,7 +41,7 @@ def open_(call: ApiRequest) -> ApiResponse:
             raise conflict(f"Certificate {row.data['name'] or row.id} has no owner: change it directly")
         before = emergency.of(row, transaction.now)
         assert row.content is not None
-        found = BreakGlass(
+        current = BreakGlass(
             reason=body.reason.strip(),
             until=until,
             user=call.actor.name,
@@ -49,9 +49,9 @@ def open_(call: ApiRequest) -> ApiResponse:
             digest=before.digest if before else _owners(row),
         )
         transaction.note = AuditNote(
-            verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {found.reason}"
+            verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {current.reason}"
         )
-        return transaction.update(row, emergency.opened(row, found))
+        return transaction.update(row, emergency.opened(row, current))
 
     row, _ = call.write(decide)
     return ApiResponse(201, {"break_glass": emergency.shown(row, call.store.now())})
@@ -73,7 +73,7 @@ def close(call: ApiRequest) -> ApiResponse:
 
 
 def _owners(row: Row) -> str:
-    """The digest of the owner's last content: the present one, unless an emergency put it there."""
+    """Return the digest of the owner's last content: the present one, unless break-glass replaced it."""
     assert row.content is not None
     stored = row.data.get("break_glass")
     if row.data.get("emergency") and stored is not None:

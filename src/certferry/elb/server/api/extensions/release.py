@@ -1,4 +1,4 @@
-"""Taking the owner from a certificate: it is served on, and from then on is anybody's to change."""
+"""Release: remove the owner of a certificate. It stays in service, and every writer may change it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from certferry.elb.server.store.tables import Row
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """Why."""
+    """The reason for a release."""
 
     reason: Annotated[str, Meta(max_length=1000)] = ""
 

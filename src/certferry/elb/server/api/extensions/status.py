@@ -1,4 +1,4 @@
-"""Where a certificate is served, since when, what is wrong with it, and what Envoy said about it."""
+"""The status of a certificate: its slots, since when it is served, its findings, and Envoy's acknowledgements."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def status(call: ApiRequest) -> ApiResponse:
 
 
 def _slots(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[str, Any]]:
-    """One entry per kind of seat that the certificate has on `listener`."""
+    """Yield one entry per kind of slot that the certificate has on `listener`."""
     assert row.content is not None
     secret_statuses = report.of_chain(listener.id, row.content.chain.digest)
     bound = {
@@ -53,13 +53,13 @@ def _slots(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[st
             "listener_id": listener.id,
             "loadbalancer_id": listener.data["loadbalancer_id"],
             "seat": kind,
-            **_overall([it for it in secret_statuses if it.slot == kind]),
+            **_overall([status for status in secret_statuses if status.slot == kind]),
         }
 
 
 def _overall(told: list[SecretStatus]) -> dict[str, Any]:
-    """The state of all seats of one kind together: one that is refused tells most."""
-    refused = next((it for it in told if it.state == REJECTED), None)
+    """Combine the states of all slots of one kind: a rejected one takes precedence."""
+    refused = next((status for status in told if status.state == REJECTED), None)
     if refused:
         since = refused.since
         return {
@@ -67,9 +67,9 @@ def _overall(told: list[SecretStatus]) -> dict[str, Any]:
             "since": instant(since) if since else None,
             "message": refused.message,
         }
-    if not told or any(it.state != ACCEPTED for it in told):
+    if not told or any(status.state != ACCEPTED for status in told):
         return {"state": PENDING, "since": None, "message": ""}
-    instants = [it.since for it in told if it.since]
+    instants = [status.since for status in told if status.since]
     return {"state": ACCEPTED, "since": instant(max(instants)) if instants else None, "message": ""}
 
 

@@ -85,23 +85,23 @@ def roll_back(call: ApiRequest) -> ApiResponse:
 
 
 def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:
-    """The content of that number, or of the newest earlier version that differs from the present one."""
+    """Return the content of version `number`, or of the newest earlier version that differs from the present one."""
     assert row.content is not None
     if number is not None:
-        found = call.store.content(row.id, number)
-        if found is None:
+        content = call.store.content(row.id, number)
+        if content is None:
             raise not_found(f"version {number} of certificate", row.id)
-        return found
+        return content
     for one in call.store.versions(row.id):
         if one.number < row.content.version and one.digest != row.content.chain.digest:
-            found = call.store.content(row.id, one.number)
-            assert found is not None
-            return found
+            content = call.store.content(row.id, one.number)
+            assert content is not None
+            return content
     raise conflict("no previous version available")
 
 
 def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
-    """Raises ``Refused`` (409) where the earlier content is expired, or worse than the present one."""
+    """Raise ApiError (409) where the earlier content is expired, or worse than the present one."""
     assert row.content is not None
     hosts = domain_names(row.data["domain"])
     flaw = checks.expired(earlier.chain, transaction.now) or checks.objection(

@@ -49,13 +49,13 @@ class CertificateSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertificateExtension(msgspec.Struct, frozen=True, kw_only=True):
-    """What only Certferry knows of; taken from controllers alone."""
+    """Certferry's extension; accepted from controllers alone."""
 
     source: CertificateSource | UnsetType | None = UNSET
 
 
 class CertificateUpdate(Protected, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -97,7 +97,7 @@ _NEW: Final = {
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
-    """A certificate as answers show it."""
+    """Return a certificate as answers show it."""
     data, content = row.data, row.content
     assert content is not None
     chain = content.chain
@@ -192,20 +192,20 @@ def discard(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def _touched(before: Row, data: Mapping[str, Any], content: object) -> set[str]:
-    """The fields that a PUT changes, or the content's where it carries one."""
+    """Return the fields that a PUT changes, with CONTENT if it carries a certificate or a key."""
     fields = {field for field, value in data.items() if before.data.get(field) != value}
     return fields | (locks.CONTENT if content is not None else set())
 
 
 def _listeners_to_update(transaction: Transaction, before: Row, data: Mapping[str, Any]) -> tuple[Row, ...]:
-    """The listeners whose names change when the certificate's domain becomes that of `data`."""
+    """Return the listeners whose SNI names change with the certificate's domain."""
     if domain_names(data["domain"]) == domain_names(before.data["domain"]):
         return ()
     return users(transaction.snapshot, before.id, "sni_container_refs")
 
 
 def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | None]:
-    """The content of a new certificate; raises ``Refused`` (400)."""
+    """Parse the content of a new certificate. Raises ApiError (400)."""
     try:
         match kind:
             case "server":
@@ -224,7 +224,7 @@ def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | Non
 
 
 def _given(value: CertificateUpdate, *, authority: bool) -> tuple[Chain | None, PrivateKey | None]:
-    """The halves that a PUT carries; a key of asterisks is none. Raises ``Refused`` (400)."""
+    """Parse the certificate and key of a PUT; a key of asterisks counts as absent. Raises ApiError (400)."""
     text = value.private_key if isinstance(value.private_key, str) else ""
     try:
         chain = parse_chain(value.certificate) if isinstance(value.certificate, str) else None
@@ -234,7 +234,7 @@ def _given(value: CertificateUpdate, *, authority: bool) -> tuple[Chain | None, 
 
 
 def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Content:
-    """The content after a PUT: the one before where nothing differs. Raises ``Refused`` (400)."""
+    """Return the content after a PUT; the same object if nothing differs. Raises ApiError (400)."""
     old = before.content
     assert old is not None
     if old.key is None and key is not None:
@@ -250,7 +250,7 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
 
 
 def _origin(call: ApiRequest, value: CertificateUpdate) -> dict[str, Any]:
-    """The source columns, where a controller says them."""
+    """Return the source columns that a controller gives."""
     extension = value.certferry
     if (
         call.actor.owner is None

@@ -26,7 +26,7 @@ Tries = Annotated[int, Meta(ge=1, le=10)]
 
 
 class HealthMonitorUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     admin_state_up: Flag = UNSET

@@ -41,7 +41,7 @@ Entries = Annotated[list[IpEntry], Meta(max_length=_ROOM)]
 
 
 class IpGroupUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed; a list replaces the list that was there."""
+    """The fields that a PUT may change; a list replaces the present list."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -76,12 +76,12 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def bound(snapshot: StoreSnapshot, group_id: str) -> list[Row]:
-    """The listeners whose access list names the group."""
+    """Return the listeners whose access list names the group."""
     return [row for row in snapshot.table("listener").rows.values() if group_id in group_ids(row.data)]
 
 
 def group_ids(listener: Mapping[str, Any]) -> list[str]:
-    """The groups that a listener names: one id, or several with commas between them."""
+    """Return the ids of the groups that a listener names, separated by commas on the wire."""
     binding = listener["ipgroup"]
     return [one.strip() for one in binding["ipgroup_id"].split(",")] if binding else []
 
@@ -89,7 +89,7 @@ def group_ids(listener: Mapping[str, Any]) -> list[str]:
 def check_groups(
     call: ApiRequest, snapshot: StoreSnapshot, listener: Mapping[str, Any], identifier: str | None
 ) -> None:
-    """Raises ``Refused`` unless the listener (None: a new one) may name its groups."""
+    """Raise ApiError unless the listener (None: a new one) may name its groups."""
     limits, ids = call.settings.limits, group_ids(listener)
     if 0 <= limits.ipgroups_per_listener < len(ids):
         raise over_quota("ipgroups_per_listener", limits.ipgroups_per_listener)
@@ -156,7 +156,7 @@ def related_listeners(call: ApiRequest) -> ApiResponse:
 
 
 def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
-    """One entry an address, the last one given. Raises ``Refused``."""
+    """Keep one entry per address, the last one. Raises ApiError."""
     entries = _unique(data["ip_list"])
     limit = call.settings.limits.ipgroup_max_length
     if 0 <= limit < len(entries):
@@ -173,7 +173,7 @@ def _unique(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _parsed(text: str) -> tuple[Any, Any]:
-    """The first and the last address; raises ``Refused`` (400)."""
+    """Return the first and last address. Raises ApiError (400)."""
     first, dash, last = (part.strip() for part in text.partition("-"))
     try:
         if not dash:

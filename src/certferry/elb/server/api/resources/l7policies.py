@@ -136,13 +136,13 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def discard_policy(transaction: Transaction, row: Row) -> None:
-    """Deletes the policy and its rules."""
+    """Delete the policy and its rules."""
     _replace(transaction, row, ())
     transaction.delete(row)
 
 
 def prioritise(transaction: Transaction, call: ApiRequest, wanted: Mapping[str, int]) -> None:
-    """Gives policies (by id) other priorities, all at once. Raises ``Refused``."""
+    """Give policies (by id) other priorities, all at once. Raises ApiError."""
     for identifier, priority in wanted.items():
         before = get_object(transaction.snapshot, "l7policy", identifier, call.actor.project_id)
         transaction.update(before, {**before.data, "priority": priority})
@@ -163,7 +163,7 @@ def _add(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any
 
 
 def _replace(transaction: Transaction, policy: Row, rules: Sequence[Mapping[str, Any]]) -> None:
-    """All rules of `policy`; those that stay the same keep their ids."""
+    """Replace all rules of `policy`; equal rules keep their ids."""
     wanted = [{**rule, "l7policy_id": policy.id} for rule in rules]
     for row in transaction.snapshot.find("rule", "l7policy_id", policy.id):
         if row.data in wanted:
@@ -179,7 +179,7 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -> int | None:
-    """The priority that a policy gets; raises ``Refused``."""
+    """Return the priority of a policy. Raises ApiError."""
     priority = data["priority"]
     if data["action"] == "REDIRECT_TO_LISTENER":
         return priority or 0
@@ -202,7 +202,7 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
 
 
 def _check(call: ApiRequest, snapshot: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:
-    """Raises ``Refused`` unless the policy has what its action needs, and no more."""
+    """Raise ApiError unless the policy has what its action needs, and no more."""
     action = data["action"]
     for other, fields in _TARGETS.items():
         given = [field for field in fields if data[field] is not None]

@@ -1,4 +1,4 @@
-"""What a request says of a forwarding policy (elb-v3-api.md 6). ``l7policies`` takes them."""
+"""Bodies of forwarding policies (elb-v3-api.md 6)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Message = Annotated[str, Meta(max_length=1024)]
 
 
 class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
-    """Where REDIRECT_TO_URL leads; ``${host}`` and the like keep the request's part."""
+    """The target of REDIRECT_TO_URL; ``${host}`` and the like keep the request's part."""
 
     status_code: RedirectCode
     protocol: Protocol = "${protocol}"
@@ -35,7 +35,7 @@ class RedirectUrlConfig(Struct, frozen=True, kw_only=True):
 
 
 class RedirectUrlConfigUpdate(Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
+    """The parts of it to change."""
 
     status_code: RedirectCode | UnsetType = UNSET
     protocol: Protocol | UnsetType = UNSET
@@ -54,7 +54,7 @@ class FixedResponseConfig(Struct, frozen=True, kw_only=True):
 
 
 class FixedResponseConfigUpdate(Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
+    """The parts of it to change."""
 
     status_code: AnswerCode | UnsetType = UNSET
     content_type: ContentType | UnsetType = UNSET
@@ -69,7 +69,7 @@ class RedirectPool(Struct, frozen=True, kw_only=True):
 
 
 class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed; rules replace all that were there."""
+    """The fields that a PUT may change; rules replace all present rules."""
 
     name: Text = UNSET
     description: Text = UNSET

@@ -44,7 +44,7 @@ ListKind = Annotated[str, Meta(pattern="^(white|black)$")]
 
 
 class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may connect."""
+    """The access list of a listener."""
 
     ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)]
     """One group, or several with commas between them."""
@@ -53,7 +53,7 @@ class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListenerIpGroupUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
+    """The parts of it to change."""
 
     ipgroup_id: Annotated[str, Meta(min_length=1, max_length=1024)] | UnsetType = UNSET
     enable_ipgroup: bool | UnsetType = UNSET
@@ -61,7 +61,7 @@ class ListenerIpGroupUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListenerUpdate(Protected, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -237,7 +237,7 @@ def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], iden
 def check_pool(
     call: ApiRequest, snapshot: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str
 ) -> None:
-    """Raises ``Refused`` unless a listener of `protocol` on the load balancer can send to the pool."""
+    """Raise ApiError unless a listener of `protocol` on the load balancer can send to the pool."""
     pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
     if pool.data["loadbalancer_id"] not in (None, loadbalancer_id):
         raise bad_request(f"Pool {pool_id} belongs to another load balancer")

@@ -28,7 +28,7 @@ from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
 class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -158,7 +158,7 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def check_unprotected(row: Row) -> None:
-    """Raises ``Refused`` (409) when the load balancer is protected from deletion."""
+    """Raise ApiError (409) when the load balancer is protected from deletion."""
     if row.data["deletion_protection_enable"]:
         raise conflict(f"Load balancer {row.id} is protected: set deletion_protection_enable to false first")
 

@@ -10,7 +10,7 @@ from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 
 def _pool_ids(snapshot: StoreSnapshot, wire: Wire) -> set[str]:
-    """The pools of a wire object: itself, its pools, or those that a listener sends to."""
+    """Return the pools of a wire object: itself, its pools, or those that a listener sends to."""
     if "lb_algorithm" in wire:
         return {wire["id"]}
     if "pools" in wire:

@@ -29,7 +29,7 @@ Weight = Annotated[int, Meta(ge=0, le=100)]
 
 
 class MemberUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     weight: Weight | UnsetType | None = UNSET
@@ -76,12 +76,12 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
 
 
 def new_data(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a new member from those given. Raises ``Refused`` (400)."""
+    """Return the fields of a new member. Raises ApiError (400)."""
     return merged(_DEFAULTS, given, _DEFAULTS) | {"address": _address(given["address"])}
 
 
 def add(transaction: Transaction, call: ApiRequest, pool: Row, data: Mapping[str, Any]) -> Row:
-    """A new member of `pool`. Raises ``Refused``."""
+    """Add a member to `pool`. Raises ApiError (400, 409)."""
     snapshot = transaction.snapshot
     within_quota(snapshot, call, "member")
     siblings, limit = snapshot.find("member", "pool_id", pool.id), call.settings.limits.members_per_pool
@@ -99,20 +99,20 @@ def add(transaction: Transaction, call: ApiRequest, pool: Row, data: Mapping[str
 
 
 def change(transaction: Transaction, before: Row, given: Mapping[str, Any]) -> Row:
-    """`before` with the given fields. Raises ``Refused`` (409)."""
+    """`before` with the given fields. Raises ApiError (409)."""
     data = merged(before.data, given, _DEFAULTS)
     _alone(transaction.snapshot, before.data["pool_id"], data, before.id)
     return transaction.update(before, data)
 
 
 def check_deletable(pool: Row) -> None:
-    """Raises ``Refused`` (409) when the members of `pool` are protected."""
+    """Raise ApiError (409) when the members of `pool` are protected."""
     if pool.data["member_deletion_protection_enable"]:
         raise conflict(f"Members of pool {pool.id} are protected from deletion")
 
 
 def twin(snapshot: StoreSnapshot, pool_id: str, data: Mapping[str, Any]) -> Row | None:
-    """The member of the pool with this address and port."""
+    """Return the member of the pool with this address and port."""
     place = (_address(data["address"]), data["protocol_port"])
     members = snapshot.find("member", "pool_id", pool_id)
     return next((row for row in members if (row.data["address"], row.data["protocol_port"]) == place), None)

@@ -49,7 +49,7 @@ class PoolSlowStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolStickinessUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
+    """The parts of it to change."""
 
     type: Stickiness | UnsetType = UNSET
     cookie_name: CookieName | UnsetType | None = UNSET
@@ -57,21 +57,21 @@ class PoolStickinessUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolSlowStartUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What of it is to change."""
+    """The parts of it to change."""
 
     enable: bool | UnsetType = UNSET
     duration: SlowSeconds | UnsetType = UNSET
 
 
 class PoolDrain(msgspec.Struct, frozen=True, kw_only=True):
-    """How long connections to a member that is gone may last."""
+    """The time limit of connections to a removed member, in seconds."""
 
     enable: bool = False
     timeout: Annotated[int, Meta(ge=10, le=4000)] = 300
 
 
 class PoolUpdate(Protected, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -126,17 +126,17 @@ _UNSERVED: Final = ("any_port_enable", "pool_health", "az_affinity", "quic_cid_h
 
 
 def users(snapshot: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
-    """The listeners that send to the pool, by default or by a policy."""
-    found = {row.id: row for row in snapshot.find("listener", "default_pool_id", pool_id)}
+    """Return the listeners that send to the pool, by default or by a policy."""
+    listeners = {row.id: row for row in snapshot.find("listener", "default_pool_id", pool_id)}
     for policy in policies(snapshot, pool_id):
         listener = snapshot.get("listener", policy.data["listener_id"])
         if listener is not None:
-            found[listener.id] = listener
-    return tuple(found.values())
+            listeners[listener.id] = listener
+    return tuple(listeners.values())
 
 
 def policies(snapshot: StoreSnapshot, pool_id: str) -> list[Row]:
-    """The policies that send to the pool, alone or by weight."""
+    """Return the policies that send to the pool, alone or by weight."""
     return [
         row
         for row in snapshot.table("l7policy").rows.values()
@@ -204,7 +204,7 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def _check(data: Mapping[str, Any]) -> None:
-    """Raises ``Refused`` (400) unless the fields go together."""
+    """Raise ApiError (400) unless the fields go together."""
     if data["type"] == "instance" and not (data["vpc_id"] or data["loadbalancer_id"]):
         raise bad_request("A pool of type instance needs vpc_id, or a load balancer")
     if data["type"] == "ip" and data["vpc_id"]:
@@ -236,7 +236,7 @@ def _listener(call: ApiRequest, snapshot: StoreSnapshot, value: PoolCreate) -> R
 
 
 def check_unused(snapshot: StoreSnapshot, row: Row) -> None:
-    """Raises ``Refused`` (409) when a listener or a policy sends to the pool."""
+    """Raise ApiError (409) when a listener or a policy sends to the pool."""
     used = (*snapshot.find("listener", "default_pool_id", row.id), *policies(snapshot, row.id))
     if used:
         raise conflict(f"Pool {row.id} is used by {used[0].kind} {used[0].id}")

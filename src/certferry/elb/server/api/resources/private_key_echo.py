@@ -1,7 +1,7 @@
-"""Whether answers carry private keys: a choice of each project (elb-v3-api.md 2).
+"""The project setting that lets answers carry private keys (elb-v3-api.md 2).
 
-The vendor's default is yes. Here it is the operator's setting, which is no; an admin may choose
-otherwise for a project, and a reader never gets a key.
+The vendor's default is yes; the operator's setting here is no. An admin may choose otherwise for a project.
+A reader never gets a key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PrivateKeyEcho(Struct, frozen=True, kw_only=True):
 
 
 def echoes(call: ApiRequest, snapshot: StoreSnapshot) -> bool:
-    """Whether this answer may carry private keys."""
+    """Return True if this answer may carry private keys."""
     return call.actor.role != "reader" and _chosen(call, snapshot)
 
 

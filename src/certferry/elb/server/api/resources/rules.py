@@ -41,7 +41,7 @@ class RuleCondition(Struct, frozen=True, kw_only=True):
 
 
 class RuleUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     compare_type: Comparison | UnsetType = UNSET
     value: Value = UNSET
@@ -75,12 +75,12 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
 
 
 def rule_data(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a new rule from those given."""
+    """Return the fields of a new rule."""
     return normalize(merged(_DEFAULTS, given, _DEFAULTS))
 
 
 def normalize(data: dict[str, Any]) -> dict[str, Any]:
-    """With conditions in one form, checked one by one. Raises ``Refused`` (400)."""
+    """Check each condition and return `data` with all in one form. Raises ApiError (400)."""
     conditions = [{"key": one.get("key") or "", "value": one["value"]} for one in data["conditions"]]
     data = {**data, "conditions": conditions, "value": data["value"] or ""}
     kind, values = (
@@ -109,7 +109,7 @@ def _check_paths(comparison: str, values: Sequence[str]) -> None:
 
 
 def check_rules(rules: Sequence[Mapping[str, Any]], advanced: bool, call: ApiRequest) -> None:
-    """Raises ``Refused`` unless `rules` can stand together in one policy."""
+    """Raise ApiError unless `rules` can stand together in one policy."""
     for kind in _ONCE:
         if sum(rule["type"] == kind for rule in rules) > 1:
             raise bad_request(f"A policy has at most one rule of type {kind}; use its conditions")
@@ -139,7 +139,7 @@ def revalidate(transaction: Transaction, call: ApiRequest, policy: Row) -> None:
 
 
 def forget_names(transaction: Transaction, listener: Row) -> None:
-    """Drops the past names of `listener` that no rule mentions any more."""
+    """Drop the past names of `listener` that no rule mentions any more."""
     kept = past_names(transaction.snapshot, listener, ())
     if kept != listener.data["past_names"]:
         transaction.update(listener, {**listener.data, "past_names": kept})

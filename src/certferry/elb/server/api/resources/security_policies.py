@@ -44,7 +44,7 @@ TLS_13: Final = frozenset(cipher for cipher in SUITES if cipher.startswith("TLS_
 
 
 def served_object(served: Served) -> dict[str, list[str]]:
-    """The ``certferry`` object of a policy: what is really negotiated, and what of it is missing."""
+    """Return the ``certferry`` object of a policy: what Envoy negotiates and what it lacks."""
     return {
         "protocols": list(served.protocols),
         "ciphers": list(served.ciphers),
@@ -57,7 +57,7 @@ Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)
 
 
 class SecurityPolicyUpdate(Struct, frozen=True, kw_only=True):
-    """What may be changed."""
+    """The fields that a PUT may change."""
 
     name: Text = UNSET
     description: Text = UNSET
@@ -109,7 +109,7 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
-    """With each name once. Raises ``Refused`` (400) unless each version has a suite to negotiate."""
+    """Return `data` with each name once. Raises ApiError (400) unless each version has a suite."""
     protocols, ciphers = list(dict.fromkeys(data["protocols"])), list(dict.fromkeys(data["ciphers"]))
     for field, given, known in (("protocols", protocols, PROTOCOLS), ("ciphers", ciphers, CUSTOM_CIPHERS)):
         if not given or not set(given) <= set(known):

@@ -1,7 +1,7 @@
-"""Which certificate sat on which seat of our Envoy at what time. Written by ``ledger``, read by ``access``.
+"""The certificates that each slot of our Envoy has had, with their times.
 
-Envoy's access log does not say which certificate a client was shown. It says which seat, and when the
-client connected; this says the rest, also for connections that are older than this process.
+Envoy's access log names the slot and the time of a connection, but not the certificate. This history adds it,
+also for connections older than this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from certferry.runtime import private_files
 
 _KEPT: Final = 20
-"""Sittings per seat that a file begins with: connections older than that many rotations are told as unknown."""
+"""Intervals per slot that a file begins with: connections older than that many rotations count as unknown."""
 _SLACK: Final = 0.02
 """Seconds after Envoy's word in which one of its threads may still show the one before."""
 
@@ -43,26 +43,26 @@ class SecretHistory:
         private_files.write(file, _lines(kept))
 
     def add(self, intervals: Iterable[SecretInterval]) -> None:
-        """Remembers them, also for the next process; what was known last is no news."""
+        """Remember them, also for the next process; what was known last is no news."""
         new = [s for s in intervals if self._remember(s)]
         if new:
             with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
                 file.write(_lines(new))
 
     def shown(self, slot: str, at: float) -> tuple[str, ...]:
-        """Fingerprints that a client which connected at `at` may have been shown on `seat`, likeliest first.
+        """Return the fingerprints that `slot` may have served at `at`, most likely first.
 
-        One, but for the instants of a change; none where nothing is known of that time.
+        Usually one; several around a change; none if the time is unknown.
         """
         some = self._by_slot.get(slot, [])
         index = bisect.bisect_right([s.sent for s in some], at) - 1
         if index < 0:
             return ()
-        found = [some[index].fingerprint]
+        fingerprints = [some[index].fingerprint]
         while index > 0 and at < some[index].accepted + _SLACK:
             index -= 1
-            found.append(some[index].fingerprint)
-        return tuple(dict.fromkeys(found))
+            fingerprints.append(some[index].fingerprint)
+        return tuple(dict.fromkeys(fingerprints))
 
     def _remember(self, interval: SecretInterval) -> bool:
         some = self._by_slot.setdefault(interval.slot, [])

@@ -29,7 +29,7 @@ _SLICE: Final = 32 << 10
 """Bytes of raw lines between two looks at what else there is to do."""
 _RAW_LIMIT: Final = 8 << 20
 _LINGER: Final = 3.0
-"""Seconds after which Envoy writes no more to a file that it was told to leave."""
+"""Seconds until Envoy no longer writes to a file after it reopened its logs."""
 
 
 class ReadOffset(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class AccessLog:
         self._intervals = SecretHistory(directory / "access.seats")
 
     async def follow(self) -> None:
-        """For ever; trouble with the disk is said and tried again."""
+        """Run until cancelled; disk errors are logged and retried."""
         while True:
             try:
                 await self._read_on()
@@ -62,7 +62,7 @@ class AccessLog:
             await asyncio.sleep(_PERIOD)
 
     async def _read_on(self) -> None:
-        """All that there is now; then a file that has grown long is begun anew."""
+        """Process all complete lines, then rotate a file that has grown too long."""
         self._intervals.add(self._fresh())
         try:
             raw = self._raw.open("rb")
@@ -90,7 +90,7 @@ class AccessLog:
             await asyncio.sleep(0)
 
     async def _begin_anew(self, raw: BinaryIO) -> None:
-        """Envoy is told to write to a new file; what it still writes to this one is read to its end."""
+        """Make Envoy reopen its log, and read the old file to its end."""
         self._raw.unlink()
         try:
             await self._admin.ask("/reopen_logs", "POST")
@@ -126,7 +126,7 @@ class AccessLog:
         return told
 
     def _shown(self, raw: dict[str, Any], place: str, connected: float) -> list[str]:
-        """Likeliest first. A place may have two seats: ECDSA, then RSA."""
+        """Return fingerprints, most likely first. A place may have two slots: ECDSA, then RSA."""
         where = DEFAULT if place == DEFAULT else label(place)
         slots = [self._intervals.shown(secret_name(raw["listener"], where, n), connected) for n in (0, 1)]
         suite = raw.get("tls_cipher") or ""
@@ -138,7 +138,7 @@ class AccessLog:
 
 
 def _whole_lines(raw: BinaryIO) -> list[bytes]:
-    """The next lines that Envoy has finished."""
+    """Return the next complete lines from Envoy."""
     begun = raw.tell()
     data = raw.read(_SLICE)
     end = data.rfind(b"\n") + 1

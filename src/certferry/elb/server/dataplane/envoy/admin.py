@@ -10,7 +10,7 @@ import aiohttp
 from certferry.elb.server.dataplane.status import MemberKey
 
 Unanswered = (aiohttp.ClientError, OSError, TimeoutError)
-"""What a question raises when nobody answers."""
+"""The errors of a request that Envoy does not answer."""
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _HEALTH: Final = re.compile(r"(.+)::(.+):(\d+)::health_flags::(.+)")
@@ -24,7 +24,7 @@ class Admin:
         self._socket = socket
 
     async def ask(self, path: str, method: str = "GET") -> str:
-        """The answer; raises one of ``Unanswered``."""
+        """Send a request and return the answer. Raises one of UNANSWERED."""
         connector = aiohttp.UnixConnector(self._socket)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
@@ -33,7 +33,7 @@ class Admin:
             return await answer.text()
 
     async def answers(self) -> bool:
-        """Whether anybody is there."""
+        """Return True if Envoy answers."""
         try:
             await self.ask("/ready")
         except Unanswered:
@@ -41,14 +41,14 @@ class Admin:
         return True
 
     async def checked(self) -> dict[MemberKey, bool]:
-        """Whether each member passes its health check; without those whose first check is under way."""
-        found = {}
+        """Return the health of each member, except those whose first check is pending."""
+        result = {}
         for line in (await self.ask("/clusters")).splitlines():
             if (row := _HEALTH.fullmatch(line)) is not None:
                 pool, address, port, flags = row.groups()
                 if "pending_active_hc" not in flags:
-                    found[pool, address.strip("[]"), int(port)] = "failed_active_hc" not in flags
-        return found
+                    result[pool, address.strip("[]"), int(port)] = "failed_active_hc" not in flags
+        return result
 
     async def requests(self) -> int:
         """Requests under way on all listeners."""

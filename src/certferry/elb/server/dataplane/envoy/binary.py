@@ -46,7 +46,7 @@ def find_binary(named: str = "") -> Path:
 
 
 def usable_binary(named: str = "") -> Path:
-    """As ``find_binary``, and it is new enough. Raises ``EnvoyUnusableError``."""
+    """Find the binary and check its version. Raises EnvoyUnusableError."""
     path = find_binary(named)
     version = _version(path, path.stat().st_mtime_ns)
     if version < OLDEST:
@@ -63,7 +63,7 @@ def _version(path: Path, _changed: int) -> tuple[int, ...]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EnvoyUnusableError(f"{path} cannot be run: {error}.") from None
-    found = _VERSION.search(ended.stdout)
-    if found is None:
+    result = _VERSION.search(ended.stdout)
+    if result is None:
         raise EnvoyUnusableError(f"{path} does not say which version of Envoy it is.")
-    return tuple(map(int, found.groups()))
+    return tuple(map(int, result.groups()))

@@ -1,4 +1,4 @@
-"""How Envoy is started: its command line and bootstrap. Called by ``envoy``, and for remote ones by ``remote``."""
+"""Envoy's command line and bootstrap, for our own Envoy and for remote ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sockets(msgspec.Struct, frozen=True):
 
 
 def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:
-    """The command line. Hot restart is off: it would share memory with other Envoys of this machine."""
+    """Build the command line. Hot restart is off, because it would share memory with other Envoys."""
     return [
         str(binary),
         *("--config-path", str(bootstrap)),
@@ -39,14 +39,14 @@ def command(binary: Path, bootstrap: Path, options: EnvoyOptions) -> list[str]:
 
 
 def bootstrap(sockets: Sockets, options: EnvoyOptions) -> dict[str, Any]:
-    """The bootstrap of our own Envoy: everything but the way to the xDS server comes from there."""
+    """Build our own Envoy's bootstrap: only the address of the xDS server."""
     endpoint = {"pipe": {"path": sockets.xds}}
     body = _common("certferry", _xds_cluster(endpoint, "STATIC"), options)
     return body | {"admin": {"address": {"pipe": {"path": sockets.admin, "mode": 0o600}}}}
 
 
 class RemoteBootstrap(msgspec.Struct, frozen=True, kw_only=True):
-    """What an Envoy of another machine needs to know of us, and we of it. All PEM."""
+    """The connection settings and certificates (PEM) of a remote Envoy."""
 
     name: str
     host: str
@@ -58,7 +58,7 @@ class RemoteBootstrap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remote_bootstrap(to: RemoteBootstrap, options: EnvoyOptions) -> dict[str, Any]:
-    """The bootstrap of an Envoy of another machine. It holds a private key, and opens no admin port."""
+    """Build a remote Envoy's bootstrap, with its private key and without an admin port."""
     cluster = _xds_cluster({"socket_address": {"address": to.host, "port_value": to.port}}, "STRICT_DNS")
     own = {"inline_string": to.certificate}, {"inline_string": to.key}
     name = {"san_type": "DNS", "matcher": {"exact": to.server_name}}
@@ -67,7 +67,7 @@ def remote_bootstrap(to: RemoteBootstrap, options: EnvoyOptions) -> dict[str, An
         "sni": to.server_name,
         "common_tls_context": {
             "alpn_protocols": ["h2"],
-            # As a client Envoy stops at 1.2 unless told.
+            # As a client, Envoy stops at TLS 1.2 by default.
             "tls_params": {
                 "tls_minimum_protocol_version": "TLSv1_3",
                 "tls_maximum_protocol_version": "TLSv1_3",
@@ -114,7 +114,7 @@ def _common(node: str, xds: dict[str, Any], options: EnvoyOptions) -> dict[str, 
 
 
 def digest(*parts: object) -> str:
-    """What makes one Envoy the same as another."""
+    """Return the digest that identifies an Envoy's configuration."""
     return hashlib.sha256(msgspec.json.encode([str(part) for part in parts])).hexdigest()
 
 

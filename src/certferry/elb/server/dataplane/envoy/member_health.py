@@ -21,7 +21,7 @@ _PERIOD: Final = 1.0
 
 
 class MemberHealth:
-    """What Envoy found out last."""
+    """The last health results from Envoy."""
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
@@ -41,10 +41,10 @@ class MemberHealth:
 
     async def _look(self, pools: frozenset[str]) -> None:
         try:
-            found = await self._admin.checked()
+            result = await self._admin.checked()
         except Unanswered:
-            found = {}
-        self.members = MappingProxyType({key: passes for key, passes in found.items() if key[0] in pools})
+            result = {}
+        self.members = MappingProxyType({key: passes for key, passes in result.items() if key[0] in pools})
 
 
 def _checked(state: State) -> frozenset[str]:

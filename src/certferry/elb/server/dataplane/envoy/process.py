@@ -1,4 +1,4 @@
-"""Processes that may outlive us, told apart from others that get their pid later. Used by ``elb.envoy``."""
+"""Processes that may outlive us, distinguished from later ones with the same pid."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Identity(msgspec.Struct, frozen=True):
     started: str
 
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Return True if this process still runs."""
         return identify(self.pid) == self
 
     @property
     def cheap(self) -> bool:
-        """Whether asking costs next to nothing (where there is no /proc it takes a process of its own)."""
+        """Return True if the check is cheap (without /proc it needs a process)."""
         return _HAS_PROC
 
     def signal(self, number: signal.Signals) -> None:
@@ -37,7 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def identify(pid: int) -> Identity | None:
-    """Who has `pid` now; None if nobody has, or only a zombie."""
+    """Return the process that has `pid` now; None if none has, or only a zombie."""
     started = _from_proc(pid) if _HAS_PROC else _from_ps(pid)
     return Identity(pid, started) if started else None
 
@@ -54,7 +54,7 @@ def _from_proc(pid: int) -> str:
 
 
 def _boot() -> str:
-    """Start times count from the boot, so they are told apart by it."""
+    """Start times count from the boot, so the boot id distinguishes them."""
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:

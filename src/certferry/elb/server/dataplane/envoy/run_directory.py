@@ -1,4 +1,4 @@
-"""Directories that nobody else may enter, short enough for Unix sockets. Used by the ELB's program."""
+"""Private directories with paths short enough for Unix sockets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LONGEST_NAME: Final = len("/admin.sock")
 
 
 class NotPrivateError(OSError):
-    """A directory for secrets belongs to somebody else, or others may enter it."""
+    """A directory for secrets has another owner, or others may enter it."""
 
 
 def private_directory(path: Path) -> Path:
-    """Makes `path` a directory of ours with mode 0700, or raises ``NotPrivateError``."""
+    """Make `path` a directory of ours with mode 0700, or raises ``NotPrivateError``."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():

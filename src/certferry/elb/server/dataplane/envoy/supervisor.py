@@ -46,7 +46,7 @@ class _NoEnvoy(Exception):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What ``envoy.json`` says: who runs, with which bootstrap."""
+    """The content of ``envoy.json``: the process and its bootstrap."""
 
     process: Identity
     digest: str
@@ -78,7 +78,7 @@ class EnvoySupervisor:
         self._watch = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """Ends Envoy: no new connections, requests under way may end, then it is gone."""
+        """End Envoy: no new connections, requests under way may end, then it is gone."""
         self.release()
         if self._process is not None:
             await self._drain()
@@ -94,11 +94,11 @@ class EnvoySupervisor:
             self._watch = None
 
     def status(self) -> EnvoyStatus:
-        """How it is now."""
+        """Return the present status."""
         return self._status
 
     async def _adopt_or_spawn(self) -> None:
-        """Raises ``_NoEnvoy`` when there is none that can be run."""
+        """Raise ``_NoEnvoy`` when there is none that can be run."""
         binary = self._find()
         wanted = self._write_bootstrap(binary)
         before = self._read_record()
@@ -155,7 +155,7 @@ class EnvoySupervisor:
         self._set("running")
 
     async def _keep(self) -> None:
-        """Starts it again whenever it ends, with pauses that grow while it does not live long.
+        """Start it again whenever it ends, with pauses that grow while it does not live long.
 
         A series of ends is one line in the log; the status says the rest.
         """
@@ -210,7 +210,7 @@ class EnvoySupervisor:
         return self._child.returncode if self._child is not None else None
 
     def _last_words(self) -> str:
-        """The last line of Envoy's log that says something."""
+        """Return the last meaningful line of Envoy's log."""
         try:
             with self._log.open("rb") as file:
                 file.seek(max(0, self._log.stat().st_size - _LAST_WORDS))
@@ -220,7 +220,7 @@ class EnvoySupervisor:
         return lines[-1].strip() if lines else ""
 
     async def _drain(self) -> None:
-        """Takes no more connections, asks clients to leave, waits while requests are under way."""
+        """Take no more connections, asks clients to leave, waits while requests are under way."""
         end = asyncio.get_running_loop().time() + self._options.exit_timeout
         try:
             await self.admin.ask("/healthcheck/fail", "POST")  # from now on each answer says: close
@@ -236,7 +236,7 @@ class EnvoySupervisor:
         return _POLL
 
     def _was_there(self) -> bool:
-        """Whether one was started or adopted: a child that ends at once has no identity."""
+        """Return True if an Envoy was started or adopted; a child that ends at once has no identity."""
         return self._child is not None or self._process is not None
 
     def _lives(self) -> bool:
@@ -245,7 +245,7 @@ class EnvoySupervisor:
         return self._process is not None and self._process.alive()
 
     async def _end_unrecorded(self) -> None:
-        """Ends an Envoy on our sockets that the record does not know (we died between start and record)."""
+        """End an Envoy on our sockets that the record does not know (we died between start and record)."""
         try:
             await self.admin.ask("/quitquitquit", "POST")
         except Unanswered:

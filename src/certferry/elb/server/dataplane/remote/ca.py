@@ -1,4 +1,4 @@
-"""The authority for the ELB and its remote Envoys: it signs for nobody else. Used by ``remote`` and the CLI.
+"""The private CA of the ELB and its remote Envoys; it signs no served certificate.
 
 Its key is in the state directory (0600). Nothing of it has to do with the certificates that are served.
 """
@@ -48,7 +48,7 @@ class Authority:
 
     @classmethod
     def open_or_create(cls, state: Path) -> Authority:
-        """The one of this state, made at first use. Raises OSError, ValueError (damaged)."""
+        """Open the CA of this state, created at first use. Raises OSError, ValueError (damaged)."""
         place, secret = envoys_authority(state)
         if not place.exists():
             _create(place, secret)
@@ -58,12 +58,12 @@ class Authority:
         return cls(x509.load_pem_x509_certificate(place.read_bytes()), key)
 
     def server(self, days: int = 90) -> Issued:
-        """For the ELB."""
+        """Issue the ELB's certificate."""
         names = x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)])
         return self._issue(SERVER_NAME, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, name: str, days: int) -> Issued:
-        """For an Envoy."""
+        """Issue an Envoy's certificate."""
         names = x509.SubjectAlternativeName(
             [x509.UniformResourceIdentifier(f"certferry:envoy:{_ascii(name)}")]
         )

@@ -50,7 +50,7 @@ class RemoteEnvoyRegistry:
         self.envoys: Latest[Guests] = Latest(MappingProxyType({}))
 
     def read(self) -> list[RemoteEnvoy]:
-        """All, sorted by name. Raises ValueError when the file cannot be read as such."""
+        """Read all remote Envoys, sorted by name. Raises ValueError if the file is damaged."""
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[RemoteEnvoy])
         except FileNotFoundError:
@@ -59,26 +59,26 @@ class RemoteEnvoyRegistry:
             raise ValueError(f"{self._file} is damaged: {error}.") from None
 
     def add(self, envoy: RemoteEnvoy) -> None:
-        """Lets `envoy` in, instead of the one of that name. Raises ValueError."""
+        """Let `envoy` in, instead of the one of that name. Raises ValueError."""
         if envoy.name == LOCAL or not envoy.name.isprintable() or "/" in envoy.name or not envoy.name:
             raise ValueError(f"“{envoy.name}” is no name for an Envoy.")
         self._write([*(g for g in self.read() if g.name != envoy.name), envoy])
 
     def remove(self, name: str) -> bool:
-        """Lets the one of that name in no longer; whether there was one."""
+        """Let the one of that name in no longer; whether there was one."""
         before = self.read()
         self._write([envoy for envoy in before if envoy.name != name])
         return any(envoy.name == name for envoy in before)
 
     def take(self) -> None:
-        """Makes `envoys` what the file says. A damaged file changes nothing, and is said."""
+        """Load the file into `envoys`. A damaged file changes nothing and is logged."""
         try:
             self.envoys.set({envoy.fingerprint: envoy for envoy in self.read()})
         except (ValueError, OSError) as problem:
             _log.error("envoys_unreadable", problem=str(problem))
 
     async def follow(self) -> None:
-        """Keeps `envoys` what the file says, for ever."""
+        """Keep `envoys` what the file says, for ever."""
         seen = None
         while True:
             if (now := self._changed()) != seen:

@@ -1,7 +1,7 @@
-"""The xDS server for Envoys of other machines: TCP with mutual TLS. Run by the ELB's program when it is asked for.
+"""The xDS server for remote Envoys: TCP with mutual TLS.
 
-The client's certificate decides which load balancers it gets; its node id, which is whatever it
-says, decides nothing. Whoever is taken from the register loses its stream at once.
+The client's certificate decides which load balancers an Envoy gets; its node id decides nothing. An Envoy that is
+removed from the register loses its stream at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RENEW: Final = timedelta(days=35)
 
 
 class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
-    """Lets the guests of `register` have their part of what `ads` serves."""
+    """Serve each registered Envoy its part of the resources of `ads`."""
 
     def __init__(self, ads: AdsServer, register: RemoteEnvoyRegistry, authority: Authority) -> None:
         self._ads, self._register, self._authority = ads, register, authority
@@ -43,7 +43,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
         self._followers: list[asyncio.Task[None]] = []
 
     async def start(self, listen: str) -> int:
-        """Listens on `listen` (host and port); the port. Raises RuntimeError when it cannot."""
+        """Listen on `listen` (host and port); the port. Raises RuntimeError when it cannot."""
         self._register.take()
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, ("grpc.so_reuseport", 0)))
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
@@ -56,7 +56,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
         return port
 
     async def stop(self) -> None:
-        """Closes every stream."""
+        """Close every stream."""
         for follower in self._followers:
             follower.cancel()
         if self._server is not None:
@@ -65,7 +65,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
     async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
         self, requests: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
-        """One stream of one guest."""
+        """Serve one stream of a registered Envoy."""
         envoy = self._register.envoys.value.get(_fingerprint(context))
         if envoy is None:
             _log.warning("envoy_refused", peer=context.peer(), reason="its certificate is not registered")
@@ -92,7 +92,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
             snapshots.set(_part(snapshot, envoy))
 
     async def _watch(self) -> None:
-        """Ends the streams of whoever is a guest no longer, or of other load balancers than before."""
+        """End the streams of Envoys that were removed or got other load balancers."""
         async for envoys in self._register.envoys.changes():
             for leave, envoy in self._streams.items():
                 if envoys.get(envoy.fingerprint) != envoy:
@@ -112,7 +112,7 @@ def _configuration(own: Issued, authority: Authority) -> Any:
 
 
 def _fingerprint(context: Any) -> str:
-    """Of the client's certificate, which gRPC has verified."""
+    """Return the fingerprint of the client's certificate, which gRPC has verified."""
     with contextlib.suppress(LookupError, ValueError):
         (pem, *_) = context.auth_context()["x509_pem_cert"]
         return x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()

@@ -1,4 +1,4 @@
-"""What Envoy said about what it was sent: per seat, and for everything else. Written by ``elb.stream``."""
+"""One Envoy's acknowledgements: the status of each slot, and rejections of other resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from certferry.elb.server.dataplane.access_log.secret_history import SecretInterval
 
 _UNREAD: Final = 20_000
-"""Sittings kept while nobody asks for them: more than a renewal of everything makes in a second."""
+"""Intervals kept until they are read: more than a renewal of all certificates makes in a second."""
 
 
 def _now() -> datetime:
@@ -20,7 +20,7 @@ def _now() -> datetime:
 
 
 class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The last word on a seat. Accepted is not yet served: only a handshake shows that."""
+    """The last status of a slot. Accepted is not yet served: only a handshake proves that."""
 
     digest: str
     """Of the chain that was sent last (``Chain.digest``)."""
@@ -29,11 +29,11 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     """Why `digest` is not accepted, in Envoy's words or ours."""
     since: datetime | None = None
-    """When this word was said; None for what Envoy had before we met it."""
+    """The time of this status; None for a secret that Envoy had before it connected."""
 
 
 class AckLog:
-    """Statuses by seat, and refusals of other resources by (type URL, name)."""
+    """Statuses by slot, and rejections of other resources by (type URL, name)."""
 
     def __init__(self, generation: int = 0, clock: Callable[[], datetime] = _now) -> None:
         self._generation = generation
@@ -46,20 +46,20 @@ class AckLog:
         self._intervals: deque[SecretInterval] = deque(maxlen=_UNREAD)
 
     def retries(self, slot: str, digest: str) -> int:
-        """A number that differs whenever Envoy may have refused exactly this on `seat` before.
+        """Return a number that differs if Envoy may have rejected this content in `slot` before.
 
-        On a seat that Envoy had from a server before us we cannot know, so the number starts elsewhere.
+        For a slot that Envoy had from an earlier server, the history is unknown, so the number starts elsewhere.
         """
         first = self._generation if self._met.get(slot, digest) != digest else 0
         return first + self.refusals_of(slot, digest)
 
     def refusals_of(self, slot: str, digest: str) -> int:
-        """How often Envoy refused exactly this on `slot`, as far as we know."""
+        """Return the known number of rejections of this content in `slot`."""
         refused, times = self._refused.get(slot, ("", 0))
         return times if refused == digest else 0
 
     def intervals(self) -> Iterator[SecretInterval]:
-        """What sits where since when, as far as it was not told yet."""
+        """Yield the intervals since the last call."""
         while self._intervals:
             yield self._intervals.popleft()
 
@@ -72,17 +72,17 @@ class AckLog:
         self._say(slot, digest, accepted, error)
 
     def reported(self, versions: Mapping[str, str]) -> None:
-        """What Envoy says it has, when it meets us for the first time."""
+        """Record the versions that Envoy reports on its first request."""
         self._met.update(versions)
         for slot, digest in versions.items():
             self.slots.setdefault(slot, SlotStatus(digest=digest, accepted=digest))
 
     def already_has(self, slot: str, fingerprint: str) -> None:
-        """Envoy has had it since before we met."""
+        """Record a certificate that Envoy had before it connected."""
         self._intervals.append(SecretInterval(slot, fingerprint, 0.0, 0.0))
 
     def accepted(self, slot: str, digest: str) -> None:
-        """Envoy took it."""
+        """Record that Envoy accepted `digest`."""
         of, fingerprint, at = self._fingerprints.get(slot, ("", "", 0.0))
         if of == digest and fingerprint:
             self._intervals.append(SecretInterval(slot, fingerprint, at, self._clock().timestamp()))
@@ -93,7 +93,7 @@ class AckLog:
             self._say(slot, before.digest, digest, error)
 
     def refused(self, slot: str, digest: str, error: str) -> None:
-        """Envoy, or we before it, would not have it."""
+        """Record that Envoy, or this server, rejected `digest`."""
         before = self.slots.get(slot)
         self._refused[slot] = (digest, self.refusals_of(slot, digest) + 1)
         accepted = before.accepted if before else None
@@ -101,11 +101,11 @@ class AckLog:
             self._say(slot, digest, accepted, error)
 
     def rejected_resource(self, slot: str, digest: str) -> None:
-        """It was in a response that was refused, by its own fault or another's."""
+        """Record a secret of a rejected response; another secret may be at fault."""
         self._refused[slot] = (digest, self.refusals_of(slot, digest) + 1)
 
     def removed(self, slot: str) -> None:
-        """The seat is no more."""
+        """Forget a removed slot."""
         self.slots.pop(slot, None)
         self._refused.pop(slot, None)
         self._fingerprints.pop(slot, None)

@@ -66,15 +66,15 @@ class Encoder:
         self._bytes: WeakKeyDictionary[XdsResource, bytes] = WeakKeyDictionary()
 
     def ready(self, message: XdsResource) -> bool:
-        """Whether its bytes are at hand."""
+        """Return True if the message is encoded."""
         return message in self._bytes
 
     def prepare(self, kind: str, message: XdsResource) -> Iterator[None]:
-        """Encodes `message` and yields between its parts, for a caller that has other things to do."""
+        """Encode `message` and yields between its parts, for a caller that has other things to do."""
         yield from self._prepare(KINDS[kind], message)
 
     def resource(self, kind: str, name: str, message: XdsResource) -> Resource:
-        """A delta resource; encodes what was not prepared."""
+        """Build a delta resource; encodes what was not prepared."""
         for _ in self.prepare(kind, message):
             pass
         resource = Resource(name=name, version=message.version)
@@ -102,7 +102,7 @@ class Encoder:
 
 
 def secret(held: Secret, key: PrivateKey | None, retries: int) -> Resource:
-    """A delta resource with the chain and, unless it is for trust alone, its key.
+    """Build a delta resource with the chain and, unless it is for trust alone, its key.
 
     A secret that Envoy refused before and meets again in the same bytes would be acknowledged without
     being used: each of the `retries` makes the bytes new (by a blank line) and leaves the version.

@@ -1,8 +1,7 @@
-"""The xDS server: carries every new state, with its keys, to Envoy. Started by the ELB's program.
+"""The xDS server: sends every new state, with its keys, to Envoy.
 
-It listens on a Unix socket in a directory that only its owner may enter, for whoever opens a stream
-gets the private keys (``remote`` lets Envoys of other machines in). It never waits for Envoy: each
-stream finds out for itself what is due.
+It listens on a Unix socket in a private directory, because a stream carries private keys. It never waits for
+Envoy: each stream computes by itself what to send.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _GENERATIONS: Final = 61
 LOCAL: Final = "local"
 """The name of our own Envoy."""
 GRPC_OPTIONS: Final = (
-    # A subscription names every seat of an Envoy.
+    # A subscription names every slot of an Envoy.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -58,7 +57,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._following.enter_context(publications.on_change(self._follow))
 
     async def start(self, socket: Path) -> None:
-        """Listens on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""
+        """Listen on the Unix socket `socket`; makes its directory private (``NotPrivateError`` if it cannot)."""
         self._server = grpc.aio.server(options=GRPC_OPTIONS)
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
         private_directory(socket.parent)
@@ -68,23 +67,23 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         os.chmod(socket, 0o600)  # noqa: PTH101 (one call to the kernel; the rule is about waiting)
 
     async def stop(self) -> None:
-        """Closes every stream. Envoy goes on with what it has."""
+        """Close every stream. Envoy goes on with what it has."""
         self._following.close()
         if self._server is not None:
             await self._server.stop(grace=None)
 
     def acks(self, name: str = LOCAL) -> AckLog:
-        """What the Envoy of that name said."""
+        """Return the acknowledgements of the Envoy `name`."""
         if name not in self._acks:
             self._acks[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS)
         return self._acks[name]
 
     def status(self) -> Mapping[str, SlotStatus]:
-        """What our own Envoy said about the certificate on each seat."""
+        """Return the status of each slot on our own Envoy."""
         return dict(self.acks().slots)
 
     def refusals(self) -> Mapping[tuple[str, str], str]:
-        """Why it refused other resources, by (type URL, name): a listener's port is taken, say."""
+        """Return our Envoy's reasons for rejected resources by (type URL, name), such as a port in use."""
         return dict(self.acks().refusals)
 
     def connected(self) -> tuple[str, ...]:
@@ -92,13 +91,13 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         return tuple(sorted(name for name, count in self._connected.items() if count))
 
     def reporting(self) -> Mapping[str, AckLog]:
-        """The ledgers of the Envoys that are connected; where none is, what ours said last."""
+        """Return the acknowledgements of all connected Envoys; of ours if none is connected."""
         return {name: self.acks(name) for name in self.connected() or (LOCAL,)}
 
     async def DeltaAggregatedResources(  # noqa: N802 (the name in Envoy's service definition)
         self, requests: AsyncIterator[Any], _context: Any
     ) -> AsyncIterator[Any]:
-        """One stream, for as long as the Envoy at its other end lives."""
+        """Serve one stream until its Envoy ends it."""
         async for response in self.serve(LOCAL, self.snapshots, requests):
             yield response
 
@@ -109,7 +108,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         requests: AsyncIterator[Any],
         leave: asyncio.Event | None = None,
     ) -> AsyncIterator[Any]:
-        """A stream of the Envoy `name`, which gets `snapshots`, until it ends or is told to `leave`."""
+        """Serve `snapshots` to the Envoy `name` until it ends the stream or `leave` is set."""
         stream = Stream(snapshots, self._encoder, self.acks(name))
         receiver = asyncio.create_task(stream.receive(requests))
         receiver.add_done_callback(stream.end)
@@ -130,7 +129,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     def _follow(self) -> None:
         try:
             self.snapshots.set(self._snapshot(self._publications.value))
-        except Exception:  # noqa: BLE001 (whoever publishes is not to blame: Envoy keeps the last good world, loudly)
+        except Exception:  # noqa: BLE001 (the publisher must not fail: Envoy keeps the last good snapshot, and the log has the error)
             _log.exception("envoy_snapshot_failed")
 
     def _snapshot(self, publication: Publication) -> StreamSnapshot:

@@ -41,7 +41,7 @@ _RETRY: Final = 5.0
 
 
 class StreamSnapshot(msgspec.Struct, frozen=True, eq=False):
-    """What Envoy shall have, and the keys to it."""
+    """The resources for one Envoy, and the private keys to them."""
 
     resources: Snapshot
     keys: Mapping[str, PrivateKey]
@@ -68,7 +68,7 @@ class Stream:
         self._preparing: asyncio.Task[None] | None = None
 
     async def receive(self, requests: AsyncIterator[Any]) -> None:
-        """Takes requests and answers until the stream ends."""
+        """Take requests and answers until the stream ends."""
         async for request in requests:
             if request.type_url == SECRETS and request.initial_resource_versions:
                 self._reported(request.initial_resource_versions)
@@ -84,12 +84,12 @@ class Stream:
                 self._acks.already_has(slot, held.chain.fingerprint)
 
     def end(self, _: object = None) -> None:
-        """Nothing comes any more, so nothing goes."""
+        """End the stream: stop sending."""
         self._ended = True
         self._wake.set()
 
     async def responses(self) -> AsyncIterator[Any]:
-        """What is due, as it comes due, until the other side ends."""
+        """Yield responses as they become due, until the other side ends the stream."""
         try:
             with self._snapshots.on_change(self._wake.set):
                 while not self._ended:
@@ -118,7 +118,7 @@ class Stream:
             key = snapshot.keys.get(held.chain.digest)
             if not held.trust and (problem := _mismatch(held, key)):
                 self._withhold(name, held, problem)
-                # Envoy keeps what it has on this seat; if it has nothing it is told not to wait.
+                # Envoy keeps the secret in this slot; if it has none, a removal keeps it from waiting.
                 gone += [name] if name in subscription.unanswered else []
                 continue
             alone = name in self._alone
@@ -151,7 +151,7 @@ class Stream:
                 return None
             resources = snapshot.of(kind)
             changed = [n for n in subscription.changed(resources) if n not in set(subscription.under_way())]
-            # Clusters go last of all; Envoy lets go of endpoints and tables with what used them.
+            # Clusters are removed last; Envoy drops endpoints and route tables with their users.
             gone = subscription.gone(resources) if kind == LISTENERS else []
             if not (changed or gone or subscription.owes_greeting()):
                 continue
@@ -173,7 +173,7 @@ class Stream:
         return self._respond(kind, encoded, gone, greeting=True)
 
     def _backends_pending(self, snapshot: StreamSnapshot) -> bool:
-        """Whether clusters or endpoints are under way: routes to them would answer 503 meanwhile."""
+        """Return True while clusters or endpoints are in flight, because routes to them would answer 503."""
         clusters, assigned = self._subscriptions.get(CLUSTERS), self._subscriptions.get(ENDPOINTS)
         if clusters is None:
             return False
@@ -200,7 +200,7 @@ class Stream:
         return self._respond(CLUSTERS, [], gone)
 
     def _prepared(self, kind: str, messages: Iterable[XdsResource]) -> bool:
-        """Whether all are encoded; if not, that is begun, in slices, while secrets flow."""
+        """Return True if all are encoded; otherwise start encoding them in slices, while secrets are sent."""
         missing = [m for m in messages if not self._encoder.ready(m)]
         if missing and (self._preparing is None or self._preparing.done()):
             self._preparing = asyncio.create_task(self._prepare(kind, missing))
@@ -265,7 +265,7 @@ class Stream:
 
 
 def _mismatch(held: Secret, key: PrivateKey | None) -> str:
-    """Why a chain is kept from Envoy ("" = it is not)."""
+    """Return the reason to withhold a chain from Envoy ("" = none)."""
     if key is None:
         return "The private key of this certificate is not at hand."
     return "" if key.spki == held.chain.spki else "The private key does not belong to the certificate."

@@ -1,4 +1,4 @@
-"""What one Envoy wants of one type of resource, and what it has. Used by ``elb.stream``; no I/O.
+"""One Envoy's subscription to one type of resource: the names it wants and the versions it has. No I/O.
 
 Source: the incremental variant of the xDS protocol (envoyproxy.io, "xDS REST and gRPC protocol").
 """
@@ -45,7 +45,7 @@ class Subscription:
         """The last answer of `changed`, less what was sent since."""
 
     def request(self, request: Any) -> Answer | None:
-        """Takes a DeltaDiscoveryRequest; an answer if it is one to a response of ours."""
+        """Take a DeltaDiscoveryRequest; an answer if it is one to a response of ours."""
         self._subscribe(request)
         for name in request.resource_names_unsubscribe:
             self._forget(name)
@@ -70,7 +70,7 @@ class Subscription:
         self.names |= names
         self.unanswered |= names
         for name in names:
-            # Asked for again: whoever asks has forgotten it.
+            # Envoy subscribes again because it no longer has the resource.
             self.known.pop(name, None)
         self.known.update(request.initial_resource_versions)
         self.unanswered -= self.known.keys()
@@ -84,8 +84,8 @@ class Subscription:
         self.known.pop(name, None)
 
     def changed(self, resources: Mapping[str, Versioned]) -> list[str]:
-        """What Envoy wants and has not, or not in this version; sorted."""
-        known, names, fully_sent = self.known, self.names, self._fully_sent
+        """Return the wanted names that Envoy lacks or has in another version, sorted."""
+        versions, names, fully_sent = self.known, self.names, self._fully_sent
         if fully_sent is resources:
             return []
         if fully_sent is not None:  # a thousand secrets, of which one is new: the others are the same objects
@@ -94,24 +94,24 @@ class Subscription:
             fresh = list(resources.items())
         else:
             fresh = [(name, r) for name in names if (r := resources.get(name)) is not None]
-        found = [
+        missing = [
             name
             for name, resource in fresh
-            if (self.wildcard or name in names) and known.get(name) != resource.version
+            if (self.wildcard or name in names) and versions.get(name) != resource.version
         ]
-        if not found:
+        if not missing:
             self._fully_sent = resources
-        self._due = (resources, set(found))
-        return sorted(found)
+        self._due = (resources, set(missing))
+        return sorted(missing)
 
     def gone(self, resources: Mapping[str, Any]) -> list[str]:
-        """What Envoy has, or has just asked for, and is no more; sorted."""
+        """Return the names that Envoy has or wants and that no longer exist, sorted."""
         if not self.unanswered and self.known.keys() <= resources.keys():
             return []  # nearly always, and a set less
         return sorted((self.known.keys() - resources.keys()) | (self.unanswered - resources.keys()))
 
     def owes_greeting(self) -> bool:
-        """Whether Envoy waits for a first response even if nothing is in it."""
+        """Return True while Envoy waits for a first response, even an empty one."""
         return self.wildcard and self._blank
 
     def send(self, nonce: str, items: Iterable[tuple[str, str]], gone: Sequence[str] = ()) -> None:
