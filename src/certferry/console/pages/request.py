@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,13 +13,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.state.cluster_view import ClusterContext
+from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.console import Console
 from certferry.console.state.elb_sites import ElbLogin, key_of, role_of
+from certferry.console.state.rotations import TrackedRotation
 from certferry.console.state.sessions import Session
 from certferry.console.web.errors import LoginRequired, PageError, forbidden, not_found
-from certferry.console.web.forms import FormFields, json, read_form
+from certferry.console.web.forms import FormFields, json, path, read_form
 from certferry.console.web.templating import PageFrame
+from certferry.core.diagnosis.usage import Use
 from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import UserError
 
@@ -111,6 +113,17 @@ class PageRequest:
             link = (str(self.http.url.path), "Try again")
             raise PageError(503, f"{cluster.name} is not reachable", sentence, link)
         return cluster
+
+    def track(
+        self,
+        cluster: ClusterContext,
+        rotation: TrackedRotation,
+        uses: Callable[[DerivedState], Iterable[Use]],
+        objection: Callable[[DerivedState], str] = lambda derived: "",
+    ) -> str:
+        """Start to track `rotation`; return the path of its page."""
+        self.console.rotations.start(cluster, rotation, uses, objection)
+        return path("clusters", cluster.name, "rotations", rotation.id)
 
     def render(self, template: str, **context: Any) -> Response:
         """Return a page, or the part of it that the script asked for."""

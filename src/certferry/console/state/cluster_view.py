@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from certferry.console.state.elb_feed import ElbFeed
 from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
 from certferry.console.state.probes import ProbeCache, targets
+from certferry.console.web.errors import FormErrors
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.host_state import HostState, HostStatus
@@ -30,7 +31,7 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.expiry import Limits
-from certferry.kube.client.client import KubeClient
+from certferry.kube.client.client import Kind, KubeClient, KubeError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -152,6 +153,19 @@ class ClusterContext:
             and (use.chain and other.chain.fingerprint != use.chain.fingerprint)
             and not {*other.hosts}.isdisjoint(use.hosts)
         }
+
+    async def merge(self, kind: Kind, name: Name, patch: dict[str, Any], version: str) -> None:
+        """Merge `patch` into an object. Raises ``FormErrors`` if it has changed since `version`, and ``KubeError``."""
+        if version:
+            patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
+        try:
+            async with self.writing() as kube:
+                await kube.merge(kind, name.name, patch, name.namespace)
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            sentence = f"This {kind.name} was changed in the meantime. Close this dialog and open it again."
+            raise FormErrors({"": sentence}, 409) from None
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[KubeClient]:

@@ -17,14 +17,13 @@ from certferry.console.pages.elb.certificate_edit import certificate_context, el
 from certferry.console.pages.elb.certificates import list_path, requested_certificate
 from certferry.console.pages.elb.listener import managed_by_controller, track
 from certferry.console.pages.ingresses.form import IDS
-from certferry.console.pages.ingresses.synchronize import write
 from certferry.console.pages.ingresses.update import label, selectable
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors
-from certferry.console.web.forms import path, refuse
+from certferry.console.web.forms import refuse
 from certferry.core import checks
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import Certificate, Listener
@@ -108,10 +107,8 @@ async def replace(request: PageRequest) -> Response:
     def uses(derived: DerivedState) -> list[Use]:
         return [u for u in derived.uses if u.listener in listeners and u.certificate in (old, new)]
 
-    request.console.rotations.start(cluster, rotation, uses)
-    return request.redirect(
-        path("clusters", cluster.name, "rotations", rotation.id), "The certificate was replaced."
-    )
+    to = request.track(cluster, rotation, uses)
+    return request.redirect(to, "The certificate was replaced.")
 
 
 async def show_bind(request: PageRequest) -> Response:
@@ -222,7 +219,7 @@ async def _rename(cluster: ClusterContext, ingress: ListedIngress, old: str, new
     meta = present["metadata"]
     ids = [i.strip() for i in (meta.get("annotations") or {}).get(IDS, "").split(",") if i.strip()]
     patch = {"metadata": {"annotations": {IDS: ",".join(_replaced(ids, old, new))}}}
-    await write(cluster, ingress.name, patch, meta.get("resourceVersion", ""))
+    await cluster.merge(INGRESS, ingress.name, patch, meta.get("resourceVersion", ""))
 
 
 def _replaced(ids: Any, old: str, new: str) -> list[str]:

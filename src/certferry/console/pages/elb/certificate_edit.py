@@ -26,7 +26,7 @@ from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, PageError
-from certferry.console.web.forms import FormFields, json, path, refuse
+from certferry.console.web.forms import FormFields, json, refuse
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.elb import Certificate, domain_names
@@ -223,10 +223,7 @@ def track(request: PageRequest, cluster: ClusterContext, certificate: Certificat
     title = f"Certificate {certificate.name or certificate.id}"
     rotation = TrackedRotation(title, list_path(cluster), [chain], datetime.now(UTC))
     identity = certificate.id
-    request.console.rotations.start(
-        cluster, rotation, lambda derived: derived.by_certificate.get(identity, ())
-    )
-    return path("clusters", cluster.name, "rotations", rotation.id)
+    return request.track(cluster, rotation, lambda derived: derived.by_certificate.get(identity, ()))
 
 
 def _check(cluster: ClusterContext, certificate: Certificate, form: FormFields) -> FormCheck:

@@ -88,8 +88,7 @@ def track(
     def uses(derived: DerivedState) -> list[Use]:
         return [use for use in derived.uses if use.listener == identity and use.certificate in ids]
 
-    request.console.rotations.start(cluster, rotation, uses)
-    return path("clusters", cluster.name, "rotations", rotation.id)
+    return request.track(cluster, rotation, uses)
 
 
 def _requested(request: PageRequest, cluster: ClusterContext) -> Listener:

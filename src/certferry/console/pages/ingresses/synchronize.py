@@ -14,14 +14,14 @@ from certferry.console.pages.objects.diff import diff, merge_patch
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedIngress
-from certferry.console.web.errors import FormErrors, not_found
+from certferry.console.web.errors import not_found
 from certferry.console.web.forms import path
 from certferry.core.model.elb import Listener
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import LISTENER_SETTINGS, PREFIX, Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.listener_options import DEFAULT_TLS_POLICY
-from certferry.kube.client.client import INGRESS, KubeError
+from certferry.kube.client.client import INGRESS
 
 
 class Difference(NamedTuple):
@@ -95,7 +95,7 @@ async def save(request: PageRequest) -> Response:
     form = await request.form()
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     patch = merge_patch(present, synchronized(present, differences(cluster, ingress)))
-    await write(cluster, ingress.name, patch, form.text("version"))
+    await cluster.merge(INGRESS, ingress.name, patch, form.text("version"))
     return request.redirect(
         list_path(cluster, ingress.name), f"Ingress {ingress.name} now has the settings of the load balancer."
     )
@@ -115,21 +115,6 @@ def requested_ingress(request: PageRequest, cluster: ClusterContext) -> ListedIn
     if ingress is None:
         raise not_found(f"Ingress {name}", (path("clusters", cluster.name, "ingresses"), "Ingresses"))
     return ingress
-
-
-async def write(cluster: ClusterContext, name: Name, patch: dict[str, Any], version: str) -> None:
-    """Merge `patch` into the Ingress. Raises ``FormErrors`` if the Ingress has changed since `version`."""
-    patch = (
-        {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}} if version else patch
-    )
-    try:
-        async with cluster.writing() as kube:
-            await kube.merge(INGRESS, name.name, patch, name.namespace)
-    except KubeError as error:
-        if error.status == 409:
-            sentence = "This Ingress was changed in the meantime. Close this dialog and open it again."
-            raise FormErrors({"": sentence}, 409) from None
-        raise
 
 
 def list_path(cluster: ClusterContext, name: Name) -> str:

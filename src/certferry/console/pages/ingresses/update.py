@@ -17,14 +17,14 @@ from certferry.console.pages.ingresses import validate as ingress_fields
 from certferry.console.pages.ingresses.form import PATH_TYPES, POLICIES, IngressForm, applied, form_of
 from certferry.console.pages.ingresses.list import listener_owner
 from certferry.console.pages.ingresses.listener_annotations import MODES
-from certferry.console.pages.ingresses.synchronize import list_path, requested_ingress, write
+from certferry.console.pages.ingresses.synchronize import list_path, requested_ingress
 from certferry.console.pages.objects.diff import diff, merge_patch
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.formatting import expiry
-from certferry.console.web.forms import FormFields, path, refuse
+from certferry.console.web.forms import FormFields, refuse
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.core.model.naming import described
@@ -95,7 +95,7 @@ async def save(request: PageRequest) -> Response:
     patch = merge_patch(present, applied(form, present))
     message = f"Ingress {ingress.name} was updated."
     if patch:
-        await write(cluster, ingress.name, patch, fields.text("version"))
+        await cluster.merge(INGRESS, ingress.name, patch, fields.text("version"))
     if not _chooses(form, before):
         return request.redirect(
             list_path(cluster, ingress.name), message if patch else "Nothing was changed."
@@ -164,10 +164,7 @@ def track(request: PageRequest, cluster: ClusterContext, ingress: ListedIngress,
         rejecting = ("CertificateHeldBack", "CertificateNotFound", "NoCertificate", "CertificateUnusable")
         return next((p.sentence for p in problems if p.reason in rejecting), "")
 
-    request.console.rotations.start(
-        cluster, rotation, lambda derived: derived.by_ingress.get(name, ()), objection
-    )
-    return path("clusters", cluster.name, "rotations", rotation.id)
+    return request.track(cluster, rotation, lambda derived: derived.by_ingress.get(name, ()), objection)
 
 
 def _read(

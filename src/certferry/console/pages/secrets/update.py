@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import Response
 
@@ -29,7 +29,7 @@ from certferry.console.web.forms import FormFields, path, refuse
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.sni_overlap import overlapping_names
 from certferry.core.model.kubernetes import TLS_TYPES, Name
-from certferry.kube.client.client import SECRET, KubeError
+from certferry.kube.client.client import SECRET
 
 
 async def show(request: PageRequest) -> Response:
@@ -70,7 +70,7 @@ async def save(request: PageRequest) -> Response:
     data = {"tls.crt": base64_of(form.text(CERTIFICATE))}
     if form.text(KEY):
         data["tls.key"] = base64_of(form.text(KEY))
-    await write(cluster, secret, {"data": data}, form.text("version"))
+    await cluster.merge(SECRET, secret.name, {"data": data}, form.text("version"))
     message = f"Secret {secret.name} was updated."
     if not cluster.derived.referring.get(secret.name):
         return request.redirect(_list(cluster, secret), f"{message} No Ingress names it.")
@@ -86,10 +86,8 @@ async def save(request: PageRequest) -> Response:
             return ""
         return objection(derived.problems.get(("Secret", name), ()))
 
-    request.console.rotations.start(
-        cluster, rotation, lambda derived: derived.by_secret.get(name, ()), rejected
-    )
-    return request.redirect(path("clusters", cluster.name, "rotations", rotation.id), message)
+    to = request.track(cluster, rotation, lambda derived: derived.by_secret.get(name, ()), rejected)
+    return request.redirect(to, message)
 
 
 def requested_secret(request: PageRequest, cluster: ClusterContext) -> ListedSecret:
@@ -115,21 +113,6 @@ def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> Certif
     )
 
 
-async def write(cluster: ClusterContext, secret: ListedSecret, patch: dict[str, Any], version: str) -> None:
-    """Merge `patch` into the Secret. Raises ``FormErrors`` if the Secret has changed since `version`."""
-    if version:
-        patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": version}}
-    try:
-        async with cluster.writing() as kube:
-            await kube.merge(SECRET, secret.name.name, patch, secret.name.namespace)
-    except KubeError as error:
-        if error.status == 409:
-            raise FormErrors(
-                {"": "This Secret was changed in the meantime. Close this dialog and open it again."}, 409
-            ) from None
-        raise
-
-
 def _check(cluster: ClusterContext, secret: ListedSecret, form: FormFields) -> FormCheck:
     checked = check_certificate_form(
         form.text(CERTIFICATE), form.text(KEY), certificate_context(cluster, secret), datetime.now(UTC)
@@ -147,7 +130,7 @@ async def _save_values(
         raise FormErrors({"value": f"There is no value {unknown[0]}."})
     if given:
         data = {key: base64_of(value) for key, value in given.items()}
-        await write(cluster, secret, {"data": data}, form.text("version"))
+        await cluster.merge(SECRET, secret.name, {"data": data}, form.text("version"))
     return request.redirect(_list(cluster, secret), f"Secret {secret.name} was updated.")
 
 
