@@ -350,6 +350,9 @@ def _significant(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _print_rows(rows: list[dict[str, Any]], output: Format) -> None:
+    if not rows and output.for_people:
+        typer.echo("There is no such certificate.")
+        return
     several = len({row["cluster"] for row in rows}) > 1
     show(rows, {"cluster": "CLUSTER", **COLUMNS} if several else COLUMNS, output, WIDE)
 
