@@ -17,7 +17,7 @@ def pool(*addresses: str, ref: str = "p") -> Pool:
 
 
 def found(known: Baseline) -> list[str]:
-    """What is said when the only member is missing on the ELB."""
+    """Return the drifts when the only member is missing on the ELB."""
     desired, observed = State(pools={KEY: pool("10.0.0.1", ref=KEY)}), State(pools={"p": pool()})
     return [d.what for d in unmarked.members(desired, observed, {KEY: "p"}, known)]
 

@@ -68,8 +68,8 @@ def _cluster(shape: list[Any], secrets: dict[str, Any], ids: list[str | None]) -
         }
         for number, ((host, tls), chosen) in enumerate(zip(shape, ids, strict=False))
     ]
-    # the content of a Secret is told by all that it says, lest two contents share a digest
-    told = {name: _told(name, facts) for name, facts in secrets.items()}
+    # a digest covers all facts, so that two contents never share one
+    told = {name: _with_digest(name, facts) for name, facts in secrets.items()}
     return view({"objects": objects, "secrets": told})
 
 
@@ -86,8 +86,8 @@ def _routes(backend: str) -> ClusterView:
     return view({"objects": objects, "secrets": {SECRETS[0]: {}}})
 
 
-def _told(name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """The content's digest is all that is said of it, so that two contents never share one."""
+def _with_digest(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts of a chain whose digest covers all its facts, so that two contents never share one."""
     if "flaw" in facts:
         return facts
     uid = f"{name}-{facts.get('uid', 'first')}"

@@ -135,7 +135,7 @@ def _sign(
 
 
 def _with_sha1(builder: x509.CertificateBuilder) -> x509.Certificate:
-    """The library signs no certificate with SHA-1 any more: the algorithm is put in, and signed, by hand."""
+    """Sign with SHA-1 by replacing the algorithm, because the library does not support it any more."""
     signer = _key("RSA-2048", 40)
     assert isinstance(signer, rsa.RSAPrivateKey)
     der = builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER).replace(_SHA256, _SHA1)

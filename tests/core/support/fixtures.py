@@ -162,7 +162,7 @@ def observed(given: Mapping[str, Any]) -> State:
 
 
 def tampered(state: State, changes: Iterable[Mapping[str, Any]]) -> State:
-    """`state` after somebody's hand: `part` and `name` say what, `set` or `delete` or `add` how."""
+    """Return `state` after changes of another client: `part` and `name` select an object; `set`, `delete` or `add` it."""
     for change in changes:
         content = dict(getattr(state, change["part"]))
         if "add" in change:

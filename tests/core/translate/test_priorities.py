@@ -35,7 +35,7 @@ def test_what_was_assigned_stays(wanted: list[str], present: dict[str, int]) -> 
     assert assign(wanted, found, set(found.values())) == found
 
 
-def test_a_new_one_in_the_middle_moves_nobody() -> None:
+def test_a_new_one_in_the_middle_moves_no_other() -> None:
     assert assign(["a", "new", "b"], {"a": 100, "b": 200}, {100, 200}) == {"a": 100, "new": 150, "b": 200}
 
 

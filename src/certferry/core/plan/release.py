@@ -48,11 +48,15 @@ def un_owned(observed: State, cluster: str) -> tuple[Part, ...]:
         *_released(_certificates(observed, cluster, ids).values(), cluster),
         *(
             Part(
-                verb="update", kind=kind, id=it.id, name=it.name or "", fields={"description": _mark(cluster)}
+                verb="update",
+                kind=kind,
+                id=owned_object.id,
+                name=owned_object.name or "",
+                fields={"description": _mark(cluster)},
             )
             for kind, many in _described(observed)
-            for it in many
-            if names.described(it.description).get("cluster_id") in ids
+            for owned_object in many
+            if names.described(owned_object.description).get("cluster_id") in ids
         ),
     ]
     return tuple(parts)
@@ -89,10 +93,10 @@ def _unlocked(parts: Iterable[Part], certificates: Mapping[str, Certificate]) ->
 
 
 def _released(certificates: Iterable[Certificate], cluster: str) -> Iterator[Part]:
-    for it in certificates:
-        verb: Literal["release", "update"] = "release" if it.owner else "update"
-        fields = {} if it.owner else {"description": _mark(cluster)}
-        yield Part(verb=verb, kind="certificate", id=it.id, name=it.name, fields=fields)
+    for certificate in certificates:
+        verb: Literal["release", "update"] = "release" if certificate.owner else "update"
+        fields = {} if certificate.owner else {"description": _mark(cluster)}
+        yield Part(verb=verb, kind="certificate", id=certificate.id, name=certificate.name, fields=fields)
 
 
 def _ids(observed: State, cluster: str) -> frozenset[str]:

@@ -140,29 +140,29 @@ def _left(claim: ListenerClaim) -> Iterable[str]:
 
 
 def secret_certificate(
-    view: ClusterView, existing: OwnCertificates, it: SecretUse, options: TranslateOptions, now: datetime
+    view: ClusterView, existing: OwnCertificates, use: SecretUse, options: TranslateOptions, now: datetime
 ) -> SecretCertificate:
-    """Return the certificate that `it` is to have now: the Secret's, or the one in place if that is better."""
-    secret = view.secrets.get(it.secret)
-    have = existing.following(view.cluster_id, it.secret, secret.meta.uid if secret else None)
+    """Return the certificate that `use` is to have now: the Secret's, or the one in place if that is better."""
+    secret = view.secrets.get(use.secret)
+    have = existing.following(view.cluster_id, use.secret, secret.meta.uid if secret else None)
     if secret is None:
-        text = f"Secret {it.secret} does not exist or cannot be read."
+        text = f"Secret {use.secret} does not exist or cannot be read."
         return SecretCertificate(
             certificate=have,
             verdicts=(SecretVerdict(reason="SecretNotFound", sentence=text, rejected=True),),
         )
-    if rejection := _rejection(secret, have, it, options, now):
-        return SecretCertificate(certificate=_kept(have, it), verdicts=(rejection,))
-    if secret.chain is None or (not have and not it.wanted):
+    if rejection := _rejection(secret, have, use, options, now):
+        return SecretCertificate(certificate=_kept(have, use), verdicts=(rejection,))
+    if secret.chain is None or (not have and not use.wanted):
         return SecretCertificate(certificate=None)
     before = have.chain if have else None
     warnings = [
         f
-        for f in checks.findings(secret.chain, before, it.own_hosts, now, options.checks)
+        for f in checks.findings(secret.chain, before, use.own_hosts, now, options.checks)
         if f.severity != "info"
     ]
     return SecretCertificate(
-        certificate=content(secret, secret.chain, it, view.cluster_id, options.cluster_name),
+        certificate=content(secret, secret.chain, use, view.cluster_id, options.cluster_name),
         verdicts=tuple(
             SecretVerdict(reason=w.reason, sentence=f"The certificate has a defect: {w.sentence}.")
             for w in warnings
@@ -171,7 +171,7 @@ def secret_certificate(
 
 
 def _rejection(
-    secret: Secret, have: Certificate | None, it: SecretUse, options: TranslateOptions, now: datetime
+    secret: Secret, have: Certificate | None, use: SecretUse, options: TranslateOptions, now: datetime
 ) -> SecretVerdict | None:
     """Return why the content of `secret` is not to be served now; None if it is."""
     if secret.chain is None:
@@ -183,9 +183,9 @@ def _rejection(
         return SecretVerdict(reason="BreakGlassActive", sentence=sentence, advice=advice, rejected=True)
     if have and quarantine.is_quarantined(secret, have.description):
         sentence = f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
-        advice = f" Change the Secret, or try again: certferry cert resume {it.secret}"
+        advice = f" Change the Secret, or try again: certferry cert resume {use.secret}"
         return SecretVerdict(reason="CertificateQuarantined", sentence=sentence, advice=advice, rejected=True)
-    refusal = _refusal(secret.chain, have.chain if have else None, it, options, now)
+    refusal = _refusal(secret.chain, have.chain if have else None, use, options, now)
     if refusal is None:
         return None
     reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
@@ -194,22 +194,22 @@ def _rejection(
 
 
 def _refusal(
-    chain: Chain, before: Chain | None, it: SecretUse, options: TranslateOptions, now: datetime
+    chain: Chain, before: Chain | None, use: SecretUse, options: TranslateOptions, now: datetime
 ) -> checks.Finding | None:
     """Return why `chain` may not replace `before`. Hosts of other claims count, and are not named."""
-    if finding := checks.refusal(chain, before, it.own_hosts, now, options.checks):
+    if finding := checks.refusal(chain, before, use.own_hosts, now, options.checks):
         return finding
-    finding = checks.refusal(chain, before, it.depend, now, options.checks)
+    finding = checks.refusal(chain, before, use.depend, now, options.checks)
     if finding and finding.reason == "HostNotCovered":
         return msgspec.structs.replace(finding, sentence=NOT_FOR_OTHERS)
     return finding
 
 
 def verdicts(
-    it: SecretUse, followed: SecretCertificate, held: Iterable[HeldBackCertificate]
+    use: SecretUse, followed: SecretCertificate, held: Iterable[HeldBackCertificate]
 ) -> tuple[SecretVerdict, ...]:
     """Return the verdicts on a Secret, also by what the invariant `held` back from being bound; each once."""
-    ours, own_hosts, found = followed.certificate, it.own_hosts, list(followed.verdicts)
+    ours, own_hosts, found = followed.certificate, use.own_hosts, list(followed.verdicts)
     for one in held:
         said = any(one.objection in verdict.sentence for verdict in found)
         if ours and one.rejected.id == ours.id and not said:
@@ -220,7 +220,7 @@ def verdicts(
 
 
 def problems(
-    it: SecretUse,
+    use: SecretUse,
     secret: Secret | None,
     ours: Certificate | None,
     found: Iterable[SecretVerdict],
@@ -231,16 +231,16 @@ def problems(
     `bound`: the slots that each listener is to have. `ours`: the certificate that the Secret is to have.
     """
     for verdict in found:
-        sentence = verdict.sentence + _served_instead(it, ours, verdict, bound) + verdict.advice
+        sentence = verdict.sentence + _served_instead(use, ours, verdict, bound) + verdict.advice
         if secret:
             yield Problem(object=secret.ref, reason=verdict.reason, sentence=sentence)
-        named = sentence if str(it.secret) in verdict.sentence else f"Secret {it.secret}: {sentence}"
-        for user in it.users:
-            yield Problem(object=user, reason=verdict.reason, sentence=named, secret=it.secret)
+        named = sentence if str(use.secret) in verdict.sentence else f"Secret {use.secret}: {sentence}"
+        for user in use.users:
+            yield Problem(object=user, reason=verdict.reason, sentence=named, secret=use.secret)
 
 
 def _served_instead(
-    it: SecretUse,
+    use: SecretUse,
     ours: Certificate | None,
     verdict: SecretVerdict,
     bound: Mapping[tuple[str, int], ListenerCertificates],
@@ -249,7 +249,7 @@ def _served_instead(
     kind = kind_of(ours) if ours else KEY_KINDS[0]
     served: set[str] = set()
     others: dict[str, set[str]] = {}
-    for place in it.places:
+    for place in use.places:
         slots = bound.get((place.loadbalancer, place.port), ListenerCertificates())
         for host in place.hosts:
             answer = slots.answer(host, kind)
@@ -288,13 +288,13 @@ def _named(hosts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(h for h in hosts if h))
 
 
-def content(secret: Secret, chain: Chain, it: SecretUse, cluster_id: str, cluster_name: str) -> Certificate:
+def content(secret: Secret, chain: Chain, use: SecretUse, cluster_id: str, cluster_name: str) -> Certificate:
     """Return the certificate of `secret`. Its domain: the hosts it is named for, else its DNS names."""
     return Certificate(
         id=key_of(secret.meta.uid),
         name=names.certificate_name(cluster_id, secret.meta.key, secret.meta.uid),
         description=names.describe(cluster_id, secret_id=secret.meta.uid, content=mark_of(chain)),
-        domain=domain(it.hosts or chain.sans),
+        domain=domain(use.hosts or chain.sans),
         chain=chain,
         source=Source(cluster=cluster_name, namespace=secret.meta.namespace, secret=secret.meta.name),
     )
@@ -354,10 +354,10 @@ def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = froze
     return OwnCertificates(by_uid=by_uid, by_stem=by_stem)
 
 
-def _kept(have: Certificate | None, it: SecretUse) -> Certificate | None:
+def _kept(have: Certificate | None, use: SecretUse) -> Certificate | None:
     """Return the observed certificate as the desired one, so that nothing is written."""
-    if have is None or names.described(have.description).get("secret_id") != it.key.removeprefix(
+    if have is None or names.described(have.description).get("secret_id") != use.key.removeprefix(
         "@certificate/"
     ):
         return have
-    return msgspec.structs.replace(have, id=it.key)
+    return msgspec.structs.replace(have, id=use.key)
