@@ -68,6 +68,12 @@ class Metrics:
         self.problems = Gauge(
             "certferry_problems", "Present problems by reason", ["reason"], registry=self._registry
         )
+        self.hosts = Gauge(
+            "certferry_hosts",
+            "Hosts by what clients get: served, expiring, expired, wrong, unusable, missing, unreachable, unknown",
+            ["status"],
+            registry=self._registry,
+        )
         self.connected = Gauge(
             "certferry_connected",
             "1 if the remote answers: kubernetes, elb",

@@ -36,6 +36,17 @@ async def test_first_use_makes_one_certificate_and_one_listener(system: System) 
     assert system.annotation("kubernetes.io/elb.listener-master-ingress") == "demo/shop"
 
 
+async def test_the_metric_of_hosts_counts_what_clients_get(system: System) -> None:
+    system.shop(shop())
+    await system.start()
+    await system.in_step()
+    assert system.controller is not None
+    states = [
+        line for line in system.controller.metrics.text().decode().splitlines() if "certferry_hosts{" in line
+    ]
+    assert states == ['certferry_hosts{status="served"} 2.0']  # the host, and clients that name none
+
+
 async def test_a_new_content_is_one_put_and_is_seen_by_a_client(system: System) -> None:
     system.shop(shop())
     await system.start()

@@ -1,7 +1,6 @@
-"""Writing onto Ingresses what somebody decided on the ELB, where drift is to be adopted.
+"""Adoption of drift: annotations on Ingresses that state what another client changed on the ELB.
 
-Called by the loop before drift is told. It writes annotations of ours and no others, onto the Ingress
-that it was decided for and no newer one. What to write is ``core.adoption``'s affair.
+Invariant: only annotations that the controller reads are written, and only if the Ingress is unchanged since the view.
 """
 
 from __future__ import annotations
@@ -20,27 +19,25 @@ _log = structlog.get_logger()
 
 
 async def adopt(kube: KubeClient, proposals: Iterable[Proposal], view: ClusterView) -> Mapping[Drift, str]:
-    """Write `proposals`, made for `view`; what is to be told of the drifts that they end."""
-    told: dict[Drift, str] = {}
+    """Write `proposals`, made for `view`; return the text to report for each drift that they end."""
+    reports: dict[Drift, str] = {}
     seen = dict(view.ingresses)
     for proposal in proposals:
         try:
-            said = await _write(kube, proposal, seen)
+            text = await _write(kube, proposal, seen)
         except KubeError as error:
             if error.retryable:
                 raise
-            _log.warning("ingress not brought in line", ingress=str(proposal.ingress), error=str(error))
+            _log.warning("drift not adopted", ingress=str(proposal.ingress), error=str(error))
             continue
-        if said:
-            _log.info(
-                "ingress brought in line", ingress=str(proposal.ingress), says=dict(proposal.annotations)
-            )
-            told |= dict.fromkeys(proposal.drifts, said)
-    return told
+        if text:
+            _log.info("drift adopted", ingress=str(proposal.ingress), annotations=dict(proposal.annotations))
+            reports |= dict.fromkeys(proposal.drifts, text)
+    return reports
 
 
 async def _write(kube: KubeClient, proposal: Proposal, seen: dict[Name, Ingress]) -> str | None:
-    """What is to be told of it; None: somebody has changed the Ingress since it was read."""
+    """Write one proposal; return the text to report, None if the Ingress changed since the view."""
     namespace, name = proposal.ingress
     present = await kube.get(INGRESS, name, namespace)
     if parse_ingress(present) != seen[proposal.ingress]:
@@ -48,5 +45,5 @@ async def _write(kube: KubeClient, proposal: Proposal, seen: dict[Name, Ingress]
     version = present["metadata"]["resourceVersion"]
     patch = {"metadata": {"annotations": dict(proposal.annotations), "resourceVersion": version}}
     seen[proposal.ingress] = parse_ingress(await kube.merge(INGRESS, name, patch, namespace))
-    keepers = [keeper.sentence for keeper in managers({**present, "kind": "Ingress"})]
-    return " ".join((f"{proposal.sentence}.", *keepers))
+    notes = [manager.sentence for manager in managers({**present, "kind": "Ingress"})]
+    return " ".join((f"{proposal.sentence}.", *notes))

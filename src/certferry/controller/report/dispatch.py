@@ -108,7 +108,7 @@ class ReportDispatcher:
             },
             stale_annotations(others, self._status_writer.ingresses, state),
         )
-        self._count(translation)
+        self._count(generation)
 
     def publish_rotation(self, rotation: RotationResult) -> None:
         """Report the result of a rotation."""
@@ -126,9 +126,12 @@ class ReportDispatcher:
             rotation_annotation(rotation),
         )
 
-    def _count(self, translation: Translation) -> None:
+    def _count(self, generation: Generation) -> None:
+        self._metrics.hosts.clear()
+        for status, number in Counter(s.status for s in generation.diagnosis.states).items():
+            self._metrics.hosts.labels(status).set(number)
         self._metrics.problems.clear()
-        for problem in translation.problems:
+        for problem in generation.translation.problems:
             self._metrics.problems.labels(problem.reason).inc()
 
 

@@ -1,7 +1,6 @@
-"""Drift, told to those whom it concerns, with who did it where the ELB's audit log knows.
+"""Events about drift, with the user who caused it if the ELB's audit log records one.
 
-Called after each decision. What is left as it is stands as long as it is so; what is put right, or what
-the Ingress says from now on, is told once.
+Drift that is left alone is reported as long as it lasts. Reverted and adopted drift is reported once.
 """
 
 from __future__ import annotations
@@ -19,30 +18,30 @@ from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.extensions import Record
 
 LOOK_BACK: Final = timedelta(days=7)
-"""How far the audit log is read for who did it."""
+"""How far back the audit log is searched for the author of a change."""
 OWN_ROLE: Final = "controller"
 MOST: Final = 1000
-"""Changes that are remembered from the event stream."""
+"""Most changes that are remembered from the event stream."""
 
 
 class DriftNotices(NamedTuple):
-    """What is to be told: as long as it is so, and once."""
+    """The Events to report as long as they hold, and those to report once."""
 
     standing: list[EventMessage]
     once: list[EventMessage]
 
 
 class DriftReporter:
-    """Remembers who changed what, and what was told."""
+    """Remembers the authors of changes, and what was reported."""
 
     def __init__(self, elb: ElbClient) -> None:
         self._elb = elb
         self._authors: dict[str, Record] = {}
         self._sentences: dict[Drift, str] = {}
-        self._told: frozenset[Drift] = frozenset()
+        self._reported: frozenset[Drift] = frozenset()
 
     def record_change(self, record: Record) -> None:
-        """Somebody changed something. An access key does not say which user we are, but our role does."""
+        """Remember the author of a change, except the controller itself: by user, or by role if it has an access key."""
         if record.role == OWN_ROLE or record.user == self._elb.user:
             return
         self._authors.pop(record.resource_id, None)
@@ -53,18 +52,18 @@ class DriftReporter:
     async def news(
         self, drifts: Iterable[Drift], translation: Translation, adopted: Mapping[Drift, str]
     ) -> DriftNotices:
-        """What is to be told of `drifts`; `adopted`: what an Ingress says now instead."""
-        found = tuple(drifts)
-        await self._learn([d for d in found if d not in self._sentences or d in adopted])
+        """Return the Events for `drifts`. `adopted`: the text of what an Ingress states now, by drift."""
+        present = tuple(drifts)
+        await self._learn([d for d in present if d not in self._sentences or d in adopted])
         self._sentences = {
             d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
-            for d in found
+            for d in present
         }
-        for ref in (ref for d in found for ref in (d.id, *d.parts)):
-            self._authors.pop(ref, None)  # whoever is next may be somebody else
-        left = [d for d in found if d.mode != "repair" and d not in adopted]
-        fresh = [d for d in found if d in adopted or (d.mode == "repair" and d not in self._told)]
-        self._told = frozenset(found)
+        for ref in (ref for d in present for ref in (d.id, *d.parts)):
+            self._authors.pop(ref, None)  # the next change may have another author
+        left = [d for d in present if d.mode != "repair" and d not in adopted]
+        fresh = [d for d in present if d in adopted or (d.mode == "repair" and d not in self._reported)]
+        self._reported = frozenset(present)
         return DriftNotices(
             standing=[n for d in left for n in self._notices(d, translation)],
             once=[n for d in fresh for n in self._notices(d, translation)],
@@ -79,12 +78,12 @@ class DriftReporter:
         ]
 
     def _author(self, drift: Drift) -> Record | None:
-        """The newest change of it or of its parts."""
-        found = [r for ref in (drift.id, *drift.parts) if (r := self._authors.get(ref))]
-        return max(found, key=lambda r: r.sequence, default=None)
+        """Return the newest change of the object or its parts; None if unknown."""
+        records = [r for ref in (drift.id, *drift.parts) if (r := self._authors.get(ref))]
+        return max(records, key=lambda r: r.sequence, default=None)
 
     async def _learn(self, drifts: list[Drift]) -> None:
-        """Ask the audit log about what the event stream did not tell of (we were away)."""
+        """Read the authors that the event stream did not deliver from the audit log, for example after a restart."""
         unknown = {ref for d in drifts if not self._author(d) for ref in (d.id, *d.parts)}
         if not unknown:
             return
@@ -95,11 +94,14 @@ class DriftReporter:
                 if record.resource_id in unknown:
                     self.record_change(record)
         except ElbError:
-            return  # told without a name
+            return  # reported without an author
 
 
 def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
-    """A certificate: its Secret and the Ingresses that use it; else the Ingress that governs the listener."""
+    """Return the objects that a drift concerns.
+
+    For a certificate, its Secret and the Ingresses that use it; else the listener owner.
+    """
     uid = drift.key.removeprefix("@certificate/")
     if uid in translation.secret_uses:
         follow = translation.secret_uses[uid]
@@ -119,8 +121,8 @@ def concerned(drift: Drift, translation: Translation) -> tuple[ObjectRef, ...]:
 
 
 def _sentence(drift: Drift, record: Record | None, adopted: str | None) -> str:
-    said = f"{drift.seen} It is accepted: {adopted}" if adopted else drift.sentence
+    text = f"{drift.seen} It is accepted: {adopted}" if adopted else drift.sentence
     if record is None:
-        return said
+        return text
     why = f", “{record.reason}”" if record.reason else ""
-    return f"{said} It was {record.user} at {record.at:%Y-%m-%d %H:%M:%S} UTC (request {record.request_id}{why})."
+    return f"{text} It was {record.user} at {record.at:%Y-%m-%d %H:%M:%S} UTC (request {record.request_id}{why})."

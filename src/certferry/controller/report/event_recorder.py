@@ -1,7 +1,6 @@
-"""Events in Kubernetes: one per object, reason and sentence, counted up when it is told again.
+"""Writing of Kubernetes Events: one per object, reason and sentence, whose count rises when it recurs.
 
-``report`` writes them; what deserves one is decided elsewhere. The name of an Event is made of what it says, so
-that every controller finds those of the one before.
+The name of an Event is a digest of its content, so that each controller finds the Events of its predecessor.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ REASONS: Final = (
 )
 """Reasons of Events beside those of problems. Each has a heading in docs/problems.md."""
 HOUR: Final = 3600.0
-"""Seconds after which what is told hourly is told again."""
+"""Seconds after which an hourly reason is reported again."""
 MAX_MESSAGE: Final = 1024
 
 _log = structlog.get_logger()
 
 
 class EventMessage(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """An Event to be."""
+    """The content of one Event."""
 
     object: ObjectRef
     type: Literal["Normal", "Warning"]
@@ -49,13 +48,16 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class EventRecorder:
-    """Those of one cluster."""
+    """Writes the Events of one cluster."""
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
 
     async def record(self, notice: EventMessage, times: int = 1, *, inherited: bool = False) -> float:
-        """Seconds since it was told: 0, but for what an earlier controller (`inherited`) told already."""
+        """Write an Event, or count it `times` up; return the seconds since it was last reported.
+
+        Returns 0, except if `inherited` and an earlier controller already reported it. Raises KubeError if retryable.
+        """
         body = _event(notice, datetime.now(UTC), times)
         name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
         try:
@@ -65,7 +67,7 @@ class EventRecorder:
                 return await self._again(name, namespace, body, inherited=inherited)
             if error.retryable:
                 raise
-            # the namespace is going away, or we may not: nobody is there to read it
+            # the namespace is terminating, or RBAC forbids it
             _log.warning("event not written", object=str(notice.object.name), error=str(error))
         return 0.0
 
@@ -88,7 +90,7 @@ def _seconds_ago(event: Object) -> float:
     try:
         told = datetime.fromisoformat(str(event.get("lastTimestamp")))
         return max(0.0, (datetime.now(UTC) - told).total_seconds())
-    except (ValueError, TypeError):  # somebody else's writing
+    except (ValueError, TypeError):  # written by another client
         return 0.0
 
 

@@ -1,7 +1,7 @@
-"""What people are told in Kubernetes: Events, the Ingress status and our annotations.
+"""The writer of Events, Ingress status and the controller's annotations.
 
-The loop sets what ought to stand there; ``run`` writes what differs, each thing once per change and
-never per resync. Beside ``adopting`` it is the only writer to Kubernetes, and has no opinion of its own.
+It compares the newest report with the cluster and writes the difference, once per change and never per resync.
+Together with ``adopt_drift`` it is the only writer to Kubernetes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RETRY: Final = 2.0
 ECHO: Final = 5.0
 """Seconds in which the watch may take to bring back what we wrote."""
 AGAIN: Final = 60.0
-"""Seconds after which what stands is compared again, for others may have changed it."""
+"""Seconds after which the report is compared again, because another client may have changed an Ingress."""
 
 _log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ Ports = tuple[tuple[int, str], ...]
 
 
 class IngressReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to stand on an Ingress; None is left as it is."""
+    """The desired status and annotations of an Ingress. None: not written."""
 
     status: tuple[tuple[str, Ports], ...] | None = None
     master: str | None = None
@@ -53,18 +53,18 @@ class IngressReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is to be told as long as it is so, and how much was to be told once."""
+    """The newest report: Events that last, and how many single Events were recorded."""
 
     standing: frozenset[EventMessage] = frozenset()
     news: int = 0
-    """Sentences to be told once, so far: a new one makes a new report."""
+    """Single Events so far, so that a new one makes an unequal report."""
     ingresses: Mapping[Name, IngressReport] = MappingProxyType({})
     cleanup: Mapping[Name, IngressReport] = MappingProxyType({})
-    """Ingresses that are no longer ours, and what of ours may stand there."""
+    """Ingresses of another class now, with what the controller wrote on them."""
 
 
 class StatusWriter:
-    """Writes the newest report; ``run`` is a task of its own, so that no write waits for a report."""
+    """Writes the newest report in a task of its own, so that no write to the ELB waits for it."""
 
     def __init__(self, kube: KubeClient, cache: Cache, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
@@ -72,18 +72,18 @@ class StatusWriter:
         self._cache = cache
         self._clock = clock
         self._latest: Latest[StatusReport] = Latest(StatusReport())
-        self._told: dict[EventMessage, float] = {}
-        self._untold: list[EventMessage] = []
+        self._reported_at: dict[EventMessage, float] = {}
+        self._unwritten: list[EventMessage] = []
         self._stood = False
         self._begun = False
-        """Whether a first report of what stands was written: until then, what stands may have been told before."""
+        """Whether a first report was written. Until then an earlier controller may have written the same Events."""
         self._written: dict[Name, tuple[float, IngressReport]] = {}
-        self._taken: dict[Name, tuple[float, IngressReport]] = {}
+        self._removed: dict[Name, tuple[float, IngressReport]] = {}
         self._urgent: list[Name] = []
 
     @property
     def ingresses(self) -> Mapping[Name, IngressReport]:
-        """What was last to stand on which Ingress."""
+        """The newest report of each Ingress."""
         return {**self._latest.value.cleanup, **self._latest.value.ingresses}
 
     def standing(
@@ -92,7 +92,7 @@ class StatusWriter:
         ingresses: Mapping[Name, IngressReport],
         left: Mapping[Name, IngressReport],
     ) -> None:
-        """What is so now: after each reconcile. A rotation that was told before stays."""
+        """Set the report of the present state. The reported rotation of an Ingress is kept."""
         self._stood = True
         before = self._latest.value
         kept = {
@@ -111,7 +111,7 @@ class StatusWriter:
         )
 
     def rotated(self, notices: Iterable[EventMessage], ingresses: Iterable[Name], rotation: str) -> None:
-        """A rotation ended: `rotation` is the annotation's text."""
+        """Report a finished rotation; `rotation` is the annotation's text."""
         before = self._latest.value
         entries = dict(before.ingresses)
         for name in ingresses:
@@ -121,22 +121,21 @@ class StatusWriter:
         self.record(notices)
 
     def record(self, notices: Iterable[EventMessage]) -> None:
-        """What happened: told once."""
-        before, known = self._latest.value, len(self._untold)
-        self._untold += notices
-        news = before.news + len(self._untold) - known
+        """Report single Events."""
+        before, count = self._latest.value, len(self._unwritten)
+        self._unwritten += notices
+        news = before.news + len(self._unwritten) - count
         self._latest.set(msgspec.structs.replace(before, news=news))
 
     async def run(self) -> None:
         """Write until cancelled."""
-        told = 0
+        written = 0
         while True:
             # not wait_for: before Python 3.12 it can swallow a cancellation
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN):
-                    await self._latest.after(told)
-            # Before every round, not only the first: while rotations follow one another, telling of
-            # one would hold up the next.
+                    await self._latest.after(written)
+            # before each round, so that writing one of many rotations does not delay the next
             await asyncio.sleep(GATHER)
             sequence, report = self._latest.sequence, self._latest.value
             try:
@@ -144,9 +143,9 @@ class StatusWriter:
             except KubeError as error:
                 _log.debug("report delayed", error=str(error))
                 await asyncio.sleep(RETRY)
-                told = -1
+                written = -1
             else:
-                told = sequence
+                written = sequence
 
     async def _write(self, report: StatusReport) -> None:
         """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
@@ -159,23 +158,25 @@ class StatusWriter:
                 return
         for name, entry in report.cleanup.items():
             await self._leave(name, entry)
-        untold = len(self._untold)
+        unwritten = len(self._unwritten)
         # A burst of rotations is one Event that counts them, not as many requests.
-        for notice, times in Counter(self._untold).items():
+        for notice, times in Counter(self._unwritten).items():
             await self._events.record(notice, times)
-        del self._untold[:untold]
-        for notice in sorted(report.standing - self._still_told()):
+        del self._unwritten[:unwritten]
+        for notice in sorted(report.standing - self._current()):
             ago = await self._events.record(notice, inherited=not self._begun)
-            self._told[notice] = self._clock() - ago
+            self._reported_at[notice] = self._clock() - ago
             if self._urgent:
                 return
         self._begun = self._begun or stood
-        self._told = {notice: at for notice, at in self._told.items() if notice in report.standing}
+        self._reported_at = {
+            notice: at for notice, at in self._reported_at.items() if notice in report.standing
+        }
 
-    def _still_told(self) -> frozenset[EventMessage]:
-        """What need not be told again: all that was told, but for what is told hourly."""
+    def _current(self) -> frozenset[EventMessage]:
+        """Return the Events that need no repetition: all written ones, except hourly reasons that are due."""
         due = self._clock() - HOUR
-        return frozenset(n for n, at in self._told.items() if n.reason not in HOURLY or at > due)
+        return frozenset(n for n, at in self._reported_at.items() if n.reason not in HOURLY or at > due)
 
     async def _ingress(self, name: Name, entry: IngressReport) -> None:
         stands = self._cache.reported(name)
@@ -196,9 +197,9 @@ class StatusWriter:
             raise
 
     async def _leave(self, name: Name, entry: IngressReport) -> None:
-        """Take away what we wrote, and nothing that somebody else has put in its place."""
+        """Remove what the controller wrote, unless another client has changed it."""
         stands = self._cache.reported(name)
-        if stands is None or _on_its_way(self._taken, name, entry):
+        if stands is None or _on_its_way(self._removed, name, entry):
             return
         keys = {
             MASTER_ANNOTATION: (entry.master, stands.master),
@@ -207,12 +208,12 @@ class StatusWriter:
         annotations = {
             key: None for key, (ours, there) in keys.items() if there is not None and ours == there
         }
-        self._written.pop(name, None)  # it may come back
+        self._written.pop(name, None)  # the Ingress may return to the class
         if annotations:
             await self._patch(name, {"metadata": {"annotations": annotations}})
         if entry.status and entry.status == stands.status:
             await self._patch(name, {"status": {"loadBalancer": {"ingress": None}}}, "status")
-        self._taken[name] = (time.monotonic(), entry)
+        self._removed[name] = (time.monotonic(), entry)
 
     async def _patch(self, name: Name, patch: Object, subresource: str = "") -> None:
         try:
@@ -224,7 +225,7 @@ class StatusWriter:
 
 
 def _on_its_way(done: Mapping[Name, tuple[float, IngressReport]], name: Name, entry: IngressReport) -> bool:
-    """Whether just this was written and the watch has not brought it back yet."""
+    """Return whether `entry` was just written and the watch may not have delivered it yet."""
     at, written = done.get(name, (0.0, None))
     return written == entry and time.monotonic() - at < ECHO
 
