@@ -244,7 +244,7 @@ async def test_the_three_instants_are_metrics(system: System) -> None:
         )
 
 
-async def test_nothing_is_told_again_by_a_resync(system: System, logs: list[dict[str, Any]]) -> None:
+async def test_a_resync_repeats_no_event_and_no_log_line(system: System, logs: list[dict[str, Any]]) -> None:
     system.resync = 0.1
     await running(system, shop(days=-1))
     controller = system.controller
@@ -257,13 +257,13 @@ async def test_nothing_is_told_again_by_a_resync(system: System, logs: list[dict
         return system.kube.count("POST", "/events"), len(logs)
 
     await until(lambda: system.kube.events("Ingress") and system.kube.events("Secret"))
-    # whatever the first looks had to tell is told, and what was served meanwhile
+    # the first reconciles have written their Events, and the rotation its own
     await until(lambda: system.kube.events("Ingress", "CertificateServed"))
     told = await resyncs(10)
     assert await resyncs(10) == told
 
 
-async def test_a_restart_tells_nothing_again(system: System) -> None:
+async def test_a_restart_repeats_no_event(system: System) -> None:
     await running(system, shop(days=-1))
     await until(lambda: system.kube.events("Ingress") and system.kube.events("Secret"))
     await until(lambda: system.kube.events("Ingress", "CertificateServed"))
@@ -271,11 +271,11 @@ async def test_a_restart_tells_nothing_again(system: System) -> None:
     await system.stop()
     await system.start()
     await system.in_step()
-    # a word that comes later is told after all that stands
+    # a later problem is reported after all that last
     annotate(system, "one")
     await until(lambda: unknown(system, "one") == 1)
     assert {k: e["count"] for e in system.kube.events() if (k := e["metadata"]["name"]) in before} == before
-    # what ends and begins anew is told anew
+    # a problem that ends and returns is reported again
     annotate(system, "another")
     await until(lambda: unknown(system, "another") == 1)
     annotate(system, "one")
@@ -289,6 +289,6 @@ def annotate(system: System, key: str) -> None:
 
 
 def unknown(system: System, key: str) -> int:
-    """How often it was told that this annotation is not known."""
+    """Return how often this annotation was reported as unknown."""
     found = system.kube.events("Ingress", "AnnotationUnknown")
     return sum(e["count"] for e in found if f"elb.{key} is not known" in e["message"])

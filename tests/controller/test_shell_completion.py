@@ -1,4 +1,4 @@
-"""Tab in the shell: names of certificates, quickly, and silence when nobody answers."""
+"""Shell completion: names of certificates, quickly, and no output if the ELB does not answer."""
 
 from __future__ import annotations
 

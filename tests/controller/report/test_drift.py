@@ -1,4 +1,4 @@
-"""Changes by others on a real ELB (without Envoy): who is told of them, with the name of who did it."""
+"""Drift on a real ELB without Envoy: which objects get Events, and which user they name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.certs import authority
 
 
 class Shop(System):
-    """A shop on a real ELB; `admin` is somebody with the rights to spoil it."""
+    """A shop on a real ELB; `admin` may change everything there."""
 
     def __init__(self, elb: Elb) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "true")
     assert shop.annotation("kubernetes.io/elb.client_timeout") == "5"
     assert shop.annotation("kubernetes.io/elb.tls-certificate-ids") == other
-    # it stays so when something else is asked for, and without our memory
+    # it stays adopted after another change of the Ingress, and after a restart
     await shop.stop()
     shop.annotate({"kubernetes.io/elb.member_timeout": "20"})
     await shop.start()
@@ -203,7 +203,7 @@ async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(s
     await shop.open()
     pool = (await shop.one("pools"))["id"]
     await shop.asks("PUT", f"/pools/{pool}", {"pool": {"lb_algorithm": "LEAST_CONNECTIONS"}})
-    assert "taken as it is, until the Service asks for other settings" in await shop.told("lb_algorithm")
+    assert "It is accepted until the Service asks for other settings." in await shop.told("lb_algorithm")
     await shop.stop()
     await shop.start()
     await shop.in_step()

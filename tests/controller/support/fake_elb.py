@@ -1,4 +1,4 @@
-"""An ELB on loopback: stores what it is told, serves the listeners' certificates, fails on command."""
+"""An ELB on loopback: stores resources, serves the listeners' certificates, fails on command."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ class FakeElb:
         return ref
 
     def certificate(self, certificate: str, key: str, name: str = "", domain: str = "") -> str:
-        """A certificate that somebody else made on the ELB."""
+        """Create a certificate as another client would."""
         ref = uuid.uuid4().hex
         body = {"certificate": certificate, "private_key": key, "name": name, "domain": domain}
         self._store("certificates", ref, body)
         return ref
 
     def replace(self, ref: str, certificate: str, key: str) -> None:
-        """New content by somebody else."""
+        """Replace the content of a certificate as another client would."""
         self._store("certificates", ref, {"certificate": certificate, "private_key": key})
 
     def forget(self, ref: str) -> None:

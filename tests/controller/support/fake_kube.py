@@ -53,7 +53,7 @@ class FakeKube:
     # what tests do
 
     def put(self, plural: str, namespace: str, name: str, body: Object, uid: str = "") -> Object:
-        """Create or replace an object, as somebody with kubectl would."""
+        """Create or replace an object, as a user with kubectl would."""
         key = (plural, namespace, name)
         known = self.objects.get(key)
         self.version += 1
@@ -153,7 +153,7 @@ class FakeKube:
             async with self._changed:
                 self._changed.notify_all()
 
-        with contextlib.suppress(RuntimeError):  # before the test's loop runs nobody watches
+        with contextlib.suppress(RuntimeError):  # nothing watches before the test's loop runs
             self._waking = asyncio.get_running_loop().create_task(wake())
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:

@@ -113,7 +113,7 @@ async def test_a_creation_whose_answer_is_lost_makes_no_second_certificate(syste
 async def test_a_refusal_is_told_and_other_ingresses_go_on(system: System) -> None:
     system.elb.fail("POST", "certificates", 400)
     await running(system)
-    # the first attempt failed, and was made again; nobody else suffered
+    # the first attempt failed and was repeated; no other object was affected
     assert system.our_certificate()
     await until(lambda: system.kube.events("Secret", "LoadBalancerRejected"))
 

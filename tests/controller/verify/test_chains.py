@@ -60,7 +60,7 @@ async def test_the_right_leaf_with_another_chain_is_not_served(system: System, s
     watch = system.controller.alert_evaluator
     await until(lambda: [a.name for a in watch.alerts.value] == ["CertificateNotServed"])
     assert words in watch.alerts.value[0].why
-    # most clients do without, and going back would not bring the chain: it is told and not taken back
+    # most clients accept it, and a rollback would not bring the chain: it is reported, not rolled back
     assert system.our_certificate()["certificate"] == parse_chain(new.certificate).pem
 
 

@@ -1,4 +1,4 @@
-"""Looking again while nothing changes: what happens behind our back is told, and forgotten when well again."""
+"""Periodic probes: changes outside the controller raise an alert, which ends once the certificate is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A certificate that clients cannot use is taken back, parked, and stays so until somebody says otherwise."""
+"""A certificate that clients cannot use is rolled back and quarantined until a user resumes it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parked(system: System) -> str | None:
 
 
 async def unusable(system: System) -> tuple[Pair, Pair]:
-    """A good one, then one that clients cannot use, taken back."""
+    """Serve a good certificate, then one that clients cannot use, and wait for the rollback."""
     good, bad = shop(), shop()
     await running(system, good)
     system.elb.unusable.add(facts(bad).fingerprint)
