@@ -97,7 +97,13 @@ def _run(cluster: ClusterView, elb: Elb, steps: int | None = None) -> None:
     elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
     made = translate(cluster, elb.state, OPTIONS, NOW)
     elb.ids = dict(match(made.desired, elb.state, CLUSTER))
-    elb.run([*plan(made.desired, elb.state, CLUSTER, made.retained)][:steps])
+    for step in [*plan(made.desired, elb.state, CLUSTER, made.retained)][:steps]:
+        before = elb.state
+        try:
+            elb.apply(step)
+        except AssertionError:  # the ELB refuses the step: the plan is abandoned there
+            elb.state = before
+            return
 
 
 @settings(max_examples=200, deadline=None)

@@ -39,7 +39,7 @@ from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State,
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate.certificate_slots import ListenerCertificates, current_slots
-from certferry.core.translate.listener import by_port
+from certferry.core.translate.listener import by_port, listener_key
 from certferry.core.translate.listener_claims import ListenerClaim
 from certferry.core.translate.secret_certificates import key_of
 from certferry.core.translate.translate import Translation
@@ -214,6 +214,7 @@ class _World:
             if chain
             else None,
             on_claims=tuple(p for name in claiming for p in self._on_ingresses.get(name, ())),
+            barriers=self._barriers(place),
             listener_exists=place.listener is not None,
             now=self._now,
         )
@@ -242,6 +243,25 @@ class _World:
             sentence=host_verdict.sentence(facts),
             next_action=host_verdict.next_action(facts, status, problems, self._view),
         )
+
+    def _barriers(self, place: _Place) -> tuple[HostProblem, ...]:
+        """Return the settings of a listener of ours that keep clients out though no Ingress asks for them."""
+        desired = self._translation.desired.listeners.get(listener_key(place.loadbalancer.id, place.port))
+        ingress = self._view.ingresses.get(place.owner) if place.owner else None
+        if desired is None or place.listener is None or ingress is None:
+            return ()
+        authority, group = place.listener.client_ca_tls_container_ref, place.listener.ipgroup
+        found = []
+        if authority:
+            found.append(f"has the client CA {authority}: clients without a certificate of it are rejected")
+        if group and group.enable_ipgroup and group.ipgroup_id and not desired.ipgroup:
+            what = "admits only" if group.type == "white" else "rejects"
+            found.append(f"{what} clients of IP address group {group.ipgroup_id}")
+        if not found:
+            return ()
+        text = f"The listener on port {place.port} {', and '.join(found)}. No Ingress asks for that."
+        action = "certferry audit --since 1d"
+        return (HostProblem(object=ingress.ref, reason="DriftDetected", sentence=text, action=action),)
 
     def _bound(
         self, place: _Place, slots: ListenerCertificates, host: str, certificate: Certificate | None

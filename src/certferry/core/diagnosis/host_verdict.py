@@ -53,6 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     expiry_state: expiry.State | None
     on_claims: tuple[Problem, ...]
     """Problems of the Ingresses that want the host."""
+    barriers: tuple[HostProblem, ...]
+    """Settings of the listener that keep clients out, and that no Ingress asks for."""
     listener_exists: bool
     now: datetime
 
@@ -158,6 +160,7 @@ def next_action(
 
 
 def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
+    yield from facts.barriers
     for wanted in facts.wants:
         if wanted.reason:
             what = action(wanted.source, wanted.reason, _secret(wanted.source, view))

@@ -46,7 +46,7 @@ def detect_drift(
         for k, c in desired.certificates.items()
     }
     listeners = {
-        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, drifts)
+        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, drifts, known)
         for k, it in desired.listeners.items()
     }
     pools = {k: _pool(p, observed.pools.get(ids.get(k, "")), modes, drifts) for k, p in desired.pools.items()}
@@ -100,10 +100,16 @@ def _certificate(
 
 
 def _listener(
-    want: Listener, have: Listener | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift]
+    want: Listener,
+    have: Listener | None,
+    ids: Mapping[str, str],
+    modes: Modes,
+    drifts: list[Drift],
+    known: Baseline,
 ) -> Listener:
     if have is None:
         return want
+    want = unmarked.without_foreign_access_list(want, have, known)
     if _same_mark(want.description, have.description, "bound"):
         changed = _changed(want, have, ids, listening.BINDINGS)
         drifts += _drifts("binding", want, have, changed, modes.binding)
@@ -111,10 +117,25 @@ def _listener(
             want = replace(want, **{f: getattr(have, f) for f in changed})
     if _same_mark(want.description, have.description, "options"):
         changed = listening.differing(want, have)
-        drifts += _drifts("listener", want, have, changed, modes.listener)
-        if modes.listener != "repair" and changed:
-            want = replace(want, **dict.fromkeys(changed))
+        barred = tuple(f for f in changed if _bars_clients(f, want))
+        left = tuple(f for f in changed if f not in barred)
+        # what keeps clients out and no Ingress asks for is reverted also if other options are only reported
+        drifts += _drifts(
+            "listener", want, have, barred, "repair" if modes.listener == "report" else modes.listener
+        )
+        drifts += _drifts("listener", want, have, left, modes.listener)
+        if modes.listener not in ("repair", "report"):
+            left = changed
+        if modes.listener != "repair" and left:
+            want = replace(want, **dict.fromkeys(left))
     return want
+
+
+def _bars_clients(field: str, want: Listener) -> bool:
+    """Whether a difference in `field` is an access list or a client CA that no Ingress asks for."""
+    return (field == "ipgroup" and want.ipgroup == listening.NO_ACCESS_LIST) or (
+        field == "client_ca_tls_container_ref"
+    )
 
 
 def _pool(want: Pool, have: Pool | None, modes: Modes, drifts: list[Drift]) -> Pool:

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from certferry.core.drift.drift import Drift, Kind
 from certferry.core.model import naming as names
-from certferry.core.model.elb import Member, Pool, State
+from certferry.core.model.elb import Listener, Member, Pool, State
 from certferry.core.plan.steps import Step
+from certferry.core.translate.listener_options import NO_ACCESS_LIST
 
 _KINDS: Final[Mapping[str, Kind]] = {
     "@certificate": "certificate",
@@ -95,6 +96,20 @@ def default_pool_changes(
         left, have, want = before.default_pool_id or "", now.default_pool_id or "", ids.get(pool, pool)
         if left == want != have:
             yield _drift("listener", ref, key, listener.name or key, "default_pool_id", have, want)
+
+
+def without_foreign_access_list(want: Listener, have: Listener, known: Baseline) -> Listener:
+    """Declare that a listener has no access list if another client set one and no Ingress asks for any.
+
+    A list that an annotation set stays when the annotation goes (table 1.10). So only a list that was not there
+    at the last look is foreign.
+    """
+    before, group = known.state.listeners.get(have.id), have.ipgroup
+    if want.ipgroup is not None or before is None or group is None or not group.ipgroup_id:
+        return want
+    if before.ipgroup is not None and before.ipgroup.ipgroup_id:
+        return want
+    return replace(want, ipgroup=NO_ACCESS_LIST)
 
 
 def members(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:

@@ -30,7 +30,7 @@ BINDINGS: Final = ("default_tls_container_ref", "sni_container_refs")
 certificate."""
 OPTIONS: Final = (
     *("tls_ciphers_policy", "security_policy_id", "http2_enable", "keepalive_timeout", "client_timeout"),
-    *("member_timeout", "ipgroup", "enhance_l7policy_enable"),
+    *("member_timeout", "ipgroup", "enhance_l7policy_enable", "client_ca_tls_container_ref"),
 )
 
 
@@ -78,6 +78,8 @@ def listener(
         name=names.listener_name(master.protocol, master.port),
         description=describe(cluster_id, options=names.mark(options), bound=names.mark(bound)),
         default_pool_id=default_pool or "",
+        # no annotation asks for client certificates; in no mark, because it is the same for every declaration
+        client_ca_tls_container_ref="" if https else None,
         **options,
         **bound,
     )
