@@ -24,6 +24,7 @@ from certferry.console.pages.objects.diff import (
     NEW,
     diff,
     merge_patch,
+    nothing_to_keep,
     readable,
     restored,
     text,
@@ -449,3 +450,16 @@ def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wr
     secret = ObjectRef(kind="Secret", namespace="shop", name="site", uid="u")
     preview = objection([Problem(object=secret, reason=reason, sentence=sentence)])
     assert preview == (sentence if waits else "")
+
+
+def test_a_placeholder_in_string_data_keeps_the_value() -> None:
+    edited = {**SECRET, "data": {}, "stringData": {"tls.key": KEPT, "new": "typed"}}
+    whole = restored(edited, SECRET)
+    assert whole["data"] == {"tls.key": "S0VZ"}
+    assert whole["stringData"] == {"new": "typed"}
+
+
+@pytest.mark.parametrize("field", ["data", "stringData"])
+def test_a_placeholder_without_a_value_is_named(field: str) -> None:
+    assert nothing_to_keep({**SECRET, field: {"other": KEPT}}, SECRET) == [f"{field}.other"]
+    assert nothing_to_keep({**SECRET, field: {"tls.key": KEPT}}, SECRET) == []

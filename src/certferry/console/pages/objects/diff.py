@@ -62,8 +62,17 @@ def restored(edited: Mapping[str, Any], present: Mapping[str, Any]) -> Object:
     whole = dict(edited)
     if present.get("kind") == "Secret":
         before = present.get("data") or {}
-        if isinstance(edited.get("data"), dict):
-            whole["data"] = {k: before.get(k, v) if v == KEPT else v for k, v in edited["data"].items()}
+        typed = edited.get("stringData")
+        kept = (
+            {k: before[k] for k, v in typed.items() if v == KEPT and k in before}
+            if isinstance(typed, dict)
+            else {}
+        )
+        if isinstance(typed, dict):
+            whole["stringData"] = {k: v for k, v in typed.items() if v != KEPT}
+        if isinstance(edited.get("data"), dict) or kept:
+            data = edited.get("data") or {}
+            whole["data"] = kept | {k: before.get(k, v) if v == KEPT else v for k, v in data.items()}
         meta = dict(edited.get("metadata") or {})
         notes, present_notes = meta.get("annotations"), present["metadata"].get("annotations") or {}
         if isinstance(notes, dict) and notes.get(APPLIED) == KEPT:
@@ -72,6 +81,17 @@ def restored(edited: Mapping[str, Any], present: Mapping[str, Any]) -> Object:
     if "status" in present:
         whole["status"] = present["status"]
     return whole
+
+
+def nothing_to_keep(edited: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Return the fields whose placeholder stands for no value of `present`, as ``data.key``."""
+    before = present.get("data") or {} if present.get("kind") == "Secret" else {}
+    return [
+        f"{field}.{key}"
+        for field in ("data", "stringData")
+        for key, value in (edited[field].items() if isinstance(edited.get(field), dict) else ())
+        if value == KEPT and key not in before
+    ]
 
 
 def text(obj: Mapping[str, Any]) -> str:

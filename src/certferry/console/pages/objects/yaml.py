@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-import yaml
 from starlette.responses import PlainTextResponse, Response
 
-from certferry.console.pages.objects.diff import KEPT, diff, readable, restored, text
+from certferry.console.pages.objects.diff import KEPT, diff, nothing_to_keep, readable, restored, text
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.web.errors import FormErrors
 from certferry.console.web.forms import refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import KubeError
+from certferry.runtime.bounded_input import InvalidInput, load_yaml
 
 
 async def view(request: PageRequest) -> Response:
@@ -81,11 +81,9 @@ async def save(request: PageRequest) -> Response:
 def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
     """Return the edited text as a whole object. Raises ``FormErrors``."""
     try:
-        edited = yaml.safe_load(typed)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise FormErrors({"yaml": f"This is not YAML{line}."}) from None
+        edited = load_yaml(typed)
+    except InvalidInput as error:
+        raise FormErrors({"yaml": f"This YAML is rejected: {error}."}) from None
     if not isinstance(edited, dict) or not isinstance(edited.get("metadata"), dict):
         raise FormErrors({"yaml": f"A {opened.kind.name} is a mapping with metadata."})
     meta = edited["metadata"]
@@ -93,6 +91,8 @@ def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
         raise FormErrors({"yaml": "Kind, namespace and name cannot be changed here."})
     if not isinstance(edited.get("data", {}), dict | None):
         raise FormErrors({"yaml": "“data” is a mapping."})
+    if absent := nothing_to_keep(edited, opened.body):
+        raise FormErrors({"yaml": f"{absent[0]}: there is no value to keep. Type one or delete the line."})
     whole = restored(edited, opened.body)
     if "managedFields" in opened.body["metadata"]:
         whole["metadata"] = {**whole["metadata"], "managedFields": opened.body["metadata"]["managedFields"]}

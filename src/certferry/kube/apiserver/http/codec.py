@@ -10,31 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-import yaml
-
 from certferry.kube.apiserver.errors import ApiStatus, bad_request, invalid, unprocessable, unsupported_media
 from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.schema import decode, patch, protobuf
+from certferry.runtime.bounded_input import InvalidInput, load_json, load_yaml
 
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 APPLY: Final = "application/apply-patch+yaml"
 VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
 _REDACTED: Final = "<contents redacted>"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with JSON's types: a date stays a text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, expression) for tag, expression in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _yaml(body: bytes) -> Any:
-    return yaml.load(body, Loader=_Loader)  # noqa: S506 (a safe loader)
 
 
 class Warnings(list[str]):
@@ -46,22 +30,14 @@ def read_body(body: bytes, media: str, expected: str) -> Any:
     try:
         match media:
             case "" | "application/json" | "*/*":
-                return msgspec.json.decode(body) if body else None
+                return load_json(body) if body else None
             case protobuf_media if protobuf_media == PROTOBUF:
                 return protobuf.decode(body, expected)
             case "application/yaml":
-                return _yaml(body)
-    except msgspec.DecodeError as error:
+                return load_yaml(body)
+    except (InvalidInput, protobuf.NotProtobuf) as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {expected}): {error}"
-        ) from None
-    except protobuf.NotProtobuf as error:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {expected}): {error}"
-        ) from None
-    except yaml.YAMLError:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {expected}): not YAML"
         ) from None
     raise unsupported_media(
         "the body of the request was in an unknown format - accepted media types include: "
@@ -93,9 +69,9 @@ def canonical_object(value: Any, kind: ResourceDefinition, validation: str, warn
 def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
     """Decode an apply patch for `target` without adding unset fields. Raises ``ApiStatus``."""
     try:
-        value = _yaml(body) if body[:1] != b"{" else msgspec.json.decode(body)
-    except (yaml.YAMLError, msgspec.DecodeError):
-        raise bad_request("error decoding patch: the body is neither YAML nor JSON") from None
+        value = load_yaml(body) if body[:1] != b"{" else load_json(body)
+    except InvalidInput as error:
+        raise bad_request(f"error decoding patch: {error}") from None
     if not isinstance(value, dict):
         raise bad_request("error decoding patch: the body is no object")
     version, name = value.get("apiVersion", ""), value.get("kind", "")
@@ -150,8 +126,8 @@ def patcher(
         )
     apply = appliers[media]
     try:
-        requested = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        requested = load_json(body)
+    except InvalidInput as error:
         raise bad_request(f"error decoding patch: {error}") from None
 
     def patched(old: Object) -> Object:
@@ -159,6 +135,8 @@ def patcher(
             value = apply(old, requested)
         except patch.BadPatch as error:
             raise bad_request(str(error)) from None
+        except patch.PatchTooLarge as error:
+            raise ApiStatus(413, "RequestEntityTooLarge", str(error)) from None
         except patch.PatchFailed:
             text = "the server rejected our request due to an error in our request"
             raise ApiStatus(422, "Invalid", text, {}) from None

@@ -6,10 +6,11 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
 
@@ -49,6 +50,20 @@ from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation, Wat
 
 _SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+
+
+LARGE: Final = 16_384
+"""Bytes of a body from which on it is parsed in a thread, so that other requests go on."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def _off_loop(request: Request, parse: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `parse`, in a thread if the body of `request` is large."""
+    if len(request.body) < LARGE:
+        return parse(*args, **kwargs)
+    return await asyncio.to_thread(parse, *args, **kwargs)
 
 
 class Api:
@@ -226,7 +241,9 @@ class Api:
     async def _create(self, request: Request, target: Target) -> Response:
         kind, warnings = target.kind, codec.Warnings()
         response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
-        obj = codec.parse(request.body, request.media, kind, request.validation, warnings)
+        obj = await _off_loop(
+            request, codec.parse, request.body, request.media, kind, request.validation, warnings
+        )
         if kind.namespaced and not target.namespace:
             raise method_not_allowed()
         meta = obj.setdefault("metadata", {})
@@ -284,7 +301,7 @@ class Api:
         writer = request.writer(self._clock(), target.subresource)
         if request.method == "PATCH" and request.media == codec.APPLY:
             return await self._apply(request, target, finish, writer)
-        change = self._replacement(request, kind, warnings)
+        change = await _off_loop(request, self._replacement, request, kind, warnings)
         decide = mutations.update(kind, target.name, change, finish, writer)
         body = await self._commit(request, target, decide)
         return Response(
@@ -296,7 +313,9 @@ class Api:
     ) -> Response:
         kind = target.kind
         response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
-        config = codec.parse_apply(request.body, kind, f"{target.namespace}/{target.name}")
+        config = await _off_loop(
+            request, codec.parse_apply, request.body, kind, f"{target.namespace}/{target.name}"
+        )
         key = (target.namespace, target.name)
         is_new = self._cache.get(kind, *key) is None
         if is_new and target.namespace:

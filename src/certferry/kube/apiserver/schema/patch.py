@@ -8,7 +8,10 @@ Upstream: https://github.com/kubernetes/apimachinery/blob/master/pkg/util/strate
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections import deque
+from typing import Any, Final
+
+import msgspec
 
 from certferry.kube.apiserver.schema.builtin import TYPES
 from certferry.kube.apiserver.schema.types import Type
@@ -16,6 +19,16 @@ from certferry.kube.apiserver.schema.types import Type
 
 class BadPatch(ValueError):
     """A malformed patch (400)."""
+
+
+MAX_OPERATIONS: Final = 10_000
+"""Operations of a JSON patch, as upstream's default."""
+MAX_COPIED: Final = 3 << 20
+"""Bytes that ``copy`` operations of one JSON patch may add, as JSON."""
+
+
+class PatchTooLarge(ValueError):
+    """The patch has too many operations or grows the object too much (413)."""
 
 
 class PatchFailed(ValueError):
@@ -41,10 +54,19 @@ def json_patch(target: Any, patch: Any) -> Any:
         raise BadPatch(
             "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
         )
-    document = copy.deepcopy(target)
+    if len(patch) > MAX_OPERATIONS:
+        raise PatchTooLarge(
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
+        )
+    document, copied = copy.deepcopy(target), 0
     for operation in patch:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
             raise BadPatch("error decoding patch: an operation needs an object with op and path")
+        if operation.get("op") == "copy":
+            source = _find(document, _pointer(str(operation.get("from", ""))))
+            copied += len(msgspec.json.encode(source))
+            if copied > MAX_COPIED:
+                raise PatchTooLarge(f"The copy operations of the JSON patch add more than {MAX_COPIED} bytes")
         document = _operate(document, operation)
     return document
 
@@ -140,7 +162,8 @@ def _merge_struct(target: dict[str, Any], patch: dict[str, Any], owner: Type | N
     for key, value in patch.items():
         if key.startswith("$deleteFromPrimitiveList/"):
             name = key.partition("/")[2]
-            result[name] = [v for v in result.get(name, []) if v not in value]
+            removed = {_key(v) for v in value} if isinstance(value, list) else set()
+            result[name] = [v for v in result.get(name, []) if _key(v) not in removed]
         elif key == "$retainKeys":
             result = {k: v for k, v in result.items() if k in value}
         elif not key.startswith("$"):
@@ -170,21 +193,20 @@ def _merge_field(result: dict[str, Any], key: str, value: Any, owner: Type | Non
 
 def _merge_list(target: list[Any], patch: list[Any], merge: str, inner: Type | None) -> list[Any]:
     if not merge:
-        return _ordered(target + [v for v in patch if v not in target], patch, target, merge)
+        present = {_key(v) for v in target}
+        return _ordered(target + [v for v in patch if _key(v) not in present], patch, target, merge)
     if any(isinstance(v, dict) and v.get("$patch") == "replace" and merge not in v for v in patch):
         return [v for v in patch if not (isinstance(v, dict) and "$patch" in v)]
-    result = list(target)
+    result = {_key(old.get(merge)): old for old in target}
     for item in patch:
         if not isinstance(item, dict) or merge not in item:
             raise BadPatch(f"map: {item} does not contain declared merge key: {merge}")
-        at = next((i for i, old in enumerate(result) if old.get(merge) == item[merge]), None)
+        key = _key(item[merge])
         if item.get("$patch") == "delete":
-            result = [old for old in result if old.get(merge) != item[merge]]
-        elif at is None:
-            result.append(_merge_struct({}, item, inner))
+            result.pop(key, None)
         else:
-            result[at] = _merge_struct(result[at], item, inner)
-    return _ordered(result, patch, target, merge)
+            result[key] = _merge_struct(result.get(key, {}), item, inner)
+    return _ordered(list(result.values()), patch, target, merge)
 
 
 def _merge_key(owner: Type | None, name: str) -> str:
@@ -196,14 +218,20 @@ def _ordered(items: list[Any], wanted: list[Any], before: list[Any], merge: str)
     """Sort `items`: those in `wanted` in that order, the others as `before`, merged as upstream does."""
 
     def key(item: Any) -> Any:
-        return item.get(merge) if merge and isinstance(item, dict) else item
+        return _key(item.get(merge) if merge and isinstance(item, dict) else item)
 
-    patched, old = [key(o) for o in wanted], [key(o) for o in before]
-    mine = sorted((v for v in items if key(v) in patched), key=lambda v: patched.index(key(v)))
-    others = [v for v in items if key(v) not in patched]
+    patched = {key(o): n for n, o in reversed(list(enumerate(wanted)))}
+    old = {key(o): n for n, o in reversed(list(enumerate(before)))}
+    mine = deque(sorted((v for v in items if key(v) in patched), key=lambda v: patched[key(v)]))
+    others = deque(v for v in items if key(v) not in patched)
     result: list[Any] = []
     while others and mine:
-        left, right = key(others[0]), key(mine[0])
-        first = left in old and right in old and old.index(left) < old.index(right)
-        result.append((others if first else mine).pop(0))
-    return result + others + mine
+        left, right = old.get(key(others[0])), old.get(key(mine[0]))
+        first = left is not None and right is not None and left < right
+        result.append((others if first else mine).popleft())
+    return [*result, *others, *mine]
+
+
+def _key(value: Any) -> Any:
+    """Return a hashable key that is equal for equal JSON values, so that lists merge in linear time."""
+    return value if isinstance(value, str) else msgspec.json.encode(value, order="sorted")
