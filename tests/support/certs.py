@@ -51,11 +51,15 @@ class Authority:
         started: float = 1,
         key: Key | None = None,
         chain: bool = False,
+        until: datetime | None = None,
     ) -> Pair:
-        """A leaf for `names`, valid from `started` days ago until in `days` days (negative: expired)."""
+        """Issue a leaf for `names`, valid from `started` days ago for `days` days from now (negative: expired).
+
+        `until`: the end of validity in place of `days`.
+        """
         key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
-        valid = (now - timedelta(days=max(started, -days + 1)), now + timedelta(days=days))
+        valid = (now - timedelta(days=max(started, -days + 1)), until or now + timedelta(days=days))
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False),
             (

@@ -16,6 +16,7 @@ from certferry.core.checks import leaf
 from certferry.core.checks import usage as place
 from certferry.core.checks.check import Check, CheckInput, Finding, Severity
 from certferry.core.checks.policy import DEFAULT, Action, Policy
+from certferry.core.x509.expiry import shifted
 from certferry.core.x509.pem import Chain, covers
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -123,8 +124,9 @@ def refusal(
 def next_instant(chain: Chain, now: datetime, policy: Policy = DEFAULT) -> datetime | None:
     """Return when to check `chain` again: the next edge of its validity, with and without the skew."""
     skew = timedelta(seconds=policy.skew)
-    edges = (chain.not_before, chain.not_before + skew, chain.not_after - skew, chain.not_after)
-    return min((t + timedelta(seconds=1) for t in edges if t >= now), default=None)
+    begins, ends = chain.not_before, chain.not_after
+    edges = (begins, shifted(begins, skew), shifted(ends, -skew), ends)
+    return min((shifted(t, timedelta(seconds=1)) for t in edges if t >= now), default=None)
 
 
 __all__ = [

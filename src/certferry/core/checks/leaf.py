@@ -8,6 +8,7 @@ from typing import Final
 
 from certferry.core.checks.check import CheckInput, Finding, instant
 from certferry.core.x509.chain import WEAK
+from certferry.core.x509.expiry import shifted
 from certferry.core.x509.pem import listed
 
 LIFETIMES: Final = (
@@ -59,9 +60,9 @@ def started(case: CheckInput) -> Finding | None:
 def clock_skew(case: CheckInput) -> Finding | None:
     """Require both edges of its validity to be farther away than a client's clock may be off."""
     chain, now, minutes = case.chain, case.now, case.skew.total_seconds() / 60
-    if chain.not_before <= now < chain.not_before + case.skew:
+    if chain.not_before <= now < shifted(chain.not_before, case.skew):
         edge = f"it is valid only since {instant(chain.not_before)}"
-    elif chain.not_after - case.skew <= now < chain.not_after:
+    elif shifted(chain.not_after, -case.skew) <= now < chain.not_after:
         edge = f"it expires at {instant(chain.not_after)}"
     else:
         return None

@@ -7,13 +7,17 @@ renewal is late.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
 
 State = Literal["good", "late", "urgent", "emergency", "expired"]
 STATES: Final[tuple[State, ...]] = ("good", "late", "urgent", "emergency", "expired")
+
+
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +40,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((s, life * share if d is None else timedelta(days=d)) for s, share, d in rows)
 
 
+def shifted(instant: datetime, by: timedelta) -> datetime:
+    """Return `instant` moved by `by`, capped at the ends of the calendar.
+
+    RFC 5280 4.1.2.5 gives certificates without an end the date 9999-12-31T23:59:59Z.
+    """
+    try:
+        return instant + by
+    except OverflowError:
+        return _LAST if by > timedelta(0) else _FIRST
+
+
 def state(not_before: datetime, not_after: datetime, now: datetime, limits: Limits) -> State:
     """Return the state at `now`."""
     left = not_after - now
@@ -52,7 +67,7 @@ def left(not_before: datetime, not_after: datetime, now: datetime) -> float:
 
 def due(not_before: datetime, not_after: datetime, limits: Limits) -> datetime:
     """Return the instant from which a renewal is late."""
-    return not_after - max(begins for _, begins in limits.of(not_after - not_before))
+    return shifted(not_after, -max(begins for _, begins in limits.of(not_after - not_before)))
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
