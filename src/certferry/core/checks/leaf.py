@@ -35,6 +35,8 @@ def loadable(case: CheckInput) -> Finding | None:
     """Require a key that the data plane's TLS library accepts."""
     if case.chain.loadable:
         return None
+    if case.chain.data_plane_objection:
+        return Finding(reason="CertificateUnusable", sentence=case.chain.data_plane_objection)
     return Finding(
         reason="CertificateUnusable",
         sentence=f"its key ({case.chain.key}) is not accepted by the load balancer; use RSA from 2048 bits or P-256",

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from certferry.core.x509.chain import ChainCertificate, Purpose, links, purpose
+from certferry.core.x509.loadable import data_plane_objection
 
 MAX_CHAIN: Final = 11
 """Certificates in one chain, the leaf included (ELB v3)."""
@@ -117,9 +118,14 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     reordered: bool = False
     """Whether the input had another order."""
 
+    data_plane_objection: str = ""
+    """Why Envoy would reject it whatever its kind of key; "" if it would not. See ``loadable``."""
+
     @property
     def loadable(self) -> bool:
-        """Whether Envoy's TLS library accepts the key: RSA from 2048 bits, P-256/384/521, Ed25519."""
+        """Whether Envoy's TLS library loads it: RSA from 2048 bits, P-256/384/521, Ed25519, and no other objection."""
+        if self.data_plane_objection:
+            return False
         if self.key.startswith("RSA-"):
             return int(self.key[4:]) >= 2048
         return self.key in {"P-256", "P-384", "P-521", "Ed25519"}
@@ -289,7 +295,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
     try:
         spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         sans = _sans(leaf)
-        each, use = links(chain), purpose(leaf)
+        each, use, objection = links(chain), purpose(leaf), data_plane_objection(leaf)
     except (ValueError, UnsupportedAlgorithm):
         raise InvalidPem(
             "BrokenCertificate", "The certificate has a key or a name that cannot be read."
@@ -315,6 +321,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         sans=sans,
         links=each,
         purpose=use,
+        data_plane_objection=objection,
     )
 
 

@@ -133,6 +133,8 @@ def _of_type(snapshot: StoreSnapshot, identifier: str, project_id: str, wanted: 
 def _loadable(row: Row) -> None:
     if row.content is not None and not row.content.chain.loadable:
         names = listed(row.content.chain.names) or row.content.chain.subject
+        if objection := row.content.chain.data_plane_objection:
+            raise unusable(f"The certificate for {names} cannot be served: {objection}")
         raise unusable(
             f"The certificate for {names} has a key of type {row.content.chain.key}, which cannot be served: "
             "use RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519"
