@@ -334,7 +334,7 @@ def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
         return Secret(meta=meta, type=kind, flaw=flaw, manager=manager), None
     try:
         data = obj.get("data") or {}
-        pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"))
+        pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"), _authorities(data))
     except InvalidPem as defect:
         flaw = SecretProblem(reason=defect.reason, sentence=defect.sentence)
         return Secret(meta=meta, type=kind, flaw=flaw, manager=manager), None
@@ -364,6 +364,14 @@ def _field(data: Json, name: str) -> str:
         return base64.b64decode(data.get(name) or "", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidPem("NotPEM", f"The {what} ({name}) is not text in PEM form.") from None
+
+
+def _authorities(data: Json) -> str:
+    """Return the CA certificates that stand beside the pair; "" if there are none that can be read."""
+    try:
+        return base64.b64decode(data.get("ca.crt") or "", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _rule(rule: Json) -> IngressRule:

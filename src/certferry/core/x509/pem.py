@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -39,6 +40,10 @@ MAX_KEY: Final = 8_192
 """Characters of a private-key field (ELB v3)."""
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_BEGIN: Final = "-----BEGIN "
+_END: Final = "-----END "
+_MAX_BLOCKS: Final = 4 * MAX_CHAIN
+"""PEM blocks of any label in one field; the search for blocks costs their number times the length."""
 _KEY_LABELS = frozenset({"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"})
 
 
@@ -139,10 +144,12 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=8192)
-def parse_chain(text: str) -> Chain:
-    """Parse the chain in `text` (PEM, any order, any line ends); raises ``InvalidPem``.
+def parse_chain(text: str, spki: str = "", authorities: str = "") -> Chain:
+    """Return the chain in `text` (PEM, any order, any line ends). Raises InvalidPem.
 
-    Cached, because the content of a Secret comes back from the load balancer at each look.
+    `spki`: the public key of the leaf if it is known (``PrivateKey.spki``). `authorities`: PEM of CA certificates
+    that complete a chain without its intermediates; what is not PEM in it is ignored. Results are cached, because
+    what a Secret holds comes back from the load balancer again and again.
     """
     if not text.strip():
         raise InvalidPem("Empty", "The certificate is empty.")
@@ -150,7 +157,15 @@ def parse_chain(text: str) -> Chain:
         raise InvalidPem(
             "TooLong", f"The certificate has {len(text)} characters; at most {MAX_CERTIFICATE} are allowed."
         )
-    blocks = [body for label, body in _BLOCK.findall(text) if label in ("CERTIFICATE", "TRUSTED CERTIFICATE")]
+    if text.count(_BEGIN) > _MAX_BLOCKS:
+        raise InvalidPem("TooLong", f"The certificate has more than {_MAX_BLOCKS} PEM blocks.")
+    blocks = _certificate_blocks(text)
+    if _BEGIN in (rest := _BLOCK.sub("", text)) or _END in rest:
+        half = ("BEGIN", "END") if _BEGIN in rest else ("END", "BEGIN")
+        raise InvalidPem(
+            "BrokenCertificate",
+            f"The certificate is cut off: a line says {half[0]}, and no line says {half[1]}.",
+        )
     if not blocks:
         raise InvalidPem("NotPEM", "The certificate is not PEM: no line says BEGIN CERTIFICATE.")
     if len(blocks) > MAX_CHAIN:
@@ -158,7 +173,7 @@ def parse_chain(text: str) -> Chain:
             "TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed."
         )
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
-    return _in_order(certificates)
+    return _in_order(certificates, spki, _authorities(authorities))
 
 
 def parse_key(text: str) -> PrivateKey:
@@ -199,9 +214,13 @@ def parse_key(text: str) -> PrivateKey:
     return PrivateKey(normal, hashlib.sha256(spki).hexdigest())
 
 
-def parse_pair(certificate: str, private_key: str) -> KeyPair:
-    """Parse a certificate and its key; raises ``InvalidPem``, also if they do not belong together."""
-    chain, key = parse_chain(certificate), parse_key(private_key)
+def parse_pair(certificate: str, private_key: str, authorities: str = "") -> KeyPair:
+    """Return both halves, checked to belong together; the leaf is the certificate of the key. Raises InvalidPem.
+
+    `authorities`: see ``parse_chain``.
+    """
+    key = parse_key(private_key)
+    chain = parse_chain(certificate, key.spki, authorities)
     if chain.spki != key.spki:
         raise InvalidPem(
             "KeyMismatch",
@@ -264,8 +283,26 @@ def _rewrap(label: str, body: str) -> str:
     return f"-----BEGIN {label}-----\n{rows}\n-----END {label}-----\n"
 
 
-def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
-    """Sort leaf first, then each issuer after its certificate; certificates without a link stay at the end."""
+def _certificate_blocks(text: str) -> list[str]:
+    return [body for label, body in _BLOCK.findall(text) if label in ("CERTIFICATE", "TRUSTED CERTIFICATE")]
+
+
+def _authorities(text: str) -> list[x509.Certificate]:
+    """Return the readable CA certificates in `text` that are no roots."""
+    if not text or len(text) > MAX_CERTIFICATE or text.count(_BEGIN) > _MAX_BLOCKS:
+        return []
+    certificates = []
+    for body in _certificate_blocks(text):
+        with suppress(InvalidPem):
+            certificates.append(_load(body, 1))
+    return [certificate for certificate in certificates if certificate.subject != certificate.issuer]
+
+
+def _ordered(certificates: list[x509.Certificate], spki: str = "") -> list[x509.Certificate]:
+    """Order leaf first, then each issuer after what it issued; a certificate without a link keeps its place at the end.
+
+    The leaf is the certificate whose public key has the digest `spki`, if there is one.
+    """
     unique = list(dict.fromkeys(certificates))
     if len(unique) == 1:
         return unique
@@ -273,6 +310,8 @@ def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
     leaves = [c for c in unique if c.subject not in issuers]
     # A correct chain starts with its leaf, so the first certificate wins if it can be one.
     leaf = unique[0] if unique[0] in leaves or not leaves else leaves[0]
+    if spki:
+        leaf = next((c for c in unique if _spki(c) == spki), leaf)
     chain, rest = [leaf], [c for c in unique if c is not leaf]
     while rest:
         following = next((c for c in rest if c.subject == chain[-1].issuer), None)
@@ -283,9 +322,38 @@ def _ordered(certificates: list[x509.Certificate]) -> list[x509.Certificate]:
     return chain + rest
 
 
-def _in_order(certificates: list[x509.Certificate]) -> Chain:
-    ordered = _ordered(certificates)
-    facts = _facts(ordered)
+def _completed(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Append to `chain` the `authorities` that signed it, one after the other, at most MAX_CHAIN in all."""
+    whole = list(chain)
+    while len(whole) < MAX_CHAIN and whole[-1].subject != whole[-1].issuer:
+        following = next((c for c in authorities if c not in whole and _signed_by(whole[-1], c)), None)
+        if following is None:
+            break
+        whole.append(following)
+    return whole
+
+
+def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _spki(certificate: x509.Certificate) -> str:
+    try:
+        public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    return hashlib.sha256(public).hexdigest()
+
+
+def _in_order(
+    certificates: list[x509.Certificate], spki: str = "", authorities: Sequence[x509.Certificate] = ()
+) -> Chain:
+    ordered = _ordered(certificates, spki)
+    facts = _facts(_completed(ordered, list(authorities)))
     came_so = ordered == list(dict.fromkeys(certificates))
     return facts if came_so else msgspec.structs.replace(facts, reordered=True)
 
