@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from certferry import __version__
 from certferry.cli.lazy import Entry, lazy_group
-from certferry.runtime import parent_watch
+from certferry.runtime import core_dumps, parent_watch
 
 NAME: Final = "certferry"
 
@@ -104,6 +104,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command in ``sys.argv``."""
+    core_dumps.forbid()
     parent_watch.exit_with_parent()
     if sys.argv[1:] in (["version"], ["--version"]):  # without Typer's 30 ms
         print(__version__)  # noqa: T201

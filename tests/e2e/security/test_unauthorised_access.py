@@ -73,6 +73,15 @@ def test_files_with_credentials_are_their_owners_alone(system: System) -> None:
         assert stat.S_IMODE(name.stat().st_mode) == 0o600, name
 
 
+def test_no_program_writes_a_core_dump(system: System) -> None:
+    """A core of Envoy, the ELB, the API or the controller would hold private keys."""
+    for name, pid in (("up", system.endpoints.pid), *system.endpoints.processes.items()):
+        limits = Path(f"/proc/{pid}/limits")
+        if limits.exists():
+            (line,) = [row for row in limits.read_text().splitlines() if row.startswith("Max core file size")]
+            assert line.split()[4:6] in (["1", "1"], ["0", "0"]), f"{name}: {line}"
+
+
 def test_no_port_answers_as_xds_or_as_envoys_admin(system: System, site: MakeSite) -> None:
     shop = site("strangers")
     pair = shop.pair()
