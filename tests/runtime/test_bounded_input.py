@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from certferry.runtime.bounded_input import MAX_DEPTH, InvalidInput, load_json, load_yaml
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"))
+"""Without the line breaks that YAML 1.1 folds differently in PyYAML's two parsers."""
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=20,
 )
 

@@ -237,7 +237,9 @@ def parse_ingress(obj: Json) -> Ingress:
         meta=meta,
         class_name=spec.get("ingressClassName") or meta.annotations.get(_LEGACY_CLASS),
         tls=tuple(
-            TlsEntry(secret=t.get("secretName") or "", hosts=tuple(h.lower() for h in t.get("hosts") or ()))
+            TlsEntry(
+                secret=t.get("secretName") or "", hosts=tuple(h.lower() for h in t.get("hosts") or () if h)
+            )
             for t in spec.get("tls") or ()
         ),
         rules=tuple(_rule(r) for r in spec.get("rules") or ()),

@@ -5,6 +5,7 @@ The invariant holds: a Secret's content never replaces a better one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
 from typing import Final
@@ -163,11 +164,25 @@ def secret_certificate(
     ]
     return SecretCertificate(
         certificate=content(secret, secret.chain, use, view.cluster_id, options.cluster_name),
-        verdicts=tuple(
-            SecretVerdict(reason=w.reason, sentence=f"The certificate has a defect: {w.sentence}.")
-            for w in warnings
+        verdicts=(
+            *(
+                SecretVerdict(reason=w.reason, sentence=f"The certificate has a defect: {w.sentence}.")
+                for w in warnings
+            ),
+            *_left_out(use),
         ),
     )
+
+
+def _left_out(use: SecretUse) -> Iterator[SecretVerdict]:
+    """Report hosts that the load balancer cannot hold as SNI names."""
+    names_left_out = tuple(h for h in use.hosts if not fits_domain(h))
+    if names_left_out:
+        sentence = (
+            f"The load balancer has no SNI name for {listed(names_left_out)} (at most 100 characters: letters, digits, "
+            "hyphens, * in front alone): clients of it get the server certificate of the port."
+        )
+        yield SecretVerdict(reason="LimitExceeded", sentence=sentence)
 
 
 def _rejection(
@@ -313,9 +328,18 @@ def renewed(certificate: Certificate, chain: Chain) -> Certificate:
     return msgspec.structs.replace(certificate, chain=chain, description=description)
 
 
+_LABEL: Final = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN_NAME: Final = re.compile(rf"(?=.{{1,100}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+
+
+def fits_domain(name: str) -> bool:
+    """Return whether ``domain`` may have `name`: at most 100 characters, no underscore, ``*.`` only in front (ELB v3)."""
+    return _DOMAIN_NAME.fullmatch(name) is not None and not name.replace(".", "").isdigit()
+
+
 def domain(hosts: Iterable[str]) -> tuple[str, ...]:
-    """Return `hosts` as a ``domain``: at most 100 names, no IP addresses (ELB v3)."""
-    return tuple(sorted(h for h in set(hosts) if ":" not in h and not h.replace(".", "").isdigit()))[:100]
+    """Return those of `hosts` that ``domain`` may have, sorted: at most 100 names, no IP addresses (ELB v3)."""
+    return tuple(sorted(filter(fits_domain, set(hosts))))[:100]
 
 
 class OwnCertificates(msgspec.Struct, frozen=True, kw_only=True):
