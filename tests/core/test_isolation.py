@@ -227,7 +227,7 @@ def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
     return said
 
 
-@settings(max_examples=4000)
+@settings(max_examples=300)
 @given(INGRESSES, SECRETS)
 def test_hostile_objects_change_nothing_for_the_others(
     hostile: list[dict[str, Any]], secrets: dict[str, Any]
