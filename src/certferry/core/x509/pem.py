@@ -128,7 +128,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loadable(self) -> bool:
-        """Whether Envoy's TLS library loads it: RSA from 2048 bits, P-256/384/521, Ed25519, and no other objection."""
+        """True if Envoy loads it: RSA from 2048 bits, P-256/384/521 or Ed25519, and no objection of the data plane."""
         if self.data_plane_objection:
             return False
         if self.key.startswith("RSA-"):
