@@ -233,4 +233,4 @@ def test_a_check_tells_failures_of_an_address_apart(taken: int) -> None:
 
 
 def test_an_old_command_names_the_new_one() -> None:
-    assert "certferry rotate-encryption-key" in refusal(certferry("rotate-seal-key"))
+    assert "certferry rotate-encryption-key" in refusal(certferry("rotate-seal-key", "--state", "/nowhere"))

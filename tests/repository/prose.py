@@ -162,7 +162,7 @@ class _Locals(ast.NodeVisitor):
 
 BANNED_LOCALS: Final = ("found", "it", "known")
 BANNED_NAMES: Final = re.compile(
-    r"(?i)(watchman|vigil|doubt|desk|settle[sd]?$|sitting|seat|world|door|sight|patience|parking|parked|guest|story|"
+    r"(?i)(watchman|vigil|doubt|desk|settle[sd]?$|sitting|seat|world|door|sight|patience|parking|parked|guest|(?<!hi)story|"
     r"telling|lifeline|remark|beside|narrate|forecast|stranger|somebody|nobody|anybody|whoever|conduct$|drifting$|gathering$)"
 )
 """Whimsical names: a reader cannot guess from them what the thing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -14,8 +15,13 @@ from tests.e2e.support.system import System
 
 def rows(printed: str) -> dict[tuple[str, str], str]:
     """Return ok, note or WRONG by (cluster, check)."""
-    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
-    return {(c[0], c[2]): c[1] for c in cells if c[0]}
+    cluster, result = "", {}
+    for line in printed.splitlines():
+        if line.startswith("Cluster "):
+            cluster = line.removeprefix("Cluster ")
+        elif check := re.match(r"  (ok|note|WRONG)\s+(\S.*?)(?:  |$)", line):
+            result[cluster, check[2]] = check[1]
+    return result
 
 
 def test_a_healthy_system_passes_every_check(system: System, site: MakeSite) -> None:

@@ -45,4 +45,4 @@ def test_explain_names_the_certificate_its_source_and_the_reason(site: MakeSite)
     assert f"{shop.host}, port {shop.port}" in done.stdout
     assert f"shown:  {shop.own_certificate()['name']}" in done.stdout
     assert f"from:   Secret {shop.name}/" in done.stdout
-    assert f"governed by Ingress {shop.name}/{INGRESS}" in done.stdout
+    assert f"Ingress {shop.name}/{INGRESS} owns the listener" in done.stdout

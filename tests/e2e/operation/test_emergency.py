@@ -70,7 +70,7 @@ def test_a_backup_of_the_running_system_brings_back_what_was_served(
     shop.publish(None, {"kubernetes.io/elb.tls-certificate-ids": identity})
     shop.shows(first)
     certferry(system, "backup", str(place / "saved.db"))
-    certferry(system, "rotate-seal-key")
+    certferry(system, "rotate-encryption-key")
     shop.put_certificate(identity, second)
     shop.shows(second)
 

@@ -49,8 +49,9 @@ def restore(
     typer.echo("The previous files are beside it as *.before-restore.")
 
 
-def rotate_seal_key() -> None:
+def rotate_seal_key(state: State = None) -> None:
     """Renamed to rotate-encryption-key."""
+    del state  # accepted, so that an old command line gets the new name
     raise UserError("rotate-seal-key is now `certferry rotate-encryption-key`.")
 
 
