@@ -1,8 +1,6 @@
-"""Can Certferry run here? Asked before anything is downloaded, so this file stands alone.
+"""The platforms and the Python that Certferry supports. This file stands alone, because it runs before the install.
 
-``make`` runs it with whatever Python 3 there is (nothing newer than Python 3.6 is used below), and
-`certferry up` asks it again, for those who installed a wheel. It knows which platforms Envoy's and
-kubectl's wheels exist for, and nothing else of the project.
+``make`` runs it with any Python 3, so it uses nothing newer than Python 3.6. `certferry up` runs it again, for a wheel.
 """
 
 import os
@@ -13,7 +11,7 @@ SUPPORTED = "Linux on x86_64 or aarch64 with glibc 2.31 or newer, or macOS 15 or
 
 
 def objection(system: str, machine: str, libc: str, release: str) -> str:
-    """Why this platform cannot be used and what to do, in one sentence; empty when it can.
+    """Return why this platform is not supported and what to do, in one sentence; "" if it is.
 
     `system` and `machine` are as in ``platform``, `libc` is like ``glibc 2.36``, `release` the macOS version.
     """
@@ -36,7 +34,7 @@ def objection(system: str, machine: str, libc: str, release: str) -> str:
 
 
 def python_objection(version: "tuple[int, int]", has_venv: bool) -> str:
-    """The same for a Python: too old, or without what makes virtual environments."""
+    """Return the same for a Python that is too old or cannot make virtual environments."""
     if version < (3, 11):
         return (
             "Certferry needs Python 3.11 or newer, and this is Python {}.{}: install a newer one "
@@ -52,7 +50,7 @@ def python_objection(version: "tuple[int, int]", has_venv: bool) -> str:
 
 
 def platform_objection() -> str:
-    """The objection to the machine that runs this."""
+    """Return the objection to this machine; "" if there is none."""
     libc = ""
     if platform.system() == "Linux":
         try:
@@ -63,7 +61,7 @@ def platform_objection() -> str:
 
 
 def here() -> str:
-    """The objection to the machine and the Python that run this."""
+    """Return the objection to this machine and this Python; "" if there is none."""
     return platform_objection() or python_objection(sys.version_info[:2], _has_venv())
 
 

@@ -28,9 +28,7 @@ WORDS: Final = re.compile(
 )
 """Words that the glossary replaces: reported, reverted, rejected, slot, quarantined, managed by, listener owner."""
 
-FOR_AS_BECAUSE: Final = re.compile(
-    r", for (?:it|they|there|what|nothing|this|these|its|their|he|she|we|that) "
-)
+FOR_AS_BECAUSE: Final = re.compile(r", for (?:it|they|there|what|nothing|these|its|their|he|she|we) ")
 
 HEADLESS: Final = re.compile(r"^(What|Who|Whom|Whose|Whoever|Whether|Where|Why|How|When)\b(?!.*\?$)")
 """A clause that begins a docstring without a noun or verb before it."""

@@ -1,7 +1,6 @@
-"""One cluster: clients of its Kubernetes API and of its ELB, made when somebody wants to enter.
+"""Access to one cluster: clients of its Kubernetes API and of its ELB.
 
-Called by whoever works on a cluster. Files are read then and not before, so that one cluster whose
-kubeconfig is gone harms no other. It knows no request.
+Files are read when a client is made, so that a cluster without its kubeconfig affects no other.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Role = Literal["reader", "member", "admin"]
 
 
 class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """How a cluster and its ELB are entered."""
+    """Access to a cluster and its ELB."""
 
     name: str
     kubeconfig: Path | None = None
@@ -35,12 +34,12 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     controller: ControllerSettings = ControllerSettings()
     """The section ``controller`` of the settings file."""
     roles: dict[Role, RoleAccess] = {}
-    """Empty: everybody enters with the cluster's own credential."""
+    """Credentials by role. Empty: all roles use the cluster's own credential."""
 
     def kube(self, role: Role | None = None, impersonate: str | None = None) -> KubeClient:
-        """A client (an asynchronous context manager) with the credential of `role`.
+        """Return a client (an asynchronous context manager) with the credential of `role`.
 
-        `impersonate`: the person it is for, told to the API where the role's settings say so.
+        `impersonate`: the user it acts for; sent to the API if the role's settings say so.
         Raises ``Refused`` for a role that has no access here, and ``KubeconfigError``.
         """
         entry = self._entry(role)
@@ -53,7 +52,7 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
         return KubeClient(access, impersonate if entry.impersonate else None)
 
     def elb(self, credentials: Credentials | None = None) -> ElbClient:
-        """A client (an asynchronous context manager) as the settings say, or with other `credentials`.
+        """Return a client (an asynchronous context manager) as the settings say, or with other `credentials`.
 
         Raises ``CredentialsError`` and ``Refused``.
         """

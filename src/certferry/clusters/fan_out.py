@@ -27,7 +27,7 @@ _TROUBLES: Final = (KubeError, ElbError, KubeconfigError, CredentialsError, User
 
 
 class ClusterResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What one cluster said: a value, or why there is none."""
+    """The answer of one cluster: a value, or the reason why there is none."""
 
     cluster: str
     value: T | None = None

@@ -1,4 +1,4 @@
-"""Where the settings file is, and which clusters it names.
+"""Location of the settings file, and the clusters that it names.
 
 ``--config`` and CERTFERRY_CONFIG come first, then the user's own file, then the one that
 `certferry up` writes into its state directory.
@@ -26,7 +26,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     file: Path
 
     def cluster(self, name: str | None = None) -> ClusterAccess:
-        """The one called `name`; without a name the only one. Raises ``Refused``."""
+        """Return the cluster called `name`; without a name the only one. Raises UserError."""
         named = ", ".join(f"“{c.name}”" for c in self.clusters)
         if name is None or not name:
             if len(self.clusters) == 1:
@@ -39,8 +39,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(config: Path | None = None, state: Path | None = None) -> Fleet:
-    """The clusters of the settings file. `state`: a directory that the user named, whose own file is taken
-    where the one that was named has settings of programs alone. Raises ``Refused``.
+    """Return the clusters of the settings file. `state`: a directory that the user named, whose own file is used
+    if the named file has settings of programs alone. Raises UserError.
     """
     file = locate(config, state, os.environ)
     if file is None:
@@ -51,16 +51,16 @@ def read(config: Path | None = None, state: Path | None = None) -> Fleet:
     named, controller = clusters(file), read_section(ControllerSettings, "controller", {}, os.environ, file)
     if not named and state is not None and (own := state.expanduser() / NAME).is_file():
         file, named = own, clusters(own)
-    found = tuple(access(settings, controller) for settings in named)
-    if not found:
+    accesses = tuple(access(settings, controller) for settings in named)
+    if not accesses:
         raise UserError(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
-    return Fleet(clusters=found, file=file)
+    return Fleet(clusters=accesses, file=file)
 
 
 def one(settings: ControllerSettings, config: Path | None) -> ClusterAccess:
-    """The cluster that a controller works for: as its own settings say, else an entry of the file.
+    """Return the cluster of a controller: as its own settings say, else an entry of the file.
 
-    Raises ``Refused``.
+    Raises UserError.
     """
     if not settings.elb_url and not settings.elb_credentials:
         return read(config).cluster(settings.cluster)
@@ -79,7 +79,7 @@ def one(settings: ControllerSettings, config: Path | None) -> ClusterAccess:
 
 
 def locate(config: Path | None, state: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The settings file, None where there is none; a file that was named must be there."""
+    """Return the settings file, None if there is none. A file that the user named must exist."""
     if config or environ.get("CERTFERRY_CONFIG"):
         return (config or Path(environ["CERTFERRY_CONFIG"])).expanduser()
     return next((file for file in _places(state, environ) if file.is_file()), None)

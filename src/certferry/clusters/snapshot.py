@@ -47,7 +47,7 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @functools.cached_property
     def diagnosis(self) -> ClusterDiagnosis:
-        """What follows from it, with the usual limits of expiry. No handshake is made."""
+        """The diagnosis, with the default limits of expiry and without a handshake."""
         return diagnose(self.view, self.observed, self.options, datetime.now(UTC), Limits())
 
     @functools.cached_property
@@ -90,7 +90,7 @@ def _options(cluster: ClusterAccess, observed: State, view: ClusterView | None) 
 
 
 def _usual(observed: State, view: ClusterView) -> str | None:
-    """The load balancer of an Ingress that names none: where this cluster has most of its listeners."""
+    """Return the load balancer on which this cluster has most of its listeners, None if it has none."""
     ours = Counter(
         it.loadbalancer_id
         for it in observed.listeners.values()

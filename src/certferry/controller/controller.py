@@ -133,7 +133,7 @@ class Controller:
 
     @property
     def not_ready(self) -> str | None:
-        """Why the controller is not ready; None once the ELB was in step, or while another replica leads."""
+        """The reason why it is not ready; None once the ELB was in step, or while another replica leads."""
         if self.reconciled:
             return None
         if self._cache.view.value is None:

@@ -1,4 +1,4 @@
-"""What the controller shows over HTTP: /metrics, /healthz, /readyz. No secrets, no writes."""
+"""HTTP of the controller: /metrics, /healthz, /readyz. No secrets, no writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certferry.runtime.metrics import CONTENT_TYPE
 
 
 def application(controller: Controller) -> web.Application:
-    """The three pages of `controller`."""
+    """Return the application that serves the three pages of `controller`."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=controller.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

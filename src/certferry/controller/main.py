@@ -47,7 +47,7 @@ async def serve(
     cluster: ClusterAccess,
     rules: AlertRules,
     own: tuple[tuple[str, str], ...] = (),
-    beside: BackgroundTask | None = None,
+    background: BackgroundTask | None = None,
 ) -> None:
     """Run the controller of `cluster` until SIGTERM or SIGINT.
 
@@ -64,20 +64,20 @@ async def serve(
         leader = _leader(settings, voting)
         act = None if settings.observe else apply
         kube.may_write = elb.may_write = _may_write(settings, leader)
-        vigil = _vigil(settings, rules, own, elb=elb.url, kubernetes=kube.url)
+        vigil = _monitoring_options(settings, rules, own, elb=elb.url, kubernetes=kube.url)
         conduct = ControllerMode(scope(settings, options), leader, act, vigil, settings.drift)
         controller = Controller(kube, elb, options, _waits(settings), conduct)
         runner = web.AppRunner(application(controller), access_log=None)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.listen_host, settings.listen_port).start()
-            await _until(stop, controller, beside)
+            await _until(stop, controller, background)
         finally:
             await runner.cleanup()
 
 
 def _leader(settings: ControllerSettings, voting: KubeClient) -> LeaderElector | None:
-    """The candidate, with a connection of its own: no write of ours may hold up a renewal."""
+    """Return the leader elector; it has a connection of its own, so that no write delays a renewal of the lease."""
     if not settings.lease or settings.observe:
         return None
     namespace, slash, name = settings.lease.partition("/")
@@ -88,16 +88,16 @@ def _leader(settings: ControllerSettings, voting: KubeClient) -> LeaderElector |
 
 
 def _may_write(settings: ControllerSettings, leader: LeaderElector | None) -> Callable[[], bool]:
-    """The fence before each write."""
+    """Return the fence: the check before each write."""
     if settings.observe:
         return lambda: False
     return (lambda: leader.leading) if leader else (lambda: True)
 
 
-async def _until(stop: asyncio.Event, controller: Controller, beside: BackgroundTask | None) -> None:
+async def _until(stop: asyncio.Event, controller: Controller, background: BackgroundTask | None) -> None:
     running = asyncio.create_task(controller.run())
-    accompanying = asyncio.create_task(beside(controller)) if beside else None
-    settling = asyncio.create_task(_settle(controller))
+    accompanying = asyncio.create_task(background(controller)) if background else None
+    settling = asyncio.create_task(_freeze_garbage(controller))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -111,8 +111,8 @@ async def _until(stop: asyncio.Event, controller: Controller, beside: Background
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def _settle(controller: Controller) -> None:
-    """What was read at start stays: looking through it at each collection would hold up a rotation."""
+async def _freeze_garbage(controller: Controller) -> None:
+    """Exempt what was read at start from garbage collection, because a collection would delay a rotation."""
     await controller.in_step.wait()
     gc.collect()
     gc.freeze()
@@ -128,7 +128,7 @@ def _waits(settings: ControllerSettings) -> Timing:
     )
 
 
-def _vigil(
+def _monitoring_options(
     settings: ControllerSettings, rules: AlertRules, own: tuple[tuple[str, str], ...], **apis: str
 ) -> MonitoringOptions:
     mine = {where: where for where in settings.own_certificates}

@@ -1,4 +1,4 @@
-"""What the controller watches beside its work, and how patiently: from the settings."""
+"""Options of probes, rollback and alerts, from the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class MonitoringOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: AlertRules = AlertRules()
     rollback_within: float = 10.0
-    """How soon a certificate that clients cannot use is taken back; 0: never."""
+    """Seconds within which a certificate that clients cannot use is rolled back; 0: never."""
     probe_interval: float = 60.0
     """How often each address and name is looked at while nothing changes; 0: never."""
     own_endpoints: tuple[tuple[str, str], ...] = ()

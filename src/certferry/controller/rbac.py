@@ -1,4 +1,4 @@
-"""What the controller may do in a cluster, as RBAC manifests: one list of rules, three ways to grant it.
+"""RBAC manifests of the controller: one list of rules, three ways to grant it.
 
 `certferry rbac` prints them, ``deploy/kustomize`` has them, `certferry doctor` asks for each. It knows
 no cluster.
@@ -32,7 +32,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Only these objects; empty: all."""
 
     def manifest(self) -> Object:
-        """As RBAC writes it."""
+        """Return the rule as RBAC writes it."""
         rule: Object = {"apiGroups": [self.group], "resources": [self.resource], "verbs": list(self.verbs)}
         return rule | ({"resourceNames": list(self.names)} if self.names else {})
 
@@ -76,7 +76,7 @@ class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
 def manifests(
     mode: Mode, account: ServiceAccount, namespaces: Sequence[str] = (), secrets: Iterable[Name] = ()
 ) -> list[Object]:
-    """The service account and what it may do.
+    """Return the service account and its rights.
 
     `namespaces`: for mode ``namespaces``, and for ``named`` if it is not to see all. `secrets`: for
     mode ``named``.
@@ -96,7 +96,7 @@ def manifests(
 
 
 def _named(account: ServiceAccount, secrets: Iterable[Name]) -> list[Object]:
-    """One Role per namespace that lists its Secrets. No ``list``: it would show all of them."""
+    """Return one Role per namespace that names its Secrets; without ``list``, which would show all of them."""
     made: list[Object] = []
     by_namespace: dict[str, set[str]] = {}
     for secret in secrets:
@@ -108,7 +108,7 @@ def _named(account: ServiceAccount, secrets: Iterable[Name]) -> list[Object]:
 
 
 def _granted(account: ServiceAccount, namespace: str, name: str, rules: Sequence[Rule]) -> list[Object]:
-    """A Role and its binding in `namespace`; without a namespace they are the cluster's."""
+    """Return a Role and its binding in `namespace`; without a namespace a ClusterRole and its binding."""
     kind = "Role" if namespace else "ClusterRole"
     meta: Object = {"name": name} | ({"namespace": namespace} if namespace else {}) | {"labels": LABELS}
     version = "rbac.authorization.k8s.io/v1"

@@ -84,8 +84,8 @@ class Reconciler:
                 generation = await self._gather()
                 decision, steps = await self._decide(generation)
                 if not steps or self._mode.apply is None:
-                    self._settle(
-                        replace(generation, settled=not steps), worked, min(started, self._changed_at)
+                    self._finish(
+                        replace(generation, in_step=not steps), worked, min(started, self._changed_at)
                     )
                     return True
                 worked = True
@@ -143,7 +143,7 @@ class Reconciler:
             parts.dispatcher.publish_state(generation, outcome.failures)
         return not outcome.failures
 
-    def _settle(self, generation: Generation, worked: bool, changed: float) -> None:
+    def _finish(self, generation: Generation, worked: bool, changed: float) -> None:
         parts = self._parts
         parts.generations.set(generation)
         expected = expected_certificates(generation.translation, generation.observed)

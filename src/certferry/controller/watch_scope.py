@@ -1,4 +1,4 @@
-"""How much of the cluster the controller looks at, from its settings and its class."""
+"""The part of the cluster that the controller watches, from its settings and its class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certferry.settings import ControllerSettings
 
 
 def scope(settings: ControllerSettings, options: TranslateOptions) -> Scope:
-    """What the cache is to read."""
+    """Return the scope of the cache."""
 
     def named(view: ClusterView) -> Iterable[Name]:
         return named_secrets(view, options)
@@ -20,7 +20,7 @@ def scope(settings: ControllerSettings, options: TranslateOptions) -> Scope:
 
 
 def named_secrets(view: ClusterView, options: TranslateOptions) -> frozenset[Name]:
-    """The Secrets in ``spec.tls`` of the Ingresses of our class."""
+    """Return the Secrets in ``spec.tls`` of the Ingresses of our class."""
     return frozenset(
         Name(ingress.meta.namespace, entry.secret)
         for ingress in owned_ingresses(view, options)

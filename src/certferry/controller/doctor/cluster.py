@@ -24,7 +24,7 @@ async def examined(kube: KubeClient, settings: ControllerSettings) -> list[Check
 
 
 def clock(whose: str, date: datetime | None) -> CheckResult:
-    """How far apart the clocks are."""
+    """Compare the clocks of this machine and the API server."""
     check = f"Clock of the {whose}"
     if date is None:
         return warning(check, "It does not say what time it is.", "Compare the clocks by hand.")
@@ -58,7 +58,7 @@ async def _permissions(kube: KubeClient, settings: ControllerSettings) -> CheckR
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         remedy = (
-            f"Apply what `certferry rbac --mode {_mode(settings)}` prints, for this user or service account."
+            f"Apply what `certferry rbac --mode {_mode(settings)}` prints for this user or service account."
         )
         return failure("Permissions", f"Not allowed: {', '.join(missing[:3])}{more}.", remedy)
     return ok("Permissions", f"All {count} that the controller needs.")

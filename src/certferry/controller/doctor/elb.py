@@ -18,7 +18,7 @@ from certferry.runtime.tls_probe import Target, handshake
 QUOTAS: Final = Resource("quotas/details", "quota", "quotas")
 SCARCE: Final = 0.1
 """A share of a quota that is worth a warning when no more is left."""
-NOBODY: Final = "0" * 32
+NO_CERTIFICATE: Final = "0" * 32
 """The id of no certificate: to ask for a right without using it."""
 OURS: Final = ("certificate", "listener", "loadbalancer", "pool", "member", "l7policy")
 PROBES: Final = 50
@@ -28,19 +28,19 @@ PROBES: Final = 50
 async def examined(elb: ElbClient) -> list[CheckResult]:
     """Raises ``ElbError`` when it does not answer at all, or does not let us in."""
     state = await observe(elb)
-    found = [ok("ELB API", f"It answers; we see {counted(len(state.certificates), 'certificate')}.")]
-    found.append(await _rights(elb))
-    found.append(await _lock(elb))
-    found.append(clock("ELB API", elb.date))
-    found.append(await _quota(elb))
-    found.append(await _reached(state))
-    return found
+    results = [ok("ELB API", f"It answers; we see {counted(len(state.certificates), 'certificate')}.")]
+    results.append(await _rights(elb))
+    results.append(await _lock(elb))
+    results.append(clock("ELB API", elb.date))
+    results.append(await _quota(elb))
+    results.append(await _reached(state))
+    return results
 
 
 async def _rights(elb: ElbClient) -> CheckResult:
-    """Whether we may write, asked of a certificate that does not exist."""
+    """Check the right to write, with a certificate that does not exist."""
     try:
-        await elb.update(CERTIFICATES, NOBODY, {"description": "asked by certferry doctor"})
+        await elb.update(CERTIFICATES, NO_CERTIFICATE, {"description": "asked by certferry doctor"})
     except ElbError as error:
         if error.status in (401, 403):
             remedy = "Give the ELB user the role “controller” (a vendor's: ELB FullAccess)."
@@ -52,7 +52,7 @@ async def _rights(elb: ElbClient) -> CheckResult:
 
 async def _lock(elb: ElbClient) -> CheckResult:
     if await extensions.available(elb):
-        return ok("Lock", "Certificates of Secrets are locked: nobody else can change them.")
+        return ok("Lock", "Certificates of Secrets are locked: no other client can change them.")
     text = "This ELB has no lock: certificates of Secrets are guarded, changes are repaired at the next poll."
     return warning(
         "Lock", text, "Nothing to do; keep people's hands off certificates named k8s_plb_default…."
@@ -84,13 +84,13 @@ def _left(detail: dict[str, Any]) -> float:
 
 
 async def _reached(state: State) -> CheckResult:
-    """A handshake with each HTTPS listener."""
+    """Make a handshake with each HTTPS listener."""
     targets = sorted(
         {
-            Target(address=b.vip_address, port=bind_port(b, it.protocol_port), host="")
-            for it in state.listeners.values()
-            if it.protocol in ("HTTPS", "TERMINATED_HTTPS")
-            and (b := state.loadbalancers.get(it.loadbalancer_id))
+            Target(address=b.vip_address, port=bind_port(b, listener.protocol_port), host="")
+            for listener in state.listeners.values()
+            if listener.protocol in ("HTTPS", "TERMINATED_HTTPS")
+            and (b := state.loadbalancers.get(listener.loadbalancer_id))
             and b.vip_address
         }
     )[:PROBES]
@@ -110,7 +110,7 @@ async def _trouble(target: Target) -> str:
     except TimeoutError:
         return f"{target} does not answer"
     except ssl.SSLError:
-        return ""  # somebody is there, and wants a name or a client's certificate
+        return ""  # the listener answers, and wants a name or a client certificate
     except OSError as error:
         return f"{target} cannot be reached: {error.strerror or type(error).__name__}"
     return ""

@@ -1,4 +1,4 @@
-"""What one check says: well, worth knowing, or wrong; and what to do about it."""
+"""The result of one check: ok, warning or failure, with what to do about it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ok(check: str, sentence: str) -> CheckResult:
-    """All is well."""
+    """Return a passed check."""
     return CheckResult(check=check, sentence=sentence)
 
 
 def warning(check: str, sentence: str, remedy: str) -> CheckResult:
-    """It works, and may not for long."""
+    """Return a check that passed for now."""
     return CheckResult(check=check, level="warning", sentence=sentence, remedy=remedy)
 
 
 def failure(check: str, sentence: str, remedy: str) -> CheckResult:
-    """It does not work."""
+    """Return a failed check."""
     return CheckResult(check=check, level="failure", sentence=sentence, remedy=remedy)

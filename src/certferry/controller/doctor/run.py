@@ -17,19 +17,19 @@ from certferry.settings import ControllerSettings, UserError
 
 
 async def run_checks(access: ClusterAccess, settings: ControllerSettings) -> list[CheckResult]:
-    """What is well and what is not."""
-    found: list[CheckResult] = []
+    """Run all checks of a cluster and its ELB; return their results."""
+    results: list[CheckResult] = []
     try:
         async with access.kube() as kube:
-            found += await cluster.examined(kube, settings)
-            found += await rivals.on_the_cluster(kube, settings)
+            results += await cluster.examined(kube, settings)
+            results += await rivals.on_the_cluster(kube, settings)
     except (KubeError, KubeconfigError, UserError) as error:
         remedy = "Check server, context and credential of the kubeconfig (docs/clusters.md)."
-        found.append(failure("Kubernetes API", str(error), remedy))
+        results.append(failure("Kubernetes API", str(error), remedy))
     try:
         async with access.elb() as elb:
-            found += await balancer.examined(elb)
+            results += await balancer.examined(elb)
     except (ElbError, CredentialsError, UserError) as error:
         remedy = "Check url, project and credentials of the ELB in the settings (docs/clusters.md)."
-        found.append(failure("ELB API", str(error), remedy))
-    return found
+        results.append(failure("ELB API", str(error), remedy))
+    return results

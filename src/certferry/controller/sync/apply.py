@@ -52,7 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def structural(self) -> bool:
-        """Whether more than contents changed, so that the ELB should be read again."""
+        """True if more than contents changed, so that the ELB should be read again."""
         return any(s.kind != "certificate" or s.verb != "update" for s in self.done)
 
 

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: after a failure longer each time, never shorter than asked.
+"""Delays before the next attempt at the ELB: longer after each failure, never shorter than the ELB demands.
 
 Called by the loop; it knows no work. A change in the cluster is no reason to hurry an ELB that asked
 to be left alone.
@@ -13,7 +13,7 @@ from certferry.elb.client.client import ElbError
 from certferry.runtime.backoff import delay_after
 
 UNREACHED: Final = (0.1, 0.5)
-"""Seconds until the next attempt while nobody listens at the ELB's address: the first, the longest."""
+"""Seconds until the next attempt while the ELB's address refuses connections: the first, the longest."""
 FAILED: Final = (0.1, 5.0)
 """The same after a time-out or a 5xx: asking again costs the ELB something."""
 THROTTLED: Final = (1.0, 30.0)
@@ -31,20 +31,20 @@ class ElbBackoff:
 
     @property
     def remaining(self) -> float:
-        """Seconds until the ELB may be asked again, whatever happens."""
+        """Seconds until the next request is allowed, whatever changes."""
         return max(0.0, self._not_before - time.monotonic())
 
     def reset(self) -> None:
-        """It went well."""
+        """Start over after a success."""
         self._failing = 0
 
     def refused(self) -> float:
-        """A step was refused: seconds until the next attempt, unless something changes."""
+        """Return the seconds until the next attempt after a rejected step, unless something changes."""
         self._failing += 1
         return delay_after(self._failing, *REFUSED)
 
     def failed(self, error: ElbError) -> float:
-        """The ELB did not answer, or not now: seconds until the next attempt."""
+        """Return the seconds until the next attempt after an ELB that did not answer."""
         self._failing += 1
         if error.status == 429:
             pause = max(delay_after(self._failing, *THROTTLED), error.retry_after)

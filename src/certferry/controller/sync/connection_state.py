@@ -1,4 +1,4 @@
-"""Whether a remote answers: one line in the log when it is lost, and one when it is back. Called by the loop."""
+"""The state of a connection: one log line when it is lost and one when it is back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class ConnectionState:
 
     @property
     def error(self) -> str | None:
-        """Why it is lost; None while it answers."""
+        """The reason why it is lost; None while the remote answers."""
         return self._trouble
 
     def set(self, trouble: str | None) -> None:
-        """How the last attempt ended."""
+        """Take the result of the last attempt."""
         if (trouble is None) == (self._trouble is None) and self._trouble != "":
             return
         self._trouble, self.since = trouble, time.monotonic()

@@ -1,4 +1,4 @@
-"""When to act on changes: after a short quiet, yet never later than a ceiling.
+"""Debounce of changes: act after a short quiet time, and never later than a ceiling.
 
 The loop waits on it. A change that was dealt with already (by the fast path) is only worth a later
 look: it must not hold up the next one.

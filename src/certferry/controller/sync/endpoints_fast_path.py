@@ -79,7 +79,7 @@ class EndpointsFastPath:
 
     async def _update(self, services: set[Name]) -> bool:
         generation, view = self._generations.value, self._views.value
-        if generation is None or not generation.settled or view is None:
+        if generation is None or not generation.in_step or view is None:
             return False
         if not _same_but_for_endpoints(generation.view, view):
             return False  # a Service that the translation did not know yet would lose its members

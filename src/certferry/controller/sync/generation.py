@@ -24,7 +24,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     diagnosis: ClusterDiagnosis
-    settled: bool = False
+    in_step: bool = False
     """Whether the ELB has everything that `translation` asks for."""
 
     @property
@@ -39,7 +39,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def translation(self) -> Translation:
-        """What the cluster asks for."""
+        """The desired state with its problems."""
         return self.diagnosis.translation
 
 

@@ -1,4 +1,4 @@
-"""When a certificate begins or ceases to be valid: the loop looks again at that instant, not at a resync."""
+"""The next instant at which a certificate becomes valid or expires; the loop reconciles then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from certferry.core.x509.pem import Chain
 def next_validity_change(
     translation: Translation, view: ClusterView, state: State, now: datetime
 ) -> datetime | None:
-    """The next edge of validity of what is in use, or waits to be."""
+    """Return the next change of validity of certificates that are in use or wanted."""
     instants = (checks.next_instant(chain, now) for chain in _watched(translation, view, state))
     return min((i for i in instants if i), default=None)
 

@@ -1,8 +1,7 @@
-"""Looking at everything that is served again and again, though nothing changed.
+"""Periodic probes of everything that is served, although nothing changed.
 
-Somebody may have changed the load balancer, a firewall, or a part that we know nothing of; and the
-system's own certificates expire too. The controller runs it beside its rhythm; ``watchman`` is told
-what was seen.
+Another client may have changed the load balancer, or a firewall the way to it. The system's own certificates are
+probed too.
 """
 
 from __future__ import annotations
@@ -29,11 +28,10 @@ from certferry.runtime.tls_probe import (
 )
 
 GAP: Final = 0.02
-"""Seconds between two handshakes: a thousand hosts take twenty seconds, and nobody notices."""
+"""Seconds between two handshakes, so that a thousand hosts take twenty seconds."""
 
 SELDOM: Final = 10
-"""Rounds from one look at our own certificates to the next: nobody changes them behind our back, and a door
-for guests alone logs each look."""
+"""Rounds between two probes of our own certificates: each one is logged by a server that demands client certificates."""
 
 Seen = Callable[[Mapping[Target, ProbeMismatch], tuple[CertificateInfo, ...]], None]
 
@@ -55,7 +53,7 @@ class PeriodicProber:
         """As it was last seen, by place: one that does not answer now expires all the same."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Probe until cancelled."""
         while self._every:
             await self.round()
             await asyncio.sleep(self._every)
@@ -75,40 +73,40 @@ class PeriodicProber:
         self._seen(bad, tuple(self._own.values()))
 
     async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, ProbeMismatch]:
-        found: dict[Target, ProbeMismatch] = {}
+        mismatches: dict[Target, ProbeMismatch] = {}
         closed: dict[tuple[str, int], Unreachable] = {}
         for target in sorted(places):
-            if (seat := self._proof.expected.get(target)) is None:
+            if (expected := self._proof.expected.get(target)) is None:
                 continue
-            # nobody there for one host is nobody for the others: a thousand of them are not waited for
-            sight = closed.get((target.address, target.port)) or await self._proof.probe(seat)
-            if isinstance(sight, Unreachable):
-                closed[target.address, target.port] = sight
-            if not isinstance(sight, Served) and self._proof.expects(target, seat.chain):
-                found[target] = describe_mismatch(seat, sight)
+            # a closed port is closed for all its hosts, which may be a thousand
+            result = closed.get((target.address, target.port)) or await self._proof.probe(expected)
+            if isinstance(result, Unreachable):
+                closed[target.address, target.port] = result
+            if not isinstance(result, Served) and self._proof.expects(target, expected.chain):
+                mismatches[target] = describe_mismatch(expected, result)
             await asyncio.sleep(GAP)
-        return found
+        return mismatches
 
 
-def describe_mismatch(seat: ExpectedCertificate, sight: ProbeResult) -> ProbeMismatch:
-    """A place that does not show what it should, in words."""
-    target = seat.target
-    match sight:
+def describe_mismatch(expected: ExpectedCertificate, result: ProbeResult) -> ProbeMismatch:
+    """Describe an endpoint that does not show the expected certificate."""
+    target = expected.target
+    match result:
         case Unreachable():
-            why = f"nobody answers there ({sight.why})"
+            why = f"the endpoint does not answer ({result.why})"
         case WrongCertificate():
-            why = f"another certificate is shown ({sight.fingerprint[:16]})"
+            why = f"another certificate is shown ({result.fingerprint[:16]})"
         case WrongChain():
-            why = f"the right certificate is shown, but {sight.why}"
+            why = f"the right certificate is shown, but {result.why}"
         case HandshakeFailed():
-            why = sight.why
+            why = result.why
         case Served():
             why = "it is shown again"
     return ProbeMismatch(
-        certificate=seat.certificate,
+        certificate=expected.certificate,
         where=f"{target.address}:{target.port}",
         host=target.host,
-        reachable=not isinstance(sight, Unreachable),
+        reachable=not isinstance(result, Unreachable),
         why=why,
     )
 

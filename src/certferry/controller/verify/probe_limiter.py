@@ -1,7 +1,6 @@
 """Handshakes at a time: a few with each listener, so that one that is dead holds up no other.
 
-``proof`` looks through it. A listener may have a thousand names; where nobody answers for one of them,
-nobody does for the others, and they are not waited for one by one.
+A listener may have a thousand names. If its port is closed for one of them, the others need no handshake.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class ProbeLimiter:
         self._limits: dict[tuple[str, int], _EndpointLimit] = {}
 
     async def probe(self, target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
-        """One handshake, judged; or what another one has just found out."""
+        """Return the result of one handshake, or of one that has just found the port closed."""
         door = self._limits.setdefault((target.address, target.port), _EndpointLimit())
         async with door.turn:
             if door.closed and time.monotonic() - door.at < FRESH:

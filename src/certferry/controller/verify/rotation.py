@@ -66,12 +66,12 @@ class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 Finished = Callable[[RotationResult], None]
 Refused = Callable[[RotationResult, str], None]
-"""Told when clients cannot use the new certificate, and why."""
+"""Called if clients cannot use the new certificate, with the reason."""
 
 
 def expected_certificates(translation: Translation, observed: State) -> dict[Target, ExpectedCertificate]:
-    """What each address, port and host is to show."""
-    found: dict[Target, ExpectedCertificate] = {}
+    """Return the expected certificate of each address, port, host and key kind."""
+    expected: dict[Target, ExpectedCertificate] = {}
     by_name = {b.name: b for b in observed.loadbalancers.values()}
     for name in sorted(translation.status):
         status = translation.status[name]
@@ -88,7 +88,7 @@ def expected_certificates(translation: Translation, observed: State) -> dict[Tar
                 host=served.host,
                 kind=served.kind,
             )
-            found.setdefault(
+            expected.setdefault(
                 target,
                 ExpectedCertificate(
                     target=target,
@@ -97,21 +97,21 @@ def expected_certificates(translation: Translation, observed: State) -> dict[Tar
                     chain=served.chain,
                 ),
             )
-    return found
+    return expected
 
 
 class RotationVerifier:
-    """What is expected where, and the probes under way."""
+    """Expected certificates, and the probes in flight."""
 
     def __init__(
-        self, metrics: Metrics, finished: Finished, refused: Refused, deadline: float, patience: float
+        self, metrics: Metrics, finished: Finished, refused: Refused, deadline: float, rollback_within: float
     ) -> None:
         self._metrics = metrics
         self._finished = finished
         self._refused = refused
         self.deadline = deadline
         """Seconds that a change may take until clients see it."""
-        self._patience = patience
+        self._rollback_within = rollback_within
         self._expected: Mapping[Target, ExpectedCertificate] = {}
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
@@ -122,42 +122,45 @@ class RotationVerifier:
         self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float
     ) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
-        before = self._settle(expected)
+        before = self._replace_expected(expected)
         news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
         by_content: dict[str, list[ExpectedCertificate]] = {}
-        for seat in news:
-            by_content.setdefault(seat.chain.digest, []).append(seat)
+        for expectation in news:
+            by_content.setdefault(expectation.chain.digest, []).append(expectation)
         for group in by_content.values():
             self._start(group[0].chain, group, before, changed, accepted)
 
     def set_baseline(self, expected: Mapping[Target, ExpectedCertificate]) -> None:
         """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
-        self._settle(expected)
+        self._replace_expected(expected)
 
     def verify_rotation(self, certificate: str, chain: Chain, changed: float, accepted: float) -> None:
         """After the fast path: `certificate` (its key) has new content wherever it is seen."""
         group = [
-            msgspec.structs.replace(seat, chain=chain) for seat in self._by_certificate.get(certificate, ())
+            msgspec.structs.replace(expectation, chain=chain)
+            for expectation in self._by_certificate.get(certificate, ())
         ]
         if group:
-            before = {seat.target: self._expected[seat.target] for seat in group}
+            before = {expectation.target: self._expected[expectation.target] for expectation in group}
             self._by_certificate[certificate] = group
-            self._expected = {**self._expected, **{seat.target: seat for seat in group}}
+            self._expected = {**self._expected, **{expectation.target: expectation for expectation in group}}
             self._start(chain, group, before, changed, accepted)
 
     @property
     def expected(self) -> Mapping[Target, ExpectedCertificate]:
-        """What each address, port and host is to show now."""
+        """The expected certificate of each address, port, host and key kind now."""
         return self._expected
 
     def expects(self, target: Target, chain: Chain) -> bool:
-        """Whether `chain` is what is to be shown there now."""
-        seat = self._expected.get(target)
-        return seat is not None and seat.chain.digest == chain.digest
+        """Return whether `chain` is expected there now."""
+        expectation = self._expected.get(target)
+        return expectation is not None and expectation.chain.digest == chain.digest
 
-    async def probe(self, seat: ExpectedCertificate) -> ProbeResult:
-        """What is seen there at this moment; a later rotation may come back to what works."""
-        return self._remembered(seat.target, seat.chain, await self._limiter.probe(seat.target, seat.chain))
+    async def probe(self, expected: ExpectedCertificate) -> ProbeResult:
+        """Probe once, and remember a served leaf, to which a later rotation may be compared."""
+        return self._remembered(
+            expected.target, expected.chain, await self._limiter.probe(expected.target, expected.chain)
+        )
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -165,12 +168,14 @@ class RotationVerifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _settle(self, expected: Mapping[Target, ExpectedCertificate]) -> Mapping[Target, ExpectedCertificate]:
+    def _replace_expected(
+        self, expected: Mapping[Target, ExpectedCertificate]
+    ) -> Mapping[Target, ExpectedCertificate]:
         before, self._expected = self._expected, expected
         self._seen = {t: f for t, f in self._seen.items() if t in expected}
         self._by_certificate = {}
-        for seat in expected.values():
-            self._by_certificate.setdefault(seat.certificate, []).append(seat)
+        for expectation in expected.values():
+            self._by_certificate.setdefault(expectation.certificate, []).append(expectation)
         return before
 
     def _start(
@@ -198,71 +203,78 @@ class RotationVerifier:
         task.add_done_callback(self._tasks.discard)
 
     async def _prove(self, rotation: RotationResult) -> None:
-        doubt = RollbackTrigger(rotation.before, self._patience)
+        trigger = RollbackTrigger(rotation.before, self._rollback_within)
 
-        async def one(seat: ExpectedCertificate) -> ProbeResult:
-            return await self._look(seat.target, rotation.chain, lambda s: tell(seat.target, s))
+        async def one(expectation: ExpectedCertificate) -> ProbeResult:
+            return await self._look(
+                expectation.target, rotation.chain, lambda s: observe(expectation.target, s)
+            )
 
-        def tell(target: Target, sight: ProbeResult) -> None:
-            if doubt.observe(target, sight) and self.expects(target, rotation.chain):
-                self._refused(rotation, f"{target} {_seen(sight)}")
+        def observe(target: Target, result: ProbeResult) -> None:
+            if trigger.observe(target, result) and self.expects(target, rotation.chain):
+                self._refused(rotation, f"{target} {_seen(result)}")
 
         ordered = _spread(rotation.expected)
-        sights = await asyncio.gather(*map(one, ordered))
-        late = [(t, s) for t, s in zip(ordered, sights, strict=True) if not isinstance(s, Served)]
-        if any(not self.expects(seat.target, rotation.chain) for seat, _ in late):
+        results = await asyncio.gather(*map(one, ordered))
+        not_served = [(t, s) for t, s in zip(ordered, results, strict=True) if not isinstance(s, Served)]
+        if any(not self.expects(expectation.target, rotation.chain) for expectation, _ in not_served):
             return  # a newer one took its place meanwhile; that rotation tells the rest
-        if late:
+        if not_served:
             self._metrics.rotations.labels(
-                "unreachable" if isinstance(late[0][1], Unreachable) else "wrong"
+                "unreachable" if isinstance(not_served[0][1], Unreachable) else "wrong"
             ).inc()
-            self._finished(msgspec.structs.replace(rotation, error=_trouble(late), not_served=tuple(late)))
+            self._finished(
+                msgspec.structs.replace(rotation, error=_trouble(not_served), not_served=tuple(not_served))
+            )
             return
-        served = max(s.at for s in sights if isinstance(s, Served))
+        served = max(s.at for s in results if isinstance(s, Served))
         self._metrics.rotation.labels("served").observe(max(0.0, served - rotation.changed))
         self._metrics.rotations.labels("served").inc()
         self._finished(msgspec.structs.replace(rotation, served=served))
 
     async def _look(self, target: Target, chain: Chain, seen: Callable[[ProbeResult], None]) -> ProbeResult:
-        sight = await wait_until_served(
+        result = await wait_until_served(
             target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._limiter.probe
         )
-        return self._remembered(target, chain, sight)
+        return self._remembered(target, chain, result)
 
-    def _remembered(self, target: Target, chain: Chain, sight: ProbeResult) -> ProbeResult:
-        if isinstance(sight, Served):
+    def _remembered(self, target: Target, chain: Chain, result: ProbeResult) -> ProbeResult:
+        if isinstance(result, Served):
             self._seen[target] = chain.fingerprint
-        return sight
+        return result
 
 
-def _spread(group: Iterable[ExpectedCertificate]) -> list[ExpectedCertificate]:
-    """Every place, but one host per address and port first."""
-    ordered = sorted({seat.target: seat for seat in group}.values(), key=lambda seat: seat.target)
+def _spread(certificates: Iterable[ExpectedCertificate]) -> list[ExpectedCertificate]:
+    """Order the expected certificates: one host per address and port first."""
+    ordered = sorted(
+        {expected.target: expected for expected in certificates}.values(),
+        key=lambda expected: expected.target,
+    )
     first = {(s.target.address, s.target.port): s for s in reversed(ordered)}
     return [*first.values(), *(s for s in ordered if s not in first.values())]
 
 
-def _content(seat: ExpectedCertificate | None) -> str | None:
-    return seat.chain.digest if seat else None
+def _content(expected: ExpectedCertificate | None) -> str | None:
+    return expected.chain.digest if expected else None
 
 
-def _leaf(seat: ExpectedCertificate | None) -> str | None:
-    return seat.chain.fingerprint if seat else None
+def _leaf(expected: ExpectedCertificate | None) -> str | None:
+    return expected.chain.fingerprint if expected else None
 
 
-def _trouble(late: Sequence[tuple[ExpectedCertificate, ProbeResult]]) -> str:
-    seat, sight = late[0]
-    more = f", and {len(late) - 1} more" if len(late) > 1 else ""
-    return f"{seat.target} {_seen(sight)}{more}"
+def _trouble(not_served: Sequence[tuple[ExpectedCertificate, ProbeResult]]) -> str:
+    expectation, result = not_served[0]
+    more = f", and {len(not_served) - 1} more" if len(not_served) > 1 else ""
+    return f"{expectation.target} {_seen(result)}{more}"
 
 
-def _seen(sight: ProbeResult) -> str:
-    match sight:
+def _seen(result: ProbeResult) -> str:
+    match result:
         case Unreachable():
-            return f"cannot be reached: {sight.why}"
+            return f"cannot be reached: {result.why}"
         case HandshakeFailed():
-            return f"was reached, but {sight.why}"
+            return f"was reached, but {result.why}"
         case WrongChain():
-            return f"shows the right certificate, but {sight.why}"
+            return f"shows the right certificate, but {result.why}"
         case _:
             return "still shows another certificate"
