@@ -79,7 +79,7 @@ async def test_a_port_that_is_closed_is_told_and_forgotten(system: System) -> No
     await patrolled(system, authority().issue(HOST))
     await system.elb.close_front()
     await until(lambda: list(alerts(system)) == ["CertificateUnreachable"])
-    assert "nobody answers there" in alerts(system)["CertificateUnreachable"].why
+    assert "the endpoint does not answer" in alerts(system)["CertificateUnreachable"].why
     await system.elb.open_front()
     await until(lambda: not alerts(system))
 
