@@ -12,7 +12,7 @@ from certferry.cli.cert import show
 from certferry.cli.cert.lookup import FleetSnapshot
 from certferry.clusters.cluster import ClusterAccess
 from certferry.clusters.snapshot import ClusterSnapshot
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.core.decide import decide
 from certferry.core.drift.drift import Modes
 from certferry.core.translate.listener_claims import TranslateOptions
@@ -43,7 +43,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> FleetSnapshot:
     )
     monkeypatch.setattr("certferry.cli.cert.show.datetime", Clock)
     monkeypatch.setattr("certferry.cli.cert.lookup.datetime", Clock)
-    return FleetSnapshot([snapshot], 0, Limits(), Policy())
+    return FleetSnapshot([snapshot], 0, Limits(), CheckPolicy())
 
 
 class Clock:

@@ -8,7 +8,7 @@ import pytest
 
 from certferry import clusters
 from certferry.clusters.translate_options import cluster_options, options_of
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.settings import ControllerSettings, read
 
 FILE = """
@@ -35,7 +35,7 @@ def test_every_setting_of_the_controller_reaches_console_and_command_line(file: 
     assert options == options_of(settings, one)
     assert (options.class_name, options.cluster_name, options.default_loadbalancer) == ("acme", "one", "lb-1")
     assert (options.max_sni, options.max_sni_names, options.backends) == (7, 9, "pod")
-    assert options.checks == Policy(actions={"KeyReused": "refuse"}, skew=300.0)
+    assert options.checks == CheckPolicy(actions={"KeyReused": "refuse"}, skew=300.0)
     assert options.admission.hosts == {"shop.example.com": ("shop",)}
 
 

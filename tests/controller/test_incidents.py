@@ -285,7 +285,7 @@ async def test_one_alert_for_a_certificate_of_many_ingresses_and_none_for_unused
 
 
 async def test_nothing_rotated_though_several_were_due(system: System, desk: Desk) -> None:
-    monitoring = MonitoringOptions(probe_interval=0, rules=AlertRules(stall_due=3, stall_patience=0))
+    monitoring = MonitoringOptions(probe_interval=0, rules=AlertRules(stalled_rotations=3, stalled_after=0))
     system.mode = ControllerMode(monitoring=monitoring)
     for name in ("one", "two", "shop"):
         system.shop(authority().issue(f"{name}.example.com", days=10, started=80), name=name)

@@ -1,4 +1,4 @@
-"""docs/migrating-from-the-vendor.md, on a vendor's ELB with objects as its own controller made them: nobody's handshake fails."""
+"""docs/migrating-from-the-vendor.md, on a vendor's ELB with objects as its own controller made them: no handshake fails."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One object never changes the result for another: hostile objects beside good ones in random worlds.
 
-The good Ingresses are older, in namespaces of their own, with hosts that nobody else claims. Whatever parseable
+The good Ingresses are older, in namespaces of their own, with hosts that no other claims. Whatever parseable
 objects stand beside them on the same ports, what is decided and said for the good ones is the same.
 """
 

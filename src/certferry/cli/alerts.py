@@ -68,5 +68,5 @@ def rules(settings: AlertSettings) -> AlertRules:
         emergency_days=settings.renewal_critical_days,
     )
     return AlertRules(
-        limits=limits, stall_due=settings.stalled_rotations, stall_patience=settings.stalled_after
+        limits=limits, stalled_rotations=settings.stalled_rotations, stalled_after=settings.stalled_after
     )

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from certferry.cli.cert.lookup import Cluster, chosen, each, run
-from certferry.cli.options import Config, State
+from certferry.cli.cert.lookup import Cluster, each, run
+from certferry.cli.options import Config, State, chosen
 from certferry.cli.output import Format, Output, duration, show, warn
 from certferry.clusters import ClusterAccess
 from certferry.elb.client import extensions

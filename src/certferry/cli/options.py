@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from certferry.settings import UserError
+
+if TYPE_CHECKING:
+    from certferry.clusters import Fleet
 
 Config = Annotated[
     Path | None,
@@ -17,6 +20,14 @@ Config = Annotated[
 ]
 State = Annotated[Path | None, typer.Option(help="State directory.")]
 Listen = Annotated[str | None, typer.Option(help="Address to listen on, like 127.0.0.1:8080.")]
+
+
+def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Fleet:
+    """Return the clusters of the settings, or the named one. Raises UserError."""
+    from certferry.clusters import Fleet, read
+
+    fleet = read(config, state)
+    return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
 
 
 def run_server(

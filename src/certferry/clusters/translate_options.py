@@ -6,7 +6,7 @@ Invariant: a command that decides as the controller does gets the options that t
 from __future__ import annotations
 
 from certferry.clusters.cluster import ClusterAccess
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.namespace_policy import NamespacePolicy
 from certferry.settings import ControllerSettings
@@ -24,7 +24,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         admission=NamespacePolicy(
             loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host
         ),
-        checks=Policy(actions=settings.checks, skew=settings.clock_skew),
+        checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew),
     )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from certferry.elb.server.dataplane.envoy.process import Identity
+from certferry.elb.server.dataplane.envoy.process import ProcessIdentity
 
 
 class _Record(msgspec.Struct):
-    process: Identity
+    process: ProcessIdentity
 
 
 def envoy_pid(file: Path) -> int:

@@ -91,7 +91,7 @@ async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, 
         await until(lambda: list(alerts(system)) == ["RenewalCritical"])
         alert = alerts(system)["RenewalCritical"]
         assert alert.subject == "xDS"
-        assert alert.owner == "whoever runs this system"
+        assert alert.owner == "the administrator of this system"
         assert alert.command == f"certferry cert check {where}"
         assert system.controller is not None
         assert f'certificate_id="{where}",name="xDS",role="own"' in system.controller.metrics.text().decode()

@@ -56,7 +56,7 @@ def test_every_check_has_a_golden_case() -> None:
 
 def test_the_invariant_stands_above_every_policy() -> None:
     """However lenient the policy, an expired one does not replace a valid one."""
-    lenient = checks.Policy(actions={"refuse": "off", "warn": "off", "info": "off"})
+    lenient = checks.CheckPolicy(actions={"refuse": "off", "warn": "off", "info": "off"})
     good = chain("old")
     expired = chain("new", not_after=NOW.replace(day=1))
     assert checks.findings(expired, good, ("shop.example.com",), NOW, lenient) == ()
@@ -79,7 +79,7 @@ def _replacing(given: Any) -> Any:
 
 def _judged(given: Any) -> Any:
     hosts = tuple(given.get("hosts", ("shop.example.com",)))
-    policy = msgspec.convert(given.get("policy", {}), checks.Policy)
+    policy = msgspec.convert(given.get("policy", {}), checks.CheckPolicy)
     new = pki.chain(given)
     old = pki.chain(given["before"]) if "before" in given else None
     key = new.spki if given.get("key", "its own") == "its own" else "another"

@@ -51,7 +51,7 @@ DUE, FRESH = life(begun=62), life(begun=30)
 
 
 def stall(*lives: tuple[datetime, datetime], last: datetime | None = None) -> expiry.Stall | None:
-    return expiry.stalled(lives, last, NOW, Limits(), least=3, patience=timedelta(days=1))
+    return expiry.stalled(lives, last, NOW, Limits(), least=3, stalled_after=timedelta(days=1))
 
 
 def test_renewals_that_are_due_and_do_not_come_are_a_stall() -> None:

@@ -20,7 +20,7 @@ from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, co
 from certferry.clusters import locate
 from certferry.clusters.snapshot import ClusterSnapshot
 from certferry.core import checks
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.core.diagnosis import sni_overlap
 from certferry.core.diagnosis.host_state import for_ingress
 from certferry.core.model.kubernetes import Name
@@ -70,7 +70,7 @@ def check(
 
     async def work() -> int:
         kind, slash, rest = target.partition("/")
-        policy: Policy | None = None
+        policy: CheckPolicy | None = None
         if slash and kind in ("secret", "ingress"):
             fleet = await read_fleet(config, state, cluster)
             policy = fleet.checks
@@ -96,7 +96,7 @@ def check(
     run(work)
 
 
-def _policy(config: Path | None, state: Path | None) -> Policy:
+def _policy(config: Path | None, state: Path | None) -> CheckPolicy:
     """Return how severe findings count: as in the controller's section of the settings file."""
     import os
 
@@ -190,7 +190,7 @@ async def _address(text: str, host: str = "", connect: str | None = None) -> Che
     return CheckSubject(text, answer.chain, (named,) if named else (), served=True)
 
 
-def _facts(subject: CheckSubject, policy: Policy) -> dict[str, Any]:
+def _facts(subject: CheckSubject, policy: CheckPolicy) -> dict[str, Any]:
     if subject.chain is None:
         return {
             "what": subject.what,

@@ -30,7 +30,7 @@ def hosts(context: typer.Context, incomplete: str) -> list[str]:
 def _beginning(
     context: typer.Context, incomplete: str, words: Callable[[Certificate], Iterator[str]]
 ) -> list[str]:
-    from certferry.cli.cert.lookup import chosen
+    from certferry.cli.options import chosen
     from certferry.clusters import fan_out
     from certferry.clusters.cluster import ClusterAccess
 

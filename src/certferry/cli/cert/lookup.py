@@ -12,10 +12,11 @@ from typing import Annotated, NamedTuple, TypeVar
 import typer
 
 from certferry.cli.cert.completion import certificates
+from certferry.cli.options import chosen
 from certferry.cli.output import PARTIAL, warn
-from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate, read
+from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate
 from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.core.diagnosis.host_state import HostProbe, HostState, for_host, host_states
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import Name
@@ -58,7 +59,7 @@ class FleetSnapshot(NamedTuple):
     code: int
     limits: Limits
     """When each expiry state begins."""
-    checks: Policy
+    checks: CheckPolicy
     """How severe findings count, as for the controller."""
 
     def certificates(self) -> Iterator[LocatedCertificate]:
@@ -125,12 +126,6 @@ class FleetSnapshot(NamedTuple):
             listed = ", ".join(f"{c.info.id} ({c.cluster.name})" for c in matches[:5])
             raise UserError(f"“{word}” is several certificates: {listed}. Give an id, and --cluster.")
         return matches[0]
-
-
-def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Fleet:
-    """Return the clusters of the settings, or the named one."""
-    fleet = read(config, state)
-    return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
 
 
 async def read_fleet(

@@ -223,7 +223,7 @@ def places(located: LocatedCertificate) -> list[dict[str, Any]]:
             "loadbalancer": _balancer(located, use.loadbalancer),
             "listener": use.listener,
             "port": use.port,
-            "seat": use.seat,
+            "seat": use.slot,
             "hosts": list(use.hosts or use.names),
             "ingresses": [str(i) for i in use.ingresses],
             "governing": str(use.governing) if use.governing else "",

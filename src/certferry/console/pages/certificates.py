@@ -23,7 +23,7 @@ WAIT: Final = 3.0
 """Seconds that the page waits for clusters; slower ones appear when they are read."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class FleetCertificateRow(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate in one place."""
 
     chain: Chain
@@ -57,7 +57,7 @@ async def show(request: PageRequest) -> Response:
     """GET /certificates."""
     contexts, errors = _contexts(request)
     await asyncio.gather(*(cluster.ready(WAIT) for cluster in contexts))
-    rows: dict[str, Row] = {}
+    rows: dict[str, FleetCertificateRow] = {}
     for cluster in contexts:
         if not (cluster.kube.ready and cluster.elb.ready):
             errors.append((cluster.name, cluster.error or "it is still being read"))
@@ -90,7 +90,7 @@ def _contexts(request: PageRequest) -> tuple[list[ClusterContext], list[tuple[st
     return contexts, errors
 
 
-def _merged(before: Row | None, row: Row) -> Row:
+def _merged(before: FleetCertificateRow | None, row: FleetCertificateRow) -> FleetCertificateRow:
     """Return one row for a certificate of an ELB that two clusters share."""
     if before is None:
         return row
@@ -102,11 +102,11 @@ def _merged(before: Row | None, row: Row) -> Row:
     )
 
 
-def _elb_rows(cluster: ClusterContext) -> Iterator[Row]:
+def _elb_rows(cluster: ClusterContext) -> Iterator[FleetCertificateRow]:
     for certificate in cluster.elb.state.certificates.values():
         uses = cluster.derived.by_certificate.get(certificate.id, ())
         if certificate.chain is not None:
-            yield Row(
+            yield FleetCertificateRow(
                 chain=certificate.chain,
                 name=certificate.name or certificate.id,
                 kind="ELB certificate",
@@ -118,11 +118,11 @@ def _elb_rows(cluster: ClusterContext) -> Iterator[Row]:
             )
 
 
-def _secret_rows(cluster: ClusterContext) -> Iterator[Row]:
+def _secret_rows(cluster: ClusterContext) -> Iterator[FleetCertificateRow]:
     """Yield Secrets that no listener uses; one in use is in the table as its ELB certificate."""
     for name, secret in cluster.kube.secrets.items():
         if secret.parsed.chain and not cluster.derived.by_secret.get(name):
-            yield Row(
+            yield FleetCertificateRow(
                 chain=secret.parsed.chain,
                 name=str(name),
                 kind="Secret",

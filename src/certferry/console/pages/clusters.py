@@ -20,7 +20,7 @@ WAIT: Final = 3.0
 """Seconds that the page waits for clusters; slower ones appear when they are read."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterRow(msgspec.Struct, frozen=True, kw_only=True):
     """One cluster."""
 
     name: str
@@ -44,27 +44,27 @@ async def show(request: PageRequest) -> Response:
     return request.render("clusters/clusters.html", rows=rows, live="/live")
 
 
-async def _row(request: PageRequest, access: ClusterAccess) -> Row:
+async def _row(request: PageRequest, access: ClusterAccess) -> ClusterRow:
     try:
         cluster = request.context_of(access)
     except LoginRequired:
-        return Row(name=access.name, level="idle", status="Log in to its ELB", site=key_of(access))
+        return ClusterRow(name=access.name, level="idle", status="Log in to its ELB", site=key_of(access))
     except PageError as error:
-        return Row(name=access.name, level="idle", status=error.title, error=error.sentence)
+        return ClusterRow(name=access.name, level="idle", status=error.title, error=error.sentence)
     ready = await cluster.ready(WAIT)
     if cluster.error:
-        return Row(
+        return ClusterRow(
             name=access.name, level="bad", status="Not reachable", error=cluster.error, role=cluster.role
         )
     if not ready:
-        return Row(name=access.name, level="busy", status="Being read", role=cluster.role)
+        return ClusterRow(name=access.name, level="busy", status="Being read", role=cluster.role)
     return _read_row(cluster)
 
 
-def _read_row(cluster: ClusterContext) -> Row:
+def _read_row(cluster: ClusterContext) -> ClusterRow:
     derived = cluster.derived
     first = next(iter(expiries(derived.hosts, derived.at)), None)
-    return Row(
+    return ClusterRow(
         name=cluster.name,
         level="good",
         status="Reachable",

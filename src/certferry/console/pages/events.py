@@ -15,7 +15,7 @@ from certferry.console.web.listing import Column, TablePage
 from certferry.kube.client.client import EVENT
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     """One Event."""
 
     kind: str
@@ -72,17 +72,17 @@ async def of_cluster(request: PageRequest) -> Response:
     )
 
 
-async def _events(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[Row]:
+async def _events(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[EventRow]:
     """Read Events, the latest first. Raises ``KubeError``."""
     listing = await cluster.kube.client.listing(EVENT, namespace, selector)
     return sorted(map(_row, listing.items), key=lambda row: row.last or _EPOCH, reverse=True)
 
 
-def _row(obj: dict[str, Any]) -> Row:
+def _row(obj: dict[str, Any]) -> EventRow:
     about = obj.get("involvedObject") or {}
     first = obj.get("firstTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
     last = obj.get("lastTimestamp") or first
-    return Row(
+    return EventRow(
         kind=about.get("kind") or "",
         name=f"{about.get('namespace') or ''}/{about.get('name') or ''}",
         type=obj.get("type") or "Normal",

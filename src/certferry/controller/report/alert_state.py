@@ -117,7 +117,7 @@ class AlertEvaluator:
         away = {
             remote: why
             for remote, (why, since) in self._connection_errors().items()
-            if clock - since >= self._rules.disconnect_patience
+            if clock - since >= self._rules.disconnected_after
         }
         by_key = {
             w.origin.secret.meta.uid: w.id for w in self._inputs.watched if w.origin and w.origin.secret

@@ -51,7 +51,7 @@ class SecretFastPath:
         self,
         context: ApplyContext,
         listener: FastPathListener,
-        policy: checks.Policy,
+        policy: checks.CheckPolicy,
         generations: Generations,
     ) -> None:
         self._context = context

@@ -15,7 +15,7 @@ from certferry.core.checks import chain as bundle
 from certferry.core.checks import leaf
 from certferry.core.checks import usage as place
 from certferry.core.checks.check import Check, CheckInput, Finding, Severity
-from certferry.core.checks.policy import DEFAULT, Action, Policy
+from certferry.core.checks.policy import DEFAULT, Action, CheckPolicy
 from certferry.core.x509.expiry import shifted
 from certferry.core.x509.pem import Chain, covers
 
@@ -52,7 +52,7 @@ def findings(
     before: Chain | None,
     hosts: tuple[str, ...],
     now: datetime,
-    policy: Policy = DEFAULT,
+    policy: CheckPolicy = DEFAULT,
     *,
     taken: Mapping[str, str] = NOTHING,
     key: str | None = None,
@@ -103,7 +103,7 @@ def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: dateti
 
 
 def refusal(
-    new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, policy: Policy = DEFAULT
+    new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, policy: CheckPolicy = DEFAULT
 ) -> Finding | None:
     """Return why `new` is rejected as a replacement for `old`: by the invariant, then by `policy`.
 
@@ -121,7 +121,7 @@ def refusal(
     return next((f for f in refused if f.reason not in same), None)
 
 
-def next_instant(chain: Chain, now: datetime, policy: Policy = DEFAULT) -> datetime | None:
+def next_instant(chain: Chain, now: datetime, policy: CheckPolicy = DEFAULT) -> datetime | None:
     """Return when to check `chain` again: the next edge of its validity, with and without the skew."""
     skew = timedelta(seconds=policy.skew)
     begins, ends = chain.not_before, chain.not_after
@@ -134,8 +134,8 @@ __all__ = [
     "DEFAULT",
     "Action",
     "CheckInput",
+    "CheckPolicy",
     "Finding",
-    "Policy",
     "Severity",
     "expired",
     "findings",

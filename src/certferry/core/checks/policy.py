@@ -17,7 +17,7 @@ from certferry.core.model.problems import Reason
 Action = Literal["refuse", "warn", "info", "off"]
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class CheckPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Actions for findings; without an entry a finding keeps its own severity."""
 
     actions: Mapping[Reason | Severity, Action] = {}
@@ -32,4 +32,4 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return finding if action == finding.severity else msgspec.structs.replace(finding, severity=action)
 
 
-DEFAULT: Final = Policy()
+DEFAULT: Final = CheckPolicy()

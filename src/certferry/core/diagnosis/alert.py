@@ -1,4 +1,4 @@
-"""What somebody should be told, as values: one alert per certificate, and not one per Ingress.
+"""Alerts as values: one per certificate, and not one per Ingress.
 
 ``core.alarms`` finds them, the controller publishes them, ``alerts`` sends them. Each name has a page
 in docs/runbooks.
@@ -53,7 +53,7 @@ URGENCIES: Final[dict[AlertName, Urgency]] = {
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """One thing to be told about one certificate (or listener, or the system as a whole)."""
+    """One alert about a certificate, a listener or the whole system."""
 
     name: AlertName
     subject: str
@@ -89,5 +89,5 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 def runbook(name: str) -> str:
-    """The page of an alert, below the documentation's root."""
+    """Return the runbook page of an alert, below the documentation's root."""
     return f"runbooks/{name}.md"

@@ -1,4 +1,4 @@
-"""From what is known of the whole to what somebody should be told: one alert per certificate.
+"""Alert rules: from inventory, host states and failures to one alert per certificate.
 
 The controller calls it after each reconcile and each look of the probes. Pure: the same knowledge
 gives the same alerts, so that nothing has to be remembered over a restart.
@@ -32,7 +32,7 @@ _EXPIRY: Final[Mapping[expiry.State, AlertName]] = {
 _HOW_NEAR: Final[Mapping[expiry.State, str]] = {
     "late": "its renewal is late",
     "urgent": "its renewal is urgent",
-    "emergency": "that is soon, and nobody renewed it",
+    "emergency": "that is soon, and it was not renewed",
 }
 _NOT_USED: Final = frozenset(
     {
@@ -46,21 +46,21 @@ _NOT_USED: Final = frozenset(
         "NoCertificate",
     }
 )
-"""Problems of an Ingress by which a certificate that somebody chose is not in use."""
+"""Problems of an Ingress by which a chosen certificate is not in use."""
 
 
 class AlertRules(msgspec.Struct, frozen=True, kw_only=True):
-    """When to speak; from the settings."""
+    """Thresholds of the alerts, from the settings."""
 
     limits: Limits = Limits()
-    stall_due: int = 3
+    stalled_rotations: int = 3
     """So many renewals that are due and do not come are a stall."""
-    stall_patience: float = 86_400.0
+    stalled_after: float = 86_400.0
     """Seconds that the last of them has been due."""
-    disconnect_patience: float = 60.0
+    disconnected_after: float = 60.0
     """Seconds that a remote may be away."""
     drift_shown: float = 3600.0
-    """Seconds for which a change by somebody else, which is put right at once, is told."""
+    """Seconds for which reverted drift is an alert."""
 
 
 class ProbeMismatch(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -87,93 +87,100 @@ class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[tuple[str, str], ...] = ()
     """(what was to be changed, what the load balancer answered)."""
     drift: tuple[str, ...] = ()
-    """What somebody else changed on the load balancer, in sentences."""
+    """Changes by other clients on the load balancer, as sentences."""
     disconnected: Mapping[str, str] = MappingProxyType({})
     """Why each remote that does not answer does not."""
     last_rotation: datetime | None = None
 
 
-def evaluate_alerts(known: AlertInput, rules: AlertRules, now: datetime) -> tuple[Alert, ...]:
-    """Everything to be told at `now`, sorted; at most one of each name per subject."""
-    found = [
-        *_expiring(known, rules, now),
-        *_stalled(known, rules, now),
-        *_from_secrets(known),
-        *_not_used(known),
-        *_unserved(known),
-        *(_refused(known, subject, sentence) for subject, sentence in known.failures),
-        *(_drifted(known, sentence) for sentence in known.drift),
-        *(_disconnected(known, remote, why) for remote, why in known.disconnected.items()),
+def evaluate_alerts(inputs: AlertInput, rules: AlertRules, now: datetime) -> tuple[Alert, ...]:
+    """Return all alerts at `now`, sorted; at most one of each name per subject."""
+    alerts = [
+        *_expiring(inputs, rules, now),
+        *_stalled(inputs, rules, now),
+        *_from_secrets(inputs),
+        *_not_used(inputs),
+        *_unserved(inputs),
+        *(_refused(inputs, subject, sentence) for subject, sentence in inputs.failures),
+        *(_drifted(inputs, sentence) for sentence in inputs.drift),
+        *(_disconnected(inputs, remote, why) for remote, why in inputs.disconnected.items()),
     ]
-    unique = {a.identity: a for a in sorted(found, reverse=True)}
+    unique = {a.identity: a for a in sorted(alerts, reverse=True)}
     return tuple(sorted(unique.values()))
 
 
 def about(
-    it: CertificateInfo, known: AlertInput, name: AlertName, summary: str, why: str = "", do: str = ""
+    certificate: CertificateInfo,
+    inputs: AlertInput,
+    name: AlertName,
+    summary: str,
+    why: str = "",
+    do: str = "",
 ) -> Alert:
-    """An alert about one certificate, with everything that a person needs."""
-    cause = causes.cause(it.origin) if it.origin else None
+    """Return an alert about one certificate, with its hosts, owner, source, cause and command."""
+    cause = causes.cause(certificate.origin) if certificate.origin else None
     return Alert(
         name=name,
-        subject=it.name,
-        cluster=known.cluster,
+        subject=certificate.name,
+        cluster=inputs.cluster,
         summary=summary,
-        hosts=it.hosts,
-        owner=causes.owner(it.origin) if it.origin else "whoever runs this system",
-        source=causes.source(it.origin) if it.origin else f"the certificate of {it.name} itself",
-        why=why or (cause.why if cause else "nobody has renewed it"),
-        command=do or (cause.command if cause else f"certferry cert check {it.id}"),
+        hosts=certificate.hosts,
+        owner=causes.owner(certificate.origin) if certificate.origin else "the administrator of this system",
+        source=causes.source(certificate.origin)
+        if certificate.origin
+        else f"the certificate of {certificate.name} itself",
+        why=why or (cause.why if cause else "it was not renewed"),
+        command=do or (cause.command if cause else f"certferry cert check {certificate.id}"),
     )
 
 
-def _expiring(known: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
-    for it in known.watched:
-        state = expiry.state(it.not_before, it.not_after, now, rules.limits)
-        if not it.used or state == "good":
+def _expiring(inputs: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
+    for certificate in inputs.watched:
+        state = expiry.state(certificate.not_before, certificate.not_after, now, rules.limits)
+        if not certificate.used or state == "good":
             continue
-        end = f"{it.not_after:%Y-%m-%d %H:%M} UTC"
+        end = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
         if state == "expired":
-            text = f"{_title(it)} expired on {end}: clients refuse it."
+            text = f"{_title(certificate)} expired on {end}: clients refuse it."
         else:
-            text = f"{_title(it)} expires on {end}: {_HOW_NEAR[state]}."
-        yield about(it, known, _EXPIRY[state], text)
+            text = f"{_title(certificate)} expires on {end}: {_HOW_NEAR[state]}."
+        yield about(certificate, inputs, _EXPIRY[state], text)
 
 
-def _stalled(known: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
-    used = [(w.not_before, w.not_after) for w in known.watched if w.used and w.role != "own"]
-    patience = timedelta(seconds=rules.stall_patience)
-    stall = expiry.stalled(used, known.last_rotation, now, rules.limits, rules.stall_due, patience)
+def _stalled(inputs: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
+    used = [(w.not_before, w.not_after) for w in inputs.watched if w.used and w.role != "own"]
+    patience = timedelta(seconds=rules.stalled_after)
+    stall = expiry.stalled(used, inputs.last_rotation, now, rules.limits, rules.stalled_rotations, patience)
     if stall:
         yield Alert(
             name="RotationStalled",
             subject="all certificates",
-            cluster=known.cluster,
+            cluster=inputs.cluster,
             summary=f"No rotation happened although {stall.due} were due since {stall.since:%Y-%m-%d %H:%M} UTC.",
-            owner="whoever runs the issuer of certificates",
+            owner="the administrator of the certificate issuer",
             source="all Secrets and ELB certificates in use",
             why="not one of them was renewed: the issuer, its account or what carries its result has stopped",
             command="certferry cert expiring",
         )
 
 
-def _from_secrets(known: AlertInput) -> Iterator[Alert]:
-    """One alert for each Secret that a host wants and that is missing, rejected, expired or defective."""
+def _from_secrets(inputs: AlertInput) -> Iterator[Alert]:
+    """Yield an alert for each Secret that a host wants and that is missing, rejected, expired or defective."""
     by_secret: dict[Name, list[tuple[HostState, WantedCertificate]]] = {}
-    for state in known.states:
+    for state in inputs.states:
         for wanted in state.wants:
             if wanted.source.secret and (wanted.reason or wanted.warnings):
                 by_secret.setdefault(wanted.source.secret, []).append((state, wanted))
     for secret, pairs in by_secret.items():
-        yield from _about_secret(known, secret, pairs)
+        yield from _about_secret(inputs, secret, pairs)
 
 
 def _about_secret(
-    known: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]]
+    inputs: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]]
 ) -> Iterator[Alert]:
     state, wanted = next(((s, w) for s, w in pairs if w.reason), pairs[0])
     name = _name_of(state, wanted)
-    info = _following(known, secret)
+    info = _following(inputs, secret)
     if name == "CertificateExpired" and info and info.used:
         return  # its expiry is an alert of the certificate
     sentence = wanted.sentence or wanted.warnings[0].sentence
@@ -188,7 +195,7 @@ def _about_secret(
     yield Alert(
         name=name,
         subject=str(secret),
-        cluster=known.cluster,
+        cluster=inputs.cluster,
         summary=f"{reason}: {text}",
         hosts=tuple(sorted({s.host for s, _ in pairs if s.host})) or (info.hosts if info else ()),
         owner=f"namespace {secret.namespace}",
@@ -217,24 +224,24 @@ def _name_of(state: HostState, wanted: WantedCertificate) -> AlertName:
     return "CertificateRejected" if wanted.reason and substitute else "CertificateDefective"
 
 
-def _not_used(known: AlertInput) -> Iterator[Alert]:
-    ingresses = known.view.ingresses if known.view else {}
+def _not_used(inputs: AlertInput) -> Iterator[Alert]:
+    ingresses = inputs.view.ingresses if inputs.view else {}
     by_sentence: dict[str, list[Problem]] = {}
-    for problem in known.problems:
+    for problem in inputs.problems:
         if problem.reason in _NOT_USED and problem.object.kind == "Ingress" and problem.secret is None:
             by_sentence.setdefault(problem.sentence, []).append(problem)
     for sentence, told in sorted(by_sentence.items()):
-        # of two in conflict both are told the same; the younger one is without
-        found = [i for p in told if (i := ingresses.get(Name(p.object.namespace, p.object.name)))]
-        if not found:
+        # both Ingresses of a conflict have the problem; the younger one lacks the certificate
+        alerts = [i for p in told if (i := ingresses.get(Name(p.object.namespace, p.object.name)))]
+        if not alerts:
             continue
-        it = max(found, key=lambda i: (i.meta.created, i.meta.key))
+        it = max(alerts, key=lambda i: (i.meta.created, i.meta.key))
         key = it.meta.key
         hosts = tuple(sorted({*it.hosts, *(h for entry in it.tls for h in entry.hosts)}))
         yield Alert(
             name="CertificateNotUsed",
             subject=f"ingress {key}",
-            cluster=known.cluster,
+            cluster=inputs.cluster,
             summary=f"{told[0].reason}: Ingress {key}: {sentence}",
             hosts=hosts,
             owner=f"namespace {key.namespace}",
@@ -246,25 +253,25 @@ def _not_used(known: AlertInput) -> Iterator[Alert]:
         )
 
 
-def _unserved(known: AlertInput) -> Iterator[Alert]:
+def _unserved(inputs: AlertInput) -> Iterator[Alert]:
     by_certificate: dict[tuple[str, bool], list[ProbeMismatch]] = {}
-    for one in sorted(known.unserved):
+    for one in sorted(inputs.unserved):
         by_certificate.setdefault((one.certificate, one.reachable), []).append(one)
     for (ref, reachable), places in by_certificate.items():
-        it = _by_ref(known, ref)
+        mismatch = _by_ref(inputs, ref)
         first = places[0]
         where = listed(tuple(dict.fromkeys(p.where for p in places)))
         hosts = tuple(sorted({p.host for p in places if p.host}))
         name: AlertName = "CertificateNotServed" if reachable else "CertificateUnreachable"
         what = "do not show it as they should" if reachable else "cannot be reached"
-        base = Alert(name=name, subject=ref, cluster=known.cluster, summary="", hosts=hosts)
-        alert = about(it, known, name, "") if it else base
+        base = Alert(name=name, subject=ref, cluster=inputs.cluster, summary="", hosts=hosts)
+        alert = about(mismatch, inputs, name, "") if mismatch else base
         host = first.host or first.where
         port = first.where.rpartition(":")[2]
         yield msgspec.structs.replace(
             alert,
             hosts=hosts or alert.hosts,
-            summary=f"{_title(it) if it else 'A certificate'}: {where} {what}: {first.why}.",
+            summary=f"{_title(mismatch) if mismatch else 'A certificate'}: {where} {what}: {first.why}.",
             why=first.why,
             command=f"certferry why {host}:{port}" if first.host else f"certferry cert check {first.where}",
         )
@@ -276,7 +283,7 @@ def _refused(known: AlertInput, subject: str, sentence: str) -> Alert:
         subject=subject,
         cluster=known.cluster,
         summary=f"The load balancer refuses to change {subject}: {sentence}.",
-        owner="whoever keeps the ELB project",
+        owner="the administrator of the ELB project",
         source="the load balancer",
         why=sentence,
         command="certferry cert ls --unused" if "quota" in sentence.lower() else "certferry audit --since 1h",
@@ -288,8 +295,8 @@ def _drifted(known: AlertInput, sentence: str) -> Alert:
         name="LoadBalancerDrift",
         subject=sentence.partition(" was ")[0],
         cluster=known.cluster,
-        summary=f"Somebody else changed the load balancer: {sentence}",
-        owner="whoever keeps the ELB project",
+        summary=f"Another client changed the load balancer: {sentence}",
+        owner="the administrator of the ELB project",
         source="the load balancer",
         why=sentence,
         command="certferry audit --since 1h",
@@ -302,7 +309,7 @@ def _disconnected(known: AlertInput, remote: str, why: str) -> Alert:
         subject=remote,
         cluster=known.cluster,
         summary=f"The controller does not reach {remote}: {why}. What is served stays; nothing is renewed.",
-        owner="whoever runs this system",
+        owner="the administrator of this system",
         source=remote,
         why=why,
         command="certferry cert ls",

@@ -1,4 +1,4 @@
-"""Why a certificate is not newer, and what to type next: the same words in alerts and on the command line."""
+"""Causes of a certificate that was not renewed, with the next command: for alerts and the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CertificateOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it is not newer, and what to type."""
+    """The reason why it is not newer, and the next command."""
 
     why: str
     command: str

@@ -67,10 +67,10 @@ def _stories(states: Sequence[HostState]) -> Iterator[HostExplanation]:
     for group in by_host.values():
         selected = {s.desired.certificate_id: s for s in group if s.desired}
         for state in [*selected.values()] or group[:1]:
-            yield _story(state, several=len(selected) > 1)
+            yield _explanation(state, several=len(selected) > 1)
 
 
-def _story(state: HostState, *, several: bool) -> HostExplanation:
+def _explanation(state: HostState, *, several: bool) -> HostExplanation:
     selected = state.desired or state.bound
     kind = f", for clients that take {state.key.key_kind}" if several else ""
     return HostExplanation(

@@ -1,6 +1,6 @@
 """The state of each host: what is wanted, bound and shown for one (address, port, SNI name, key kind).
 
-Everything that is said about a host projects this value: Events, ``why``, ``explain``, the command line, alerts,
+Every surface projects this value: Events, ``why``, ``explain``, the command line, alerts,
 metrics and the console. A sentence that names a bound certificate names the one that the listener selects for
 that SNI name and key kind (``ListenerCertificates.answer``).
 """
@@ -68,7 +68,7 @@ def host_states(
     `translation` is of the same `view` and `observed`. `rejections`: by certificate id, why the data plane
     rejected it. `host`: this host alone, also if only a wildcard of a claim or an SNI name stands for it.
     """
-    world = _World(view, observed, translation, shown, now, limits, rejections)
+    world = _HostFacts(view, observed, translation, shown, now, limits, rejections)
     return tuple(sorted(world.states(host), key=lambda state: state.key))
 
 
@@ -118,7 +118,7 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
         return bind_port(self.loadbalancer, self.port)
 
 
-class _World:
+class _HostFacts:
     """Lookups that all hosts share."""
 
     def __init__(
@@ -251,15 +251,17 @@ class _World:
         if desired is None or place.listener is None or ingress is None:
             return ()
         authority, group = place.listener.client_ca_tls_container_ref, place.listener.ipgroup
-        found = []
+        barriers = []
         if authority:
-            found.append(f"has the client CA {authority}: clients without a certificate of it are rejected")
+            barriers.append(
+                f"has the client CA {authority}: clients without a certificate of it are rejected"
+            )
         if group and group.enable_ipgroup and group.ipgroup_id and not desired.ipgroup:
             what = "admits only" if group.type == "white" else "rejects"
-            found.append(f"{what} clients of IP address group {group.ipgroup_id}")
-        if not found:
+            barriers.append(f"{what} clients of IP address group {group.ipgroup_id}")
+        if not barriers:
             return ()
-        text = f"The listener on port {place.port} {', and '.join(found)}. No Ingress asks for that."
+        text = f"The listener on port {place.port} {', and '.join(barriers)}. No Ingress asks for that."
         action = "certferry audit --since 1d"
         return (HostProblem(object=ingress.ref, reason="DriftDetected", sentence=text, action=action),)
 

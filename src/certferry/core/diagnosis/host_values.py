@@ -40,7 +40,7 @@ class HostKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class HostProbe(msgspec.Struct, frozen=True, kw_only=True):
-    """What one handshake showed, or why it showed nothing."""
+    """The result of one handshake: the chain, or the error."""
 
     address: str
     port: int
@@ -65,7 +65,7 @@ class HostProbe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What one prober or Envoy last showed for a host."""
+    """The chain that one prober or Envoy last showed for a host."""
 
     address: str
     """The prober or Envoy."""
@@ -151,12 +151,12 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def well(self) -> bool:
-        """Whether clients get the wanted certificate and no problem is known."""
+        """True if clients get the wanted certificate and it has no problem."""
         return self.status == "served" and not self.problems
 
     @property
     def needs_action(self) -> bool:
-        """Whether clients get something wrong, or a certificate that a claim wants cannot be served."""
+        """True if clients get a wrong certificate, or one that a claim wants cannot be served."""
         return self.status not in ("served", "expiring", "unknown") or not all(w.good for w in self.wants)
 
     @property

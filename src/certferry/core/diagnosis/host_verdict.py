@@ -65,7 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def substitute(self) -> bool:
-        """Whether the bound certificate comes from another source than the wanted one."""
+        """True if the bound certificate comes from another source than the wanted one."""
         return bool(self.bound and self.wanted and self.bound.source != self.wanted.source)
 
 

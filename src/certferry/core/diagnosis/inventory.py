@@ -52,7 +52,7 @@ class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def used(self) -> bool:
-        """Whether clients would notice its end."""
+        """True if clients would notice its end."""
         return self.role != "stored"
 
 
@@ -89,7 +89,7 @@ def watched(
     for use in uses(diagnosis):
         by_id.setdefault(use.certificate, []).append(use)
     chosen = _chosen(diagnosis.view)
-    found = [
+    certificates = [
         _watched(
             certificate,
             certificate.chain,
@@ -100,7 +100,7 @@ def watched(
         for ref, certificate in diagnosis.observed.certificates.items()
         if certificate.chain and certificate.type == "server"
     ]
-    return tuple(sorted(found, key=lambda w: (w.not_after, w.id)))
+    return tuple(sorted(certificates, key=lambda w: (w.not_after, w.id)))
 
 
 def own(where: str, what: str, chain: Chain) -> CertificateInfo:

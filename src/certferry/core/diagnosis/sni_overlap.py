@@ -13,8 +13,8 @@ from certferry.core.translate.certificate_slots import current_slots, kind_of
 
 
 def overlapping_names(certificate: Certificate, observed: State) -> Mapping[str, str]:
-    """The names of its domain that clients are shown another one for, and which (its name, or its id)."""
-    found: dict[str, str] = {}
+    """Return the names of its domain for which clients get another certificate, with that one's name or id."""
+    overlaps: dict[str, str] = {}
     kind = kind_of(certificate)
     for listener in observed.listeners.values():
         if certificate.id not in (listener.default_tls_container_ref, *(listener.sni_container_refs or ())):
@@ -23,5 +23,5 @@ def overlapping_names(certificate: Certificate, observed: State) -> Mapping[str,
         for name in certificate.domain:
             answer = seats.answer(name, kind)
             if answer and answer.id != certificate.id and kind_of(answer) == kind:
-                found[name] = answer.name or answer.id
-    return found
+                overlaps[name] = answer.name or answer.id
+    return overlaps

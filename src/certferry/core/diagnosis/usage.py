@@ -1,4 +1,4 @@
-"""Where each certificate is used, and what a replacement of it would touch: the host states by certificate."""
+"""Uses of each certificate, and what a replacement of it would touch: the host states by certificate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certferry.core.model.elb import Certificate, Listener
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain
 
-Seat = Literal["default", "sni"]
+Slot = Literal["default", "sni"]
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     listener: str
     port: int
     loadbalancer: str
-    seat: Seat
+    slot: Slot
     names: tuple[str, ...]
     """For which names it is SNI certificate; none for the default one."""
     hosts: tuple[str, ...]
@@ -83,14 +83,14 @@ def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
 
 
 def _use(
-    diagnosis: ClusterDiagnosis, listener: Listener, ref: str, seat: Seat, states: list[HostState]
+    diagnosis: ClusterDiagnosis, listener: Listener, ref: str, slot: Slot, states: list[HostState]
 ) -> Use:
     certificate = diagnosis.observed.certificates.get(ref)
     mine = [s for s in states if s.bound and s.bound.certificate_id == ref]
     owner = states[0].owner
     wanted = [s for s in mine if owner and s.claims and s.host]
     ingresses = {name for s in wanted for name in s.claims} | (
-        {owner} if owner and seat == "default" else set()
+        {owner} if owner and slot == "default" else set()
     )
     followed = diagnosis.sources.get(ref)
     return Use(
@@ -101,8 +101,8 @@ def _use(
         listener=listener.id,
         port=listener.protocol_port,
         loadbalancer=listener.loadbalancer_id,
-        seat=seat,
-        names=certificate.domain if certificate and seat == "sni" else (),
+        slot=slot,
+        names=certificate.domain if certificate and slot == "sni" else (),
         hosts=tuple(sorted({s.host for s in wanted})),
         ingresses=tuple(sorted(ingresses, key=lambda name: _age(diagnosis, name))),
         governing=owner,
@@ -118,7 +118,7 @@ def _order(listener: Listener) -> tuple[str, int, str]:
     return listener.loadbalancer_id, listener.protocol_port, listener.id
 
 
-def _refs(listener: Listener) -> Iterable[tuple[str, Seat]]:
+def _refs(listener: Listener) -> Iterable[tuple[str, Slot]]:
     if listener.default_tls_container_ref:
         yield listener.default_tls_container_ref, "default"
     for ref in sorted(listener.sni_container_refs or ()):

@@ -34,7 +34,7 @@ NOT_IN_PLACE: Final[frozenset[Reason]] = frozenset(
 
 
 class CertificateSource(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """Where the content of a certificate comes from: a Secret, or an ELB certificate."""
+    """The source of a certificate's content: a Secret, or an ELB certificate."""
 
     secret: Name | None = None
     certificate_id: str = ""
@@ -51,7 +51,7 @@ class CertificateSource(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def certificate(self) -> str:
-        """How a sentence names the certificate."""
+        """The name of the certificate in a sentence."""
         return f"the certificate of {self}" if self.secret else str(self)
 
 
@@ -79,12 +79,12 @@ class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        """Whether it can be served for this host, and is to be."""
+        """True if it can be served for this host and is wanted."""
         return self.reason is None
 
     @property
     def bindable(self) -> bool:
-        """Whether there is something to bind, possibly the content of before."""
+        """True if there is a content to bind, possibly the previous one."""
         return bool(self.certificate_id) or self.reason not in NOT_IN_PLACE
 
 
@@ -184,7 +184,7 @@ class WantedCertificates:
 
 
 class CertificateSources:
-    """Where the content of ELB certificates comes from: the Secrets of one cluster by uid and by name."""
+    """The sources of ELB certificates: the Secrets of one cluster by uid and by name."""
 
     def __init__(self, view: ClusterView) -> None:
         self._cluster_id = view.cluster_id

@@ -35,7 +35,7 @@ def detect_drift(
     observed: State,
     ids: Mapping[str, str],
     modes: Modes,
-    known: Baseline = NOTHING,
+    baseline: Baseline = NOTHING,
 ) -> DriftResult:
     """Detect drift. `ids`: key → id of what exists (``plan.match``). `known`: the state of the last reconcile."""
     drifts: list[Drift] = []
@@ -46,7 +46,7 @@ def detect_drift(
         for k, c in desired.certificates.items()
     }
     listeners = {
-        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, drifts, known)
+        k: _listener(it, observed.listeners.get(ids.get(k, "")), ids, modes, drifts, baseline)
         for k, it in desired.listeners.items()
     }
     pools = {k: _pool(p, observed.pools.get(ids.get(k, "")), modes, drifts) for k, p in desired.pools.items()}
@@ -54,9 +54,9 @@ def detect_drift(
         k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, drifts)
         for k, p in desired.policies.items()
     }
-    drifts += unmarked.deleted(desired, observed, ids, known)
-    drifts += unmarked.default_pool_changes(desired, observed, ids, known)
-    drifts += unmarked.members(desired, observed, ids, known)
+    drifts += unmarked.deleted(desired, observed, ids, baseline)
+    drifts += unmarked.default_pool_changes(desired, observed, ids, baseline)
+    drifts += unmarked.members(desired, observed, ids, baseline)
     drifts += unmarked.added(desired, observed, ids)
     names = {ref: c.name or ref for world in (observed, desired) for ref, c in world.certificates.items()}
     names |= {ref: p.name for world in (observed, desired) for ref, p in world.pools.items()}
@@ -132,7 +132,7 @@ def _listener(
 
 
 def _bars_clients(field: str, want: Listener) -> bool:
-    """Whether a difference in `field` is an access list or a client CA that no Ingress asks for."""
+    """Return whether a difference in `field` is an access list or a client CA that no Ingress asks for."""
     return (field == "ipgroup" and want.ipgroup == listening.NO_ACCESS_LIST) or (
         field == "client_ca_tls_container_ref"
     )

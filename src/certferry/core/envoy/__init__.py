@@ -1,6 +1,14 @@
 """Translate ELB state to Envoy's xDS resources, as plain data; see ``snapshot``."""
 
-from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Secret, XdsResource
+from certferry.core.envoy.resource import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SECRETS,
+    TlsSecret,
+    XdsResource,
+)
 from certferry.core.envoy.routes.match import re2_problem
 from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
 
@@ -11,8 +19,8 @@ __all__ = [
     "ROUTES",
     "SECRETS",
     "Options",
-    "Secret",
     "Snapshot",
+    "TlsSecret",
     "XdsResource",
     "re2_problem",
     "snapshot",

@@ -50,7 +50,7 @@ def _version(part: XdsResource) -> str:
 _CANONICAL = msgspec.json.Encoder(enc_hook=_version, order="sorted")
 
 
-class Secret(msgspec.Struct, frozen=True, kw_only=True):
+class TlsSecret(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate of a slot. The encoder adds the private key by the chain's digest; it is never here."""
 
     name: str
@@ -69,7 +69,7 @@ def plain(value: Any) -> Any:
     match value:
         case XdsResource():
             return plain(value.body)
-        case Secret():
+        case TlsSecret():
             kind = "validation_context" if value.trust else "tls_certificate"
             return {"name": value.name, kind: {"digest": value.chain.digest}}
         case dict():

@@ -17,7 +17,7 @@ from certferry.core.envoy.resource import (
     LISTENERS,
     ROUTES,
     SECRETS,
-    Secret,
+    TlsSecret,
     XdsResource,
     plain,
     remembered,
@@ -42,7 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """Resources by type URL and name."""
 
     messages: Mapping[str, Mapping[str, XdsResource]]
-    secrets: Mapping[str, Secret]
+    secrets: Mapping[str, TlsSecret]
 
     def plain(self) -> dict[str, Any]:
         """Return plain data for golden files: no PEM, no key; secrets by the digest of their chain."""
@@ -55,7 +55,7 @@ def snapshot(state: State, options: Options) -> Snapshot:
     policies = _policies("", state.policies)
     targets = _targets("", state.pools, state.listeners, state.loadbalancers)
     messages: dict[str, dict[str, XdsResource]] = {LISTENERS: {}, ROUTES: {}}
-    secrets: dict[str, Secret] = {}
+    secrets: dict[str, TlsSecret] = {}
     for listener in state.listeners.values():
         loadbalancer = state.loadbalancers.get(listener.loadbalancer_id)
         if loadbalancer is None or not loadbalancer.vip_address or listener.admin_state_up is False:
@@ -77,7 +77,7 @@ def _listener(
     loadbalancer: LoadBalancer,
     listener: Listener,
     policies: tuple[Policy, ...],
-    secrets: dict[str, Secret],
+    secrets: dict[str, TlsSecret],
 ) -> XdsResource | None:
     """Build the listener, if it can be served, and add its secrets to `secrets`."""
     if listener.protocol == "HTTP":
@@ -94,7 +94,9 @@ def _listener(
     return https_listener(listener.id, loadbalancer, listener, assignment, tls, options.access_log)
 
 
-def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, Secret]) -> bool:
+def _trust(
+    listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, TlsSecret]
+) -> bool:
     """Add the authority for client certificates. False if it is configured but unusable: then no client is accepted."""
     if not listener.client_ca_tls_container_ref:
         return True
@@ -102,7 +104,7 @@ def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets:
     if authority is None or authority.chain is None:
         return False
     name = secret_name(listener.id, CLIENT_CA)
-    secrets[name] = Secret(name=name, chain=authority.chain, trust=True)
+    secrets[name] = TlsSecret(name=name, chain=authority.chain, trust=True)
     return True
 
 
@@ -111,10 +113,10 @@ def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets:
 
 @remembered
 def _policies(_: str, policies: Mapping[str, Policy]) -> Mapping[str, tuple[Policy, ...]]:
-    found: dict[str, list[Policy]] = {}
+    by_listener: dict[str, list[Policy]] = {}
     for policy in sorted(policies.values(), key=lambda p: p.id):
-        found.setdefault(policy.listener_id, []).append(policy)
-    return {listener: tuple(some) for listener, some in found.items()}
+        by_listener.setdefault(policy.listener_id, []).append(policy)
+    return {listener: tuple(some) for listener, some in by_listener.items()}
 
 
 @remembered
@@ -130,15 +132,15 @@ def _targets(
     loadbalancers: Mapping[str, LoadBalancer],
 ) -> Mapping[str, Target]:
     """Return the targets of policies, by the id of a pool or a listener."""
-    found = {
+    targets = {
         pool.id: Target(pool_id=pool.id, sticky=stickiness(pool))
         for pool in pools.values()
         if pool.protocol in SERVED
     }
     for listener in listeners.values():
         if (loadbalancer := loadbalancers.get(listener.loadbalancer_id)) is not None:
-            found[listener.id] = Target(port=bind_port(loadbalancer, listener.protocol_port))
-    return found
+            targets[listener.id] = Target(port=bind_port(loadbalancer, listener.protocol_port))
+    return targets
 
 
 @remembered

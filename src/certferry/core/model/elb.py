@@ -8,21 +8,7 @@ compared, never written) and *not set* in the observed state. Empty (``""``, ``(
 
 Private keys are not part of the model: see ``core.x509.pem.PrivateKey``.
 
-Glossary
-    load balancer  one address (VIP) with listeners
-    listener       a port of a load balancer and a protocol; an HTTPS one has a server certificate,
-                   for clients that name no bound host, and SNI certificates for named hosts
-    policy         (l7policy) what a listener does with requests that match all of its rules
-    rule           one condition: host, path, method, header, query or source address
-    pool           (backend server group) members, and how requests are distributed to them
-    member         one address and port of a backend
-    certificate    a chain and its key under an ELB id; its ``domain`` says for which names it is SNI
-    owner          the controller user that alone may write a certificate; set by the server
-    leaf, chain    the certificate for the hosts, and the certificates sent with it
-    fingerprint    SHA-256 of the leaf, which a handshake presents
-    digest         SHA-256 of the whole chain: the identity of a certificate's content
-    break-glass    an admin's right, for a time, to replace the content of a certificate with an owner
-    slot           the default place or one SNI place for a certificate on a listener
+The terms (listener, policy, rule, pool, member, slot, owner, digest) are in docs/glossary.md and docs/elb-api.md.
 """
 
 from __future__ import annotations

@@ -46,14 +46,17 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     ids |= sni_moves.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {
-        (it.loadbalancer_id, it.protocol_port): it.id for it in owned(observed.listeners, cluster_id).values()
+        (have.loadbalancer_id, have.protocol_port): have.id
+        for have in owned(observed.listeners, cluster_id).values()
     }
     # an immutable field is part of the identity: another protocol or action is another object
     pools = {
-        (it.loadbalancer_id, it.name, it.protocol): it.id for it in owned(observed.pools, cluster_id).values()
+        (have.loadbalancer_id, have.name, have.protocol): have.id
+        for have in owned(observed.pools, cluster_id).values()
     }
     policies = {
-        (it.listener_id, it.name, it.action): it.id for it in owned(observed.policies, cluster_id).values()
+        (have.listener_id, have.name, have.action): have.id
+        for have in owned(observed.policies, cluster_id).values()
     }
     for key, listener in desired.listeners.items():
         _add(ids, key, listeners.get((ids.get(listener.loadbalancer_id, ""), listener.protocol_port)))

@@ -1,7 +1,7 @@
 """Release the objects of a cluster on a load balancer, also of a cluster that no longer exists.
 
-Two ways: un-own (traffic does not change, and users manage the objects from then on), or delete in the order of
-``plan``, without objects that another client's listener uses.
+There are two ways. Un-own: traffic does not change, and users manage the objects from then on. Delete: in the order
+of ``plan``, without objects that another client's listener uses.
 """
 
 from __future__ import annotations

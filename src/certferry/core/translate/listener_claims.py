@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.checks import Policy
+from certferry.core.checks import CheckPolicy
 from certferry.core.model import naming as names
 from certferry.core.model.elb import LoadBalancer, State
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name
@@ -51,7 +51,7 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Policies per listener."""
     backends: Backends = "auto"
     admission: NamespacePolicy = NamespacePolicy()
-    checks: Policy = Policy()
+    checks: CheckPolicy = CheckPolicy()
     """The certificate policy: findings that reject a certificate, and findings that only warn."""
 
 

@@ -224,14 +224,14 @@ def verdicts(
     use: SecretUse, followed: SecretCertificate, held: Iterable[HeldBackCertificate]
 ) -> tuple[SecretVerdict, ...]:
     """Return the verdicts on a Secret, also by what the invariant `held` back from being bound; each once."""
-    ours, own_hosts, found = followed.certificate, use.own_hosts, list(followed.verdicts)
+    ours, own_hosts, results = followed.certificate, use.own_hosts, list(followed.verdicts)
     for one in held:
-        said = any(one.objection in verdict.sentence for verdict in found)
+        said = any(one.objection in verdict.sentence for verdict in results)
         if ours and one.rejected.id == ours.id and not said:
             text = one.objection if not one.host or one.host in own_hosts else NOT_FOR_OTHERS
             sentence = f"Its certificate does not replace the one that is bound: {text}."
-            found.append(SecretVerdict(reason="CertificateHeldBack", sentence=sentence))
-    return tuple(dict.fromkeys(found))
+            results.append(SecretVerdict(reason="CertificateHeldBack", sentence=sentence))
+    return tuple(dict.fromkeys(results))
 
 
 def problems(

@@ -28,7 +28,7 @@ from certferry.core.translate.secret_certificates import SecretCertificate, Secr
 from certferry.core.x509.pem import Chain
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class ServedHost(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate that a handshake for `host` on `port` of a load balancer must present."""
 
     loadbalancer: str
@@ -55,7 +55,7 @@ class IngressStatus(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[tuple[int, str], ...]
     """(port on the load balancer, protocol)."""
     listener_owner: Name
-    served: tuple[Served, ...] = ()
+    served: tuple[ServedHost, ...] = ()
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,7 +246,7 @@ def _status(
     return result
 
 
-def _served(claim: ListenerClaim, binding: ListenerBinding) -> tuple[Served, ...]:
+def _served(claim: ListenerClaim, binding: ListenerBinding) -> tuple[ServedHost, ...]:
     hosts = sorted({*claim.ingress.hosts, *(h for t in claim.ingress.tls for h in t.hosts)}) or [""]
     result = []
     for host in hosts:
@@ -255,7 +255,7 @@ def _served(claim: ListenerClaim, binding: ListenerBinding) -> tuple[Served, ...
         for kind, certificate in answers.items() if both else [("", answers.get(KEY_KINDS[0]))]:
             if certificate and certificate.chain:
                 result.append(
-                    Served(
+                    ServedHost(
                         loadbalancer=claim.loadbalancer,
                         port=claim.port,
                         host=host,

@@ -84,7 +84,7 @@ def stalled(
     now: datetime,
     limits: Limits,
     least: int,
-    patience: timedelta,
+    stalled_after: timedelta,
 ) -> Stall | None:
     """Return a stall if `least` certificates in use are due and none was renewed since.
 
@@ -97,6 +97,6 @@ def stalled(
         return None
     since = overdue[least - 1]
     newest = max((*(b for b, _ in everyone), *([last_rotation] if last_rotation else [])))
-    if newest >= since or now - since < patience:
+    if newest >= since or now - since < stalled_after:
         return None
     return Stall(due=len(overdue), since=since)

@@ -21,7 +21,7 @@ from certferry.settings import ElbPlace
 _FOLDERS: Final = (".", "~/.config/openstack", "/etc/openstack")
 
 
-class Found(NamedTuple):
+class CloudAccess(NamedTuple):
     """The settings of a client; an empty `url` comes from the service catalog."""
 
     url: str
@@ -29,14 +29,14 @@ class Found(NamedTuple):
     ca: Path | None
 
 
-def find(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
+def find(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> CloudAccess:
     """Return the URL and credentials for `place`. Raises CredentialsError."""
     found = site(place, environ)
     where = f"clouds.yaml (cloud “{place.cloud}”)" if place.cloud else "the settings of the ELB"
     return found._replace(credentials=complete(found.credentials, found.url, where))
 
 
-def site(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
+def site(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> CloudAccess:
     """Return the same for a user with an own identity; credentials may be absent. Raises CredentialsError."""
     cloud = _entry(place.cloud, environ) if place.cloud else {}
     auth = cloud.get("auth") or {}
@@ -50,7 +50,7 @@ def site(place: ElbPlace, environ: Mapping[str, str] = os.environ) -> Found:
     url = place.url or str(cloud.get("elb_endpoint_override") or "")
     credentials = msgspec.structs.replace(credentials, **said)
     authority = cloud.get("cacert")
-    return Found(url, credentials, place.ca or (Path(authority).expanduser() if authority else None))
+    return CloudAccess(url, credentials, place.ca or (Path(authority).expanduser() if authority else None))
 
 
 def _credentials(auth: Mapping[str, Any]) -> Credentials:

@@ -54,7 +54,7 @@ class BoundSlot(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class ElbFinding(msgspec.Struct, frozen=True, kw_only=True):
     """A finding of a check."""
 
     reason: str
@@ -68,7 +68,7 @@ class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
     certificate_id: str
     fingerprint: str
     listeners: tuple[BoundSlot, ...] = ()
-    findings: tuple[Found, ...] = ()
+    findings: tuple[ElbFinding, ...] = ()
     break_glass: BreakGlass | None = None
     quarantined: Any = msgspec.field(name="parked", default=None)
 

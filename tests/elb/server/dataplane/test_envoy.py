@@ -17,7 +17,7 @@ from aiohttp import web
 
 from certferry.elb.server.dataplane.envoy import binary
 from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError
-from certferry.elb.server.dataplane.envoy.process import Identity, identify
+from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import (
     MAX_SOCKET_PATH,
     NotPrivateError,
@@ -101,7 +101,7 @@ async def test_a_process_that_got_the_pid_later_is_left_alone() -> None:
     async with running(World(**https(port, {}))) as plane:
         await plane.envoy.stop()
         with _somebody() as innocent:
-            record = Record(Identity(innocent.pid, "long ago"), "whatever")
+            record = Record(ProcessIdentity(innocent.pid, "long ago"), "whatever")
             (plane.directory / "envoy.json").write_bytes(msgspec.json.encode(record))
             plane.envoy = plane.supervisor()
             await plane.envoy.start()

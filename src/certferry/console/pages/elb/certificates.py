@@ -37,7 +37,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
     word: str = "TLS secret"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ElbCertificateRow(msgspec.Struct, frozen=True, kw_only=True):
     """One certificate."""
 
     certificate: Certificate
@@ -79,11 +79,11 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
+def rows(request: PageRequest, cluster: ClusterContext) -> list[ElbCertificateRow]:
     """Return the certificates of the ELB, by name."""
     uses = cluster.derived.by_certificate
     every = (
-        Row(
+        ElbCertificateRow(
             certificate=c,
             details=cluster.elb.details.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
@@ -94,7 +94,7 @@ def rows(request: PageRequest, cluster: ClusterContext) -> list[Row]:
     return sorted(every, key=lambda row: (row.certificate.name, row.certificate.id))
 
 
-def _badge(cluster: ClusterContext, row: Row) -> Badge:
+def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:
     """Return the status of a certificate."""
     c = row.certificate
     if c.type != "server":

@@ -25,7 +25,7 @@ TABS: Final = ("summary", "listeners", "policies", "status")
 SEVERITY: Final = {"OFFLINE": 0, "DEGRADED": 1}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class LoadBalancerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One load balancer."""
 
     balancer: LoadBalancer
@@ -96,7 +96,9 @@ async def show(request: PageRequest) -> Response:
     for status in cluster.derived.translation.status.values():
         ingresses[status.loadbalancer] = ingresses.get(status.loadbalancer, 0) + 1
     rows = [
-        Row(balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=ingresses.get(b.id, 0))
+        LoadBalancerRow(
+            balancer=b, listeners=tuple(_sorted(by_balancer.get(b.id, []))), ingresses=ingresses.get(b.id, 0)
+        )
         for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "load balancer")

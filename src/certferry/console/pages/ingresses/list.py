@@ -28,7 +28,7 @@ _MILD: Final = ("PathConflict", "AnnotationUnknown", "SniConflict")
 """Reasons that do not make the status a warning."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class IngressRow(msgspec.Struct, frozen=True, kw_only=True):
     """One Ingress."""
 
     ingress: ListedIngress
@@ -91,7 +91,7 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-def _rows(cluster: ClusterContext, namespace: str) -> list[Row]:
+def _rows(cluster: ClusterContext, namespace: str) -> list[IngressRow]:
     """Return the Ingresses of `namespace` ("": all), by name."""
     derived = cluster.derived
     return [
@@ -101,10 +101,10 @@ def _rows(cluster: ClusterContext, namespace: str) -> list[Row]:
     ]
 
 
-def _row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> Row:
+def _row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> IngressRow:
     status = derived.translation.status.get(ingress.name)
     hosts = derived.hosts_by_ingress.get(ingress.name, ())
-    return Row(
+    return IngressRow(
         ingress=ingress,
         status=status,
         balancer=cluster.elb.state.loadbalancers.get(status.loadbalancer) if status else None,
@@ -124,7 +124,7 @@ def _source(ingress: ListedIngress) -> str:
     return "TLS secret" if ingress.parsed.tls else "—"
 
 
-def _badge(cluster: ClusterContext, row: Row) -> Badge:
+def _badge(cluster: ClusterContext, row: IngressRow) -> Badge:
     """Return the status: problems first, then whether clients get the certificate."""
     if row.status is None:
         if row.problems:
@@ -143,7 +143,7 @@ def _badge(cluster: ClusterContext, row: Row) -> Badge:
     return badge or served_badge(cluster, tuple(use for use in row.uses if use.hosts or not row.hosts))
 
 
-def _warning(row: Row) -> Badge | None:
+def _warning(row: IngressRow) -> Badge | None:
     problem = next((p for p in row.problems if p.reason not in _MILD), None)
     return Badge("warn" if row.uses else "bad", "Warning", problem.sentence) if problem else None
 

@@ -21,7 +21,7 @@ from certferry.core.x509.pem import Chain
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     """One Secret."""
 
     secret: ListedSecret
@@ -68,7 +68,7 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-def rows(cluster: ClusterContext, namespace: str) -> list[Row]:
+def rows(cluster: ClusterContext, namespace: str) -> list[SecretRow]:
     """Return the Secrets of `namespace` ("": all), by name."""
     return [
         _row(cluster.derived, secret)
@@ -77,10 +77,10 @@ def rows(cluster: ClusterContext, namespace: str) -> list[Row]:
     ]
 
 
-def _row(derived: DerivedState, secret: ListedSecret) -> Row:
+def _row(derived: DerivedState, secret: ListedSecret) -> SecretRow:
     uses, ingresses = derived.by_secret.get(secret.name, ()), derived.referring.get(secret.name, ())
     wanted = (h for name in ingresses for h in derived.view.ingresses[name].hosts)
-    return Row(
+    return SecretRow(
         secret=secret,
         chain=secret.parsed.chain,
         uses=uses,

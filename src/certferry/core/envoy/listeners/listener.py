@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from certferry.core.envoy.listeners.filters import network_filters
 from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, ServerName, secret_name
-from certferry.core.envoy.listeners.tls import Served
+from certferry.core.envoy.listeners.tls import ServedCertificate
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
@@ -26,7 +26,7 @@ def https_listener(
     loadbalancer: LoadBalancer,
     listener: Listener,
     places: tuple[ServerName, ...],
-    tls: Served,
+    tls: ServedCertificate,
     access_log: bool,
 ) -> XdsResource:
     """Build one chain per place: a client gets the chain of the longest matching name."""
@@ -72,7 +72,7 @@ def _chain(
     key: str,
     name: str | None,
     slots: tuple[str, ...],
-    tls: Served,
+    tls: ServedCertificate,
     alpn: tuple[str, ...],
     ca: str,
     filters: tuple[XdsResource, ...],

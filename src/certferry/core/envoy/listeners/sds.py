@@ -13,7 +13,7 @@ from itertools import compress, count
 from operator import is_not
 from typing import Final, NamedTuple
 
-from certferry.core.envoy.resource import Secret, remembered
+from certferry.core.envoy.resource import TlsSecret, remembered
 from certferry.core.model.elb import Certificate, Listener
 
 DEFAULT: Final = "default"
@@ -59,7 +59,7 @@ class SdsAssignment(NamedTuple):
     """A listener's places, and the secrets of their slots."""
 
     places: tuple[ServerName, ...]
-    secrets: dict[str, Secret]
+    secrets: dict[str, TlsSecret]
 
 
 class _Before(NamedTuple):
@@ -118,15 +118,15 @@ def _with_new_content(before: _Before, held: tuple[Certificate | None, ...], cha
             certificate = held[number]
             if certificate is not None and certificate.chain is not None:
                 for name in before.slots.get(before.refs[number], ()):
-                    secrets[name] = Secret(name=name, chain=certificate.chain)
+                    secrets[name] = TlsSecret(name=name, chain=certificate.chain)
     return before._replace(held=held, answer=SdsAssignment(before.answer.places, secrets))
 
 
-def _secrets(place: ServerName, certificates: Mapping[str, Certificate]) -> Iterator[tuple[str, Secret]]:
+def _secrets(place: ServerName, certificates: Mapping[str, Certificate]) -> Iterator[tuple[str, TlsSecret]]:
     for name, ref in zip(place.slots, place.certificates, strict=True):
         chain = certificates[ref].chain
         assert chain is not None
-        yield name, Secret(name=name, chain=chain)
+        yield name, TlsSecret(name=name, chain=chain)
 
 
 def _bound(certificate: Certificate | None) -> Bound | None:

@@ -74,7 +74,7 @@ POLICIES: Final[Mapping[str, SecurityPolicy]] = {
 """The system policies, as the vendor lists them."""
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class ServedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The versions and suites that Envoy negotiates under a policy, and those that it does not support."""
 
     protocols: tuple[str, ...]
@@ -92,7 +92,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         return body | ({"cipher_suites": older} if older else {})
 
 
-def served(policy: SecurityPolicy) -> Served:
+def served(policy: SecurityPolicy) -> ServedCertificate:
     """Return what Envoy serves of `policy`: never a version or an older suite that it does not list.
 
     Envoy knows a range of versions: of a list with a gap it gets the newest unbroken part. Versions
@@ -105,7 +105,7 @@ def served(policy: SecurityPolicy) -> Served:
     if not versions:
         versions, older = ("TLSv1.2",), _GCM
     offered = (older if versions != ("TLSv1.3",) else ()) + (ALWAYS if "TLSv1.3" in versions else ())
-    return Served(
+    return ServedCertificate(
         protocols=versions,
         ciphers=offered,
         missing_protocols=tuple(v for v in policy.protocols if v not in versions),
@@ -113,7 +113,7 @@ def served(policy: SecurityPolicy) -> Served:
     )
 
 
-def negotiated(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> Served:
+def negotiated(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> ServedCertificate:
     """Return the TLS of `listener`: its custom policy, else its named one, else the default."""
     own = custom.get(listener.security_policy_id or "")
     return served(own or POLICIES.get(listener.tls_ciphers_policy or "", POLICIES[DEFAULT]))
@@ -121,10 +121,10 @@ def negotiated(listener: Listener, custom: Mapping[str, SecurityPolicy]) -> Serv
 
 def _unbroken(versions: list[str]) -> tuple[str, ...]:
     """Return the newest of `versions` without a gap."""
-    found: list[str] = []
+    newest: list[str] = []
     for version in reversed(PROTOCOLS):
         if version in versions:
-            found.insert(0, version)
-        elif found:
+            newest.insert(0, version)
+        elif newest:
             break
-    return tuple(found)
+    return tuple(newest)

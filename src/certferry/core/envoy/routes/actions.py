@@ -64,13 +64,13 @@ def action(
 
 def pinned(policy: Policy, listener: Listener, targets: Mapping[str, Target]) -> list[StickyRoute]:
     """Yield routes for clients with a cookie of one of several pools of `policy`: they go to that pool."""
-    found = []
+    sticky_routes = []
     for target, _ in _shares(policy, targets):
         sticky = target.sticky.within(policy.id)
         if sticky.cookie and len(policy.redirect_pools_config or ()) > 1:
             own = msgspec.structs.replace(target, sticky=sticky)
-            found.append(StickyRoute(has_cookie(sticky.cookie), own.route(listener)))
-    return found
+            sticky_routes.append(StickyRoute(has_cookie(sticky.cookie), own.route(listener)))
+    return sticky_routes
 
 
 def _shares(policy: Policy, targets: Mapping[str, Target]) -> list[tuple[Target, int]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.core.envoy.listeners.tls import POLICIES, PROTOCOLS, SUITES, Served, served
+from certferry.core.envoy.listeners.tls import POLICIES, PROTOCOLS, SUITES, ServedCertificate, served
 from certferry.core.model.elb import SecurityPolicy
 from certferry.elb.server.api.fields import Text
 from certferry.elb.server.api.listing import Resource, Wire
@@ -43,7 +43,7 @@ TLS_13: Final = frozenset(cipher for cipher in SUITES if cipher.startswith("TLS_
 """The suites of TLS 1.3; all others are for the versions before it."""
 
 
-def served_object(served: Served) -> dict[str, list[str]]:
+def served_object(served: ServedCertificate) -> dict[str, list[str]]:
     """Return the ``certferry`` object of a policy: what Envoy negotiates and what it lacks."""
     return {
         "protocols": list(served.protocols),

@@ -14,7 +14,7 @@ _PROC = Path("/proc")
 _HAS_PROC = _PROC.joinpath("self").exists()
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ProcessIdentity(msgspec.Struct, frozen=True):
     """A process for all time: its pid, and when it was started as the system says it."""
 
     pid: int
@@ -36,10 +36,10 @@ class Identity(msgspec.Struct, frozen=True):
                 os.kill(self.pid, number)
 
 
-def identify(pid: int) -> Identity | None:
+def identify(pid: int) -> ProcessIdentity | None:
     """Return the process that has `pid` now; None if none has, or only a zombie."""
     started = _from_proc(pid) if _HAS_PROC else _from_ps(pid)
-    return Identity(pid, started) if started else None
+    return ProcessIdentity(pid, started) if started else None
 
 
 def _from_proc(pid: int) -> str:

@@ -22,7 +22,7 @@ import structlog
 from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
 from certferry.elb.server.dataplane.envoy.bootstrap import Sockets, bootstrap, command, digest
-from certferry.elb.server.dataplane.envoy.process import Identity, identify
+from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.status import EnvoyStatus
 from certferry.runtime import private_files
@@ -48,7 +48,7 @@ class _NoEnvoy(Exception):
 class Record(msgspec.Struct, frozen=True):
     """The content of ``envoy.json``: the process and its bootstrap."""
 
-    process: Identity
+    process: ProcessIdentity
     digest: str
 
 
@@ -62,7 +62,7 @@ class EnvoySupervisor:
         self._log = directory / "envoy.log"
         self._sockets = Sockets(str(xds_socket), str(private_directory(run_directory) / "admin.sock"))
         self._options = options
-        self._process: Identity | None = None
+        self._process: ProcessIdentity | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._status = EnvoyStatus(state="stopped")
@@ -258,7 +258,7 @@ class EnvoySupervisor:
         self._status = EnvoyStatus(state=state, pid=pid, restarts=self._status.restarts)
 
 
-async def _end(process: Identity, child: subprocess.Popen[bytes] | None = None) -> None:
+async def _end(process: ProcessIdentity, child: subprocess.Popen[bytes] | None = None) -> None:
     """SIGTERM, and SIGKILL to what is still there after a while."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         process.signal(number)

@@ -31,7 +31,7 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource
 from google.protobuf.json_format import Parse
 from google.protobuf.message_factory import GetMessageClass
 
-from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Secret, XdsResource
+from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TlsSecret, XdsResource
 from certferry.core.x509.pem import PrivateKey
 
 KINDS: Final[Mapping[str, Any]] = {
@@ -101,7 +101,7 @@ class Encoder:
         yield
 
 
-def secret(held: Secret, key: PrivateKey | None, retries: int) -> Resource:
+def secret(held: TlsSecret, key: PrivateKey | None, retries: int) -> Resource:
     """Build a delta resource with the chain and, unless it is for trust alone, its key.
 
     A secret that Envoy refused before and meets again in the same bytes would be acknowledged without

@@ -21,8 +21,8 @@ from certferry.core.envoy import (
     LISTENERS,
     ROUTES,
     SECRETS,
-    Secret,
     Snapshot,
+    TlsSecret,
     XdsResource,
 )
 from certferry.core.model.elb import State
@@ -134,7 +134,7 @@ class Stream:
                 self._acks.removed(name)
         return self._respond(SECRETS, resources, gone)
 
-    def _withhold(self, name: str, held: Secret, problem: str) -> None:
+    def _withhold(self, name: str, held: TlsSecret, problem: str) -> None:
         status = self._acks.slots.get(name)
         if status is None or (status.digest, status.error) != (held.version, problem):
             self._acks.sent(name, held.version)
@@ -264,7 +264,7 @@ class Stream:
         asyncio.get_running_loop().call_later(_RETRY, once_more)
 
 
-def _mismatch(held: Secret, key: PrivateKey | None) -> str:
+def _mismatch(held: TlsSecret, key: PrivateKey | None) -> str:
     """Return the reason to withhold a chain from Envoy ("" = none)."""
     if key is None:
         return "The private key of this certificate is not at hand."
