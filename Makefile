@@ -38,7 +38,6 @@ check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/xenon --max-absolute C src
 
 bench: $(VENV)/dev.stamp ## measure how fast a new certificate is served
 	$(BIN)/python -m bench $(ARGS)
