@@ -1,10 +1,9 @@
-"""The status tree of a load balancer (elb-v3-api.md 4): everything under it, and how it is."""
+"""The status of members and policies, and the status tree of a load balancer (elb-v3-api.md 4)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from certferry.elb.server.api.health import member_status, policy_status
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, path_object
 from certferry.elb.server.dataplane.status import DataPlaneStatus
 from certferry.elb.server.store.tables import Row, StoreSnapshot
@@ -13,7 +12,7 @@ Wire = dict[str, Any]
 
 
 def statuses(call: ApiRequest) -> ApiResponse:
-    """GET …/statuses."""
+    """Answer GET …/statuses."""
     snapshot, report = call.snapshot, call.plane()
     row = path_object(call, snapshot, "loadbalancer")
     listeners = snapshot.find("listener", "loadbalancer_id", row.id)
@@ -106,3 +105,35 @@ def _operating(row: Row, parts: list[Wire]) -> str:
         return "DISABLED"
     degraded = any(part["operating_status"] in ("OFFLINE", "DEGRADED") for part in parts)
     return "DEGRADED" if degraded else "ONLINE"
+
+
+def member_status(report: DataPlaneStatus, snapshot: StoreSnapshot, member: Row) -> str:
+    """Return NO_MONITOR without an active health monitor, INITIAL before the first check, then ONLINE or OFFLINE."""
+    monitors = snapshot.find("healthmonitor", "pool_id", member.data["pool_id"])
+    if not (monitors and monitors[0].data["admin_state_up"]):
+        return "NO_MONITOR"
+    key = (member.data["pool_id"], member.data["address"], member.data["protocol_port"])
+    passes = report.members.get(key)
+    return "INITIAL" if passes is None else "ONLINE" if passes else "OFFLINE"
+
+
+def policy_status(snapshot: StoreSnapshot, policy: Row) -> str:
+    """Return ERROR if an older policy of the listener has the same rules and so gets its requests."""
+    own = _conditions(snapshot, policy)
+    for other in snapshot.find("l7policy", "listener_id", policy.data["listener_id"]):
+        if other.id == policy.id:
+            break
+        if own and _conditions(snapshot, other) == own:
+            return "ERROR"
+    return "ACTIVE"
+
+
+def _conditions(snapshot: StoreSnapshot, policy: Row) -> frozenset[tuple[str, ...]]:
+    return frozenset(
+        (rule.data["type"], rule.data["compare_type"], rule.data["value"], *_alternatives(rule))
+        for rule in snapshot.find("rule", "l7policy_id", policy.id)
+    )
+
+
+def _alternatives(rule: Row) -> list[str]:
+    return sorted(f"{one['key']}={one['value']}" for one in rule.data["conditions"])

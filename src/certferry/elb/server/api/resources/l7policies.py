@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from certferry.elb.server.api.health import policy_status
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
@@ -26,6 +25,7 @@ from certferry.elb.server.api.resources.l7policy_bodies import (
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.rules import check_rules, forget_names, rule_data
 from certferry.elb.server.api.resources.rules import render as render_rule
+from certferry.elb.server.api.status_tree import policy_status
 from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Flag, Port, Reference, Text
-from certferry.elb.server.api.health import member_status
 from certferry.elb.server.api.listing import Resource, Wire, listing
 from certferry.elb.server.api.request import (
     ApiRequest,
@@ -21,6 +20,7 @@ from certferry.elb.server.api.request import (
     within_quota,
 )
 from certferry.elb.server.api.resources.crud import Crud, wire
+from certferry.elb.server.api.status_tree import member_status
 from certferry.elb.server.errors import ApiError, bad_request, conflict, over_quota
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
