@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("--secrets", type=int, default=2_000)
     parser.add_argument("--report", type=Path, default=REPORT)
     asked = parser.parse_args()
-    print(
-        "settings:", " ".join(f"{name}={value}" for name, value in LIMITS.items()) or "defaults", flush=True
-    )
+    print("settings:", " ".join(f"{name}={value}" for name, value in LIMITS.items()) or "defaults", flush=True)
     rows = [_row(certificates, asked.rotations) for certificates in asked.certificates]
     asked.report.parent.mkdir(exist_ok=True)
     scale = _scale(asked.ingresses, asked.secrets) if asked.ingresses else ""

@@ -74,7 +74,5 @@ def table(medians: dict[str, float]) -> str:
         met = median / floor <= RATIO if fixed else median <= MILLISECONDS
         promised = f"≤ {RATIO:.0f} × floor" if fixed else f"≤ {MILLISECONDS:.0f} ms"
         verdict = "met" if met else "not met"
-        lines.append(
-            f"| `certferry {name}` | {median:.0f} ms | {median / floor:.1f} | {promised} | {verdict} |"
-        )
+        lines.append(f"| `certferry {name}` | {median:.0f} ms | {median / floor:.1f} | {promised} | {verdict} |")
     return "\n".join(lines)

@@ -79,9 +79,7 @@ def main(arguments: list[str]) -> None:
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
         f"Python {platform.python_version()}, load {load_before:.1f} before the run, `python -m bench console`."
     )
-    table = "\n".join(
-        ["| page | measured | promised | |", "|---|---:|---:|---|", *(row.line for row in rows)]
-    )
+    table = "\n".join(["| page | measured | promised | |", "|---|---:|---:|---|", *(row.line for row in rows)])
     asked.report.write_text(f"{INTRODUCTION.format(times=TIMES)}\n{where}\n\n{table}\n")
     print(table)
 

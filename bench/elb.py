@@ -112,9 +112,7 @@ class Full:
             await self.service.renew(made, pair)
             self.ids.append(made)
             begun = time.monotonic()
-            await self.service.put(
-                f"/listeners/{self.listener}", {"listener": {"sni_container_refs": self.ids}}
-            )
+            await self.service.put(f"/listeners/{self.listener}", {"listener": {"sni_container_refs": self.ids}})
             while await handshake(self.port, extra) != pair.chain.fingerprint:  # noqa: ASYNC110 (as a client)
                 await asyncio.sleep(LOOKING)
             times.append(time.monotonic() - begun)
@@ -170,12 +168,8 @@ class Full:
         return [
             Measured("storm", "all written after", f"{written:.1f} s", "10 s", written <= RENEWING + 0.5),
             Measured("storm", "last one served after", f"{last:.1f} s", "< 15 s", last < 15),
-            Measured(
-                "storm", "failed requests", f"{crowd.failures} of {crowd.requests:,}", "0", not crowd.failures
-            ),
-            Measured(
-                "storm", f"p99 of {len(times)} unrelated rotations", f"{slow:.0f} ms", "< 500 ms", slow < 500
-            ),
+            Measured("storm", "failed requests", f"{crowd.failures} of {crowd.requests:,}", "0", not crowd.failures),
+            Measured("storm", f"p99 of {len(times)} unrelated rotations", f"{slow:.0f} ms", "< 500 ms", slow < 500),
         ] + ([Measured("storm", "first failure", crowd.first)] if crowd.failures else [])
 
     async def _renew_all(self, pairs: Sequence[KeyPair], begun: float, turns: asyncio.Queue[int]) -> float:

@@ -209,9 +209,7 @@ async def run(names: list[str], place: Path) -> list[Measured]:
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         # As many connections as a busy client has: those of the watchers, and some to write.
-        connector = aiohttp.TCPConnector(
-            ssl=ssl.create_default_context(cadata=authority), limit=WATCHERS + 16
-        )
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=authority), limit=WATCHERS + 16)
         headers = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
         async with aiohttp.ClientSession(
             connector=connector, headers=headers, read_bufsize=2**20, timeout=aiohttp.ClientTimeout(120)

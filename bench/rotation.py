@@ -102,9 +102,7 @@ class Bench:
             return ""  # nothing listens yet
 
 
-def measure(
-    certificates: int, rotations: int, state: Path, settings: dict[str, str], floor: list[float]
-) -> Row:
+def measure(certificates: int, rotations: int, state: Path, settings: dict[str, str], floor: list[float]) -> Row:
     """A fresh system in `state`, filled, then rotated."""
     system = System(state, settings)
     with Backend() as backend:

@@ -70,8 +70,7 @@ def table(rows: Sequence[Row]) -> str:
     lines.append("| certificates | " + " | ".join(names) + " |")
     lines.append("|" + "---:|" * (len(names) + 1))
     lines += [
-        f"| {row.certificates:,} | " + " | ".join(f"{row.cpu[name]:.1f}" for name in names) + " |"
-        for row in rows
+        f"| {row.certificates:,} | " + " | ".join(f"{row.cpu[name]:.1f}" for name in names) + " |" for row in rows
     ]
     return "\n".join(lines)
 

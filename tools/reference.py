@@ -226,9 +226,7 @@ def annotation_keys() -> list[str]:
     """Return the full key of each annotation that the code reads or writes."""
     keys = [f"{ingress_annotations.PREFIX}{row.key}" for row in ingress_annotations.ANNOTATIONS]
     keys += [row.key for row in ingress_annotations.OWN]
-    keys += [
-        f"{ingress_annotations.PREFIX}{key}" for key in ingress_annotations.OF_SERVICES if key != "cert-id"
-    ]
+    keys += [f"{ingress_annotations.PREFIX}{key}" for key in ingress_annotations.OF_SERVICES if key != "cert-id"]
     keys += [getattr(kubernetes, name) for name in dir(kubernetes) if name.endswith("_ANNOTATION")]
     return sorted({*keys, "kubernetes.io/ingress.class"})
 
@@ -305,9 +303,7 @@ def _check_actions() -> Iterator[tuple[str, str]]:
                 reason, severity = given.get("reason"), given.get("severity", ast.Constant("refuse"))
                 if isinstance(reason, ast.Constant):
                     each = {n.value for n in ast.walk(severity) if isinstance(n, ast.Constant)}
-                    severities.setdefault(str(reason.value), set()).update(
-                        s for s in each if isinstance(s, str)
-                    )
+                    severities.setdefault(str(reason.value), set()).update(s for s in each if isinstance(s, str))
     for name, kinds in severities.items():
         yield name, " or ".join(f"`{kind}`" for kind in sorted(kinds))
 

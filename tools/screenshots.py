@@ -201,9 +201,7 @@ def everything(page: Page, told: dict[str, Any], folder: Path, theme: str) -> No
         "elb-history": f"{root}/elb/certificates/{own}/history",
         "elb-break-glass": f"{root}/elb/certificates/{own}/break-glass",
         "loadbalancers": f"{root}/elb/loadbalancers",
-        **{
-            f"loadbalancer-{tab}": f"{lb}?tab={tab}" for tab in ("summary", "listeners", "policies", "status")
-        },
+        **{f"loadbalancer-{tab}": f"{lb}?tab={tab}" for tab in ("summary", "listeners", "policies", "status")},
         "not-found": "/clusters/nowhere",
     }
     for name, path in pages.items():
@@ -237,9 +235,7 @@ def procedures(page: Page, state: Path, folder: Path) -> None:
     dialog.get_by_role("textbox", name="Private Key").fill(new.key)
     expect(dialog.locator(".compare section").last).to_contain_text("days left")
     # no key in a picture, not even a test key
-    dialog.get_by_role("textbox", name="Private Key").evaluate(
-        "field => { field.style.color = 'transparent'; }"
-    )
+    dialog.get_by_role("textbox", name="Private Key").evaluate("field => { field.style.color = 'transparent'; }")
     shoot("secret-update")
     dialog.get_by_role("button", name="OK").click()
     expect(page.get_by_text("Every listener serves")).to_be_visible()

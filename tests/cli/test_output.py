@@ -24,9 +24,7 @@ def test_a_table_fits_the_terminal_and_loses_no_character(width: int) -> None:
     text = table([ROW, {"secret": "demo/x", "hosts": [], "expires": "", "status": "served"}], COLUMNS, width)
     assert max(map(len, text.splitlines())) <= width
     letters = "".join(text.split())
-    assert len(letters) == len(
-        "".join(table([ROW, {"secret": "demo/x", "status": "served"}], COLUMNS, 500).split())
-    )
+    assert len(letters) == len("".join(table([ROW, {"secret": "demo/x", "status": "served"}], COLUMNS, 500).split()))
     assert "in 29d 3h" in text
     assert "+1" in text
 

@@ -73,9 +73,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 def test_explain_wants_a_namespace_and_a_cluster(tmp_path: Path) -> None:
     assert "NAMESPACE/NAME" in refusal(certferry("explain", "ingress", "shop", HOME=str(tmp_path)))
     nowhere = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-    assert "No settings file names a cluster" in refusal(
-        certferry("explain", "ingress", "shop/shop", **nowhere)
-    )
+    assert "No settings file names a cluster" in refusal(certferry("explain", "ingress", "shop/shop", **nowhere))
 
 
 def test_a_problem_that_prevents_everything_is_no_success(tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ def imported(*arguments: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize(
-    "words", [["version"], ["--version"], ["--help"], ["cert", "--help"], ["bogus-command"]]
-)
+@pytest.mark.parametrize("words", [["version"], ["--version"], ["--help"], ["cert", "--help"], ["bogus-command"]])
 def test_version_and_help_import_nothing_heavy(words: list[str]) -> None:
     modules = imported(*words)
     assert not [name for name in HEAVY if name in modules]

@@ -90,9 +90,7 @@ async def test_a_cloud_gives_the_elb_its_address_project_and_password(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth = {"auth_url": f"{cloud.url}/v3", "username": "u", "project_name": "team", "user_domain_name": "D"}
-    (tmp_path / "clouds.yaml").write_text(
-        yaml.safe_dump({"clouds": {"v": {"auth": auth, "region_name": "here"}}})
-    )
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"v": {"auth": auth, "region_name": "here"}}}))
     (tmp_path / "secure.yaml").write_text(yaml.safe_dump({"clouds": {"v": {"auth": {"password": "pw"}}}}))
     monkeypatch.chdir(tmp_path)
     async with settings(tmp_path, {"name": "a", "elb": {"cloud": "v"}}).cluster().elb() as elb:

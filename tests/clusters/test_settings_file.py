@@ -43,9 +43,7 @@ def test_the_nearest_file_counts(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert names(fleet.read(put(home / "flag.yaml", "flag"))) == ["flag"]
 
 
-def test_a_file_without_clusters_leaves_those_of_the_directory(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_without_clusters_leaves_those_of_the_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(home / "up" / "certferry.yaml", "up")
     settings = home / "settings.yaml"
     settings.write_text("controller: {max_sni_certificates: 60}\n")

@@ -45,9 +45,7 @@ def origin(system: System, tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        until(
-            lambda: JsonApi(url, {}).call("GET", "/healthz").status == 200, "the console answers", seconds=60
-        )
+        until(lambda: JsonApi(url, {}).call("GET", "/healthz").status == 200, "the console answers", seconds=60)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)

@@ -142,9 +142,7 @@ def test_a_login_that_ends_loses_nothing_that_was_typed(log_in: LogIn, site: Sit
 
 def test_who_may_connect_and_the_way_from_http(user: User, site: Site) -> None:
     groups = site.system.elb_path("ipgroups")
-    made = site.elb.want(
-        201, "POST", groups, {"ipgroup": {"name": "office", "ip_list": [{"ip": "192.0.2.0/24"}]}}
-    )
+    made = site.elb.want(201, "POST", groups, {"ipgroup": {"name": "office", "ip_list": [{"ip": "192.0.2.0/24"}]}})
 
     def offered() -> int:
         user.page.goto(f"/clusters/local/ingresses/{site.name}/{INGRESS}/update")

@@ -198,9 +198,7 @@ def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, c
     ):
         user.page.goto(path)
         texts = (
-            user.page.get_by_role("main")
-            .locator("a.button:visible, button:visible, .operation > a")
-            .all_inner_texts()
+            user.page.get_by_role("main").locator("a.button:visible, button:visible, .operation > a").all_inner_texts()
         )
         assert {t.strip() for t in texts} <= {"More", ""}, path
         assert "Synchronize" not in user.page.content()
@@ -226,9 +224,7 @@ def test_a_member_changes_what_it_may_and_breaks_no_glass(log_in: LogIn, shop: S
     user.page.goto(f"/clusters/local/elb/certificates?q={own}")
     assert "Break-glass" not in user.page.content()
     assert user.get(f"/clusters/local/elb/certificates/{own}/break-glass").status == 403
-    assert (
-        user.post(f"/clusters/local/elb/certificates/{own}/break-glass", reason="x", hours="1").status == 403
-    )
+    assert user.post(f"/clusters/local/elb/certificates/{own}/break-glass", reason="x", hours="1").status == 403
 
 
 def test_the_theme_is_the_systems_until_it_is_switched(log_in: LogIn) -> None:

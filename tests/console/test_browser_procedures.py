@@ -94,12 +94,8 @@ def test_procedure_for_elb_server_certificates(user: User, site: Site) -> None:
     user.ok()
     chooser = user.dialog.get_by_role("combobox", name="Server Certificate")
     expect(chooser.locator("option:checked")).to_contain_text("bought")
-    expect(user.dialog.get_by_label("Backend Protocol")).to_have_value(
-        "http"
-    )  # what was typed is still there
-    expect(user.dialog.locator(".compare section").last).to_contain_text(
-        "200 days left"
-    )  # beside the present one
+    expect(user.dialog.get_by_label("Backend Protocol")).to_have_value("http")  # what was typed is still there
+    expect(user.dialog.locator(".compare section").last).to_contain_text("200 days left")  # beside the present one
     user.dialog.get_by_role("button", name="Show YAML changes").click()
     expect(user.dialog.locator(".diff .added", has_text=CERTIFICATE_IDS)).to_be_visible()
     user.ok()  # … and click OK to update the ingress.

@@ -63,9 +63,7 @@ def test_a_certificate_that_must_not_be_served_is_refused(
 def test_the_new_certificate_alone_needs_its_key(update: User, shop: Site) -> None:
     update.paste(shop.pair(), key=False)
     update.ok()
-    expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text(
-        "Enter the new private key too"
-    )
+    expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text("Enter the new private key too")
 
 
 def test_a_choice_that_would_not_be_served_is_refused(user: User, shop: Site) -> None:
@@ -181,9 +179,7 @@ def test_pages_that_are_not_there_say_so(user: User) -> None:
     }.items():
         assert user.get(path).status == status, path
     user.page.goto("/clusters/local/rotations/unknown")
-    user.page.get_by_role("navigation").get_by_role(
-        "link", name="Load Balancers"
-    ).click()  # the way on is still there
+    user.page.get_by_role("navigation").get_by_role("link", name="Load Balancers").click()  # the way on is still there
     expect(user.page.get_by_role("heading", name="Load Balancers")).to_be_visible()
 
 

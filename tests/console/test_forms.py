@@ -237,10 +237,7 @@ def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
     judged = check_certificate_form(old.certificate, "", place, now)
     assert judged.errors == {}
     other = authority().issue("b.example", days=90)
-    assert (
-        "not for a.example"
-        in check_certificate_form(other.certificate, other.key, place, now).errors["certificate"]
-    )
+    assert "not for a.example" in check_certificate_form(other.certificate, other.key, place, now).errors["certificate"]
     assert check_certificate_form("", "", place, now).errors == {"certificate": "The certificate is empty."}
 
 
@@ -309,9 +306,7 @@ def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
     assert preview.chosen == chain
     assert preview.rejected == ()  # nothing valid is in service for the host
     assert {p.reason for p in preview.problems} == {"SniConflict", "HostNotCovered"}
-    present = preview_change(
-        world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW
-    )
+    present = preview_change(world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW)
     assert present.present == chain
 
 

@@ -23,17 +23,13 @@ class User:
     def __init__(self, browser: Browser, url: str, theme: str = "light") -> None:
         scheme = cast(Literal["light", "dark"], theme)
         self.url = url
-        self.context = browser.new_context(
-            base_url=url, color_scheme=scheme, viewport={"width": 1280, "height": 900}
-        )
+        self.context = browser.new_context(base_url=url, color_scheme=scheme, viewport={"width": 1280, "height": 900})
         self.context.set_default_timeout(WAIT)
         self.page: Page = self.context.new_page()
         self.elsewhere: list[str] = []
         self.errors: list[str] = []
         self.page.on("request", self._asked)
-        self.page.on(
-            "console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None
-        )
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
 
     def log_in(self, name: str, password: str) -> None:
@@ -96,8 +92,7 @@ class User:
         """What axe finds wrong with the page as it is."""
         found = Axe().run(self.page)
         return [
-            f"{v['id']}: {v['help']}: {[n['target'] for n in v['nodes']][:4]}"
-            for v in found.response["violations"]
+            f"{v['id']}: {v['help']}: {[n['target'] for n in v['nodes']][:4]}" for v in found.response["violations"]
         ]
 
     def _asked(self, request: Request) -> None:

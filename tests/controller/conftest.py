@@ -99,9 +99,7 @@ class System:
             name,
             {
                 "metadata": {
-                    "annotations": {
-                        f"kubernetes.io/elb.{k.replace('_', '-')}": v for k, v in annotations.items()
-                    }
+                    "annotations": {f"kubernetes.io/elb.{k.replace('_', '-')}": v for k, v in annotations.items()}
                 },
                 "spec": {
                     "ingressClassName": "cce",

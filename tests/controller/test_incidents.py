@@ -62,9 +62,7 @@ class Desk:
 
         def found() -> list[Alert]:
             controller = self.system.controller
-            return (
-                [a for a in controller.alert_evaluator.alerts.value if a.name == name] if controller else []
-            )
+            return [a for a in controller.alert_evaluator.alerts.value if a.name == name] if controller else []
 
         await until(found)
         (alert,) = found()
@@ -323,6 +321,4 @@ def _same_host(name: str, secret: str = "", path: str = "/") -> dict[str, Any]:
     rule = {"path": path, "pathType": "Prefix", "backend": backend}
     host = "shop.example.com"
     tls = [{"secretName": secret or f"{name}-tls", "hosts": [host]}]
-    return {
-        "spec": {"ingressClassName": "cce", "tls": tls, "rules": [{"host": host, "http": {"paths": [rule]}}]}
-    }
+    return {"spec": {"ingressClassName": "cce", "tls": tls, "rules": [{"host": host, "http": {"paths": [rule]}}]}}

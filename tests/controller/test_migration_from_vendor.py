@@ -104,9 +104,7 @@ def vendor_s(system: System, pair: Pair, *, cluster_in_certificate: bool) -> str
 
 
 @pytest.mark.parametrize("cluster_in_certificate", [True, False])
-async def test_there_and_back_without_a_failed_handshake(
-    system: System, cluster_in_certificate: bool
-) -> None:
+async def test_there_and_back_without_a_failed_handshake(system: System, cluster_in_certificate: bool) -> None:
     first = authority().issue(HOST)
     system.shop(first)
     theirs = vendor_s(system, first, cluster_in_certificate=cluster_in_certificate)

@@ -239,9 +239,7 @@ async def test_the_three_instants_are_metrics(system: System) -> None:
     instants = json.loads(system.annotation(ROTATION))
     for instant in ("changed", "accepted", "served"):
         assert instants[instant]
-        assert re.search(
-            rf'rotation_instant_seconds{{.*ingress="shop",instant="{instant}".*}} 1\.\d+e\+09', text
-        )
+        assert re.search(rf'rotation_instant_seconds{{.*ingress="shop",instant="{instant}".*}} 1\.\d+e\+09', text)
 
 
 async def test_a_resync_repeats_no_event_and_no_log_line(system: System, logs: list[dict[str, Any]]) -> None:

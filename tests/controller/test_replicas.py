@@ -26,9 +26,7 @@ def shop() -> Pair:
     return authority().issue("shop.example.com")
 
 
-async def test_a_leader_that_was_stopped_in_the_middle_of_a_plan_writes_no_more(
-    system: System, tmp_path: Path
-) -> None:
+async def test_a_leader_that_was_stopped_in_the_middle_of_a_plan_writes_no_more(system: System, tmp_path: Path) -> None:
     system.shop(shop())
     system.elb.held = asyncio.Event()
     async with Replica(system, "A", tmp_path) as first, Replica(system, "B", tmp_path) as second:

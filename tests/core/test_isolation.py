@@ -30,9 +30,7 @@ GOOD = ("alpha", "beta")
 LABEL = st.text(st.sampled_from("abcxyz019-_*é"), max_size=70)
 HOSTS = st.one_of(
     st.lists(LABEL, min_size=1, max_size=5).map(".".join),
-    st.sampled_from(
-        ["*", "*.com", "a.*.x", "*.*.x", "dot.", "web*.x", "_svc._tcp.example.test", "1.2.3.4", "x" * 253]
-    ),
+    st.sampled_from(["*", "*.com", "a.*.x", "*.*.x", "dot.", "web*.x", "_svc._tcp.example.test", "1.2.3.4", "x" * 253]),
 )
 DATES = st.one_of(
     st.datetimes(timezones=st.just(UTC)),
@@ -81,9 +79,7 @@ ANNOTATIONS = st.dictionaries(
     st.one_of(
         st.text(max_size=30),
         st.integers().map(str),
-        st.sampled_from(
-            ["true", "false", "[]", "{}", "null", '[{"HTTPS":443}]', '[{"HTTP":443}]', "NaN", BALANCER.id]
-        ),
+        st.sampled_from(["true", "false", "[]", "{}", "null", '[{"HTTPS":443}]', '[{"HTTP":443}]', "NaN", BALANCER.id]),
     ),
     max_size=4,
 )
@@ -92,9 +88,7 @@ CONTENTS = st.fixed_dictionaries(
     optional={
         "not_before": DATES,
         "not_after": DATES,
-        "key": st.sampled_from(
-            ["P-256", "RSA-1024", "RSA-2048", "Ed25519", "P-521", "secp256k1", "DSA-1024", ""]
-        ),
+        "key": st.sampled_from(["P-256", "RSA-1024", "RSA-2048", "Ed25519", "P-521", "secp256k1", "DSA-1024", ""]),
     },
 )
 SECRETS = st.dictionaries(
@@ -208,28 +202,18 @@ def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
     for name in GOOD:
         mine = [s for s in states if Name(name, name) in s.claims]
         said[name] = {
-            "bound": [
-                (s.key.sni, s.bound and s.bound.chain and s.bound.chain.fingerprint)
-                for s in mine
-                if s.key.sni
-            ],
+            "bound": [(s.key.sni, s.bound and s.bound.chain and s.bound.chain.fingerprint) for s in mine if s.key.sni],
             "status": [(s.status,) for s in mine if s.key.sni],
             "problems": [
                 p for p in translation.problems if p.object.namespace == name and p.reason != "HostNotCovered"
             ],
-            "ports": translation.status[Name(name, name)].ports
-            if Name(name, name) in translation.status
-            else None,
-            "policies": sorted(
-                p.name or "" for p in state.policies.values() if f"_{name}_" in (p.name or "")
-            ),
+            "ports": translation.status[Name(name, name)].ports if Name(name, name) in translation.status else None,
+            "policies": sorted(p.name or "" for p in state.policies.values() if f"_{name}_" in (p.name or "")),
         }
     return said
 
 
 @settings(max_examples=300)
 @given(INGRESSES, SECRETS)
-def test_hostile_objects_change_nothing_for_the_others(
-    hostile: list[dict[str, Any]], secrets: dict[str, Any]
-) -> None:
+def test_hostile_objects_change_nothing_for_the_others(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> None:
     assert outcome(world(hostile, secrets), EMPTY) == outcome(world([], {}), EMPTY)

@@ -94,9 +94,7 @@ def check_source(path: Path, *, sentences: bool) -> Iterator[Hit]:
             yield from _first_word(path, node)
 
 
-def _first_word(
-    path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
-) -> Iterator[Hit]:
+def _first_word(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> Iterator[Hit]:
     docstring = ast.get_docstring(node)
     if not docstring:
         return
@@ -185,11 +183,7 @@ def check_names(path: Path) -> Iterator[Hit]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if BANNED_NAMES.search(node.name):
                 yield Hit(path, node.lineno, "banned name", node.name)
-        elif (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.ctx, ast.Store)
-            and BANNED_NAMES.search(node.attr)
-        ):
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and BANNED_NAMES.search(node.attr):
             yield Hit(path, node.lineno, "banned name", node.attr)
         elif isinstance(node, ast.arg) and BANNED_NAMES.search(node.arg):
             yield Hit(path, node.lineno, "banned name", node.arg)

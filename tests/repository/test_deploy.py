@@ -45,9 +45,7 @@ def test_each_overlay_grants_what_the_code_asks_for(mode: str) -> None:
     }
     account = one(objects, "ServiceAccount")["metadata"]
     for binding in (o for o in objects if o["kind"].endswith("Binding")):
-        assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [
-            (account["name"], account["namespace"])
-        ]
+        assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [(account["name"], account["namespace"])]
     assert one(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == account["name"]
 
 
@@ -68,9 +66,7 @@ def test_each_overlay_s_settings_are_settings(mode: str, tmp_path: Path) -> None
 def test_by_name_means_that_no_other_secret_can_be_seen() -> None:
     secrets = [
         rule
-        for o in rbac.manifests(
-            "named", rbac.ServiceAccount(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")]
-        )
+        for o in rbac.manifests("named", rbac.ServiceAccount(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")])
         for rule in o.get("rules", ())
         if "secrets" in rule["resources"]
     ]

@@ -35,9 +35,7 @@ def test_every_annotation_is_explained() -> None:
 
 def test_files_that_pages_name_exist() -> None:
     pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-    named = {
-        name for page in pages for name in re.findall(r"`((?:src|tests|tools)/[\w./-]+)`", page.read_text())
-    }
+    named = {name for page in pages for name in re.findall(r"`((?:src|tests|tools)/[\w./-]+)`", page.read_text())}
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
     assert len(named) > 20
 
@@ -50,8 +48,7 @@ def test_the_changelog_names_every_renamed_setting_and_reason() -> None:
         for old, new in names.items()
     ]
     pairs += [
-        (f"elb.envoy_options.{old}", f"elb.envoy_options.{new}")
-        for old, new in renamed.RENAMED_ENVOY_OPTIONS.items()
+        (f"elb.envoy_options.{old}", f"elb.envoy_options.{new}") for old, new in renamed.RENAMED_ENVOY_OPTIONS.items()
     ]
     pairs += renamed.RENAMED_REASONS.items()
     assert [pair for pair in pairs if f"| `{pair[0]}` | `{pair[1]}` |" not in changelog] == []

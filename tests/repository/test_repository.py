@@ -70,9 +70,7 @@ def test_supported_platforms_pass(system: str, machine: str, libc: str, release:
         ("Windows", "AMD64", "", "", "Windows"),
     ],
 )
-def test_other_platforms_get_one_sentence(
-    system: str, machine: str, libc: str, release: str, named: str
-) -> None:
+def test_other_platforms_get_one_sentence(system: str, machine: str, libc: str, release: str, named: str) -> None:
     sentence = preflight.objection(system, machine, libc, release)
     assert named in sentence
     assert "2.31" in sentence
@@ -122,9 +120,7 @@ def test_no_private_key_is_in_the_repository() -> None:
 def test_no_package_index_is_named() -> None:
     """Where packages come from is the business of pip's own configuration."""
     named = re.compile(r"--(extra-)?index-url|--find-links|files\.pythonhosted\.org|https?://[^\s/]*pypi")
-    install = [
-        (p, t) for p, t in texts() if p.suffix in {".lock", ".toml", ".cfg"} or p.name in {"Makefile", "run"}
-    ]
+    install = [(p, t) for p, t in texts() if p.suffix in {".lock", ".toml", ".cfg"} or p.name in {"Makefile", "run"}]
     assert len(install) > 3
     assert [str(path) for path, text in install if named.search(text)] == []
 

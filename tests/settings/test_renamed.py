@@ -41,9 +41,7 @@ def file_with(folder: Path, program: str, setting: str, value: object) -> Path:
 
 
 @pytest.mark.parametrize(("program", "old", "new"), NAMES)
-def test_a_file_with_an_old_name_is_rejected_with_the_new_one(
-    program: str, old: str, new: str, tmp_path: Path
-) -> None:
+def test_a_file_with_an_old_name_is_rejected_with_the_new_one(program: str, old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"which is now {program}.{new}: rename it"):
         read(KINDS[program], program, {}, {}, file_with(tmp_path, program, old, 1))
 
@@ -56,9 +54,7 @@ def test_a_variable_with_an_old_name_is_rejected_with_the_new_one(program: str, 
 
 
 @pytest.mark.parametrize(("old", "new"), [("NamesLost", RENAMED_REASONS["NamesLost"])])
-def test_an_old_reason_in_controller_checks_is_rejected_with_the_new_one(
-    old: str, new: str, tmp_path: Path
-) -> None:
+def test_an_old_reason_in_controller_checks_is_rejected_with_the_new_one(old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{old} is now {new}: rename it"):
         read(
             ControllerSettings,

@@ -95,9 +95,7 @@ def openssl(key: str, *request: str) -> Pair:
         subprocess.run(run, check=True, capture_output=True, timeout=60)
         san = ["-addext", f"subjectAltName=DNS:{HOST}"]
         words = ["openssl", "req", "-x509", "-new", "-key", str(file), "-subj", f"/CN={HOST}", "-days", "30"]
-        subprocess.run(
-            [*words, *san, *request, "-out", str(out)], check=True, capture_output=True, timeout=60
-        )
+        subprocess.run([*words, *san, *request, "-out", str(out)], check=True, capture_output=True, timeout=60)
         return Pair(out.read_text(), file.read_text())
 
 
@@ -164,9 +162,7 @@ KINDS: Final[dict[str, Callable[[], Pair]]] = {
     "empty SAN": lambda: issue(sans=[x509.DNSName("")]),
     "300 SANs": lambda: issue(sans=[x509.DNSName(f"n{n}.example.com") for n in range(300)]),
     "expired": lambda: issue(begins=datetime(2024, 1, 1, tzinfo=UTC), ends=datetime(2025, 1, 1, tzinfo=UTC)),
-    "not yet valid": lambda: issue(
-        begins=datetime(2050, 1, 1, tzinfo=UTC), ends=datetime(2051, 1, 1, tzinfo=UTC)
-    ),
+    "not yet valid": lambda: issue(begins=datetime(2050, 1, 1, tzinfo=UTC), ends=datetime(2051, 1, 1, tzinfo=UTC)),
     "no end": lambda: issue(ends=_LAST),
     "valid since 1950": lambda: issue(begins=datetime(1950, 1, 1, tzinfo=UTC)),
     "serial number 1": lambda: issue(serial=1),
@@ -179,9 +175,7 @@ KINDS: Final[dict[str, Callable[[], Pair]]] = {
     "signed by Ed25519": lambda: issue(signer=ed25519.Ed25519PrivateKey.generate()),
     "with its CA": lambda: issue(chain=authority()),
     "with its CA twice": lambda: issue(chain=authority() * 2),
-    "with an RSA-1024 CA": lambda: issue(
-        signer=rsa_key(1024), chain=authority(rsa_key(1024), signer=rsa_key(1024))
-    ),
+    "with an RSA-1024 CA": lambda: issue(signer=rsa_key(1024), chain=authority(rsa_key(1024), signer=rsa_key(1024))),
     "with a secp256k1 CA": lambda: issue(chain=authority(ec.generate_private_key(ec.SECP256K1()))),
     "with an expired CA": lambda: issue(
         chain=authority(begins=datetime(2020, 1, 1, tzinfo=UTC), ends=datetime(2021, 1, 1, tzinfo=UTC))

@@ -99,9 +99,7 @@ async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Pa
     assert ended.value.code == 2
 
 
-async def test_a_log_that_grew_too_long_begins_anew(
-    child: SupervisedProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_that_grew_too_long_begins_anew(child: SupervisedProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certferry.up.supervisor._LOG_LIMIT", 100)
     child.log.write_text("x" * 200)
     child.trim()

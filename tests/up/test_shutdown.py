@@ -45,9 +45,7 @@ def left(tmp_path: Path) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal-closed"])
-def test_an_end_while_everything_starts_ends_everything(
-    number: signal.Signals, start: Start, tmp_path: Path
-) -> None:
+def test_an_end_while_everything_starts_ends_everything(number: signal.Signals, start: Start, tmp_path: Path) -> None:
     up = start()
     until(lambda: len(left(tmp_path)) >= 3, "the first parts are started")
     up.send_signal(number)

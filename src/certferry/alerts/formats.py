@@ -17,23 +17,17 @@ LIFETIME_INTERVALS: Final = 3
 Format = Callable[[Sequence[AlertNotification], str, datetime, timedelta], bytes]
 
 
-def certferry(
-    notifications: Sequence[AlertNotification], docs: str, now: datetime, _repeat: timedelta
-) -> bytes:
+def certferry(notifications: Sequence[AlertNotification], docs: str, now: datetime, _repeat: timedelta) -> bytes:
     """Return one JSON object with all fields of each alert."""
     body = {
         "version": 1,
         "sent": _instant(now),
-        "alerts": [
-            {"status": n.status, "since": _instant(n.since), **_facts(n.alert, docs)} for n in notifications
-        ],
+        "alerts": [{"status": n.status, "since": _instant(n.since), **_facts(n.alert, docs)} for n in notifications],
     }
     return msgspec.json.encode(body)
 
 
-def alertmanager(
-    notifications: Sequence[AlertNotification], docs: str, now: datetime, repeat: timedelta
-) -> bytes:
+def alertmanager(notifications: Sequence[AlertNotification], docs: str, now: datetime, repeat: timedelta) -> bytes:
     """Return a JSON list of alerts; a resolved one has `endsAt` in the past."""
     return msgspec.json.encode([_alertmanager(n, docs, now, repeat) for n in notifications])
 
@@ -41,9 +35,7 @@ def alertmanager(
 FORMATS: Final[dict[str, Format]] = {"certferry": certferry, "alertmanager": alertmanager}
 
 
-def _alertmanager(
-    notification: AlertNotification, docs: str, now: datetime, repeat: timedelta
-) -> dict[str, Any]:
+def _alertmanager(notification: AlertNotification, docs: str, now: datetime, repeat: timedelta) -> dict[str, Any]:
     facts = _facts(notification.alert, docs)
     ends = now if notification.status == "resolved" else now + LIFETIME_INTERVALS * repeat
     return {

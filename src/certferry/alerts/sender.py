@@ -27,9 +27,7 @@ LONGEST: Final = 60.0
 _log = structlog.get_logger()
 
 
-async def run(
-    standing: Latest[tuple[Alert, ...]], settings: AlertSettings, count: Callable[[str], None]
-) -> None:
+async def run(standing: Latest[tuple[Alert, ...]], settings: AlertSettings, count: Callable[[str], None]) -> None:
     """Post the alerts of `standing` until cancelled; return at once if no webhook is set.
 
     `count` is called with `delivered` or `failed` after each post.

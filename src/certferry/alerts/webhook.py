@@ -49,9 +49,7 @@ class Webhook:
         try:
             async with (
                 aiohttp.ClientSession(timeout=limit) as session,
-                session.post(
-                    self.url, data=body, headers=head, ssl=self._tls, allow_redirects=False
-                ) as response,
+                session.post(self.url, data=body, headers=head, ssl=self._tls, allow_redirects=False) as response,
             ):
                 if response.status >= 300:
                     raise WebhookError(f"{self.url} answered {response.status}")

@@ -25,20 +25,14 @@ _PROGRAMS: Final = "Programs"
 _OPERATION: Final = "Operation"
 
 COMMANDS: Final = {
-    "cert": Entry(
-        "certferry.cli.cert:app", "List, check, replace and roll back certificates.", _CERTIFICATES
-    ),
+    "cert": Entry("certferry.cli.cert:app", "List, check, replace and roll back certificates.", _CERTIFICATES),
     "why": Entry(
         "certferry.cli.cluster.why:why",
         "Explain what HOST serves, what is wrong, and what to do next.",
         _CERTIFICATES,
     ),
-    "explain": Entry(
-        "certferry.cli.cluster.explain:app", "Explain which certificate a host gets.", _CERTIFICATES
-    ),
-    "audit": Entry(
-        "certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES
-    ),
+    "explain": Entry("certferry.cli.cluster.explain:app", "Explain which certificate a host gets.", _CERTIFICATES),
+    "audit": Entry("certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES),
     "plan": Entry(
         "certferry.cli.cluster.plan:plan",
         "Show what manifests would change on the load balancer, and why.",
@@ -49,9 +43,7 @@ COMMANDS: Final = {
         "Check what the controller needs, and say how to fix it.",
         _CLUSTERS,
     ),
-    "rbac": Entry(
-        "certferry.cli.cluster.rbac:rbac", "Print the RBAC manifests of the controller.", _CLUSTERS
-    ),
+    "rbac": Entry("certferry.cli.cluster.rbac:rbac", "Print the RBAC manifests of the controller.", _CLUSTERS),
     "alerts": Entry("certferry.cli.alerts:app", "Test the delivery of alerts.", _CLUSTERS),
     "up": Entry("certferry.cli.programs.run:up", "Run everything from one directory.", _PROGRAMS),
     "controller": Entry(
@@ -59,24 +51,18 @@ COMMANDS: Final = {
         "Run the controller: make an ELB match the Ingresses of a cluster.",
         _PROGRAMS,
     ),
-    "elb": Entry(
-        "certferry.cli.programs.run:elb", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS
-    ),
+    "elb": Entry("certferry.cli.programs.run:elb", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS),
     "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS),
     "kube": Entry("certferry.cli.programs.run:kube", "Run the embedded Kubernetes API.", _PROGRAMS),
     "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION),
-    "envoy": Entry(
-        "certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION
-    ),
+    "envoy": Entry("certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION),
     "kubeconfig": Entry(
         "certferry.cli.programs.kubeconfig:kubeconfig",
         "Print a kubeconfig for the embedded Kubernetes API.",
         _OPERATION,
     ),
     "backup": Entry("certferry.cli.programs.store:backup", "Copy the ELB's store to a file.", _OPERATION),
-    "restore": Entry(
-        "certferry.cli.programs.store:restore", "Replace the ELB's store by a backup.", _OPERATION
-    ),
+    "restore": Entry("certferry.cli.programs.store:restore", "Replace the ELB's store by a backup.", _OPERATION),
     "rotate-encryption-key": Entry(
         "certferry.cli.programs.store:rotate_encryption_key",
         "Encrypt all stored private keys and secrets under a new key.",
@@ -135,9 +121,7 @@ def main() -> None:
 
 @app.callback()
 def _root(
-    show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
-    ] = False,
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
         version()

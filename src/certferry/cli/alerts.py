@@ -49,9 +49,7 @@ def send_test(config: Config = None) -> None:
     except WebhookError as error:
         raise UserError(f"The webhook rejected the test alert: {error}.", 1) from None
     signed = "signed" if settings.webhook_secret_file else "not signed: set alerts.webhook_secret_file"
-    typer.echo(
-        f"{webhook.url} accepted the test alert and its end ({settings.webhook_format} form, {signed})."
-    )
+    typer.echo(f"{webhook.url} accepted the test alert and its end ({settings.webhook_format} form, {signed}).")
 
 
 def rules(settings: AlertSettings) -> AlertRules:
@@ -67,6 +65,4 @@ def rules(settings: AlertSettings) -> AlertRules:
         urgent_days=settings.renewal_urgent_days,
         emergency_days=settings.renewal_critical_days,
     )
-    return AlertRules(
-        limits=limits, stalled_rotations=settings.stalled_rotations, stalled_after=settings.stalled_after
-    )
+    return AlertRules(limits=limits, stalled_rotations=settings.stalled_rotations, stalled_after=settings.stalled_after)

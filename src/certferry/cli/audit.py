@@ -81,7 +81,5 @@ def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(
-            f"--since {text} is not a time: write it like 1h, 2d or 2026-11-23T12:00 (UTC)."
-        ) from None
+        raise UserError(f"--since {text} is not a time: write it like 1h, 2d or 2026-11-23T12:00 (UTC).") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

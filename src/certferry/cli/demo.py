@@ -14,9 +14,7 @@ from certferry.cli.lazy import TYPER
 from certferry.cli.options import not_listening
 from certferry.settings import UserError, host_port, state_default
 
-State = Annotated[
-    Path | None, typer.Option(envvar="CERTFERRY_STATE", help="State directory of `certferry up`.")
-]
+State = Annotated[Path | None, typer.Option(envvar="CERTFERRY_STATE", help="State directory of `certferry up`.")]
 
 app = typer.Typer(help="Try things out with `certferry up`.", no_args_is_help=True, **TYPER)
 

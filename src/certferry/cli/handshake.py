@@ -31,16 +31,12 @@ async def shake_hands(address: str, port: int, host: str, kind: str = "") -> Han
     try:
         await asyncio.get_running_loop().getaddrinfo(address, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        return Handshake(
-            error=f"the name {address} cannot be resolved ({error.strerror})", failure="not resolved"
-        )
+        return Handshake(error=f"the name {address} cannot be resolved ({error.strerror})", failure="not resolved")
     try:
         shown = await handshake(Target(address=address, port=port, host=host, kind=kind))
     except NotReached as error:
         refused = error.errno == errno.ECONNREFUSED or isinstance(error.__context__, ConnectionRefusedError)
-        cause = (
-            "refuses connections: nothing listens there" if refused else f"is not reached: {error.strerror}"
-        )
+        cause = "refuses connections: nothing listens there" if refused else f"is not reached: {error.strerror}"
         return Handshake(error=f"{at} {cause}", failure="not reached")
     except (OSError, TimeoutError) as error:
         reason = str(error) or "no answer in time"
@@ -49,6 +45,4 @@ async def shake_hands(address: str, port: int, host: str, kind: str = "") -> Han
     try:
         return Handshake(parse_shown(shown))
     except InvalidPem as defect:
-        return Handshake(
-            error=f"{at} shows a certificate that cannot be read: {defect.sentence}", failure="unreadable"
-        )
+        return Handshake(error=f"{at} shows a certificate that cannot be read: {defect.sentence}", failure="unreadable")

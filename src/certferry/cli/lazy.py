@@ -37,9 +37,7 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {
-            name: TyperCommand(
-                name, callback=None, help=entry.help, hidden=entry.hidden, rich_markup_mode=None
-            )
+            name: TyperCommand(name, callback=None, help=entry.help, hidden=entry.hidden, rich_markup_mode=None)
             for name, entry in self.entries.items()
         }
 

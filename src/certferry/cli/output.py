@@ -106,9 +106,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], width: 
 
 def block(title: str, facts: Iterable[tuple[str, Any]], *, indent: str = "  ") -> str:
     """Return a title and labelled lines, wrapped below their label. Empty values are left out."""
-    shown = [
-        (label, _cell(value, everything=True)) for label, value in facts if value not in (None, "", [], ())
-    ]
+    shown = [(label, _cell(value, everything=True)) for label, value in facts if value not in (None, "", [], ())]
     longest = max((len(label) for label, _ in shown), default=0)
     label_width = longest + 2 if longest else 0
     lines = [title] if title else []

@@ -92,8 +92,6 @@ def _options(cluster: ClusterAccess, observed: State, view: ClusterView | None) 
 def _usual(observed: State, view: ClusterView) -> str | None:
     """Return the load balancer on which this cluster has most of its listeners, None if it has none."""
     ours = Counter(
-        it.loadbalancer_id
-        for it in observed.listeners.values()
-        if names.is_of(view.cluster_id, it.description)
+        it.loadbalancer_id for it in observed.listeners.values() if names.is_of(view.cluster_id, it.description)
     )
     return min(ours, key=lambda ref: (-ours[ref], ref), default=None)

@@ -21,9 +21,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         max_sni=settings.max_sni_certificates,
         max_sni_names=settings.max_sni_names,
         backends=settings.backends,
-        admission=NamespacePolicy(
-            loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host
-        ),
+        admission=NamespacePolicy(loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host),
         checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew),
     )
 

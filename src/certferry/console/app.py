@@ -59,9 +59,7 @@ def application(console: Console) -> Starlette:
     async def failed(http: Request, error: Exception) -> Response:
         _log.error("page failed", path=http.url.path, error=type(error).__name__, exc_info=error)
         sentence = "An internal error occurred. Details are in the console's log."
-        return _error_page(
-            console, http, console.session(http), PageError(500, "Something went wrong", sentence)
-        )
+        return _error_page(console, http, console.session(http), PageError(500, "Something went wrong", sentence))
 
     return Starlette(
         routes=routes,
@@ -116,9 +114,7 @@ def _form_errors(console: Console, http: Request, session: Session | None, error
     return _error_page(console, http, session, PageError(errors.status, "Not done", sentence))
 
 
-def _remote_error(
-    console: Console, http: Request, session: Session | None, error: ElbError | KubeError
-) -> Response:
+def _remote_error(console: Console, http: Request, session: Session | None, error: ElbError | KubeError) -> Response:
     if isinstance(error, ElbError) and error.status == 401:
         return _to_login(http, LoginRequired())
     if http.method == "POST" and 400 <= error.status < 500:

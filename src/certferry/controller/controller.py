@@ -79,9 +79,7 @@ class Controller:
             elb=elb, kube=kube, observed=self._observed, metrics=self.metrics, secret=self._cache.secret
         )
         monitoring = mode.monitoring
-        self.alert_evaluator = AlertEvaluator(
-            self.metrics, options, monitoring.rules, self._connection_errors
-        )
+        self.alert_evaluator = AlertEvaluator(self.metrics, options, monitoring.rules, self._connection_errors)
         self._drift_reporter = DriftReporter(elb)
         self._status_writer = StatusWriter(kube, self._cache)
         dispatcher = ReportDispatcher(
@@ -274,9 +272,7 @@ class Controller:
                 pause = None
                 continue
             deletion_due = self._reconciler.deletion_due
-            if (
-                deletion_due and datetime.now(UTC) >= deletion_due
-            ) or self._inputs.age >= self._timing.resync:
+            if (deletion_due and datetime.now(UTC) >= deletion_due) or self._inputs.age >= self._timing.resync:
                 self._inputs.invalidate()
             try:
                 async with self._endpoints_fast_path.lock:

@@ -13,9 +13,7 @@ from certferry.core.plan.plan import Step
 from certferry.kube.client.cache import EVERYTHING, Scope
 from certferry.kube.client.leader_election import LeaderElector
 
-ApplySteps = Callable[
-    [Sequence[Step], Mapping[str, str], Mapping[str, Name], ApplyContext], Awaitable[Outcome]
-]
+ApplySteps = Callable[[Sequence[Step], Mapping[str, str], Mapping[str, Name], ApplyContext], Awaitable[Outcome]]
 
 
 class ControllerMode(NamedTuple):

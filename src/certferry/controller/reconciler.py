@@ -84,9 +84,7 @@ class Reconciler:
                 generation = await self._gather()
                 decision, steps = await self._decide(generation)
                 if not steps or self._mode.apply is None:
-                    self._finish(
-                        replace(generation, in_step=not steps), worked, min(started, self._changed_at)
-                    )
+                    self._finish(replace(generation, in_step=not steps), worked, min(started, self._changed_at))
                     return True
                 worked = True
                 if not await self._act(generation, decision, steps):
@@ -108,9 +106,7 @@ class Reconciler:
         decision = await asyncio.to_thread(
             decide, translation, state, view.cluster_id, self._mode.drift, observed.baseline
         )
-        deletions = select_deletions(
-            decision.steps, self._unused_since, datetime.now(UTC), self._deletion_delay
-        )
+        deletions = select_deletions(decision.steps, self._unused_since, datetime.now(UTC), self._deletion_delay)
         self._unused_since, self.deletion_due, steps = deletions.marks, deletions.due, deletions.steps
         if not self._parts.inputs.locks:
             steps = with_console_protection(steps, state, view.cluster_id)

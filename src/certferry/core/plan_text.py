@@ -52,15 +52,9 @@ def render_plan(
 
 def new_problems(translation: Translation, before: Translation | None) -> tuple[Problem, ...]:
     """Return the problems that `before` does not have."""
-    old = (
-        {(p.object.kind, p.object.namespace, p.object.name, p.sentence) for p in before.problems}
-        if before
-        else ()
-    )
+    old = {(p.object.kind, p.object.namespace, p.object.name, p.sentence) for p in before.problems} if before else ()
     return tuple(
-        p
-        for p in translation.problems
-        if (p.object.kind, p.object.namespace, p.object.name, p.sentence) not in old
+        p for p in translation.problems if (p.object.kind, p.object.namespace, p.object.name, p.sentence) not in old
     )
 
 
@@ -119,10 +113,4 @@ def _text(field: str, value: Any, names: Mapping[str, str]) -> str:
         return ", ".join(f"{k} {_text('', v, names)}" for k, v in sorted(value.items()))
     if isinstance(value, bool):
         return "on" if value else "off"
-    return (
-        "none"
-        if value in (None, "")
-        else names.get(value, str(value))
-        if isinstance(value, str)
-        else str(value)
-    )
+    return "none" if value in (None, "") else names.get(value, str(value)) if isinstance(value, str) else str(value)

@@ -11,9 +11,7 @@ from typing import Final
 
 MASK: Final = "***"
 
-_ARMOUR = re.compile(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
+_ARMOUR = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{33,}={0,2}")
 """Longer than an id of the ELB. A line of PEM has 64 characters."""
 

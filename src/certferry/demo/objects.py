@@ -92,9 +92,7 @@ def _metadata(name: str, labels: dict[str, str] | None = None) -> Manifest:
 def _applied(manifest: Manifest) -> Manifest:
     """Add the annotation of `kubectl apply`, so that the next apply does not warn."""
     last = msgspec.json.encode(manifest).decode() + "\n"
-    metadata = manifest["metadata"] | {
-        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}
-    }
+    metadata = manifest["metadata"] | {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}}
     return manifest | {"metadata": metadata}
 
 

@@ -1,7 +1,6 @@
 """Signing a request to the ELB with an access key (SDK-HMAC-SHA256).
 
-Called by ``elb.client`` for each request. It knows the canonical form of a request and nothing of
-what is asked. Source: the signing scheme of the vendor's SDK cores (``huaweicloudsdkcore.signer``).
+Source: the signing scheme of the vendor's SDK cores (``huaweicloudsdkcore.signer``).
 """
 
 from __future__ import annotations
@@ -39,16 +38,12 @@ def canonical_request(method: str, path: str, query: Query, headers: Mapping[str
     return "\n".join(lines)
 
 
-def authorization(
-    access_key: str, secret_key: str, canonical: str, headers: Mapping[str, str], now: datetime
-) -> str:
+def authorization(access_key: str, secret_key: str, canonical: str, headers: Mapping[str, str], now: datetime) -> str:
     """Build the Authorization header of a request whose ``X-Sdk-Date`` is `now` (UTC)."""
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{ALGORITHM}\n{now.strftime(DATE_FORMAT)}\n{digest}"
     signature = hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()
-    return (
-        f"{ALGORITHM} Access={access_key}, SignedHeaders={';'.join(sorted(headers))}, Signature={signature}"
-    )
+    return f"{ALGORITHM} Access={access_key}, SignedHeaders={';'.join(sorted(headers))}, Signature={signature}"
 
 
 def _encoded(text: str) -> str:

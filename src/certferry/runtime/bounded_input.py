@@ -128,9 +128,7 @@ class _Resolver(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML declares it)
         first: [
-            (tag, expression)
-            for tag, expression in resolvers
-            if not tag.endswith((":timestamp", ":merge", ":value"))
+            (tag, expression) for tag, expression in resolvers if not tag.endswith((":timestamp", ":merge", ":value"))
         ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

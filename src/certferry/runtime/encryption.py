@@ -60,9 +60,7 @@ class EncryptionKeys:
             private_files.create(path, _new_key())
             return cls.of_file(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise EncryptionError(
-                f"The encryption key file {path} cannot be read or created: {error}."
-            ) from None
+            raise EncryptionError(f"The encryption key file {path} cannot be read or created: {error}.") from None
 
     @classmethod
     def of_file(cls, path: Path) -> EncryptionKeys:
@@ -95,9 +93,7 @@ class EncryptionKeys:
         try:
             return cipher.decrypt(nonce, sealed, purpose.encode())
         except InvalidTag:
-            raise EncryptionError(
-                f"A stored secret ({purpose}) was changed after it was encrypted."
-            ) from None
+            raise EncryptionError(f"A stored secret ({purpose}) was changed after it was encrypted.") from None
 
     def _reload(self) -> None:
         """Read the key file again if another process changed it; ignore an unreadable file."""
@@ -156,9 +152,7 @@ def _keys(text: str, where: str) -> list[bytes]:
     except binascii.Error:
         keys = []
     if not keys or any(len(key) != _KEY for key in keys):
-        raise EncryptionError(
-            f"{where} holds no key: 32 bytes in base64 are expected (openssl rand -base64 32)."
-        )
+        raise EncryptionError(f"{where} holds no key: 32 bytes in base64 are expected (openssl rand -base64 32).")
     return keys
 
 

@@ -52,8 +52,7 @@ _stamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 def _without_pem(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {
-        key: _plain(key, _PEM.sub("[PEM]", value)) if isinstance(value, str) else value
-        for key, value in event.items()
+        key: _plain(key, _PEM.sub("[PEM]", value)) if isinstance(value, str) else value for key, value in event.items()
     }
 
 

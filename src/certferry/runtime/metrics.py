@@ -65,9 +65,7 @@ class Metrics:
             ["kind", "mode"],
             registry=self._registry,
         )
-        self.problems = Gauge(
-            "certferry_problems", "Present problems by reason", ["reason"], registry=self._registry
-        )
+        self.problems = Gauge("certferry_problems", "Present problems by reason", ["reason"], registry=self._registry)
         self.hosts = Gauge(
             "certferry_hosts",
             "Hosts by what clients get: served, expiring, expired, wrong, unusable, missing, unreachable, unknown",

@@ -95,9 +95,7 @@ def _from_file(file: Path, program: str, fields: set[str]) -> dict[str, Any]:
         raise UserError(_NO_MAPPING.format(file=file))
     unknown = sorted(set(map(str, section)) - fields)
     if unknown:
-        raise UserError(
-            f"The settings file {file} sets {program}.{unknown[0]}, {_unknown(program, unknown[0])}."
-        )
+        raise UserError(f"The settings file {file} sets {program}.{unknown[0]}, {_unknown(program, unknown[0])}.")
     return dict(section)
 
 

@@ -49,9 +49,7 @@ def _endpoints(state: Path) -> Endpoints:
     try:
         return msgspec.json.decode((state / "endpoints.json").read_bytes(), type=Endpoints)
     except FileNotFoundError:
-        raise UserError(
-            f"Certferry does not run on {state}: start `certferry up`, or name its --state."
-        ) from None
+        raise UserError(f"Certferry does not run on {state}: start `certferry up`, or name its --state.") from None
     except (OSError, msgspec.DecodeError):
         raise UserError(f"{state / 'endpoints.json'} cannot be read.") from None
 

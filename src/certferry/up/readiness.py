@@ -50,9 +50,7 @@ async def envoy_runs(file: Path) -> None:
         await asyncio.sleep(_POLL_INTERVAL)
 
 
-async def _is_ok(
-    session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext | None, sni: str | None = None
-) -> bool:
+async def _is_ok(session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext | None, sni: str | None = None) -> bool:
     try:
         async with session.get(url, ssl=tls or True, server_hostname=sni) as answer:
             return answer.status == 200

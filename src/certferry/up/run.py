@@ -41,9 +41,7 @@ def run(settings: UpSettings, say: Say, show: Say) -> None:
             saved = msgspec.structs.replace(saved, console_port=free_ports.free_ports(1)[0])
         save(directory.saved_state, saved)
     except OSError as error:
-        raise UserError(
-            f"The state directory {directory.root} cannot be written: {error.strerror}."
-        ) from None
+        raise UserError(f"The state directory {directory.root} cannot be written: {error.strerror}.") from None
     asyncio.run(_System(directory, saved, settings, say, show).run())
 
 
@@ -64,9 +62,7 @@ def _choose() -> SavedState:
 class _System:
     """All programs of one `up`, from start to end."""
 
-    def __init__(
-        self, directory: StateDirectory, saved: SavedState, settings: UpSettings, say: Say, show: Say
-    ) -> None:
+    def __init__(self, directory: StateDirectory, saved: SavedState, settings: UpSettings, say: Say, show: Say) -> None:
         self._directory, self._saved, self._settings = directory, saved, settings
         self._say, self._show = say, show
         self._pipe = ParentPipe()
@@ -143,9 +139,7 @@ class _System:
     async def _use(self, loadbalancer_id: str) -> None:
         """Save the default load balancer, and start the controller with it."""
         if controller := self._programs.get("controller"):
-            self._say(
-                f"The load balancer {self._saved.loadbalancer_id} is gone; {loadbalancer_id} takes its place."
-            )
+            self._say(f"The load balancer {self._saved.loadbalancer_id} is gone; {loadbalancer_id} takes its place.")
             await controller.stop()
         self._saved = msgspec.structs.replace(self._saved, loadbalancer_id=loadbalancer_id)
         save(self._directory.saved_state, self._saved)

@@ -49,9 +49,7 @@ async def create_missing_resources(
 
     Raises UserError, OSError.
     """
-    result, _ = await asyncio.gather(
-        _prepare_elb(directory, saved, use), _prepare_kube(directory, saved, demo=demo)
-    )
+    result, _ = await asyncio.gather(_prepare_elb(directory, saved, use), _prepare_kube(directory, saved, demo=demo))
     return result
 
 
@@ -61,9 +59,7 @@ async def _prepare_elb(
     url = programs.elb_url(saved)
     await readiness.answers(f"{url}/healthz")
     users = accounts.load(directory.elb_accounts)
-    accounts.write_credentials(
-        accounts.credentials(users, users.controller), directory.controller_credentials
-    )
+    accounts.write_credentials(accounts.credentials(users, users.controller), directory.controller_credentials)
     accounts.write_credentials(accounts.credentials(users, users.admin), directory.admin_credentials)
     admin, identity = accounts.credentials(users, users.admin), saved.loadbalancer_id
     loadbalancer = await _retried(lambda: bootstrap.load_balancer(url, admin, identity))
@@ -107,9 +103,7 @@ async def page_trouble(directory: StateDirectory, result: StartupResult) -> str:
     return f"The demo page is not served: see `kubectl get events -n demo` and {directory.logs}."
 
 
-def endpoints_of(
-    directory: StateDirectory, saved: SavedState, result: StartupResult
-) -> endpoints_file.Endpoints:
+def endpoints_of(directory: StateDirectory, saved: SavedState, result: StartupResult) -> endpoints_file.Endpoints:
     """Return the content of ``endpoints.json`` without the processes."""
     admin, users = msgspec.structs.asdict(result.accounts.admin), result.accounts
     return endpoints_file.Endpoints(

@@ -178,8 +178,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     said = await shop.told("default_tls_container_ref of listener")
     who = f"It was {shop.admin.account.username} at "
     assert (
-        f"Annotations of Ingress demo/shop adopt it (kubernetes.io/elb.tls-certificate-ids: {other}). Argo CD"
-        in said
+        f"Annotations of Ingress demo/shop adopt it (kubernetes.io/elb.tls-certificate-ids: {other}). Argo CD" in said
     )
     assert who in said
     said = await shop.told("http2_enable of listener")

@@ -118,9 +118,7 @@ class FakeKube:
         return [
             o
             for (plural, _, _), o in self.objects.items()
-            if plural == "events"
-            and kind in ("", o["involvedObject"]["kind"])
-            and reason in ("", o["reason"])
+            if plural == "events" and kind in ("", o["involvedObject"]["kind"]) and reason in ("", o["reason"])
         ]
 
     def count(self, method: str, part: str) -> int:
@@ -169,11 +167,7 @@ class FakeKube:
         plural, namespace, name = _parse(path)
         if request.method == "GET" and not name:
             watching = request.query.get("watch") == "true"
-            return (
-                await self._watch(request, plural, namespace)
-                if watching
-                else self._list(request, plural, namespace)
-            )
+            return await self._watch(request, plural, namespace) if watching else self._list(request, plural, namespace)
         key = (plural, namespace, name)
         if request.method == "POST":
             body = msgspec.json.decode(await request.read())

@@ -42,9 +42,7 @@ async def test_an_elb_that_is_down_at_start_is_waited_for(system: System, logs: 
     assert 'certferry_connected{remote="kubernetes"} 1.0' in metrics
 
 
-async def test_a_change_while_the_elb_is_down_is_caught_up(
-    system: System, logs: list[dict[str, Any]]
-) -> None:
+async def test_a_change_while_the_elb_is_down_is_caught_up(system: System, logs: list[dict[str, Any]]) -> None:
     await running(system)
     await system.elb.stop()
     new = shop()

@@ -99,9 +99,7 @@ async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, 
         await until(lambda: not alerts(system))
 
 
-async def test_our_own_certificate_nears_its_end_though_its_program_is_away(
-    system: System, tmp_path: Path
-) -> None:
+async def test_our_own_certificate_nears_its_end_though_its_program_is_away(system: System, tmp_path: Path) -> None:
     async with own_door(tmp_path, near_its_end()) as (where, _):
         ref = await patrolled(system, authority().issue(HOST), ("console", where))
         await until(lambda: list(alerts(system)) == ["RenewalCritical"])
@@ -111,9 +109,7 @@ async def test_our_own_certificate_nears_its_end_though_its_program_is_away(
 
 
 @pytest.mark.process
-async def test_the_settings_know_where_the_certificates_of_other_programs_are(
-    system: System, tmp_path: Path
-) -> None:
+async def test_the_settings_know_where_the_certificates_of_other_programs_are(system: System, tmp_path: Path) -> None:
     pair = authority().issue(OWN)
     (tmp_path / "elb.json").write_text(json.dumps({"project_id": CREDENTIALS.project_id, **ACCESS_KEY}))
     (tmp_path / "elb.json").chmod(0o600)

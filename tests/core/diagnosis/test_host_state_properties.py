@@ -56,9 +56,7 @@ entries = st.lists(
     max_size=3,
 )
 ingresses = st.lists(
-    st.tuples(
-        st.sampled_from(HOSTS), entries, st.sampled_from([None, "c-mine", "c-mine,c-named", "c-gone,c-named"])
-    ),
+    st.tuples(st.sampled_from(HOSTS), entries, st.sampled_from([None, "c-mine", "c-mine,c-named", "c-gone,c-named"])),
     min_size=1,
     max_size=4,
 )
@@ -117,16 +115,12 @@ def test_every_sentence_names_what_the_listener_selects(
     _run(after, elb, steps)
     translation = translate(after, elb.state, OPTIONS, NOW)
     states = host_states(after, elb.state, translation, (), NOW, Limits())
-    wanted_hosts = {
-        h for i in after.ingresses.values() for h in (*i.hosts, *(h for t in i.tls for h in t.hosts))
-    }
+    wanted_hosts = {h for i in after.ingresses.values() for h in (*i.hosts, *(h for t in i.tls for h in t.hosts))}
     assert wanted_hosts <= {s.host for s in states}
     assert len({s.key for s in states}) == len(states)
     for state in states:
         listener = elb.state.listeners.get(state.listener_id)
-        selected = current_slots(listener, elb.state.certificates).answer(
-            state.host, SLOT_KINDS[state.key.key_kind]
-        )
+        selected = current_slots(listener, elb.state.certificates).answer(state.host, SLOT_KINDS[state.key.key_kind])
         assert (state.bound.certificate_id if state.bound else None) == (selected.id if selected else None)
         assert [*_named(state)] == ([str(state.bound.source)] if state.bound else [])
         if selected:

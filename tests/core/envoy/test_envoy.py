@@ -59,8 +59,7 @@ def test_a_name_more_adds_a_chain_and_leaves_the_others_as_they_are() -> None:
     old, new = snapshot(before, OPTIONS), snapshot(after, OPTIONS)
     assert _changed(old, new) == {"web/also.example.com/0", "web"}
     chains = [
-        {c.body["name"]: c.version for c in s.messages[LISTENERS]["web"].body["filter_chains"]}
-        for s in (old, new)
+        {c.body["name"]: c.version for c in s.messages[LISTENERS]["web"].body["filter_chains"]} for s in (old, new)
     ]
     assert {name: chains[1][name] for name in chains[0]} == chains[0]
 

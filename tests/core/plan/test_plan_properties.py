@@ -200,9 +200,7 @@ def _nothing_lost(before: State, now: State, wanted: set[str]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(ingresses, some_secrets, some_secrets)
-def test_new_content_never_loses_a_host(
-    shape: list[Any], first: dict[str, Any], then: dict[str, Any]
-) -> None:
+def test_new_content_never_loses_a_host(shape: list[Any], first: dict[str, Any], then: dict[str, Any]) -> None:
     """With Ingresses unchanged, a host with a good certificate keeps having one."""
     elb = _elb()
     none: list[str | None] = [None] * 3
@@ -247,9 +245,7 @@ def test_ten_restarts_with_shuffled_lists_bind_the_same_certificates() -> None:
         fresh = _elb()
         fresh.run(_steps(view_, fresh))
         kept.run(_steps(view_, kept))
-        found |= {
-            tuple(sorted((h, c.digest) for h, c in _served(e.state).items() if c)) for e in (fresh, kept)
-        }
+        found |= {tuple(sorted((h, c.digest) for h, c in _served(e.state).items() if c)) for e in (fresh, kept)}
         if seed:
             assert _steps(view_, kept) == ()
     assert len(found) == 1

@@ -106,13 +106,9 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
         uid = facts.pop("uid", f"uid-{name}")
         meta = parse_meta({"metadata": {"namespace": namespace or "shop", "name": name, "uid": uid}})
         if flaw := facts.pop("flaw", None):
-            held = Secret(
-                meta=meta, type="kubernetes.io/tls", flaw=SecretProblem(reason="KeyMismatch", sentence=flaw)
-            )
+            held = Secret(meta=meta, type="kubernetes.io/tls", flaw=SecretProblem(reason="KeyMismatch", sentence=flaw))
         else:
-            held = Secret(
-                meta=meta, type="kubernetes.io/tls", chain=chain(facts.pop("content", name), **facts)
-            )
+            held = Secret(meta=meta, type="kubernetes.io/tls", chain=chain(facts.pop("content", name), **facts))
         result[meta.key] = held
     return result
 
@@ -126,9 +122,7 @@ def observed(given: Mapping[str, Any]) -> State:
     certificates = {}
     for ref, facts in (given.get("certificates") or {}).items():
         facts = dict(facts)
-        description = (
-            names.describe(CLUSTER, secret_id=facts.pop("secret_id")) if "secret_id" in facts else ""
-        )
+        description = names.describe(CLUSTER, secret_id=facts.pop("secret_id")) if "secret_id" in facts else ""
         if "foreign_secret" in facts:
             description = names.describe("another-cluster", secret_id=facts.pop("foreign_secret"))
         if "clusterless_secret" in facts:
@@ -168,9 +162,7 @@ def tampered(state: State, changes: Iterable[Mapping[str, Any]]) -> State:
         if "add" in change:
             added = {"id": change["name"], "name": change["name"], **change["add"]}
             if "listener_id" in added:
-                added["listener_id"] = next(
-                    i for i, it in state.listeners.items() if it.name == added["listener_id"]
-                )
+                added["listener_id"] = next(i for i, it in state.listeners.items() if it.name == added["listener_id"])
             content[change["name"]] = msgspec.convert(added, Policy)
         else:
             (ref,) = [i for i, it in content.items() if it.name.startswith(change["name"])]

@@ -15,9 +15,7 @@ PRESENT = st.dictionaries(st.sampled_from("abcdefghij"), NUMBERS).map(
 
 
 @given(KEYS, PRESENT, st.sets(NUMBERS))
-def test_numbers_rise_and_collide_with_none(
-    wanted: list[str], present: dict[str, int], foreign: set[int]
-) -> None:
+def test_numbers_rise_and_collide_with_none(wanted: list[str], present: dict[str, int], foreign: set[int]) -> None:
     foreign -= set(present.values())
     found = assign(wanted, {k: n for k, n in present.items() if k in wanted}, foreign | set(present.values()))
     numbers = [found[key] for key in wanted]

@@ -42,8 +42,6 @@ def test_secrets_by_name_are_those_that_ingresses_of_our_class_name(system: Syst
     )
     printed = certferry("rbac", "--mode", "named", "--state", system.state).stdout
     (role,) = [
-        o
-        for o in yaml.safe_load_all(printed)
-        if o and o["kind"] == "Role" and o["metadata"]["namespace"] == "deploy"
+        o for o in yaml.safe_load_all(printed) if o and o["kind"] == "Role" and o["metadata"]["namespace"] == "deploy"
     ]
     assert role["rules"][0]["resourceNames"] == ["used"]

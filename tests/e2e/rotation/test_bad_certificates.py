@@ -84,9 +84,7 @@ def test_a_secret_that_is_missing_or_broken_at_first_heals(site: MakeSite) -> No
     other = "other"
     host = f"other.{shop.host}"
     entry = {"hosts": [host], "secretName": other}
-    shop.system.apply(
-        objects.ingress(shop.name, other, SERVICE, [host], [entry], {objects.PORT: str(shop.port)})
-    )
+    shop.system.apply(objects.ingress(shop.name, other, SERVICE, [host], [entry], {objects.PORT: str(shop.port)}))
     warned(shop, "Ingress", other, "other")
 
     broken = Pair(GARBAGE, shop.pair().key)

@@ -61,9 +61,7 @@ def test_the_search_finds_a_key_where_there_is_one(site: MakeSite) -> None:
         assert find(json.dumps({"private_key": key}).encode(), wanted)
         assert find(json.dumps(objects.content("x", key)).encode(), wanted)
         assert find(base64.b64decode("".join(key.splitlines()[1:-1])), wanted)
-        assert not find(
-            json.dumps(objects.content("x", Authority().issue("b.test.example").key)).encode(), wanted
-        )
+        assert not find(json.dumps(objects.content("x", Authority().issue("b.test.example").key)).encode(), wanted)
 
 
 def test_elb_answers(shop_on: Site, fed: Fed) -> None:
@@ -136,9 +134,7 @@ def test_kubernetes_refusals(shop_on: Site, fed: Fed) -> None:
     fed.hear(shop.kube.call("POST", path, json.dumps(good).encode()[:-3]))
     merge = "application/merge-patch+json"
     fed.hear(shop.kube.call("PATCH", f"{path}/{SECRET}", json.dumps(good).encode()[:-3], kind=merge))
-    fed.hear(
-        shop.kube.call("PATCH", f"{path}/{SECRET}", {"type": "Opaque", "data": good["data"]}, kind=merge)
-    )
+    fed.hear(shop.kube.call("PATCH", f"{path}/{SECRET}", {"type": "Opaque", "data": good["data"]}, kind=merge))
     fed.hear(shop.kube.call("PATCH", f"{path}/missing", {"data": good["data"]}, kind=merge))
     _nothing_in(fed.keys, "\n".join(fed.heard).encode(), "an API answer")
 

@@ -195,9 +195,7 @@ class Newcomer(Client):
 
     async def once(self) -> None:
         since = self.order.seen if self.order else 0
-        reader, writer = await asyncio.open_connection(
-            *self.address, ssl=self._context, server_hostname=self.host
-        )
+        reader, writer = await asyncio.open_connection(*self.address, ssl=self._context, server_hostname=self.host)
         try:
             if self.order:
                 self.order.see(shown(writer.get_extra_info("ssl_object")), since)
@@ -228,9 +226,7 @@ def held(address: Address, host: str) -> list[Client]:
     return [KeepAlive(address, host), Http2(address, host), WebSocket(address, host), Idle(address, host)]
 
 
-async def _connected(
-    address: Address, host: str, protocol: str
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(address: Address, host: str, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context: ssl.SSLContext = trusting(protocol)
     return await asyncio.open_connection(*address, ssl=context, server_hostname=host)
 

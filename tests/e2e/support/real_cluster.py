@@ -65,9 +65,7 @@ class RealSystem(System):
         url = f"http://127.0.0.1:{elb_port}"
         until(lambda: JsonApi(url, {}).call("GET", "/healthz").status == 200, "the ELB answers")
         users = accounts.load(self.state / "elb-credentials.json")
-        accounts.write_credentials(
-            accounts.credentials(users, users.controller), self.state / "elb-controller.json"
-        )
+        accounts.write_credentials(accounts.credentials(users, users.controller), self.state / "elb-controller.json")
         balancer = asyncio.run(first.load_balancer(url, accounts.credentials(users, users.admin), ""))
         door = msgspec.structs.asdict(users.admin)
         endpoints = Endpoints(
@@ -99,9 +97,7 @@ class RealSystem(System):
         """Until it is ready; again after it was killed."""
         self._run(*self._controller)
         metrics = JsonApi(self.endpoints.metrics.url, {})
-        until(
-            lambda: metrics.call("GET", "/readyz").status == 200, "the controller is ready", seconds=seconds
-        )
+        until(lambda: metrics.call("GET", "/readyz").status == 200, "the controller is ready", seconds=seconds)
 
     def stop(self) -> int:
         for child in reversed(self._children.values()):

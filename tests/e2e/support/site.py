@@ -137,9 +137,7 @@ class Site:
     def warnings(self, kind: str, name: str) -> list[dict[str, Any]]:
         """The Warning Events on one object, as kubectl lists them."""
         selector = f"type=Warning,involvedObject.kind={kind},involvedObject.name={name}"
-        listed = self.system.kubectl(
-            "get", "events", "-n", self.name, "--field-selector", selector, "-o", "json"
-        )
+        listed = self.system.kubectl("get", "events", "-n", self.name, "--field-selector", selector, "-o", "json")
         return list(json.loads(listed.stdout)["items"])
 
 

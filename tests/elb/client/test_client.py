@@ -87,9 +87,7 @@ async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client
         assert await observe(other) == state
 
 
-async def test_a_certificate_that_cannot_be_read_is_there_all_the_same(
-    fake: FakeElb, client: ElbClient
-) -> None:
+async def test_a_certificate_that_cannot_be_read_is_there_all_the_same(fake: FakeElb, client: ElbClient) -> None:
     fake.objects["certificates"]["c"] = {"id": "c", "certificate": "nonsense", "name": "n"}
     state = await observe(client)
     assert state.certificates["c"].chain is None

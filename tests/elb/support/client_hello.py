@@ -1,6 +1,6 @@
 """A TLS client of one message: it offers one version and one suite, and reads what the server chose.
 
-No TLS library is asked: those that run these tests refuse half of what is tested here.
+No TLS library is used: those that run these tests refuse half of what is tested here.
 """
 
 from __future__ import annotations

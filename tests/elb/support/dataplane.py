@@ -62,7 +62,7 @@ class Plane:
         return {k: int(v) for k, _, v in (row.partition(": ") for row in text.splitlines()) if v.isdigit()}
 
     async def accepted(self, seat: str, digest: str) -> None:
-        """Waits until Envoy has accepted `digest` on `seat`."""
+        """Wait until Envoy has accepted `digest` on a slot."""
         await until(lambda: (s := self.ads.status().get(seat)) is not None and s.accepted == digest)
 
     async def up(self) -> None:
@@ -155,7 +155,7 @@ async def running(world: World) -> AsyncIterator[Plane]:
         await plane.up()
         yield plane
     except BaseException:
-        print((directory / "envoy.log").read_text()[-4000:])  # noqa: T201 (for whoever reads the failure)
+        print((directory / "envoy.log").read_text()[-4000:])  # noqa: T201 (for the report of a failure)
         raise
     finally:
         await plane.envoy.stop()
@@ -165,7 +165,7 @@ async def running(world: World) -> AsyncIterator[Plane]:
 
 @contextlib.asynccontextmanager
 async def backend() -> AsyncIterator[int]:
-    """An HTTP/1.1 server that tells what it was asked, echoes WebSockets, and waits on request."""
+    """An HTTP/1.1 server that returns the request, echoes WebSockets, and waits on request."""
 
     async def tell(request: web.Request) -> web.StreamResponse:
         if request.path == "/silent":
@@ -244,7 +244,7 @@ async def until_true(condition: Callable[[], Any]) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -177,9 +177,7 @@ class Crowd:
                 self.seen.append(shown)
 
 
-async def _connect(
-    port: int, name: str, context: ssl.SSLContext
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(port: int, name: str, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
 
 

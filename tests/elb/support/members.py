@@ -18,7 +18,7 @@ from tests.support.certs import authority
 
 
 class Member:
-    """An HTTP server: tells its name and what it was asked; obeys a few paths."""
+    """An HTTP server that returns its name and the request, and obeys a few paths."""
 
     def __init__(self, name: str) -> None:
         self.name, self.port = name, 0
@@ -39,9 +39,7 @@ class Member:
             return await self._events(request)
         self.served += 1
         told = {"path": request.path_qs, "headers": dict(request.headers), "body": await request.text()}
-        return web.Response(
-            text=json.dumps(told), content_type="application/json", headers={"X-Member": self.name}
-        )
+        return web.Response(text=json.dumps(told), content_type="application/json", headers={"X-Member": self.name})
 
     async def _echo(self, request: web.Request) -> web.StreamResponse:
         opened = web.WebSocketResponse()

@@ -61,9 +61,7 @@ def _bad_listeners(ids: Ids) -> list[Refused]:
         Refused({**base, "default_tls_container_ref": "f" * 32}, 404, "ELB.8904"),
         Refused({**base, "default_tls_container_ref": first, "protocol_port": 443}, 409, "ELB.8907"),
         Refused({**base, "default_tls_container_ref": first, "sni_container_refs": [first]}, 400, "ELB.8902"),
-        Refused(
-            {**base, "default_tls_container_ref": second, "tls_ciphers_policy": "ssl-3"}, 400, "ELB.8902"
-        ),
+        Refused({**base, "default_tls_container_ref": second, "tls_ciphers_policy": "ssl-3"}, 400, "ELB.8902"),
         Refused({**base, "default_tls_container_ref": first, "protocol_port": 70000}, 400, "ELB.8902"),
     ]
 
@@ -86,9 +84,7 @@ LIVES = (
         {"name": "renewed", **content("0.example")},
         {"name": "renewed"},
         lambda ids: [
-            Refused(
-                content("a.example") | {"private_key": content("b.example")["private_key"]}, 400, "ELB.1011"
-            ),
+            Refused(content("a.example") | {"private_key": content("b.example")["private_key"]}, 400, "ELB.1011"),
             Refused(content("a.example") | {"domain": "a_b"}, 400, "ELB.8902"),
             Refused({"certificate": "-----", "private_key": "-----"}, 400, "ELB.1011"),
         ],
@@ -124,9 +120,7 @@ LIVES = (
             "name": f"p{n}",
             "protocol": "HTTP",
             "lb_algorithm": "ROUND_ROBIN",
-            **(
-                {"listener_id": ids["listener"][0]} if n == 0 else {"loadbalancer_id": ids["loadbalancer"][0]}
-            ),
+            **({"listener_id": ids["listener"][0]} if n == 0 else {"loadbalancer_id": ids["loadbalancer"][0]}),
         },
         {
             "name": "changed",

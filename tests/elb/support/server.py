@@ -68,9 +68,7 @@ class Api:
         pairs = parse_qsl(query, keep_blank_values=True)
         canonical = canonical_request(method, path, pairs, headers, body)
         secret = self.account.secret_key
-        return headers | {
-            "authorization": authorization(self.account.access_key, secret, canonical, headers, at)
-        }
+        return headers | {"authorization": authorization(self.account.access_key, secret, canonical, headers, at)}
 
     def make(self, kind: str, path: str | None = None, **fields: Any) -> dict[str, Any]:
         """A new object; the test fails if it is refused."""
@@ -178,7 +176,5 @@ def connected(api: Api) -> ElbClient:
     account = api.account
     return ElbClient(
         api.origin,
-        ClientCredentials(
-            project_id=api.project_id, access_key=account.access_key, secret_key=account.secret_key
-        ),
+        ClientCredentials(project_id=api.project_id, access_key=account.access_key, secret_key=account.secret_key),
     )

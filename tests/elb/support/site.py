@@ -41,10 +41,8 @@ class Site:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
 
-    async def serve(
-        self, listener: Mapping[str, Any] | None = None, policies: Any = None, **others: Any
-    ) -> At:
-        """A new listener (HTTP unless told), served with all that is given when this returns."""
+    async def serve(self, listener: Mapping[str, Any] | None = None, policies: Any = None, **others: Any) -> At:
+        """A new listener (HTTP by default), served with all that is given when this returns."""
         name = f"l{next(_numbers)}"
         body = {"loadbalancer_id": "lb", "protocol": "HTTP", "enhance_l7policy_enable": True}
         at = At(self, name, free_port())
@@ -64,7 +62,7 @@ class At:
         world = self.site.plane.world
         mark = next(_numbers)
         ruled = {f"{self.name}-{n}": {"listener_id": self.name} | p for n, p in (policies or {}).items()}
-        # Routes come last: whoever meets this one meets everything that was sent before it.
+        # Routes come last: a client of this one meets everything that was sent before it.
         ruled[f"{self.name}-settled"] = _settled(self.name, mark)
         made = World(**written, policies=ruled)
         world.pairs |= made.pairs

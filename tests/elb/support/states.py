@@ -51,7 +51,4 @@ def written_chain(name: str, body: Mapping[str, Any]) -> Chain | None:
 
 
 def _identified(objects: Any) -> Any:
-    return {
-        n: {"id": n, **o} if isinstance(o, Mapping) and "protocols" not in o else o
-        for n, o in objects.items()
-    }
+    return {n: {"id": n, **o} if isinstance(o, Mapping) and "protocols" not in o else o for n, o in objects.items()}

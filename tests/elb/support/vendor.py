@@ -76,9 +76,7 @@ class Huawei:
     def __init__(self, elb: Elb) -> None:
         admin = elb.credentials.admin
         credentials = BasicCredentials(admin.access_key, admin.secret_key, elb.credentials.project_id)
-        self.client: Any = (
-            v3.ElbClient.new_builder().with_credentials(credentials).with_endpoint(elb.origin).build()
-        )
+        self.client: Any = v3.ElbClient.new_builder().with_credentials(credentials).with_endpoint(elb.origin).build()
 
     def create(self, kind: str, fields: Fields, within: str = "") -> dict[str, Any]:
         return self._one(kind, self._call("Create", kind, "", within, fields))
@@ -110,17 +108,13 @@ class Huawei:
         request = getattr(v3, f"List{many}Request")
         known = request.openapi_types
         typed = {k: [v] if str(known.get(k)).startswith("list") else v for k, v in query.items()}
-        page: dict[str, Any] = self._plain(
-            self._method("list", many)(request(**typed, **self._parent(kind, within)))
-        )
+        page: dict[str, Any] = self._plain(self._method("list", many)(request(**typed, **self._parent(kind, within))))
         return page
 
     def _call(self, verb: str, kind: str, identifier: str, within: str, fields: Fields | None = None) -> Any:
         names = KINDS[kind]
         request = getattr(v3, f"{verb}{names.huawei}Request")
-        path = (
-            {name: identifier for name in request.attribute_map if name.endswith("_id")} if identifier else {}
-        )
+        path = {name: identifier for name in request.attribute_map if name.endswith("_id")} if identifier else {}
         path |= self._parent(kind, within)
         if fields is not None:
             option_name = f"{verb}{names.option if verb == 'Create' and names.option else names.huawei}Option"

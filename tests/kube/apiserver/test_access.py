@@ -37,13 +37,9 @@ async def test_view_role_reads_everything_but_secrets(api: Client, tmp_path: Pat
             'in the namespace "default"'
         )
         refused = await viewer.get(f"{SECRETS}/a")
-        assert refused.body["message"].startswith(
-            'secrets "a" is forbidden: User "certferry:view" cannot get'
-        )
+        assert refused.body["message"].startswith('secrets "a" is forbidden: User "certferry:view" cannot get')
         refused = await viewer.get("/api/v1/secrets?watch=true")
-        assert refused.body["message"].endswith(
-            'cannot watch resource "secrets" in API group "" at the cluster scope'
-        )
+        assert refused.body["message"].endswith('cannot watch resource "secrets" in API group "" at the cluster scope')
         refused = await viewer.delete(f"{INGRESSES}/i")
         assert (refused.code, refused.body["details"]["group"]) == (403, "networking.k8s.io")
 
@@ -60,9 +56,7 @@ async def test_controller_role_reads_secrets_and_cannot_write_them(api: Client, 
         assert (await controller.patch(f"{SECRETS}/a", {"data": {}})).code == 403
         assert (await controller.delete(f"{SECRETS}/a")).code == 403
         assert (await controller.patch(f"{INGRESSES}/i/status", {"status": {}})).code == 200
-        assert (
-            await controller.patch(f"{INGRESSES}/i", {"metadata": {"annotations": {"a": "b"}}})
-        ).code == 200
+        assert (await controller.patch(f"{INGRESSES}/i", {"metadata": {"annotations": {"a": "b"}}})).code == 200
         assert (await controller.post("/api/v1/namespaces/default/events", event)).code == 201
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
         assert (await controller.post(leases, {"metadata": {"name": "l"}, "spec": {}})).code == 201
@@ -108,9 +102,7 @@ async def test_credential_files_have_mode_0600(api: Client, tmp_path: Path) -> N
     folder = tmp_path / "kube"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     private = [*(tmp_path / f"kubeconfig{s}" for s in ("", "-controller", "-view"))]
-    private += [
-        folder / n for n in ("ca.key", "server.key", "tokens.json", "seal.key", "store.db", "store.db-wal")
-    ]
+    private += [folder / n for n in ("ca.key", "server.key", "tokens.json", "seal.key", "store.db", "store.db-wal")]
     assert [oct(stat.S_IMODE(p.stat().st_mode)) for p in private] == ["0o600"] * len(private)
 
 

@@ -52,9 +52,7 @@ def test_the_official_client_lists_watches_and_sees_conflicts(config: Path) -> N
     watch, seen = kubernetes.watch.Watch(), []
     thread.start()
     version = listed.metadata.resource_version
-    for event in watch.stream(
-        core.list_namespaced_secret, "default", resource_version=version, timeout_seconds=10
-    ):
+    for event in watch.stream(core.list_namespaced_secret, "default", resource_version=version, timeout_seconds=10):
         seen.append((event["type"], event["object"].metadata.name))
         if event["type"] == "DELETED":
             watch.stop()
@@ -68,9 +66,7 @@ def test_the_official_client_lists_watches_and_sees_conflicts(config: Path) -> N
 
 def test_lightkube_reads_writes_and_watches(config: Path) -> None:
     client = lightkube.Client(lightkube.KubeConfig.from_file(config))
-    made = client.create(
-        Lease(metadata=ObjectMeta(name="l", namespace="default"), spec=LeaseSpec(holderIdentity="a"))
-    )
+    made = client.create(Lease(metadata=ObjectMeta(name="l", namespace="default"), spec=LeaseSpec(holderIdentity="a")))
     assert made.metadata
     assert made.spec
     made.spec.holderIdentity = "b"
@@ -78,9 +74,7 @@ def test_lightkube_reads_writes_and_watches(config: Path) -> None:
     assert replaced.spec
     assert replaced.spec.holderIdentity == "b"
     client.create(Secret(metadata=ObjectMeta(name="light", namespace="default"), stringData={"a": "1"}))
-    client.patch(
-        Secret, "light", {"metadata": {"labels": {"k": "v"}}}, patch_type=PatchType.MERGE, namespace="default"
-    )
+    client.patch(Secret, "light", {"metadata": {"labels": {"k": "v"}}}, patch_type=PatchType.MERGE, namespace="default")
     result = client.list(Secret, namespace="default", labels={"k": "v"})
     assert [s.metadata.name for s in result if s.metadata] == ["light"]
     for kind, secret in client.watch(Secret, namespace="default", fields={"metadata.name": "light"}):

@@ -114,9 +114,7 @@ async def test_key_rotation_beside_a_running_server(process: Process, tmp_path: 
         assert await asyncio.to_thread(key_rotation.rotate, folder, {}) == 20
         await api.post(SECRETS, secret("later"))
     assert old.strip() not in (folder / "seal.key").read_text()
-    assert await asyncio.to_thread(key_rotation.rotate, folder, {}) == 21, (
-        "what came later is under the new key"
-    )
+    assert await asyncio.to_thread(key_rotation.rotate, folder, {}) == 21, "what came later is under the new key"
     process.kill()
     process.start()
     async with client(tmp_path) as api:

@@ -75,9 +75,7 @@ def test_apply_and_get_in_all_output_formats(kubectl: Session) -> None:
     assert table[0].split() == ["NAME", "CLASS", "HOSTS", "ADDRESS", "PORTS", "AGE"]
     assert table[1].split()[:5] == ["web", "cce", "shop.example.com", "80,", "443"]
     assert "NAMESPACE" in kubectl.ok("get", "ing", "-A")
-    assert (
-        kubectl.ok("get", "svc", "web", "-n", "shop", "-o", "wide").splitlines()[1].split()[-1] == "app=web"
-    )
+    assert kubectl.ok("get", "svc", "web", "-n", "shop", "-o", "wide").splitlines()[1].split()[-1] == "app=web"
     assert kubectl.ok("get", "secret", "basket", "-n", "shop", "-o", "jsonpath={.data.color}") == "cmVk"
     assert kubectl.ok("get", "ns,secrets", "-n", "shop", "-o", "name", "-l", "app=shop") == "secret/basket\n"
     obj = json.loads(kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "json"))
@@ -91,9 +89,7 @@ def test_apply_and_get_in_all_output_formats(kubectl: Session) -> None:
         "-o",
         "go-template={{range .items}}{{.data.color | base64decode}}{{end}}",
     )
-    columns = kubectl.ok(
-        "get", "endpointslices", "-n", "shop", "-o", "custom-columns=N:.metadata.name,T:.addressType"
-    )
+    columns = kubectl.ok("get", "endpointslices", "-n", "shop", "-o", "custom-columns=N:.metadata.name,T:.addressType")
     assert columns.splitlines()[1].split() == ["web-1", "IPv4"]
     assert kubectl.ok("get", "secrets", "-n", "shop", "--chunk-size=1", "-o", "name") == "secret/basket\n"
 
@@ -131,9 +127,7 @@ def test_create_and_renew_a_tls_secret_as_documented(kubectl: Session, tmp_path:
     described = kubectl.ok("describe", "secret", "t")
     assert "Type:  kubernetes.io/tls" in described
     assert "BEGIN" not in described
-    half = kubectl.refused(
-        "create", "secret", "generic", "h", "--type=kubernetes.io/tls", "--from-literal=tls.crt=x"
-    )
+    half = kubectl.refused("create", "secret", "generic", "h", "--type=kubernetes.io/tls", "--from-literal=tls.crt=x")
     assert 'Secret "h" is invalid: data[tls.key]: Required value' in half
 
 
@@ -143,17 +137,13 @@ def test_typed_commands(kubectl: Session) -> None:
     kubectl.ok("create", "configmap", "c", "--from-literal=x=y", "-n", "shop")
     kubectl.ok("create", "service", "nodeport", "s", "--tcp=80:8080", "-n", "shop")
     rule = "shop.example.com/*=s:80,tls=t"
-    kubectl.ok(
-        "create", "ingress", "i", "--class=cce", "--rule", rule, "--annotation", "a.io/b=c", "-n", "shop"
-    )
+    kubectl.ok("create", "ingress", "i", "--class=cce", "--rule", rule, "--annotation", "a.io/b=c", "-n", "shop")
     assert kubectl.ok("get", "configmap", "c", "-n", "shop", "-o", "jsonpath={.data}") == '{"x":"y"}'
     service = json.loads(kubectl.ok("get", "service", "s", "-n", "shop", "-o", "json"))["spec"]
     assert (service["type"], service["ports"][0]["targetPort"]) == ("NodePort", 8080)
     obj = json.loads(kubectl.ok("get", "ingress", "i", "-n", "shop", "-o", "json"))
     assert obj["spec"]["tls"] == [{"hosts": ["shop.example.com"], "secretName": "t"}]
-    assert obj["spec"]["rules"][0]["http"]["paths"][0]["backend"] == {
-        "service": {"name": "s", "port": {"number": 80}}
-    }
+    assert obj["spec"]["rules"][0]["http"]["paths"][0]["backend"] == {"service": {"name": "s", "port": {"number": 80}}}
     assert obj["metadata"]["annotations"] == {"a.io/b": "c"}
     lost = kubectl.refused("create", "secret", "generic", "g", "-n", "nowhere")
     assert lost == 'error: failed to create secret namespaces "nowhere" not found\n'
@@ -172,9 +162,7 @@ def test_edit_patch_label_annotate_replace(kubectl: Session, tmp_path: Path) -> 
     assert data() == '{"x":"2"}'
     kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"y":"3"}}')
     kubectl.ok("patch", "configmap", "c", "--type=merge", "-p", '{"data":{"x":null}}')
-    kubectl.ok(
-        "patch", "configmap", "c", "--type=json", "-p", '[{"op":"replace","path":"/data/y","value":"4"}]'
-    )
+    kubectl.ok("patch", "configmap", "c", "--type=json", "-p", '[{"op":"replace","path":"/data/y","value":"4"}]')
     assert data() == '{"y":"4"}'
     unchanged = kubectl.ok("patch", "configmap", "c", "--type=merge", "-p", '{"data":{"y":"4"}}')
     assert unchanged == "configmap/c patched (no change)\n"
@@ -271,10 +259,7 @@ def test_delete_and_wait(kubectl: Session) -> None:
     missing = kubectl.refused("get", "secret", "basket", "-n", "shop")
     assert missing == 'Error from server (NotFound): secrets "basket" not found\n'
     assert "deleted" in kubectl.ok("delete", "namespace", "shop")
-    assert (
-        kubectl.refused("get", "namespace", "shop")
-        == 'Error from server (NotFound): namespaces "shop" not found\n'
-    )
+    assert kubectl.refused("get", "namespace", "shop") == 'Error from server (NotFound): namespaces "shop" not found\n'
     assert kubectl.run("delete", "namespace", "shop").returncode == 1
     kept = kubectl.refused("delete", "namespace", "default")
     assert 'namespaces "default" is forbidden: this namespace may not be deleted' in kept
@@ -352,9 +337,7 @@ def test_server_side_apply(kubectl: Session) -> None:
     kubectl.ok("apply", "-f", "-", stdin=manifest)
     changed = manifest.replace("'1'", "'2'")
     # A field of client-side apply does not conflict with kubectl's own server-side apply.
-    assert (
-        kubectl.ok("apply", "--server-side", "-f", "-", stdin=changed) == "configmap/c serverside-applied\n"
-    )
+    assert kubectl.ok("apply", "--server-side", "-f", "-", stdin=changed) == "configmap/c serverside-applied\n"
     kubectl.ok("patch", "configmap", "c", "-p", '{"data":{"x":"3"}}')
     refused = kubectl.refused("apply", "--server-side", "-f", "-", stdin=changed)
     assert 'Apply failed with 1 conflict: conflict with "kubectl-patch" using v1: .data.x' in refused

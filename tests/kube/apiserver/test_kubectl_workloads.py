@@ -77,7 +77,5 @@ def test_workload_manifests_are_stored_with_defaults(kubectl: Session) -> None:
     refused = kubectl.refused("apply", "-f", "-", stdin=wrong)
     assert "`selector` does not match template `labels`" in refused
     changed = WORKLOADS.replace("{name: c, image: nginx}", "{name: c, image: nginx, command: [x]}")
-    assert "pod updates may not change fields other than" in kubectl.refused(
-        "apply", "-f", "-", stdin=changed
-    )
+    assert "pod updates may not change fields other than" in kubectl.refused("apply", "-f", "-", stdin=changed)
     kubectl.ok("delete", "-f", "-", stdin=WORKLOADS)

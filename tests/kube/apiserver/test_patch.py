@@ -92,19 +92,13 @@ def test_strategic_merge_of_plain_lists() -> None:
     assert less == {"metadata": {"finalizers": ["b"]}}
     # A list without a merge key is replaced.
     hosts = {"spec": {"tls": [{"hosts": ["a"]}]}}
-    assert strategic_merge(hosts, {"spec": {"tls": [{"hosts": ["b"]}]}}, "Ingress")["spec"]["tls"] == [
-        {"hosts": ["b"]}
-    ]
+    assert strategic_merge(hosts, {"spec": {"tls": [{"hosts": ["b"]}]}}, "Ingress")["spec"]["tls"] == [{"hosts": ["b"]}]
 
 
 def test_strategic_directives_for_objects() -> None:
     before = {"data": {"a": "1", "b": "2"}}
-    assert strategic_merge(before, {"data": {"$patch": "replace", "c": "3"}}, "Secret") == {
-        "data": {"c": "3"}
-    }
-    assert strategic_merge(before, {"data": {"$retainKeys": ["a"], "a": "9"}}, "Secret") == {
-        "data": {"a": "9"}
-    }
+    assert strategic_merge(before, {"data": {"$patch": "replace", "c": "3"}}, "Secret") == {"data": {"c": "3"}}
+    assert strategic_merge(before, {"data": {"$retainKeys": ["a"], "a": "9"}}, "Secret") == {"data": {"a": "9"}}
     with pytest.raises(BadPatch):
         strategic_merge(PORTS, {"spec": {"ports": [{"name": "no key"}]}}, "Service")
 

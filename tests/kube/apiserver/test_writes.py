@@ -75,9 +75,7 @@ async def test_a_lease_update_needs_a_resource_version(api: Client) -> None:
     blind = await api.put(f"{LEASES}/l", lease)
     assert blind.code == 422
     assert "must be specified for an update" in blind.body["message"]
-    taken = await api.put(
-        f"{LEASES}/l", made | {"spec": {"holderIdentity": "you", "leaseDurationSeconds": 15}}
-    )
+    taken = await api.put(f"{LEASES}/l", made | {"spec": {"holderIdentity": "you", "leaseDurationSeconds": 15}})
     assert taken.body["spec"]["holderIdentity"] == "you"
 
 
@@ -103,9 +101,7 @@ async def test_an_identical_write_changes_nothing(api: Client) -> None:
 
 async def test_clients_cannot_change_server_fields(api: Client) -> None:
     made = (await api.post(SECRETS, secret("a", x="1"))).body
-    forged = {
-        "metadata": {"creationTimestamp": "2000-01-01T00:00:00Z", "generation": 99, "labels": {"a": "b"}}
-    }
+    forged = {"metadata": {"creationTimestamp": "2000-01-01T00:00:00Z", "generation": 99, "labels": {"a": "b"}}}
     patched = (await api.patch(f"{SECRETS}/a", forged)).body["metadata"]
     assert patched["creationTimestamp"] == made["metadata"]["creationTimestamp"]
     assert "generation" not in patched
@@ -122,16 +118,12 @@ async def test_generation_counts_spec_changes_only(api: Client) -> None:
 
 
 async def test_status_is_written_through_its_subresource(api: Client) -> None:
-    balancer = {
-        "loadBalancer": {"ingress": [{"ip": "127.0.0.9", "ports": [{"port": 443, "protocol": "TCP"}]}]}
-    }
+    balancer = {"loadBalancer": {"ingress": [{"ip": "127.0.0.9", "ports": [{"port": 443, "protocol": "TCP"}]}]}}
     made = (await api.post(INGRESSES, ingress("i") | {"status": balancer})).body
     assert made["status"] == {"loadBalancer": {}}
     unmoved = (await api.patch(f"{INGRESSES}/i", {"status": balancer})).body
     assert unmoved == made
-    told = (
-        await api.patch(f"{INGRESSES}/i/status", {"status": balancer, "spec": {"ingressClassName": "x"}})
-    ).body
+    told = (await api.patch(f"{INGRESSES}/i/status", {"status": balancer, "spec": {"ingressClassName": "x"}})).body
     assert told["status"] == balancer
     assert told["spec"] == made["spec"]
     assert told["metadata"]["generation"] == 1
@@ -322,9 +314,7 @@ async def test_services_keep_their_allocated_addresses_and_ports(api: Client) ->
     assert second["ports"][0]["nodePort"] >= 30000
     replaced = (await api.put(f"{SERVICES}/a", service("a", selector={"app": "x"}))).body["spec"]
     assert replaced["clusterIP"] == first["clusterIP"]
-    moved = await api.patch(
-        f"{SERVICES}/a", {"spec": {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]}}
-    )
+    moved = await api.patch(f"{SERVICES}/a", {"spec": {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]}})
     assert "may not change once set" in moved.body["message"]
     taken = await api.post(SERVICES, service("c", clusterIP=first["clusterIP"]))
     assert "provided IP is already allocated" in taken.body["message"]

@@ -113,9 +113,7 @@ def test_a_kubeconfig_is_read_with_its_certificates(tmp_path: Path) -> None:
         ({"users": []}, "no user “u”"),
     ],
 )
-def test_an_unusable_kubeconfig_names_the_reason(
-    tmp_path: Path, change: dict[str, object], says: str
-) -> None:
+def test_an_unusable_kubeconfig_names_the_reason(tmp_path: Path, change: dict[str, object], says: str) -> None:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(_config("https://127.0.0.1:6443", tmp_path) | change))
     with pytest.raises(KubeconfigError) as error:
@@ -130,9 +128,7 @@ async def test_an_exec_program_provides_the_token(fake: FakeKube, tmp_path: Path
     script.write_text('#!/bin/sh\necho \'{"status": {"token": "token-1"}}\'\n')
     script.chmod(0o700)
     path = tmp_path / "config"
-    config = _config(fake.url, tmp_path) | {
-        "users": [{"name": "u", "user": {"exec": {"command": str(script)}}}]
-    }
+    config = _config(fake.url, tmp_path) | {"users": [{"name": "u", "user": {"exec": {"command": str(script)}}}]}
     path.write_text(yaml.safe_dump(config))
     async with KubeClient(kubeconfig.load(path)) as client:
         assert (await client.listing(SECRET)).items == []

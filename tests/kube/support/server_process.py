@@ -71,9 +71,7 @@ class Client:
         if agent := options.pop("agent", ""):
             headers["User-Agent"] = agent
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        async with self.session.request(
-            method, self.url + path, data=data, headers=headers, **options
-        ) as answer:
+        async with self.session.request(method, self.url + path, data=data, headers=headers, **options) as answer:
             raw = await answer.read()
             body = json.loads(raw) if "json" in answer.headers["Content-Type"] else raw.decode()
             return Reply(answer.status, body, answer.headers)
@@ -115,9 +113,7 @@ async def client(state: Path, kubeconfig: str = "kubeconfig", **tls: Path) -> As
     """Return a client with the credentials of a kubeconfig, or with a client certificate (`cert`, `key`)."""
     config = yaml.safe_load((state / kubeconfig).read_text())
     cluster = config["clusters"][0]["cluster"]
-    context = ssl.create_default_context(
-        cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-    )
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
     headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
     if tls:
         context.load_cert_chain(tls["cert"], tls["key"])
@@ -179,9 +175,7 @@ class Process:
         if self.process.stderr:
             self.process.stderr.close()
 
-    def kubectl(
-        self, *arguments: str, stdin: str = "", **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def kubectl(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a real kubectl with this server's kubeconfig only."""
         return subprocess.run(
             [KUBECTL, *arguments],

@@ -79,9 +79,7 @@ def _by_manager(text: str) -> str:
 
     def ordered(result: re.Match[str]) -> str:
         entries = re.split(r"^(?=  - )", result[0], flags=re.MULTILINE)
-        return "".join(
-            sorted(entries, key=lambda entry: re.findall(r"^    manager: .*", entry, re.MULTILINE))
-        )
+        return "".join(sorted(entries, key=lambda entry: re.findall(r"^    manager: .*", entry, re.MULTILINE)))
 
     return re.sub(r"(?<=^  managedFields:\n)(  - .*\n(    .*\n)*)+", ordered, text, flags=re.MULTILINE)
 
@@ -102,8 +100,7 @@ def main() -> int:
         result = run(home, Path(place))
     ours = TRANSCRIPT.read_text().splitlines()
     sys.stdout.writelines(
-        f"{line}\n"
-        for line in difflib.unified_diff(ours, result.splitlines(), "ours", "theirs", lineterm="", n=2)
+        f"{line}\n" for line in difflib.unified_diff(ours, result.splitlines(), "ours", "theirs", lineterm="", n=2)
     )
     return 0
 

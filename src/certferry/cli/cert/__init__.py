@@ -16,22 +16,14 @@ COMMANDS: Final = {
     "ls": Entry("certferry.cli.cert.show:ls", "List certificates with their hosts, expiry and status."),
     "show": Entry("certferry.cli.cert.show:show_one", "Show everything about one certificate."),
     "where": Entry("certferry.cli.cert.show:where", "Show each listener that uses a certificate."),
-    "expiring": Entry(
-        "certferry.cli.cert.show:expiring", "List certificates whose renewal is late, and why."
-    ),
+    "expiring": Entry("certferry.cli.cert.show:expiring", "List certificates whose renewal is late, and why."),
     "history": Entry("certferry.cli.cert.history:history", "List the versions of a certificate."),
     "check": Entry(
         "certferry.cli.cert.check:check", "Check a file, an address, a Secret or an Ingress; change nothing."
     ),
-    "wait": Entry(
-        "certferry.cli.cert.wait:wait", "Wait until every listener serves a certificate to clients of HOST."
-    ),
-    "replace": Entry(
-        "certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"
-    ),
-    "rollback": Entry(
-        "certferry.cli.cert.history:rollback", "Serve an earlier version of a certificate.", "Changes"
-    ),
+    "wait": Entry("certferry.cli.cert.wait:wait", "Wait until every listener serves a certificate to clients of HOST."),
+    "replace": Entry("certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"),
+    "rollback": Entry("certferry.cli.cert.history:rollback", "Serve an earlier version of a certificate.", "Changes"),
     "resume": Entry("certferry.cli.cert.history:resume", "Try a quarantined Secret again.", "Changes"),
     "break-glass": Entry(
         "certferry.cli.cert.history:break_glass",

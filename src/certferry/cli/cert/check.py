@@ -50,16 +50,10 @@ class CheckSubject(NamedTuple):
 
 
 def check(
-    target: Annotated[
-        str, typer.Argument(help="A file, HOST:PORT, secret/NAMESPACE/NAME or ingress/NAMESPACE/NAME.")
-    ],
-    key: Annotated[
-        Path | None, typer.Option(help="Private key file that belongs to a certificate file.")
-    ] = None,
+    target: Annotated[str, typer.Argument(help="A file, HOST:PORT, secret/NAMESPACE/NAME or ingress/NAMESPACE/NAME.")],
+    key: Annotated[Path | None, typer.Option(help="Private key file that belongs to a certificate file.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="Host that it must cover; repeatable.")] = None,
-    connect: Annotated[
-        str | None, typer.Option(help="Address to connect to instead of HOST, like 10.0.0.7.")
-    ] = None,
+    connect: Annotated[str | None, typer.Option(help="Address to connect to instead of HOST, like 10.0.0.7.")] = None,
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,

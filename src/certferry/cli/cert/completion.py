@@ -27,9 +27,7 @@ def hosts(context: typer.Context, incomplete: str) -> list[str]:
     return _beginning(context, incomplete, _hosts)
 
 
-def _beginning(
-    context: typer.Context, incomplete: str, words: Callable[[Certificate], Iterator[str]]
-) -> list[str]:
+def _beginning(context: typer.Context, incomplete: str, words: Callable[[Certificate], Iterator[str]]) -> list[str]:
     from certferry.cli.options import chosen
     from certferry.clusters import fan_out
     from certferry.clusters.cluster import ClusterAccess

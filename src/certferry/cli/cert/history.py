@@ -133,9 +133,7 @@ def resume(
 
 def break_glass(
     certificate: Reference,
-    cert: Annotated[
-        Path | None, typer.Option(help="Certificate file to serve now (PEM, with its chain).")
-    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="Certificate file to serve now (PEM, with its chain).")] = None,
     key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     reason: Reason = "",
     for_: For = "4h",
@@ -161,9 +159,7 @@ def break_glass(
             span = duration(for_)
             await _emergency(elb, located, cert, key, reason, span)
         until = instant(datetime.now(UTC) + span)
-        typer.echo(
-            f"{located.info.name} serves the new certificate. Sync from its Secret is paused until {until}."
-        )
+        typer.echo(f"{located.info.name} serves the new certificate. Sync from its Secret is paused until {until}.")
         return 0
 
     run(work)

@@ -95,8 +95,7 @@ class FleetSnapshot(NamedTuple):
         served = [
             c
             for c in every
-            if c.info.id in _selected(c.snapshot, host)
-            and (covers(c.info.names, host) or self._wanted(c, host))
+            if c.info.id in _selected(c.snapshot, host) and (covers(c.info.names, host) or self._wanted(c, host))
         ]
         if served:
             return served
@@ -141,9 +140,7 @@ async def read_fleet(
     snapshots = [a.value for a in answers if a.value is not None]
     problems = [f"Cluster {a.cluster}: {a.trouble}" for a in answers if a.trouble]
     problems += [
-        f"Cluster {s.cluster.name}: {s.trouble}. The answer is from its ELB alone."
-        for s in snapshots
-        if s.trouble
+        f"Cluster {s.cluster.name}: {s.trouble}. The answer is from its ELB alone." for s in snapshots if s.trouble
     ]
     if not quiet:
         for problem in problems:
@@ -153,9 +150,7 @@ async def read_fleet(
     return FleetSnapshot(snapshots, PARTIAL if problems else 0, limits, snapshots[0].options.checks)
 
 
-async def each(
-    fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]
-) -> tuple[list[ClusterResult[T]], int]:
+async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tuple[list[ClusterResult[T]], int]:
     """Call `ask` for every cluster, and report those that did not answer."""
     answers = await fan_out(fleet, ask)
     for answer in answers:

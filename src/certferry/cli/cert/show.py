@@ -76,9 +76,7 @@ Namespace = Annotated[
 def ls(
     namespace: Namespace = None,
     sort: Annotated[Sort, typer.Option(help="Sort by expires, secret, host or status.")] = Sort.expires,
-    expires_within: Annotated[
-        str | None, typer.Option(help="Only what expires within this time, like 30d.")
-    ] = None,
+    expires_within: Annotated[str | None, typer.Option(help="Only what expires within this time, like 30d.")] = None,
     unused: Annotated[bool, typer.Option("--unused", help="Only certificates that nothing uses.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print again after each change.")] = False,
     cluster: Cluster = None,
@@ -271,9 +269,7 @@ def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[Hos
     }
 
 
-def _absent_row(
-    cluster: str, wants: list[tuple[HostState, WantedCertificate]], fleet: FleetSnapshot
-) -> dict[str, Any]:
+def _absent_row(cluster: str, wants: list[tuple[HostState, WantedCertificate]], fleet: FleetSnapshot) -> dict[str, Any]:
     """Return the row of a certificate that Ingresses want and the ELB does not have."""
     state, wanted = wants[0]
     now = datetime.now(UTC)

@@ -29,9 +29,7 @@ def wait(
     fingerprint: Annotated[
         str | None, typer.Option(help="SHA-256 fingerprint of the certificate, or its beginning.")
     ] = None,
-    cert: Annotated[
-        Path | None, typer.Option(help="File of the certificate, instead of --fingerprint.")
-    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="File of the certificate, instead of --fingerprint.")] = None,
     timeout: Annotated[str, typer.Option(help="How long to wait, like 30s or 5m.")] = "60s",
     cluster: Cluster = None,
     config: Config = None,
@@ -48,9 +46,7 @@ def wait(
             if targets := _targets(fleet, host.lower()):
                 answers = await asyncio.gather(*(shake_hands(*target) for target in targets))
                 served = {f"{a}:{p}": answer for (a, p, _), answer in zip(targets, answers, strict=True)}
-                different = {
-                    at: text for at, answer in served.items() if (text := _difference(answer, wanted))
-                }
+                different = {at: text for at, answer in served.items() if (text := _difference(answer, wanted))}
                 if not different:
                     for at, answer in served.items():
                         typer.echo(_line(at, answer))
@@ -79,9 +75,7 @@ def _wanted(fingerprint: str | None, cert: Path | None) -> str:
             raise UserError(f"{cert}: {defect.sentence}") from None
     text = str(fingerprint).replace(":", "").lower()
     if len(text) < _SHORTEST or not all(c in "0123456789abcdef" for c in text):
-        raise UserError(
-            f"“{fingerprint}” is not a SHA-256 fingerprint: give at least {_SHORTEST} hex digits."
-        )
+        raise UserError(f"“{fingerprint}” is not a SHA-256 fingerprint: give at least {_SHORTEST} hex digits.")
     return text
 
 

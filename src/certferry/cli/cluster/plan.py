@@ -51,9 +51,7 @@ def plan(
         list[Path],
         typer.Option("-f", "--filename", help="File or directory of manifests; repeatable; - is stdin."),
     ],
-    every: Annotated[
-        bool, typer.Option("--all", help="Show also the hosts and problems that do not change.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show also the hosts and problems that do not change.")] = False,
     cluster: Annotated[
         str | None, typer.Option(help="Plan over this entry of “clusters”. Default: the only one.")
     ] = None,
@@ -104,9 +102,7 @@ def plan(
 
 def _others(before: Translation, manifests: list[Any]) -> Translation:
     """Return a translation without the problems of the manifests, so that these are always shown."""
-    given = {
-        (m["kind"], m["metadata"].get("namespace") or "default", m["metadata"].get("name")) for m in manifests
-    }
+    given = {(m["kind"], m["metadata"].get("namespace") or "default", m["metadata"].get("name")) for m in manifests}
     others = (p for p in before.problems if (p.object.kind, p.object.namespace, p.object.name) not in given)
     return msgspec.structs.replace(before, problems=tuple(others))
 
@@ -136,11 +132,7 @@ def _documents(files: list[Path]) -> Iterator[Any]:
         if str(file) == "-":
             yield from _parsed(file, typer.get_text_stream("stdin").read())
             continue
-        paths = (
-            sorted(p for p in file.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-            if file.is_dir()
-            else [file]
-        )
+        paths = sorted(p for p in file.rglob("*") if p.suffix in _SUFFIXES and p.is_file()) if file.is_dir() else [file]
         for path in paths:
             try:
                 text = path.read_text()

@@ -16,9 +16,7 @@ from certferry.settings import UserError
 
 
 def rbac(
-    mode: Annotated[
-        str, typer.Option(help="Scope: cluster, namespaces, or named (Secrets by name).")
-    ] = "cluster",
+    mode: Annotated[str, typer.Option(help="Scope: cluster, namespaces, or named (Secrets by name).")] = "cluster",
     namespace: Annotated[list[str] | None, typer.Option(help="Only this namespace; repeatable.")] = None,
     secret: Annotated[
         list[str] | None,
@@ -72,9 +70,7 @@ async def _in_use(
         async with access.kube() as kube:
             classes = [parse_class(c) for c in (await kube.listing(INGRESS_CLASS)).items]
             ingresses = [
-                parse_ingress(i)
-                for n in namespaces or (None,)
-                for i in (await kube.listing(INGRESS, n)).items
+                parse_ingress(i) for n in namespaces or (None,) for i in (await kube.listing(INGRESS, n)).items
             ]
     except (KubeError, KubeconfigError) as error:
         raise UserError(f"{error} (or name the Secrets with --secret)", code=1) from None

@@ -19,21 +19,15 @@ if TYPE_CHECKING:
 
 
 def release(
-    cluster: Annotated[
-        str | None, typer.Option(help="Cluster: the id in descriptions, or the owner's name.")
-    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="Cluster: the id in descriptions, or the owner's name.")] = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete it all, listeners included, instead of un-owning it.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     elb_url: Annotated[str | None, typer.Option(help="Origin of the ELB API.")] = None,
-    elb_credentials: Annotated[
-        Path | None, typer.Option(help="JSON file (0600) with an admin of it.")
-    ] = None,
+    elb_credentials: Annotated[Path | None, typer.Option(help="JSON file (0600) with an admin of it.")] = None,
     elb_ca: Annotated[Path | None, typer.Option(help="CA of the ELB's certificate.")] = None,
-    entry: Annotated[
-        str | None, typer.Option(help="Entry of “clusters” in the settings whose ELB it is.")
-    ] = None,
+    entry: Annotated[str | None, typer.Option(help="Entry of “clusters” in the settings whose ELB it is.")] = None,
     state: State = None,
     config: Config = None,
 ) -> None:

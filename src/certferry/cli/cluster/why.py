@@ -41,11 +41,7 @@ def why(
         fleet = await read_fleet(config, state, cluster)
         port = int(digits) if digits else None
         answers = await asyncio.gather(*(_of_cluster(fleet, one, name, port) for one in fleet.clusters))
-        facts = [
-            _facts(one, answer)
-            for one, states in zip(fleet.clusters, answers, strict=True)
-            for answer in states
-        ]
+        facts = [_facts(one, answer) for one, states in zip(fleet.clusters, answers, strict=True) for answer in states]
         if not facts:
             raise UserError(
                 f"No Ingress of a cluster that answered asks for {host} over HTTPS (certferry cert ls lists what is served).",
@@ -122,24 +118,17 @@ def _facts(cluster: ClusterSnapshot, state: HostState) -> dict[str, Any]:
         "status": state.status,
         "key_kind": state.key.key_kind,
         "well": state.well,
-        "served": _described(shown.chain)
-        if shown and shown.chain
-        else shown.error
-        if shown
-        else "not probed",
+        "served": _described(shown.chain) if shown and shown.chain else shown.error if shown else "not probed",
         "bound": f"{_described(bound.chain)}; {bound.why}" if bound else "nothing",
         "expected": _expected(state),
         "loadbalancer": f"{balancer.name or balancer.id} ({state.key.address}:{state.key.port})",
-        "listener": f"{state.listener_name or state.listener_id} (port {state.port})"
-        if state.listener_id
-        else "none",
+        "listener": f"{state.listener_name or state.listener_id} (port {state.port})" if state.listener_id else "none",
         "governing": _owner(state),
         "ingresses": [str(name) for name in state.claims],
         "source": _source(cluster, state),
         "last_rotation": _rotation(cluster, state.host) or "none",
         "problems": [
-            f"{p.reason} on {p.object.kind} {p.object.namespace}/{p.object.name}: {p.sentence}"
-            for p in state.problems
+            f"{p.reason} on {p.object.kind} {p.object.namespace}/{p.object.name}: {p.sentence}" for p in state.problems
         ],
         "why": state.sentence,
         "next": state.next_action or "nothing",
@@ -161,9 +150,7 @@ def _source(cluster: ClusterSnapshot, state: HostState) -> str:
     if source is None:
         return "none"
     secret = cluster.view.secrets.get(source.secret) if cluster.view and source.secret else None
-    managed = (
-        f", managed by {secret.manager.tool} ({secret.manager.where})" if secret and secret.manager else ""
-    )
+    managed = f", managed by {secret.manager.tool} ({secret.manager.where})" if secret and secret.manager else ""
     return f"{source}{managed}"
 
 
@@ -199,9 +186,7 @@ def _described(chain: Chain | None) -> str:
 
 def _print(facts: dict[str, Any]) -> None:
     kind = f", {facts['key_kind']}" if facts["key_kind"] else ""
-    title = (
-        f"{facts['host']} (cluster {facts['cluster']}{kind}): {coloured(facts['status'], facts['status'])}"
-    )
+    title = f"{facts['host']} (cluster {facts['cluster']}{kind}): {coloured(facts['status'], facts['status'])}"
     rows = [
         ("served", facts["served"]),
         ("bound", facts["bound"]),

@@ -26,9 +26,7 @@ _MODE = 0o600
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="Name in statuses and logs.")],
-    loadbalancer: Annotated[
-        list[str], typer.Option(help="Id of a load balancer that it serves; repeatable.")
-    ],
+    loadbalancer: Annotated[list[str], typer.Option(help="Id of a load balancer that it serves; repeatable.")],
     out: Annotated[Path, typer.Option(help="Bootstrap file to write (0600: it holds a key).")],
     elb: Annotated[
         str | None, typer.Option(help="Host and port at which it reaches the ELB. Default: the setting.")

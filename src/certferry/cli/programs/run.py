@@ -27,9 +27,7 @@ from certferry.settings import (
 
 def up(
     state: State = None,
-    demo: Annotated[
-        bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")
-    ] = None,
+    demo: Annotated[bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")] = None,
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
     config: Config = None,
 ) -> None:
@@ -69,19 +67,13 @@ def elb(
     state: State = None,
     listen: Listen = None,
     vip_subnet: Annotated[str | None, typer.Option(help="Subnet of the load balancers' addresses.")] = None,
-    vip_shared_address: Annotated[
-        str | None, typer.Option(help="One address that all load balancers share.")
-    ] = None,
-    privileged_shift: Annotated[
-        int | None, typer.Option(help="Added to ports under 1024, like 8000.")
-    ] = None,
+    vip_shared_address: Annotated[str | None, typer.Option(help="One address that all load balancers share.")] = None,
+    privileged_shift: Annotated[int | None, typer.Option(help="Added to ports under 1024, like 8000.")] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option(help="Serve the API over TLS with this chain (PEM); watched.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
-    accounts_for: Annotated[
-        str | None, typer.Option(help="Create an admin, and a controller of this cluster.")
-    ] = None,
+    accounts_for: Annotated[str | None, typer.Option(help="Create an admin, and a controller of this cluster.")] = None,
     config: Config = None,
 ) -> None:
     """Run the load balancer service: ELB v3 API and Envoy."""
@@ -124,19 +116,13 @@ def controller(
     ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,
-    elb_url: Annotated[
-        str | None, typer.Option(help="Origin of the ELB API, like https://elb.example.com.")
-    ] = None,
+    elb_url: Annotated[str | None, typer.Option(help="Origin of the ELB API, like https://elb.example.com.")] = None,
     elb_credentials: Annotated[Path | None, typer.Option(help="JSON file (0600) with the ELB user.")] = None,
-    elb_ca: Annotated[
-        Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")
-    ] = None,
+    elb_ca: Annotated[Path | None, typer.Option(help="CA of the ELB's certificate. Default: the system's.")] = None,
     default_loadbalancer: Annotated[
         str | None, typer.Option(help="Load balancer of an Ingress that names none.")
     ] = None,
-    observe: Annotated[
-        bool | None, typer.Option("--observe", help="Write nothing; plan, probe and count.")
-    ] = None,
+    observe: Annotated[bool | None, typer.Option("--observe", help="Write nothing; plan, probe and count.")] = None,
     lease: Annotated[
         str | None, typer.Option(help="NAMESPACE/NAME of the Lease by which replicas elect a leader.")
     ] = None,

@@ -15,9 +15,7 @@ from certferry.settings import UserError, state_default
 
 def backup(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
-    key_out: Annotated[
-        Path | None, typer.Option(help="Also copy the encryption key, to another directory.")
-    ] = None,
+    key_out: Annotated[Path | None, typer.Option(help="Also copy the encryption key, to another directory.")] = None,
     state: State = None,
 ) -> None:
     """Copy the ELB's store to a file. The ELB may run. Private keys in the file are encrypted."""

@@ -25,9 +25,7 @@ app = typer.Typer(help="Manage the users of an ELB.", no_args_is_help=True, **TY
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 Role = Annotated[str, typer.Option(help="admin, member, reader or controller.")]
-Cluster = Annotated[
-    str | None, typer.Option(help="Cluster of a controller; it owns what the controller writes.")
-]
+Cluster = Annotated[str | None, typer.Option(help="Cluster of a controller; it owns what the controller writes.")]
 
 
 @app.command()
@@ -38,9 +36,7 @@ def ls(state: State = None, config: Config = None) -> None:
             of = f" of {user.cluster}" if user.cluster else ""
             keys = ", ".join(user.access_keys) or "none"
             password = "password" if user.password else "no password"
-            typer.echo(
-                f"{user.name}  {user.role}{of}  project {user.project}  {password}  access keys: {keys}"
-            )
+            typer.echo(f"{user.name}  {user.role}{of}  project {user.project}  {password}  access keys: {keys}")
 
 
 @app.command()
@@ -120,9 +116,7 @@ def remove(name: Name, state: State = None, config: Config = None) -> None:
         directory.remove(name)
     typer.echo(f"User {name} removed")
     if user.cluster:
-        typer.echo(
-            f"Objects of cluster {user.cluster} stay locked until its release (certferry controller release)"
-        )
+        typer.echo(f"Objects of cluster {user.cluster} stay locked until its release (certferry controller release)")
 
 
 def _show_new(directory: Directory, name: str, out: Path | None) -> None:
@@ -133,9 +127,7 @@ def _show_new(directory: Directory, name: str, out: Path | None) -> None:
     user = directory.user(name)
     pair = directory.add_key(name)
     if out is None:
-        typer.echo(
-            f"access_key  {pair.access_key}\nsecret_key  {pair.secret_key}\nproject_id  {user.project_id}"
-        )
+        typer.echo(f"access_key  {pair.access_key}\nsecret_key  {pair.secret_key}\nproject_id  {user.project_id}")
         return
     content = {
         "project_id": user.project_id,

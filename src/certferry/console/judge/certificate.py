@@ -46,9 +46,7 @@ class FormCheck(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(f for f in self.findings if f.sentence not in sentences)
 
 
-def check_certificate_form(
-    certificate: str, private_key: str, context: CertificateContext, now: datetime
-) -> FormCheck:
+def check_certificate_form(certificate: str, private_key: str, context: CertificateContext, now: datetime) -> FormCheck:
     """Check both fields. An empty key stands for the present one, which must match the certificate then."""
     errors: dict[str, str] = {}
     chain, spki = _chain(certificate, errors), _key(private_key, errors)

@@ -32,9 +32,7 @@ def of_ingress(derived: DerivedState, name: Name, options: TranslateOptions, now
         if key is None:
             continue
         if key not in after.desired.listeners:
-            sentences.append(
-                f"Port {port} ({protocol}) of the load balancer closes, because no other Ingress uses it."
-            )
+            sentences.append(f"Port {port} ({protocol}) of the load balancer closes, because no other Ingress uses it.")
         else:
             sentences += _shared(before, after, key, port, derived.state)
     hosts = derived.view.ingresses[name].hosts
@@ -57,9 +55,7 @@ def of_secret(derived: DerivedState, name: Name) -> list[str]:
             + ", but nothing renews it. Clients get warnings after it expires."
         )
     elif ingresses:
-        sentences.append(
-            "No listener serves its certificate. HTTPS ports of these Ingresses may stay closed."
-        )
+        sentences.append("No listener serves its certificate. HTTPS ports of these Ingresses may stay closed.")
     return sentences
 
 
@@ -71,9 +67,7 @@ def of_certificate(uses: int) -> list[str]:
 def _shared(before: Translation, after: Translation, key: str, port: int, state: State) -> list[str]:
     sentences = []
     old, new = before.desired.listeners[key], after.desired.listeners[key]
-    owner = next(
-        (str(s.listener_owner) for s in after.status.values() if _on(s.ports, port)), "another Ingress"
-    )
+    owner = next((str(s.listener_owner) for s in after.status.values() if _on(s.ports, port)), "another Ingress")
     if _default(before, old) != _default(after, new):
         sentences.append(
             f"Port {port} stays open for other Ingresses, and Ingress {owner} becomes its listener owner. "

@@ -64,20 +64,14 @@ def expiries(states: Sequence[HostState], now: datetime) -> list[CertificateExpi
         ingresses.setdefault(entry.source, {}).update(dict.fromkeys(entry.ingresses))
         if entry.source not in entries or entry.order < entries[entry.source].order:
             entries[entry.source] = entry
-    complete = [
-        msgspec.structs.replace(entry, ingresses=tuple(ingresses[source]))
-        for source, entry in entries.items()
-    ]
+    complete = [msgspec.structs.replace(entry, ingresses=tuple(ingresses[source])) for source, entry in entries.items()]
     return sorted(complete, key=lambda entry: (entry.order, str(entry.source)))
 
 
 def own_expiry(states: Sequence[HostState], name: Name, now: datetime) -> CertificateExpiry | None:
     """Return the first expiry among the certificates that Ingress `name` wants; of those bound if it wants none."""
     wanted = [
-        _wanted(w, now)
-        for state in states
-        for w in _wants(state)
-        if Name(w.ingress.namespace, w.ingress.name) == name
+        _wanted(w, now) for state in states for w in _wants(state) if Name(w.ingress.namespace, w.ingress.name) == name
     ]
     return min(wanted or expiries(states, now), key=lambda entry: entry.order, default=None)
 

@@ -25,9 +25,7 @@ def status(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...])
         return Badge("bad", "Rejected", why)
     if not uses:
         if cluster.derived.referring.get(secret.name):
-            return Badge(
-                "idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer."
-            )
+            return Badge("idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer.")
         return Badge("idle", "Not in use", "No Ingress names it.")
     if any(use.chain is None or use.chain.digest != secret.parsed.chain.digest for use in uses):
         return Badge("busy", "On its way", "The load balancer does not have this content yet.")

@@ -53,9 +53,7 @@ async def _row(request: PageRequest, access: ClusterAccess) -> ClusterRow:
         return ClusterRow(name=access.name, level="idle", status=error.title, error=error.sentence)
     ready = await cluster.ready(WAIT)
     if cluster.error:
-        return ClusterRow(
-            name=access.name, level="bad", status="Not reachable", error=cluster.error, role=cluster.role
-        )
+        return ClusterRow(name=access.name, level="bad", status="Not reachable", error=cluster.error, role=cluster.role)
     if not ready:
         return ClusterRow(name=access.name, level="busy", status="Being read", role=cluster.role)
     return _read_row(cluster)

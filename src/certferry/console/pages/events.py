@@ -54,9 +54,7 @@ async def of_object(request: PageRequest) -> Response:
         "involvedObject.namespace": opened.name.namespace,
         "involvedObject.name": opened.name.name,
     }
-    rows = await _events(
-        opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace
-    )
+    rows = await _events(opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
     return request.render("objects/events_dialog.html", cluster=opened.cluster, object=opened, rows=rows)
 
 
@@ -67,9 +65,7 @@ async def of_cluster(request: PageRequest) -> Response:
     if not cluster.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Event")
-    return request.render(
-        "objects/events.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
-    )
+    return request.render("objects/events.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
 
 
 async def _events(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[EventRow]:

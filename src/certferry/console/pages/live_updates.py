@@ -68,8 +68,7 @@ def _sources(request: PageRequest, names: list[str]) -> list[Latest[int]]:
 async def _changed(sources: list[Latest[int]], sequences: list[int]) -> bool:
     """Wait for a change of any source; False after ``HEARTBEAT`` seconds without one."""
     waiting = [
-        asyncio.ensure_future(source.after(sequence))
-        for source, sequence in zip(sources, sequences, strict=True)
+        asyncio.ensure_future(source.after(sequence)) for source, sequence in zip(sources, sequences, strict=True)
     ]
     try:
         done, _ = await asyncio.wait(waiting, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)

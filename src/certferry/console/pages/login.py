@@ -90,16 +90,12 @@ def _start_session(console: Console, http: Request, login: ElbLogin, to: str) ->
             before.logins = {k: v for k, v in before.logins.items() if k == login.site}
         console.sessions.end(before)
     response = RedirectResponse(to, 303)
-    response.set_cookie(
-        console.cookie, session.id, httponly=True, samesite="lax", secure=console.tls, path="/"
-    )
+    response.set_cookie(console.cookie, session.id, httponly=True, samesite="lax", secure=console.tls, path="/")
     response.delete_cookie(_cookie(console), path="/login")
     return response
 
 
-def _page(
-    console: Console, http: Request, token: str, values: Mapping[str, str], error: str, status: int
-) -> Response:
+def _page(console: Console, http: Request, token: str, values: Mapping[str, str], error: str, status: int) -> Response:
     context = {
         "token": token,
         "error": error,
@@ -110,9 +106,7 @@ def _page(
         "next": local_path(values.get("next") or http.query_params.get("next", "")),
     }
     response = console.templates.render("account/login.html", page_frame(http, None), context, status)
-    response.set_cookie(
-        _cookie(console), token, httponly=True, samesite="strict", secure=console.tls, path="/login"
-    )
+    response.set_cookie(_cookie(console), token, httponly=True, samesite="strict", secure=console.tls, path="/login")
     return response
 
 

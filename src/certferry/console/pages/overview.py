@@ -34,11 +34,7 @@ async def show(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     derived = cluster.derived
     namespace = request.namespace
-    problems = [
-        p
-        for p in derived.translation.problems
-        if namespace in ("", p.object.namespace) and _shown(cluster, p)
-    ]
+    problems = [p for p in derived.translation.problems if namespace in ("", p.object.namespace) and _shown(cluster, p)]
     return request.render(
         "clusters/overview.html",
         cluster=cluster,

@@ -112,15 +112,8 @@ class ClusterContext:
         """Values derived from the newest view and state."""
         view, state = self.kube.view, self.elb.state
         derived, now = self._cache.get(self.name), datetime.now(UTC)
-        if (
-            derived is None
-            or derived.view is not view
-            or derived.state is not state
-            or now - derived.at > FRESH
-        ):
-            derived = self._cache[self.name] = derive(
-                view, state, self.options, now, secrets=self.kube.reads_secrets
-            )
+        if derived is None or derived.view is not view or derived.state is not state or now - derived.at > FRESH:
+            derived = self._cache[self.name] = derive(view, state, self.options, now, secrets=self.kube.reads_secrets)
         return derived
 
     def served(self, use: Use) -> bool | None:
@@ -134,11 +127,7 @@ class ClusterContext:
         places = targets(use, self.elb.state)
         self.probes.request(places, chain)
         results = [result for place in places if (result := self.probes.get(place))]
-        others = (
-            self._other_fingerprints(use)
-            if any(r.fingerprint != chain.fingerprint for r in results)
-            else set()
-        )
+        others = self._other_fingerprints(use) if any(r.fingerprint != chain.fingerprint for r in results) else set()
         # a client that takes RSA and ECDSA is shown one of them, which says nothing of the other
         telling = [r for r in results if r.fingerprint not in others]
         return not any(r.objection(chain) for r in telling) if telling else None
@@ -214,9 +203,7 @@ def _without_secret(host: HostState) -> HostState:
     if host.bound and status == "missing":
         status = {"expired": "expired", "good": "served"}.get(host.expiry_state or "", "expiring")  # type: ignore[assignment]
     sentence = host.sentence.removesuffix(f" {host.wanted.sentence}")
-    return msgspec.structs.replace(
-        host, wanted=None, other_wants=(), problems=(), status=status, sentence=sentence
-    )
+    return msgspec.structs.replace(host, wanted=None, other_wants=(), problems=(), status=status, sentence=sentence)
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Mapping[K, tuple[V, ...]]:

@@ -56,9 +56,7 @@ class KubeFeed:
         self._classes: Informer[IngressClass] = Informer(
             client, kinds.INGRESS_CLASS, parse_class, self._schedule_publish
         )
-        self._secrets: Informer[ListedSecret] = Informer(
-            client, kinds.SECRET, listed.secret, self._schedule_publish
-        )
+        self._secrets: Informer[ListedSecret] = Informer(client, kinds.SECRET, listed.secret, self._schedule_publish)
 
     @property
     def ingresses(self) -> Mapping[Name, ListedIngress]:

@@ -180,9 +180,7 @@ def _last(times: Iterable[datetime | None]) -> datetime | None:
 
 def _targets(uses: Iterable[Use]) -> list[ProbeTarget]:
     targets = [
-        ProbeTarget(use.loadbalancer, use.listener, use.port, host)
-        for use in uses
-        for host in hosts_of(use)[:PER_USE]
+        ProbeTarget(use.loadbalancer, use.listener, use.port, host) for use in uses for host in hosts_of(use)[:PER_USE]
     ]
     return list(dict.fromkeys(targets))[:TARGETS]
 
@@ -202,9 +200,7 @@ def _bound(place: ProbeTarget, state: State) -> set[str]:
     return {c.chain.fingerprint for c in certificates if c and c.chain}
 
 
-async def _probed(
-    cluster: ClusterContext, progress: TargetProgress, chains: Mapping[str, Chain]
-) -> TargetProgress:
+async def _probed(cluster: ClusterContext, progress: TargetProgress, chains: Mapping[str, Chain]) -> TargetProgress:
     place = progress.target
     balancer = cluster.elb.state.loadbalancers.get(place.loadbalancer)
     if balancer is None or not balancer.vip_address:

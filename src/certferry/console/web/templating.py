@@ -74,9 +74,7 @@ class Templates:
             "release": __version__,
         }
 
-    def render(
-        self, template: str, frame: PageFrame, context: Mapping[str, Any], status: int = 200
-    ) -> Response:
+    def render(self, template: str, frame: PageFrame, context: Mapping[str, Any], status: int = 200) -> Response:
         """Return the page as a response; a value of `context` overrides one of `frame`."""
         values = {**msgspec.structs.asdict(frame), **context}
         return HTMLResponse(self._templates.get_template(template).render(values), status)

@@ -57,9 +57,7 @@ async def _permissions(kube: KubeClient, settings: ControllerSettings) -> CheckR
             missing.append(f"{verb} {rule.resource}" + (f" in {namespace}" if namespace else ""))
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        remedy = (
-            f"Apply what `certferry rbac --mode {_mode(settings)}` prints for this user or service account."
-        )
+        remedy = f"Apply what `certferry rbac --mode {_mode(settings)}` prints for this user or service account."
         return failure("Permissions", f"Not allowed: {', '.join(missing[:3])}{more}.", remedy)
     return ok("Permissions", f"All {count} that the controller needs.")
 

@@ -39,9 +39,7 @@ async def on_the_cluster(kube: KubeClient, settings: ControllerSettings) -> list
         text = f"“{manager}” writes the status of {counted(count, 'Ingress')} of class {name} too."
         remedy = "Stop the other controller first, or run this one with --observe (docs/migrating-from-the-vendor.md)."
         return [failure(CHECK, text, remedy)]
-    return [
-        ok(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and no other controller serves them.")
-    ]
+    return [ok(CHECK, f"{counted(len(mine), 'Ingress')} of class {name}, and no other controller serves them.")]
 
 
 def _status_managers(item: Object) -> set[str]:

@@ -54,9 +54,7 @@ async def _lock(elb: ElbClient) -> CheckResult:
     if await extensions.available(elb):
         return ok("Lock", "Certificates of Secrets are locked: no other client can change them.")
     text = "This ELB has no lock: certificates of Secrets are guarded, changes are repaired at the next poll."
-    return warning(
-        "Lock", text, "Nothing to do; keep people's hands off certificates named k8s_plb_default…."
-    )
+    return warning("Lock", text, "Nothing to do; keep people's hands off certificates named k8s_plb_default….")
 
 
 async def _quota(elb: ElbClient) -> CheckResult:

@@ -99,9 +99,7 @@ class AlertEvaluator:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(EVALUATE_DELAY, self.evaluate)
 
-    def update_from_probes(
-        self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]
-    ) -> None:
+    def update_from_probes(self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]) -> None:
         """Take the complete result of a periodic round; it replaces the one before."""
         self._not_served = dict(bad)
         self._own = own
@@ -119,9 +117,7 @@ class AlertEvaluator:
             for remote, (why, since) in self._connection_errors().items()
             if clock - since >= self._rules.disconnected_after
         }
-        by_key = {
-            w.origin.secret.meta.uid: w.id for w in self._inputs.watched if w.origin and w.origin.secret
-        }
+        by_key = {w.origin.secret.meta.uid: w.id for w in self._inputs.watched if w.origin and w.origin.secret}
         not_served = tuple(
             sorted(
                 msgspec.structs.replace(

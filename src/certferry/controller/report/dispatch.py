@@ -67,9 +67,7 @@ class ReportDispatcher:
         for step in steps:
             _log.info("step", step=_title(step), why=step.why)
 
-    async def drift(
-        self, drifts: Sequence[Drift], translation: Translation, adopted: Mapping[Drift, str]
-    ) -> None:
+    async def drift(self, drifts: Sequence[Drift], translation: Translation, adopted: Mapping[Drift, str]) -> None:
         """Report drift: reverted and adopted changes once, the others while they last."""
         self._metrics.drift.clear()
         for drift in drifts:
@@ -79,9 +77,7 @@ class ReportDispatcher:
         wrong = [n for n in news.standing if n.type == "Warning"]  # an accepted change is no alert
         self._alert_evaluator.update_from_drift(n.sentence for n in (*news.once, *wrong))
         if news.once:
-            _log.warning(
-                "changed on the load balancer by another client", changes=[n.sentence for n in news.once]
-            )
+            _log.warning("changed on the load balancer by another client", changes=[n.sentence for n in news.once])
             self._status_writer.record(news.once)
 
     def publish_state(self, generation: Generation, failures: Sequence[Failure] = ()) -> None:

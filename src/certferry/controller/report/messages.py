@@ -41,9 +41,7 @@ def problem_events(translation: Translation) -> list[EventMessage]:
     ]
 
 
-def ownership_change_events(
-    translation: Translation, reported: Mapping[Name, ReportedStatus]
-) -> list[EventMessage]:
+def ownership_change_events(translation: Translation, reported: Mapping[Name, ReportedStatus]) -> list[EventMessage]:
     """Return one Event for each Ingress whose listener owner differs from the one in its `reported` status."""
     events = []
     for name, status in translation.status.items():
@@ -56,9 +54,7 @@ def ownership_change_events(
                 f"The server certificate and the options of the listener are those of {owner}."
             )
             events.append(
-                EventMessage(
-                    object=status.ref, type="Normal", reason="ListenerOwnerChanged", sentence=sentence
-                )
+                EventMessage(object=status.ref, type="Normal", reason="ListenerOwnerChanged", sentence=sentence)
             )
     return events
 
@@ -142,9 +138,7 @@ def rotation_annotation(rotation: RotationResult) -> str:
     ).decode()
 
 
-def ingress_status(
-    status: IngressStatus, translation: Translation, state: State, ingress: Ingress
-) -> IngressReport:
+def ingress_status(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> IngressReport:
     """Return the status and annotations of an Ingress: its real address and ports, and its listener owner."""
     balancer = state.loadbalancers.get(status.loadbalancer)
     if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
@@ -197,10 +191,7 @@ def failure_targets(failure: Failure, translation: Translation) -> list[EventMes
         objects = [
             status.ref
             for status in translation.status.values()
-            if any(
-                f"@listener/{status.loadbalancer}/{port}" in f"{step.key}/{step.parent}"
-                for port, _ in status.ports
-            )
+            if any(f"@listener/{status.loadbalancer}/{port}" in f"{step.key}/{step.parent}" for port, _ in status.ports)
         ]
     sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}"
     reason = "LoadBalancerRejected"

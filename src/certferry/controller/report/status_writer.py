@@ -96,9 +96,7 @@ class StatusWriter:
         self._stood = True
         before = self._latest.value
         kept = {
-            name: entry
-            if entry.rotation
-            else msgspec.structs.replace(entry, rotation=_rotation(before, name))
+            name: entry if entry.rotation else msgspec.structs.replace(entry, rotation=_rotation(before, name))
             for name, entry in ingresses.items()
         }
         self._latest.set(
@@ -169,9 +167,7 @@ class StatusWriter:
             if self._urgent:
                 return
         self._begun = self._begun or stood
-        self._reported_at = {
-            notice: at for notice, at in self._reported_at.items() if notice in report.standing
-        }
+        self._reported_at = {notice: at for notice, at in self._reported_at.items() if notice in report.standing}
 
     def _current(self) -> frozenset[EventMessage]:
         """Return the Events that need no repetition: all written ones, except hourly reasons that are due."""
@@ -205,9 +201,7 @@ class StatusWriter:
             MASTER_ANNOTATION: (entry.master, stands.master),
             ROTATION_ANNOTATION: (entry.rotation, stands.rotation),
         }
-        annotations = {
-            key: None for key, (ours, there) in keys.items() if there is not None and ours == there
-        }
+        annotations = {key: None for key, (ours, there) in keys.items() if there is not None and ours == there}
         self._written.pop(name, None)  # the Ingress may return to the class
         if annotations:
             await self._patch(name, {"metadata": {"annotations": annotations}})

@@ -108,14 +108,10 @@ async def apply(
     for result, steps_of_it in (("done", done), ("failed", [f.step for f in failures]), ("skipped", skipped)):
         for step in steps_of_it:
             context.metrics.steps.labels(step.kind, result).inc()
-    return Outcome(
-        done=tuple(done), failures=tuple(failures), skipped=tuple(skipped), superseded=tuple(superseded)
-    )
+    return Outcome(done=tuple(done), failures=tuple(failures), skipped=tuple(skipped), superseded=tuple(superseded))
 
 
-async def _execute(
-    step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext
-) -> None:
+async def _execute(step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext) -> None:
     if step.kind == "certificate" and step.verb != "delete":
         await _certificate(step, ids, material, context)
         return
@@ -133,9 +129,7 @@ async def _execute(
         await context.elb.update(resource, step.id or ids[step.key], fields)
 
 
-async def _certificate(
-    step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext
-) -> None:
+async def _certificate(step: Step, ids: dict[str, str], material: Mapping[str, Name], context: ApplyContext) -> None:
     if step.material is None:
         await _write(step, dict(step.fields), ids, context)
         return
@@ -192,10 +186,7 @@ def _resource(step: Step, ids: Mapping[str, str]) -> Resource:
 
 def resolve_references(fields: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     """Return `fields` with ids in place of references. Raises MissingReferenceError if one has no object."""
-    return {
-        field: _reference(value, ids) if field.endswith(_REFERENCES) else value
-        for field, value in fields.items()
-    }
+    return {field: _reference(value, ids) if field.endswith(_REFERENCES) else value for field, value in fields.items()}
 
 
 def _reference(value: Any, ids: Mapping[str, str]) -> Any:

@@ -26,9 +26,7 @@ def with_console_protection(steps: Sequence[Step], observed: State, cluster_id: 
     if not any(c.protection_status is not None for c in observed.certificates.values()):
         # an ELB that has none to show may not know the field, and would refuse the whole request
         return tuple(steps)
-    planned = [
-        _protected(step) if step.verb == "create" and step.kind == "certificate" else step for step in steps
-    ]
+    planned = [_protected(step) if step.verb == "create" and step.kind == "certificate" else step for step in steps]
     touched = {step.id for step in steps}
     open_ = [c for c in observed.certificates.values() if _ours(c, cluster_id) and c.id not in touched]
     return (*planned, *(_protect(c) for c in open_ if c.protection_status == "nonProtection"))

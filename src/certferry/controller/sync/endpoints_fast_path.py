@@ -98,8 +98,7 @@ class EndpointsFastPath:
         same = [
             p
             for p in (state.pools.values() if state else ())
-            if (p.loadbalancer_id, p.name, p.protocol)
-            == (wanted.loadbalancer_id, wanted.name, wanted.protocol)
+            if (p.loadbalancer_id, p.name, p.protocol) == (wanted.loadbalancer_id, wanted.name, wanted.protocol)
             and p.description == wanted.description
         ]
         return same[0] if len(same) == 1 else None

@@ -12,9 +12,7 @@ from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 
 
-def next_validity_change(
-    translation: Translation, view: ClusterView, state: State, now: datetime
-) -> datetime | None:
+def next_validity_change(translation: Translation, view: ClusterView, state: State, now: datetime) -> datetime | None:
     """Return the next change of validity of certificates that are in use or wanted."""
     instants = (checks.next_instant(chain, now) for chain in _watched(translation, view, state))
     return min((i for i in instants if i), default=None)

@@ -54,9 +54,7 @@ class ObservedState:
         if self.state is None:
             return
         is_new = certificate.id not in self.state.certificates
-        self.state = replace(
-            self.state, certificates={**self.state.certificates, certificate.id: certificate}
-        )
+        self.state = replace(self.state, certificates={**self.state.certificates, certificate.id: certificate})
         if is_new:
             self._following.clear()
 

@@ -114,9 +114,7 @@ def describe_mismatch(expected: ExpectedCertificate, result: ProbeResult) -> Pro
 async def _own(what: str, where: str) -> CertificateInfo | None:
     host, _, port = where.rpartition(":")
     try:
-        shown = parse_shown(
-            await handshake(Target(address=host.strip("[]"), port=int(port), host=host.strip("[]")))
-        )
+        shown = parse_shown(await handshake(Target(address=host.strip("[]"), port=int(port), host=host.strip("[]"))))
     except (OSError, TimeoutError, InvalidPem) as error:
         _log.debug("own certificate not seen", what=what, where=where, why=str(error))
         return None

@@ -49,9 +49,7 @@ class Rollback:
 
     def resume_interrupted(self, generation: Generation) -> None:
         """Resume a rollback that a restart interrupted: its content is quarantined and still bound."""
-        for uid, certificate in own_certificates(
-            generation.observed, generation.view.cluster_id
-        ).by_uid.items():
+        for uid, certificate in own_certificates(generation.observed, generation.view.cluster_id).by_uid.items():
             chain = certificate.chain
             if chain and quarantine.quarantined_mark(certificate.description) == quarantine.mark(chain):
                 self._begin(uid, chain.fingerprint, "it is quarantined and still served")

@@ -77,9 +77,7 @@ def expected_certificates(translation: Translation, observed: State) -> dict[Tar
         status = translation.status[name]
         for served in status.served:
             asked = translation.desired.loadbalancers.get(served.loadbalancer)
-            balancer = observed.loadbalancers.get(served.loadbalancer) or (
-                by_name.get(asked.name) if asked else None
-            )
+            balancer = observed.loadbalancers.get(served.loadbalancer) or (by_name.get(asked.name) if asked else None)
             if balancer is None or not balancer.vip_address:
                 continue
             target = Target(
@@ -118,9 +116,7 @@ class RotationVerifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._limiter = ProbeLimiter()
 
-    def verify_changes(
-        self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float
-    ) -> None:
+    def verify_changes(self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
         before = self._replace_expected(expected)
         news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
@@ -168,9 +164,7 @@ class RotationVerifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _replace_expected(
-        self, expected: Mapping[Target, ExpectedCertificate]
-    ) -> Mapping[Target, ExpectedCertificate]:
+    def _replace_expected(self, expected: Mapping[Target, ExpectedCertificate]) -> Mapping[Target, ExpectedCertificate]:
         before, self._expected = self._expected, expected
         self._seen = {t: f for t, f in self._seen.items() if t in expected}
         self._by_certificate = {}
@@ -206,9 +200,7 @@ class RotationVerifier:
         trigger = RollbackTrigger(rotation.before, self._rollback_within)
 
         async def one(expectation: ExpectedCertificate) -> ProbeResult:
-            return await self._look(
-                expectation.target, rotation.chain, lambda s: observe(expectation.target, s)
-            )
+            return await self._look(expectation.target, rotation.chain, lambda s: observe(expectation.target, s))
 
         def observe(target: Target, result: ProbeResult) -> None:
             if trigger.observe(target, result) and self.expects(target, rotation.chain):
@@ -223,9 +215,7 @@ class RotationVerifier:
             self._metrics.rotations.labels(
                 "unreachable" if isinstance(not_served[0][1], Unreachable) else "wrong"
             ).inc()
-            self._finished(
-                msgspec.structs.replace(rotation, error=_trouble(not_served), not_served=tuple(not_served))
-            )
+            self._finished(msgspec.structs.replace(rotation, error=_trouble(not_served), not_served=tuple(not_served)))
             return
         served = max(s.at for s in results if isinstance(s, Served))
         self._metrics.rotation.labels("served").observe(max(0.0, served - rotation.changed))

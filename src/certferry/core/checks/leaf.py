@@ -54,9 +54,7 @@ def started(case: CheckInput) -> Finding | None:
     """Require a start of validity in the past."""
     if case.chain.not_before <= case.now:
         return None
-    return Finding(
-        reason="CertificateNotYetValid", sentence=f"it is not valid before {instant(case.chain.not_before)}"
-    )
+    return Finding(reason="CertificateNotYetValid", sentence=f"it is not valid before {instant(case.chain.not_before)}")
 
 
 def clock_skew(case: CheckInput) -> Finding | None:
@@ -133,9 +131,7 @@ def wildcards(case: CheckInput) -> Finding | None:
         return Finding(reason="WildcardMismatch", severity="warn", sentence=text)
     for name in case.chain.names:
         deep = tuple(
-            h
-            for h in case.hosts
-            if name.startswith("*.") and h.endswith(name[1:]) and "." in h.removesuffix(name[1:])
+            h for h in case.hosts if name.startswith("*.") and h.endswith(name[1:]) and "." in h.removesuffix(name[1:])
         )
         if deep and not any(h in case.chain.names for h in deep):
             text = f"{name} covers one label only, and not {listed(deep)}"

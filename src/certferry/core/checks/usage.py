@@ -25,9 +25,7 @@ def names_kept(case: CheckInput) -> Finding | None:
     lost = tuple(n for n in before.names if not covers(case.chain.names, n))
     if not lost:
         return None
-    return Finding(
-        reason="NamesRemoved", severity="warn", sentence=f"it no longer has the name {listed(lost)}"
-    )
+    return Finding(reason="NamesRemoved", severity="warn", sentence=f"it no longer has the name {listed(lost)}")
 
 
 def key_fresh(case: CheckInput) -> Finding | None:

@@ -185,9 +185,7 @@ def _about_secret(
         return  # its expiry is an alert of the certificate
     sentence = wanted.sentence or wanted.warnings[0].sentence
     reason = wanted.reason or wanted.warnings[0].reason
-    harmed = next(
-        (s for s, w in pairs if s.host and w.reason and s.status in ("wrong", "missing", "unusable")), None
-    )
+    harmed = next((s for s, w in pairs if s.host and w.reason and s.status in ("wrong", "missing", "unusable")), None)
     text = sentence if str(secret) in sentence else f"Secret {secret}: {sentence}"
     if harmed:
         text = harmed.sentence
@@ -247,9 +245,7 @@ def _not_used(inputs: AlertInput) -> Iterator[Alert]:
             owner=f"namespace {key.namespace}",
             source=f"Ingress {key}",
             why=sentence,
-            command=f"certferry why {hosts[0]}"
-            if hosts
-            else f"kubectl describe ingress {key.name} -n {key.namespace}",
+            command=f"certferry why {hosts[0]}" if hosts else f"kubectl describe ingress {key.name} -n {key.namespace}",
         )
 
 

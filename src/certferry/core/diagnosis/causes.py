@@ -57,9 +57,7 @@ def cause(origin: CertificateOrigin) -> Cause:
     if secret is None:
         why = f"Secret {name} does not exist or cannot be read"
         return Cause(why=why, command=f"kubectl describe secret {name.name} -n {name.namespace}")
-    same = bool(
-        origin.certificate.chain and secret.chain and origin.certificate.chain.digest == secret.chain.digest
-    )
+    same = bool(origin.certificate.chain and secret.chain and origin.certificate.chain.digest == secret.chain.digest)
     if rejection and not same:
         command = host_verdict.action(CertificateSource(secret=name), rejection.reason, secret)
         return Cause(why=f"the content of Secret {name} is rejected: {rejection.clause}", command=command)

@@ -105,7 +105,9 @@ def _now(state: HostState) -> str:
 
 def _owned(group: Sequence[ListenerClaim], port: int) -> str:
     owner = group[0]
-    said = f"Ingress {owner.ingress.meta.key} owns the listener on port {port} ({owner.protocol}): it is the oldest there"
+    said = (
+        f"Ingress {owner.ingress.meta.key} owns the listener on port {port} ({owner.protocol}): it is the oldest there"
+    )
     if len(group) == 1:
         return f"{said}, and the only one."
     return f"{said} ({owner.ingress.meta.created:%Y-%m-%d %H:%M:%S} UTC). Next would be {group[1].ingress.meta.key}."

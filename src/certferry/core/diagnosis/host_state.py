@@ -155,9 +155,7 @@ class _HostFacts:
                     by_host.setdefault(host, []).append(claim)
             if only is not None:
                 claims = by_host.get(only) or by_host.get(f"*.{only.partition('.')[2]}", [])
-                by_host = (
-                    {only: claims} if only in by_host or claims or place.have.matching_name(only) else {}
-                )
+                by_host = {only: claims} if only in by_host or claims or place.have.matching_name(only) else {}
             for host, claims in by_host.items():
                 yield from self._of_host(place, host, claims)
 
@@ -210,9 +208,7 @@ class _HostFacts:
             bound=bound,
             shown=self._probes(place, key, chain.fingerprint if chain else ""),
             data_plane=self._rejections.get(certificate.id, "") if certificate else "",
-            expiry_state=expiry.state(chain.not_before, chain.not_after, self._now, self._limits)
-            if chain
-            else None,
+            expiry_state=expiry.state(chain.not_before, chain.not_after, self._now, self._limits) if chain else None,
             on_claims=tuple(p for name in claiming for p in self._on_ingresses.get(name, ())),
             barriers=self._barriers(place),
             listener_exists=place.listener is not None,
@@ -253,9 +249,7 @@ class _HostFacts:
         authority, group = place.listener.client_ca_tls_container_ref, place.listener.ipgroup
         barriers = []
         if authority:
-            barriers.append(
-                f"has the client CA {authority}: clients without a certificate of it are rejected"
-            )
+            barriers.append(f"has the client CA {authority}: clients without a certificate of it are rejected")
         if group and group.enable_ipgroup and group.ipgroup_id and not desired.ipgroup:
             what = "admits only" if group.type == "white" else "rejects"
             barriers.append(f"{what} clients of IP address group {group.ipgroup_id}")
@@ -286,9 +280,7 @@ class _HostFacts:
     def _probes(self, place: _Place, key: HostKey, bound: str) -> tuple[ShownCertificate, ...]:
         results = self._shown.get((key.address, key.port, key.sni), ())
         # a client that takes both kinds is shown one of them: that says nothing of the other
-        both = {
-            c.chain.fingerprint for k in KINDS if (c := place.have.answer(key.sni, SLOT_KINDS[k])) and c.chain
-        }
+        both = {c.chain.fingerprint for k in KINDS if (c := place.have.answer(key.sni, SLOT_KINDS[k])) and c.chain}
         return tuple(
             ShownCertificate(
                 address=result.prober,
@@ -337,12 +329,7 @@ def _by_kind(
     answers = {kind: have.answer(host, SLOT_KINDS[kind]) for kind in KINDS}
     taken = {c.id for kind in kinds if (c := answers[kind])}
     for kind, certificate in answers.items():
-        if (
-            certificate
-            and kind not in kinds
-            and key_kind(certificate) == kind
-            and certificate.id not in taken
-        ):
+        if certificate and kind not in kinds and key_kind(certificate) == kind and certificate.id not in taken:
             kinds.append(kind)
             taken.add(certificate.id)
     for number, kind in enumerate(kinds or _UNKNOWN_KIND):

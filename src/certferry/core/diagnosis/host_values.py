@@ -14,9 +14,7 @@ from certferry.core.model.problems import Reason
 from certferry.core.x509 import expiry
 from certferry.core.x509.pem import Chain
 
-HostStatus = Literal[
-    "served", "expiring", "expired", "wrong", "unusable", "missing", "unreachable", "unknown"
-]
+HostStatus = Literal["served", "expiring", "expired", "wrong", "unusable", "missing", "unreachable", "unknown"]
 """What clients get for a host.
 
 served: the right certificate. expiring: the same, and its renewal is late. expired: a certificate that has expired,

@@ -143,9 +143,7 @@ def look_at_manager(where: str) -> str:
     return f"look at {where}"
 
 
-def next_action(
-    facts: Facts, status: HostStatus, problems: tuple[HostProblem, ...], view: ClusterView
-) -> str:
+def next_action(facts: Facts, status: HostStatus, problems: tuple[HostProblem, ...], view: ClusterView) -> str:
     """Return what to type or edit next; "" if nothing is wrong."""
     if problems:
         return problems[0].action
@@ -166,9 +164,7 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
             what = action(wanted.source, wanted.reason, _secret(wanted.source, view))
             if wanted.reason == "HostNotCovered" and wanted.object.kind == "Ingress":
                 what = f"name a Secret for {facts.host} in spec.tls of Ingress {_name(wanted.object)}"
-            yield HostProblem(
-                object=wanted.object, reason=wanted.reason, sentence=wanted.sentence, action=what
-            )
+            yield HostProblem(object=wanted.object, reason=wanted.reason, sentence=wanted.sentence, action=what)
     wanted_one = facts.wanted
     if facts.data_plane and wanted_one and not facts.substitute:
         yield HostProblem(
@@ -187,9 +183,7 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
     for problem in facts.on_claims:
         if problem.reason in _ON_INGRESS and problem.secret is None:
             look = f"kubectl describe ingress {problem.object.name} -n {problem.object.namespace}"
-            yield HostProblem(
-                object=problem.object, reason=problem.reason, sentence=problem.sentence, action=look
-            )
+            yield HostProblem(object=problem.object, reason=problem.reason, sentence=problem.sentence, action=look)
 
 
 def _without(wanted: WantedCertificate | None) -> HostStatus:

@@ -78,9 +78,7 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Whether clients get something wrong, or the source cannot be served."""
 
 
-def watched(
-    diagnosis: ClusterDiagnosis, failures: Mapping[Name, str] = _NO_FAILURES
-) -> tuple[CertificateInfo, ...]:
+def watched(diagnosis: ClusterDiagnosis, failures: Mapping[Name, str] = _NO_FAILURES) -> tuple[CertificateInfo, ...]:
     """Return each server certificate of the ELB that can be read, the first to expire first.
 
     `failures`: why the content of a Secret could not be written.
@@ -217,8 +215,7 @@ def _watched(
         fingerprint=chain.fingerprint,
         names=chain.names,
         hosts=tuple(sorted({h for use in used for h in (*use.hosts, *use.names)})),
-        ingresses=tuple(dict.fromkeys(i for use in used for i in use.ingresses))
-        or chosen.get(certificate.id, ()),
+        ingresses=tuple(dict.fromkeys(i for use in used for i in use.ingresses)) or chosen.get(certificate.id, ()),
         listeners=tuple(sorted({f"{use.port}@{use.loadbalancer}" for use in used})),
         origin=origin,
     )
@@ -233,9 +230,7 @@ def _chosen(view: ClusterView) -> Mapping[str, tuple[Name, ...]]:
     return chosen
 
 
-def _origin(
-    certificate: Certificate, diagnosis: ClusterDiagnosis, failures: Mapping[Name, str]
-) -> CertificateOrigin:
+def _origin(certificate: Certificate, diagnosis: ClusterDiagnosis, failures: Mapping[Name, str]) -> CertificateOrigin:
     source = diagnosis.sources[certificate.id]
     name = source.secret if not source.cluster else None
     verdicts = diagnosis.translation.verdicts.get(name, ()) if name else ()

@@ -70,9 +70,7 @@ def uses(diagnosis: ClusterDiagnosis) -> tuple[Use, ...]:
 
 def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
     """Return what new content for a certificate (by its id) or a Secret (by its name) would touch."""
-    mine = tuple(
-        u for u in all_uses if (u.secret == what if isinstance(what, Name) else u.certificate == what)
-    )
+    mine = tuple(u for u in all_uses if (u.secret == what if isinstance(what, Name) else u.certificate == what))
     return Touched(
         uses=mine,
         listeners=tuple(sorted({u.listener for u in mine})),
@@ -82,16 +80,12 @@ def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
     )
 
 
-def _use(
-    diagnosis: ClusterDiagnosis, listener: Listener, ref: str, slot: Slot, states: list[HostState]
-) -> Use:
+def _use(diagnosis: ClusterDiagnosis, listener: Listener, ref: str, slot: Slot, states: list[HostState]) -> Use:
     certificate = diagnosis.observed.certificates.get(ref)
     mine = [s for s in states if s.bound and s.bound.certificate_id == ref]
     owner = states[0].owner
     wanted = [s for s in mine if owner and s.claims and s.host]
-    ingresses = {name for s in wanted for name in s.claims} | (
-        {owner} if owner and slot == "default" else set()
-    )
+    ingresses = {name for s in wanted for name in s.claims} | ({owner} if owner and slot == "default" else set())
     followed = diagnosis.sources.get(ref)
     return Use(
         certificate=ref,

@@ -27,9 +27,7 @@ from certferry.core.x509.pem import Chain, covers
 KeyKind = Literal["", "RSA", "ECDSA"]
 SLOT_KINDS: Final[Mapping[KeyKind, str]] = {"": "EC", "ECDSA": "EC", "RSA": "RSA"}
 """The kinds of ``ListenerCertificates.answer`` by the kind of a host's key."""
-NOT_IN_PLACE: Final[frozenset[Reason]] = frozenset(
-    {"CertificateUnusable", "CertificateNotFound", "SecretNotFound"}
-)
+NOT_IN_PLACE: Final[frozenset[Reason]] = frozenset({"CertificateUnusable", "CertificateNotFound", "SecretNotFound"})
 """Verdicts by which there is nothing to bind."""
 
 

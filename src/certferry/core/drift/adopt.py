@@ -37,9 +37,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """Return the new annotations as a sentence."""
-        said = [
-            f"{key}: {text}" if text is not None else f"no {key}" for key, text in self.annotations.items()
-        ]
+        said = [f"{key}: {text}" if text is not None else f"no {key}" for key, text in self.annotations.items()]
         return f"Annotations of Ingress {self.ingress} adopt it ({', '.join(said)})"
 
 
@@ -55,12 +53,7 @@ def proposals(
     groups: dict[tuple[str, str], list[Drift]] = {}
     for drift in drifts:
         have = observed.listeners.get(drift.id)
-        if (
-            drift.mode == "adopt"
-            and drift.kind in ("listener", "binding")
-            and have
-            and _texts(drift.what, have)
-        ):
+        if drift.mode == "adopt" and drift.kind in ("listener", "binding") and have and _texts(drift.what, have):
             groups.setdefault((drift.id, drift.kind), []).append(drift)
     made = []
     for (ref, _), group in sorted(groups.items()):

@@ -40,9 +40,7 @@ def detect_drift(
     """Detect drift. `ids`: key → id of what exists (``plan.match``). `known`: the state of the last reconcile."""
     drifts: list[Drift] = []
     certificates = {
-        k: _certificate(c, observed.certificates.get(ids.get(k, "")), modes, drifts)
-        if k.startswith("@")
-        else c
+        k: _certificate(c, observed.certificates.get(ids.get(k, "")), modes, drifts) if k.startswith("@") else c
         for k, c in desired.certificates.items()
     }
     listeners = {
@@ -51,8 +49,7 @@ def detect_drift(
     }
     pools = {k: _pool(p, observed.pools.get(ids.get(k, "")), modes, drifts) for k, p in desired.pools.items()}
     policies = {
-        k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, drifts)
-        for k, p in desired.policies.items()
+        k: _policy(p, observed.policies.get(ids.get(k, "")), ids, modes, drifts) for k, p in desired.policies.items()
     }
     drifts += unmarked.deleted(desired, observed, ids, baseline)
     drifts += unmarked.default_pool_changes(desired, observed, ids, baseline)
@@ -74,9 +71,7 @@ def _same_mark(want: str | None, have: str | None, mark: str) -> bool:
     return wanted is not None and wanted == names.described(have).get(mark)
 
 
-def _certificate(
-    want: Certificate, have: Certificate | None, modes: Modes, drifts: list[Drift]
-) -> Certificate:
+def _certificate(want: Certificate, have: Certificate | None, modes: Modes, drifts: list[Drift]) -> Certificate:
     if have is None or not _same_mark(want.description, have.description, "content"):
         return want
     same = want.chain is None or (have.chain is not None and want.chain.digest == have.chain.digest)
@@ -120,9 +115,7 @@ def _listener(
         barred = tuple(f for f in changed if _bars_clients(f, want))
         left = tuple(f for f in changed if f not in barred)
         # what keeps clients out and no Ingress asks for is reverted also if other options are only reported
-        drifts += _drifts(
-            "listener", want, have, barred, "repair" if modes.listener == "report" else modes.listener
-        )
+        drifts += _drifts("listener", want, have, barred, "repair" if modes.listener == "report" else modes.listener)
         drifts += _drifts("listener", want, have, left, modes.listener)
         if modes.listener not in ("repair", "report"):
             left = changed
@@ -133,9 +126,7 @@ def _listener(
 
 def _bars_clients(field: str, want: Listener) -> bool:
     """Return whether a difference in `field` is an access list or a client CA that no Ingress asks for."""
-    return (field == "ipgroup" and want.ipgroup == listening.NO_ACCESS_LIST) or (
-        field == "client_ca_tls_container_ref"
-    )
+    return (field == "ipgroup" and want.ipgroup == listening.NO_ACCESS_LIST) or (field == "client_ca_tls_container_ref")
 
 
 def _pool(want: Pool, have: Pool | None, modes: Modes, drifts: list[Drift]) -> Pool:
@@ -155,9 +146,7 @@ def _checked_as(want: HealthMonitor, have: HealthMonitor | None) -> bool:
     return all(there.get(field) == value for field, value in monitor_fields(want).items())
 
 
-def _policy(
-    want: Policy, have: Policy | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift]
-) -> Policy:
+def _policy(want: Policy, have: Policy | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift]) -> Policy:
     if have is None or not _same_mark(want.description, have.description, "settings"):
         return want
     changed = _changed(want, have, ids, ("redirect_pool_id", "redirect_listener_id", "redirect_url_config"))
@@ -218,10 +207,4 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     plain = wire(value)
-    return (
-        str(plain)
-        if isinstance(plain, str | int)
-        else ""
-        if plain is None
-        else msgspec.json.encode(plain).decode()
-    )
+    return str(plain) if isinstance(plain, str | int) else "" if plain is None else msgspec.json.encode(plain).decode()

@@ -84,9 +84,7 @@ def added(desired: State, observed: State, ids: Mapping[str, str]) -> Iterator[D
             yield replace(found, mode="report")
 
 
-def default_pool_changes(
-    desired: State, observed: State, ids: Mapping[str, str], known: Baseline
-) -> Iterator[Drift]:
+def default_pool_changes(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
     """Yield default pools of listeners that another client changed."""
     for key, listener in desired.listeners.items():
         ref, pool = ids.get(key, ""), listener.default_pool_id
@@ -149,6 +147,4 @@ def _member(key: str, pool: Pool, member: Member, what: str, have: Any = None, w
 
 def _drift(kind: Kind, ref: str, key: str, name: str, what: str, have: Any = None, want: Any = None) -> Drift:
     texts = ["" if it is None else str(it) for it in (have, want)]
-    return Drift(
-        kind=kind, id=ref, key=key, name=name, what=what, have=texts[0], want=texts[1], mode="repair"
-    )
+    return Drift(kind=kind, id=ref, key=key, name=name, what=what, have=texts[0], want=texts[1], mode="repair")

@@ -94,9 +94,7 @@ def _listener(
     return https_listener(listener.id, loadbalancer, listener, assignment, tls, options.access_log)
 
 
-def _trust(
-    listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, TlsSecret]
-) -> bool:
+def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, TlsSecret]) -> bool:
     """Add the authority for client certificates. False if it is configured but unusable: then no client is accepted."""
     if not listener.client_ca_tls_container_ref:
         return True
@@ -133,9 +131,7 @@ def _targets(
 ) -> Mapping[str, Target]:
     """Return the targets of policies, by the id of a pool or a listener."""
     targets = {
-        pool.id: Target(pool_id=pool.id, sticky=stickiness(pool))
-        for pool in pools.values()
-        if pool.protocol in SERVED
+        pool.id: Target(pool_id=pool.id, sticky=stickiness(pool)) for pool in pools.values() if pool.protocol in SERVED
     }
     for listener in listeners.values():
         if (loadbalancer := loadbalancers.get(listener.loadbalancer_id)) is not None:
@@ -161,6 +157,4 @@ def _without_members(_: str, pool: Pool) -> Pool:
 @remembered
 def _untied(_: str, listener: Listener) -> Listener:
     """Return the listener without certificates, because binding another one does not change routes."""
-    return msgspec.structs.replace(
-        listener, default_tls_container_ref=None, sni_container_refs=None, past_names=()
-    )
+    return msgspec.structs.replace(listener, default_tls_container_ref=None, sni_container_refs=None, past_names=())

@@ -111,9 +111,7 @@ class Ingress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ref(self) -> ObjectRef:
         """Return the reference for problems and Events."""
-        return ObjectRef(
-            kind="Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
-        )
+        return ObjectRef(kind="Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -152,9 +150,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ref(self) -> ObjectRef:
         """Return the reference for problems and Events."""
-        return ObjectRef(
-            kind="Service", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
-        )
+        return ObjectRef(kind="Service", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -237,9 +233,7 @@ def parse_ingress(obj: Json) -> Ingress:
         meta=meta,
         class_name=spec.get("ingressClassName") or meta.annotations.get(_LEGACY_CLASS),
         tls=tuple(
-            TlsEntry(
-                secret=t.get("secretName") or "", hosts=tuple(h.lower() for h in t.get("hosts") or () if h)
-            )
+            TlsEntry(secret=t.get("secretName") or "", hosts=tuple(h.lower() for h in t.get("hosts") or () if h))
             for t in spec.get("tls") or ()
         ),
         rules=tuple(_rule(r) for r in spec.get("rules") or ()),

@@ -37,9 +37,7 @@ def _cert_manager(kind: str, meta: Json) -> Manager | None:
     if kind != "Secret" or not certificate:
         return None
     where = f"Certificate {_in(meta, certificate)}"
-    return _manager(
-        "cert-manager", where, f"renews this Secret from {where} and writes over what is changed here"
-    )
+    return _manager("cert-manager", where, f"renews this Secret from {where} and writes over what is changed here")
 
 
 def _external_secrets(kind: str, meta: Json) -> Manager | None:
@@ -48,9 +46,7 @@ def _external_secrets(kind: str, meta: Json) -> Manager | None:
     if not owner and not marked:
         return None
     where = f"{owner['kind']} {_in(meta, owner['name'])}" if owner else "its ExternalSecret"
-    return _manager(
-        "External Secrets", where, f"copies this {kind} from {where} and writes over what is changed here"
-    )
+    return _manager("External Secrets", where, f"copies this {kind} from {where} and writes over what is changed here")
 
 
 def _sealed_secrets(kind: str, meta: Json) -> Manager | None:
@@ -58,9 +54,7 @@ def _sealed_secrets(kind: str, meta: Json) -> Manager | None:
     if not owner:
         return None
     where = f"{owner['kind']} {_in(meta, owner['name'])}"
-    return _manager(
-        "Sealed Secrets", where, f"unseals this {kind} from {where} and writes over what is changed here"
-    )
+    return _manager("Sealed Secrets", where, f"unseals this {kind} from {where} and writes over what is changed here")
 
 
 def _argo_cd(kind: str, meta: Json) -> Manager | None:
@@ -87,9 +81,7 @@ def _helm(kind: str, meta: Json) -> Manager | None:
     release = _annotation(meta, "meta.helm.sh/release-name")
     if not release or _label(meta, "app.kubernetes.io/managed-by") != "Helm":
         return None
-    where = (
-        f"the values of release {_annotation(meta, 'meta.helm.sh/release-namespace') or 'default'}/{release}"
-    )
+    where = f"the values of release {_annotation(meta, 'meta.helm.sh/release-namespace') or 'default'}/{release}"
     return _manager("Helm", where, f"wrote this {kind} from {where}; its next upgrade may write over it")
 
 
@@ -97,9 +89,7 @@ def _any_owner(kind: str, meta: Json) -> Manager | None:
     for owner in meta.get("ownerReferences") or ():
         if owner.get("controller") and not str(owner.get("apiVersion")).startswith(_KNOWN_OWNERS):
             where = f"{owner['kind']} {_in(meta, owner['name'])}"
-            return _manager(
-                f"{owner['kind']} controller", where, f"makes this {kind} from {where} and may set it back"
-            )
+            return _manager(f"{owner['kind']} controller", where, f"makes this {kind} from {where} and may set it back")
     return None
 
 

@@ -38,8 +38,7 @@ def create_and_update_steps(desired: State, observed: State, ids: Mapping[str, s
     steps = {
         key: made
         for key, want in desired.certificates.items()
-        if key.startswith("@")
-        and (made := certificate_step(key, want, observed.certificates.get(ids.get(key, ""))))
+        if key.startswith("@") and (made := certificate_step(key, want, observed.certificates.get(ids.get(key, ""))))
     }
     at_once = [key for key in steps if key not in moves.bound]
     yield from (steps[key] for key in at_once)
@@ -180,9 +179,7 @@ def _new_listener(key: str, want: Listener) -> Step:
     return step("create", "listener", key, given, "an Ingress asks for this port", name=want.name or key)
 
 
-def _listener(
-    key: str, want: Listener, have: Listener, ids: Mapping[str, str], *, moved: bool
-) -> Iterator[Step]:
+def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], *, moved: bool) -> Iterator[Step]:
     """Yield separate steps for certificates, default pool and options, so that a rejected one holds up no other."""
     name = want.name or key
     said, present_marks = names.described(want.description), names.described(have.description)

@@ -61,9 +61,7 @@ def _listener(listener: Listener, observed: State) -> Iterator[Step]:
     if pool is not None and pool.members:
         # an ELB deletes no listener whose default pool has members
         why = "a listener goes without its default pool"
-        yield step(
-            "update", "listener", listener.id, {"default_pool_id": None}, why, name=name, id=listener.id
-        )
+        yield step("update", "listener", listener.id, {"default_pool_id": None}, why, name=name, id=listener.id)
     yield deletion("listener", listener.id, name, "no Ingress asks for this port any more")
 
 

@@ -37,26 +37,21 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     """Return key → id of each desired object that exists."""
     ids: dict[str, str] = {key: key for key in desired.loadbalancers if key in observed.loadbalancers}
     by_name = {b.name: b.id for b in observed.loadbalancers.values()}
-    ids |= {
-        k: by_name[b.name] for k, b in desired.loadbalancers.items() if k not in ids and b.name in by_name
-    }
+    ids |= {k: by_name[b.name] for k, b in desired.loadbalancers.items() if k not in ids and b.name in by_name}
     wanted = {k.removeprefix("@certificate/") for k in desired.certificates}
     following = certificates.own_certificates(observed, cluster_id, wanted).by_uid
     secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
     ids |= sni_moves.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
     listeners = {
-        (have.loadbalancer_id, have.protocol_port): have.id
-        for have in owned(observed.listeners, cluster_id).values()
+        (have.loadbalancer_id, have.protocol_port): have.id for have in owned(observed.listeners, cluster_id).values()
     }
     # an immutable field is part of the identity: another protocol or action is another object
     pools = {
-        (have.loadbalancer_id, have.name, have.protocol): have.id
-        for have in owned(observed.pools, cluster_id).values()
+        (have.loadbalancer_id, have.name, have.protocol): have.id for have in owned(observed.pools, cluster_id).values()
     }
     policies = {
-        (have.listener_id, have.name, have.action): have.id
-        for have in owned(observed.policies, cluster_id).values()
+        (have.listener_id, have.name, have.action): have.id for have in owned(observed.policies, cluster_id).values()
     }
     for key, listener in desired.listeners.items():
         _add(ids, key, listeners.get((ids.get(listener.loadbalancer_id, ""), listener.protocol_port)))

@@ -51,9 +51,7 @@ def plan_sni_moves(desired: State, observed: State, ids: Mapping[str, str]) -> S
         movers = _movers(want, have, desired, observed, ids) if have else set()
         if movers:
             concerned_keys |= {k for k in desired.certificates if ids.get(k) in movers}
-            concerned[key] = {
-                k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in movers
-            }
+            concerned[key] = {k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in movers}
     twin_of = {m: _twin(desired.certificates[m]) for m in sorted(set().union(*concerned.values()))}
     makes, removes = [], []
     for mover, twin in twin_of.items():
@@ -94,9 +92,7 @@ def _claims(certificate: Certificate) -> set[tuple[str, str]]:
     return {(kind_of(certificate), name) for name in certificate.domain}
 
 
-def _movers(
-    want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]
-) -> set[str]:
+def _movers(want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]) -> set[str]:
     """Return ids of the certificates on the listener between which, or from which, a name moves."""
     bound = [ref for ref in have.sni_container_refs or () if ref in observed.certificates]
     there = {claim: ref for ref in bound for claim in _claims(observed.certificates[ref])}
@@ -138,8 +134,7 @@ def _pointed(
     """Return the update that points the listener to twins in place of the movers."""
     want, have = desired.listeners[key], observed.listeners[ids[key]]
     refs = [
-        f"@twin/{ref.removeprefix('@certificate/')}" if ref in movers else ref
-        for ref in want.sni_container_refs or ()
+        f"@twin/{ref.removeprefix('@certificate/')}" if ref in movers else ref for ref in want.sni_container_refs or ()
     ]
     fields: dict[str, Any] = {"sni_container_refs": refs}
     default = want.default_tls_container_ref

@@ -31,18 +31,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def step(
-    verb: Verb, kind: Kind, key: str, fields: Mapping[str, Any], why: str, *, name: str, **more: Any
-) -> Step:
+def step(verb: Verb, kind: Kind, key: str, fields: Mapping[str, Any], why: str, *, name: str, **more: Any) -> Step:
     """Return a creation or an update."""
     return Step(verb=verb, kind=kind, key=key, fields=fields, why=why, name=name, **more)
 
 
 def deletion(kind: Kind, object_id: str, name: str | None, why: str, parent: str | None = None) -> Step:
     """Return a deletion."""
-    return Step(
-        verb="delete", kind=kind, key=object_id, id=object_id, name=name or "", why=why, parent=parent
-    )
+    return Step(verb="delete", kind=kind, key=object_id, id=object_id, name=name or "", why=why, parent=parent)
 
 
 def certificate_step(key: str, want: Certificate, have: Certificate | None) -> Step | None:

@@ -77,9 +77,7 @@ def bind(
     """Return the slots of the listener of `group`, from `offers` and the slots that it has."""
     default = _default_candidate(group[0], offers)
     sni = _assign_sni(group, offers, default, options)
-    want = ListenerCertificates(
-        default=default.certificate if default else None, sni=tuple(sni.certificates())
-    )
+    want = ListenerCertificates(default=default.certificate if default else None, sni=tuple(sni.certificates()))
     # Hosts of every claim count, also of one that offers nothing now: no host loses its certificate.
     hosts = {h for o in offers for h in o.hosts}
     for claim in group:
@@ -119,7 +117,9 @@ def uncovered_hosts(group: Sequence[ListenerClaim], bound: ListenerCertificates)
         )
         if missing:
             lack = "spec.tls names no Secret" if by_secret else "No certificate of elb.tls-certificate-ids is"
-            text = f"{lack} for {listed(missing)}; clients get a certificate on port {claim.port} that does not cover it."
+            text = (
+                f"{lack} for {listed(missing)}; clients get a certificate on port {claim.port} that does not cover it."
+            )
             yield claim.problem("HostNotCovered", text)
 
 
@@ -151,9 +151,7 @@ def _chosen(
         certificate = certificates.get(certificate_id)
         if certificate is None or certificate.type != "server":
             what = "is not a server certificate" if certificate else "does not exist on the load balancer"
-            text = (
-                f"Certificate {certificate_id} (annotation elb.tls-certificate-ids) {what}; it is left out."
-            )
+            text = f"Certificate {certificate_id} (annotation elb.tls-certificate-ids) {what}; it is left out."
             problems.append(claim.problem("CertificateNotFound", text))
         elif number and not certificate.domain:
             text = f"Certificate {certificate.name or certificate_id} has no domain and cannot be an SNI certificate; set its domain on the load balancer."
@@ -200,9 +198,7 @@ def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, 
     return tuple(h for h in hosts if h in held) if hosts else certificate.domain
 
 
-def _default_candidate(
-    owner: ListenerClaim, offers: Sequence[CertificateCandidate]
-) -> CertificateCandidate | None:
+def _default_candidate(owner: ListenerClaim, offers: Sequence[CertificateCandidate]) -> CertificateCandidate | None:
     own = [o for o in offers if o.server and o.claim.ingress.meta.key == owner.ingress.meta.key]
     # A listener owner without a usable certificate does not close the port to the others.
     return next(iter(own), None) or next((o for o in offers if o.server), None)
@@ -211,9 +207,7 @@ def _default_candidate(
 class _SniAssignment:
     """Assigns the SNI slots of one listener to offers, oldest claim first."""
 
-    def __init__(
-        self, owner: ListenerClaim, default: CertificateCandidate | None, options: TranslateOptions
-    ) -> None:
+    def __init__(self, owner: ListenerClaim, default: CertificateCandidate | None, options: TranslateOptions) -> None:
         self._owner, self._options = owner, options
         self._default_id = default.certificate.id if default else None
         self.holders: dict[tuple[str, str], CertificateCandidate] = {}
@@ -259,8 +253,7 @@ class _SniAssignment:
     def certificates(self) -> list[Certificate]:
         """Return the bound certificates without the names that they release, by id."""
         remaining = (
-            msgspec.structs.replace(c, domain=self._remaining(ref, c))
-            for ref, c in sorted(self.bound.items())
+            msgspec.structs.replace(c, domain=self._remaining(ref, c)) for ref, c in sorted(self.bound.items())
         )
         return [c for c in remaining if c.domain]
 

@@ -124,9 +124,7 @@ def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> 
     return finding.sentence if finding else None
 
 
-def _kept(
-    want: ListenerCertificates, have: ListenerCertificates, worse: HeldBackCertificate
-) -> ListenerCertificates:
+def _kept(want: ListenerCertificates, have: ListenerCertificates, worse: HeldBackCertificate) -> ListenerCertificates:
     refused, kept = worse.rejected, worse.kept
     sni = [c for c in want.sni if c.id != refused.id]
     if kept in have.sni:

@@ -107,9 +107,7 @@ def forward(
     )
 
 
-def redirect(
-    group: Sequence[ListenerClaim], listener: str, target: str, cluster_id: str
-) -> Mapping[str, Policy]:
+def redirect(group: Sequence[ListenerClaim], listener: str, target: str, cluster_id: str) -> Mapping[str, Policy]:
     """Return the policy that redirects all requests of an HTTP listener to the HTTPS listener `target`."""
     claim = group[0]
     name = names.policy_name(claim.ingress.meta.key, "redirect")
@@ -125,9 +123,7 @@ def redirect(
     return {key: policy}
 
 
-def _routes(
-    group: Sequence[ListenerClaim], options: TranslateOptions, problems: list[Problem]
-) -> list[Route]:
+def _routes(group: Sequence[ListenerClaim], options: TranslateOptions, problems: list[Problem]) -> list[Route]:
     """Return the routes, oldest claim first, without conflicts and those over the limit."""
     owners: dict[tuple[str, str, str], Route] = {}
     for claim in group:
@@ -178,7 +174,9 @@ def _comparisons(claim: ListenerClaim, path: Path, problems: list[Problem]) -> t
         return (("EQUAL_TO", stem), ("STARTS_WITH", f"{stem}/")) if stem else (("STARTS_WITH", "/"),)
     mode = path.match_mode or claim.values.match_mode or "STARTS_WITH"
     if mode not in MATCH_MODES:
-        text = f"The match mode “{mode}” of path {path.path} is not one of {', '.join(MATCH_MODES)}; STARTS_WITH is used."
+        text = (
+            f"The match mode “{mode}” of path {path.path} is not one of {', '.join(MATCH_MODES)}; STARTS_WITH is used."
+        )
         problems.append(claim.problem("AnnotationInvalid", text))
         mode = "STARTS_WITH"
     return ((mode, path.path),)
@@ -236,9 +234,7 @@ def _numbers(
 ) -> Mapping[str, int]:
     there = [p for p in observed.policies.values() if have and p.listener_id == have.id]
     present = {(p.name, p.action): p.priority for p in there}
-    numbers = {
-        key: number for key, p in policies.items() if (number := present.get((p.name, p.action))) is not None
-    }
+    numbers = {key: number for key, p in policies.items() if (number := present.get((p.name, p.action))) is not None}
     ages = {ref: age for age, ref in enumerate(dict.fromkeys(id(r.claim) for r in placed.values()))}
 
     def rank(key: str) -> tuple[int, ...]:

@@ -68,9 +68,7 @@ def by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
     return {(x.loadbalancer_id, x.protocol_port): x for x in listeners if x.protocol != "UDP"}
 
 
-def build_listener(
-    group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext
-) -> ListenerResult:
+def build_listener(group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext) -> ListenerResult:
     """Build the listener that the claims of `group` want; `have` is the observed one."""
     if conflict := _conflict(group, have, context.view.cluster_id):
         return ListenerResult(retained=True, problems=tuple(conflict))
@@ -90,9 +88,7 @@ def build_listener(
     setting = listener_options.Setting(access=access, shared=shared)
     routed = _routed(group, have, context, binding, setting)
     retained = binding is not None and binding.slots.default is None
-    return msgspec.structs.replace(
-        routed, retained=retained, binding=binding, problems=problems + routed.problems
-    )
+    return msgspec.structs.replace(routed, retained=retained, binding=binding, problems=problems + routed.problems)
 
 
 def _routed(
@@ -127,9 +123,7 @@ def _bind(
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
     offers, missing = certificate_binding.candidates(group, context.secrets, context.desired_certificates)
-    binding = certificate_binding.bind(
-        group, offers, current_slots(have, context.certificates), limits, context.now
-    )
+    binding = certificate_binding.bind(group, offers, current_slots(have, context.certificates), limits, context.now)
     return binding, (*missing, *binding.problems)
 
 
@@ -150,11 +144,7 @@ def _conflict(group: Sequence[ListenerClaim], have: Listener | None, cluster_id:
 
 
 def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Problem:
-    rest = (
-        "The listener keeps the certificate that it has."
-        if have
-        else "The port opens as soon as there is one."
-    )
+    rest = "The listener keeps the certificate that it has." if have else "The port opens as soon as there is one."
     return group[0].problem(
         "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
     )

@@ -141,9 +141,7 @@ def owned_ingresses(view: ClusterView, options: TranslateOptions) -> list[Ingres
     """Return the Ingresses of our class, oldest first; ties by namespace and name."""
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
-    mine = [
-        i for i in view.ingresses.values() if i.class_name in classes or (i.class_name is None and default)
-    ]
+    mine = [i for i in view.ingresses.values() if i.class_name in classes or (i.class_name is None and default)]
     return sorted(mine, key=lambda i: (i.meta.created, i.meta.key))
 
 
@@ -159,9 +157,7 @@ def _loadbalancer(
         return balancer or missing(f"Load balancer {values.id} (annotation elb.id) does not exist.{rest}")
     if values.ip:
         same = [b for b in observed.loadbalancers.values() if b.vip_address == values.ip]
-        return (
-            same[0] if same else missing(f"No load balancer has the address {values.ip} (annotation elb.ip).")
-        )
+        return same[0] if same else missing(f"No load balancer has the address {values.ip} (annotation elb.ip).")
     if values.autocreate is not None:
         name = values.autocreate.get("name") or f"cce-lb-{ingress.meta.uid}"
         same = [b for b in observed.loadbalancers.values() if b.name == name]
@@ -178,9 +174,7 @@ def _loadbalancer(
         )
     if options.default_loadbalancer:
         balancer = observed.loadbalancers.get(options.default_loadbalancer)
-        return balancer or missing(
-            f"The default load balancer {options.default_loadbalancer} does not exist."
-        )
+        return balancer or missing(f"The default load balancer {options.default_loadbalancer} does not exist.")
     return missing(
         "The Ingress names no load balancer. Set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
     )

@@ -77,9 +77,7 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
                     nodes[node.name] = node
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             name = (manifest.get("metadata") or {}).get("name", "?")
-            raise ValueError(
-                f"{manifest.get('kind')} {name} is malformed ({type(error).__name__}: {error})"
-            ) from None
+            raise ValueError(f"{manifest.get('kind')} {name} is malformed ({type(error).__name__}: {error})") from None
     return msgspec.structs.replace(
         base,
         ingresses=MappingProxyType(ingresses),
@@ -87,9 +85,7 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
         secrets=MappingProxyType(secrets),
         classes=MappingProxyType(classes),
         nodes=MappingProxyType(nodes) if nodes else base.nodes,
-        slices=MappingProxyType(
-            {name: tuple(pieces[k] for k in sorted(pieces)) for name, pieces in slices.items()}
-        ),
+        slices=MappingProxyType({name: tuple(pieces[k] for k in sorted(pieces)) for name, pieces in slices.items()}),
     )
 
 
@@ -105,9 +101,7 @@ def assumed(view: ClusterView, default_loadbalancer: str | None = None) -> State
         if values.id:
             balancers[values.id] = LoadBalancer(id=values.id, name=values.id)
         elif values.ip:
-            balancers[f"at-{values.ip}"] = LoadBalancer(
-                id=f"at-{values.ip}", name=values.ip, vip_address=values.ip
-            )
+            balancers[f"at-{values.ip}"] = LoadBalancer(id=f"at-{values.ip}", name=values.ip, vip_address=values.ip)
         for ref in values.tls_certificate_ids or ():
             certificates[ref] = Certificate(id=ref, chain=None, name=ref, domain=(f"domain-of-{ref}",))
         groups |= dict.fromkeys(values.acl_id or (), ())

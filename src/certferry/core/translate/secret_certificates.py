@@ -158,9 +158,7 @@ def secret_certificate(
         return SecretCertificate(certificate=None)
     before = have.chain if have else None
     warnings = [
-        f
-        for f in checks.findings(secret.chain, before, use.own_hosts, now, options.checks)
-        if f.severity != "info"
+        f for f in checks.findings(secret.chain, before, use.own_hosts, now, options.checks) if f.severity != "info"
     ]
     return SecretCertificate(
         certificate=content(secret, secret.chain, use, view.cluster_id, options.cluster_name),
@@ -197,7 +195,9 @@ def _rejection(
         advice = " It is served after that if it is no worse; a newer one is judged at once."
         return SecretVerdict(reason="BreakGlassActive", sentence=sentence, advice=advice, rejected=True)
     if have and quarantine.is_quarantined(secret, have.description):
-        sentence = f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
+        sentence = (
+            f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
+        )
         advice = f" Change the Secret, or try again: certferry cert resume {use.secret}"
         return SecretVerdict(reason="CertificateQuarantined", sentence=sentence, advice=advice, rejected=True)
     refusal = _refusal(secret.chain, have.chain if have else None, use, options, now)
@@ -380,8 +380,6 @@ def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = froze
 
 def _kept(have: Certificate | None, use: SecretUse) -> Certificate | None:
     """Return the observed certificate as the desired one, so that nothing is written."""
-    if have is None or names.described(have.description).get("secret_id") != use.key.removeprefix(
-        "@certificate/"
-    ):
+    if have is None or names.described(have.description).get("secret_id") != use.key.removeprefix("@certificate/"):
         return have
     return msgspec.structs.replace(have, id=use.key)

@@ -110,9 +110,7 @@ def _affinity(text: str) -> Mapping[str, Any]:
 
 
 def _check(text: str) -> HealthMonitor:
-    expected = ValueError(
-        'JSON such as {"protocol":"HTTP","delay":"5","timeout":"10","max_retries":"3","path":"/"}'
-    )
+    expected = ValueError('JSON such as {"protocol":"HTTP","delay":"5","timeout":"10","max_retries":"3","path":"/"}')
     return _monitor(_json(text, dict[str, str | int], expected), expected)
 
 

@@ -99,10 +99,7 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         certificates=on_elb,
         desired_certificates=_with_desired_content(on_elb, secrets),
     )
-    results = {
-        at: listeners.build_listener(group, existing.get(at), context)
-        for at, group in collected.groups.items()
-    }
+    results = {at: listeners.build_listener(group, existing.get(at), context) for at, group in collected.groups.items()}
     bindings = {at: result.binding for at, result in results.items() if result.binding}
     pools = {key: pool for result in results.values() for key, pool in result.pools.items()}
     bound = {at: _bound(bindings.get(at), existing.get(at), on_elb) for at in collected.groups}

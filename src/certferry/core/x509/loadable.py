@@ -23,10 +23,14 @@ def data_plane_objection(leaf: x509.Certificate) -> str:
     Raises ValueError if an extension cannot be read.
     """
     if leaf.public_key_algorithm_oid == _RSASSA_PSS:
-        return "its key is for RSA-PSS alone (id-RSASSA-PSS), which the load balancer does not load; use a plain RSA key"
+        return (
+            "its key is for RSA-PSS alone (id-RSASSA-PSS), which the load balancer does not load; use a plain RSA key"
+        )
     if isinstance(leaf.public_key(), ec.EllipticCurvePublicKey):
         if _explicit_parameters(leaf):
-            return "its key spells out its curve's parameters instead of naming the curve; make the key with a named curve"
+            return (
+                "its key spells out its curve's parameters instead of naming the curve; make the key with a named curve"
+            )
         if not _may_sign(leaf):
             return "its key usage lacks digitalSignature, without which an ECDSA key cannot serve TLS"
     if _must_staple(leaf):

@@ -169,9 +169,7 @@ def parse_chain(text: str, spki: str = "", authorities: str = "") -> Chain:
     if not blocks:
         raise InvalidPem("NotPEM", "The certificate is not PEM: no line says BEGIN CERTIFICATE.")
     if len(blocks) > MAX_CHAIN:
-        raise InvalidPem(
-            "TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed."
-        )
+        raise InvalidPem("TooLong", f"The chain has {len(blocks)} certificates; at most {MAX_CHAIN} are allowed.")
     certificates = [_load(body, number) for number, body in enumerate(blocks, start=1)]
     return _in_order(certificates, spki, _authorities(authorities))
 
@@ -181,21 +179,15 @@ def parse_key(text: str) -> PrivateKey:
     if not text.strip():
         raise InvalidPem("Empty", "The private key is empty.")
     if len(text) > MAX_KEY:
-        raise InvalidPem(
-            "TooLong", f"The private key has {len(text)} characters; at most {MAX_KEY} are allowed."
-        )
+        raise InvalidPem("TooLong", f"The private key has {len(text)} characters; at most {MAX_KEY} are allowed.")
     blocks = [(label, body) for label, body in _BLOCK.findall(text) if label.endswith("PRIVATE KEY")]
     if not blocks:
         raise InvalidPem("NotPEM", "The private key is not PEM: no line says BEGIN PRIVATE KEY.")
     label, body = blocks[0]
     if label == "ENCRYPTED PRIVATE KEY" or "ENCRYPTED" in body:
-        raise InvalidPem(
-            "EncryptedKey", "The private key is encrypted; store it without a passphrase (openssl pkey)."
-        )
+        raise InvalidPem("EncryptedKey", "The private key is encrypted; store it without a passphrase (openssl pkey).")
     if label not in _KEY_LABELS:
-        raise InvalidPem(
-            "UnsupportedKey", f"A key of type “{label.title()}” is not supported; use RSA or EC."
-        )
+        raise InvalidPem("UnsupportedKey", f"A key of type “{label.title()}” is not supported; use RSA or EC.")
     pem = _rewrap(label, body)
     try:
         # OpenSSL's own check of an RSA key takes 30 ms; the trial signature below takes 1 and proves more
@@ -204,9 +196,7 @@ def parse_key(text: str) -> PrivateKey:
             _try_signature(key)
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
         # from None: the text of the cause may quote the input
-        raise InvalidPem(
-            "BrokenKey", "The private key cannot be read: its content is damaged or cut off."
-        ) from None
+        raise InvalidPem("BrokenKey", "The private key cannot be read: its content is damaged or cut off.") from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise InvalidPem("UnsupportedKey", "The private key is neither RSA, nor EC, nor Ed25519.")
     normal = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -266,9 +256,7 @@ def _load(body: str, number: int) -> x509.Certificate:
         return x509.load_pem_x509_certificate(_rewrap("CERTIFICATE", body).encode())
     except (ValueError, UnsupportedAlgorithm):
         where = "The certificate" if number == 1 else f"Certificate {number} of the chain"
-        raise InvalidPem(
-            "BrokenCertificate", f"{where} cannot be read: its content is damaged or cut off."
-        ) from None
+        raise InvalidPem("BrokenCertificate", f"{where} cannot be read: its content is damaged or cut off.") from None
 
 
 def _try_signature(key: rsa.RSAPrivateKey) -> None:
@@ -365,9 +353,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         sans = _sans(leaf)
         each, use, objection = links(chain), purpose(leaf), data_plane_objection(leaf)
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidPem(
-            "BrokenCertificate", "The certificate has a key or a name that cannot be read."
-        ) from None
+        raise InvalidPem("BrokenCertificate", "The certificate has a key or a name that cannot be read.") from None
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     common_name = common[0] if common else ""
     first = each[0]

@@ -194,9 +194,7 @@ class ElbClient:
         url = f"{project}/certferry/{path}" if path else f"{self._url}/v3/certferry"
         return await self._send(method, url, query, body)
 
-    async def extension_lines(
-        self, path: str, query: Sequence[tuple[str, str]]
-    ) -> AsyncGenerator[bytes, None]:
+    async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an extension's endless answer until it ends."""
         url = f"{await self._project()}/certferry/{path}"
         assert self._session is not None, "use ElbClient with “async with”"
@@ -222,9 +220,7 @@ class ElbClient:
                 return
             marker = [("marker", following)]
 
-    async def _call(
-        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b""
-    ) -> bytes:
+    async def _call(self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bytes:
         return await self._send(method, f"{await self._project()}/elb/{path}", query, body)
 
     async def _project(self) -> str:
@@ -253,9 +249,7 @@ class ElbClient:
             matches = await self._send("GET", f"{self._identity}/v3/projects", [("name", name)], b"")
             self._project_id = keystone.project_in(matches, name) or ""
         if not self._project_id:
-            raise ElbError(
-                404, "NoProject", f"Keystone knows no project “{self._credentials.project}” of ours"
-            )
+            raise ElbError(404, "NoProject", f"Keystone knows no project “{self._credentials.project}” of ours")
         if not self._url:
             region = self._credentials.region
             raise ElbError(404, "NoEndpoint", f"the service catalog has no ELB in region “{region}”")
@@ -334,9 +328,7 @@ def _refused(status: int, data: bytes, headers: Mapping[str, str]) -> ElbError:
         body = msgspec.json.decode(data, type=dict[str, Any])
     except msgspec.DecodeError:
         body = {}
-    error = ElbError(
-        status, str(body.get("error_code") or ""), str(body.get("error_msg") or "no explanation given")
-    )
+    error = ElbError(status, str(body.get("error_code") or ""), str(body.get("error_msg") or "no explanation given"))
     wait = headers.get("Retry-After", "")
     # the form with a date is not known of any ELB; the usual back-off covers it
     error.retry_after = min(float(wait), LONGEST_WAIT) if wait.isdigit() else 0.0

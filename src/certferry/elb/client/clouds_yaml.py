@@ -1,8 +1,6 @@
 """From settings to an ELB and who we are there: said outright, or an entry of clouds.yaml.
 
-``fleet`` calls it when a client is made. It reads files and asks nobody: what they leave open (the
-project's id, the ELB's address) the client finds out at Keystone. clouds.yaml as openstacksdk
-defines it: https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
+It reads files and makes no request; the client fills the rest from the service catalog.
 """
 
 from __future__ import annotations

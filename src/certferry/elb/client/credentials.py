@@ -114,9 +114,7 @@ class SignedRequests:
         if body:
             headers["content-type"] = "application/json"
         canonical = canonical_request(method, parts.path, query, headers, body)
-        signature = authorization(
-            self._credentials.access_key, self._credentials.secret_key, canonical, headers, now
-        )
+        signature = authorization(self._credentials.access_key, self._credentials.secret_key, canonical, headers, now)
         return headers | {"authorization": signature}
 
     def forget(self) -> bool:

@@ -118,9 +118,7 @@ async def versions(elb: ElbClient, certificate_id: str) -> list[Version]:
     return _part(await elb.extension("GET", _of(certificate_id, "versions")), "versions", list[Version])
 
 
-async def roll_back(
-    elb: ElbClient, certificate_id: str, version: int | None = None, reason: str = ""
-) -> Certificate:
+async def roll_back(elb: ElbClient, certificate_id: str, version: int | None = None, reason: str = "") -> Certificate:
     """Serve an earlier content again (None: the one before). ``ElbError`` 409 where that is not possible."""
     body: dict[str, Any] = {"reason": reason} | ({} if version is None else {"version": version})
     answer = await elb.extension("POST", _of(certificate_id, "rollback"), body=msgspec.json.encode(body))
@@ -146,9 +144,7 @@ async def close_break_glass(elb: ElbClient, certificate_id: str) -> None:
 
 async def release(elb: ElbClient, certificate_id: str, reason: str = "") -> Certificate:
     """Take the owner from a certificate. For admins, and for the owner itself."""
-    answer = await elb.extension(
-        "POST", _of(certificate_id, "release"), body=msgspec.json.encode({"reason": reason})
-    )
+    answer = await elb.extension("POST", _of(certificate_id, "release"), body=msgspec.json.encode({"reason": reason}))
     return wire.certificate(_part(answer, "certificate", CertificateWire))
 
 

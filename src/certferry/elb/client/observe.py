@@ -69,9 +69,7 @@ async def _leaves(
                 raise
             elb.bulk = False
         else:
-            return _joined(pools, "members", members, wire.member), _joined(
-                policies, "rules", rules, wire.rule
-            )
+            return _joined(pools, "members", members, wire.member), _joined(policies, "rules", rules, wire.rule)
     turn = asyncio.Semaphore(PARALLEL)
 
     async def leaves(resource: Resource, owner: str) -> tuple[str, list[dict[str, Any]]]:
@@ -114,9 +112,7 @@ def _by_id(objects: Iterable[Any]) -> dict[str, Any]:
     return dict(sorted((one.id, one) for one in objects))
 
 
-def _joined(
-    owners: list[dict[str, Any]], field: str, groups: list[dict[str, Any]], read: Any
-) -> dict[str, Any]:
+def _joined(owners: list[dict[str, Any]], field: str, groups: list[dict[str, Any]], read: Any) -> dict[str, Any]:
     by_id = {one["id"]: read(one) for one in groups}
     return {owner["id"]: [by_id[ref] for ref in wire.refs(owner, field) if ref in by_id] for owner in owners}
 

@@ -94,9 +94,7 @@ def member(wire: Wire) -> model.Member:
     return _made(model.Member, wire, {})
 
 
-def pool(
-    wire: Wire, members: Iterable[model.Member], monitor: model.HealthMonitor | None, balancer: str
-) -> model.Pool:
+def pool(wire: Wire, members: Iterable[model.Member], monitor: model.HealthMonitor | None, balancer: str) -> model.Pool:
     """`balancer`: used where the wire names no load balancer (a pool that was made for a listener)."""
     parts: dict[str, Any] = {
         "loadbalancer_id": _first(wire, "loadbalancers", "loadbalancer_id") or balancer,

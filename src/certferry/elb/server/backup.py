@@ -47,9 +47,7 @@ class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the sealing keys that they need."""
 
 
-def backup(
-    state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ
-) -> StoreSummary:
+def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ) -> StoreSummary:
     """Back up the store of `state` to the new file `out`, and its key to `key_out`, if given.
 
     Beside a running ELB, whose writers go on.
@@ -59,9 +57,7 @@ def backup(
         if target.exists():
             raise UserError(f"{target} exists: a backup replaces nothing, choose another name.")
     if key_out is not None and key_out.absolute().parent == out.absolute().parent:
-        raise UserError(
-            "Put the key into another directory than the backup: who has both has every private key."
-        )
+        raise UserError("Put the key into another directory than the backup: who has both has every private key.")
     with _refusals(), _opened(path) as engine:
         seal = _seal(state, environ)
         draft = private_files.draft(out)
@@ -80,9 +76,7 @@ def backup(
     return kept
 
 
-def restore(
-    saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ
-) -> StoreSummary:
+def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ) -> StoreSummary:
     """Puts the backup `saved` in the place of the store of `state`, and `key` in the place of its key.
 
     What was there stays beside it as ``….before-restore``. Nothing changes unless every secret opens.
@@ -165,13 +159,9 @@ def _refusals() -> Iterator[None]:
     except (StoreUnusable, EncryptionError) as reason:
         raise UserError(str(reason)) from None
     except SQLAlchemyError as error:
-        raise UserError(
-            f"The store cannot be read or written: {getattr(error, 'orig', error)}.", code=1
-        ) from None
+        raise UserError(f"The store cannot be read or written: {getattr(error, 'orig', error)}.", code=1) from None
     except OSError as error:
-        raise UserError(
-            f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.", code=1
-        ) from None
+        raise UserError(f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.", code=1) from None
 
 
 @contextmanager

@@ -88,9 +88,7 @@ async def running(
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
-        elb = ApiDependencies(
-            settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter
-        )
+        elb = ApiDependencies(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 
@@ -145,9 +143,7 @@ def _only_instance(state: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise UserError(
-            f"Another ELB runs on the state {state}: end it first, or use another --state."
-        ) from None
+        raise UserError(f"Another ELB runs on the state {state}: end it first, or use another --state.") from None
     finally:
         os.close(descriptor)
 
@@ -229,9 +225,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _answering(
-    elb: ApiDependencies, listening: socket.socket, tls: ReloadingTls | None
-) -> AsyncIterator[None]:
+async def _answering(elb: ApiDependencies, listening: socket.socket, tls: ReloadingTls | None) -> AsyncIterator[None]:
     config = uvicorn.Config(
         application(elb),
         http="httptools",  # a PUT of a certificate costs a twentieth of a rotation less than with h11

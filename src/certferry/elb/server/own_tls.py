@@ -39,9 +39,7 @@ class ReloadingTls:
             self._seen = self._stamp()
             self._serve(self._read())
         except (OSError, InvalidPem, ssl.SSLError) as reason:
-            raise UserError(
-                f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}"
-            ) from None
+            raise UserError(f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}") from None
 
     async def watch(self) -> None:
         """Follows the files until cancelled."""

@@ -119,9 +119,7 @@ def unprocessable(group: str, kind: str, name: str, faults: Sequence[FieldError]
     causes = [{"reason": f.type, "message": f.body, "field": f.field} for f in faults]
     details = {"name": name, "group": group, "kind": kind, "causes": causes}
     full = f"{kind}.{group}" if group else kind
-    return ApiStatus(
-        422, "Invalid", f'{full} "{name}" is invalid: {text}', {k: v for k, v in details.items() if v}
-    )
+    return ApiStatus(422, "Invalid", f'{full} "{name}" is invalid: {text}', {k: v for k, v in details.items() if v})
 
 
 def bad_request(message: str) -> ApiStatus:
@@ -163,9 +161,7 @@ def unauthorized() -> ApiStatus:
 
 def method_not_allowed() -> ApiStatus:
     """Return a 405 for a method that the path does not support."""
-    return ApiStatus(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
-    )
+    return ApiStatus(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def expired(message: str) -> ApiStatus:

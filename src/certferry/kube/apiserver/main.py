@@ -65,9 +65,7 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
         cache.start()
         await _first_objects(cache, kinds)
         api = Api(cache, kinds, ServiceAllocator(settings.service_cidr), _now)
-        http_server = HttpServer(
-            api, Tokens({t: kubeconfigs.user(r) for r, t in tokens_by_role.items()}), lambda: True
-        )
+        http_server = HttpServer(api, Tokens({t: kubeconfigs.user(r) for r, t in tokens_by_role.items()}), lambda: True)
         context = _context(files)
         tasks = [
             asyncio.create_task(run_lifecycle(cache, kinds, _now)),
@@ -138,9 +136,7 @@ def _listen(listen: str, folder: Path) -> socket.socket:
     return listener
 
 
-def _open(
-    folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retention
-) -> tuple[Store, WatchCache]:
+def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retention) -> tuple[Store, WatchCache]:
     path = folder / "store.db"
     encrypted_kinds = frozenset(k.plural for k in kinds if k.encrypted)
     try:
@@ -160,9 +156,7 @@ async def _first_objects(cache: WatchCache, kinds: tuple[ResourceDefinition, ...
     writer = Writer("certferry", mutations.stamp(_now()))
     for name in _FIRST_NAMESPACES:
         if cache.get(kind, "", name) is None:
-            prepared = mutations.prepare(
-                kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", writer
-            )
+            prepared = mutations.prepare(kind, canonical(kind.name, {"metadata": {"name": name}})[0], "", writer)
             await cache.write(kind, "", name, mutations.create(kind, prepared, mutations.no_finish))
 
 

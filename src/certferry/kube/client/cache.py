@@ -87,25 +87,19 @@ class Cache:
         self.view: Latest[ClusterView | None] = Latest(None)
         self.trouble: Latest[str | None] = Latest(None)
         self._ingresses: Source[Parsed] = self._all(kinds.INGRESS, _ingress)
-        self._classes: Source[IngressClass] = Informer(
-            client, kinds.INGRESS_CLASS, parse_class, self._changed
-        )
+        self._classes: Source[IngressClass] = Informer(client, kinds.INGRESS_CLASS, parse_class, self._changed)
         self._services: Source[Service] = self._all(kinds.SERVICE, parse_service)
         self._slices: Source[EndpointSlice] = self._all(kinds.ENDPOINT_SLICE, parse_slice)
         self._nodes = Informer(client, kinds.NODE, parse_node, self._changed)
         self._nodes_wanted = asyncio.Event()
         self._named = NamedInformer(client, kinds.SECRET, self._secret, self._changed)
-        self._secrets: Source[Secret] = (
-            self._named if scope.secrets else self._all(kinds.SECRET, self._secret)
-        )
+        self._secrets: Source[Secret] = self._named if scope.secrets else self._all(kinds.SECRET, self._secret)
 
     def _all(self, kind: Kind, parse: Callable[[Object], V]) -> Source[V]:
         namespaces = self._scope.namespaces
         if not namespaces:
             return Informer(self._client, kind, parse, self._changed)
-        return NamespacedInformers(
-            [Informer(self._client, kind, parse, self._changed, n) for n in namespaces]
-        )
+        return NamespacedInformers([Informer(self._client, kind, parse, self._changed, n) for n in namespaces])
 
     @property
     def _informers(self) -> tuple[Source[object], ...]:

@@ -183,9 +183,7 @@ class Informer(Generic[V]):
             value = self._parse(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # a malformed object affects only itself; its last good version stays
-            _log.warning(
-                "malformed object ignored", kind=self._kind.name, object=str(name), error=type(error).__name__
-            )
+            _log.warning("malformed object ignored", kind=self._kind.name, object=str(name), error=type(error).__name__)
             return name
         self._entries[name] = _Entry(version, value)
         if present is None or present.value != value:
@@ -215,9 +213,7 @@ class NamespacedInformers(Generic[V]):
     def values(self) -> Mapping[Name, V]:
         """Return the current objects; the same mapping until something changes."""
         now = tuple(part.values for part in self._informers)
-        if len(now) != len(self._merged_from) or any(
-            a is not b for a, b in zip(now, self._merged_from, strict=True)
-        ):
+        if len(now) != len(self._merged_from) or any(a is not b for a, b in zip(now, self._merged_from, strict=True)):
             self._merged_from = now
             self._snapshot = MappingProxyType({name: v for part in now for name, v in part.items()})
         return self._snapshot

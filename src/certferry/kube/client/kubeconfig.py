@@ -67,9 +67,7 @@ class FileToken:
             try:
                 self._text = self._path.read_text().strip()
             except OSError as error:
-                raise KubeconfigError(
-                    f"The token file {self._path} cannot be read: {error.strerror}."
-                ) from None
+                raise KubeconfigError(f"The token file {self._path} cannot be read: {error.strerror}.") from None
             self._read_at = now
         return self._text
 
@@ -121,9 +119,7 @@ class ExecToken:
         except (OSError, TimeoutError, msgspec.DecodeError, KeyError, TypeError):
             token, status = None, {}
         if not isinstance(token, str):
-            raise KubeconfigError(
-                f"The program {program} of the kubeconfig printed no token; run it by hand."
-            )
+            raise KubeconfigError(f"The program {program} of the kubeconfig printed no token; run it by hand.")
         return token, _lifetime(status.get("expirationTimestamp"))
 
 

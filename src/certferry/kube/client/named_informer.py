@@ -119,9 +119,7 @@ class NamedInformer(Generic[V]):
     async def _watch(self, name: Name) -> None:
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - so that watches do not all end at once
         # Without a version the watch starts with the present object, whose own version may be too old.
-        async for event in self._client.watch(
-            self._kind, "", seconds, name.namespace, f"metadata.name={name.name}"
-        ):
+        async for event in self._client.watch(self._kind, "", seconds, name.namespace, f"metadata.name={name.name}"):
             if event.type in ("ADDED", "MODIFIED"):
                 self._put(name, event.object)
             elif event.type == "DELETED":

@@ -37,9 +37,7 @@ def house(api: Api) -> dict[str, str]:
     fields: dict[str, Any] = {"action": "REDIRECT_TO_POOL", "redirect_pool_id": pool, "rules": [rule]}
     inward = api.make("l7policy", listener_id=https, **fields)
     made = (lb, cert, http, https, pool, member, monitor, away["id"], inward["id"])
-    return dict(
-        zip(["lb", "cert", "http", "https", "pool", "member", "monitor", "away", "inward"], made, strict=True)
-    )
+    return dict(zip(["lb", "cert", "http", "https", "pool", "member", "monitor", "away", "inward"], made, strict=True))
 
 
 def there(api: Api, house: dict[str, str]) -> set[str]:
@@ -149,9 +147,7 @@ def test_policies_change_places(api: Api, house: dict[str, str]) -> None:
     swap = [{"id": house["inward"], "priority": 2}, {"id": other["id"], "priority": 1}]
     assert api("POST", "/l7policies/batch-update-priority", {"l7policies": swap}).status == 202
     assert api.show("l7policy", other["id"])["priority"] == 1
-    clash = api(
-        "POST", "/l7policies/batch-update-priority", {"l7policies": [*swap[:1], {**swap[1], "priority": 2}]}
-    )
+    clash = api("POST", "/l7policies/batch-update-priority", {"l7policies": [*swap[:1], {**swap[1], "priority": 2}]})
     assert (clash.status, clash.code) == (409, "ELB.8907")
     shown = api("GET", "/l7policies", query=f"id={house['inward']}&display_all_rules=true").body["l7policies"]
     assert shown[0]["rules"][0]["type"] == "PATH"

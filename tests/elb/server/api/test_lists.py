@@ -11,10 +11,7 @@ def seven(api: Api) -> tuple[str, list[str]]:
     """The path of a pool's seven members, and their ids in the order of creation."""
     pool = api.make("pool", type="ip", protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"]
     path = f"/pools/{pool}/members"
-    made = [
-        api.make("member", path, address=f"127.0.0.{n}", protocol_port=1, weight=n % 2)["id"]
-        for n in range(1, 8)
-    ]
+    made = [api.make("member", path, address=f"127.0.0.{n}", protocol_port=1, weight=n % 2)["id"] for n in range(1, 8)]
     return path, made
 
 
@@ -67,9 +64,7 @@ def test_filters_are_or_within_a_key_and_and_between(api: Api, seven: tuple[str,
 
 def test_references_are_filters(api: Api) -> None:
     lbs = [api.make("loadbalancer")["id"] for _ in range(2)]
-    listeners = [
-        api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)["id"] for lb in lbs
-    ]
+    listeners = [api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)["id"] for lb in lbs]
     body = api("GET", "/listeners", query=f"loadbalancer_id={lbs[1]}").body
     assert [one["id"] for one in body["listeners"]] == [listeners[1]]
 

@@ -31,7 +31,7 @@ from tests.support.certs import authority
 
 DOCUMENT = application(cast(Any, SimpleNamespace())).openapi()
 STREAM = "GET /v3/{project_id}/certferry/events"
-"""Never ends when it is answered; what it refuses is asked for below."""
+"""Never ends when it is answered; its refusals are tested below."""
 OPERATIONS = {
     operation.label: operation
     for operation in (result.ok() for result in cast(Any, from_dict(DOCUMENT).get_all_operations()))
@@ -75,12 +75,10 @@ class House:
         pool = made["pools"] = made["pool_id"] = api.make(
             "pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN"
         )["id"]
-        made["members"] = api.make("member", f"/pools/{pool}/members", address="127.0.0.1", protocol_port=1)[
+        made["members"] = api.make("member", f"/pools/{pool}/members", address="127.0.0.1", protocol_port=1)["id"]
+        made["healthmonitors"] = api.make("healthmonitor", pool_id=pool, type="TCP", delay=5, timeout=3, max_retries=3)[
             "id"
         ]
-        made["healthmonitors"] = api.make(
-            "healthmonitor", pool_id=pool, type="TCP", delay=5, timeout=3, max_retries=3
-        )["id"]
         policy = made["l7policies"] = made["l7policy_id"] = api.make(
             "l7policy", listener_id=listener, action="REDIRECT_TO_POOL", redirect_pool_id=pool
         )["id"]
@@ -149,10 +147,7 @@ def test_no_operation_is_left_out(own: Elb) -> None:
     served = send(own.origin, "GET", "/openapi.json").body
     methods = {"get", "put", "post", "delete", "head", "patch"}
     labels = {
-        f"{method.upper()} {path}"
-        for path, item in served["paths"].items()
-        for method in item
-        if method in methods
+        f"{method.upper()} {path}" for path, item in served["paths"].items() for method in item if method in methods
     }
     assert labels == {*OPERATIONS, STREAM}
     assert len(labels) > 100

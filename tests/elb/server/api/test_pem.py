@@ -52,9 +52,7 @@ USABLE: dict[str, Change] = {
     "spaces at line ends": lambda p: Pair(*(t.replace("\n", "  \t\n") for t in p)),
     "indented": lambda p: Pair(*("  " + t.rstrip().replace("\n", "\n  ") for t in p)),
     "rows of another length": lambda p: Pair("".join(map(one_line, blocks(p.certificate))), one_line(p.key)),
-    "notes between": lambda p: Pair(
-        NOTE + p.certificate.replace("-----BEGIN", NOTE + "-----BEGIN"), NOTE + p.key
-    ),
+    "notes between": lambda p: Pair(NOTE + p.certificate.replace("-----BEGIN", NOTE + "-----BEGIN"), NOTE + p.key),
     "a byte order mark": lambda p: Pair(*("\ufeff" + t for t in p)),
     "root first": lambda p: Pair("".join(reversed(blocks(p.certificate))), p.key),
     "each certificate twice": lambda p: Pair("".join(blocks(p.certificate) * 2), p.key),
@@ -73,9 +71,7 @@ def test_it_is_normalised(api: Api, name: str, family: str) -> None:
     made = api.make("certificate", certificate=changed.certificate, private_key=changed.key)
     assert made["certificate"] == pair.certificate
     body = {"certificate": {"certificate": changed.certificate, "private_key": changed.key}}
-    assert api("PUT", f"/certificates/{made['id']}", body).body["certificate"] == made, (
-        "and is no new content"
-    )
+    assert api("PUT", f"/certificates/{made['id']}", body).body["certificate"] == made, "and is no new content"
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda c: c.name)
@@ -125,9 +121,7 @@ UNUSABLE: dict[str, tuple[Change, str]] = {
         "does not belong to the certificate for a.example",
     ),
     "too many certificates": (
-        lambda p: Pair(
-            p.certificate + "".join(authority().issue(f"{n}.a").certificate for n in range(11)), p.key
-        ),
+        lambda p: Pair(p.certificate + "".join(authority().issue(f"{n}.a").certificate for n in range(11)), p.key),
         "12 certificates; at most 11",
     ),
     "too long": (lambda p: Pair(p.certificate + " " * 65_536, p.key), "at most 65536"),

@@ -104,7 +104,7 @@ def _is_held(client: Client, life: Life, ids: Ids) -> None:
 
 def _ends(client: Client, life: Life, ids: Ids) -> None:
     home = within(life, ids)
-    if life.kind == "pool":  # the default pool of a listener: let go first
+    if life.kind == "pool":  # the default pool of a listener: unbound first
         client.update("listener", ids["listener"][0], {"default_pool_id": ""}, "")
     for identifier in ids[life.kind]:
         client.delete(life.kind, identifier, home)
@@ -121,12 +121,8 @@ def test_what_only_huaweis_client_can_ask(service: Elb) -> None:
     huawei = Huawei(service)
     lb = huawei.create("loadbalancer", {"name": "x", "availability_zone_list": ["eu-de-01"], "vpc_id": "v"})
     certs = [huawei.create("certificate", content("x.example"))["id"] for _ in range(2)]
-    listener = huawei.create(
-        "listener", {"loadbalancer_id": lb["id"], "protocol": "HTTP", "protocol_port": 80}
-    )
-    pool = huawei.create(
-        "pool", {"listener_id": listener["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
-    )
+    listener = huawei.create("listener", {"loadbalancer_id": lb["id"], "protocol": "HTTP", "protocol_port": 80})
+    pool = huawei.create("pool", {"listener_id": listener["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"})
     options = [v3.BatchCreateMembersOption(address=f"127.0.0.{n}", protocol_port=80) for n in (1, 2)]
     added = client.batch_create_members(
         v3.BatchCreateMembersRequest(pool["id"], v3.BatchCreateMembersRequestBody(options))
@@ -144,9 +140,7 @@ def test_what_only_huaweis_client_can_ask(service: Elb) -> None:
         v3.BatchDeleteMembersRequest(pool["id"], v3.BatchDeleteMembersRequestBody(gone))
     )
     assert [one.ret_status for one in deleted.members] == ["successful"] * 2
-    tags = v3.ChangeListenerTagsRequestBody(
-        action="create", tags=[v3.ChangeResourceTagOption(key="team", value="red")]
-    )
+    tags = v3.ChangeListenerTagsRequestBody(action="create", tags=[v3.ChangeResourceTagOption(key="team", value="red")])
     client.change_listener_tags(v3.ChangeListenerTagsRequest(listener_id=listener["id"], body=tags))
     assert client.show_listener_tags(v3.ShowListenerTagsRequest(listener["id"])).tags[0].value == "red"
     tree = client.show_load_balancer_status(v3.ShowLoadBalancerStatusRequest(lb["id"])).statuses
@@ -154,9 +148,7 @@ def test_what_only_huaweis_client_can_ask(service: Elb) -> None:
     assert client.show_quota(v3.ShowQuotaRequest()).quota.ipgroup_max_length == 300
     details = client.list_quota_details(v3.ListQuotaDetailsRequest(quota_key=["pool"])).quotas
     assert [one.quota_key for one in details] == ["pool"]
-    assert client.list_system_security_policies(
-        v3.ListSystemSecurityPoliciesRequest()
-    ).system_security_policies
+    assert client.list_system_security_policies(v3.ListSystemSecurityPoliciesRequest()).system_security_policies
     assert client.list_api_versions(v3.ListApiVersionsRequest()).versions[0].id == "v3"
     flavor = client.list_flavors(v3.ListFlavorsRequest(type=["L7"])).flavors[0]
     assert client.show_flavor(v3.ShowFlavorRequest(flavor.id)).flavor.name == flavor.name
@@ -192,9 +184,7 @@ def test_what_only_otcextensions_asks(service: Elb) -> None:
     pool = otc.create("pool", fields)
     assert pool["id"] in otc.ids("pool", {"admin_state_up": True})
     assert otc.ids("pool", {"admin_state_up": False}) == []
-    assert (
-        client.get_load_balancer_statuses(lb["id"]).statuses["loadbalancer"]["pools"][0]["id"] == pool["id"]
-    )
+    assert client.get_load_balancer_statuses(lb["id"]).statuses["loadbalancer"]["pools"][0]["id"] == pool["id"]
     otc.delete("pool", pool["id"])
     otc.delete("loadbalancer", lb["id"])
 

@@ -92,7 +92,7 @@ def test_a_client_that_came_in_the_instants_of_a_change_may_have_been_shown_eith
 
 async def test_a_long_log_is_put_aside(tmp_path: Path) -> None:
     class Silent:
-        """Nobody is asked."""
+        """No server is called."""
 
     log = AccessLog(tmp_path, Silent(), lambda: (), 1000)  # type: ignore[arg-type]
     task = asyncio.create_task(log.follow())

@@ -87,9 +87,7 @@ async def test_an_event_comes_when_it_is_sent_and_not_later(shared: Site) -> Non
 
 async def test_an_https_pool_is_spoken_to_in_tls_with_the_asked_name(shared: Site) -> None:
     async with member(tls=True) as only:
-        at = await shared.serve(
-            {"default_pool_id": "tls"}, pools=pool(only.port, name="tls", protocol="HTTPS")
-        )
+        at = await shared.serve({"default_pool_id": "tls"}, pools=pool(only.port, name="tls", protocol="HTTPS"))
         reply = await at.get(host="shop.example.com")
         assert (reply.status, reply.member, only.names[-1]) == (200, "a", "shop.example.com")
 
@@ -118,9 +116,7 @@ async def test_a_check_is_made_in_its_own_protocol(shared: Site, protocol: str, 
         member("checked", tls=check == "HTTPS") as checked,
     ):
         monitor = _check(check, monitor_port=checked.port)
-        gone = pool(
-            used.port, name=name, protocol=protocol, healthmonitor=_check(check, monitor_port=free_port())
-        )
+        gone = pool(used.port, name=name, protocol=protocol, healthmonitor=_check(check, monitor_port=free_port()))
         at = await shared.serve({"default_pool_id": name}, pools=gone)
         await until_true(lambda: _is(at, 503))
         await at.change(pools=pool(used.port, name=name, protocol=protocol, healthmonitor=monitor))

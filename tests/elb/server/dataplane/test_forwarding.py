@@ -161,7 +161,7 @@ async def test_a_client_that_keeps_cookies_meets_the_same_member(shared: Site, k
         sent = {"Cookie": f"{cookie[0]}={cookie[1]}"}
         assert {(await at.get(headers=sent)).member for _ in range(12)} == {first.member}
         assert {(await at.get()).member for _ in range(12)} == {"a", "b", "c"}, "others are shared out"
-        # a member more moves nobody
+        # one more member moves no client
         async with member("d") as d:
             wider = pool(a.port, b.port, c.port, d.port, name=name, session_persistence=kept)
             await at.change(pools=wider)
@@ -197,15 +197,11 @@ async def test_an_address_sticks_to_one_of_several_pools_too(shared: Site) -> No
         assert {await _member_from(at, f"127.0.0.{n}") for n in range(2, 30)} == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    "how", [{"lb_algorithm": "SOURCE_IP"}, {"session_persistence": {"type": "SOURCE_IP"}}]
-)
+@pytest.mark.parametrize("how", [{"lb_algorithm": "SOURCE_IP"}, {"session_persistence": {"type": "SOURCE_IP"}}])
 async def test_an_address_sticks_to_a_member(shared: Site, how: dict[str, Any]) -> None:
     async with member("a") as a, member("b") as b, member("c") as c:
         name = f"ip-{next(iter(how))}"
-        at = await shared.serve(
-            {"default_pool_id": name}, pools=pool(a.port, b.port, c.port, name=name, **how)
-        )
+        at = await shared.serve({"default_pool_id": name}, pools=pool(a.port, b.port, c.port, name=name, **how))
         assert len({(await at.get()).member for _ in range(12)}) == 1
         met = {await _member_from(at, f"127.0.0.{n}") for n in range(2, 30)}
         assert len(met) > 1, "other addresses may meet others"
@@ -271,9 +267,7 @@ async def test_a_policy_to_a_pool_wins_over_the_default_pool(shared: Site) -> No
         pools = pool(a.port, name="pa") | pool(b.port, name="pb")
         at = await shared.serve(
             {"default_pool_id": "pa"},
-            policies={
-                "b": to("pb", rules=[rule("HOST_NAME", "b.example.com", "*.b.example.com")], priority=1)
-            },
+            policies={"b": to("pb", rules=[rule("HOST_NAME", "b.example.com", "*.b.example.com")], priority=1)},
             pools=pools,
         )
         hosts = ("b.example.com", "x.b.example.com", "c.example.com")

@@ -42,8 +42,7 @@ class Scene:
         self.world = World(
             loadbalancers={name: {"vip_address": address} for name, address in ADDRESSES.items()},
             listeners={
-                name: listener
-                | {"loadbalancer_id": name, "protocol_port": port, "default_tls_container_ref": name}
+                name: listener | {"loadbalancer_id": name, "protocol_port": port, "default_tls_container_ref": name}
                 for name, port in self.ports.items()
             },
             certificates={name: {} for name in ADDRESSES},
@@ -124,9 +123,7 @@ async def test_whoever_is_let_go_or_gets_less_loses_the_stream(scene: Scene) -> 
     assert await _names(call, 2) == {"one", "two"}
     guest = scene.register.read()[0]
     scene.register.add(
-        RemoteEnvoy(
-            name="first", fingerprint=guest.fingerprint, loadbalancers=("two",), not_after=guest.not_after
-        )
+        RemoteEnvoy(name="first", fingerprint=guest.fingerprint, loadbalancers=("two",), not_after=guest.not_after)
     )
     assert await _ended(call)
     call = scene.stub(issued).DeltaAggregatedResources()
@@ -219,9 +216,7 @@ def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
     assert second.fingerprint != first.fingerprint
     assert "Removed edge" in _cli("envoy", "remove", "edge", *common)
     assert _cli("envoy", "ls", *common) == ""
-    key = bootstrap["static_resources"]["clusters"][0]["transport_socket"]["typed_config"][
-        "common_tls_context"
-    ]
+    key = bootstrap["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     secret = key["tls_certificates"][0]["private_key"]["inline_string"].splitlines()[1]
     assert secret not in (tmp_path / "envoys.json").read_text()
 

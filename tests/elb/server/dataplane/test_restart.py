@@ -53,7 +53,7 @@ async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothin
             before = await _counters(admin)
             assert before
         for connection in connections:
-            await connection.use()  # nobody is there to look after Envoy
+            await connection.use()  # no supervisor runs
         with elb_program(directory, signal.SIGINT, **ENVIRONMENT) as elb:
 
             async def connected() -> bool:
@@ -67,11 +67,7 @@ async def test_a_restart_closes_none_of_a_hundred_connections_and_updates_nothin
                 await connection.use()
             after = await _counters(admin)
             # one certificate was changed, and that is all that Envoy heard of
-            raised = {
-                name: value - before.get(name, 0)
-                for name, value in after.items()
-                if value != before.get(name)
-            }
+            raised = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name)}
             assert list(raised.values()) == [1], raised
             assert next(iter(raised)).startswith("sds.")
             assert alive(elb.state)

@@ -1,4 +1,4 @@
-"""Certificates change under open connections: nobody is closed, nothing fails, nobody sees the old one again."""
+"""Certificates change under open connections: none is closed, none fails, none sees the old one again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ CERTIFICATES = {
     "other": {"domain": ["o.example.com"]},
 }
 RULE = {"type": "HOST_NAME", "value": HOST}
-POLICIES = {
-    "shop": {"listener_id": "web", "action": "REDIRECT_TO_POOL", "redirect_pool_id": "pool", "rules": [RULE]}
-}
+POLICIES = {"shop": {"listener_id": "web", "action": "REDIRECT_TO_POOL", "redirect_pool_id": "pool", "rules": [RULE]}}
 
 
 @pytest.fixture
@@ -57,7 +55,7 @@ async def test_fifty_rotations_disturb_nobody(plane: Plane, name: str) -> None:
             for connection in connections:
                 await connection.use()
         assert crowd.failures == []
-        # each in its turn: nobody saw an old one after a newer one
+        # in order: no client saw an old one after a newer one
         assert crowd.seen == expected
 
 

@@ -27,9 +27,7 @@ MISSING = {
 """What BoringSSL has not (docs/data-plane.md says the same)."""
 CUSTOM = {
     "own-one": SecurityPolicy(protocols=("TLSv1.2",), ciphers=("ECDHE-RSA-AES128-GCM-SHA256",)),
-    "own-1-3": SecurityPolicy(
-        protocols=("TLSv1.2", "TLSv1.3"), ciphers=("AES256-SHA256", "TLS_AES_128_GCM_SHA256")
-    ),
+    "own-1-3": SecurityPolicy(protocols=("TLSv1.2", "TLSv1.3"), ciphers=("AES256-SHA256", "TLS_AES_128_GCM_SHA256")),
     "own-gap": SecurityPolicy(
         protocols=("TLSv1", "TLSv1.2"), ciphers=("ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA")
     ),
@@ -61,9 +59,7 @@ async def plane() -> AsyncIterator[Plane]:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-async def test_a_system_policy_takes_its_versions_and_suites_and_nothing_else(
-    plane: Plane, name: str
-) -> None:
+async def test_a_system_policy_takes_its_versions_and_suites_and_nothing_else(plane: Plane, name: str) -> None:
     policy = POLICIES[name]
     wanted = {
         (version, suite)

@@ -97,9 +97,7 @@ async def test_a_new_route_to_a_new_pool_never_answers_503(member: int) -> None:
             async def moved(name: str = made.id) -> bool:
                 assert (await get(port))[0] == 200
                 return bool(
-                    (await plane.counters(f"cluster.{name}.upstream_rq_2xx")).get(
-                        f"cluster.{name}.upstream_rq_2xx"
-                    )
+                    (await plane.counters(f"cluster.{name}.upstream_rq_2xx")).get(f"cluster.{name}.upstream_rq_2xx")
                 )
 
             await until_true(moved)
@@ -176,9 +174,7 @@ async def test_a_name_with_two_certificates_shows_the_one_that_the_client_can_us
 
 async def test_without_a_certificate_of_the_authority_nobody_gets_in(member: int) -> None:
     port = free_port()
-    written = https(port, {"ca": {"type": "client"}}, client_ca_tls_container_ref="ca") | {
-        "pools": pool(member)
-    }
+    written = https(port, {"ca": {"type": "client"}}, client_ca_tls_container_ref="ca") | {"pools": pool(member)}
     world = World(**written)
     ca = world.state.certificates["ca"]
     own = authority().certificate

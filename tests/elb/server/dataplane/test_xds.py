@@ -280,7 +280,7 @@ async def _closed(port: int) -> bool:
 
 
 def _connects_as_nobody(path: Path) -> bool:
-    """Whether a process of the user "nobody" can connect to a Unix socket."""
+    """Return whether a process of another user can connect to a Unix socket."""
     ended = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(path)], check=False)
     assert ended.returncode in (0, 1)
     return ended.returncode == 0

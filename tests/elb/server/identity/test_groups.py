@@ -13,9 +13,7 @@ from tests.support.certs import authority
 
 @pytest.fixture
 def listener(api: Api) -> dict[str, Any]:
-    return api.make(
-        "listener", loadbalancer_id=api.make("loadbalancer")["id"], protocol="HTTP", protocol_port=80
-    )
+    return api.make("listener", loadbalancer_id=api.make("loadbalancer")["id"], protocol="HTTP", protocol_port=80)
 
 
 def put(api: Api, kind: str, identifier: str, **fields: Any) -> Any:

@@ -39,9 +39,7 @@ def everything(api: Api) -> Any:
 def furnish(api: Api) -> str:
     made = api.make("certificate", domain="a.example", **content(authority().issue("a.example")))["id"]
     lb = api.make("loadbalancer")["id"]
-    api.make(
-        "listener", loadbalancer_id=lb, protocol="HTTPS", protocol_port=443, default_tls_container_ref=made
-    )
+    api.make("listener", loadbalancer_id=lb, protocol="HTTPS", protocol_port=443, default_tls_container_ref=made)
     return str(made)
 
 
@@ -103,9 +101,7 @@ def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:
     keeping.restore(tmp_path / "saved.db", settings.state, None, NOWHERE)
     with serving(settings) as elb:
         assert everything(elb.admin) == before
-    keeping.restore(
-        store_file(settings.state).with_name("elb.db.before-restore"), settings.state, None, NOWHERE
-    )
+    keeping.restore(store_file(settings.state).with_name("elb.db.before-restore"), settings.state, None, NOWHERE)
     with serving(settings) as elb:
         assert everything(elb.admin) == after
 

@@ -44,9 +44,7 @@ def test_a_commit_is_on_the_disk_before_it_is_answered(tmp_path: Path) -> None:
     engine = open_database(store_file(settings.state))
     try:
         with engine.connect() as connection:
-            asked = {
-                p: connection.execute(text(f"PRAGMA {p}")).scalar() for p in ("synchronous", "journal_mode")
-            }
+            asked = {p: connection.execute(text(f"PRAGMA {p}")).scalar() for p in ("synchronous", "journal_mode")}
     finally:
         engine.dispose()
     assert asked == {"synchronous": 2, "journal_mode": "wal"}

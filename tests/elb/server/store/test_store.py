@@ -186,9 +186,7 @@ def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_are_the_owners_alone(own: Elb) -> None:
-    modes = {
-        file.name: file.stat().st_mode & 0o777 for file in own.settings.state.iterdir() if file.is_file()
-    }
+    modes = {file.name: file.stat().st_mode & 0o777 for file in own.settings.state.iterdir() if file.is_file()}
     assert modes["elb.db"] == modes["elb.db-wal"] == modes["elb-seal.key"] == 0o600
     assert set(modes.values()) == {0o600}
 

@@ -69,9 +69,7 @@ async def check(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     chosen = cluster.elb.state.certificates.get((await request.form()).text("certificate"))
-    return request.render(
-        "ingresses/checks.html", cluster=cluster, preview=_check(cluster, certificate, chosen)
-    )
+    return request.render("ingresses/checks.html", cluster=cluster, preview=_check(cluster, certificate, chosen))
 
 
 async def replace(request: PageRequest) -> Response:
@@ -93,9 +91,7 @@ async def replace(request: PageRequest) -> Response:
     listeners = {use.listener for use in cluster.derived.by_certificate.get(certificate.id, ())}
     for listener in replacement.listeners:
         await elb_request(
-            cluster.elb.client.update(
-                LISTENERS, listener.id, _slot_changes(listener, certificate.id, chosen.id)
-            )
+            cluster.elb.client.update(LISTENERS, listener.id, _slot_changes(listener, certificate.id, chosen.id))
         )
     for ingress in replacement.ingresses:
         await _rename(cluster, ingress, certificate.id, chosen.id)
@@ -149,9 +145,7 @@ async def bind(request: PageRequest) -> Response:
         raise FormErrors({"": "This is no server certificate."})
     before = cluster.elb.state.certificates.get(listener.default_tls_container_ref or "")
     if not sni and (
-        objection := checks.objection(
-            certificate.chain, before.chain if before else None, (), datetime.now(UTC)
-        )
+        objection := checks.objection(certificate.chain, before.chain if before else None, (), datetime.now(UTC))
     ):
         raise FormErrors({"slot": f"It cannot take the context of the one in service: {objection.sentence}."})
     refs = list(listener.sni_container_refs or ())
@@ -181,9 +175,7 @@ def _replacement(cluster: ClusterContext, certificate: Certificate) -> Replaceme
     return Replacement(
         listeners=tuple(li for li in listeners.values() if not managed_by_controller(li)),
         ingresses=naming,
-        others=tuple(
-            u for u in uses if managed_by_controller(listeners[u.listener]) and names.isdisjoint(u.ingresses)
-        ),
+        others=tuple(u for u in uses if managed_by_controller(listeners[u.listener]) and names.isdisjoint(u.ingresses)),
     )
 
 
@@ -197,9 +189,7 @@ def _check(cluster: ClusterContext, certificate: Certificate, chosen: Certificat
     return ChangePreview(
         present=certificate.chain,
         chosen=new,
-        rejected=(f"It cannot take the context of the one in service: {refusal.sentence}.",)
-        if refusal
-        else (),
+        rejected=(f"It cannot take the context of the one in service: {refusal.sentence}.",) if refusal else (),
         findings=tuple(f for f in findings if f != refusal),
     )
 

@@ -144,9 +144,7 @@ async def check(request: PageRequest) -> Response:
     else:
         context = CertificateContext()
         checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
-    return request.render(
-        "shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form
-    )
+    return request.render("shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form)
 
 
 async def show_delete(request: PageRequest) -> Response:
@@ -174,9 +172,7 @@ async def delete(request: PageRequest) -> Response:
         raise FormErrors({"": lock.reason}, 409)
     await elb_request(cluster.elb.client.delete(CERTIFICATES, certificate.id))
     await cluster.elb.refresh()
-    return request.redirect(
-        list_path(cluster), f"Certificate {certificate.name or certificate.id} was deleted."
-    )
+    return request.redirect(list_path(cluster), f"Certificate {certificate.name or certificate.id} was deleted.")
 
 
 async def show_protection(request: PageRequest) -> Response:

@@ -101,9 +101,7 @@ def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:
         return Badge("idle", "CA certificate")
     if c.break_glass:
         return Badge("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
-    return (
-        served_badge(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
-    )
+    return served_badge(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
 
 
 def lock_of(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock | None:
@@ -140,11 +138,7 @@ def _followed_lock(request: PageRequest, cluster: ClusterContext, certificate: C
 
 def _by_uid(cluster: ClusterContext, certificate: Certificate) -> Name | None:
     uid = described(certificate.description).get("secret_id")
-    return (
-        next((name for name, secret in cluster.kube.secrets.items() if secret.uid == uid), None)
-        if uid
-        else None
-    )
+    return next((name for name, secret in cluster.kube.secrets.items() if secret.uid == uid), None) if uid else None
 
 
 def requested_certificate(request: PageRequest, cluster: ClusterContext) -> Certificate:

@@ -76,9 +76,7 @@ def managed_by_controller(listener: Listener) -> bool:
     return "cluster_id" in described(listener.description)
 
 
-def track(
-    request: PageRequest, cluster: ClusterContext, listener: Listener, chosen: list[Certificate]
-) -> str:
+def track(request: PageRequest, cluster: ClusterContext, listener: Listener, chosen: list[Certificate]) -> str:
     """Track new certificates of a listener; return the path of the rotation's page."""
     title, identity = f"Listener {listener.name or listener.id}", listener.id
     chains = [c.chain for c in chosen if c.chain]
@@ -102,6 +100,4 @@ def _back(listener: Listener, cluster: ClusterContext) -> str:
     return f"{path('clusters', cluster.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
 
 
-PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, view_role="member"),
-)
+PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, view_role="member"),)

@@ -102,9 +102,7 @@ async def show(request: PageRequest) -> Response:
         for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "load balancer")
-    return request.render(
-        "elb/load_balancers.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
-    )
+    return request.render("elb/load_balancers.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
 
 
 async def one(request: PageRequest) -> Response:
@@ -129,9 +127,7 @@ async def one(request: PageRequest) -> Response:
         )
         rows = [listener_row(cluster, listener) for listener in listing.rows]
     elif tab == "policies":
-        listing = TablePage(
-            _policies(listeners, state), POLICY_COLUMNS, request.query, _text, "forwarding policy"
-        )
+        listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, request.query, _text, "forwarding policy")
     elif tab == "status":
         tree = await _statuses(cluster, balancer)
         listing = TablePage(_worst_first(tree.get("listeners") or ()), (), request.query, _name, "listener")
@@ -182,9 +178,7 @@ def target(policy: Policy, state: State) -> str:
     shares = [s.pool_id for s in policy.redirect_pools_config or ()] or [policy.redirect_pool_id or ""]
     pools = [state.pools.get(ref) for ref in shares]
     return (
-        ", ".join(
-            f"{p.name} ({len(p.members)} member{'' if len(p.members) == 1 else 's'})" for p in pools if p
-        )
+        ", ".join(f"{p.name} ({len(p.members)} member{'' if len(p.members) == 1 else 's'})" for p in pools if p)
         or "no backend server group"
     )
 
@@ -219,18 +213,14 @@ def _text(row: PolicyRow) -> str:
 
 
 async def _statuses(cluster: ClusterContext, balancer: LoadBalancer) -> Mapping[str, Any]:
-    answer = await cluster.elb.client.get(
-        Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses"
-    )
+    answer = await cluster.elb.client.get(Resource("loadbalancers", "statuses", ""), f"{balancer.id}/statuses")
     tree: Mapping[str, Any] = answer.get("loadbalancer") or {}
     return tree
 
 
 def _worst_first(nodes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Sort nodes of the status tree and those under them, by severity and name."""
-    sorted_ = [
-        {k: _worst_first(v) if k in ("pools", "l7policies") else v for k, v in node.items()} for node in nodes
-    ]
+    sorted_ = [{k: _worst_first(v) if k in ("pools", "l7policies") else v for k, v in node.items()} for node in nodes]
     return sorted(sorted_, key=lambda node: (SEVERITY.get(node.get("operating_status", ""), 3), _name(node)))
 
 

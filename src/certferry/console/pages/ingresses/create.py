@@ -104,14 +104,10 @@ def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -
 
 
 def _balancers(cluster: ClusterContext) -> list[tuple[str, str]]:
-    balancers = [
-        (b.id, f"{b.name or b.id} ({b.vip_address})") for b in cluster.elb.state.loadbalancers.values()
-    ]
+    balancers = [(b.id, f"{b.name or b.id} ({b.vip_address})") for b in cluster.elb.state.loadbalancers.values()]
     default = cluster.access.default_loadbalancer
     return (
-        [("", "The default of the cluster"), *sorted(balancers, key=lambda b: b[1])]
-        if default
-        else sorted(balancers)
+        [("", "The default of the cluster"), *sorted(balancers, key=lambda b: b[1])] if default else sorted(balancers)
     )
 
 

@@ -52,9 +52,7 @@ class IngressRow(msgspec.Struct, frozen=True, kw_only=True):
         """Addresses and ports that are really bound."""
         if self.status is None or self.balancer is None or not self.balancer.vip_address:
             return ()
-        return tuple(
-            f"{self.balancer.vip_address}:{bind_port(self.balancer, port)}" for port, _ in self.status.ports
-        )
+        return tuple(f"{self.balancer.vip_address}:{bind_port(self.balancer, port)}" for port, _ in self.status.ports)
 
     @property
     def text(self) -> str:

@@ -147,9 +147,7 @@ def _certificates(
     ids = tuple(dict.fromkeys((listener.default_tls_container_ref, *(listener.sni_container_refs or ()))))
     if wanted in ids:
         return []
-    return [
-        Difference("Server Certificate", _named(cluster, wanted), _named(cluster, ids[0]), IDS, ",".join(ids))
-    ]
+    return [Difference("Server Certificate", _named(cluster, wanted), _named(cluster, ids[0]), IDS, ",".join(ids))]
 
 
 def _wanted_id(cluster: ClusterContext, ingress: ListedIngress, values: Values) -> str | None:

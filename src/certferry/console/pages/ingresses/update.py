@@ -97,9 +97,7 @@ async def save(request: PageRequest) -> Response:
     if patch:
         await cluster.merge(INGRESS, ingress.name, patch, fields.text("version"))
     if not _chooses(form, before):
-        return request.redirect(
-            list_path(cluster, ingress.name), message if patch else "Nothing was changed."
-        )
+        return request.redirect(list_path(cluster, ingress.name), message if patch else "Nothing was changed.")
     return request.redirect(track(request, cluster, ingress, form), message)
 
 
@@ -110,9 +108,7 @@ def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[
         for name, secret in sorted(cluster.kube.secrets.items())
         if name.namespace == namespace and secret.type in TLS_TYPES
     ]
-    certificates = selectable(
-        cluster.elb.state.certificates.values(), {form.certificate, *form.sni_certificates}
-    )
+    certificates = selectable(cluster.elb.state.certificates.values(), {form.certificate, *form.sni_certificates})
     return {
         "secrets": secrets,
         "certificates": [(c.id, label(c.name or c.id, c.chain)) for c in certificates],
@@ -134,8 +130,7 @@ def selectable(certificates: Iterable[Certificate], chosen: Set[str] = frozenset
     servers = (
         c
         for c in certificates
-        if c.type == "server"
-        and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
+        if c.type == "server" and (c.id in chosen or not (c.owner or described(c.description).get("secret_id")))
     )
     return sorted(servers, key=lambda c: (c.name, c.id))
 
@@ -176,9 +171,7 @@ def _read(
     if form.source == "elb" and not form.secret and not form.sni:
         form = msgspec.structs.replace(form, secret=before.secret, sni=before.sni)
     if before.protocol == "HTTPS" and form.protocol != "HTTPS":
-        errors["protocol"] = (
-            "An HTTPS Ingress stays HTTPS, because browsers that use HTTPS already would fail."
-        )
+        errors["protocol"] = "An HTTPS Ingress stays HTTPS, because browsers that use HTTPS already would fail."
     ingress_fields.check(cluster, namespace, form, before, errors)
     return form
 
@@ -194,9 +187,7 @@ def _chooses(form: IngressForm, before: IngressForm) -> bool:
 
 def _chains(cluster: ClusterContext, namespace: str, form: IngressForm) -> list[Chain]:
     if form.source == "elb":
-        certificates = [
-            cluster.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)
-        ]
+        certificates = [cluster.elb.state.certificates.get(i) for i in (form.certificate, *form.sni_certificates)]
         return [c.chain for c in certificates if c and c.chain]
     names = [Name(namespace, s) for s in (form.secret, *(row.secret for row in form.sni))]
     secrets = [cluster.kube.secrets.get(n) for n in names]

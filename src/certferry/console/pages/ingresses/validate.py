@@ -41,9 +41,7 @@ def read(fields: FormFields, errors: dict[str, str]) -> IngressForm:
         for domains, secret in zip(fields.all("sni_domain"), fields.all("sni_secret"), strict=False)
         if domains or secret
     )
-    rows = zip(
-        *(fields.all(n) for n in ("domain", "matching", "path", "service", "service_port")), strict=False
-    )
+    rows = zip(*(fields.all(n) for n in ("domain", "matching", "path", "service", "service_port")), strict=False)
     return IngressForm(
         protocol=fields.text("protocol") or "HTTPS",
         source="elb" if fields.text("source") == "elb" else "secret",
@@ -112,14 +110,10 @@ def _check_chosen(
         for name in certificate.domain:
             if (other := names.setdefault(f"{kind} {name}", ref)) != ref:
                 label = certificates[other].name or other
-                errors["sni_certificate"] = (
-                    f"{name} has two certificates: {label} and {certificate.name or ref}."
-                )
+                errors["sni_certificate"] = f"{name} has two certificates: {label} and {certificate.name or ref}."
 
 
-def _check_secrets(
-    cluster: ClusterContext, namespace: str, form: IngressForm, errors: dict[str, str]
-) -> None:
+def _check_secrets(cluster: ClusterContext, namespace: str, form: IngressForm, errors: dict[str, str]) -> None:
     if not form.secret:
         errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
     for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):

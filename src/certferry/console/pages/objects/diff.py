@@ -63,11 +63,7 @@ def restored(edited: Mapping[str, Any], present: Mapping[str, Any]) -> Object:
     if present.get("kind") == "Secret":
         before = present.get("data") or {}
         typed = edited.get("stringData")
-        kept = (
-            {k: before[k] for k, v in typed.items() if v == KEPT and k in before}
-            if isinstance(typed, dict)
-            else {}
-        )
+        kept = {k: before[k] for k, v in typed.items() if v == KEPT and k in before} if isinstance(typed, dict) else {}
         if isinstance(typed, dict):
             whole["stringData"] = {k: v for k, v in typed.items() if v != KEPT}
         if isinstance(edited.get("data"), dict) or kept:
@@ -117,9 +113,7 @@ def _mark_changed(shown: Object, old: Mapping[str, Any], new: Mapping[str, Any])
     for name in ("data", "stringData"):
         if new.get("kind") == "Secret" and isinstance(shown.get(name), dict):
             before, after = old.get(name) or {}, new[name]
-            shown[name] = {
-                k: NEW if v == KEPT and after[k] != before.get(k) else v for k, v in shown[name].items()
-            }
+            shown[name] = {k: NEW if v == KEPT and after[k] != before.get(k) else v for k, v in shown[name].items()}
     return shown
 
 

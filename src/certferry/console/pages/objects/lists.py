@@ -30,9 +30,7 @@ async def config_maps(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.config_maps.items()) if request.namespace in ("", n.namespace)]
     listing = TablePage(rows, CONFIG_MAPS, request.query, lambda t: str(t.name), "ConfigMap")
-    return request.render(
-        "objects/configmaps.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
-    )
+    return request.render("objects/configmaps.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
 
 
 async def services(request: PageRequest) -> Response:
@@ -40,9 +38,7 @@ async def services(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.services.items()) if request.namespace in ("", n.namespace)]
     listing = TablePage(rows, SERVICES, request.query, lambda t: f"{t.name} {t.address}", "Service")
-    return request.render(
-        "objects/services.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}"
-    )
+    return request.render("objects/services.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
 
 
 PAGES: Final[tuple[Page, ...]] = (

@@ -28,9 +28,7 @@ TYPES: Final = (
 )
 _DATA_KEY = re.compile(r"(?!\.\.)[A-Za-z0-9._-]{1,253}")
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_LABEL_KEY = re.compile(
-    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-)
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 async def show(request: PageRequest) -> Response:
@@ -51,9 +49,7 @@ async def check(request: PageRequest) -> Response:
     """POST …/check: the checks of the fields so far."""
     cluster = await request.cluster_context()
     form = await request.form()
-    checked = check_certificate_form(
-        form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
-    )
+    checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC))
     return request.render(
         "shared/certificate_checks.html",
         cluster=cluster,
@@ -84,9 +80,7 @@ async def save(request: PageRequest) -> Response:
     return request.redirect(where, f"Secret {namespace}/{name} was created.")
 
 
-def _body(
-    cluster: ClusterContext, form: FormFields, errors: dict[str, str]
-) -> tuple[dict[str, Any], Chain | None]:
+def _body(cluster: ClusterContext, form: FormFields, errors: dict[str, str]) -> tuple[dict[str, Any], Chain | None]:
     namespace, name = form.text("in_namespace"), form.text("name")
     if namespace not in cluster.kube.namespaces:
         errors["in_namespace"] = "There is no such namespace."
@@ -104,9 +98,7 @@ def _body(
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind}
     if kind not in TLS_TYPES:
         return body | {"data": _values(form, errors)}, None
-    checked = check_certificate_form(
-        form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
-    )
+    checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC))
     errors |= checked.errors
     data = {"tls.crt": base64_of(form.text(CERTIFICATE)), "tls.key": base64_of(form.text(KEY))}
     return body | {"data": data}, checked.chain

@@ -35,9 +35,7 @@ class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """Text that the search matches."""
         names = self.chain.names if self.chain else ()
-        return " ".join(
-            (str(self.secret.name), self.secret.type, *names, *self.hosts, *map(str, self.ingresses))
-        )
+        return " ".join((str(self.secret.name), self.secret.type, *names, *self.hosts, *map(str, self.ingresses)))
 
 
 COLUMNS: Final = (
@@ -57,12 +55,8 @@ async def show(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     if not cluster.may("member"):
         return request.render("secrets/hidden.html", cluster=cluster)
-    listing = TablePage(
-        rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
-    )
-    states: dict[Name, Badge | None] = {
-        row.secret.name: status(cluster, row.secret, row.uses) for row in listing.rows
-    }
+    listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret")
+    states: dict[Name, Badge | None] = {row.secret.name: status(cluster, row.secret, row.uses) for row in listing.rows}
     return request.render(
         "secrets/list.html", cluster=cluster, listing=listing, states=states, live=f"/live/{cluster.name}"
     )

@@ -54,9 +54,7 @@ async def check(request: PageRequest) -> Response:
     secret = requested_secret(request, cluster)
     form, context = await request.form(), certificate_context(cluster, secret)
     checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
-    return request.render(
-        "shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form
-    )
+    return request.render("shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form)
 
 
 async def save(request: PageRequest) -> Response:
@@ -75,9 +73,7 @@ async def save(request: PageRequest) -> Response:
     if not cluster.derived.referring.get(secret.name):
         return request.redirect(_list(cluster, secret), f"{message} No Ingress names it.")
     assert checked.chain
-    rotation = TrackedRotation(
-        f"Secret {secret.name}", _list(cluster, secret), [checked.chain], datetime.now(UTC)
-    )
+    rotation = TrackedRotation(f"Secret {secret.name}", _list(cluster, secret), [checked.chain], datetime.now(UTC))
     name, digest = secret.name, checked.chain.digest
 
     def rejected(derived: DerivedState) -> str:

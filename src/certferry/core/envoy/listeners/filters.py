@@ -31,9 +31,7 @@ def _client_address(_: str) -> XdsResource:
     value = {
         "object_key": CLIENT,
         "factory_key": "envoy.network.ip",
-        "format_string": {
-            "text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
-        },
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
     }
     config = {"@type": f"{TYPE}{_NETWORK}set_filter_state.v3.Config", "on_new_connection": [value]}
     return XdsResource({"name": "envoy.filters.network.set_filter_state", "typed_config": config})

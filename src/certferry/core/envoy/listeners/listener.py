@@ -38,15 +38,11 @@ def https_listener(
         "name": "envoy.filters.listener.tls_inspector",
         "typed_config": {"@type": f"{TYPE}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
     }
-    return XdsResource(
-        _base(loadbalancer, listener) | {"listener_filters": [inspector], "filter_chains": chains}
-    )
+    return XdsResource(_base(loadbalancer, listener) | {"listener_filters": [inspector], "filter_chains": chains})
 
 
 @remembered
-def http_listener(
-    listener_id: str, loadbalancer: LoadBalancer, listener: Listener, access_log: bool
-) -> XdsResource:
+def http_listener(listener_id: str, loadbalancer: LoadBalancer, listener: Listener, access_log: bool) -> XdsResource:
     """Build one chain for all clients."""
     chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, log=access_log)})
     return XdsResource(_base(loadbalancer, listener) | {"filter_chains": (chain,)})

@@ -138,9 +138,7 @@ def _bound(certificate: Certificate | None) -> Bound | None:
 
 
 @remembered
-def _places(
-    listener_id: str, default: str, bound: tuple[Bound, ...], past: tuple[str, ...]
-) -> tuple[ServerName, ...]:
+def _places(listener_id: str, default: str, bound: tuple[Bound, ...], past: tuple[str, ...]) -> tuple[ServerName, ...]:
     holders = _holders(bound)
     places = [ServerName(None, (secret_name(listener_id, DEFAULT),), (default,))] if default else []
     for name in sorted({*holders, *past}):

@@ -49,9 +49,7 @@ def action(
             return {"redirect": _to_https(target.port)} if target else _UNAVAILABLE
         case "REDIRECT_TO_URL" if policy.redirect_url_config:
             return redirect(policy.redirect_url_config, listener, loadbalancer)
-        case "FIXED_RESPONSE" if (fixed := policy.fixed_response_config) and _STATUS.fullmatch(
-            fixed.status_code
-        ):
+        case "FIXED_RESPONSE" if (fixed := policy.fixed_response_config) and _STATUS.fullmatch(fixed.status_code):
             response: dict[str, Any] = {"status": int(fixed.status_code)}
             if fixed.message_body:
                 response["body"] = {"inline_string": fixed.message_body}
@@ -92,8 +90,7 @@ def _to_pools(policy: Policy, listener: Listener, targets: Mapping[str, Target])
     if len(shares) == 1:
         return shares[0][0].route(listener)
     clusters = [
-        {"name": target.pool_id, "weight": weight}
-        | _per_route(target.sticky.within(policy.id).route_filters())
+        {"name": target.pool_id, "weight": weight} | _per_route(target.sticky.within(policy.id).route_filters())
         for target, weight in shares
     ]
     by_address = next((by for target, _ in shares if (by := target.sticky.hash_policy())), [])

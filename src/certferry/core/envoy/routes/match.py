@@ -38,9 +38,7 @@ def re2_problem(pattern: str) -> str:
 
 def hosts(policy: Policy) -> tuple[str, ...]:
     """Return the host names of `policy`, lower case; () = all."""
-    return tuple(
-        v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v not in ("", "*")
-    )
+    return tuple(v.lower() for r in policy.rules if r.type == "HOST_NAME" for v in _values(r) if v not in ("", "*"))
 
 
 def matches(policy: Policy) -> list[Match]:

@@ -37,10 +37,7 @@ class CompiledPolicy(NamedTuple):
         name = {"name": self.policy.id}
         headers = way.route.get("headers", [])
         return [
-            *(
-                name | {"match": way.route | {"headers": [*headers, p.condition]}} | p.action
-                for p in self.pinned
-            ),
+            *(name | {"match": way.route | {"headers": [*headers, p.condition]}} | p.action for p in self.pinned),
             name | {"match": way.route} | self.action,
         ]
 
@@ -58,9 +55,7 @@ def route_table(
     ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
     names = sorted({h for r in ruled for h in r.hosts})
-    virtual = tuple(
-        _virtual_host(f"{listener_id}/{n}", n, _concerning(n, ruled), listener, fallback) for n in names
-    )
+    virtual = tuple(_virtual_host(f"{listener_id}/{n}", n, _concerning(n, ruled), listener, fallback) for n in names)
     virtual += (_virtual_host(f"{listener_id}/*", "*", _concerning("*", ruled), listener, fallback),)
     inserted = inserted_headers(listener, loadbalancer)
     body: dict[str, Any] = {
@@ -80,9 +75,7 @@ def _ruled(
     policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
 ) -> CompiledPolicy:
     done = action(policy, listener, loadbalancer, targets)
-    return CompiledPolicy(
-        policy, hosts(policy), tuple(matches(policy)), done, tuple(pinned(policy, listener, targets))
-    )
+    return CompiledPolicy(policy, hosts(policy), tuple(matches(policy)), done, tuple(pinned(policy, listener, targets)))
 
 
 def _concerning(name: str, ruled: Iterable[CompiledPolicy]) -> tuple[tuple[CompiledPolicy, str | None], ...]:

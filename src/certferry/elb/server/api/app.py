@@ -68,9 +68,7 @@ _log = structlog.get_logger("certferry.elb")
 
 def application(elb: ApiDependencies) -> FastAPI:
     """Build the application for `elb`."""
-    app = FastAPI(
-        title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
-    )
+    app = FastAPI(title="Certferry ELB", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     for path, public, summary in (
         ("/healthz", _healthz(elb), "Check that the service answers"),
         ("/versions", _versions, "List API versions"),
@@ -114,16 +112,12 @@ def _endpoint(elb: ApiDependencies, route: Route) -> Endpoint:
         except ApiError as error:
             return failure(error, request_id)
         except ConflictError:
-            return failure(
-                conflict("Another client changed the object at the same time: try again"), request_id
-            )
+            return failure(conflict("Another client changed the object at the same time: try again"), request_id)
         except SQLAlchemyError as error:
             return failure(_unstored(error, request_id), request_id)
         if route.method != "GET":
             # Not in the worker thread: logging there would delay the event loop, which carries the change to Envoy.
-            _log.info(
-                "written", method=route.method, path=presented.path, user=actor.name, request_id=request_id
-            )
+            _log.info("written", method=route.method, path=presented.path, user=actor.name, request_id=request_id)
         return success(answered, request_id)
 
     return answer

@@ -118,9 +118,7 @@ def _deleted(
 
 def add_members(call: ApiRequest) -> ApiResponse:
     """POST members/batch-add: members that exist already are returned unchanged."""
-    given = [
-        members.new_data(msgspec.to_builtins(one)) for one in body_of(call, "", MembersCreate).value.members
-    ]
+    given = [members.new_data(msgspec.to_builtins(one)) for one in body_of(call, "", MembersCreate).value.members]
 
     def decide(transaction: Transaction) -> list[tuple[Row, str]]:
         pool = path_object(call, transaction.snapshot, "pool", "pool_id")

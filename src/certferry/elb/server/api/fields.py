@@ -29,9 +29,7 @@ Tags: TypeAlias = list[Tag] | UnsetType | None
 class Protected(Struct, frozen=True, kw_only=True):
     """The mark that tells consoles not to edit; the API takes changes all the same."""
 
-    protection_status: (
-        Annotated[str, Meta(pattern="^(nonProtection|consoleProtection)$")] | UnsetType | None
-    ) = UNSET
+    protection_status: Annotated[str, Meta(pattern="^(nonProtection|consoleProtection)$")] | UnsetType | None = UNSET
     protection_reason: Annotated[str, Meta(max_length=255, pattern="^[^<>]*$")] | UnsetType | None = UNSET
 
 

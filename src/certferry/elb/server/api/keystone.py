@@ -264,9 +264,7 @@ def _instant(value: datetime) -> str:
 
 def _failure(refused: ApiError) -> Response:
     title = _TITLES.get(refused.status, "Error")
-    return _json(
-        refused.status, {"error": {"code": refused.status, "title": title, "message": refused.sentence}}
-    )
+    return _json(refused.status, {"error": {"code": refused.status, "title": title, "message": refused.sentence}})
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:

@@ -90,9 +90,7 @@ def filtered(
     for key, value in query:
         if key not in _PAGING:
             # True: as openstacksdk writes a boolean
-            wanted.setdefault(key, set()).update(
-                {value, value.lower()} if value in ("True", "False") else {value}
-            )
+            wanted.setdefault(key, set()).update({value, value.lower()} if value in ("True", "False") else {value})
     for key, values in wanted.items():
         if fits := resource.filters.get(key):
             wires = [wire for wire in wires if fits(snapshot, wire, values)]

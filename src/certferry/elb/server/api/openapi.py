@@ -1,7 +1,6 @@
 """The OpenAPI description of the API, from the same types that check the requests.
 
-What answers hold is told from what a resource is created with: the same fields, without the limits
-on what comes in, and those that the service adds.
+Answers have the fields with which a resource is created, without their limits.
 """
 
 from __future__ import annotations

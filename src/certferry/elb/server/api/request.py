@@ -135,14 +135,10 @@ def _idle(value: Any) -> bool:
     return all(map(_idle, value.values())) if isinstance(value, dict) else not value
 
 
-def merged(
-    before: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+def merged(before: Mapping[str, Any], given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """`before` with the given fields; null gives a field its default."""
     fresh = {
-        field: defaults.get(field) if value is None else value
-        for field, value in given.items()
-        if field in defaults
+        field: defaults.get(field) if value is None else value for field, value in given.items() if field in defaults
     }
     return {**before, **fresh}
 

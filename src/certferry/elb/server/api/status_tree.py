@@ -36,11 +36,7 @@ def _listener(report: DataPlaneStatus, snapshot: StoreSnapshot, row: Row) -> Wir
         *(policy.data["redirect_pool_id"] for policy in policies),
         *(share["pool_id"] for policy in policies for share in policy.data["redirect_pools_config"] or ()),
     }
-    pools = [
-        _pool(report, snapshot, pool)
-        for one in sorted(filter(None, used))
-        if (pool := snapshot.get("pool", one))
-    ]
+    pools = [_pool(report, snapshot, pool) for one in sorted(filter(None, used)) if (pool := snapshot.get("pool", one))]
     shown = [_policy(snapshot, policy) for policy in policies]
     troubles = report.troubles(row.id)
     broken = bool(troubles) or any(policy["provisioning_status"] == "ERROR" for policy in shown)

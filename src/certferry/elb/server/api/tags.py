@@ -64,9 +64,7 @@ def _index(kind: str) -> Handler:
         for row in call.snapshot.of_project(kind, call.actor.project_id):
             for tag in row.data["tags"]:
                 values.setdefault(tag["key"], set()).add(tag["value"])
-        return ApiResponse(
-            200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]}
-        )
+        return ApiResponse(200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]})
 
     return index
 
@@ -75,9 +73,7 @@ def _routes() -> Iterator[Route]:
     for kind, name in (("loadbalancer", "load balancer"), ("listener", "listener")):
         shared: dict[str, Any] = {"under": ""}
         yield Route("GET", f"/{kind}s/tags", _index(kind), f"Show the tags of all {name}s", **shared)
-        yield Route(
-            "GET", f"/{kind}s/{{id}}/tags", _show(kind), f"Show the tags of a {name}", gives=Tags, **shared
-        )
+        yield Route("GET", f"/{kind}s/{{id}}/tags", _show(kind), f"Show the tags of a {name}", gives=Tags, **shared)
         yield Route(
             "POST",
             f"/{kind}s/{{id}}/tags/action",

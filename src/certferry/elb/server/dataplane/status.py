@@ -81,11 +81,7 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     def troubles(self, listener_id: str) -> tuple[str, ...]:
         """Return the problems of a listener as sentences."""
         result = [self.refusals[listener_id]] if listener_id in self.refusals else []
-        result += [
-            f"{s.place}: {s.message}"
-            for s in self.secret_statuses.get(listener_id, ())
-            if s.state == REJECTED
-        ]
+        result += [f"{s.place}: {s.message}" for s in self.secret_statuses.get(listener_id, ()) if s.state == REJECTED]
         return tuple(result)
 
 
@@ -97,9 +93,7 @@ def no_data_plane() -> DataPlaneStatus:
     return DataPlaneStatus()
 
 
-def secret_statuses(
-    resources: Snapshot, acks_by_envoy: Mapping[str, AckLog]
-) -> dict[str, tuple[SecretStatus, ...]]:
+def secret_statuses(resources: Snapshot, acks_by_envoy: Mapping[str, AckLog]) -> dict[str, tuple[SecretStatus, ...]]:
     """Return the status of every secret of `resources` on the Envoys in `acks_by_envoy`, by listener."""
     statuses = {name: dict(acks.slots) for name, acks in acks_by_envoy.items()}
     result: dict[str, list[SecretStatus]] = {}
@@ -121,9 +115,7 @@ def refusals(acks_by_envoy: Mapping[str, AckLog]) -> dict[str, str]:
     return result
 
 
-def _secret_status(
-    listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SlotStatus]]
-) -> SecretStatus:
+def _secret_status(listener_id: str, place: str, digest: str, told: Iterable[tuple[str, SlotStatus]]) -> SecretStatus:
     """Combine the Envoys' states: rejected by one is rejected, accepted means accepted by all."""
     state, since, message = PENDING, None, ""
     for name, status in told:
@@ -137,9 +129,7 @@ def _secret_status(
         else:
             state, since, message = PENDING, status.since, _by(name, "not answered yet")
     message = message if state == REJECTED else ""
-    return SecretStatus(
-        listener_id=listener_id, place=place, digest=digest, state=state, since=since, message=message
-    )
+    return SecretStatus(listener_id=listener_id, place=place, digest=digest, state=state, since=since, message=message)
 
 
 def _by(name: str, why: str) -> str:

@@ -64,9 +64,7 @@ class Directory:
         """Return all users by name."""
         with self._engine.connect() as connection:
             keys: dict[str, list[str]] = {}
-            for credential in connection.execute(
-                select(schema.credentials).order_by(schema.credentials.c.created_at)
-            ):
+            for credential in connection.execute(select(schema.credentials).order_by(schema.credentials.c.created_at)):
                 keys.setdefault(credential.user_id, []).append(credential.access_key)
             rows = connection.execute(
                 select(schema.users, schema.projects.c.name.label("project"))
@@ -75,9 +73,7 @@ class Directory:
             ).all()
         return [_user(row, tuple(keys.get(row.id, ()))) for row in rows]
 
-    def add(
-        self, name: str, *, role: str, project: str, password: str | None, cluster: str | None = None
-    ) -> User:
+    def add(self, name: str, *, role: str, project: str, password: str | None, cluster: str | None = None) -> User:
         """Create a user."""
         if not _NAME.fullmatch(name):
             raise UserError(

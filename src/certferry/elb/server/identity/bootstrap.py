@@ -24,9 +24,7 @@ from certferry.settings import ElbSettings
 FILE: Final = "elb-credentials.json"
 
 
-def bootstrap(
-    settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin"
-) -> Accounts:
+def bootstrap(settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin") -> Accounts:
     """Create the project, the admin and the controller of `cluster` unless they exist.
 
     Raises ``StoreUnusable`` or ``SealError``. May run while the ELB does.

@@ -86,9 +86,7 @@ class Identity:
             if row is not None:
                 return Project(id=row.id, name=row.name, domain=row.domain)
             project = Project(id=uuid.uuid4().hex, name=name, domain=domain)
-            connection.execute(
-                insert(table), {**msgspec.structs.asdict(project), "created_at": self._clock()}
-            )
+            connection.execute(insert(table), {**msgspec.structs.asdict(project), "created_at": self._clock()})
             return project
 
     def ensure_user(
@@ -106,9 +104,7 @@ class Identity:
         wanted: dict[str, Any] = {"role": role, "project_id": project.id, "cluster": cluster}
         with self._engine.begin() as connection:
             row = connection.execute(select(table).where(table.c.name == name)).first()
-            same_password = (
-                row is not None and password is not None and self._matches(row.password_hash, password)
-            )
+            same_password = row is not None and password is not None and self._matches(row.password_hash, password)
             if password is not None and not same_password:
                 wanted["password_hash"] = self._hasher.hash(password)
             if row is None:

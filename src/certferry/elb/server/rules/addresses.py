@@ -43,9 +43,7 @@ def check_port(snapshot: StoreSnapshot, loadbalancer: Row, port: int) -> None:
     """Raise ApiError when a listener of `loadbalancer` cannot have `port`."""
     wanted = bind_of(loadbalancer, port)
     if wanted > 65_535:
-        raise bad_request(
-            f"protocol_port {port} cannot be reached: this load balancer's ports are moved to {wanted}"
-        )
+        raise bad_request(f"protocol_port {port} cannot be reached: this load balancer's ports are moved to {wanted}")
     for sibling in snapshot.find("loadbalancer", "vip_address", loadbalancer.data["vip_address"]):
         for listener in snapshot.find("listener", "loadbalancer_id", sibling.id):
             if bind_of(sibling, listener.data["protocol_port"]) == wanted:

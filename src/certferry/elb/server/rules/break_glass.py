@@ -72,9 +72,7 @@ def after_owners(data: Mapping[str, Any], chain: Chain) -> dict[str, Any]:
 
 def _open(row: Row, current: BreakGlass, why: str) -> ApiError:
     name = row.data["name"] or row.id
-    return ApiError(
-        409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(current)}; {why}"
-    )
+    return ApiError(409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(current)}; {why}")
 
 
 def _instant(at: datetime) -> str:

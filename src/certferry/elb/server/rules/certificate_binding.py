@@ -20,9 +20,7 @@ _SLOTS: Final = ("default_tls_container_ref", "sni_container_refs", "client_ca_t
 
 def users(snapshot: StoreSnapshot, certificate_id: str, *slots: str) -> tuple[Row, ...]:
     """Return the listeners that use the certificate (in one of `slots`, if given)."""
-    listeners = {
-        row.id: row for slot in (slots or _SLOTS) for row in snapshot.find("listener", slot, certificate_id)
-    }
+    listeners = {row.id: row for slot in (slots or _SLOTS) for row in snapshot.find("listener", slot, certificate_id)}
     return tuple(listeners.values())
 
 
@@ -32,9 +30,7 @@ def bound_names(snapshot: StoreSnapshot, listener: Mapping[str, Any]) -> set[str
     return {name for row in rows if row is not None for name in domain_names(row.data["domain"])}
 
 
-def check_listener(
-    snapshot: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits
-) -> None:
+def check_listener(snapshot: StoreSnapshot, listener: Mapping[str, Any], project_id: str, limits: ElbLimits) -> None:
     """Raise ApiError unless the certificates of `listener` exist, fit, and can be served."""
     default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
     sni = listener["sni_container_refs"]
@@ -64,9 +60,7 @@ def check_sni(snapshot: StoreSnapshot, certificates: Iterable[Row], limits: ElbL
         for name in names:
             other = taken.setdefault((name, family(row)), row)
             if other is not row:
-                raise conflict(
-                    f"Two SNI certificates of one listener have the domain {name}: {other.id} and {row.id}"
-                )
+                raise conflict(f"Two SNI certificates of one listener have the domain {name}: {other.id} and {row.id}")
     names_in_all = {name for name, _ in taken}
     if 0 <= limits.sni_names < len(names_in_all):
         raise over_quota("SNI domain names of a listener", limits.sni_names)
@@ -77,9 +71,7 @@ def check_certificate(snapshot: StoreSnapshot, before: Row, after: Row, limits: 
     used = users(snapshot, after.id, "default_tls_container_ref", "sni_container_refs")
     if used and after.content is not before.content:
         _loadable(after)
-    if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and family(before) == family(
-        after
-    ):
+    if domain_names(before.data["domain"]) == domain_names(after.data["domain"]) and family(before) == family(after):
         return
     for listener in users(snapshot, after.id, "sni_container_refs"):
         if not domain_names(after.data["domain"]):
@@ -107,11 +99,7 @@ def _ruled_names(snapshot: StoreSnapshot, listener_id: str) -> set[str]:
         for rule in snapshot.find("rule", "l7policy_id", policy.id)
         if rule.data["type"] == "HOST_NAME"
     )
-    names = (
-        value
-        for rule in rules
-        for value in (rule.data["value"], *(c["value"] for c in rule.data["conditions"]))
-    )
+    names = (value for rule in rules for value in (rule.data["value"], *(c["value"] for c in rule.data["conditions"])))
     return {name.lower() for name in names if name}
 
 

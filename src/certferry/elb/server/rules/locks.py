@@ -75,9 +75,7 @@ def check_writable(row: Row, actor: Actor) -> None:
         return
     if owner is None:
         raise forbidden("A controller can change only certificates that it owns")
-    raise conflict(
-        f"{_owned(row)}: change that Secret, and the certificate follows; it cannot be changed here"
-    )
+    raise conflict(f"{_owned(row)}: change that Secret, and the certificate follows; it cannot be changed here")
 
 
 def check_own_marks(data: Mapping[str, Any], actor: Actor) -> None:

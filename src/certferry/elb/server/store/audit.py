@@ -109,9 +109,7 @@ def search(engine: Engine, wanted: Search) -> list[Entry]:
     if wanted.from_instant is not None:
         query = query.where(table.c.at >= wanted.from_instant)
     if wanted.host is not None:
-        of_host = select(schema.audit_names.c.audit_id).where(
-            schema.audit_names.c.name.in_(_answering(wanted.host))
-        )
+        of_host = select(schema.audit_names.c.audit_id).where(schema.audit_names.c.name.in_(_answering(wanted.host)))
         query = query.where(table.c.id.in_(of_host))
     with reading(engine).connect() as connection:
         found = connection.execute(query.order_by(table.c.id).limit(wanted.limit)).mappings()

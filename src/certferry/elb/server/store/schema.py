@@ -72,9 +72,7 @@ def _resource(name: str, *columns: Any) -> Table:
 
 
 def _reference(name: str, target: str, *, required: bool = False, unique: bool = False) -> Column[Any]:
-    return Column(
-        name, String(36), ForeignKey(f"{target}.id"), nullable=not required, index=not unique, unique=unique
-    )
+    return Column(name, String(36), ForeignKey(f"{target}.id"), nullable=not required, index=not unique, unique=unique)
 
 
 projects = Table(

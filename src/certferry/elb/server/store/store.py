@@ -29,8 +29,7 @@ T = TypeVar("T")
 
 _COMMON: Final = ("id", "project_id", "data", "created_at", "updated_at", "revision")
 _OWN: Final[dict[str, tuple[str, ...]]] = {
-    kind: tuple(str(c.name) for c in table.columns if c.name not in _COMMON)
-    for kind, table in schema.RESOURCES.items()
+    kind: tuple(str(c.name) for c in table.columns if c.name not in _COMMON) for kind, table in schema.RESOURCES.items()
 }
 """Kind → the wire fields that have a column of their own (plain text: SQLAlchemy has names of its own kind)."""
 
@@ -52,9 +51,7 @@ class Transaction:
         self.note = AuditNote()
         """What the audit log is to say of a certificate's change beyond the change itself."""
 
-    def create(
-        self, kind: str, identifier: str, data: Mapping[str, Any], content: Content | None = None
-    ) -> Row:
+    def create(self, kind: str, identifier: str, data: Mapping[str, Any], content: Content | None = None) -> Row:
         """Create a row of the actor's project."""
         # an instant of its own: after a restart rows stand in the order in which they were made
         at = self.now + timedelta(microseconds=len(self.changes))
@@ -122,9 +119,7 @@ class Store:
             self._publish = publish
             publish(self.publication)
 
-    def transact(
-        self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]
-    ) -> tuple[T, StoreSnapshot]:
+    def transact(self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]) -> tuple[T, StoreSnapshot]:
         """Run `decide` and commits what it decided, all or nothing; what it raises goes through.
 
         Its result, and the world right after.
@@ -196,9 +191,7 @@ class Store:
 class _Writing:
     """One transaction's statements."""
 
-    def __init__(
-        self, connection: Connection, transaction: Transaction, seal: EncryptionKeys, keep: int
-    ) -> None:
+    def __init__(self, connection: Connection, transaction: Transaction, seal: EncryptionKeys, keep: int) -> None:
         self._connection = connection
         self._transaction = transaction
         self._seal = seal
@@ -218,9 +211,7 @@ class _Writing:
             if after is not None and after.content is not (before.content if before else None):
                 versions.add(self._connection, after, self._origin(before), self._seal, self._keep)
             change = (before, after)
-            records.append(
-                audit.append(self._connection, made.actor, made.request_id, made.now, change, made.note)
-            )
+            records.append(audit.append(self._connection, made.actor, made.request_id, made.now, change, made.note))
         return records
 
     def _exactly_one(self, statement: Any, parameters: dict[str, Any]) -> None:
@@ -287,14 +278,10 @@ def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content
     last = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version - 1)
     before = {
         row.certificate_id: parse_chain(row.certificate)
-        for row in connection.execute(
-            select(table.c.certificate_id, table.c.certificate).join(certificates, last)
-        )
+        for row in connection.execute(select(table.c.certificate_id, table.c.certificate).join(certificates, last))
     }
     record = connection.execute(select(table).join(certificates, current)).mappings()
-    return {
-        row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in record
-    }
+    return {row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in record}
 
 
 def _row(kind: str, record: RowMapping, contents: Mapping[str, Content]) -> Row:

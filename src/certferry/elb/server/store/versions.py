@@ -1,7 +1,6 @@
-"""The contents that a certificate has and had: added by each write, the oldest forgotten, read for a rollback.
+"""Versions of a certificate: each write adds one, the oldest is dropped, and a rollback reads one.
 
-The store calls it. A key is sealed for its certificate and version before it gets here as bytes of a
-row, and a row moved elsewhere does not open.
+A key is encrypted for its certificate and version. A row that is moved elsewhere cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -59,9 +58,7 @@ def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, 
             "not_before": content.chain.not_before,
             "not_after": content.chain.not_after,
             "certificate": content.chain.pem,
-            "sealed_key": seal.encrypt(key.reveal().encode(), key_purpose(row.id, content.version))
-            if key
-            else None,
+            "sealed_key": seal.encrypt(key.reveal().encode(), key_purpose(row.id, content.version)) if key else None,
             "actor": origin.user,
             "created_at": origin.at,
             "via": origin.via,

@@ -91,9 +91,7 @@ def updated(kind: ResourceDefinition, live: Object | None, new: Object, writer: 
     _write_managed(new, managed)
 
 
-def applied(
-    kind: ResourceDefinition, live: Object | None, config: Object, writer: Writer, *, force: bool
-) -> Object:
+def applied(kind: ResourceDefinition, live: Object | None, config: Object, writer: Writer, *, force: bool) -> Object:
     """Return `live` with `config` applied, managed fields included. Raises ``ApiStatus`` on conflicts."""
     base = live if live is not None else decode.canonical(kind.name, {})[0]
     managed = _read_managed(base) or ManagedFields({}, {})
@@ -307,9 +305,7 @@ def _write_managed(obj: Object, managed: ManagedFields) -> None:
         for m, owned in managed.sets.items()
     ]
     entries.sort(
-        key=lambda e: tuple(
-            e.get(k, "") for k in ("operation", "time", "manager", "apiVersion", "subresource")
-        )
+        key=lambda e: tuple(e.get(k, "") for k in ("operation", "time", "manager", "apiVersion", "subresource"))
     )
     obj["metadata"].pop("managedFields", None)
     if entries:

@@ -77,9 +77,7 @@ def issue_client(files: Files, name: str, role: str, now: datetime) -> tuple[byt
 def _is_usable(files: Files, hosts: tuple[str, ...], now: datetime) -> bool:
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    covered = set(names.get_values_for_type(x509.DNSName)) | {
-        str(a) for a in names.get_values_for_type(x509.IPAddress)
-    }
+    covered = set(names.get_values_for_type(x509.DNSName)) | {str(a) for a in names.get_values_for_type(x509.IPAddress)}
     ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
     fresh = certificate.not_valid_after_utc - now > timedelta(days=_RENEW_DAYS)
     return fresh and covered >= set(hosts) and certificate.issuer == ca.subject
@@ -126,9 +124,7 @@ def _issue(
         _builder(_name(subject), ca.subject, key.public_key(), now, _DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

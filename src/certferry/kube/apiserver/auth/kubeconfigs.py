@@ -72,8 +72,6 @@ def _kubeconfig(server: str, ca: str, user: str, credentials: dict[str, str]) ->
         "kind": "Config",
         "clusters": [{"name": "certferry", "cluster": {"server": server, "certificate-authority-data": ca}}],
         "users": [{"name": user, "user": credentials}],
-        "contexts": [
-            {"name": "certferry", "context": {"cluster": "certferry", "user": user, "namespace": "default"}}
-        ],
+        "contexts": [{"name": "certferry", "context": {"cluster": "certferry", "user": user, "namespace": "default"}}],
         "current-context": "certferry",
     }

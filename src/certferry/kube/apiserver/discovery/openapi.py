@@ -158,9 +158,7 @@ def _paths_v3(kind: ResourceDefinition) -> Json:
             "x-kubernetes-group-version-kind": _gvk(kind),
         }
         if method != "get":
-            operation["parameters"] = [
-                {"name": q, "in": "query", "schema": {"type": "string"}} for q in _QUERY
-            ]
+            operation["parameters"] = [{"name": q, "in": "query", "schema": {"type": "string"}} for q in _QUERY]
             media = _PATCHES if method == "patch" else ("*/*",)
             operation["requestBody"] = {"content": {m: {"schema": {"type": "object"}} for m in media}}
         paths.setdefault(path, {})[method] = operation

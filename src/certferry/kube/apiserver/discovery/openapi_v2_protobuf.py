@@ -20,9 +20,7 @@ def encode(document: Json) -> bytes:
     """Encode `document` (OpenAPI v2 in JSON form) as protobuf."""
     info = document["info"]
     paths = (_message(2, _named(path, _path(item))) for path, item in document["paths"].items())
-    definitions = (
-        _message(1, _named(name, _schema(schema))) for name, schema in document["definitions"].items()
-    )
+    definitions = (_message(1, _named(name, _schema(schema))) for name, schema in document["definitions"].items())
     return b"".join(
         [
             _text(1, document["swagger"]),

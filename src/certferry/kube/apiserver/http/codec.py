@@ -36,9 +36,7 @@ def read_body(body: bytes, media: str, expected: str) -> Any:
             case "application/yaml":
                 return load_yaml(body)
     except (InvalidInput, protobuf.NotProtobuf) as error:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {expected}): {error}"
-        ) from None
+        raise bad_request(f"the object provided is unrecognized (must be of type {expected}): {error}") from None
     raise unsupported_media(
         "the body of the request was in an unknown format - accepted media types include: "
         f"application/json, application/yaml, {PROTOBUF}"
@@ -91,9 +89,7 @@ def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
         raise ApiStatus(500, "", head + str(error)) from None
     if unknown:
         messages = [f".{path}: field not declared in schema" for path in unknown]
-        raise ApiStatus(
-            500, "", head + (messages[0] if len(messages) == 1 else "errors:\n  " + "\n  ".join(messages))
-        )
+        raise ApiStatus(500, "", head + (messages[0] if len(messages) == 1 else "errors:\n  " + "\n  ".join(messages)))
     return obj
 
 

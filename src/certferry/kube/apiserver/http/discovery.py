@@ -70,11 +70,7 @@ class Documents:
                     else discovery.api_versions(request.host)
                 )
             case ["apis"]:
-                return (
-                    discovery.aggregated(self._kinds, groups)
-                    if aggregated
-                    else discovery.group_list(self._kinds)
-                )
+                return discovery.aggregated(self._kinds, groups) if aggregated else discovery.group_list(self._kinds)
             case ["api", "v1"]:
                 return discovery.resource_list(self._kinds, "", "v1")
             case ["apis", group] if group in groups:
@@ -88,9 +84,7 @@ class Documents:
         if path == "v2" and "proto-openapi.spec.v2" in request.accept:
             return Response(self._cached("v2 protobuf"), media=openapi_v2_protobuf.MEDIA)
         if "json" not in request.accept and "*/*" not in request.accept and request.accept:
-            raise ApiStatus(
-                406, "NotAcceptable", "only the following media types are accepted: application/json"
-            )
+            raise ApiStatus(406, "NotAcceptable", "only the following media types are accepted: application/json")
         return Response(self._cached(path))
 
     def _cached(self, path: str) -> bytes:

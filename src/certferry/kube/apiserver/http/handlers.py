@@ -202,9 +202,7 @@ class Api:
             meta["continue"] = encode_continue(revision, page_objects[-1])
             if selection.selects_all:
                 meta["remainingItemCount"] = rest
-        return Response(
-            parts=negotiation.encode_list(response_format, target.kind, page_objects, meta, self._clock())
-        )
+        return Response(parts=negotiation.encode_list(response_format, target.kind, page_objects, meta, self._clock()))
 
     def _watch(self, request: Request, target: Target) -> AsyncIterator[bytes]:
         response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
@@ -233,17 +231,13 @@ class Api:
         if revision > self._cache.revision:
             raise too_large_revision(revision, self._cache.revision)
         if request.query.get("resourceVersionMatch") == "Exact" and revision != self._cache.revision:
-            raise expired(
-                f"The resourceVersion for the provided list is too old: {revision} is not kept as a whole."
-            )
+            raise expired(f"The resourceVersion for the provided list is too old: {revision} is not kept as a whole.")
         return revision
 
     async def _create(self, request: Request, target: Target) -> Response:
         kind, warnings = target.kind, codec.Warnings()
         response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
-        obj = await _off_loop(
-            request, codec.parse, request.body, request.media, kind, request.validation, warnings
-        )
+        obj = await _off_loop(request, codec.parse, request.body, request.media, kind, request.validation, warnings)
         if kind.namespaced and not target.namespace:
             raise method_not_allowed()
         meta = obj.setdefault("metadata", {})
@@ -253,15 +247,11 @@ class Api:
         generated = bool(meta.get("generateName")) and not meta.get("name")
         for _ in range(8):
             if generated:
-                meta["name"] = meta["generateName"][:58] + "".join(
-                    secrets.choice(_SUFFIX_CHARACTERS) for _ in range(5)
-                )
+                meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX_CHARACTERS) for _ in range(5))
             prepared = mutations.prepare(kind, obj, target.namespace, writer)
             try:
                 created = Target(kind, target.namespace, prepared["metadata"]["name"])
-                body = await self._commit(
-                    request, created, mutations.create(kind, prepared, self._finish(kind))
-                )
+                body = await self._commit(request, created, mutations.create(kind, prepared, self._finish(kind)))
             except ApiStatus as error:
                 if not generated or error.reason != "AlreadyExists":
                     raise
@@ -285,9 +275,7 @@ class Api:
                 "message": f"namespace {namespace} is being terminated",
                 "field": "metadata.namespace",
             }
-            raise ApiStatus(
-                403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]}
-            )
+            raise ApiStatus(403, refused.reason, refused.message, (refused.details or {}) | {"causes": [cause]})
 
     def _finish(self, kind: ResourceDefinition) -> mutations.Finish:
         if kind.name == "Service":
@@ -304,31 +292,21 @@ class Api:
         change = await _off_loop(request, self._replacement, request, kind, warnings)
         decide = mutations.update(kind, target.name, change, finish, writer)
         body = await self._commit(request, target, decide)
-        return Response(
-            negotiation.encode_object(response_format, kind, body, self._clock()), warnings=tuple(warnings)
-        )
+        return Response(negotiation.encode_object(response_format, kind, body, self._clock()), warnings=tuple(warnings))
 
-    async def _apply(
-        self, request: Request, target: Target, finish: mutations.Finish, writer: Writer
-    ) -> Response:
+    async def _apply(self, request: Request, target: Target, finish: mutations.Finish, writer: Writer) -> Response:
         kind = target.kind
         response_format = negotiation.negotiate(request.accept, request.query.get("includeObject", ""))
-        config = await _off_loop(
-            request, codec.parse_apply, request.body, kind, f"{target.namespace}/{target.name}"
-        )
+        config = await _off_loop(request, codec.parse_apply, request.body, kind, f"{target.namespace}/{target.name}")
         key = (target.namespace, target.name)
         is_new = self._cache.get(kind, *key) is None
         if is_new and target.namespace:
             self._check_namespace(kind, target.namespace, target.name)
         decide = mutations.apply(kind, key, config, finish, writer, force=request.flag("force"))
         body = await self._commit(request, target, decide)
-        return Response(
-            negotiation.encode_object(response_format, kind, body, self._clock()), 201 if is_new else 200
-        )
+        return Response(negotiation.encode_object(response_format, kind, body, self._clock()), 201 if is_new else 200)
 
-    def _replacement(
-        self, request: Request, kind: ResourceDefinition, warnings: codec.Warnings
-    ) -> mutations.Change:
+    def _replacement(self, request: Request, kind: ResourceDefinition, warnings: codec.Warnings) -> mutations.Change:
         if request.method == "PATCH":
             return codec.patcher(request.body, request.media, kind, request.validation, warnings)
         obj = codec.parse(request.body, request.media, kind, request.validation, warnings)
@@ -340,18 +318,14 @@ class Api:
         if request.dry_run:
             outcome = decide(self._cache.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
-            return (
-                msgspec.json.encode(head | outcome.object) if isinstance(outcome, Mutation) else outcome.body
-            )
+            return msgspec.json.encode(head | outcome.object) if isinstance(outcome, Mutation) else outcome.body
         return (await self._cache.write(kind, namespace, name, decide)).body
 
     async def _delete(self, request: Request, target: Target) -> Response:
         kind = target.kind
         delete_options = codec.parse_options(request.body, request.media)
         conditions = delete_options.get("preconditions", {})
-        preconditions = mutations.Preconditions(
-            conditions.get("uid", ""), conditions.get("resourceVersion", "")
-        )
+        preconditions = mutations.Preconditions(conditions.get("uid", ""), conditions.get("resourceVersion", ""))
         decide = mutations.delete(kind, target.name, preconditions, self._clock())
         dry = request.dry_run or bool(delete_options.get("dryRun"))
         if dry:
@@ -369,9 +343,7 @@ class Api:
             raise method_not_allowed()
         objects = self._cache.select(target.kind, target.namespace, self._selection(request, target))
         meta = {"resourceVersion": str(self._cache.revision)}
-        parts = negotiation.encode_list(
-            negotiation.ResponseFormat(), target.kind, objects, meta, self._clock()
-        )
+        parts = negotiation.encode_list(negotiation.ResponseFormat(), target.kind, objects, meta, self._clock())
         if not request.dry_run:
             for stored in objects:
                 await self._remove(target.kind, stored)

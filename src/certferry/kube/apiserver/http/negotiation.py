@@ -49,9 +49,7 @@ def negotiate(accept: str, include: str) -> ResponseFormat:
     )
 
 
-def encode_object(
-    response_format: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime
-) -> bytes:
+def encode_object(response_format: ResponseFormat, kind: ResourceDefinition, body: bytes, now: datetime) -> bytes:
     """Encode a response with one object."""
     if response_format.form == "object":
         return body
@@ -100,9 +98,7 @@ def encode_bookmark(
             {"kind": "Table", "apiVersion": _META, "metadata": meta, "columnDefinitions": [], "rows": []}
         )
     name, version = (
-        ("PartialObjectMetadata", _META)
-        if response_format.form == "metadata"
-        else (kind.name, kind.api_version)
+        ("PartialObjectMetadata", _META) if response_format.form == "metadata" else (kind.name, kind.api_version)
     )
     return msgspec.json.encode({"kind": name, "apiVersion": version, "metadata": meta})
 

@@ -124,9 +124,7 @@ def encode_continue(revision: int, last: Stored) -> str:
 def decode_continue(token: str) -> tuple[int, tuple[str, str]]:
     """Return the first page's revision and the last object's key. Raises ``ApiStatus``."""
     try:
-        revision, namespace, name = msgspec.json.decode(
-            base64.urlsafe_b64decode(token), type=tuple[int, str, str]
-        )
+        revision, namespace, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[int, str, str])
     except (msgspec.DecodeError, binascii.Error, ValueError):
         raise bad_request("continue key is not valid: it is no token of this server") from None
     return revision, (namespace, name)

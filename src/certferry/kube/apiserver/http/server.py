@@ -121,9 +121,7 @@ async def _body(request: BaseRequest) -> bytes:
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise ApiStatus(
-            413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}"
-        ) from None
+        raise ApiStatus(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}") from None
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
@@ -174,9 +172,7 @@ def _status_response(refused: ApiStatus) -> web.Response:
 
 
 async def _send_events(request: BaseRequest, events: AsyncIterator[bytes]) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-    )
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
     response.enable_chunked_encoding()
     await response.prepare(request)
     # Otherwise the headers wait for the first event, which may take long.

@@ -53,9 +53,7 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
         for stored in cache.select(watch.kind, watch.namespace, watch.selection):
             yield _event(
                 "ADDED",
-                negotiation.encode_event_object(
-                    watch.response_format, watch.kind, stored.body, clock(), first=first
-                ),
+                negotiation.encode_event_object(watch.response_format, watch.kind, stored.body, clock(), first=first),
             )
             first = False
         if watch.initial_end:
@@ -90,9 +88,7 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
             last_bookmark = now
             # No change of this kind up to here: the client may resume from this revision.
             position = max(position, cache.revision)
-            yield _event(
-                "BOOKMARK", negotiation.encode_bookmark(watch.response_format, watch.kind, position, {})
-            )
+            yield _event("BOOKMARK", negotiation.encode_bookmark(watch.response_format, watch.kind, position, {}))
         if latest.sequence == sequence:
             pause = min(deadline - now, _BOOKMARK_EVERY)
             try:

@@ -324,6 +324,4 @@ _LOOPBACK = {
 
 def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:
     """Return `kinds` with loopback addresses allowed in endpoints, which a real server rejects."""
-    return tuple(
-        msgspec.structs.replace(k, validate=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds
-    )
+    return tuple(msgspec.structs.replace(k, validate=_LOOPBACK[k.name]) if k.name in _LOOPBACK else k for k in kinds)

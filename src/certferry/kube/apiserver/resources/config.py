@@ -96,9 +96,7 @@ def _typed(secret: dict[str, Any], data: dict[str, str]) -> Iterator[FieldError]
     if kind == "kubernetes.io/ssh-auth" and not data.get("ssh-privatekey"):
         yield required("data[ssh-privatekey]")
     account = "kubernetes.io/service-account.name"
-    if kind == "kubernetes.io/service-account-token" and not secret["metadata"].get("annotations", {}).get(
-        account
-    ):
+    if kind == "kubernetes.io/service-account-token" and not secret["metadata"].get("annotations", {}).get(account):
         yield required(f"metadata.annotations[{account}]")
 
 

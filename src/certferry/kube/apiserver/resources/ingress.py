@@ -42,9 +42,7 @@ def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterat
             yield invalid("spec.ingressClassName", chosen, text)
     annotated = ingress["metadata"].get("annotations", {}).get(_CLASS)
     if old is None and None not in (annotated, chosen) and annotated != chosen:
-        yield invalid(
-            f"annotations.{_CLASS}", annotated, "must match `ingressClassName` when both are specified"
-        )
+        yield invalid(f"annotations.{_CLASS}", annotated, "must match `ingressClassName` when both are specified")
 
 
 def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
@@ -60,9 +58,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
     else:
         domain, slash, path = controller.partition("/")
         if not (slash and path):
-            yield invalid(
-                "spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")'
-            )
+            yield invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
         for text in names.subdomain(domain):
             yield invalid("spec.controller", domain, text)
     if "parameters" in spec:

@@ -29,8 +29,7 @@ _WILDCARD_TEXT = (
     "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
 )
 _QUALIFIED_TEXT = (
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character"
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
 )
 _VALUE_TEXT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
@@ -67,11 +66,7 @@ def qualified(value: str) -> list[str]:
         ]
     wrong: list[str] = []
     if slash:
-        wrong += (
-            ["prefix part must be non-empty"]
-            if not prefix
-            else [f"prefix part {m}" for m in subdomain(prefix)]
-        )
+        wrong += ["prefix part must be non-empty"] if not prefix else [f"prefix part {m}" for m in subdomain(prefix)]
     if not name:
         wrong.append("name part must be non-empty")
     elif len(name) > 63:

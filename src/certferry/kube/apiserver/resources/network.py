@@ -111,9 +111,7 @@ def _slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
         yield too_many("endpoints", len(endpoints), 1000)
         return
     for number, endpoint in enumerate(endpoints):
-        yield from _endpoint(
-            endpoint.get("addresses") or [], kind, f"endpoints[{number}].addresses", loopback=loopback
-        )
+        yield from _endpoint(endpoint.get("addresses") or [], kind, f"endpoints[{number}].addresses", loopback=loopback)
     # Upstream reports its declarative validation after the handwritten one.
     for number, endpoint in enumerate(endpoints):
         if not endpoint.get("addresses"):

@@ -147,9 +147,7 @@ def binding(o: dict[str, Any], now: datetime) -> list[Any]:
 
     def of(kind: str) -> str:
         listed = [s for s in subjects if s["kind"] == kind]
-        return ", ".join(
-            f"{s.get('namespace', '')}/{s['name']}" if "Acc" in kind else s["name"] for s in listed
-        )
+        return ", ".join(f"{s.get('namespace', '')}/{s['name']}" if "Acc" in kind else s["name"] for s in listed)
 
     given = [of("User"), of("Group"), of("ServiceAccount")]
     return [o["metadata"]["name"], f"{o['roleRef']['kind']}/{o['roleRef']['name']}", age(o, now), *given]

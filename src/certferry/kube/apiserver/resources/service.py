@@ -184,9 +184,7 @@ def _numbers(ports: list[dict[str, Any]], kind: str) -> Iterator[FieldError]:
     seen: set[tuple[str, int]] = set()
     for number, port in enumerate(ports):
         if kind == "ClusterIP" and port.get("nodePort"):
-            yield forbidden_field(
-                f"spec.ports[{number}].nodePort", "may not be used when `type` is 'ClusterIP'"
-            )
+            yield forbidden_field(f"spec.ports[{number}].nodePort", "may not be used when `type` is 'ClusterIP'")
     for number, port in enumerate(ports):
         given = port.get("nodePort", 0)
         if given and (port["protocol"], given) in node_ports:

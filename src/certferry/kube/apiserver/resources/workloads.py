@@ -173,9 +173,7 @@ def _spec(spec: dict[str, Any], path: str) -> Iterator[FieldError]:
         yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _RESTARTS)
 
 
-def _container(
-    container: dict[str, Any], path: str, volumes: set[str], seen: set[str]
-) -> Iterator[FieldError]:
+def _container(container: dict[str, Any], path: str, volumes: set[str], seen: set[str]) -> Iterator[FieldError]:
     name = container["name"]
     if not name:
         yield required(f"{path}.name")

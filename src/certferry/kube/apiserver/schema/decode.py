@@ -182,9 +182,7 @@ def _instant(item: Any, owner: Type, path: str, form: str) -> str:
 def _quantity(item: Any) -> str:
     text = str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item
     if not isinstance(text, str) or not _QUANTITY.fullmatch(text):
-        raise Mismatch(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        )
+        raise Mismatch("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     return text
 
 

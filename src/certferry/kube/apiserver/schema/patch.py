@@ -51,13 +51,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def json_patch(target: Any, patch: Any) -> Any:
     """Apply a JSON patch (RFC 6902). Raises ``BadPatch``, ``PatchFailed``."""
     if not isinstance(patch, list):
-        raise BadPatch(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
-        )
+        raise BadPatch("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(patch) > MAX_OPERATIONS:
-        raise PatchTooLarge(
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
-        )
+        raise PatchTooLarge(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
     document, copied = copy.deepcopy(target), 0
     for operation in patch:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
@@ -85,9 +81,7 @@ def _operate(document: Any, operation: dict[str, Any]) -> Any:
             rest, value = _remove(document, _pointer(str(operation.get("from", ""))))
             return _add(rest, path, value)
         case "copy":
-            return _add(
-                document, path, copy.deepcopy(_find(document, _pointer(str(operation.get("from", "")))))
-            )
+            return _add(document, path, copy.deepcopy(_find(document, _pointer(str(operation.get("from", ""))))))
         case "test":
             if _find(document, path, missing=None) != operation.get("value"):
                 raise PatchFailed(f"testing value {operation['path']} failed: test failed")
@@ -127,9 +121,7 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
     elif isinstance(parent, list) and (last == "-" or (last.isdigit() and int(last) <= len(parent))):
         parent.insert(len(parent) if last == "-" else int(last), value)
     else:
-        raise PatchFailed(
-            f"add operation does not apply: doc is missing path: /{'/'.join(path)}: missing value"
-        )
+        raise PatchFailed(f"add operation does not apply: doc is missing path: /{'/'.join(path)}: missing value")
     return document
 
 

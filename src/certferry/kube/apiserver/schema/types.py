@@ -86,9 +86,7 @@ def parse(table: str) -> dict[str, Type]:
         if colon:
             name, _, full = head.partition(" @")
             found = [field(text) for text in rest.split(";") if text.strip()]
-            types[name.rstrip("~")] = make(
-                name.rstrip("~"), f"io.k8s.{full}", found, atomic=name.endswith("~")
-            )
+            types[name.rstrip("~")] = make(name.rstrip("~"), f"io.k8s.{full}", found, atomic=name.endswith("~"))
     _complete(types)
     return types
 

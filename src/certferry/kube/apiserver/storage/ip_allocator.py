@@ -35,9 +35,7 @@ class ServiceAllocator:
         if spec["type"] != "ExternalName":
             allocated = self._allocated(services, name, service["metadata"].get("namespace", ""))
             self._allocate_address(spec, name, allocated)
-            if spec["type"] in ("NodePort", "LoadBalancer") and spec.get(
-                "allocateLoadBalancerNodePorts", True
-            ):
+            if spec["type"] in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts", True):
                 self._allocate_ports(spec, name, allocated)
 
     def _allocate_address(self, spec: dict[str, Any], name: str, allocated: set[str | int]) -> None:
@@ -49,9 +47,7 @@ class ServiceAllocator:
             detail = f"failed to allocate IP {requested}: provided IP is already allocated"
             raise _refused(name, invalid("spec.clusterIPs", [requested], detail))
         elif requested != "None" and not self._contains(requested):
-            detail = (
-                f"failed to allocate IP {requested}: the provided network does not match the current range"
-            )
+            detail = f"failed to allocate IP {requested}: the provided network does not match the current range"
             raise _refused(name, invalid("spec.clusterIPs", [requested], detail))
         spec["clusterIP"], spec["clusterIPs"] = requested, [requested]
 

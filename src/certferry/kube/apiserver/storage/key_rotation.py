@@ -82,6 +82,4 @@ def _rows(database: sqlite3.Connection, beyond: int, most: int) -> list[tuple[in
         " WHERE revision > ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY revision LIMIT ?",
         (beyond, json.dumps(sealed), most),
     )
-    return [
-        (revision, body, purpose(kind, space, name, revision)) for revision, kind, space, name, body in rows
-    ]
+    return [(revision, body, purpose(kind, space, name, revision)) for revision, kind, space, name, body in rows]

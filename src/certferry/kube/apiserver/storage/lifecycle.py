@@ -30,9 +30,7 @@ async def run_lifecycle(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]
     held: set[str] = set()
     while True:
         sequence = cache.changed[namespace.plural].sequence
-        going = [
-            s.name for s in cache.all(namespace.plural) if s.indexed.fields["status.phase"] == "Terminating"
-        ]
+        going = [s.name for s in cache.all(namespace.plural) if s.indexed.fields["status.phase"] == "Terminating"]
         held = {name for name in going if not await _finish_namespace(cache, kinds, namespace, name, clock)}
         for kind in mortal:
             await _expire(cache, kind, clock())
@@ -65,9 +63,7 @@ async def _finish_namespace(
     return True
 
 
-async def _delete_contents(
-    cache: WatchCache, kinds: tuple[ResourceDefinition, ...], name: str, clock: Clock
-) -> None:
+async def _delete_contents(cache: WatchCache, kinds: tuple[ResourceDefinition, ...], name: str, clock: Clock) -> None:
     for kind in kinds:
         if kind.namespaced:
             for stored in [s for s in cache.all(kind.plural) if s.namespace == name]:

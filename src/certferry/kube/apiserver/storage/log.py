@@ -133,9 +133,7 @@ class Store:
                 "start it with the newer Certferry that wrote it"
             )
         for number in range(version, len(SCHEMA)):
-            self._database.executescript(
-                f"BEGIN; {SCHEMA[number]} PRAGMA user_version = {number + 1}; COMMIT;"
-            )
+            self._database.executescript(f"BEGIN; {SCHEMA[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
     def objects(self) -> Iterable[Stored]:
         """Yield all objects; call before ``start``."""
@@ -237,9 +235,7 @@ class Store:
             (existing.revision, time.time(), *existing.key, change.verb, facts, body),
         )
         if change.verb == "DELETED":
-            self._database.execute(
-                "DELETE FROM current WHERE (kind, namespace, name) = (?, ?, ?)", existing.key
-            )
+            self._database.execute("DELETE FROM current WHERE (kind, namespace, name) = (?, ?, ?)", existing.key)
         else:
             self._database.execute(
                 "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?)", (*existing.key, existing.revision)

@@ -66,9 +66,7 @@ def _drop_server_fields(kind: ResourceDefinition, obj: Object, namespace: str) -
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
     if namespace and meta.setdefault("namespace", namespace) != namespace:
-        raise bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     for key in (*_SERVER_FIELDS, "managedFields", "selfLink"):
         meta.pop(key, None)
     if kind.status and not kind.status_on_create:
@@ -151,9 +149,7 @@ def apply(
     return decide
 
 
-def _applied(
-    kind: ResourceDefinition, old: Object | None, config: Object, writer: Writer, *, force: bool
-) -> Object:
+def _applied(kind: ResourceDefinition, old: Object | None, config: Object, writer: Writer, *, force: bool) -> Object:
     return canonical(kind.name, managed_fields.applied(kind, old, config, writer, force=force))[0]
 
 
@@ -212,9 +208,7 @@ def _restore_metadata(kind: ResourceDefinition, new: Object, old: Object) -> Non
     name = before["name"]
     _check_name(meta.setdefault("name", name), name)
     if "namespace" in before and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
-        raise bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if meta.get("uid", before["uid"]) != before["uid"]:
         raise conflict(kind.resource, name, _uid_differs(meta["uid"], before["uid"]))
     requested = meta.get("resourceVersion", "")

@@ -78,9 +78,7 @@ def parse_labels(text: str) -> tuple[Requirement, ...]:
         requirements.append(requirement)
         if at < len(text):
             if text[at] != ",":
-                raise bad_request(
-                    f"unable to parse requirement: found '{text[at:]}', expected: ',' or 'end of string'"
-                )
+                raise bad_request(f"unable to parse requirement: found '{text[at:]}', expected: ',' or 'end of string'")
             at += 1
     return tuple(requirements)
 

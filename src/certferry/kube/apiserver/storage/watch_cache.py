@@ -75,9 +75,7 @@ class WatchCache:
         keys = sorted(k for k in objects if k[0] == namespace) if namespace else sorted(objects)
         if selection.selects_all:
             return [objects[k] for k in keys]
-        return [
-            s for s in map(objects.__getitem__, keys) if selection.matches(s.indexed.labels, s.indexed.fields)
-        ]
+        return [s for s in map(objects.__getitem__, keys) if selection.matches(s.indexed.labels, s.indexed.fields)]
 
     def object_of(self, stored: Stored) -> Object:
         """Return a new copy of the object, which the caller may change."""

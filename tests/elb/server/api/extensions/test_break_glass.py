@@ -188,10 +188,7 @@ def test_a_release_takes_the_owner_away(elb: Elb) -> None:
     identifier = owned(elb, shop())
     path = f"/certificates/{identifier}/release"
     assert another(elb, "mary", "member").extension("POST", path, {}).status == 403
-    assert (
-        another(elb, "controller-green", "controller", cluster="green").extension("POST", path, {}).status
-        == 403
-    )
+    assert another(elb, "controller-green", "controller", cluster="green").extension("POST", path, {}).status == 403
     reply = elb.admin.extension("POST", path, {"reason": "the cluster is gone"})
     assert reply.status == 200
     shown = reply.body["certificate"]

@@ -14,7 +14,7 @@ from tests.elb.support.server import Elb, another
 from tests.support.certs import Pair, authority
 
 GONE = "7b1e12a0-0000-4000-8000-000000000001"
-"""The id of a cluster that nobody can ask any more."""
+"""The id of a cluster that no longer exists."""
 
 
 def content(pair: Pair) -> dict[str, str]:
@@ -112,9 +112,7 @@ def test_a_gone_clusters_things_are_un_owned_and_serve_on(own: Elb, tmp_path: Pa
     assert changed <= {"description", "updated_at"}, "it serves as before"
     renewed = {"certificate": content(authority().issue("shop.example"))}
     assert own.admin("PUT", f"/certificates/{made['certificate']}", renewed).status == 200
-    assert own.admin("PUT", f"/certificates/{theirs['certificate']}", renewed).status == 409, (
-        "not ours to give"
-    )
+    assert own.admin("PUT", f"/certificates/{theirs['certificate']}", renewed).status == 409, "not ours to give"
 
 
 def test_a_gone_clusters_things_are_deleted_and_nothing_else(own: Elb, tmp_path: Path) -> None:

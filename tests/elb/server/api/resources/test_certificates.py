@@ -160,9 +160,7 @@ def test_a_domain_stands_on_one_sni_certificate_of_a_listener(api: Api) -> None:
     reply = api("PUT", f"/certificates/{second['id']}", {"certificate": {"domain": "c.example,b.example"}})
     assert (reply.status, reply.code) == (409, "ELB.8907")
     assert "b.example" in reply.sentence
-    rsa = api.make(
-        "certificate", domain="b.example", **content(authority().issue("b.example", key=rsa_key()))
-    )
+    rsa = api.make("certificate", domain="b.example", **content(authority().issue("b.example", key=rsa_key())))
     pair = {"sni_container_refs": [first["id"], rsa["id"]]}
     assert api("PUT", f"/listeners/{listener['id']}", {"listener": pair}).status == 200, "RSA beside EC"
     ec_again = {"certificate": content(authority().issue("b.example"))}

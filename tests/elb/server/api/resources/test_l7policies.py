@@ -114,9 +114,7 @@ def test_without_advanced_forwarding_there_is_less(api: Api) -> None:
 
 
 def test_rules_are_checked(api: Api, site: Site) -> None:
-    policy = api.make(
-        "l7policy", listener_id=site.listener, action="REDIRECT_TO_POOL", redirect_pool_id=site.pool
-    )
+    policy = api.make("l7policy", listener_id=site.listener, action="REDIRECT_TO_POOL", redirect_pool_id=site.pool)
     rules = f"/l7policies/{policy['id']}/rules"
     made = api.make("rule", rules, **host("a.example"))
     assert api("PUT", f"{rules}/{made['id']}", {"rule": {"value": "b.example"}}).body["rule"]["value"]

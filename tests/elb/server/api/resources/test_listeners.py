@@ -79,9 +79,7 @@ def test_what_is_wrong_is_said(api: Api, lb: str) -> None:
 
 
 def test_some_things_stay_as_they_are(api: Api, lb: str) -> None:
-    made = api.make(
-        "listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True
-    )
+    made = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True)
     path = f"/listeners/{made['id']}"
     for change in ({"protocol": "HTTPS"}, {"protocol_port": 81}, {"enhance_l7policy_enable": False}):
         assert api("PUT", path, {"listener": change}).code == "ELB.8902"
@@ -97,9 +95,7 @@ def test_a_listener_with_policies_or_members_stays(api: Api, lb: str) -> None:
     path = f"/listeners/{made['id']}"
     assert api("DELETE", path).status == 409
     api("DELETE", f"/pools/{pool['id']}/members/{member['id']}")
-    policy = api.make(
-        "l7policy", listener_id=made["id"], action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"]
-    )
+    policy = api.make("l7policy", listener_id=made["id"], action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"])
     assert api("DELETE", path).status == 409
     api("DELETE", f"/l7policies/{policy['id']}")
     assert api("DELETE", path).status == 204

@@ -39,9 +39,7 @@ def test_on_one_address_each_has_its_own_ports(tmp_path: Path) -> None:
             made = elb.admin.make("loadbalancer")
             assert made["vip_address"] == "127.0.0.1"
             assert made["certferry"] == {"privileged_shift": 8000, "port_shift": shift}
-            listener = elb.admin.make(
-                "listener", loadbalancer_id=made["id"], protocol="HTTP", protocol_port=80
-            )
+            listener = elb.admin.make("listener", loadbalancer_id=made["id"], protocol="HTTP", protocol_port=80)
             assert listener["certferry"] == {"bind_address": "127.0.0.1", "bind_port": 8080 + shift}
         clash = {"loadbalancer_id": made["id"], "protocol": "HTTP", "protocol_port": 8080}
         assert elb.admin("POST", "/listeners", {"listener": clash}).status == 409, "80 is there already"

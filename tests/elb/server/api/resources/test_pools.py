@@ -45,9 +45,7 @@ def test_a_pool_needs_a_home_or_a_type(api: Api) -> None:
 
 
 def test_what_is_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
-    listener = api.make(
-        "listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool
-    )
+    listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool)
     path = f"/pools/{pool}"
     reply = api("DELETE", path)
     assert (reply.status, listener["id"] in reply.sentence) == (409, True)

@@ -65,9 +65,7 @@ def shown(elb: Elb) -> str:
     """The fingerprint in a handshake that trusts the test's authority."""
     context = ssl.create_default_context(cadata=authority().certificate)
     with (
-        socket.create_connection(
-            (urlsplit(elb.origin).hostname or "", urlsplit(elb.origin).port or 0)
-        ) as plain,
+        socket.create_connection((urlsplit(elb.origin).hostname or "", urlsplit(elb.origin).port or 0)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as tls,
     ):
         return hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()

@@ -48,9 +48,7 @@ def open_(call: ApiRequest) -> ApiResponse:
             since=before.since if before else transaction.now,
             digest=before.digest if before else _owners(row),
         )
-        transaction.note = AuditNote(
-            verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {current.reason}"
-        )
+        transaction.note = AuditNote(verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {current.reason}")
         return transaction.update(row, emergency.opened(row, current))
 
     row, _ = call.write(decide)

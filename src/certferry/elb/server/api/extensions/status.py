@@ -29,9 +29,7 @@ def status(call: ApiRequest) -> ApiResponse:
             "status": {
                 "certificate_id": row.id,
                 "fingerprint": row.content.chain.fingerprint,
-                "listeners": [
-                    slot for one in users(snapshot, row.id, *_SERVING) for slot in _slots(row, one, report)
-                ],
+                "listeners": [slot for one in users(snapshot, row.id, *_SERVING) for slot in _slots(row, one, report)],
                 "findings": findings.found(row, now, findings.taken(snapshot, row)),
                 "break_glass": emergency.shown(row, now),
                 "parked": quarantine.quarantined_mark(row.data["description"]),

@@ -252,11 +252,7 @@ def _replaced(before: Row, chain: Chain | None, key: PrivateKey | None) -> Conte
 def _origin(call: ApiRequest, value: CertificateUpdate) -> dict[str, Any]:
     """Return the source columns that a controller gives."""
     extension = value.certferry
-    if (
-        call.actor.owner is None
-        or not isinstance(extension, CertificateExtension)
-        or extension.source is UNSET
-    ):
+    if call.actor.owner is None or not isinstance(extension, CertificateExtension) or extension.source is UNSET:
         return {}
     said = extension.source or CertificateSource()
     return {

@@ -108,9 +108,7 @@ def _check_protocol(data: Mapping[str, Any], pool: Row) -> None:
         raise bad_request(f"A pool of protocol {pool.data['protocol']} cannot be checked by {data['type']}")
 
 
-RESOURCE: Final = Resource(
-    kind="healthmonitor", plural="healthmonitors", render=render, nested={"pool_id": "pools"}
-)
+RESOURCE: Final = Resource(kind="healthmonitor", plural="healthmonitors", render=render, nested={"pool_id": "pools"})
 
 CRUD: Final = Crud(
     resource=RESOURCE,

@@ -115,9 +115,7 @@ def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[
 
 def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     if used := bound(transaction.snapshot, row.id):
-        raise conflict(
-            f"IP group {row.id} is used by listener {used[0].id}: remove it from that listener first"
-        )
+        raise conflict(f"IP group {row.id} is used by listener {used[0].id}: remove it from that listener first")
     transaction.delete(row)
 
 
@@ -150,9 +148,7 @@ def delete_entries(call: ApiRequest) -> ApiResponse:
 def related_listeners(call: ApiRequest) -> ApiResponse:
     """GET …/related-listeners."""
     snapshot = call.snapshot
-    return ApiResponse(
-        200, {"listeners": references(bound(snapshot, path_object(call, snapshot, "ipgroup").id))}
-    )
+    return ApiResponse(200, {"listeners": references(bound(snapshot, path_object(call, snapshot, "ipgroup").id))})
 
 
 def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
@@ -183,9 +179,7 @@ def _parsed(text: str) -> tuple[Any, Any]:
     except ValueError:
         ends = None
     if ends is None or ends[0].version != ends[1].version or int(ends[0]) > int(ends[1]):
-        raise bad_request(
-            f"ip_list: “{text[:60]}” is no address, no network, and no range like 10.0.0.1-10.0.0.9"
-        )
+        raise bad_request(f"ip_list: “{text[:60]}” is no address, no network, and no range like 10.0.0.1-10.0.0.9")
     return ends
 
 

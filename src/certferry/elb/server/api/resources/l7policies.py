@@ -83,9 +83,7 @@ def _new(call: ApiRequest, body: Body[L7PolicyCreate]) -> tuple[dict[str, Any], 
     return _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | own), rules
 
 
-def _insert(
-    call: ApiRequest, transaction: Transaction, new: tuple[dict[str, Any], list[dict[str, Any]]]
-) -> Row:
+def _insert(call: ApiRequest, transaction: Transaction, new: tuple[dict[str, Any], list[dict[str, Any]]]) -> Row:
     snapshot, (data, rules) = transaction.snapshot, new
     within_quota(snapshot, call, "l7policy")
     listener = get_object(snapshot, "listener", data["listener_id"], call.actor.project_id)
@@ -185,9 +183,7 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
         return priority or 0
     if not listener.data["enhance_l7policy_enable"]:
         if priority is not None:
-            raise bad_request(
-                "priority needs advanced forwarding: set enhance_l7policy_enable of the listener"
-            )
+            raise bad_request("priority needs advanced forwarding: set enhance_l7policy_enable of the listener")
         return None
     taken = {row.data["priority"] for row in siblings} - {None}
     if priority is None:
@@ -217,9 +213,7 @@ def _check(call: ApiRequest, snapshot: StoreSnapshot, data: Mapping[str, Any], l
     if (url := data["redirect_url_config"]) and all(
         url[part] == f"${{{part}}}" for part in ("protocol", "host", "port", "path")
     ):
-        raise bad_request(
-            "redirect_url_config needs one of protocol, host, port, path: it would lead to itself"
-        )
+        raise bad_request("redirect_url_config needs one of protocol, host, port, path: it would lead to itself")
     shares = data["redirect_pools_config"] or ()
     limit = call.settings.limits.pools_per_l7policy
     if 0 <= limit < len(shares):

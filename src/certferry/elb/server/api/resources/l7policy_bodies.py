@@ -10,9 +10,7 @@ from certferry.elb.server.api.fields import Flag, Identifier, Reference, Text
 from certferry.elb.server.api.resources.rules import RuleCreate
 
 Part = Annotated[str, Meta(max_length=255)]
-Action = Annotated[
-    str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")
-]
+Action = Annotated[str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")]
 
 
 RedirectCode = Annotated[str, Meta(pattern="^30[12378]$")]

@@ -234,9 +234,7 @@ def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], iden
         check_pool(call, snapshot, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
 
 
-def check_pool(
-    call: ApiRequest, snapshot: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str
-) -> None:
+def check_pool(call: ApiRequest, snapshot: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str) -> None:
     """Raise ApiError unless a listener of `protocol` on the load balancer can send to the pool."""
     pool = get_object(snapshot, "pool", pool_id, call.actor.project_id)
     if pool.data["loadbalancer_id"] not in (None, loadbalancer_id):

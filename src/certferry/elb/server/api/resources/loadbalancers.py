@@ -175,8 +175,7 @@ RESOURCE: Final = Resource(
     kind="loadbalancer",
     plural="loadbalancers",
     render=render,
-    filters=MEMBER_FILTERS
-    | {"ip_version": _by_ip_version, "publicips": _by_public_ip, "eips": _by_public_ip},
+    filters=MEMBER_FILTERS | {"ip_version": _by_ip_version, "publicips": _by_public_ip, "eips": _by_public_ip},
 )
 
 CRUD: Final = Crud(

@@ -182,9 +182,7 @@ def _insert(call: ApiRequest, transaction: Transaction, new: tuple[PoolCreate, d
         get_object(snapshot, "loadbalancer", home, call.actor.project_id)
     row = create_row(call, transaction, "pool", data | {"loadbalancer_id": home})
     if listener:
-        check_pool(
-            call, transaction.snapshot, row.id, listener.data["protocol"], listener.data["loadbalancer_id"]
-        )
+        check_pool(call, transaction.snapshot, row.id, listener.data["protocol"], listener.data["loadbalancer_id"])
         transaction.update(listener, {**listener.data, "default_pool_id": row.id})
     return row
 
@@ -213,15 +211,11 @@ def _check(data: Mapping[str, Any]) -> None:
         return
     kind, layer4 = sticky["type"], data["protocol"] in LAYER_4
     if layer4 != (kind == "SOURCE_IP"):
-        raise bad_request(
-            f"session_persistence {kind} does not go with a pool of protocol {data['protocol']}"
-        )
+        raise bad_request(f"session_persistence {kind} does not go with a pool of protocol {data['protocol']}")
     if (kind == "APP_COOKIE") != bool(sticky["cookie_name"]):
         raise bad_request("session_persistence: cookie_name is for type APP_COOKIE, which needs it")
     if layer4 and (sticky["persistence_timeout"] or 1) > 60:
-        raise bad_request(
-            f"session_persistence: persistence_timeout is 1 to 60 for protocol {data['protocol']}"
-        )
+        raise bad_request(f"session_persistence: persistence_timeout is 1 to 60 for protocol {data['protocol']}")
 
 
 def _listener(call: ApiRequest, snapshot: StoreSnapshot, value: PoolCreate) -> Row | None:

@@ -102,9 +102,7 @@ def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[
 
 def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     if used := transaction.snapshot.find("listener", "security_policy_id", row.id):
-        raise conflict(
-            f"Security policy {row.id} is used by listener {used[0].id}: change that listener first"
-        )
+        raise conflict(f"Security policy {row.id} is used by listener {used[0].id}: change that listener first")
     transaction.delete(row)
 
 

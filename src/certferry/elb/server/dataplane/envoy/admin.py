@@ -53,6 +53,4 @@ class Admin:
     async def requests(self) -> int:
         """Requests under way on all listeners."""
         text = await self.ask("/stats?filter=" + r"^http\..*\.downstream_rq_active$")
-        return sum(
-            int(m[1]) for m in map(_ACTIVE.fullmatch, text.splitlines()) if m and ".admin." not in m[0]
-        )
+        return sum(int(m[1]) for m in map(_ACTIVE.fullmatch, text.splitlines()) if m and ".admin." not in m[0])

@@ -12,9 +12,7 @@ from certferry.settings import EnvoyOptions
 
 _TYPE: Final = "type.googleapis.com/"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_CONNECTIONS: Final = (
-    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-)
+_CONNECTIONS: Final = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
 

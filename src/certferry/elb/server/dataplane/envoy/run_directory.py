@@ -30,7 +30,7 @@ def private_directory(path: Path) -> Path:
 
 
 def run_directory(state: Path) -> Path:
-    """Where the sockets of the ELB with state directory `state` are: within it, or, when that is too
+    """Return the directory of the sockets of the ELB with state directory `state`: within it, or, if that is too
     deep, a directory in the system's temporary one that is the same at every start.
     """
     state = state.absolute()

@@ -174,9 +174,7 @@ class EnvoySupervisor:
             if self._was_there():
                 words = self._last_words()
                 if steady or not told:
-                    _log.error(
-                        "envoy_ended", exit_code=self._exit_code(), last_words=words, log=str(self._log)
-                    )
+                    _log.error("envoy_ended", exit_code=self._exit_code(), last_words=words, log=str(self._log))
                     told = True
                 self._ended(words, backoff.delay)
             await backoff.wait()

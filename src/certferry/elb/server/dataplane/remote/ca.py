@@ -64,14 +64,10 @@ class Authority:
 
     def client(self, name: str, days: int) -> Issued:
         """Issue an Envoy's certificate."""
-        names = x509.SubjectAlternativeName(
-            [x509.UniformResourceIdentifier(f"certferry:envoy:{_ascii(name)}")]
-        )
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"certferry:envoy:{_ascii(name)}")])
         return self._issue(name, days, ExtendedKeyUsageOID.CLIENT_AUTH, names)
 
-    def _issue(
-        self, name: str, days: int, use: x509.ObjectIdentifier, names: x509.SubjectAlternativeName
-    ) -> Issued:
+    def _issue(self, name: str, days: int, use: x509.ObjectIdentifier, names: x509.SubjectAlternativeName) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC).replace(microsecond=0)
         end = min(now + timedelta(days=days), self._certificate.not_valid_after_utc)

@@ -83,9 +83,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
             follower.cancel()
             del self._streams[leave]
         if leave.is_set():
-            await context.abort(
-                grpc.StatusCode.PERMISSION_DENIED, "This certificate is registered otherwise now."
-            )
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "This certificate is registered otherwise now.")
 
     async def _follow(self, envoy: RemoteEnvoy, snapshots: Latest[StreamSnapshot]) -> None:
         async for snapshot in self._ads.snapshots.changes():

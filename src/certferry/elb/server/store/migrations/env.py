@@ -1,6 +1,6 @@
 """Alembic's entry: runs the migrations on the connection that ``store.database`` hands over.
 
-Without one it writes them as SQL of another database (``dialect_name``), for whoever moves a store.
+Without one it writes them as SQL of another database (``dialect_name``), for a move to another database.
 """
 
 from __future__ import annotations

@@ -15,12 +15,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Every table, as it was first."""
+    """Create every table."""
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
@@ -118,9 +116,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=36), nullable=False),
         sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_credentials_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_credentials_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("access_key", name=op.f("pk_credentials")),
     )
     op.create_index(op.f("ix_credentials_user_id"), "credentials", ["user_id"], unique=False)
@@ -133,9 +129,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["loadbalancer_id"], ["loadbalancers.id"], name=op.f("fk_pools_loadbalancer_id")
-        ),
+        sa.ForeignKeyConstraint(["loadbalancer_id"], ["loadbalancers.id"], name=op.f("fk_pools_loadbalancer_id")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_pools_project_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pools")),
     )
@@ -147,9 +141,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=36), nullable=False),
         sa.Column("issued_at", sa.DateTime(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_tokens_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_tokens_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_tokens")),
     )
     op.create_index(op.f("ix_tokens_expires_at"), "tokens", ["expires_at"], unique=False)
@@ -194,14 +186,10 @@ def upgrade() -> None:
             ["certificates.id"],
             name=op.f("fk_listeners_default_tls_container_ref"),
         ),
-        sa.ForeignKeyConstraint(
-            ["loadbalancer_id"], ["loadbalancers.id"], name=op.f("fk_listeners_loadbalancer_id")
-        ),
+        sa.ForeignKeyConstraint(["loadbalancer_id"], ["loadbalancers.id"], name=op.f("fk_listeners_loadbalancer_id")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_listeners_project_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_listeners")),
-        sa.UniqueConstraint(
-            "loadbalancer_id", "transport", "protocol_port", name=op.f("uq_listeners_loadbalancer_id")
-        ),
+        sa.UniqueConstraint("loadbalancer_id", "transport", "protocol_port", name=op.f("uq_listeners_loadbalancer_id")),
     )
     op.create_index(
         op.f("ix_listeners_client_ca_tls_container_ref"),
@@ -252,16 +240,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["redirect_listener_id"], ["listeners.id"], name=op.f("fk_l7policies_redirect_listener_id")
         ),
-        sa.ForeignKeyConstraint(
-            ["redirect_pool_id"], ["pools.id"], name=op.f("fk_l7policies_redirect_pool_id")
-        ),
+        sa.ForeignKeyConstraint(["redirect_pool_id"], ["pools.id"], name=op.f("fk_l7policies_redirect_pool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_l7policies")),
     )
     op.create_index(op.f("ix_l7policies_listener_id"), "l7policies", ["listener_id"], unique=False)
     op.create_index(op.f("ix_l7policies_project_id"), "l7policies", ["project_id"], unique=False)
-    op.create_index(
-        op.f("ix_l7policies_redirect_listener_id"), "l7policies", ["redirect_listener_id"], unique=False
-    )
+    op.create_index(op.f("ix_l7policies_redirect_listener_id"), "l7policies", ["redirect_listener_id"], unique=False)
     op.create_index(op.f("ix_l7policies_redirect_pool_id"), "l7policies", ["redirect_pool_id"], unique=False)
     op.create_table(
         "rules",

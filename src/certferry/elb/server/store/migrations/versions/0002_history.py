@@ -1,4 +1,4 @@
-"""How contents came, and an audit log that can be searched by certificate and by host."""
+"""The history of contents, and an audit log that can be searched by certificate and by host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """To this revision."""
+    """Upgrade to this revision."""
     op.add_column("certificate_versions", sa.Column("via", sa.String(length=16), nullable=True))
     op.add_column("certificate_versions", sa.Column("request_id", sa.String(length=36), nullable=True))
     op.add_column("audit", sa.Column("name", sa.String(length=255), nullable=True))
@@ -29,5 +29,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """There is no way back: restore a backup."""
+    """Reject the downgrade: restore a backup."""
     raise NotImplementedError
