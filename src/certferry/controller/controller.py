@@ -245,7 +245,7 @@ class Controller:
             old, new = before.secrets.get(name), view.secrets[name]
             if old is None or new.chain is None or old.meta != new.meta:
                 return True
-            if not self._secret_fast_path.handles(new.meta.uid):
+            if not self._secret_fast_path.took(new.meta.uid):
                 return True
         return False
 

@@ -60,6 +60,7 @@ class SecretFastPath:
         self._generations = generations
         self._pending: dict[str, SecretUpdate] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._declined: set[str] = set()
 
     def enqueue(self, update: SecretUpdate) -> None:
         """Take the newest content of a Secret. Returns at once."""
@@ -76,6 +77,17 @@ class SecretFastPath:
         """Return whether new content of this Secret goes through the fast path."""
         generation = self._generations.value
         return generation is not None and uid in generation.translation.secret_uses
+
+    def took(self, uid: str) -> bool:
+        """Return whether the fast path dealt with the newest content of this Secret, or is about to.
+
+        It did not if it declined: the view that brings the content then needs a reconcile of its own, because the one
+        that `declined` triggered may have started from the view before.
+        """
+        if uid in self._declined:
+            self._declined.discard(uid)
+            return False
+        return self.handles(uid)
 
     async def stop(self) -> None:
         """Cancel the writes in flight."""
@@ -102,13 +114,13 @@ class SecretFastPath:
     async def _renew(self, uid: str, update: SecretUpdate) -> None:
         chain, pair, generation = update.secret.chain, update.pair, self._generations.value
         if chain is None or pair is None or generation is None:
-            self._listener.declined()
+            self._decline(uid)
             return
         observed = self._context.observed
         have = observed.following(generation.view.cluster_id, uid)
         step = self._step(uid, chain, have, generation.translation) if have else None
         if step is None or step.id is None:
-            self._listener.declined()
+            self._decline(uid)
             return
         metrics = self._context.metrics
         metrics.write_delay.observe(max(0.0, time.time() - update.at))
@@ -119,6 +131,10 @@ class SecretFastPath:
         self._listener.accepted(step.key, chain, update.at, accepted)
         for finding in self._comparison(chain, have.chain if have else None):
             self._listener.warned(update.secret.ref, finding)
+
+    def _decline(self, uid: str) -> None:
+        self._declined.add(uid)
+        self._listener.declined()
 
     def _comparison(self, chain: Chain, before: Chain | None) -> list[checks.Finding]:
         """Return the findings that exist only in comparison with `before`, which is gone after the write."""
