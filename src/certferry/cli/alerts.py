@@ -60,9 +60,9 @@ def rules(settings: AlertSettings) -> AlertRules:
     limits = Limits(
         late=settings.renewal_late,
         urgent=settings.renewal_urgent,
-        emergency=settings.renewal_critical,
+        critical=settings.renewal_critical,
         late_days=settings.renewal_late_days,
         urgent_days=settings.renewal_urgent_days,
-        emergency_days=settings.renewal_critical_days,
+        critical_days=settings.renewal_critical_days,
     )
     return AlertRules(limits=limits, stalled_rotations=settings.stalled_rotations, stalled_after=settings.stalled_after)

@@ -92,7 +92,7 @@ class Metrics:
         )
         self.certificates = Gauge(
             "certferry_certificates",
-            "Certificates by role and by urgency of renewal: good, late, urgent, emergency, expired",
+            "Certificates by role and by urgency of renewal: good, late, urgent, critical, expired",
             ["role", "state"],
             registry=self._registry,
         )

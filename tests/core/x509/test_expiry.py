@@ -22,8 +22,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
         (0.167, "late"),
         (0.166, "urgent"),
         (0.051, "urgent"),
-        (0.05, "emergency"),
-        (0.0001, "emergency"),
+        (0.05, "critical"),
+        (0.0001, "critical"),
         (0, "expired"),
         (-1, "expired"),
     ],
@@ -34,9 +34,9 @@ def test_the_state_depends_on_the_share_and_not_on_days(days: int, share: float,
 
 
 def test_days_win_where_they_are_set() -> None:
-    limits, end = Limits(late_days=30, urgent_days=14, emergency_days=3), START + timedelta(days=90)
+    limits, end = Limits(late_days=30, urgent_days=14, critical_days=3), START + timedelta(days=90)
     states = [expiry.state(START, end, end - timedelta(days=d), limits) for d in (31, 30, 14, 3)]
-    assert states == ["good", "late", "urgent", "emergency"]
+    assert states == ["good", "late", "urgent", "critical"]
 
 
 def life(begun: float, days: float = 90) -> tuple[datetime, datetime]:

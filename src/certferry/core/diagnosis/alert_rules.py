@@ -26,13 +26,13 @@ from certferry.core.x509.pem import listed
 _EXPIRY: Final[Mapping[expiry.State, AlertName]] = {
     "late": "RenewalLate",
     "urgent": "RenewalUrgent",
-    "emergency": "RenewalCritical",
+    "critical": "RenewalCritical",
     "expired": "CertificateExpired",
 }
 _HOW_NEAR: Final[Mapping[expiry.State, str]] = {
     "late": "its renewal is late",
     "urgent": "its renewal is urgent",
-    "emergency": "that is soon, and it was not renewed",
+    "critical": "that is soon, and it was not renewed",
 }
 _NOT_USED: Final = frozenset(
     {

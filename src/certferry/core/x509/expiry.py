@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
-State = Literal["good", "late", "urgent", "emergency", "expired"]
-STATES: Final[tuple[State, ...]] = ("good", "late", "urgent", "emergency", "expired")
+State = Literal["good", "late", "urgent", "critical", "expired"]
+STATES: Final[tuple[State, ...]] = ("good", "late", "urgent", "critical", "expired")
 
 
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -25,15 +25,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     late: float = 1 / 3
     urgent: float = 1 / 6
-    emergency: float = 1 / 20
+    critical: float = 1 / 20
     late_days: float | None = None
     urgent_days: float | None = None
-    emergency_days: float | None = None
+    critical_days: float | None = None
 
     def of(self, life: timedelta) -> tuple[tuple[State, timedelta], ...]:
         """Return the time left at which each state begins for a lifetime, most severe first."""
         rows: tuple[tuple[State, float, float | None], ...] = (
-            ("emergency", self.emergency, self.emergency_days),
+            ("critical", self.critical, self.critical_days),
             ("urgent", self.urgent, self.urgent_days),
             ("late", self.late, self.late_days),
         )
