@@ -81,8 +81,8 @@ class SecretFastPath:
     def took(self, uid: str) -> bool:
         """Return whether the fast path dealt with the newest content of this Secret, or is about to.
 
-        It did not if it declined: the view that brings the content then needs a reconcile of its own, because the one
-        that `declined` triggered may have started from the view before.
+        After a decline it returns False once. The view that brings the content then gets a reconcile of its own: the one
+        that the decline triggered may have started from the view before.
         """
         if uid in self._declined:
             self._declined.discard(uid)
