@@ -46,7 +46,7 @@ class CheckSubject(NamedTuple):
     result: Result = "unreadable"
     """If there is no chain."""
     served: bool = False
-    """Whether an address shows it."""
+    """True if an address shows it."""
 
 
 def check(

@@ -58,7 +58,7 @@ class ElbFeed:
         self.ready = False
         self.error: str | None = None
         self.refused = False
-        """Whether the token is no longer valid."""
+        """True if the token is no longer valid."""
         self.roles: tuple[str, ...] | None = None
         """The user's roles in Keystone; None: not read yet."""
         self._roles_read = 0.0

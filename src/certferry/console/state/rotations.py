@@ -67,7 +67,7 @@ class TrackedRotation:
         self.objection = ""
         """Sentence: why the controller rejects the change."""
         self.over = False
-        """Whether tracking has ended."""
+        """True after tracking has ended."""
 
     @property
     def is_served(self) -> bool:

@@ -76,7 +76,7 @@ class StatusWriter:
         self._unwritten: list[EventMessage] = []
         self._stood = False
         self._begun = False
-        """Whether a first report was written. Until then an earlier controller may have written the same Events."""
+        """True after the first report. Until then an earlier controller may have written the same Events."""
         self._written: dict[Name, tuple[float, IngressReport]] = {}
         self._removed: dict[Name, tuple[float, IngressReport]] = {}
         self._urgent: list[Name] = []

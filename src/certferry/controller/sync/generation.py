@@ -25,7 +25,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     diagnosis: ClusterDiagnosis
     in_step: bool = False
-    """Whether the ELB has everything that `translation` asks for."""
+    """True if the ELB has everything that `translation` asks for."""
 
     @property
     def view(self) -> ClusterView:

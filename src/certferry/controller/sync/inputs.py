@@ -48,7 +48,7 @@ class InputReader:
         self._observed_at = 0.0
         self._stale = True
         self.locks: bool | None = None
-        """Whether the ELB locks managed certificates; None before the first request."""
+        """True if the ELB locks managed certificates; None before the first request."""
 
     @property
     def age(self) -> float:

@@ -40,7 +40,7 @@ class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str
     """Id or key."""
     chain: Chain
-    """What is to be shown there."""
+    """The chain that clients should get there."""
 
 
 class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +52,11 @@ class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
     accepted: float
     served: float | None = None
     error: str | None = None
-    """Where it is not served, and why."""
+    """The endpoint that does not serve it, and the reason; None if all do."""
     before: Mapping[Target, str] = MappingProxyType({})
     """The leaf that each place was really seen to show before, where that is what it should have shown."""
     not_served: tuple[tuple[ExpectedCertificate, ProbeResult], ...] = ()
-    """Where it was not seen, and what was seen."""
+    """Endpoints that did not serve it, with the last probe result."""
 
     @property
     def fingerprint(self) -> str:

@@ -23,7 +23,7 @@ class CertificateOrigin(msgspec.Struct, frozen=True, kw_only=True):
     rejection: SecretVerdict | None = None
     """Why the Secret's content is not to be served."""
     failure: str | None = None
-    """What the load balancer answered to the last write."""
+    """The load balancer's answer to the last write."""
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ class ClusterDiagnosis(msgspec.Struct, frozen=True, kw_only=True):
     translation: Translation
     states: tuple[HostState, ...]
     sources: Mapping[str, CertificateSource]
-    """Where the content of each ELB certificate comes from, by id."""
+    """The source of each ELB certificate's content, by id."""
 
 
 def diagnose(

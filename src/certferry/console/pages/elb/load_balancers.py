@@ -48,7 +48,7 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
     owner: Name | None
     """The listener owner."""
     ours: bool
-    """Whether a cluster's controller manages it."""
+    """True if the controller of a cluster manages it."""
     uses: tuple[Use, ...]
     state: Badge | None
 
