@@ -117,13 +117,7 @@ class Full:
                 await asyncio.sleep(LOOKING)
             times.append(time.monotonic() - begun)
         return [
-            Measured(
-                "add",
-                "median of 10",
-                f"{statistics.median(times):.2f} s",
-                "< 1 s",
-                statistics.median(times) < 1,
-            ),
+            Measured("add", "median of 10", f"{statistics.median(times):.2f} s", "< 1 s", statistics.median(times) < 1),
             Measured("add", "slowest", f"{max(times):.2f} s", "< 1 s", max(times) < 1),
         ]
 

@@ -27,10 +27,7 @@ LEASE_SECONDS = "10"
 async def hand_over(system: System, folder: Path) -> float:
     """Seconds from the kill to the other one's write."""
     lease = {"lease_seconds": LEASE_SECONDS}
-    async with (
-        Replica(system, "A", folder, **lease) as first,
-        Replica(system, "B", folder, **lease) as second,
-    ):
+    async with Replica(system, "A", folder, **lease) as first, Replica(system, "B", folder, **lease) as second:
         await until(lambda: system.annotation("certferry.io/rotation"), seconds=30)
         leader, other = (first, second) if first.leads else (second, first)
         writes = len(system.elb.writers)

@@ -91,12 +91,7 @@ class Found:
             ("cold start to everything in place", f"{self.cold:.0f} s", "", None),
             ("restart until ready", f"{self.warm:.0f} s", "", None),
             ("controller's memory, at most", f"{self.memory:.0f} MB", "< 400 MB", self.memory < 400),
-            (
-                "one Secret change, controller's time",
-                f"{self.decision:.1f} ms",
-                "< 30 ms",
-                self.decision < 30,
-            ),
+            ("one Secret change, controller's time", f"{self.decision:.1f} ms", "< 30 ms", self.decision < 30),
             (
                 f"ELB writes for a Secret of {self.shared_by:,} Ingresses",
                 f"{self.shared_writes}",
@@ -194,11 +189,7 @@ def measure(ingresses: int, secrets: int, state: Path) -> Found:
         asyncio.run(scale.renew(0))
         until(lambda: _metric(system, "certferry_elb_writes_total") > writes, "the shared one is written")
         rounds = _metric(system, "certferry_reconcile_seconds_count")
-        until(
-            lambda: _metric(system, "certferry_reconcile_seconds_count") > rounds,
-            "a whole round",
-            seconds=120,
-        )
+        until(lambda: _metric(system, "certferry_reconcile_seconds_count") > rounds, "a whole round", seconds=120)
         shared_writes = int(_metric(system, "certferry_elb_writes_total") - writes)
         controller = system.child("controller")
         memory = _memory(controller.pid)

@@ -17,15 +17,7 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-PROCESS_FOLDERS: Final = (
-    "cli",
-    "console",
-    "e2e",
-    "elb/server/dataplane",
-    "elb/server/store",
-    "kube/apiserver",
-    "up",
-)
+PROCESS_FOLDERS: Final = ("cli", "console", "e2e", "elb/server/dataplane", "elb/server/store", "kube/apiserver", "up")
 """Folders whose tests start real processes; single tests elsewhere have the mark ``process``."""
 
 _fast = False

@@ -211,10 +211,7 @@ def annotations_page() -> str:
         "Accepted, without effect": [f"`elb.{key}`" for key in ingress_annotations.INERT],
         "Not supported yet": [
             f"`elb.{key}`"
-            for key in (
-                *(f"{p}*" for p in ingress_annotations.NOT_YET_PREFIXES),
-                *ingress_annotations.NOT_YET,
-            )
+            for key in (*(f"{p}*" for p in ingress_annotations.NOT_YET_PREFIXES), *ingress_annotations.NOT_YET)
         ],
     }
     for title, keys in rest.items():

@@ -28,15 +28,7 @@ from typing import Any, Literal
 from playwright.sync_api import Page, expect, sync_playwright
 
 from certferry.demo import ca
-from certferry.kube.client.client import (
-    CONFIG_MAP,
-    ENDPOINT_SLICE,
-    INGRESS,
-    NAMESPACE,
-    SECRET,
-    SERVICE,
-    KubeClient,
-)
+from certferry.kube.client.client import CONFIG_MAP, ENDPOINT_SLICE, INGRESS, NAMESPACE, SECRET, SERVICE, KubeClient
 from certferry.kube.client.kubeconfig import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,11 +107,7 @@ def site(namespace: str, name: str, host: str, pair: ca.Pair) -> list[tuple[Any,
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
     }
-    spec = {
-        "ingressClassName": "cce",
-        "tls": [{"hosts": [host], "secretName": f"{name}-tls"}],
-        "rules": [rule],
-    }
+    spec = {"ingressClassName": "cce", "tls": [{"hosts": [host], "secretName": f"{name}-tls"}], "rules": [rule]}
     return [
         (SERVICE, {"metadata": meta(name), "spec": {"ports": [port]}}),
         (ENDPOINT_SLICE, slices),

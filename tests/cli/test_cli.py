@@ -72,10 +72,7 @@ def test_up_says_at_once_that_its_own_programs_take_no_tls(tmp_path: Path, progr
     ("words", "said"),
     [
         (["plan", "--bogus"], "certferry: No such option: --bogus. See `certferry plan --help`."),
-        (
-            ["cert", "rollback"],
-            "certferry: Missing argument 'certificate'. See `certferry cert rollback --help`.",
-        ),
+        (["cert", "rollback"], "certferry: Missing argument 'certificate'. See `certferry cert rollback --help`."),
         (["bogus"], "certferry: No such command 'bogus'. See `certferry --help`."),
     ],
 )

@@ -35,11 +35,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> FleetSnapshot:
     elb.ids = dict(decision.ids)
     elb.run(decision.steps)
     snapshot = ClusterSnapshot(
-        cluster=ClusterAccess(name="test"),
-        observed=elb.state,
-        extensions=frozenset(),
-        options=options,
-        view=cluster,
+        cluster=ClusterAccess(name="test"), observed=elb.state, extensions=frozenset(), options=options, view=cluster
     )
     monkeypatch.setattr("certferry.cli.cert.show.datetime", Clock)
     monkeypatch.setattr("certferry.cli.cert.lookup.datetime", Clock)

@@ -36,18 +36,13 @@ class Cloud:
                 {"interface": "public", "region": "elsewhere", "url": "http://127.0.0.1:9/v1.0/x"},
                 {"interface": "public", "region": "here", "url": f"{self.url}/v1.0/{PROJECT}"},
             ]
-            token = {
-                "project": {"id": PROJECT, "name": "team"},
-                "catalog": [{"type": "elb", "endpoints": endpoints}],
-            }
+            token = {"project": {"id": PROJECT, "name": "team"}, "catalog": [{"type": "elb", "endpoints": endpoints}]}
             return web.json_response({"token": token}, status=201, headers={"X-Subject-Token": "t"})
         if request.path == "/v3/projects":
             return web.json_response({"projects": [{"id": PROJECT, "name": request.query["name"]}]})
         if self.refuse:
             return web.json_response(
-                {"error_code": "APIGW.0308", "error_msg": "too many"},
-                status=self.refuse,
-                headers={"Retry-After": "7"},
+                {"error_code": "APIGW.0308", "error_msg": "too many"}, status=self.refuse, headers={"Retry-After": "7"}
             )
         return web.json_response({"certificates": [], "items": [], "metadata": {}})
 

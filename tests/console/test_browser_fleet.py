@@ -32,12 +32,7 @@ def origin(system: System, tmp_path: Path) -> Iterator[str]:
     clusters = [
         {"name": "north", **own, "elb": elb, "default_loadbalancer": door.elb.loadbalancer_id},
         {"name": "away", "kubeconfig": "away", "elb": elb},
-        {
-            "name": "shut",
-            **own,
-            "elb": elb,
-            "roles": {"reader": {"kubeconfig": str(state / "kubeconfig-view")}},
-        },
+        {"name": "shut", **own, "elb": elb, "roles": {"reader": {"kubeconfig": str(state / "kubeconfig-view")}}},
     ]
     (tmp_path / "certferry.yaml").write_text(yaml.safe_dump({"clusters": clusters}))
     (port,) = free_ports(1)

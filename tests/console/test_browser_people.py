@@ -152,11 +152,7 @@ def test_every_dialog_by_the_keyboard_alone(log_in: LogIn, shop: Site, certifica
 def test_procedure_1_by_the_keyboard_alone(log_in: LogIn, shop: Site) -> None:
     user = log_in()
     page = user.page
-    for link, title in (
-        ("local", "Overview"),
-        ("ConfigMaps and Secrets", "ConfigMaps"),
-        ("Secrets", "Secrets"),
-    ):
+    for link, title in (("local", "Overview"), ("ConfigMaps and Secrets", "ConfigMaps"), ("Secrets", "Secrets")):
         tab_to(page, link)
         page.keyboard.press("Enter")
         expect(page).to_have_title(re.compile(title))
@@ -189,13 +185,7 @@ def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, c
     user.page.goto(f"{root}/secrets")
     expect(user.page.get_by_text("Your role reader may not see Secrets.")).to_be_visible()
     key = shop.kube.want(200, "GET", f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}")["data"]["tls.key"]
-    for path in (
-        f"{root}/ingresses",
-        f"{root}/elb/certificates",
-        f"{root}/configmaps",
-        f"{root}/services",
-        root,
-    ):
+    for path in (f"{root}/ingresses", f"{root}/elb/certificates", f"{root}/configmaps", f"{root}/services", root):
         user.page.goto(path)
         texts = (
             user.page.get_by_role("main").locator("a.button:visible, button:visible, .operation > a").all_inner_texts()

@@ -167,10 +167,7 @@ def test_a_certificate_is_replaced_wherever_it_is_and_bound_to_a_listener(
     assert tls.handshake(hand, site.host) == tls.fingerprint(new.certificate)
     body = {"name": "for a name", "certificate": other.certificate, "private_key": other.key}
     made = site.elb.want(
-        201,
-        "POST",
-        site.system.elb_path("certificates"),
-        {"certificate": body | {"domain": "by-hand.test.example"}},
+        201, "POST", site.system.elb_path("certificates"), {"certificate": body | {"domain": "by-hand.test.example"}}
     )
     user.page.goto(f"/clusters/local/elb/certificates?q={made['certificate']['id']}")
     user.row("for a name").get_by_role("button", name="More").click()

@@ -33,16 +33,8 @@ def update(user: User, shop: Site) -> User:
     [
         (lambda site: site.pair(days=-1), "certificate", "it expired on"),
         (lambda site: site.pair(started=-2), "certificate", "not valid before"),
-        (
-            lambda site: certs.authority().issue("elsewhere.test.example"),
-            "certificate",
-            "not for still.test.example",
-        ),
-        (
-            lambda site: site.pair()._replace(key=site.pair().key),
-            "private_key",
-            "does not match the certificate",
-        ),
+        (lambda site: certs.authority().issue("elsewhere.test.example"), "certificate", "not for still.test.example"),
+        (lambda site: site.pair()._replace(key=site.pair().key), "private_key", "does not match the certificate"),
         (lambda site: site.pair()._replace(key="nonsense"), "private_key", "not PEM"),
         (lambda site: site.pair()._replace(certificate="nonsense"), "certificate", "not PEM"),
     ],

@@ -330,13 +330,7 @@ def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [
-        ({"page": "0"}, 400),
-        ({"page": "-1"}, 400),
-        ({"page": "²"}, 400),
-        ({"page": "5"}, 404),
-        ({"sort": "x"}, 400),
-    ],
+    [({"page": "0"}, 400), ({"page": "-1"}, 400), ({"page": "²"}, 400), ({"page": "5"}, 404), ({"sort": "x"}, 400)],
 )
 def test_what_is_no_page_and_no_order_is_said_so(query: dict[str, str], status: int) -> None:
     with pytest.raises(PageError) as stop:
@@ -432,11 +426,7 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
         ("CertificateExpired", "Rejected the new certificate: it expired.", True),
         ("CertificateQuarantined", "The content of the Secret is parked.", True),
         ("BreakGlassActive", "The certificate in service is another.", True),
-        (
-            "KeyTypeUncommon",
-            "The certificate has a defect: its key is not accepted by common browsers.",
-            False,
-        ),
+        ("KeyTypeUncommon", "The certificate has a defect: its key is not accepted by common browsers.", False),
     ],
 )
 def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wrong_with_it(

@@ -70,10 +70,7 @@ class User:
 
     def upload(self, folder: Path, pair: Pair) -> None:
         """The same by files."""
-        for name, text, field in (
-            ("tls.crt", pair.certificate, "certificate"),
-            ("tls.key", pair.key, "private_key"),
-        ):
+        for name, text, field in (("tls.crt", pair.certificate, "certificate"), ("tls.key", pair.key, "private_key")):
             (folder / name).write_text(text)
             self.dialog.locator(f"input[type=file][name={field}_file]").set_input_files(folder / name)
 

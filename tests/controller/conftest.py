@@ -72,12 +72,7 @@ class System:
     def shop(self, pair: Pair, name: str = "shop", **annotations: str) -> None:
         """A Secret, a Service with an endpoint, and an Ingress that uses them."""
         self.kube.secret("demo", f"{name}-tls", pair)
-        self.kube.put(
-            "services",
-            "demo",
-            name,
-            {"spec": {"type": "ClusterIP", "ports": [{"name": "web", "port": 80}]}},
-        )
+        self.kube.put("services", "demo", name, {"spec": {"type": "ClusterIP", "ports": [{"name": "web", "port": 80}]}})
         self.kube.put(
             "endpointslices",
             "demo",

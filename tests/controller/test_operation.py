@@ -69,9 +69,7 @@ async def test_an_ingress_that_leaves_the_class_loses_what_we_wrote_on_it(system
     assert not item["metadata"]["annotations"].get("kubernetes.io/elb.listener-master-ingress")
 
 
-async def test_one_that_left_while_we_were_away_loses_it_too_and_another_s_status_stays(
-    system: System,
-) -> None:
+async def test_one_that_left_while_we_were_away_loses_it_too_and_another_s_status_stays(system: System) -> None:
     await running(system)
     await served_once(system)
     await until(lambda: system.kube.objects["ingresses", "demo", "shop"].get("status"))
@@ -122,9 +120,7 @@ async def test_an_elb_that_asks_to_be_left_alone_is(system: System, status: int,
     assert system.elb.count("PUT", "certificates") == 1  # the refused one was not taken
 
 
-async def test_what_somebody_changes_on_an_elb_without_events_is_repaired_by_the_poll(
-    system: System,
-) -> None:
+async def test_what_somebody_changes_on_an_elb_without_events_is_repaired_by_the_poll(system: System) -> None:
     system.resync = 0.3
     pair = shop()
     await running(system, pair)

@@ -47,32 +47,9 @@ DATES = st.one_of(
 ANNOTATIONS = st.dictionaries(
     st.sampled_from(
         [
-            *(
-                "acl-id",
-                "acl-status",
-                "acl-type",
-                "autocreate",
-                "class",
-                "client_timeout",
-                "http2-enable",
-                "id",
-            ),
-            *(
-                "ingress-order",
-                "ip",
-                "keepalive_timeout",
-                "listen-ports",
-                "member_timeout",
-                "pool-protocol",
-                "port",
-            ),
-            *(
-                "redirect-url",
-                "redirect-url-code",
-                "rule-priority-enabled",
-                "security_policy_id",
-                "slowstart",
-            ),
+            *("acl-id", "acl-status", "acl-type", "autocreate", "class", "client_timeout", "http2-enable", "id"),
+            *("ingress-order", "ip", "keepalive_timeout", "listen-ports", "member_timeout", "pool-protocol", "port"),
+            *("redirect-url", "redirect-url-code", "rule-priority-enabled", "security_policy_id", "slowstart"),
             *("ssl-redirect", "tls-certificate-ids", "tls-ciphers-policy", "unknown"),
         ]
     ),
@@ -92,9 +69,7 @@ CONTENTS = st.fixed_dictionaries(
     },
 )
 SECRETS = st.dictionaries(
-    st.sampled_from(["evil/one", "evil/two"]),
-    CONTENTS | st.just({"flaw": "The certificate is damaged."}),
-    max_size=2,
+    st.sampled_from(["evil/one", "evil/two"]), CONTENTS | st.just({"flaw": "The certificate is damaged."}), max_size=2
 )
 PATHS = st.fixed_dictionaries(
     {"pathType": st.sampled_from(["Prefix", "Exact", "ImplementationSpecific"])},

@@ -65,10 +65,7 @@ def neighbours(edges: list[tuple[str, str]], folder: str) -> Mapping[str, set[st
 def test_no_two_folders_or_files_import_each_other() -> None:
     edges = list(imports())
     assert len(edges) > 1000
-    folders = {
-        "",
-        *(name.rsplit(".", count)[0] for name, _ in edges for count in range(1, name.count(".") + 1)),
-    }
+    folders = {"", *(name.rsplit(".", count)[0] for name, _ in edges for count in range(1, name.count(".") + 1))}
     circles = {
         f"{folder or 'certferry'}: {first} <-> {second}"
         for folder in folders

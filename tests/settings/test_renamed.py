@@ -17,12 +17,7 @@ from certferry.settings import (
     UserError,
     read,
 )
-from certferry.settings.renamed import (
-    RENAMED,
-    RENAMED_ENVOY_OPTIONS,
-    RENAMED_ON_EXIT,
-    RENAMED_REASONS,
-)
+from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_ON_EXIT, RENAMED_REASONS
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "alerts": AlertSettings,
@@ -56,13 +51,7 @@ def test_a_variable_with_an_old_name_is_rejected_with_the_new_one(program: str, 
 @pytest.mark.parametrize(("old", "new"), [("NamesLost", RENAMED_REASONS["NamesLost"])])
 def test_an_old_reason_in_controller_checks_is_rejected_with_the_new_one(old: str, new: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{old} is now {new}: rename it"):
-        read(
-            ControllerSettings,
-            "controller",
-            {},
-            {},
-            file_with(tmp_path, "controller", "checks", {old: "refuse"}),
-        )
+        read(ControllerSettings, "controller", {}, {}, file_with(tmp_path, "controller", "checks", {old: "refuse"}))
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_ENVOY_OPTIONS.items())

@@ -26,13 +26,7 @@ _LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def _usage(**bits: bool) -> x509.KeyUsage:
-    names = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-    )
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     rest = ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
     return x509.KeyUsage(**{name: bits.get(name, False) for name in (*names, *rest)})
 

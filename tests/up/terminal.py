@@ -11,12 +11,7 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self._shell = subprocess.Popen(
-            ["bash"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
+            ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
         )
 
     def paste(self, line: str) -> str:

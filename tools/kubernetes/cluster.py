@@ -62,19 +62,7 @@ def _build(program: Path, package: str, flags: str) -> None:
     # one package at a time and at low priority: the machine may be in use
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=1 -mod=readonly"}
     fresh = program.with_suffix(".new")
-    command = [
-        "nice",
-        "-n",
-        "19",
-        "go",
-        "build",
-        "-trimpath",
-        "-ldflags",
-        f"-s -w {flags}",
-        "-o",
-        str(fresh),
-        package,
-    ]
+    command = ["nice", "-n", "19", "go", "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(fresh), package]
     began = time.monotonic()
     subprocess.run(command, cwd=HERE, env=environment, check=True)
     fresh.rename(program)

@@ -27,21 +27,15 @@ _OPERATION: Final = "Operation"
 COMMANDS: Final = {
     "cert": Entry("certferry.cli.cert:app", "List, check, replace and roll back certificates.", _CERTIFICATES),
     "why": Entry(
-        "certferry.cli.cluster.why:why",
-        "Explain what HOST serves, what is wrong, and what to do next.",
-        _CERTIFICATES,
+        "certferry.cli.cluster.why:why", "Explain what HOST serves, what is wrong, and what to do next.", _CERTIFICATES
     ),
     "explain": Entry("certferry.cli.cluster.explain:app", "Explain which certificate a host gets.", _CERTIFICATES),
     "audit": Entry("certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES),
     "plan": Entry(
-        "certferry.cli.cluster.plan:plan",
-        "Show what manifests would change on the load balancer, and why.",
-        _CLUSTERS,
+        "certferry.cli.cluster.plan:plan", "Show what manifests would change on the load balancer, and why.", _CLUSTERS
     ),
     "doctor": Entry(
-        "certferry.cli.cluster.doctor:doctor",
-        "Check what the controller needs, and say how to fix it.",
-        _CLUSTERS,
+        "certferry.cli.cluster.doctor:doctor", "Check what the controller needs, and say how to fix it.", _CLUSTERS
     ),
     "rbac": Entry("certferry.cli.cluster.rbac:rbac", "Print the RBAC manifests of the controller.", _CLUSTERS),
     "alerts": Entry("certferry.cli.alerts:app", "Test the delivery of alerts.", _CLUSTERS),
@@ -69,10 +63,7 @@ COMMANDS: Final = {
         _OPERATION,
     ),
     "rotate-seal-key": Entry(
-        "certferry.cli.programs.store:rotate_seal_key",
-        "Renamed to rotate-encryption-key.",
-        _OPERATION,
-        hidden=True,
+        "certferry.cli.programs.store:rotate_seal_key", "Renamed to rotate-encryption-key.", _OPERATION, hidden=True
     ),
     "demo": Entry("certferry.cli.demo:app", "Try things out with `certferry up`.", _OPERATION),
     "version": Entry("certferry.cli:version", "Print the version.", _OPERATION),

@@ -25,8 +25,7 @@ def certificate(
     bad: Annotated[str | None, typer.Option(help="Defect: mismatch, garbage, expired or wrong-host.")] = None,
     host: Annotated[str | None, typer.Option(help="Host that it covers.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Path of the files without .crt, .key, .json. Default: demo/new in the state."),
+        Path | None, typer.Option(help="Path of the files without .crt, .key, .json. Default: demo/new in the state.")
     ] = None,
     state: State = None,
 ) -> None:

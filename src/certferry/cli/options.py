@@ -14,10 +14,7 @@ from certferry.settings import UserError
 if TYPE_CHECKING:
     from certferry.clusters import Fleet
 
-Config = Annotated[
-    Path | None,
-    typer.Option(envvar="CERTFERRY_CONFIG", help="Settings file (YAML or JSON)."),
-]
+Config = Annotated[Path | None, typer.Option(envvar="CERTFERRY_CONFIG", help="Settings file (YAML or JSON).")]
 State = Annotated[Path | None, typer.Option(help="State directory.")]
 Listen = Annotated[str | None, typer.Option(help="Address to listen on, like 127.0.0.1:8080.")]
 

@@ -50,10 +50,7 @@ Output = Annotated[Format, typer.Option("-o", "--output", help="table, wide (all
 
 
 def show(
-    rows: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, str],
-    form: Format,
-    wide: Mapping[str, str] | None = None,
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], form: Format, wide: Mapping[str, str] | None = None
 ) -> None:
     """Print rows: as a table `columns` (key to heading), with -o wide those of `wide` too, else every key."""
     if form is Format.table:

@@ -83,12 +83,7 @@ class Controller:
         self._drift_reporter = DriftReporter(elb)
         self._status_writer = StatusWriter(kube, self._cache)
         dispatcher = ReportDispatcher(
-            self.metrics,
-            self._cache,
-            options,
-            self._status_writer,
-            self.alert_evaluator,
-            self._drift_reporter,
+            self.metrics, self._cache, options, self._status_writer, self.alert_evaluator, self._drift_reporter
         )
         self._verifier = RotationVerifier(
             self.metrics,
@@ -98,10 +93,7 @@ class Controller:
             monitoring.rollback_within,
         )
         self._prober = PeriodicProber(
-            self._verifier,
-            self.alert_evaluator.update_from_probes,
-            monitoring.probe_interval,
-            monitoring.own_endpoints,
+            self._verifier, self.alert_evaluator.update_from_probes, monitoring.probe_interval, monitoring.own_endpoints
         )
         self._rollback = Rollback(context, self._rolled_back, self._generations)
         # a controller that only observes leaves every Secret to the reconcile

@@ -56,12 +56,7 @@ IN_CLUSTER: Final = (
 """Objects without a namespace: for classes, node addresses, and the cluster's identity."""
 LEADING: Final = (
     Rule(group="coordination.k8s.io", resource="leases", verbs=("create",)),
-    Rule(
-        group="coordination.k8s.io",
-        resource="leases",
-        verbs=("get", "update"),
-        names=("certferry-controller",),
-    ),
+    Rule(group="coordination.k8s.io", resource="leases", verbs=("get", "update"), names=("certferry-controller",)),
 )
 """In its own namespace: which replica leads."""
 

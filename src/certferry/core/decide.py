@@ -28,17 +28,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    translation: Translation,
-    observed: State,
-    cluster_id: str,
-    modes: Modes,
-    known: Baseline = NOTHING,
+    translation: Translation, observed: State, cluster_id: str, modes: Modes, known: Baseline = NOTHING
 ) -> Decision:
     """Return the steps and the drift. `known`: the state of the last reconcile, without our own changes since."""
     ids = match(translation.desired, observed, cluster_id)
     result = detect_drift(translation.desired, observed, ids, modes, known)
     return Decision(
-        ids=ids,
-        steps=plan(result.desired, observed, cluster_id, translation.retained),
-        drifts=result.drifts,
+        ids=ids, steps=plan(result.desired, observed, cluster_id, translation.retained), drifts=result.drifts
     )

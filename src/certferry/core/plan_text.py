@@ -15,21 +15,8 @@ from certferry.core.plan.steps import Step, rule_text
 from certferry.core.translate.translate import Translation
 
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
-_KINDS: Final = {
-    "policy": "forwarding policy",
-    "healthmonitor": "health check",
-    "loadbalancer": "load balancer",
-}
-_SILENT: Final = (
-    "certferry",
-    "description",
-    "name",
-    "type",
-    "loadbalancer_id",
-    "listener_id",
-    "pool_id",
-    "action",
-)
+_KINDS: Final = {"policy": "forwarding policy", "healthmonitor": "health check", "loadbalancer": "load balancer"}
+_SILENT: Final = ("certferry", "description", "name", "type", "loadbalancer_id", "listener_id", "pool_id", "action")
 """Fields that repeat the title."""
 
 

@@ -73,10 +73,7 @@ class Metrics:
             registry=self._registry,
         )
         self.connected = Gauge(
-            "certferry_connected",
-            "1 if the remote answers: kubernetes, elb",
-            ["remote"],
-            registry=self._registry,
+            "certferry_connected", "1 if the remote answers: kubernetes, elb", ["remote"], registry=self._registry
         )
         self.remaining_lifetime = Gauge(
             "certferry_certificate_remaining_lifetime_ratio",
@@ -97,9 +94,7 @@ class Metrics:
             registry=self._registry,
         )
         self.renewals_late = Gauge(
-            "certferry_renewals_late",
-            "Certificates in use whose renewal is late",
-            registry=self._registry,
+            "certferry_renewals_late", "Certificates in use whose renewal is late", registry=self._registry
         )
         self.last_rotation = Gauge(
             "certferry_last_rotation_timestamp_seconds",

@@ -11,13 +11,7 @@ import yaml
 
 from certferry.settings.cluster import ClusterSettings
 from certferry.settings.errors import UserError
-from certferry.settings.renamed import (
-    RENAMED,
-    RENAMED_ENVOY_OPTIONS,
-    RENAMED_ON_EXIT,
-    RENAMED_REASONS,
-    new_name,
-)
+from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_ON_EXIT, RENAMED_REASONS, new_name
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -25,11 +19,7 @@ _NO_MAPPING: Final = "The settings file {file} needs a mapping, with one mapping
 
 
 def read(
-    kind: type[T],
-    program: str,
-    flags: Mapping[str, Any],
-    environ: Mapping[str, str],
-    file: Path | None = None,
+    kind: type[T], program: str, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
 ) -> T:
     """Return the settings of `program`; None is no flag. Raises UserError if a value is invalid."""
     fields = {field.name for field in msgspec.structs.fields(kind)}

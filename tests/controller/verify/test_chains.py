@@ -39,9 +39,7 @@ def rotation(system: System) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "words"),
-    [("", "is not sent with it"), (OLD.certificate, "CN=Old Intermediate")],
-    ids=["missing", "old"],
+    ("sent", "words"), [("", "is not sent with it"), (OLD.certificate, "CN=Old Intermediate")], ids=["missing", "old"]
 )
 async def test_the_right_leaf_with_another_chain_is_not_served(system: System, sent: str, words: str) -> None:
     system.elb.extensions = ("versions", "rollback")

@@ -127,13 +127,7 @@ async def test_the_settings_know_where_the_certificates_of_other_programs_are(sy
         }
         (tmp_path / "certferry.yaml").write_text(yaml.safe_dump(settings))
         port = free_port()
-        command = (
-            "controller",
-            "--config",
-            str(tmp_path / "certferry.yaml"),
-            "--listen",
-            f"127.0.0.1:{port}",
-        )
+        command = ("controller", "--config", str(tmp_path / "certferry.yaml"), "--listen", f"127.0.0.1:{port}")
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "certferry", *command)
         try:
             seen = await own_in_metrics(f"http://127.0.0.1:{port}/metrics", 2)

@@ -23,10 +23,7 @@ def _world() -> ClusterDiagnosis:
 
 def _alerts(world: ClusterDiagnosis) -> dict[str, Alert]:
     known = AlertInput(
-        watched=watched(world),
-        problems=world.translation.problems,
-        states=world.states,
-        view=world.view,
+        watched=watched(world), problems=world.translation.problems, states=world.states, view=world.view
     )
     return {alert.subject: alert for alert in evaluate_alerts(known, AlertRules(), NOW)}
 

@@ -13,9 +13,7 @@ from tests.core.support.fixtures import CLUSTER, NOW, chain
 
 CHAIN = chain("f" * 64)
 SECRET = Secret(
-    meta=Meta(namespace="shop", name="site", uid=str(UUID(int=7)), created=NOW),
-    type="kubernetes.io/tls",
-    chain=CHAIN,
+    meta=Meta(namespace="shop", name="site", uid=str(UUID(int=7)), created=NOW), type="kubernetes.io/tls", chain=CHAIN
 )
 PLAIN = naming.describe(CLUSTER, secret_id=SECRET.meta.uid, content="12345678")
 

@@ -60,11 +60,7 @@ def _cluster(shape: list[Any], secrets: dict[str, Any], ids: list[str | None]) -
                 "name": f"i{number}",
                 "annotations": {"kubernetes.io/elb.tls-certificate-ids": chosen} if chosen else {},
             },
-            "spec": {
-                "ingressClassName": "cce",
-                "tls": tls,
-                "rules": [{"host": host, "http": {"paths": [_PATH]}}],
-            },
+            "spec": {"ingressClassName": "cce", "tls": tls, "rules": [{"host": host, "http": {"paths": [_PATH]}}]},
         }
         for number, ((host, tls), chosen) in enumerate(zip(shape, ids, strict=False))
     ]

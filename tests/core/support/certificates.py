@@ -26,10 +26,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 _USAGES = {"server": Usage.SERVER_AUTH, "client": Usage.CLIENT_AUTH, "any": Usage.ANY_EXTENDED_KEY_USAGE}
 _NUMBERS = {"Root": 10, "Intermediate": 20, "Stranger": 30}
 _SHA256, _SHA1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
-_LONG: Mapping[str, Any] = {
-    "from": datetime(2020, 1, 1, tzinfo=UTC),
-    "to": datetime(2040, 1, 1, tzinfo=UTC),
-}
+_LONG: Mapping[str, Any] = {"from": datetime(2020, 1, 1, tzinfo=UTC), "to": datetime(2040, 1, 1, tzinfo=UTC)}
 _FROM, _TO = datetime(2026, 11, 1, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC)
 
 
@@ -58,19 +55,12 @@ def _key(kind: str, number: int) -> Key:
         return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
     if kind == "Ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    curves: dict[str, ec.EllipticCurve] = {
-        "P-256": ec.SECP256R1(),
-        "P-521": ec.SECP521R1(),
-        "K": ec.SECP256K1(),
-    }
+    curves: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-521": ec.SECP521R1(), "K": ec.SECP256K1()}
     return ec.generate_private_key(curves[kind])
 
 
 def _ca(
-    name: str,
-    given: Mapping[str, Any] | None,
-    by: tuple[x509.Certificate, Key] | None = None,
-    number: int = 0,
+    name: str, given: Mapping[str, Any] | None, by: tuple[x509.Certificate, Key] | None = None, number: int = 0
 ) -> tuple[x509.Certificate, Key]:
     options = {**_LONG, **(given or {})}
     key = _key(options.get("key", "P-256"), number + _NUMBERS[name])
@@ -78,10 +68,7 @@ def _ca(
 
 
 def _sign_ca(
-    name: str,
-    key: Key,
-    by: tuple[x509.Certificate, Key] | None,
-    options: Mapping[str, Any] = _LONG,
+    name: str, key: Key, by: tuple[x509.Certificate, Key] | None, options: Mapping[str, Any] = _LONG
 ) -> x509.Certificate:
     constraint = x509.BasicConstraints(ca=True, path_length=None)
     return _sign(name, options, key, by, [(constraint, True)])

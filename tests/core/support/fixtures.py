@@ -232,10 +232,7 @@ class Elb:
     def _certificate(self, step: Step, fields: dict[str, Any]) -> None:
         if step.verb == "delete":
             for it in self.state.listeners.values():
-                assert self._gone(step) not in (
-                    it.default_tls_container_ref,
-                    *(it.sni_container_refs or ()),
-                ), "in use"
+                assert self._gone(step) not in (it.default_tls_container_ref, *(it.sni_container_refs or ())), "in use"
             self._put("certificates", self._gone(step), None)
             return
         changes: dict[str, Any] = {k: v for k, v in fields.items() if k in ("name", "description")}

@@ -23,12 +23,7 @@ def intermediate() -> tuple[Authority, Pair]:
 def secret(**data: str) -> dict[str, Any]:
     named = {key.replace("_", "."): base64.b64encode(text.encode()).decode() for key, text in data.items()}
     return {
-        "metadata": {
-            "namespace": "demo",
-            "name": "tls",
-            "uid": "u",
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-        },
+        "metadata": {"namespace": "demo", "name": "tls", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
         "type": "kubernetes.io/tls",
         "data": named,
     }

@@ -45,11 +45,7 @@ def test_each_failure_comes_with_its_remedy_and_hides_no_other(system: System, t
     file = tmp_path / "settings.yaml"
     clusters = [
         {"name": "viewer", "kubeconfig": str(system.state / "kubeconfig-view"), "elb": elb},
-        {
-            "name": "stranger",
-            "kubeconfig": "nowhere",
-            "elb": {**elb, "credentials_file": "wrong.json"},
-        },
+        {"name": "stranger", "kubeconfig": "nowhere", "elb": {**elb, "credentials_file": "wrong.json"}},
     ]
     file.write_text(yaml.safe_dump({"clusters": clusters, "controller": {"class_name": "nginx"}}))
     system.apply(

@@ -111,11 +111,7 @@ def test_kubernetes_refusals(shop_on: Site, fed: Fed) -> None:
     shop = shop_on
     pair = fed.pair(shop)
     good = objects.pair_secret(shop.name, "refused", pair)
-    typed: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "x", "namespace": shop.name},
-    }
+    typed: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": shop.name}}
     wrong: list[dict[str, Any]] = [
         {**good, "data": {"tls.crt": pair.certificate, "tls.key": pair.key}},
         {**good, "data": {"tls.key": {"a": pair.key}}},

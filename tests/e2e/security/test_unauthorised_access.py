@@ -91,10 +91,7 @@ def test_no_port_answers_as_xds_or_as_envoys_admin(system: System, site: MakeSit
     assert {port for _, port in envoy} <= {shop.address.port}, "Envoy listens on more than its listeners"
     for host, port in tcp_ports([system.endpoints.pid, *system.endpoints.processes.values()]) - envoy:
         assert host.startswith("127."), f"{host}:{port} can be reached from elsewhere"
-        for path in (
-            "/config_dump",
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-        ):
+        for path in ("/config_dump", "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"):
             assert _status(host, port, path) in (None, 400, 401, 403, 404, 405), (host, port, path)
 
 

@@ -24,15 +24,7 @@ PACE = 0.02
 """Seconds between two requests of one client: they share two cores with all that they test."""
 
 
-FAILURES = (
-    OSError,
-    EOFError,
-    TimeoutError,
-    AssertionError,
-    LookupError,
-    WebSocketException,
-    h2.exceptions.H2Error,
-)
+FAILURES = (OSError, EOFError, TimeoutError, AssertionError, LookupError, WebSocketException, h2.exceptions.H2Error)
 
 
 class Order:

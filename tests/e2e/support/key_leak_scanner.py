@@ -9,12 +9,7 @@ import base64
 from collections.abc import Iterable, Iterator
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 SHORTEST = 16
 """Characters; shorter pieces would be found by chance."""

@@ -48,11 +48,7 @@ def endpoints(namespace: str, service: str, port: int) -> Object:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": namespace,
-            "name": f"{service}-1",
-            "labels": {"kubernetes.io/service-name": service},
-        },
+        "metadata": {"namespace": namespace, "name": f"{service}-1", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
         "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
@@ -60,12 +56,7 @@ def endpoints(namespace: str, service: str, port: int) -> Object:
 
 
 def ingress(
-    namespace: str,
-    name: str,
-    service: str,
-    hosts: Sequence[str],
-    tls: Sequence[Object],
-    annotations: Mapping[str, str],
+    namespace: str, name: str, service: str, hosts: Sequence[str], tls: Sequence[Object], annotations: Mapping[str, str]
 ) -> Object:
     """All paths of `hosts` lead to `service`."""
     backend = {"service": {"name": service, "port": {"number": 80}}}

@@ -71,11 +71,7 @@ class RealSystem(System):
         endpoints = Endpoints(
             kubeconfig=str(self.kubeconfig),
             elb=ElbEndpoint(
-                url=url,
-                project_id=users.project_id,
-                domain=users.domain,
-                loadbalancer_id=balancer.id,
-                **door,
+                url=url, project_id=users.project_id, domain=users.domain, loadbalancer_id=balancer.id, **door
             ),
             metrics=MetricsEndpoint(url=f"http://127.0.0.1:{metrics_port}"),
             port_map={str(p): p + shift for p in (80, 443)},

@@ -24,9 +24,7 @@ class ApartSystem(RealSystem):
         """The Kubernetes API, which ``prepare`` needs."""
         self.state.mkdir(mode=0o700)
         self._run(
-            "kube",
-            *("--state", str(self.state), "--listen", f"127.0.0.1:{self._kube_port}"),
-            "--loopback-endpoints",
+            "kube", *("--state", str(self.state), "--listen", f"127.0.0.1:{self._kube_port}"), "--loopback-endpoints"
         )
         until(self.kubeconfig.exists, "the Kubernetes API wrote its kubeconfigs")
 

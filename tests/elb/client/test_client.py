@@ -65,13 +65,7 @@ async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client
         "redirect_url_config": None,
         "rules": [{"id": "r"}],
     }
-    fake.objects["rules"]["r"] = {
-        "id": "r",
-        "owner": "y",
-        "type": "PATH",
-        "compare_type": "STARTS_WITH",
-        "value": "/",
-    }
+    fake.objects["rules"]["r"] = {"id": "r", "owner": "y", "type": "PATH", "compare_type": "STARTS_WITH", "value": "/"}
     state = await observe(client)
     assert state.listeners["l"].loadbalancer_id == balancer
     assert state.listeners["l"].sni_container_refs == ()

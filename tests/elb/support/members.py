@@ -85,10 +85,7 @@ async def grpc_member() -> AsyncIterator[int]:
         for number in range(3):
             yield request + str(number).encode()
 
-    handlers = {
-        "Unary": grpc.unary_unary_rpc_method_handler(unary),
-        "Many": grpc.unary_stream_rpc_method_handler(many),
-    }
+    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary), "Many": grpc.unary_stream_rpc_method_handler(many)}
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")

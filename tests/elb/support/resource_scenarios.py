@@ -132,9 +132,7 @@ LIVES = (
         lambda ids: [
             Refused({"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}, 400, "ELB.8902"),
             Refused(
-                {"protocol": "TCP", "lb_algorithm": "ROUND_ROBIN", "listener_id": ids["listener"][1]},
-                400,
-                "ELB.8902",
+                {"protocol": "TCP", "lb_algorithm": "ROUND_ROBIN", "listener_id": ids["listener"][1]}, 400, "ELB.8902"
             ),
         ],
         held=True,
@@ -163,9 +161,7 @@ LIVES = (
         {"name": "changed"},
         lambda ids: [
             Refused(
-                {"pool_id": ids["pool"][0], "type": "TCP", "delay": 5, "timeout": 3, "max_retries": 3},
-                409,
-                "ELB.8907",
+                {"pool_id": ids["pool"][0], "type": "TCP", "delay": 5, "timeout": 3, "max_retries": 3}, 409, "ELB.8907"
             )
         ],
     ),
@@ -177,10 +173,7 @@ LIVES = (
             **(
                 {"action": "REDIRECT_TO_POOL", "redirect_pool_id": ids["pool"][1]},
                 {"action": "FIXED_RESPONSE", "fixed_response_config": {"status_code": "404"}},
-                {
-                    "action": "REDIRECT_TO_URL",
-                    "redirect_url_config": {"status_code": "301", "host": "www.example"},
-                },
+                {"action": "REDIRECT_TO_URL", "redirect_url_config": {"status_code": "301", "host": "www.example"}},
             )[n],
         },
         {"name": "changed", "priority": 77},
@@ -203,12 +196,7 @@ LIVES = (
         lambda ids, n: (
             {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/a"},
             {"type": "HOST_NAME", "compare_type": "EQUAL_TO", "value": "a.example"},
-            {
-                "type": "HEADER",
-                "compare_type": "EQUAL_TO",
-                "value": "",
-                "conditions": [{"key": "x", "value": "y"}],
-            },
+            {"type": "HEADER", "compare_type": "EQUAL_TO", "value": "", "conditions": [{"key": "x", "value": "y"}]},
         )[n],
         {"compare_type": "EQUAL_TO", "value": "/b"},
         {"type": "PATH"},

@@ -87,12 +87,7 @@ class Api:
 
 
 def send(
-    origin: str,
-    method: str,
-    path: str,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-    query: str = "",
+    origin: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, query: str = ""
 ) -> Reply:
     connection = http.client.HTTPConnection(urlsplit(origin).netloc, timeout=30)
     try:

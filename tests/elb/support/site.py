@@ -9,16 +9,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.elb.support.dataplane import (
-    DEADLINE,
-    Plane,
-    World,
-    free_port,
-    https,
-    running,
-    trusting,
-    until_true,
-)
+from tests.elb.support.dataplane import DEADLINE, Plane, World, free_port, https, running, trusting, until_true
 
 _numbers = itertools.count(1)
 
@@ -79,11 +70,7 @@ class At:
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting()), timeout=timeout) as session,
             session.request(
-                kwargs.pop("method", "GET"),
-                f"{self.origin}{path}",
-                headers=headers,
-                allow_redirects=False,
-                **kwargs,
+                kwargs.pop("method", "GET"), f"{self.origin}{path}", headers=headers, allow_redirects=False, **kwargs
             ) as answer,
         ):
             cookies = {name: morsel.value for name, morsel in answer.cookies.items()}

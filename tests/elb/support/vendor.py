@@ -190,8 +190,7 @@ class Otc:
 
     def ids(self, kind: str, query: Fields, within: str = "") -> list[str]:
         many = getattr(
-            self.client,
-            KINDS[kind].otc.removesuffix("y") + "ies" if kind.endswith("policy") else KINDS[kind].otc + "s",
+            self.client, KINDS[kind].otc.removesuffix("y") + "ies" if kind.endswith("policy") else KINDS[kind].otc + "s"
         )
         return [one.id for one in self._asked(many, *([within] if within else []), **query)]
 

@@ -74,10 +74,7 @@ async def test_changing_a_field_of_another_manager_conflicts(api: Client) -> Non
     ]
     forced = await apply(api, f"{MAPS}/c", config(a="9"), "second", force="true")
     assert forced.body["data"] == {"a": "9", "b": "2"}
-    assert owners(forced) == {
-        ("first", "Apply"): {"f:data": {"f:b": {}}},
-        ("second", "Apply"): {"f:data": {"f:a": {}}},
-    }
+    assert owners(forced) == {("first", "Apply"): {"f:data": {"f:b": {}}}, ("second", "Apply"): {"f:data": {"f:a": {}}}}
 
 
 async def test_apply_conflicts_with_a_plain_update(api: Client) -> None:

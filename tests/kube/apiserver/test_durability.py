@@ -59,10 +59,7 @@ async def test_namespace_termination_continues_after_a_restart(process: Process,
         await api.delete("/api/v1/namespaces/n")
     process.kill()
     process.start()
-    async with (
-        client(tmp_path) as api,
-        api.watch("/api/v1/namespaces", fieldSelector="metadata.name=n") as events,
-    ):
+    async with client(tmp_path) as api, api.watch("/api/v1/namespaces", fieldSelector="metadata.name=n") as events:
         assert (await events.next())["object"]["status"]["phase"] == "Terminating"
         await api.patch("/api/v1/namespaces/n/secrets/held", {"metadata": {"finalizers": None}})
         assert (await events.next())["type"] == "DELETED"

@@ -33,22 +33,10 @@ def doubling(times: int) -> bytes:
 HOSTILE = {
     "deep JSON": ("POST", MAPS, deep(50_000), "application/json", 400),
     "JSON deeper than a stack": ("POST", MAPS, deep(900_000), "application/json", 400),
-    "deep JSON objects": (
-        "POST",
-        MAPS,
-        deep(5_000, '{"a":', "}").replace(b":}", b":1}"),
-        "application/json",
-        400,
-    ),
+    "deep JSON objects": ("POST", MAPS, deep(5_000, '{"a":', "}").replace(b":}", b":1}"), "application/json", 400),
     "deep YAML": ("POST", MAPS, b"kind: ConfigMap\nx: " + b"[" * 10_000, "application/yaml", 400),
     "YAML aliases": ("POST", MAPS, b"kind: ConfigMap\n" + ALIASES, "application/yaml", 400),
-    "YAML aliases in an apply": (
-        "PATCH",
-        f"{ONE}?fieldManager=t",
-        b"kind: ConfigMap\n" + ALIASES,
-        APPLY,
-        400,
-    ),
+    "YAML aliases in an apply": ("PATCH", f"{ONE}?fieldManager=t", b"kind: ConfigMap\n" + ALIASES, APPLY, 400),
     "a JSON patch that doubles": ("PATCH", ONE, doubling(40), JSON_PATCH, 413),
     "too many operations": (
         "PATCH",
@@ -65,13 +53,7 @@ HOSTILE = {
         "application/merge-patch+json",
         400,
     ),
-    "deep options of a delete": (
-        "DELETE",
-        ONE,
-        b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
-        "application/json",
-        400,
-    ),
+    "deep options of a delete": ("DELETE", ONE, b'{"a":' * 3_000 + b"1" + b"}" * 3_000, "application/json", 400),
 }
 
 

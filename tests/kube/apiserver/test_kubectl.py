@@ -82,12 +82,7 @@ def test_apply_and_get_in_all_output_formats(kubectl: Session) -> None:
     assert obj["spec"]["rules"][0]["http"]["paths"][0]["property"]
     assert "kind: Ingress\n" in kubectl.ok("get", "ingress", "web", "-n", "shop", "-o", "yaml")
     assert "red" in kubectl.ok(
-        "get",
-        "secret",
-        "-n",
-        "shop",
-        "-o",
-        "go-template={{range .items}}{{.data.color | base64decode}}{{end}}",
+        "get", "secret", "-n", "shop", "-o", "go-template={{range .items}}{{.data.color | base64decode}}{{end}}"
     )
     columns = kubectl.ok("get", "endpointslices", "-n", "shop", "-o", "custom-columns=N:.metadata.name,T:.addressType")
     assert columns.splitlines()[1].split() == ["web-1", "IPv4"]

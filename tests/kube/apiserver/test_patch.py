@@ -7,13 +7,7 @@ from typing import Any
 
 import pytest
 
-from certferry.kube.apiserver.schema.patch import (
-    BadPatch,
-    PatchFailed,
-    json_patch,
-    merge_patch,
-    strategic_merge,
-)
+from certferry.kube.apiserver.schema.patch import BadPatch, PatchFailed, json_patch, merge_patch, strategic_merge
 from tests.kube.support.server_process import secret, server
 
 
@@ -64,10 +58,7 @@ PORTS = {"spec": {"ports": [{"name": "a", "port": 80, "targetPort": 1}, {"name":
 @pytest.mark.parametrize(
     ("patch", "ports"),
     [
-        (
-            [{"port": 80, "targetPort": 2}],
-            [{"name": "a", "port": 80, "targetPort": 2}, {"name": "b", "port": 81}],
-        ),
+        ([{"port": 80, "targetPort": 2}], [{"name": "a", "port": 80, "targetPort": 2}, {"name": "b", "port": 81}]),
         ([{"port": 82}], [{"port": 82}, *PORTS["spec"]["ports"]]),
         ([{"port": 80, "$patch": "delete"}], [{"name": "b", "port": 81}]),
         ([{"$patch": "replace"}, {"port": 9}], [{"port": 9}]),

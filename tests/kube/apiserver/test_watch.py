@@ -49,10 +49,7 @@ async def test_a_watch_without_a_revision_begins_with_present_objects(api: Clien
     for version in ("", "0"):
         async with api.watch(SECRETS, resourceVersion=version) as events:
             result = [await events.next() for _ in range(2)]
-        assert [(e["type"], e["object"]["metadata"]["name"]) for e in result] == [
-            ("ADDED", "a"),
-            ("ADDED", "b"),
-        ]
+        assert [(e["type"], e["object"]["metadata"]["name"]) for e in result] == [("ADDED", "a"), ("ADDED", "b")]
 
 
 async def test_initial_events_end_with_a_bookmark(api: Client) -> None:

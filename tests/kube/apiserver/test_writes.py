@@ -296,10 +296,7 @@ async def test_the_vendor_match_mode_of_a_path_is_stored(api: Client) -> None:
 )
 async def test_an_invalid_ingress_is_rejected(api: Client, spec: Any, message: str) -> None:
     refused = await api.post(INGRESSES, ingress("i", **spec))
-    assert (refused.code, refused.body["message"]) == (
-        422,
-        f'Ingress.networking.k8s.io "i" is invalid: {message}',
-    )
+    assert (refused.code, refused.body["message"]) == (422, f'Ingress.networking.k8s.io "i" is invalid: {message}')
 
 
 async def test_services_keep_their_allocated_addresses_and_ports(api: Client) -> None:

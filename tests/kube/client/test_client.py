@@ -107,11 +107,7 @@ def test_a_kubeconfig_is_read_with_its_certificates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"current-context": "other"}, "no context “other”"),
-        ({"users": []}, "no user “u”"),
-    ],
+    ("change", "says"), [({"current-context": "other"}, "no context “other”"), ({"users": []}, "no user “u”")]
 )
 def test_an_unusable_kubeconfig_names_the_reason(tmp_path: Path, change: dict[str, object], says: str) -> None:
     path = tmp_path / "config"

@@ -64,10 +64,7 @@ class Client:
         self.session, self.url = session, url
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
-        headers = {
-            "Content-Type": options.pop("media", "application/json"),
-            "Accept": options.pop("accept", "*/*"),
-        }
+        headers = {"Content-Type": options.pop("media", "application/json"), "Accept": options.pop("accept", "*/*")}
         if agent := options.pop("agent", ""):
             headers["User-Agent"] = agent
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
@@ -202,10 +199,7 @@ def secret(name: str, **data: str) -> Json:
 def ingress(name: str, **spec: Any) -> Json:
     """Return an Ingress with one rule and additional fields of its spec."""
     backend = {"service": {"name": "web", "port": {"number": 80}}}
-    rule = {
-        "host": "a.example.com",
-        "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
-    }
+    rule = {"host": "a.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

@@ -33,10 +33,7 @@ COMMANDS: Final = {
 }
 
 app = typer.Typer(
-    cls=lazy_group(COMMANDS),
-    help="List, check, replace and roll back certificates.",
-    no_args_is_help=True,
-    **TYPER,
+    cls=lazy_group(COMMANDS), help="List, check, replace and roll back certificates.", no_args_is_help=True, **TYPER
 )
 
 

@@ -144,10 +144,7 @@ def _in_place(snapshot: ClusterSnapshot, secret: Name) -> dict[str, Any]:
     for info in snapshot.watched:
         if info.origin and info.origin.secret_name == secret:
             certificate = info.origin.certificate
-            return {
-                "before": certificate.chain,
-                "taken": sni_overlap.overlapping_names(certificate, snapshot.observed),
-            }
+            return {"before": certificate.chain, "taken": sni_overlap.overlapping_names(certificate, snapshot.observed)}
     return {}
 
 
@@ -186,22 +183,10 @@ async def _address(text: str, host: str = "", connect: str | None = None) -> Che
 
 def _facts(subject: CheckSubject, policy: CheckPolicy) -> dict[str, Any]:
     if subject.chain is None:
-        return {
-            "what": subject.what,
-            "good": False,
-            "result": subject.result,
-            "flaw": subject.flaw,
-            "findings": [],
-        }
+        return {"what": subject.what, "good": False, "result": subject.result, "flaw": subject.flaw, "findings": []}
     chain = subject.chain
     findings = checks.findings(
-        chain,
-        subject.before,
-        subject.hosts,
-        datetime.now(UTC),
-        policy,
-        taken=subject.taken,
-        key=subject.key,
+        chain, subject.before, subject.hosts, datetime.now(UTC), policy, taken=subject.taken, key=subject.key
     )
     good = not any(f.severity == "refuse" for f in findings)
     wrong = subject.served and not all(covers(chain.names, host) for host in subject.hosts)

@@ -107,8 +107,7 @@ def rollback(
 
 def resume(
     secret: Annotated[
-        str,
-        typer.Argument(help="NAMESPACE/SECRET whose content is quarantined.", autocompletion=certificates),
+        str, typer.Argument(help="NAMESPACE/SECRET whose content is quarantined.", autocompletion=certificates)
     ],
     cluster: Cluster = None,
     config: Config = None,
@@ -166,12 +165,7 @@ def break_glass(
 
 
 async def _emergency(
-    elb: ElbClient,
-    located: LocatedCertificate,
-    cert: Path | None,
-    key: Path | None,
-    reason: str,
-    span: timedelta,
+    elb: ElbClient, located: LocatedCertificate, cert: Path | None, key: Path | None, reason: str, span: timedelta
 ) -> None:
     if cert is None or key is None or not reason:
         raise UserError("Give --cert, --key and --reason (or --end to end one).")

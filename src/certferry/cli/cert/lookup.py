@@ -30,8 +30,7 @@ T = TypeVar("T")
 
 Cluster = Annotated[str | None, typer.Option(help="Only this cluster of the settings file.")]
 Reference = Annotated[
-    str,
-    typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host.", autocompletion=certificates),
+    str, typer.Argument(help="An id, a name, NAMESPACE/SECRET, or a host.", autocompletion=certificates)
 ]
 
 

@@ -12,14 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from certferry.cli.cert.history import pair_of
-from certferry.cli.cert.lookup import (
-    Cluster,
-    FleetSnapshot,
-    LocatedCertificate,
-    Reference,
-    read_fleet,
-    run,
-)
+from certferry.cli.cert.lookup import Cluster, FleetSnapshot, LocatedCertificate, Reference, read_fleet, run
 from certferry.cli.cert.replace_journal import Journal, Place
 from certferry.cli.cert.verify import place_of, results
 from certferry.cli.options import Config, State
@@ -47,8 +40,7 @@ def replace(
     plan: Annotated[bool, typer.Option("--plan", help="Show the changes and exit.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[
-        bool,
-        typer.Option("--force", help="Continue although a check fails or another tool manages the Secret."),
+        bool, typer.Option("--force", help="Continue although a check fails or another tool manages the Secret.")
     ] = False,
     cluster: Cluster = None,
     output: Output = Format.table,
@@ -64,10 +56,7 @@ def replace(
         journal = Journal(new.chain.fingerprint, certificate)
         todo = journal.read() or _places(fleet, certificate)
         _announce(fleet, todo, new)
-        objections = [
-            *_objections(fleet, todo, new),
-            *[o for p in todo for o in await _writers(fleet, p)],
-        ]
+        objections = [*_objections(fleet, todo, new), *[o for p in todo for o in await _writers(fleet, p)]]
         for sentence in objections:
             warn(sentence)
         if plan:

@@ -13,14 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from certferry.cli.cert.lookup import (
-    Cluster,
-    FleetSnapshot,
-    LocatedCertificate,
-    Reference,
-    read_fleet,
-    run,
-)
+from certferry.cli.cert.lookup import Cluster, FleetSnapshot, LocatedCertificate, Reference, read_fleet, run
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, document, duration, show
 from certferry.core import checks
@@ -32,12 +25,7 @@ from certferry.core.x509.pem import Chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
-COLUMNS: Final = {
-    "secret": "NAMESPACE/SECRET",
-    "hosts": "HOSTS",
-    "expires": "EXPIRES",
-    "status": "STATUS",
-}
+COLUMNS: Final = {"secret": "NAMESPACE/SECRET", "hosts": "HOSTS", "expires": "EXPIRES", "status": "STATUS"}
 WIDE: Final = {
     "cluster": "CLUSTER",
     "role": "ROLE",
@@ -371,12 +359,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     assert chain is not None
     cause = causes.cause(info.origin) if info.origin else None
     findings = checks.findings(
-        chain,
-        None,
-        info.hosts,
-        now,
-        fleet.checks,
-        taken=sni_overlap.overlapping_names(certificate, snapshot.observed),
+        chain, None, info.hosts, now, fleet.checks, taken=sni_overlap.overlapping_names(certificate, snapshot.observed)
     )
     facts = row | {
         "not_before": info.not_before,

@@ -56,8 +56,7 @@ def wait(
             await asyncio.sleep(PAUSE)
         missing = "; ".join(f"{address}: {what}" for address, what in different.items())
         raise UserError(
-            f"{host} does not serve {wanted[:16]} after {timeout}: {missing or 'no listener has this host'}.",
-            BAD,
+            f"{host} does not serve {wanted[:16]} after {timeout}: {missing or 'no listener has this host'}.", BAD
         )
 
     run(work)

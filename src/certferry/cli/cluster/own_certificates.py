@@ -17,10 +17,7 @@ def own_endpoints(environ: Mapping[str, str], config: Path | None) -> tuple[tupl
     """Return name and host:port of each. Raises UserError."""
     console = read(ConsoleSettings, "console", {}, environ, config)
     elb = read(ElbSettings, "elb", {}, environ, config)
-    listeners = (
-        ("console", console.listen if console.tls_certificate else ""),
-        ("xDS", elb.remote_envoys.listen),
-    )
+    listeners = (("console", console.listen if console.tls_certificate else ""), ("xDS", elb.remote_envoys.listen))
     return tuple((what, at) for what, listen in listeners if listen and (at := _reached(listen)))
 
 

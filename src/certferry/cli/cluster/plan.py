@@ -48,8 +48,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 def plan(
     files: Annotated[
-        list[Path],
-        typer.Option("-f", "--filename", help="File or directory of manifests; repeatable; - is stdin."),
+        list[Path], typer.Option("-f", "--filename", help="File or directory of manifests; repeatable; - is stdin.")
     ],
     every: Annotated[bool, typer.Option("--all", help="Show also the hosts and problems that do not change.")] = False,
     cluster: Annotated[

@@ -19,8 +19,7 @@ def rbac(
     mode: Annotated[str, typer.Option(help="Scope: cluster, namespaces, or named (Secrets by name).")] = "cluster",
     namespace: Annotated[list[str] | None, typer.Option(help="Only this namespace; repeatable.")] = None,
     secret: Annotated[
-        list[str] | None,
-        typer.Option(help="NAMESPACE/NAME; repeatable. Default: those that Ingresses name."),
+        list[str] | None, typer.Option(help="NAMESPACE/NAME; repeatable. Default: those that Ingresses name.")
     ] = None,
     account: Annotated[
         str, typer.Option(help="NAMESPACE/NAME of its service account.")
@@ -75,9 +74,7 @@ async def _in_use(
     except (KubeError, KubeconfigError) as error:
         raise UserError(f"{error} (or name the Secrets with --secret)", code=1) from None
     view = ClusterView(
-        cluster_id="",
-        classes={c.name: c for c in classes},
-        ingresses={i.meta.key: i for i in ingresses},
+        cluster_id="", classes={c.name: c for c in classes}, ingresses={i.meta.key: i for i in ingresses}
     )
     return sorted(named_secrets(view, cluster_options(access)))
 

@@ -88,9 +88,7 @@ def list_(state: State = None, config: Config = None) -> None:
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="Name of the Envoy.")],
-    state: State = None,
-    config: Config = None,
+    name: Annotated[str, typer.Argument(help="Name of the Envoy.")], state: State = None, config: Config = None
 ) -> None:
     """Remove a remote Envoy. It keeps serving what it has, and gets no more updates."""
     try:

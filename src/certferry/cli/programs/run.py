@@ -111,8 +111,7 @@ def kube(
 def controller(
     context_: typer.Context,
     cluster: Annotated[
-        str | None,
-        typer.Option(help="Entry of “clusters” in the settings file, instead of the next five options."),
+        str | None, typer.Option(help="Entry of “clusters” in the settings file, instead of the next five options.")
     ] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="Default: the Pod's service account.")] = None,
     context: Annotated[str | None, typer.Option(help="Context in the kubeconfig.")] = None,

@@ -32,8 +32,7 @@ def backup(
 def restore(
     saved: Annotated[Path, typer.Argument(help="A backup.")],
     key: Annotated[
-        Path | None,
-        typer.Option(help="Encryption key of the backup. Default: the one in the state directory."),
+        Path | None, typer.Option(help="Encryption key of the backup. Default: the one in the state directory.")
     ] = None,
     state: State = None,
 ) -> None:

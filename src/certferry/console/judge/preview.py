@@ -43,11 +43,7 @@ def served_chain(derived: DerivedState, name: Name) -> Chain | None:
 
 
 def preview_change(
-    derived: DerivedState,
-    options: TranslateOptions,
-    changed: Mapping[str, Any],
-    chosen: Sequence[Chain],
-    now: datetime,
+    derived: DerivedState, options: TranslateOptions, changed: Mapping[str, Any], chosen: Sequence[Chain], now: datetime
 ) -> ChangePreview:
     """Return what the controller would do with the Ingress `changed`, as OK would write it.
 

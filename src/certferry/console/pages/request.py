@@ -156,10 +156,7 @@ class Page(NamedTuple):
 
 
 def page_frame(
-    http: Request,
-    session: Session | None,
-    cluster: ClusterContext | None = None,
-    messages: list[str] | None = None,
+    http: Request, session: Session | None, cluster: ClusterContext | None = None, messages: list[str] | None = None
 ) -> PageFrame:
     """Return the values around a page for this request."""
     theme = http.cookies.get("theme", "")

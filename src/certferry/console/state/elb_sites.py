@@ -75,9 +75,7 @@ class ElbSite:
             role=role_of(token.roles, names),
             url=url,
             credentials=Credentials(
-                project_id=credentials.project_id or token.project_id,
-                token=token.token,
-                region=credentials.region,
+                project_id=credentials.project_id or token.project_id, token=token.token, region=credentials.region
             ),
             expires=token.expires_at or datetime.now(UTC) + TOKEN_LIFE,
         )

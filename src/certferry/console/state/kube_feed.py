@@ -12,13 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from certferry.console.state import objects as listed
-from certferry.console.state.objects import (
-    ListedConfigMap,
-    ListedIngress,
-    ListedObject,
-    ListedSecret,
-    ListedService,
-)
+from certferry.console.state.objects import ListedConfigMap, ListedIngress, ListedObject, ListedSecret, ListedService
 from certferry.core.model.kubernetes import ClusterView, IngressClass, Name, parse_class
 from certferry.kube.client import client as kinds
 from certferry.kube.client.client import KubeClient, KubeError

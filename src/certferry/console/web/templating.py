@@ -67,12 +67,7 @@ class Templates:
             "listed": listed,
             "until": formatting.until,
         }
-        self._templates.globals |= {
-            "path": path,
-            "pairs": _pairs,
-            "plural": formatting.plural,
-            "release": __version__,
-        }
+        self._templates.globals |= {"path": path, "pairs": _pairs, "plural": formatting.plural, "release": __version__}
 
     def render(self, template: str, frame: PageFrame, context: Mapping[str, Any], status: int = 200) -> Response:
         """Return the page as a response; a value of `context` overrides one of `frame`."""

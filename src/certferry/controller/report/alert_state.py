@@ -45,11 +45,7 @@ class AlertEvaluator:
     """Evaluates the alerts of one controller and publishes them in `alerts`."""
 
     def __init__(
-        self,
-        metrics: Metrics,
-        options: TranslateOptions,
-        rules: AlertRules,
-        connection_errors: ConnectionErrors,
+        self, metrics: Metrics, options: TranslateOptions, rules: AlertRules, connection_errors: ConnectionErrors
     ) -> None:
         self._metrics = metrics
         self._rules = rules

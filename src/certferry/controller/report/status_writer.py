@@ -18,13 +18,7 @@ import msgspec
 import structlog
 
 from certferry.controller.report.event_recorder import HOUR, EventMessage, EventRecorder
-from certferry.core.model.kubernetes import (
-    BALANCER_ID,
-    MASTER_ANNOTATION,
-    ROTATION_ANNOTATION,
-    Name,
-    ReportedStatus,
-)
+from certferry.core.model.kubernetes import BALANCER_ID, MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ReportedStatus
 from certferry.core.model.problems import HOURLY
 from certferry.kube.client.cache import Cache
 from certferry.kube.client.client import INGRESS, KubeClient, KubeError, Object
@@ -101,10 +95,7 @@ class StatusWriter:
         }
         self._latest.set(
             msgspec.structs.replace(
-                before,
-                standing=frozenset(notices),
-                ingresses=MappingProxyType(kept),
-                cleanup=MappingProxyType(left),
+                before, standing=frozenset(notices), ingresses=MappingProxyType(kept), cleanup=MappingProxyType(left)
             )
         )
 

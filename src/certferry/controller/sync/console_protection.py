@@ -15,10 +15,7 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State
 from certferry.core.plan.plan import Step
 
-FIELDS = {
-    "protection_status": "consoleProtection",
-    "protection_reason": "Follows a Kubernetes Secret: change it there",
-}
+FIELDS = {"protection_status": "consoleProtection", "protection_reason": "Follows a Kubernetes Secret: change it there"}
 
 
 def with_console_protection(steps: Sequence[Step], observed: State, cluster_id: str) -> tuple[Step, ...]:

@@ -48,11 +48,7 @@ class SecretFastPath:
     """One task per Secret whose content changed; it decides by the newest generation."""
 
     def __init__(
-        self,
-        context: ApplyContext,
-        listener: FastPathListener,
-        policy: checks.CheckPolicy,
-        generations: Generations,
+        self, context: ApplyContext, listener: FastPathListener, policy: checks.CheckPolicy, generations: Generations
     ) -> None:
         self._context = context
         self._policy = policy

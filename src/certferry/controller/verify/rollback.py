@@ -31,10 +31,7 @@ class Rollback:
     """One controller's rollbacks. `finished` receives (certificate, result, sentence) of each attempt."""
 
     def __init__(
-        self,
-        context: ApplyContext,
-        finished: Callable[[Certificate, str, str], None],
-        generations: Generations,
+        self, context: ApplyContext, finished: Callable[[Certificate, str, str], None], generations: Generations
     ) -> None:
         self._context = context
         self._finished = finished

@@ -81,18 +81,12 @@ def expected_certificates(translation: Translation, observed: State) -> dict[Tar
             if balancer is None or not balancer.vip_address:
                 continue
             target = Target(
-                address=balancer.vip_address,
-                port=bind_port(balancer, served.port),
-                host=served.host,
-                kind=served.kind,
+                address=balancer.vip_address, port=bind_port(balancer, served.port), host=served.host, kind=served.kind
             )
             expected.setdefault(
                 target,
                 ExpectedCertificate(
-                    target=target,
-                    ingress=status.ref,
-                    certificate=served.certificate,
-                    chain=served.chain,
+                    target=target, ingress=status.ref, certificate=served.certificate, chain=served.chain
                 ),
             )
     return expected
@@ -237,8 +231,7 @@ class RotationVerifier:
 def _spread(certificates: Iterable[ExpectedCertificate]) -> list[ExpectedCertificate]:
     """Order the expected certificates: one host per address and port first."""
     ordered = sorted(
-        {expected.target: expected for expected in certificates}.values(),
-        key=lambda expected: expected.target,
+        {expected.target: expected for expected in certificates}.values(), key=lambda expected: expected.target
     )
     first = {(s.target.address, s.target.port): s for s in reversed(ordered)}
     return [*first.values(), *(s for s in ordered if s not in first.values())]

@@ -62,13 +62,7 @@ def findings(
     `taken` and `key`: see ``CheckInput``. Findings that `policy` switches off are omitted.
     """
     case = CheckInput(
-        chain=chain,
-        before=before,
-        hosts=hosts,
-        now=now,
-        skew=timedelta(seconds=policy.skew),
-        taken=taken,
-        key=key,
+        chain=chain, before=before, hosts=hosts, now=now, skew=timedelta(seconds=policy.skew), taken=taken, key=key
     )
     results = [f for check in CHECKS if (f := check(case)) and (f := policy.applied(f))]
     return tuple(sorted(results, key=lambda f: ("refuse", "warn", "info").index(f.severity)))

@@ -154,9 +154,7 @@ def lifetime(case: CheckInput) -> Finding | None:
     if most is None or days <= most:
         return None
     return Finding(
-        reason="LifetimeTooLong",
-        severity="warn",
-        sentence=f"it is made to live {math.ceil(days)} days; {whose}",
+        reason="LifetimeTooLong", severity="warn", sentence=f"it is made to live {math.ceil(days)} days; {whose}"
     )
 
 

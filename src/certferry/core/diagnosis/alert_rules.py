@@ -110,12 +110,7 @@ def evaluate_alerts(inputs: AlertInput, rules: AlertRules, now: datetime) -> tup
 
 
 def about(
-    certificate: CertificateInfo,
-    inputs: AlertInput,
-    name: AlertName,
-    summary: str,
-    why: str = "",
-    do: str = "",
+    certificate: CertificateInfo, inputs: AlertInput, name: AlertName, summary: str, why: str = "", do: str = ""
 ) -> Alert:
     """Return an alert about one certificate, with its hosts, owner, source, cause and command."""
     cause = causes.cause(certificate.origin) if certificate.origin else None

@@ -11,12 +11,7 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.diagnosis.host_values import (
-    BoundCertificate,
-    HostProblem,
-    HostStatus,
-    ShownCertificate,
-)
+from certferry.core.diagnosis.host_values import BoundCertificate, HostProblem, HostStatus, ShownCertificate
 from certferry.core.diagnosis.wanted import CertificateSource, WantedCertificate, capitalized
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason

@@ -88,13 +88,7 @@ def watched(diagnosis: ClusterDiagnosis, failures: Mapping[Name, str] = _NO_FAIL
         by_id.setdefault(use.certificate, []).append(use)
     chosen = _chosen(diagnosis.view)
     certificates = [
-        _watched(
-            certificate,
-            certificate.chain,
-            by_id.get(ref, []),
-            chosen,
-            _origin(certificate, diagnosis, failures),
-        )
+        _watched(certificate, certificate.chain, by_id.get(ref, []), chosen, _origin(certificate, diagnosis, failures))
         for ref, certificate in diagnosis.observed.certificates.items()
         if certificate.chain and certificate.type == "server"
     ]

@@ -103,12 +103,7 @@ def _texts(field: str, have: Listener) -> Texts:
 
 
 def _resolves_drift(
-    proposal: Proposal,
-    have: Listener,
-    view: ClusterView,
-    observed: State,
-    options: TranslateOptions,
-    now: datetime,
+    proposal: Proposal, have: Listener, view: ClusterView, observed: State, options: TranslateOptions, now: datetime
 ) -> bool:
     """Return whether the cluster desires what the ELB has once `proposal` is written."""
     ingress = view.ingresses[proposal.ingress]

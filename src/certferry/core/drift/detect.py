@@ -31,11 +31,7 @@ class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def detect_drift(
-    desired: State,
-    observed: State,
-    ids: Mapping[str, str],
-    modes: Modes,
-    baseline: Baseline = NOTHING,
+    desired: State, observed: State, ids: Mapping[str, str], modes: Modes, baseline: Baseline = NOTHING
 ) -> DriftResult:
     """Detect drift. `ids`: key → id of what exists (``plan.match``). `known`: the state of the last reconcile."""
     drifts: list[Drift] = []
@@ -95,12 +91,7 @@ def _certificate(want: Certificate, have: Certificate | None, modes: Modes, drif
 
 
 def _listener(
-    want: Listener,
-    have: Listener | None,
-    ids: Mapping[str, str],
-    modes: Modes,
-    drifts: list[Drift],
-    known: Baseline,
+    want: Listener, have: Listener | None, ids: Mapping[str, str], modes: Modes, drifts: list[Drift], known: Baseline
 ) -> Listener:
     if have is None:
         return want

@@ -50,9 +50,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
             for ref, pool in self.state.pools.items()
         }
         left = replace(
-            self.state,
-            listeners={k: v for k, v in self.state.listeners.items() if k not in touched},
-            pools=pools,
+            self.state, listeners={k: v for k, v in self.state.listeners.items() if k not in touched}, pools=pools
         )
         return Baseline(ids={k: v for k, v in self.ids.items() if v not in touched}, state=left)
 
@@ -63,12 +61,7 @@ NOTHING: Final = Baseline()
 def deleted(desired: State, observed: State, ids: Mapping[str, str], known: Baseline) -> Iterator[Drift]:
     """Yield desired objects that existed and were deleted."""
     there = {*observed.certificates, *observed.listeners, *observed.pools, *observed.policies}
-    wanted: dict[str, Any] = {
-        **desired.certificates,
-        **desired.listeners,
-        **desired.pools,
-        **desired.policies,
-    }
+    wanted: dict[str, Any] = {**desired.certificates, **desired.listeners, **desired.pools, **desired.policies}
     for key, ref in known.ids.items():
         kind = _KINDS.get(key.partition("/")[0])
         if kind and key in wanted and key not in ids and ref not in there:

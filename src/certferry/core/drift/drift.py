@@ -77,8 +77,4 @@ _UNTIL: Final[Mapping[Kind, str]] = {
     "policy": "the Ingress changes this path",
 }
 """The end of an adopted difference that no annotation expresses (see ``adopt``)."""
-_ENDS: Final[Mapping[Mode, str]] = {
-    "repair": "It is reverted.",
-    "report": "It stays.",
-    "off": "",
-}
+_ENDS: Final[Mapping[Mode, str]] = {"repair": "It is reverted.", "report": "It stays.", "off": ""}

@@ -1,14 +1,6 @@
 """Translate ELB state to Envoy's xDS resources, as plain data; see ``snapshot``."""
 
-from certferry.core.envoy.resource import (
-    CLUSTERS,
-    ENDPOINTS,
-    LISTENERS,
-    ROUTES,
-    SECRETS,
-    TlsSecret,
-    XdsResource,
-)
+from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TlsSecret, XdsResource
 from certferry.core.envoy.routes.match import re2_problem
 from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
 

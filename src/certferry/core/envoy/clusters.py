@@ -122,10 +122,7 @@ def _health(monitor: HealthMonitor) -> dict[str, Any]:
         return body | {"grpc_health_check": {"authority": monitor.domain_name or "health.check"}}
     if monitor.type not in {"HTTP", "HTTPS"}:
         return body | {"tcp_health_check": {}}
-    check: dict[str, Any] = {
-        "path": monitor.url_path or "/",
-        "expected_statuses": _statuses(monitor.expected_codes),
-    }
+    check: dict[str, Any] = {"path": monitor.url_path or "/", "expected_statuses": _statuses(monitor.expected_codes)}
     if monitor.domain_name:
         check["host"] = monitor.domain_name
     if monitor.http_method and monitor.http_method != "GET":

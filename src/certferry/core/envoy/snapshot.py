@@ -124,10 +124,7 @@ def _hosts(_: str, policies: tuple[Policy, ...]) -> frozenset[str]:
 
 @remembered
 def _targets(
-    _: str,
-    pools: Mapping[str, Pool],
-    listeners: Mapping[str, Listener],
-    loadbalancers: Mapping[str, LoadBalancer],
+    _: str, pools: Mapping[str, Pool], listeners: Mapping[str, Listener], loadbalancers: Mapping[str, LoadBalancer]
 ) -> Mapping[str, Target]:
     """Return the targets of policies, by the id of a pool or a listener."""
     targets = {

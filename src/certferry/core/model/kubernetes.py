@@ -264,10 +264,7 @@ def parse_service(obj: Json) -> Service:
         type=spec.get("type") or "ClusterIP",
         ports=tuple(
             ServicePort(
-                name=p.get("name") or "",
-                port=p["port"],
-                node_port=p.get("nodePort"),
-                target_port=p.get("targetPort"),
+                name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"), target_port=p.get("targetPort")
             )
             for p in spec.get("ports") or ()
         ),
@@ -292,9 +289,7 @@ def parse_slice(obj: Json) -> EndpointSlice:
     """Parse a discovery.k8s.io/v1 EndpointSlice; an endpoint without a ready condition is ready."""
     endpoints = [
         Endpoint(
-            address=address,
-            ready=(e.get("conditions") or {}).get("ready") is not False,
-            node=e.get("nodeName") or "",
+            address=address, ready=(e.get("conditions") or {}).get("ready") is not False, node=e.get("nodeName") or ""
         )
         for e in obj.get("endpoints") or ()
         for address in e.get("addresses") or ()

@@ -67,10 +67,7 @@ def _argo_cd(kind: str, meta: Json) -> Manager | None:
 
 
 def _flux(kind: str, meta: Json) -> Manager | None:
-    for group, what in (
-        ("kustomize.toolkit.fluxcd.io", "Kustomization"),
-        ("helm.toolkit.fluxcd.io", "HelmRelease"),
-    ):
+    for group, what in (("kustomize.toolkit.fluxcd.io", "Kustomization"), ("helm.toolkit.fluxcd.io", "HelmRelease")):
         if name := _label(meta, f"{group}/name"):
             where = f"the source of {what} {_label(meta, f'{group}/namespace') or 'flux-system'}/{name}"
             return _manager("Flux", where, f"keeps this {kind} as {where} has it and sets it back")

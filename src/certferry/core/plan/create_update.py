@@ -171,11 +171,7 @@ def _new_listener(key: str, want: Listener) -> Step:
         **{f: getattr(want, f) for f in (*listening.BINDINGS, *listening.OPTIONS)},
     }
     given = {f: w for f, v in fields.items() if v is not None and (w := wire(v)) is not None}
-    given |= {
-        "loadbalancer_id": want.loadbalancer_id,
-        "protocol": want.protocol,
-        "protocol_port": want.protocol_port,
-    }
+    given |= {"loadbalancer_id": want.loadbalancer_id, "protocol": want.protocol, "protocol_port": want.protocol_port}
     return step("create", "listener", key, given, "an Ingress asks for this port", name=want.name or key)
 
 
@@ -194,13 +190,7 @@ def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], 
         marks["bound"] = said.get("bound", "")
         why = f"{', '.join(sorted(bound))} changed" if bound else "an Ingress asks for other certificates"
         yield step(
-            "update",
-            "listener",
-            key,
-            {**bound, "description": _marked(want, marks)},
-            why,
-            name=name,
-            id=have.id,
+            "update", "listener", key, {**bound, "description": _marked(want, marks)}, why, name=name, id=have.id
         )
     pool = want.default_pool_id
     if pool is not None and _differs(pool, have.default_pool_id, ids):
@@ -213,13 +203,7 @@ def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], 
         marks["options"] = said.get("options", "")
         why = f"{', '.join(sorted(options))} changed" if options else "an Ingress asks for other options"
         yield step(
-            "update",
-            "listener",
-            key,
-            {**options, "description": _marked(want, marks)},
-            why,
-            name=name,
-            id=have.id,
+            "update", "listener", key, {**options, "description": _marked(want, marks)}, why, name=name, id=have.id
         )
 
 

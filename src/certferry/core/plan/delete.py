@@ -18,11 +18,7 @@ from certferry.core.plan.steps import Step, bound, deletion, step
 
 
 def delete_steps(
-    desired: State,
-    observed: State,
-    cluster_id: str,
-    ids: Mapping[str, str],
-    retained: Set[tuple[str, int]],
+    desired: State, observed: State, cluster_id: str, ids: Mapping[str, str], retained: Set[tuple[str, int]]
 ) -> Iterator[Step]:
     """Yield the deletions. `ids`: key → id of what exists. `retained`: (load balancer, port) left as they are."""
     matched = frozenset(ids.values())

@@ -20,10 +20,7 @@ __all__ = ["Kind", "Step", "Verb", "certificate_step", "match", "plan"]
 
 
 def plan(
-    desired: State,
-    observed: State,
-    cluster_id: str,
-    retained: frozenset[tuple[str, int]] = frozenset(),
+    desired: State, observed: State, cluster_id: str, retained: frozenset[tuple[str, int]] = frozenset()
 ) -> tuple[Step, ...]:
     """Return the steps from `observed` to `desired`. `retained`: (load balancer, port) of listeners to leave as they are."""
     ids = match(desired, observed, cluster_id)

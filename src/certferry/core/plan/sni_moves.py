@@ -124,12 +124,7 @@ def _twin(of: Certificate) -> Certificate:
 
 
 def _pointed(
-    key: str,
-    movers: set[str],
-    desired: State,
-    observed: State,
-    ids: Mapping[str, str],
-    bound: Set[str],
+    key: str, movers: set[str], desired: State, observed: State, ids: Mapping[str, str], bound: Set[str]
 ) -> Step:
     """Return the update that points the listener to twins in place of the movers."""
     want, have = desired.listeners[key], observed.listeners[ids[key]]

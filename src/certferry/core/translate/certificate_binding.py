@@ -50,9 +50,7 @@ class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def candidates(
-    group: Sequence[ListenerClaim],
-    secrets: Mapping[Name, Certificate],
-    certificates: Mapping[str, Certificate],
+    group: Sequence[ListenerClaim], secrets: Mapping[Name, Certificate], certificates: Mapping[str, Certificate]
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
     """Return the certificates that the claims of a listener offer, oldest claim first, and problems of ids."""
     offers: list[CertificateCandidate] = []
@@ -83,10 +81,7 @@ def bind(
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
     kept, held_back = certificate_slots.keep_better(want, have, hosts, now)
-    problems = [
-        *sni.problems,
-        *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h)),
-    ]
+    problems = [*sni.problems, *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h))]
     return ListenerBinding(
         slots=kept,
         released_names=sni.released,
@@ -159,11 +154,7 @@ def _chosen(
         else:
             offers.append(
                 CertificateCandidate(
-                    claim=claim,
-                    certificate=certificate,
-                    hosts=certificate.domain,
-                    server=not number,
-                    fixed=True,
+                    claim=claim, certificate=certificate, hosts=certificate.domain, server=not number, fixed=True
                 )
             )
     return offers, problems

@@ -154,14 +154,7 @@ def _asked(claim: ListenerClaim, problems: list[Problem]) -> Iterator[Route]:
                 continue
             # an element-wise prefix needs two policies
             for compare, value in _comparisons(claim, path, problems):
-                yield Route(
-                    claim=claim,
-                    host=rule.host,
-                    compare=compare,
-                    path=value,
-                    backend=path.backend,
-                    place=place,
-                )
+                yield Route(claim=claim, host=rule.host, compare=compare, path=value, backend=path.backend, place=place)
                 place += 1
 
 

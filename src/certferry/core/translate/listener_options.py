@@ -110,9 +110,7 @@ def access(
         text = f"IP address group {', '.join(missing)} (annotation elb.acl-id) does not exist on the load balancer; {rest}."
         return None, (master.problem("AccessListNotFound", text),), have is not None
     wanted = IpGroupBinding(
-        ipgroup_id=",".join(values.acl_id),
-        enable_ipgroup=bool(values.acl_status),
-        type=values.acl_type or "white",
+        ipgroup_id=",".join(values.acl_id), enable_ipgroup=bool(values.acl_status), type=values.acl_type or "white"
     )
     return wanted, (), True
 

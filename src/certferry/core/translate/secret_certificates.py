@@ -18,12 +18,7 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
-from certferry.core.translate.certificate_slots import (
-    KEY_KINDS,
-    HeldBackCertificate,
-    ListenerCertificates,
-    kind_of,
-)
+from certferry.core.translate.certificate_slots import KEY_KINDS, HeldBackCertificate, ListenerCertificates, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.x509.pem import Chain, covers, listed
 
@@ -94,10 +89,7 @@ def key_of(uid: str) -> str:
 
 
 def secret_uses(
-    view: ClusterView,
-    claims: Iterable[ListenerClaim],
-    existing: OwnCertificates,
-    serving: Mapping[str, frozenset[str]],
+    view: ClusterView, claims: Iterable[ListenerClaim], existing: OwnCertificates, serving: Mapping[str, frozenset[str]]
 ) -> Mapping[Name, SecretUse]:
     """Return every Secret that a claim on an HTTPS port names, with its users and hosts.
 
@@ -149,8 +141,7 @@ def secret_certificate(
     if secret is None:
         text = f"Secret {use.secret} does not exist or cannot be read."
         return SecretCertificate(
-            certificate=have,
-            verdicts=(SecretVerdict(reason="SecretNotFound", sentence=text, rejected=True),),
+            certificate=have, verdicts=(SecretVerdict(reason="SecretNotFound", sentence=text, rejected=True),)
         )
     if rejection := _rejection(secret, have, use, options, now):
         return SecretCertificate(certificate=_kept(have, use), verdicts=(rejection,))

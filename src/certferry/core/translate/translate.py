@@ -189,9 +189,7 @@ def _with_desired_content(
 
 
 def _certificates(
-    secrets: Mapping[Name, Certificate],
-    bindings: Iterable[ListenerBinding],
-    on_elb: Mapping[str, Certificate],
+    secrets: Mapping[Name, Certificate], bindings: Iterable[ListenerBinding], on_elb: Mapping[str, Certificate]
 ) -> Mapping[str, Certificate]:
     """Return the desired certificates: those of Secrets without the names they release, and all that are bound."""
     domains = {c.id: c.domain for c in on_elb.values()}
@@ -215,15 +213,11 @@ def _certificates(
 
 def _balancers(collected: claims.Claims, observed: State) -> Mapping[str, LoadBalancer]:
     used = {balancer for balancer, _ in collected.groups}
-    return {
-        **collected.loadbalancers,
-        **{b: observed.loadbalancers[b] for b in used if b in observed.loadbalancers},
-    }
+    return {**collected.loadbalancers, **{b: observed.loadbalancers[b] for b in used if b in observed.loadbalancers}}
 
 
 def _status(
-    groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]],
-    bindings: Mapping[tuple[str, int], ListenerBinding],
+    groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]], bindings: Mapping[tuple[str, int], ListenerBinding]
 ) -> Mapping[Name, IngressStatus]:
     owners = claims.listener_owners(groups.values())
     result: dict[Name, IngressStatus] = {}

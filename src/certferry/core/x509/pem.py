@@ -163,8 +163,7 @@ def parse_chain(text: str, spki: str = "", authorities: str = "") -> Chain:
     if _BEGIN in (rest := _BLOCK.sub("", text)) or _END in rest:
         half = ("BEGIN", "END") if _BEGIN in rest else ("END", "BEGIN")
         raise InvalidPem(
-            "BrokenCertificate",
-            f"The certificate is cut off: a line says {half[0]}, and no line says {half[1]}.",
+            "BrokenCertificate", f"The certificate is cut off: a line says {half[0]}, and no line says {half[1]}."
         )
     if not blocks:
         raise InvalidPem("NotPEM", "The certificate is not PEM: no line says BEGIN CERTIFICATE.")

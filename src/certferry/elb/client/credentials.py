@@ -105,10 +105,7 @@ class SignedRequests:
         """Headers for one request."""
         now = datetime.now(UTC)
         parts = urlsplit(url)
-        headers = {
-            "host": parts.netloc,
-            "x-sdk-date": now.strftime(DATE_FORMAT),
-        }
+        headers = {"host": parts.netloc, "x-sdk-date": now.strftime(DATE_FORMAT)}
         if self._credentials.project_id:
             headers["x-project-id"] = self._credentials.project_id
         if body:

@@ -149,11 +149,7 @@ async def release(elb: ElbClient, certificate_id: str, reason: str = "") -> Cert
 
 
 async def audit(
-    elb: ElbClient,
-    *,
-    certificate: str | None = None,
-    host: str | None = None,
-    since: datetime | int | None = None,
+    elb: ElbClient, *, certificate: str | None = None, host: str | None = None, since: datetime | int | None = None
 ) -> AsyncGenerator[Record, None]:
     """Return audit records, oldest first. `since`: an instant, or the sequence after which to begin."""
     query = [("limit", str(PAGE))]

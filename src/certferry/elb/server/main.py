@@ -94,10 +94,7 @@ async def running(
 
 
 def _hand_over(
-    loop: asyncio.AbstractEventLoop,
-    latest: Latest[Publication],
-    changes: Latest[int],
-    publication: Publication,
+    loop: asyncio.AbstractEventLoop, latest: Latest[Publication], changes: Latest[int], publication: Publication
 ) -> None:
     def tell() -> None:
         latest.set(publication)

@@ -116,7 +116,7 @@ class KubeClient:
     async def __aenter__(self) -> KubeClient:
         self._session = aiohttp.ClientSession(
             # no limit: each watch holds a connection, and a Secret may need its own
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False)
         )
         return self
 
@@ -159,11 +159,7 @@ class KubeClient:
 
         Ends when the server ends the stream. An ERROR event raises the ``KubeError`` that it carries.
         """
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(seconds),
-        }
+        query = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         query |= {"resourceVersion": version} if version else {}
         query |= {"fieldSelector": fields} if fields else {}
         try:
@@ -232,12 +228,7 @@ class KubeClient:
         raise AssertionError("unreachable")
 
     async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Object | None,
-        limits: aiohttp.ClientTimeout,
+        self, method: str, path: str, query: Mapping[str, str], body: Object | None, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "use KubeClient with “async with”"
         headers = dict(self._headers)

@@ -99,18 +99,11 @@ class ExecToken:
 
     async def _run(self) -> tuple[str, float]:
         request = {"apiVersion": self._api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
-        environment = {
-            **os.environ,
-            **self._environment,
-            "KUBERNETES_EXEC_INFO": msgspec.json.encode(request).decode(),
-        }
+        environment = {**os.environ, **self._environment, "KUBERNETES_EXEC_INFO": msgspec.json.encode(request).decode()}
         program = self._command[0]
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env=environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
+                *self._command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
             )
             async with asyncio.timeout(60):
                 output, _ = await process.communicate()

@@ -46,12 +46,7 @@ class LeaderElector:
     """One candidate. ``run`` runs until cancelled and then releases the lease."""
 
     def __init__(
-        self,
-        kube: KubeClient,
-        lease: Name,
-        identity: str,
-        timings: LeaseTimings,
-        clock: Clock = time.monotonic,
+        self, kube: KubeClient, lease: Name, identity: str, timings: LeaseTimings, clock: Clock = time.monotonic
     ) -> None:
         self._kube = kube
         self._lease = lease

@@ -214,11 +214,7 @@ def test_what_nothing_here_does_is_not_taken_silently(
     needed: dict[str, dict[str, Any]] = {
         "listener": {"loadbalancer_id": house["lb"], "protocol": "HTTP", "protocol_port": 8081},
         "pool": {"type": "ip", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"},
-        "l7policy": {
-            "listener_id": house["https"],
-            "action": "REDIRECT_TO_POOL",
-            "redirect_pool_id": house["pool"],
-        },
+        "l7policy": {"listener_id": house["https"], "action": "REDIRECT_TO_POOL", "redirect_pool_id": house["pool"]},
     }
     reply = api("POST", path, {kind: needed[kind] | fields})
     assert (reply.status, reply.code) == (403, "ELB.8962")

@@ -148,29 +148,9 @@ def test_listeners(dlb: Shell, own: Elb) -> None:
     assert shown["ipgroup"] == {"ipgroup_id": group, "enable_ipgroup": True, "type": "white"}
     assert dlb.shown("dlb", "listener", "show", made["ID"])["tls_ciphers_policy"] == "tls-1-2-strict"
 
-    twice = (
-        "dlb",
-        "listener",
-        "create",
-        "--loadbalancer-id",
-        lb,
-        "--protocol",
-        "HTTP",
-        "--protocol-port",
-        "80",
-    )
+    twice = ("dlb", "listener", "create", "--loadbalancer-id", lb, "--protocol", "HTTP", "--protocol-port", "80")
     assert "ELB.8907" in dlb.refused(*twice)
-    bare = (
-        "dlb",
-        "listener",
-        "create",
-        "--loadbalancer-id",
-        lb,
-        "--protocol",
-        "HTTPS",
-        "--protocol-port",
-        "1",
-    )
+    bare = ("dlb", "listener", "create", "--loadbalancer-id", lb, "--protocol", "HTTPS", "--protocol-port", "1")
     assert "ELB.8902" in dlb.refused(*bare)
     assert dlb("dlb", "listener", "delete", made["ID"])[0] == 0
     assert dlb("dlb", "listener", "delete", plain["ID"])[0] == 0

@@ -44,12 +44,7 @@ REFERENCES = {
     "default_pool_id": "pools",
     "redirect_pool_id": "pools",
 }
-CHECKS: list[Any] = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
 class House:

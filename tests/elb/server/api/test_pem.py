@@ -100,15 +100,9 @@ UNUSABLE: dict[str, tuple[Change, str]] = {
     "nothing": (lambda p: Pair("", p.key), "The certificate is empty"),
     "no key": (lambda p: Pair(p.certificate, " \n"), "The private key is empty"),
     "no PEM": (lambda p: Pair("x", p.key), "no line says BEGIN CERTIFICATE"),
-    "DER in base64": (
-        lambda p: Pair(base64.b64encode(b"0\x82").decode(), p.key),
-        "no line says BEGIN CERTIFICATE",
-    ),
+    "DER in base64": (lambda p: Pair(base64.b64encode(b"0\x82").decode(), p.key), "no line says BEGIN CERTIFICATE"),
     "a key for a certificate": (lambda p: Pair(p.key, p.key), "no line says BEGIN CERTIFICATE"),
-    "a certificate for a key": (
-        lambda p: Pair(p.certificate, p.certificate),
-        "no line says BEGIN PRIVATE KEY",
-    ),
+    "a certificate for a key": (lambda p: Pair(p.certificate, p.certificate), "no line says BEGIN PRIVATE KEY"),
     "a certificate cut off": (lambda p: Pair(cut(p.certificate), p.key), "The certificate cannot be read"),
     "the second cut off": (
         lambda p: Pair(p.certificate + cut(authority().certificate), p.key),
@@ -127,10 +121,7 @@ UNUSABLE: dict[str, tuple[Change, str]] = {
     "too long": (lambda p: Pair(p.certificate + " " * 65_536, p.key), "at most 65536"),
     "too long a key": (lambda p: Pair(p.certificate, p.key + " " * 8_192), "at most 8192"),
     "a DSA key": (lambda p: Pair(p.certificate, other_key(dsa.generate_private_key(1024))), "neither RSA"),
-    "an Ed448 key": (
-        lambda p: Pair(p.certificate, other_key(ed448.Ed448PrivateKey.generate())),
-        "neither RSA",
-    ),
+    "an Ed448 key": (lambda p: Pair(p.certificate, other_key(ed448.Ed448PrivateKey.generate())), "neither RSA"),
 }
 
 
@@ -177,12 +168,7 @@ def test_what_the_vendor_stores_is_stored_and_flagged(api: Api) -> None:
     assert "CertificateUnusable" in flagged(api, issue("a.example", key=secp256k1))
     assert "HostNotCovered" in flagged(api, issue("a.example"), domain="b.example")
     good = flagged(api, issue("a.example"), domain="a.example")
-    assert not good & {
-        "CertificateExpired",
-        "CertificateNotYetValid",
-        "CertificateUnusable",
-        "HostNotCovered",
-    }
+    assert not good & {"CertificateExpired", "CertificateNotYetValid", "CertificateUnusable", "HostNotCovered"}
 
 
 def test_a_certificate_without_a_san_is_stored_and_flagged(api: Api) -> None:

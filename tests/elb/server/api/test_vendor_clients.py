@@ -85,10 +85,7 @@ def _grows(client: Client, life: Life, ids: dict[str, list[str]]) -> None:
 
 
 def _refuses(client: Client, kind: str, bad: Refused, home: str) -> None:
-    assert refusal(lambda: client.create(kind, bad.fields, home)) == (bad.status, bad.code), (
-        kind,
-        bad.fields,
-    )
+    assert refusal(lambda: client.create(kind, bad.fields, home)) == (bad.status, bad.code), (kind, bad.fields)
 
 
 def _is_held(client: Client, life: Life, ids: Ids) -> None:

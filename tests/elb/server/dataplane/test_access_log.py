@@ -32,9 +32,7 @@ async def logged(plane: Plane) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setattr("tests.elb.support.dataplane.Options", lambda: Options(access_log=True))
     async with member() as only:

@@ -105,16 +105,12 @@ async def test_a_member_that_fails_its_check_gets_nothing_until_it_passes(shared
 
 
 @pytest.mark.parametrize(
-    ("protocol", "check"),
-    [("HTTP", "TCP"), ("HTTPS", "TCP"), ("HTTPS", "HTTPS"), ("HTTP", "HTTPS"), ("HTTPS", "HTTP")],
+    ("protocol", "check"), [("HTTP", "TCP"), ("HTTPS", "TCP"), ("HTTPS", "HTTPS"), ("HTTP", "HTTPS"), ("HTTPS", "HTTP")]
 )
 async def test_a_check_is_made_in_its_own_protocol(shared: Site, protocol: str, check: str) -> None:
     """On a port of its own, where the check's protocol is not the pool's."""
     name = f"chk-{protocol}-{check}"
-    async with (
-        member("used", tls=protocol == "HTTPS") as used,
-        member("checked", tls=check == "HTTPS") as checked,
-    ):
+    async with member("used", tls=protocol == "HTTPS") as used, member("checked", tls=check == "HTTPS") as checked:
         monitor = _check(check, monitor_port=checked.port)
         gone = pool(used.port, name=name, protocol=protocol, healthmonitor=_check(check, monitor_port=free_port()))
         at = await shared.serve({"default_pool_id": name}, pools=gone)
@@ -180,9 +176,7 @@ async def test_a_new_member_gets_its_full_share_only_after_a_while(shared: Site)
         await until_true(equal)
 
 
-async def test_a_client_without_a_certificate_of_the_authority_is_refused_and_others_are_named(
-    shared: Site,
-) -> None:
+async def test_a_client_without_a_certificate_of_the_authority_is_refused_and_others_are_named(shared: Site) -> None:
     async with member() as only:
         listener = secure(
             default_pool_id="ca-pool",

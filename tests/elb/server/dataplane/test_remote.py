@@ -59,10 +59,7 @@ class Scene:
         issued = self.authority.client(name, 1)
         self.register.add(
             RemoteEnvoy(
-                name=name,
-                fingerprint=issued.fingerprint,
-                loadbalancers=loadbalancers,
-                not_after=issued.not_after,
+                name=name, fingerprint=issued.fingerprint, loadbalancers=loadbalancers, not_after=issued.not_after
             )
         )
         self.register.take()
@@ -103,11 +100,7 @@ async def test_whoever_has_no_registered_certificate_gets_nothing(scene: Scene, 
     stranger = Authority.open_or_create(_made(tmp_path / "else")).client("first", 1)
     unregistered = scene.authority.client("first", 1)
     refused = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED}
-    for issued, status in (
-        (None, refused),
-        (stranger, refused),
-        (unregistered, {grpc.StatusCode.PERMISSION_DENIED}),
-    ):
+    for issued, status in ((None, refused), (stranger, refused), (unregistered, {grpc.StatusCode.PERMISSION_DENIED})):
         call = scene.stub(issued).DeltaAggregatedResources(timeout=DEADLINE)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await call.write(_asking(LISTENERS))
@@ -200,18 +193,7 @@ def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
     assert "edge\ta,b\t" in _cli("envoy", "ls", *common)
     first = RemoteEnvoyRegistry(tmp_path).read()[0]
     assert first.not_after - datetime.now(UTC) > timedelta(days=360)
-    _cli(
-        "envoy",
-        "add",
-        "edge",
-        "--loadbalancer",
-        "a",
-        "--elb",
-        "elb.example:18000",
-        "--out",
-        str(out),
-        *common,
-    )
+    _cli("envoy", "add", "edge", "--loadbalancer", "a", "--elb", "elb.example:18000", "--out", str(out), *common)
     (second,) = RemoteEnvoyRegistry(tmp_path).read()
     assert second.fingerprint != first.fingerprint
     assert "Removed edge" in _cli("envoy", "remove", "edge", *common)

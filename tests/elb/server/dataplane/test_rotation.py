@@ -22,11 +22,7 @@ from tests.elb.support.dataplane import (
 from tests.elb.support.long_connections import Crowd, KeepAlive, held
 
 HOST = "shop.example.com"
-CERTIFICATES = {
-    "shop": {"domain": [HOST]},
-    "spare": {"domain": [HOST]},
-    "other": {"domain": ["o.example.com"]},
-}
+CERTIFICATES = {"shop": {"domain": [HOST]}, "spare": {"domain": [HOST]}, "other": {"domain": ["o.example.com"]}}
 RULE = {"type": "HOST_NAME", "value": HOST}
 POLICIES = {"shop": {"listener_id": "web", "action": "REDIRECT_TO_POOL", "redirect_pool_id": "pool", "rules": [RULE]}}
 
@@ -102,9 +98,7 @@ async def test_a_name_can_be_added_while_others_are_used(plane: Plane) -> None:
         assert crowd.failures == []
 
 
-async def test_a_host_that_is_still_routed_keeps_its_connections_without_its_certificate(
-    plane: Plane,
-) -> None:
+async def test_a_host_that_is_still_routed_keeps_its_connections_without_its_certificate(plane: Plane) -> None:
     port = _port(plane)
     async with held(port, HOST) as connections, Crowd(port, HOST) as crowd:
         unrouted = await KeepAlive.open(port, "o.example.com")

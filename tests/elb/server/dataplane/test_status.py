@@ -40,13 +40,7 @@ def test_a_member_that_fails_its_check_is_offline_in_the_tree_and_comes_back(elb
     member = api.make("member", f"/pools/{pool['id']}/members", address="127.0.0.1", protocol_port=port)
     path = f"/pools/{pool['id']}/members/{member['id']}"
     assert api("GET", path).body["member"]["operating_status"] == "NO_MONITOR"
-    check: dict[str, Any] = {
-        "type": "HTTP",
-        "delay": 1,
-        "timeout": 1,
-        "max_retries": 1,
-        "max_retries_down": 1,
-    }
+    check: dict[str, Any] = {"type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
     api.make("healthmonitor", pool_id=pool["id"], **check)
 
     def status() -> Any:

@@ -166,8 +166,7 @@ async def test_a_seat_that_goes_away_is_said_to_be_gone(
     client.answer(await client.next())
     refs = tuple(r for r in world.state.listeners["web"].sni_container_refs or () if r != "n0")
     world.state = msgspec.structs.replace(
-        world.state,
-        listeners={"web": msgspec.structs.replace(world.state.listeners["web"], sni_container_refs=refs)},
+        world.state, listeners={"web": msgspec.structs.replace(world.state.listeners["web"], sni_container_refs=refs)}
     )
     publications.set(world.publication())
     gone = await client.next()

@@ -41,10 +41,7 @@ async def plane() -> AsyncIterator[Plane]:
     listeners: dict[str, Any] = {}
     written = https(0, pair, "rsa", "ec")
     for name in POLICIES:
-        listeners[name] = written["listeners"]["web"] | {
-            "protocol_port": free_port(),
-            "tls_ciphers_policy": name,
-        }
+        listeners[name] = written["listeners"]["web"] | {"protocol_port": free_port(), "tls_ciphers_policy": name}
     for name in CUSTOM:
         # a custom policy wins over a named one
         listeners[name] = written["listeners"]["web"] | {

@@ -147,10 +147,7 @@ async def test_a_redirecting_listener_sends_to_the_https_one() -> None:
 
 async def test_an_access_list_changes_without_closing_a_connection(member: int) -> None:
     port = free_port()
-    written = https(port, {}) | {
-        "pools": pool(member),
-        "ipgroups": {"me": ["127.0.0.0/8"], "else": ["192.0.2.1"]},
-    }
+    written = https(port, {}) | {"pools": pool(member), "ipgroups": {"me": ["127.0.0.0/8"], "else": ["192.0.2.1"]}}
     async with running(World(**written)) as plane:
         await until_true(lambda: _answers(port, 200))
         for group, kind, status in (("else", "white", 403), ("me", "white", 200), ("me", "black", 403)):

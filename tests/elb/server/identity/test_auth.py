@@ -28,10 +28,7 @@ def test_a_password_gets_a_token_with_a_catalog(elb: Elb) -> None:
         token = reply.body["token"]
         assert token["project"]["id"] == elb.credentials.project_id
         urls = {entry["type"]: entry["endpoints"][0]["url"] for entry in token["catalog"]}
-        assert urls == {
-            "identity": f"{elb.origin}/v3",
-            "elbv3": f"{elb.origin}/v3/{elb.credentials.project_id}",
-        }
+        assert urls == {"identity": f"{elb.origin}/v3", "elbv3": f"{elb.origin}/v3/{elb.credentials.project_id}"}
         headers = {"X-Auth-Token": reply.headers["x-subject-token"]}
         path = f"/v3/{elb.credentials.project_id}/elb/certificates"
         assert send(elb.origin, "GET", path, headers=headers).status == 200

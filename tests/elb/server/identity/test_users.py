@@ -147,13 +147,7 @@ def test_the_command_itself(own: Elb, tmp_path: Path) -> None:
         words = [sys.executable, "-m", "certferry", "user", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "200"}
         return subprocess.run(
-            words,
-            input="correct horse\n",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=environment,
-            check=False,
+            words, input="correct horse\n", capture_output=True, text=True, timeout=60, env=environment, check=False
         )
 
     done = run("add", "ann", "--role", "reader", "--state", own.settings.state)

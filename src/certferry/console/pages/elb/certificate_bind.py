@@ -133,8 +133,7 @@ async def bind(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     certificate, form = requested_certificate(request, cluster), await request.form()
     listener = next(
-        (li for li in _https(cluster) if li.id == form.text("listener") and not managed_by_controller(li)),
-        None,
+        (li for li in _https(cluster) if li.id == form.text("listener") and not managed_by_controller(li)), None
     )
     if listener is None:
         raise FormErrors({"listener": "Select a listener that no controller manages."})
@@ -157,8 +156,7 @@ async def bind(request: PageRequest) -> Response:
     await elb_request(cluster.elb.client.update(LISTENERS, listener.id, changes))
     await cluster.elb.refresh()
     return request.redirect(
-        track(request, cluster, listener, [certificate]),
-        f"Certificate {certificate.name or certificate.id} was bound.",
+        track(request, cluster, listener, [certificate]), f"Certificate {certificate.name or certificate.id} was bound."
     )
 
 

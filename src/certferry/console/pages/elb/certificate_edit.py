@@ -13,13 +13,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from certferry.console.judge import deletion
-from certferry.console.judge.certificate import (
-    CERTIFICATE,
-    KEY,
-    CertificateContext,
-    FormCheck,
-    check_certificate_form,
-)
+from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, FormCheck, check_certificate_form
 from certferry.console.pages.elb.certificates import list_path, lock_of, may_change, requested_certificate
 from certferry.console.pages.ingresses.update import label
 from certferry.console.pages.request import Page, PageRequest
@@ -55,11 +49,7 @@ async def create(request: PageRequest) -> Response:
     form = await request.form()
     errors: dict[str, str] = {}
     kind = form.text("type") or "server"
-    fields: dict[str, Any] = {
-        **_text_fields(form, errors),
-        "type": kind,
-        "certificate": form.text(CERTIFICATE),
-    }
+    fields: dict[str, Any] = {**_text_fields(form, errors), "type": kind, "certificate": form.text(CERTIFICATE)}
     if kind == "server":
         checked = check_certificate_form(
             form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC)
@@ -179,9 +169,7 @@ async def show_protection(request: PageRequest) -> Response:
     """GET …/{id}/protection."""
     cluster = await request.cluster_context()
     return request.render(
-        "elb_certificates/protection.html",
-        cluster=cluster,
-        certificate=requested_certificate(request, cluster),
+        "elb_certificates/protection.html", cluster=cluster, certificate=requested_certificate(request, cluster)
     )
 
 
@@ -248,11 +236,7 @@ def _text_fields(form: FormFields, errors: dict[str, str]) -> dict[str, Any]:
 
 
 def _changes(certificate: Certificate, fields: dict[str, Any]) -> dict[str, Any]:
-    present = {
-        "name": certificate.name,
-        "description": certificate.description,
-        "domain": ",".join(certificate.domain),
-    }
+    present = {"name": certificate.name, "description": certificate.description, "domain": ",".join(certificate.domain)}
     return {key: value for key, value in fields.items() if present.get(key) != value}
 
 

@@ -59,11 +59,7 @@ async def show_rollback(request: PageRequest) -> Response:
         raise FormErrors({"": f"There is no earlier version {wanted[:20]}."}, 404)
     current = next((v for v in versions if v.current), None)
     return request.render(
-        "elb_certificates/rollback.html",
-        cluster=cluster,
-        certificate=certificate,
-        version=version,
-        current=current,
+        "elb_certificates/rollback.html", cluster=cluster, certificate=certificate, version=version, current=current
     )
 
 

@@ -29,8 +29,7 @@ async def show(request: PageRequest) -> Response:
     cluster = await request.cluster_context()
     listener = _requested(request, cluster)
     servers = sorted(
-        (c for c in cluster.elb.state.certificates.values() if c.type == "server"),
-        key=lambda c: (c.name, c.id),
+        (c for c in cluster.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
     )
     return request.render(
         "elb/listener_edit.html",

@@ -119,11 +119,7 @@ async def one(request: PageRequest) -> Response:
     rows: list[ListenerRow] = []
     if tab == "listeners":
         listing = TablePage(
-            listeners,
-            LISTENER_COLUMNS,
-            request.query,
-            lambda li: f"{li.name} {li.id} {li.protocol_port}",
-            "listener",
+            listeners, LISTENER_COLUMNS, request.query, lambda li: f"{li.name} {li.id} {li.protocol_port}", "listener"
         )
         rows = [listener_row(cluster, listener) for listener in listing.rows]
     elif tab == "policies":

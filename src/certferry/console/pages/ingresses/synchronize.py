@@ -46,13 +46,7 @@ def _on_listener(listener: Listener, field: str) -> object:
     return bool(listener.http2_enable) if field == "http2_enable" else getattr(listener, field)
 
 
-_ORDER: Final = (
-    "tls_ciphers_policy",
-    "http2_enable",
-    "keepalive_timeout",
-    "client_timeout",
-    "member_timeout",
-)
+_ORDER: Final = ("tls_ciphers_policy", "http2_enable", "keepalive_timeout", "client_timeout", "member_timeout")
 """The fields of listener settings in the order of the page."""
 
 

@@ -86,10 +86,7 @@ def check(
 
 
 def _check_chosen(
-    form: IngressForm,
-    before: IngressForm,
-    certificates: Mapping[str, Certificate],
-    errors: dict[str, str],
+    form: IngressForm, before: IngressForm, certificates: Mapping[str, Certificate], errors: dict[str, str]
 ) -> None:
     server = certificates.get(form.certificate)
     if not form.certificate:

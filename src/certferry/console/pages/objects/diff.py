@@ -99,10 +99,7 @@ def text(obj: Mapping[str, Any]) -> str:
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Line]:
     """Return the difference of two objects as lines of YAML; empty if they are equal."""
-    before, after = (
-        text(readable(old)).splitlines(),
-        text(_mark_changed(readable(new), old, new)).splitlines(),
-    )
+    before, after = (text(readable(old)).splitlines(), text(_mark_changed(readable(new), old, new)).splitlines())
     kinds = {"+": "added", "-": "removed"}
     lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
     return [Line(kinds.get(line[:1], "same"), line) for line in lines]

@@ -51,11 +51,7 @@ async def check(request: PageRequest) -> Response:
     form = await request.form()
     checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC))
     return request.render(
-        "shared/certificate_checks.html",
-        cluster=cluster,
-        check=checked,
-        context=CertificateContext(),
-        form=form,
+        "shared/certificate_checks.html", cluster=cluster, check=checked, context=CertificateContext(), form=form
     )
 
 

@@ -12,13 +12,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.judge.certificate import (
-    CERTIFICATE,
-    KEY,
-    CertificateContext,
-    FormCheck,
-    check_certificate_form,
-)
+from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, FormCheck, check_certificate_form
 from certferry.console.judge.secret import objection
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext, DerivedState

@@ -46,9 +46,5 @@ _FIELDS: Final = {
 def access_log(listener_id: str) -> list[dict[str, Any]]:
     """Return Envoy's ``access_log`` of a listener."""
     form = {"json_format": {"listener": listener_id.replace("%", "%%"), **_FIELDS}}
-    config = {
-        "@type": f"{TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        "path": FILE,
-        "log_format": form,
-    }
+    config = {"@type": f"{TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": FILE, "log_format": form}
     return [{"name": "envoy.access_loggers.file", "typed_config": config}]

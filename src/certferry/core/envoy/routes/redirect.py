@@ -34,10 +34,7 @@ def redirect(to: RedirectUrl, listener: Listener, loadbalancer: LoadBalancer) ->
     """Return the parts of a Route that redirect to `to`."""
     location = _location(to, listener, loadbalancer)
     header = {"header": {"key": "location", "value": location}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    rules = [
-        _rule(":authority", "host", r"^(.*?)(?::\d+)?$"),
-        _rule(":path", "query", r"^[^?]*(\?.+)?.*$"),
-    ]
+    rules = [_rule(":authority", "host", r"^(.*?)(?::\d+)?$"), _rule(":path", "query", r"^[^?]*(\?.+)?.*$")]
     return {
         "direct_response": {"status": int(to.status_code) if to.status_code in _STATUSES else 301},
         "response_headers_to_add": [header],

@@ -52,10 +52,7 @@ class Stickiness(msgspec.Struct, frozen=True):
             "name": "envoy.http.stateful_session.cookie",
             "typed_config": {"@type": _COOKIE_STATE, "cookie": cookie},
         }
-        session = {
-            "@type": f"{_FILTER_TYPE}StatefulSessionPerRoute",
-            "stateful_session": {"session_state": state},
-        }
+        session = {"@type": f"{_FILTER_TYPE}StatefulSessionPerRoute", "stateful_session": {"session_state": state}}
         return {FILTER: session}
 
 

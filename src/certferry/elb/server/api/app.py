@@ -196,11 +196,7 @@ def _plane(report: DataPlaneStatus) -> dict[str, Any]:
 
 
 async def _versions(request: Request) -> Response:
-    versions = [
-        {"id": "v3", "status": "CURRENT"},
-        {"id": "v2", "status": "STABLE"},
-        {"id": "v2.0", "status": "STABLE"},
-    ]
+    versions = [{"id": "v3", "status": "CURRENT"}, {"id": "v2", "status": "STABLE"}, {"id": "v2.0", "status": "STABLE"}]
     return success(ApiResponse(200, {"versions": versions}), secrets.token_hex(16))
 
 

@@ -104,12 +104,7 @@ def _deleted(
         try:
             discard(call, transaction, row)  # raises before it changes anything
         except ApiError as refused:
-            return {
-                "id": identifier,
-                "ret_status": "failed",
-                "ret_code": refused.code,
-                "ret_msg": refused.sentence,
-            }
+            return {"id": identifier, "ret_status": "failed", "ret_code": refused.code, "ret_msg": refused.sentence}
         return {"id": identifier, "ret_status": "successful"}
 
     results, _ = call.write(lambda transaction: [outcome(transaction, one) for one in dict.fromkeys(ids)])

@@ -72,13 +72,7 @@ def _flavors(call: ApiRequest) -> list[Wire]:
 def availability_zones(call: ApiRequest) -> ApiResponse:
     """GET: a list of sets of zones; ours are one set."""
     zones = [
-        {
-            "code": code,
-            "state": "ACTIVE",
-            "protocol": ["L4", "L7"],
-            "public_border_group": "center",
-            "category": 0,
-        }
+        {"code": code, "state": "ACTIVE", "protocol": ["L4", "L7"], "public_border_group": "center", "category": 0}
         for code in call.settings.availability_zones
     ]
     return ApiResponse(200, {"availability_zones": [zones]})
@@ -99,12 +93,7 @@ def quota_details(call: ApiRequest) -> ApiResponse:
     snapshot, project = call.snapshot, call.actor.project_id
     wanted = {value for key, value in call.query if key == "quota_key"}
     details = [
-        {
-            "quota_key": key,
-            "quota_limit": limit,
-            "used": len(snapshot.of_project(key, project)),
-            "unit": "count",
-        }
+        {"quota_key": key, "quota_limit": limit, "used": len(snapshot.of_project(key, project)), "unit": "count"}
         for key, limit in _quota(call).items()
         if key in RESOURCES and (not wanted or key in wanted)
     ]

@@ -21,13 +21,7 @@ from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.users import Project, Session
 
-_TITLES: Final = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    429: "Too Many Requests",
-}
+_TITLES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -237,13 +231,7 @@ def _catalog(elb: ApiDependencies, project_id: str) -> list[Mapping[str, Any]]:
             "id": _uid(kind),
             "name": kind,
             "endpoints": [
-                {
-                    "interface": "public",
-                    "region": region,
-                    "region_id": region,
-                    "url": url,
-                    "id": _uid(kind + url),
-                }
+                {"interface": "public", "region": region, "region_id": region, "url": url, "id": _uid(kind + url)}
             ],
         }
         for kind, url in places
@@ -269,8 +257,5 @@ def _failure(refused: ApiError) -> Response:
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
-        msgspec.json.encode(body),
-        status_code=status,
-        media_type="application/json",
-        headers=dict(headers or {}),
+        msgspec.json.encode(body), status_code=status, media_type="application/json", headers=dict(headers or {})
     )

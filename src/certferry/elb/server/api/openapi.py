@@ -81,10 +81,7 @@ def operation(route: Route, routes: Sequence[Route]) -> Schema:
         parameters += [_query(name, {"type": "array", "items": _TEXT}) for name in dict.fromkeys(fields)]
     described: Schema = {
         "parameters": parameters,
-        "responses": {
-            str(route.status): _success(route, made),
-            "default": _answer("Refused", _reference(Error)),
-        },
+        "responses": {str(route.status): _success(route, made), "default": _answer("Refused", _reference(Error))},
     }
     if route.takes is not None:
         envelope, kind = route.takes

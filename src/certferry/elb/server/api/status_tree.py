@@ -79,21 +79,11 @@ def _pool(report: DataPlaneStatus, snapshot: StoreSnapshot, row: Row) -> Wire:
 
 
 def _monitor(row: Row) -> Wire:
-    return {
-        "id": row.id,
-        "name": row.data["name"],
-        "type": row.data["type"],
-        "provisioning_status": "ACTIVE",
-    }
+    return {"id": row.id, "name": row.data["name"], "type": row.data["type"], "provisioning_status": "ACTIVE"}
 
 
 def _state(row: Row, operating: str) -> Wire:
-    return {
-        "id": row.id,
-        "name": row.data["name"],
-        "provisioning_status": "ACTIVE",
-        "operating_status": operating,
-    }
+    return {"id": row.id, "name": row.data["name"], "provisioning_status": "ACTIVE", "operating_status": operating}
 
 
 def _operating(row: Row, parts: list[Wire]) -> str:

@@ -52,11 +52,7 @@ class LocalEnvoy:
 
 @asynccontextmanager
 async def data_plane(
-    state: Path,
-    sockets: Path,
-    publications: Latest[Publication],
-    settings: ElbSettings,
-    leaves: Callable[[], bool],
+    state: Path, sockets: Path, publications: Latest[Publication], settings: ElbSettings, leaves: Callable[[], bool]
 ) -> AsyncIterator[Reporter]:
     """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block.
 

@@ -90,13 +90,7 @@ class Identity:
             return project
 
     def ensure_user(
-        self,
-        name: str,
-        *,
-        role: str,
-        project: Project,
-        password: str | None = None,
-        cluster: str | None = None,
+        self, name: str, *, role: str, project: Project, password: str | None = None, cluster: str | None = None
     ) -> str:
         """Create or update the user and return its id; without `password` the present one stays."""
         assert role in ROLES
@@ -162,12 +156,7 @@ class Identity:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.expires_at < now))
             connection.execute(
                 insert(schema.tokens),
-                {
-                    "hash": _hash(token),
-                    "user_id": actor.user_id,
-                    "issued_at": now,
-                    "expires_at": now + lifetime,
-                },
+                {"hash": _hash(token), "user_id": actor.user_id, "issued_at": now, "expires_at": now + lifetime},
             )
         session = Session(actor=actor, project=self.project(actor), issued_at=now, expires_at=now + lifetime)
         return token, session
@@ -233,13 +222,7 @@ def _hash(token: str) -> str:
 
 
 def _actor(row: Row[Any]) -> Actor:
-    return Actor(
-        user_id=row.id,
-        name=row.name,
-        role=row.role,
-        project_id=row.project_id,
-        cluster=row.cluster,
-    )
+    return Actor(user_id=row.id, name=row.name, role=row.role, project_id=row.project_id, cluster=row.cluster)
 
 
 def _of_users(*more: Any) -> Select[Any]:

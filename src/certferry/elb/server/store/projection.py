@@ -110,9 +110,7 @@ def source(data: Mapping[str, Any]) -> model.Source | None:
     if not data["source_secret"]:
         return None
     return model.Source(
-        cluster=data["source_cluster"] or "",
-        namespace=data["source_namespace"] or "",
-        secret=data["source_secret"],
+        cluster=data["source_cluster"] or "", namespace=data["source_namespace"] or "", secret=data["source_secret"]
     )
 
 

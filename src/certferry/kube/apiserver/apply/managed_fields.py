@@ -125,13 +125,7 @@ class _Conflicts(Exception):
 
 
 def _apply(
-    kind: ResourceDefinition,
-    base: Object,
-    config: Object,
-    writer: Writer,
-    managed: ManagedFields,
-    *,
-    force: bool,
+    kind: ResourceDefinition, base: Object, config: Object, writer: Writer, managed: ManagedFields, *, force: bool
 ) -> Object:
     node, reset = structured_merge.root(kind.name), _ignored_fields(kind, writer)
     before, wanted = _plain(base), _plain(config)
@@ -162,11 +156,7 @@ def _apply(
 
 
 def _is_same_applier(manager: Manager, writer: Writer) -> bool:
-    return (manager.name, manager.operation, manager.subresource) == (
-        writer.name,
-        "Apply",
-        writer.subresource,
-    )
+    return (manager.name, manager.operation, manager.subresource) == (writer.name, "Apply", writer.subresource)
 
 
 def _prune(merged: Object, managed: ManagedFields, last: Set, node: Node) -> Object:

@@ -53,16 +53,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 _OPEN: Final = frozenset(
-    {
-        "configmaps",
-        "endpointslices",
-        "events",
-        "ingressclasses",
-        "ingresses",
-        "leases",
-        "namespaces",
-        "services",
-    }
+    {"configmaps", "endpointslices", "events", "ingressclasses", "ingresses", "leases", "namespaces", "services"}
 )
 _STORED: Final = frozenset(
     {
@@ -79,18 +70,10 @@ _STORED: Final = frozenset(
 )
 """Kinds that clients may store and read, and on which nothing here acts."""
 _STATUSES: Final = frozenset(
-    {
-        "deployments/status",
-        "ingresses/status",
-        "namespaces/status",
-        "nodes/status",
-        "pods/status",
-        "services/status",
-    }
+    {"deployments/status", "ingresses/status", "namespaces/status", "nodes/status", "pods/status", "services/status"}
 )
 _REVIEWS: Final = Rule(
-    frozenset({"create"}),
-    frozenset({"selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews"}),
+    frozenset({"create"}), frozenset({"selfsubjectaccessreviews", "selfsubjectreviews", "selfsubjectrulesreviews"})
 )
 ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "admin": (Rule(ALL, ALL),),

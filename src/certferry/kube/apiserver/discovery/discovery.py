@@ -67,13 +67,7 @@ def resource_list(kinds: tuple[ResourceDefinition, ...], name: str, version: str
         if kind.status:
             rows.append(status_row(kind))
     rows += [
-        {
-            "name": plural,
-            "singularName": kind_name.lower(),
-            "namespaced": False,
-            "kind": kind_name,
-            "verbs": ["create"],
-        }
+        {"name": plural, "singularName": kind_name.lower(), "namespaced": False, "kind": kind_name, "verbs": ["create"]}
         for g, v, plural, kind_name in REVIEWS
         if (g, v) == (name, version)
     ]
@@ -95,12 +89,7 @@ def status_row(kind: ResourceDefinition) -> Json:
 def aggregated(kinds: tuple[ResourceDefinition, ...], names: dict[str, str]) -> Json:
     """Return /api or /apis as one document, for the groups in `names` (the core group is "")."""
     items = [_aggregated_group(kinds, name, version) for name, version in names.items()]
-    return {
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
-        "metadata": {},
-        "items": items,
-    }
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
 def _group(name: str, version: str) -> Json:

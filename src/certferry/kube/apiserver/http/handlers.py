@@ -102,8 +102,7 @@ class Api:
         kind = next(r[3] for r in discovery.REVIEWS if r[2] == plural)
         review_request = codec.parse_options(request.body, request.media, kind)
         return Response(
-            msgspec.json.encode(access_reviews.review(kind, review_request, request.user, self._kinds)),
-            code=201,
+            msgspec.json.encode(access_reviews.review(kind, review_request, request.user, self._kinds)), code=201
         )
 
     async def _resource(
@@ -257,9 +256,7 @@ class Api:
                     raise
                 continue
             return Response(
-                negotiation.encode_object(response_format, kind, body, self._clock()),
-                201,
-                warnings=tuple(warnings),
+                negotiation.encode_object(response_format, kind, body, self._clock()), 201, warnings=tuple(warnings)
             )
         raise exists(kind.resource, meta["name"])
 

@@ -119,13 +119,7 @@ def _table(
     headed: bool = True,
 ) -> bytes:
     columns = [
-        {
-            "name": c.name,
-            "type": c.type,
-            "format": c.format,
-            "description": c.description,
-            "priority": c.priority,
-        }
+        {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
         for c in kind.columns
     ]
     rows = [{"cells": kind.cells(o, now), "object": _row_object(response_format, o)} for o in found]

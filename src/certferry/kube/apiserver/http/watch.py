@@ -58,8 +58,7 @@ async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime])
             first = False
         if watch.initial_end:
             yield _event(
-                "BOOKMARK",
-                negotiation.encode_bookmark(watch.response_format, watch.kind, position, _INITIAL_END),
+                "BOOKMARK", negotiation.encode_bookmark(watch.response_format, watch.kind, position, _INITIAL_END)
             )
     last_bookmark = loop.time()
     while True:

@@ -316,10 +316,7 @@ KINDS: tuple[ResourceDefinition, ...] = (
 )
 
 
-_LOOPBACK = {
-    "EndpointSlice": network.check_slice_loopback,
-    "Endpoints": network.check_endpoints_loopback,
-}
+_LOOPBACK = {"EndpointSlice": network.check_slice_loopback, "Endpoints": network.check_endpoints_loopback}
 
 
 def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:

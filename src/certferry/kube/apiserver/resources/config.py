@@ -12,14 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import (
-    FieldError,
-    forbidden_field,
-    immutable,
-    invalid,
-    required,
-    too_long,
-)
+from certferry.kube.apiserver.errors import FieldError, forbidden_field, immutable, invalid, required, too_long
 from certferry.kube.apiserver.resources import names
 
 MAX_DATA = 1024 * 1024

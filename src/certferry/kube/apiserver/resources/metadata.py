@@ -8,14 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import (
-    FieldError,
-    forbidden_field,
-    immutable,
-    invalid,
-    required,
-    too_long,
-)
+from certferry.kube.apiserver.errors import FieldError, forbidden_field, immutable, invalid, required, too_long
 from certferry.kube.apiserver.resources import names
 
 _FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")

@@ -9,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import (
-    FieldError,
-    duplicate,
-    immutable,
-    invalid,
-    required,
-    too_many,
-    unsupported,
-)
+from certferry.kube.apiserver.errors import FieldError, duplicate, immutable, invalid, required, too_many, unsupported
 from certferry.kube.apiserver.resources import names
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")

@@ -26,8 +26,7 @@ class Column(msgspec.Struct, frozen=True):
 
 NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
 AGE = Column(
-    "Age",
-    description="CreationTimestamp is a timestamp representing the server time when this object was created.",
+    "Age", description="CreationTimestamp is a timestamp representing the server time when this object was created."
 )
 
 NAMESPACE = (NAME, Column("Status", description="The status of the namespace"), AGE)
@@ -105,18 +104,7 @@ def event(o: dict[str, Any], now: datetime) -> list[Any]:
     told_by = f"{component}, {host}" if host else component
     message = o.get("message", "").strip()
     path = involved.get("fieldPath", "")
-    return [
-        last,
-        o.get("type", ""),
-        o.get("reason", ""),
-        target,
-        path,
-        told_by,
-        message,
-        first,
-        count,
-        _name(o),
-    ]
+    return [last, o.get("type", ""), o.get("reason", ""), target, path, told_by, message, first, count, _name(o)]
 
 
 def ingress(o: dict[str, Any], now: datetime) -> list[Any]:

@@ -11,14 +11,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import (
-    FieldError,
-    duplicate,
-    forbidden_field,
-    invalid,
-    required,
-    unsupported,
-)
+from certferry.kube.apiserver.errors import FieldError, duplicate, forbidden_field, invalid, required, unsupported
 from certferry.kube.apiserver.resources import metadata, names
 from certferry.kube.apiserver.resources.network import endpoint_address, port_name
 

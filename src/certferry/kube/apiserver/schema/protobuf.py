@@ -40,14 +40,7 @@ def decode(body: bytes, expected: str) -> dict[str, Any]:
             elif number == 2:
                 raw = value
         type_name = _message(raw, kind if kind in TYPES else expected)
-    except (
-        IndexError,
-        struct.error,
-        UnicodeDecodeError,
-        TypeError,
-        AttributeError,
-        msgspec.DecodeError,
-    ) as error:
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, AttributeError, msgspec.DecodeError) as error:
         raise NotProtobuf("the protobuf body is damaged or cut off") from error
     return {"apiVersion": api_version, "kind": kind} | type_name
 

@@ -25,19 +25,7 @@ from typing import Literal
 import msgspec
 
 SCALARS = frozenset(
-    {
-        "string",
-        "bool",
-        "int32",
-        "int64",
-        "bytes",
-        "any",
-        "Time",
-        "MicroTime",
-        "IntOrString",
-        "Quantity",
-        "FieldsV1",
-    }
+    {"string", "bool", "int32", "int64", "bytes", "any", "Time", "MicroTime", "IntOrString", "Quantity", "FieldsV1"}
 )
 _TYPE = re.compile(
     r"(?P<shape>[\[{]?)(?P<type>\w+)[\]}]?(?P<inlined>\^?)(?P<atomic>~?)(?:\*(?P<merge>\w*))?"

@@ -44,11 +44,7 @@ async def run_lifecycle(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]
 
 
 async def _finish_namespace(
-    cache: WatchCache,
-    kinds: tuple[ResourceDefinition, ...],
-    namespace: ResourceDefinition,
-    name: str,
-    clock: Clock,
+    cache: WatchCache, kinds: tuple[ResourceDefinition, ...], namespace: ResourceDefinition, name: str, clock: Clock
 ) -> bool:
     """Delete the namespace's contents, then the namespace; return whether it is gone."""
     await _delete_contents(cache, kinds, name, clock)
@@ -81,12 +77,7 @@ async def _expire(cache: WatchCache, kind: ResourceDefinition, now: datetime) ->
 
 
 async def _delete(
-    cache: WatchCache,
-    kind: ResourceDefinition,
-    namespace: str,
-    name: str,
-    conditions: Preconditions,
-    now: datetime,
+    cache: WatchCache, kind: ResourceDefinition, namespace: str, name: str, conditions: Preconditions, now: datetime
 ) -> None:
     with contextlib.suppress(ApiStatus):  # deleted or changed meanwhile; the next round checks again
         await cache.write(kind, namespace, name, mutations.delete(kind, name, conditions, now))

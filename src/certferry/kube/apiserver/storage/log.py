@@ -254,8 +254,7 @@ class Store:
                 return
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(
-                "DELETE FROM change WHERE revision <= ? AND revision NOT IN (SELECT revision FROM current)",
-                (horizon,),
+                "DELETE FROM change WHERE revision <= ? AND revision NOT IN (SELECT revision FROM current)", (horizon,)
             )
             self._database.executemany(
                 "UPDATE setting SET value = ? WHERE name = ?", [(horizon, "compacted"), (newest, "revision")]

@@ -115,13 +115,7 @@ def update(kind: ResourceDefinition, name: str, change: Change, finish: Finish, 
 
 
 def apply(
-    kind: ResourceDefinition,
-    target: tuple[str, str],
-    config: Object,
-    finish: Finish,
-    writer: Writer,
-    *,
-    force: bool,
+    kind: ResourceDefinition, target: tuple[str, str], config: Object, finish: Finish, writer: Writer, *, force: bool
 ) -> Decision:
     """Apply `config` on the server's side to the object `target` (namespace, name); create it if absent."""
     namespace, name = target
@@ -215,9 +209,7 @@ def _restore_metadata(kind: ResourceDefinition, new: Object, old: Object) -> Non
     if not requested and not kind.unconditional_update:
         # Go prints the unset version as 0x0 and names the resource instead of the kind.
         unset = FieldError(
-            "metadata.resourceVersion",
-            "FieldValueInvalid",
-            "Invalid value: 0x0: must be specified for an update",
+            "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
         )
         raise unprocessable(kind.group, kind.plural, name, [unset])
     if requested not in ("", "0", before["resourceVersion"]):

@@ -66,11 +66,7 @@ def test_a_certificates_fall_is_told_too(own: Elb) -> None:
 def test_nothing_changes_or_deletes_the_log(own: Elb) -> None:
     own.admin.make("certificate", **content(authority().issue("a.example")))
     with sqlite3.connect(store_file(own.settings.state)) as database:
-        for statement in (
-            "DELETE FROM audit",
-            "UPDATE audit SET actor = 'nobody'",
-            "DELETE FROM audit_names",
-        ):
+        for statement in ("DELETE FROM audit", "UPDATE audit SET actor = 'nobody'", "DELETE FROM audit_names"):
             with pytest.raises(sqlite3.DatabaseError, match="append-only"):
                 database.execute(statement)
 

@@ -31,12 +31,7 @@ def furnish(elb: Elb, api: Any, cluster_id: str, port: int, lb: str) -> dict[str
         **content(authority().issue("shop.example")),
     )["id"]
     pool = api.make(
-        "pool",
-        loadbalancer_id=lb,
-        name=f"k8s_{port}",
-        protocol="HTTP",
-        lb_algorithm="ROUND_ROBIN",
-        description=mark,
+        "pool", loadbalancer_id=lb, name=f"k8s_{port}", protocol="HTTP", lb_algorithm="ROUND_ROBIN", description=mark
     )["id"]
     member = api.make("member", f"/pools/{pool}/members", address="127.0.0.1", protocol_port=1)["id"]
     listener = api.make(
@@ -57,13 +52,7 @@ def furnish(elb: Elb, api: Any, cluster_id: str, port: int, lb: str) -> dict[str
         description=mark,
         rules=rules,
     )["id"]
-    return {
-        "certificate": certificate,
-        "pool": pool,
-        "member": member,
-        "listener": listener,
-        "l7policy": policy,
-    }
+    return {"certificate": certificate, "pool": pool, "member": member, "listener": listener, "l7policy": policy}
 
 
 def release(elb: Elb, directory: Path, *arguments: str, answer: str = "") -> Result:
@@ -122,11 +111,7 @@ def test_a_gone_clusters_things_are_deleted_and_nothing_else(own: Elb, tmp_path:
     borrowed = furnish(own, own.controller, GONE, 445, lb)["certificate"]
     own.admin("PUT", f"/listeners/{theirs['listener']}", {"listener": {"sni_container_refs": []}})
     by_hand = own.admin.make(
-        "listener",
-        loadbalancer_id=lb,
-        protocol="HTTPS",
-        protocol_port=446,
-        default_tls_container_ref=borrowed,
+        "listener", loadbalancer_id=lb, protocol="HTTPS", protocol_port=446, default_tls_container_ref=borrowed
     )["id"]
     # by the owner's name: the id in descriptions is found through what it owns
     done = release(own, tmp_path, "--cluster", "blue", "--delete", "--yes")

@@ -127,11 +127,6 @@ def test_no_extension_answers_with_a_key(elb: Elb) -> None:
 
 async def test_clients_learn_what_there_is(elb: Elb) -> None:
     async with connected(elb.admin) as client:
-        assert {
-            "versions",
-            "rollback",
-            "status",
-            "break-glass",
-            "audit",
-            "events",
-        } <= await extensions.available(client)
+        assert {"versions", "rollback", "status", "break-glass", "audit", "events"} <= await extensions.available(
+            client
+        )

@@ -22,13 +22,9 @@ def site(api: Api) -> Site:
     fields: dict[str, Any] = {"loadbalancer_id": lb, "enhance_l7policy_enable": True}
     return Site(
         api.make("listener", protocol="HTTP", protocol_port=80, **fields)["id"],
-        api.make(
-            "listener",
-            protocol="HTTPS",
-            protocol_port=443,
-            default_tls_container_ref=certificate,
-            **fields,
-        )["id"],
+        api.make("listener", protocol="HTTPS", protocol_port=443, default_tls_container_ref=certificate, **fields)[
+            "id"
+        ],
         api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"],
     )
 

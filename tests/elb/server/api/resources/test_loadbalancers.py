@@ -74,11 +74,7 @@ def test_a_public_address_that_is_asked_for_is_there_at_once(api: Api) -> None:
 def test_the_status_tree_has_everything(api: Api) -> None:
     lb = api.make("loadbalancer", name="tree")
     listener = api.make(
-        "listener",
-        loadbalancer_id=lb["id"],
-        protocol="HTTP",
-        protocol_port=80,
-        enhance_l7policy_enable=True,
+        "listener", loadbalancer_id=lb["id"], protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True
     )
     pool = api.make("pool", listener_id=listener["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
     member = api.make("member", f"/pools/{pool['id']}/members", address="127.0.0.1", protocol_port=1)
@@ -86,11 +82,7 @@ def test_the_status_tree_has_everything(api: Api) -> None:
     rules = [{"type": "HOST_NAME", "compare_type": "EQUAL_TO", "value": "a.example"}]
     for _ in range(2):
         policy = api.make(
-            "l7policy",
-            listener_id=listener["id"],
-            action="REDIRECT_TO_POOL",
-            redirect_pool_id=pool["id"],
-            rules=rules,
+            "l7policy", listener_id=listener["id"], action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"], rules=rules
         )
     tree = api("GET", f"/loadbalancers/{lb['id']}/statuses").body["statuses"]["loadbalancer"]
     branch = tree["listeners"][0]

@@ -82,9 +82,7 @@ async def test_a_client_that_trusts_the_authority_is_served(secure: Elb) -> None
     assert secure.origin.startswith("https://")
     account = secure.credentials.controller
     credentials = Credentials(
-        project_id=secure.credentials.project_id,
-        access_key=account.access_key,
-        secret_key=account.secret_key,
+        project_id=secure.credentials.project_id, access_key=account.access_key, secret_key=account.secret_key
     )
     tls = ssl.create_default_context(cadata=authority().certificate)
     port = urlsplit(secure.origin).port

@@ -60,11 +60,7 @@ def _overall(told: list[SecretStatus]) -> dict[str, Any]:
     refused = next((status for status in told if status.state == REJECTED), None)
     if refused:
         since = refused.since
-        return {
-            "state": REJECTED,
-            "since": instant(since) if since else None,
-            "message": refused.message,
-        }
+        return {"state": REJECTED, "since": instant(since) if since else None, "message": refused.message}
     if not told or any(status.state != ACCEPTED for status in told):
         return {"state": PENDING, "since": None, "message": ""}
     instants = [status.since for status in told if status.since]

@@ -70,10 +70,7 @@ def roll_back(call: ApiRequest) -> ApiResponse:
         permission = locks.authorize(row, call.actor, change, transaction.now)
         _check_usable(row, earlier, transaction)
         content = Content(
-            version=row.content.version + 1,
-            chain=earlier.chain,
-            key=earlier.key,
-            before=row.content.chain,
+            version=row.content.version + 1, chain=earlier.chain, key=earlier.key, before=row.content.chain
         )
         transaction.note = AuditNote(verb="rollback", reason=body.reason or None, via="rollback")
         after = transaction.update(row, {**row.data, **permission.marks, "version": content.version}, content)

@@ -18,13 +18,7 @@ from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import Chain, InvalidPem, PrivateKey, listed, parse_chain, parse_key, parse_pair
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    merged,
-    times,
-    within_quota,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, merged, times, within_quota
 from certferry.elb.server.api.resources.crud import Crud
 from certferry.elb.server.api.resources.private_key_echo import echoes
 from certferry.elb.server.errors import bad_request, conflict, unusable

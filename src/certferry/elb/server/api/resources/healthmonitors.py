@@ -9,12 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Flag, Identifier, Port, Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    get_object,
-    merged,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged
 from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction

@@ -67,12 +67,7 @@ class IpListDelete(Struct, frozen=True, kw_only=True):
     ip_list: Annotated[list[GoneEntry], Meta(max_length=_ROOM)]
 
 
-_DEFAULTS: Final[dict[str, Any]] = {
-    "name": "",
-    "description": "",
-    "ip_list": [],
-    "enterprise_project_id": "0",
-}
+_DEFAULTS: Final[dict[str, Any]] = {"name": "", "description": "", "ip_list": [], "enterprise_project_id": "0"}
 
 
 def bound(snapshot: StoreSnapshot, group_id: str) -> list[Row]:

@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    get_object,
-    merged,
-    references,
-    within_quota,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, references, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.l7policy_bodies import (
     FixedResponseConfig,

@@ -8,24 +8,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.server.api.fields import (
-    PROTECTION,
-    Flag,
-    Identifier,
-    Port,
-    Protected,
-    Reference,
-    Tags,
-    Text,
-)
+from certferry.elb.server.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    get_object,
-    merged,
-    within_quota,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.ipgroups import check_groups
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS

@@ -10,14 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Tags, Text, Words
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    Route,
-    merged,
-    references,
-    within_quota,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, Route, merged, references, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.api.status_tree import statuses

@@ -11,14 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from certferry.elb.server.api.fields import Flag, Port, Reference, Text
 from certferry.elb.server.api.listing import Resource, Wire, listing
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    Route,
-    merged,
-    path_object,
-    within_quota,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, Route, merged, path_object, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.status_tree import member_status
 from certferry.elb.server.errors import ApiError, bad_request, conflict, over_quota
@@ -90,9 +83,7 @@ def add(transaction: Transaction, call: ApiRequest, pool: Row, data: Mapping[str
     home = snapshot.get("loadbalancer", pool.data["loadbalancer_id"])
     if home is not None and not data["subnet_cidr_id"] and not home.data["ip_target_enable"]:
         raise ApiError(
-            400,
-            "ELB.8939",
-            f"A member without subnet_cidr_id needs ip_target_enable of load balancer {home.id}",
+            400, "ELB.8939", f"A member without subnet_cidr_id needs ip_target_enable of load balancer {home.id}"
         )
     _alone(snapshot, pool.id, data)
     return transaction.create("member", str(uuid.uuid4()), {**data, "pool_id": pool.id})

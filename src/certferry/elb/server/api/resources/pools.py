@@ -10,13 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    get_object,
-    merged,
-    references,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, references
 from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS

@@ -11,12 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from certferry.core.envoy import re2_problem
 from certferry.elb.server.api.fields import Flag
 from certferry.elb.server.api.listing import Resource, Wire, listing
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Route,
-    merged,
-    path_object,
-)
+from certferry.elb.server.api.request import ApiRequest, Route, merged, path_object
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, over_quota
 from certferry.elb.server.rules.certificate_binding import past_names
@@ -83,10 +78,7 @@ def normalize(data: dict[str, Any]) -> dict[str, Any]:
     """Check each condition and return `data` with all in one form. Raises ApiError (400)."""
     conditions = [{"key": one.get("key") or "", "value": one["value"]} for one in data["conditions"]]
     data = {**data, "conditions": conditions, "value": data["value"] or ""}
-    kind, values = (
-        data["type"],
-        [value for value in (data["value"], *(c["value"] for c in conditions)) if value],
-    )
+    kind, values = (data["type"], [value for value in (data["value"], *(c["value"] for c in conditions)) if value])
     if not values:
         raise bad_request(f"A rule of type {kind} needs a value or conditions")
     if data["compare_type"] != "EQUAL_TO" and kind != "PATH":
@@ -180,7 +172,4 @@ CRUD: Final = Crud(
     change=_change,
     delete=_delete,
 )
-ROUTES: Final = (
-    Route("GET", "/l7policies/rules", listing(_EVERY), "List the rules of all policies"),
-    *CRUD.routes(),
-)
+ROUTES: Final = (Route("GET", "/l7policies/rules", listing(_EVERY), "List the rules of all policies"), *CRUD.routes())

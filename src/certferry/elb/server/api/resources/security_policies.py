@@ -15,12 +15,7 @@ from certferry.core.envoy.listeners.tls import POLICIES, PROTOCOLS, SUITES, Serv
 from certferry.core.model.elb import SecurityPolicy
 from certferry.elb.server.api.fields import Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import (
-    ApiRequest,
-    Body,
-    merged,
-    references,
-)
+from certferry.elb.server.api.request import ApiRequest, Body, merged, references
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction

@@ -66,10 +66,7 @@ def remote_bootstrap(to: RemoteBootstrap, options: EnvoyOptions) -> dict[str, An
         "common_tls_context": {
             "alpn_protocols": ["h2"],
             # As a client, Envoy stops at TLS 1.2 by default.
-            "tls_params": {
-                "tls_minimum_protocol_version": "TLSv1_3",
-                "tls_maximum_protocol_version": "TLSv1_3",
-            },
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
             "tls_certificates": [{"certificate_chain": own[0], "private_key": own[1]}],
             "validation_context": {
                 "trusted_ca": {"inline_string": to.authority},

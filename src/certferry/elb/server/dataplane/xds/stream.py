@@ -15,16 +15,7 @@ from typing import Any, Final
 import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Resource
 
-from certferry.core.envoy import (
-    CLUSTERS,
-    ENDPOINTS,
-    LISTENERS,
-    ROUTES,
-    SECRETS,
-    Snapshot,
-    TlsSecret,
-    XdsResource,
-)
+from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Snapshot, TlsSecret, XdsResource
 from certferry.core.model.elb import State
 from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.dataplane.xds.acks import AckLog

@@ -14,10 +14,7 @@ if "connection" in given:
     context.configure(connection=given["connection"], target_metadata=metadata, render_as_batch=True)
 else:
     context.configure(
-        dialect_name=given["dialect_name"],
-        target_metadata=metadata,
-        transactional_ddl=True,
-        literal_binds=True,
+        dialect_name=given["dialect_name"], target_metadata=metadata, transactional_ddl=True, literal_binds=True
     )
 with context.begin_transaction():
     context.run_migrations()

@@ -176,15 +176,11 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["client_ca_tls_container_ref"],
-            ["certificates.id"],
-            name=op.f("fk_listeners_client_ca_tls_container_ref"),
+            ["client_ca_tls_container_ref"], ["certificates.id"], name=op.f("fk_listeners_client_ca_tls_container_ref")
         ),
         sa.ForeignKeyConstraint(["default_pool_id"], ["pools.id"], name=op.f("fk_listeners_default_pool_id")),
         sa.ForeignKeyConstraint(
-            ["default_tls_container_ref"],
-            ["certificates.id"],
-            name=op.f("fk_listeners_default_tls_container_ref"),
+            ["default_tls_container_ref"], ["certificates.id"], name=op.f("fk_listeners_default_tls_container_ref")
         ),
         sa.ForeignKeyConstraint(["loadbalancer_id"], ["loadbalancers.id"], name=op.f("fk_listeners_loadbalancer_id")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_listeners_project_id")),
@@ -192,17 +188,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("loadbalancer_id", "transport", "protocol_port", name=op.f("uq_listeners_loadbalancer_id")),
     )
     op.create_index(
-        op.f("ix_listeners_client_ca_tls_container_ref"),
-        "listeners",
-        ["client_ca_tls_container_ref"],
-        unique=False,
+        op.f("ix_listeners_client_ca_tls_container_ref"), "listeners", ["client_ca_tls_container_ref"], unique=False
     )
     op.create_index(op.f("ix_listeners_default_pool_id"), "listeners", ["default_pool_id"], unique=False)
     op.create_index(
-        op.f("ix_listeners_default_tls_container_ref"),
-        "listeners",
-        ["default_tls_container_ref"],
-        unique=False,
+        op.f("ix_listeners_default_tls_container_ref"), "listeners", ["default_tls_container_ref"], unique=False
     )
     op.create_index(op.f("ix_listeners_loadbalancer_id"), "listeners", ["loadbalancer_id"], unique=False)
     op.create_index(op.f("ix_listeners_project_id"), "listeners", ["project_id"], unique=False)
