@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certferry.demo.ca import SIGNS
+from certferry.runtime.private_ca import SIGNS
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -31,6 +31,7 @@ def certificate(
 ) -> None:
     """Issue a certificate of the demo CA: .crt and .key for a Secret, .json to POST to an ELB."""
     from certferry.demo import ca
+    from certferry.runtime.private_ca import PrivateCaError
 
     if bad is not None and bad not in ca.BAD:
         raise UserError(f"There is no --bad {bad}; choose one of {', '.join(ca.BAD)}.")
@@ -41,6 +42,8 @@ def certificate(
         files = ca.save(make(authority, host, now, days), out or folder / (bad or "new"), "demo", host)
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+    except PrivateCaError as damaged:
+        raise UserError(str(damaged)) from None
     typer.echo(f"{files.certificate} and {files.key.name} ({_about(files.certificate, bad)})")
 
 

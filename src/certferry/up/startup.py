@@ -17,6 +17,7 @@ from certferry.elb.client.client import ElbError
 from certferry.elb.server.identity.accounts import Accounts
 from certferry.kube.client import kubeconfig as kubeconfigs
 from certferry.kube.client.client import KubeError
+from certferry.runtime.private_ca import PrivateCaError
 from certferry.settings import UserError
 from certferry.up import accounts, bootstrap, endpoints_file, free_ports, programs, readiness, settings_file
 from certferry.up.saved_state import SavedState
@@ -87,6 +88,8 @@ async def _retried(act: Callable[[], Awaitable[T]]) -> T:
         except (ElbError, KubeError) as error:
             if not error.retryable:
                 raise UserError(str(error), code=1) from None
+        except PrivateCaError as error:
+            raise UserError(str(error)) from None
         await asyncio.sleep(_RETRY_INTERVAL)
 
 

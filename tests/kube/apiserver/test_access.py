@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 
 from certferry.kube.apiserver.auth import certificates
+from certferry.settings import UserError
 from tests.kube.support.server_process import Client, Json, client, ingress, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -77,10 +78,9 @@ async def test_requests_without_credentials_are_unauthorized(api: Client, tmp_pa
 async def test_a_client_certificate_authenticates_like_a_token(api: Client, tmp_path: Path) -> None:
     files = certificates.Files(tmp_path / "kube")
     cert, key = tmp_path / "c.crt", tmp_path / "c.key"
-    for path, content in zip(
-        (cert, key), certificates.issue_client(files, "alice", "view", datetime.now(UTC)), strict=True
-    ):
-        path.write_bytes(content)
+    issued = certificates.issue_client(files, "alice", "view", datetime.now(UTC))
+    cert.write_bytes(issued.certificate)
+    key.write_bytes(issued.key)
     async with client(tmp_path, cert=cert, key=key) as alice:
         refused = await alice.get(SECRETS)
         assert 'User "alice" cannot list' in refused.body["message"]
@@ -142,3 +142,41 @@ def test_the_serving_certificate_is_renewed_under_the_same_ca(tmp_path: Path) ->
         x509.SubjectAlternativeName
     )
     assert {str(a) for a in names.value.get_values_for_type(x509.IPAddress)} == {"127.0.0.1", "127.0.0.7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("ca.key", None), ("ca.key", "x"), ("ca.crt", "x"), ("tokens.json", "{")]
+)
+async def test_a_damaged_credential_file_stops_the_start_with_the_file_and_the_way_out(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    async with server(tmp_path):
+        pass
+    path = tmp_path / "kube" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=rf"{name} .*[Dd]elete"):
+        async with server(tmp_path):
+            pass
+    assert path.exists() is (content is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("server.crt", None), ("server.crt", "x"), ("server.key", None), ("server.key", "x"), ("ca.crt", None)],
+)
+async def test_what_the_ca_key_can_restore_is_restored_and_old_kubeconfigs_go_on_working(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    async with server(tmp_path):
+        pass
+    kubeconfig = (tmp_path / "kubeconfig").read_bytes()
+    path = tmp_path / "kube" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    async with server(tmp_path):
+        (tmp_path / "kubeconfig").write_bytes(kubeconfig)
+        async with client(tmp_path) as admin:
+            assert (await admin.get(INGRESSES)).code == 200

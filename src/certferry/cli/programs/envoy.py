@@ -48,7 +48,7 @@ def add(
     if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (not an address to connect to)
         raise UserError("Give --elb: host and port at which the Envoy reaches the ELB.")
     try:
-        authority = Authority.open_or_create(settings.state)
+        authority = Authority(settings.state)
         issued = authority.client(name, days)
         _register(settings).add(
             RemoteEnvoy(

@@ -20,6 +20,7 @@ def kubeconfig(
     """Print a kubeconfig for the embedded Kubernetes API. Its client certificate is valid for 90 days."""
     from certferry.kube.apiserver.auth import kubeconfigs as access
     from certferry.kube.apiserver.auth.auth import ROLES
+    from certferry.runtime.private_ca import PrivateCaError
 
     if role not in ROLES:
         raise UserError(f"There is no --role {role}: choose one of {', '.join(ROLES)}.")
@@ -31,4 +32,6 @@ def kubeconfig(
             f"There is no embedded Kubernetes API in {home} ({missing.filename} is missing): "
             "start `certferry up` or `certferry kube` there first, or name another --state."
         ) from None
+    except PrivateCaError as damaged:
+        raise UserError(str(damaged)) from None
     typer.echo(made, nl=False)

@@ -32,6 +32,7 @@ from certferry.kube.apiserver.storage.lifecycle import run_lifecycle
 from certferry.kube.apiserver.storage.log import Retention, Store, StoreTooNew
 from certferry.kube.apiserver.storage.watch_cache import WatchCache
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+from certferry.runtime.private_ca import PrivateCaError
 from certferry.settings import EXIT_NEWER_STATE, KubeServerSettings, UserError, host_port
 
 _FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -58,7 +59,10 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
         host, port = listener.getsockname()[:2]
         files, now = certificates.Files(folder), datetime.now(UTC)
         hosts = tuple(dict.fromkeys(("localhost", "127.0.0.1", host)))
-        certificates.ensure(files, hosts, now)
+        try:
+            certificates.ensure(files, hosts, now)
+        except PrivateCaError as error:
+            raise UserError(str(error)) from None
         tokens_by_role = kubeconfigs.tokens(folder / "tokens.json")
         kinds = with_loopback_endpoints(KINDS) if settings.loopback_endpoints else KINDS
         store, cache = _open(folder, kinds, Retention(settings.history_revisions, settings.history_seconds))
@@ -171,7 +175,7 @@ def _context(files: certificates.Files) -> ssl.SSLContext:
 async def _renew(files: certificates.Files, hosts: tuple[str, ...], context: ssl.SSLContext) -> None:
     while True:
         await asyncio.sleep(_DAY)
-        with suppress(OSError):  # a full disk, for example; thirty days are left for another attempt
+        with suppress(OSError, PrivateCaError):  # a full disk, for example; thirty days are left for another attempt
             if certificates.ensure(files, hosts, _now()):
                 context.load_cert_chain(files.certificate, files.key)
 

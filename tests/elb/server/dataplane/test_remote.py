@@ -22,12 +22,13 @@ from typer.testing import CliRunner
 from certferry.cli import app
 from certferry.core.envoy import LISTENERS, SECRETS
 from certferry.elb.server.dataplane.envoy.binary import find_binary
-from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority, Issued
+from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
 from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.remote.server import RemoteServer
 from certferry.elb.server.dataplane.status import ACCEPTED, secret_statuses
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.runtime.latest import Latest
+from certferry.runtime.private_ca import Issued
 from tests.elb.support.dataplane import DEADLINE, World, free_port, handshake, https, until, until_true
 
 ADDRESSES = {"one": "127.0.0.1", "two": "127.0.0.1"}
@@ -51,7 +52,7 @@ class Scene:
         self.publications = Latest(self.world.publication())
         self.ads = AdsServer(self.publications)
         self.register = RemoteEnvoyRegistry(state)
-        self.authority = Authority.open_or_create(state)
+        self.authority = Authority(state)
         self.remote = RemoteServer(self.ads, self.register, self.authority)
         self.port = 0
 
@@ -97,7 +98,7 @@ async def test_a_certificate_decides_what_its_envoy_gets(scene: Scene) -> None:
 
 
 async def test_whoever_has_no_registered_certificate_gets_nothing(scene: Scene, tmp_path: Path) -> None:
-    stranger = Authority.open_or_create(_made(tmp_path / "else")).client("first", 1)
+    stranger = Authority(_made(tmp_path / "else")).client("first", 1)
     unregistered = scene.authority.client("first", 1)
     refused = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED}
     for issued, status in ((None, refused), (stranger, refused), (unregistered, {grpc.StatusCode.PERMISSION_DENIED})):

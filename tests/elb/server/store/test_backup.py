@@ -70,7 +70,7 @@ def test_a_backup_of_a_running_elb_is_restored_elsewhere(own: Elb, tmp_path: Pat
 def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> None:
     settings, other = settings_in(tmp_path / "one"), settings_in(tmp_path / "other")
     with serving(settings):
-        made = Authority.open_or_create(settings.state)
+        made = Authority(settings.state)
         guest = RemoteEnvoy(name="edge-1", fingerprint="f", not_after=datetime.now(UTC), loadbalancers=("a",))
         RemoteEnvoyRegistry(settings.state).add(guest)
     saved, key = tmp_path / "saved.db", tmp_path / "safe" / "key"
@@ -80,10 +80,10 @@ def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> 
     assert b"edge-1" not in saved.read_bytes()
 
     other.state.mkdir(parents=True)
-    stranger = Authority.open_or_create(other.state)
+    stranger = Authority(other.state)
     keeping.restore(saved, other.state, key, NOWHERE)
     assert RemoteEnvoyRegistry(other.state).read() == [guest]
-    assert Authority.open_or_create(other.state).pem == made.pem != stranger.pem
+    assert Authority(other.state).pem == made.pem != stranger.pem
     with serving(other) as elb:
         assert elb.admin("GET", "/certificates").status == 200
 

@@ -76,7 +76,7 @@ async def data_plane(
 
 async def _remote(ads: AdsServer, state: Path, listen: str, stack: contextlib.AsyncExitStack) -> None:
     try:
-        remote = RemoteServer(ads, RemoteEnvoyRegistry(state), Authority.open_or_create(state))
+        remote = RemoteServer(ads, RemoteEnvoyRegistry(state), Authority(state))
         await remote.start(listen)
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"Remote Envoys cannot be served on {listen}: {error}.") from None

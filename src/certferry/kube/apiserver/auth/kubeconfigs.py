@@ -14,6 +14,7 @@ import yaml
 from certferry.kube.apiserver.auth.auth import ROLES, User
 from certferry.kube.apiserver.auth.certificates import Files, issue_client
 from certferry.runtime import private_files
+from certferry.settings import UserError
 
 KUBECONFIGS: Final = {
     "admin": "kubeconfig",
@@ -25,8 +26,14 @@ KUBECONFIGS: Final = {
 
 
 def tokens(path: Path) -> dict[str, str]:
-    """Return the token of each role from the file at `path`; create missing ones."""
-    stored: dict[str, str] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    """Return the token of each role from the file at `path`; create missing ones. Raises ``UserError``."""
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"The tokens in {path} cannot be read ({error}). Restore the file from a backup, or delete it: then there "
+            "are new tokens and kubeconfigs, and the old ones stop working."
+        ) from None
     complete = {role: stored.get(role) or secrets.token_urlsafe(32) for role in ROLES}
     if complete != stored:
         private_files.write(path, msgspec.json.encode(complete))
@@ -52,15 +59,15 @@ def write_kubeconfigs(state: Path, server: str, files: Files, by_role: dict[str,
 def certificate_kubeconfig(state: Path, name: str, role: str, now: datetime) -> str:
     """Return a kubeconfig with a new client certificate for `name`.
 
-    Raises ``FileNotFoundError`` if no server was started with this state.
+    Raises ``FileNotFoundError`` if no server was started with this state, ``PrivateCaError`` if its CA is damaged.
     """
     files = Files(state / "kube")
     admin_kubeconfig = yaml.safe_load((state / KUBECONFIGS["admin"]).read_text())
     server = admin_kubeconfig["clusters"][0]["cluster"]["server"]
-    certificate, key = issue_client(files, name, role, now)
+    issued = issue_client(files, name, role, now)
     credentials = {
-        "client-certificate-data": base64.b64encode(certificate).decode(),
-        "client-key-data": base64.b64encode(key).decode(),
+        "client-certificate-data": base64.b64encode(issued.certificate).decode(),
+        "client-key-data": base64.b64encode(issued.key).decode(),
     }
     ca = base64.b64encode(files.ca.read_bytes()).decode()
     return yaml.safe_dump(_kubeconfig(server, ca, name, credentials), sort_keys=False)

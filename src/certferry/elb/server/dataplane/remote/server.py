@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives import hashes
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
 from certferry.core.envoy.subset import scoped
-from certferry.elb.server.dataplane.remote.ca import Authority, Issued
+from certferry.elb.server.dataplane.remote.ca import Authority
 from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.xds.server import GRPC_OPTIONS, AdsServer
 from certferry.elb.server.dataplane.xds.stream import StreamSnapshot
 from certferry.runtime.latest import Latest
+from certferry.runtime.private_ca import Issued
 
 _log = structlog.get_logger(__name__)
 _RENEW: Final = timedelta(days=35)
