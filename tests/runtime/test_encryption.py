@@ -11,15 +11,15 @@ ONE, TWO = b"1" * 32, b"2" * 32
 
 
 def test_a_blob_decrypts_for_its_purpose_only() -> None:
-    seal = EncryptionKeys([ONE])
-    blob = seal.encrypt(b"secret", "certificate:a:1")
+    encryption = EncryptionKeys([ONE])
+    blob = encryption.encrypt(b"secret", "certificate:a:1")
     assert b"secret" not in blob
-    assert blob != seal.encrypt(b"secret", "certificate:a:1")
-    assert seal.decrypt(blob, "certificate:a:1") == b"secret"
+    assert blob != encryption.encrypt(b"secret", "certificate:a:1")
+    assert encryption.decrypt(blob, "certificate:a:1") == b"secret"
     with pytest.raises(EncryptionError, match="changed"):
-        seal.decrypt(blob, "certificate:b:1")
+        encryption.decrypt(blob, "certificate:b:1")
     with pytest.raises(EncryptionError, match="changed"):
-        seal.decrypt(blob[:-1] + bytes([blob[-1] ^ 1]), "certificate:a:1")
+        encryption.decrypt(blob[:-1] + bytes([blob[-1] ^ 1]), "certificate:a:1")
 
 
 def test_a_different_key_is_one_sentence() -> None:

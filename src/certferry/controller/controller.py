@@ -22,9 +22,9 @@ from certferry.controller.report.drift import DriftReporter
 from certferry.controller.report.messages import finding_event, rollback_events
 from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import ApplyContext
-from certferry.controller.sync.backoff import ElbBackoff
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.debounce import Debouncer, Timing
+from certferry.controller.sync.elb_backoff import ElbBackoff
 from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
 from certferry.controller.sync.generation import Generations
 from certferry.controller.sync.inputs import InputReader

@@ -75,8 +75,8 @@ class EncryptionKeys:
         """
         self._reload()
         nonce = os.urandom(_NONCE)
-        sealed = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
-        return _MAGIC + self._current + nonce + sealed
+        ciphertext = self._ciphers[self._current].encrypt(nonce, data, purpose.encode())
+        return _MAGIC + self._current + nonce + ciphertext
 
     def decrypt(self, blob: bytes, purpose: str) -> bytes:
         """Decrypt a blob that was encrypted for `purpose`. Raises ``EncryptionError``."""
@@ -89,9 +89,9 @@ class EncryptionKeys:
                 "Stored secrets were encrypted with another key: restore the key file of this "
                 f"store, or set {VARIABLE} to its key."
             )
-        nonce, sealed = blob[head + _ID : head + _ID + _NONCE], blob[head + _ID + _NONCE :]
+        nonce, ciphertext = blob[head + _ID : head + _ID + _NONCE], blob[head + _ID + _NONCE :]
         try:
-            return cipher.decrypt(nonce, sealed, purpose.encode())
+            return cipher.decrypt(nonce, ciphertext, purpose.encode())
         except InvalidTag:
             raise EncryptionError(f"A stored secret ({purpose}) was changed after it was encrypted.") from None
 

@@ -19,7 +19,7 @@ from certferry.elb.server.identity.accounts import Account, Accounts
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.main import running
-from certferry.elb.server.paths import sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, store_file
 from certferry.elb.server.store.database import open_database
 from certferry.elb.server.store.store import Store
 from certferry.elb.signing import DATE_FORMAT, authorization, canonical_request
@@ -150,8 +150,8 @@ def stored(settings: ElbSettings) -> Iterator[tuple[Store, Identity]]:
     """What a service that starts now would find."""
     engine = open_database(store_file(settings.state))
     try:
-        seal = EncryptionKeys.open_or_create(sealing_key(settings.state))
-        yield Store(engine, seal), Identity(engine, seal)
+        encryption = EncryptionKeys.open_or_create(encryption_key_file(settings.state))
+        yield Store(engine, encryption), Identity(engine, encryption)
     finally:
         engine.dispose()
 

@@ -19,9 +19,9 @@ def backup(
     state: State = None,
 ) -> None:
     """Copy the ELB's store to a file. The ELB may run. Private keys in the file are encrypted."""
-    from certferry.elb.server import backup as keeping
+    from certferry.elb.server import backup as elb_backup
 
-    kept = keeping.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
+    kept = elb_backup.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
     typer.echo(
         f"{out}: {counted(kept.certificates, 'certificate')}, {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
@@ -37,9 +37,9 @@ def restore(
     state: State = None,
 ) -> None:
     """Replace the ELB's store by a backup. The ELB must not run."""
-    from certferry.elb.server import backup as keeping
+    from certferry.elb.server import backup as elb_backup
 
-    kept = keeping.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
+    kept = elb_backup.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
     typer.echo(
         f"Restored {counted(kept.certificates, 'certificate')} and {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
@@ -57,14 +57,14 @@ def rotate_encryption_key(state: State = None) -> None:
 
     The keys of the ELB and of the embedded Kubernetes API; both may run.
     """
-    from certferry.elb.server import backup as keeping
-    from certferry.kube.apiserver.storage import key_rotation as sealing
+    from certferry.elb.server import backup as elb_backup
+    from certferry.kube.apiserver.storage import key_rotation
 
     place = _state(state)
-    changed = keeping.rotate_seal_key(place)
+    changed = elb_backup.rotate_encryption_key(place)
     typer.echo(f"Encrypted {changed} secrets under a new key. Older backups need the older key.")
-    if folder := sealing.store_in(place):
-        typer.echo(f"Encrypted {sealing.rotate(folder)} Secrets of the embedded Kubernetes API too.")
+    if folder := key_rotation.store_in(place):
+        typer.echo(f"Encrypted {key_rotation.rotate(folder)} Secrets of the embedded Kubernetes API too.")
 
 
 def _state(state: Path | None) -> Path:

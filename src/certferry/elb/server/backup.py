@@ -1,7 +1,7 @@
-"""Keeping an ELB's store: backup, restore, another sealing key. The commands of those names call it.
+"""Backup, restore and key rotation of an ELB's store.
 
-A backup holds sealed secrets and never the key: each is worthless without the other, so they are
-written to different places. Each function raises ``Refused`` with what to do.
+A backup holds encrypted secrets and never the key: each is worthless without the other, so they are written to
+different places. Each function raises ``UserError`` with the next action.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ import msgspec
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.server.paths import envoys_authority, envoys_file, lock_file, sealing_key, store_file
-from certferry.elb.server.store import backup_files as attached
-from certferry.elb.server.store import key_rotation as sealing
-from certferry.elb.server.store import schema
+from certferry.elb.server.paths import encryption_key_file, envoys_authority, envoys_file, lock_file, store_file
+from certferry.elb.server.store import backup_files, key_rotation, schema
 from certferry.elb.server.store.database import (
     StoreUnusable,
     check_whole,
@@ -31,9 +29,8 @@ from certferry.elb.server.store.database import (
     open_database,
     reading,
 )
-from certferry.runtime import encryption as seals
 from certferry.runtime import private_files
-from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys
+from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, add_key, copy_keys, keep_first_key
 from certferry.settings import UserError
 
 
@@ -42,16 +39,13 @@ class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     certificates: int
     secrets: int
-    """Sealed values, all opened to see that they do."""
+    """Encrypted values. All of them were decrypted as a check."""
     keys: frozenset[str]
-    """Ids of the sealing keys that they need."""
+    """Ids of the encryption keys that decrypt them."""
 
 
 def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, str] = os.environ) -> StoreSummary:
-    """Back up the store of `state` to the new file `out`, and its key to `key_out`, if given.
-
-    Beside a running ELB, whose writers go on.
-    """
+    """Back up the store of `state` to the new file `out`, and its key to `key_out`, if given. The ELB may run."""
     path = _existing(state)
     for target in filter(None, (out, key_out)):
         if target.exists():
@@ -59,14 +53,14 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
     if key_out is not None and key_out.absolute().parent == out.absolute().parent:
         raise UserError("Put the key into another directory than the backup: who has both has every private key.")
     with _refusals(), _opened(path) as engine:
-        seal = _seal(state, environ)
+        encryption = _encryption_keys(state, environ)
         draft = private_files.draft(out)
         try:
             copy(engine, draft)
             with _opened(draft) as saved:
-                attached.add_files(saved, seal, {path.name: path for path in _credential_files(state)})
+                backup_files.add_files(saved, encryption, {path.name: path for path in _credential_files(state)})
                 forget_log(saved)
-                kept = _kept(saved, seal, draft)
+                kept = _kept(saved, encryption, draft)
             private_files.replace(draft, out)
         finally:
             for left in (draft, *companion_files(draft), draft.with_name(draft.name + ".migrating")):
@@ -77,23 +71,23 @@ def backup(state: Path, out: Path, key_out: Path | None, environ: Mapping[str, s
 
 
 def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, str] = os.environ) -> StoreSummary:
-    """Puts the backup `saved` in the place of the store of `state`, and `key` in the place of its key.
+    """Replace the store of `state` by the backup `saved`, and its key by `key`, if given.
 
-    What was there stays beside it as ``….before-restore``. Nothing changes unless every secret opens.
+    The old files stay beside them as ``….before-restore``. Nothing changes unless every secret decrypts.
     """
     if not saved.is_file():
         raise UserError(f"There is no backup {saved}.")
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _refusals(), exclusive_lock(state):
-        path, key_path = store_file(state), sealing_key(state)
-        seal = EncryptionKeys.of_file(key) if key is not None else _seal(state, environ)
+        path, key_path = store_file(state), encryption_key_file(state)
+        encryption = EncryptionKeys.of_file(key) if key is not None else _encryption_keys(state, environ)
         draft = path.with_name(f".{path.name}.restored")
         try:
             shutil.copyfile(saved, draft)
             draft.chmod(0o600)
             with _opened(draft, open_database) as engine:
-                kept = _kept(engine, seal, saved)
-                files = attached.extract_files(engine, seal)
+                kept = _kept(engine, encryption, saved)
+                files = backup_files.extract_files(engine, encryption)
                 with engine.begin() as connection:
                     # logins of that time may have been revoked since
                     connection.execute(delete(schema.tokens))
@@ -103,12 +97,12 @@ def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, st
             if key is not None:
                 if key_path.exists():
                     key_path.replace(_before(key_path))
-                seals.copy_keys(key, key_path)
-            for place in _credential_files(state):
-                if place.exists():
-                    place.replace(_before(place))
-                if place.name in files:
-                    private_files.write(place, files[place.name])
+                copy_keys(key, key_path)
+            for credential in _credential_files(state):
+                if credential.exists():
+                    credential.replace(_before(credential))
+                if credential.name in files:
+                    private_files.write(credential, files[credential.name])
             private_files.replace(draft, path)
         finally:
             for left in (draft, *companion_files(draft), draft.with_name(draft.name + ".migrating")):
@@ -116,25 +110,25 @@ def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, st
     return kept
 
 
-def rotate_seal_key(state: Path, environ: Mapping[str, str] = os.environ) -> int:
-    """Encrypt everything under a new key, and forgets the old one; how many secrets were sealed anew.
+def rotate_encryption_key(state: Path, environ: Mapping[str, str] = os.environ) -> int:
+    """Encrypt every secret with a new key, remove the old key, and return the number of secrets. The ELB may run.
 
-    Beside a running ELB too. With the key in the environment: under the first of the keys there.
+    If the key is in the environment, use the first key there.
     """
-    path, key_path = _existing(state), sealing_key(state)
+    path, key_path = _existing(state), encryption_key_file(state)
     with _refusals(), _opened(path) as engine:
         if environ.get(VARIABLE):
-            return sealing.seal_anew(engine, EncryptionKeys.open_or_create(key_path, environ))
-        sealing.check_opens(engine, _seal(state, environ))  # before anything is touched
-        seals.add_key(key_path)
-        changed = sealing.seal_anew(engine, EncryptionKeys.of_file(key_path))
-        seals.keep_first_key(key_path)
+            return key_rotation.encrypt_again(engine, EncryptionKeys.open_or_create(key_path, environ))
+        key_rotation.check_decrypts(engine, _encryption_keys(state, environ))  # before any change
+        add_key(key_path)
+        changed = key_rotation.encrypt_again(engine, EncryptionKeys.of_file(key_path))
+        keep_first_key(key_path)
         return changed
 
 
 @contextmanager
 def exclusive_lock(state: Path) -> Iterator[None]:
-    """While no ELB runs on `state`, and none can start."""
+    """Keep an ELB from running on `state` within the block. Raises ``UserError`` if one runs."""
     descriptor = os.open(lock_file(state), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,31 +167,31 @@ def _opened(path: Path, how: Callable[[Path], Engine] = open_as_it_is) -> Iterat
         engine.dispose()
 
 
-def _seal(state: Path, environ: Mapping[str, str]) -> EncryptionKeys:
+def _encryption_keys(state: Path, environ: Mapping[str, str]) -> EncryptionKeys:
     """Load the present encryption key; unlike the ELB's start this creates none."""
-    if not environ.get(VARIABLE) and not sealing_key(state).exists():
+    if not environ.get(VARIABLE) and not encryption_key_file(state).exists():
         raise EncryptionError(
-            f"There is no sealing key: neither the file {sealing_key(state)} nor {VARIABLE}. Give the key that "
+            f"There is no encryption key: neither the file {encryption_key_file(state)} nor {VARIABLE}. Give the key that "
             "belongs to this store."
         )
-    return EncryptionKeys.open_or_create(sealing_key(state), environ)
+    return EncryptionKeys.open_or_create(encryption_key_file(state), environ)
 
 
-def _kept(engine: Engine, seal: EncryptionKeys, path: Path) -> StoreSummary:
+def _kept(engine: Engine, encryption: EncryptionKeys, path: Path) -> StoreSummary:
     check_whole(engine, path)
     with reading(engine).connect() as connection:
         certificates = connection.execute(select(func.count()).select_from(schema.certificates)).scalar()
     return StoreSummary(
         certificates=int(certificates or 0),
-        secrets=sealing.check_opens(engine, seal),
-        keys=sealing.keys_needed(engine) | attached.keys_needed(engine),
+        secrets=key_rotation.check_decrypts(engine, encryption),
+        keys=key_rotation.keys_needed(engine) | backup_files.keys_needed(engine),
     )
 
 
 def _save_key(state: Path, key_out: Path, environ: Mapping[str, str]) -> None:
     if environ.get(VARIABLE):
         raise UserError(f"The key is in {VARIABLE}, not in a file: keep a copy of that one.")
-    seals.copy_keys(sealing_key(state), key_out)
+    copy_keys(encryption_key_file(state), key_out)
 
 
 def _set_aside(path: Path) -> None:
@@ -209,9 +203,8 @@ def _set_aside(path: Path) -> None:
 
 
 def _credential_files(state: Path) -> tuple[Path, ...]:
-    """Files that a backup holds too. The authority's certificate last: where it is, its key is."""
-    certificate, key = envoys_authority(state)
-    return envoys_file(state), key, certificate
+    """Return the files that a backup also holds."""
+    return envoys_file(state), *envoys_authority(state)
 
 
 def _before(path: Path) -> Path:

@@ -33,7 +33,7 @@ from certferry.elb.server.identity.auth import Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.own_tls import ReloadingTls, own_tls
-from certferry.elb.server.paths import lock_file, prepared, sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, lock_file, prepared, store_file
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.publication import Publication
 from certferry.elb.server.store.store import Store
@@ -118,12 +118,12 @@ def _opened(
     try:
         if accounts_for:
             bootstrap(settings, cluster=accounts_for)
-        seal = EncryptionKeys.open_or_create(sealing_key(state))
+        encryption = EncryptionKeys.open_or_create(encryption_key_file(state))
         engine = open_database(store_file(state))
         stack.callback(engine.dispose)
-        identity = Identity(engine, seal)
+        identity = Identity(engine, encryption)
         stack.callback(identity.close)
-        return engine, Store(engine, seal, versions=settings.certificate_versions), identity
+        return engine, Store(engine, encryption, versions=settings.certificate_versions), identity
     except SchemaTooNew as reason:
         raise UserError(str(reason), EXIT_NEWER_STATE) from None
     except (StoreUnusable, EncryptionError) as reason:

@@ -23,7 +23,7 @@ def store_file(state: Path) -> Path:
     return state / "elb.db"
 
 
-def sealing_key(state: Path) -> Path:
+def encryption_key_file(state: Path) -> Path:
     """Return the path of the key that encrypts the database's secrets."""
     return state / "elb-seal.key"
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from certferry.elb.server import backup as keeping
 from certferry.elb.server.dataplane.remote.ca import Authority
 from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
-from certferry.elb.server.paths import sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, store_file
 from certferry.runtime.encryption import VARIABLE, EncryptionError
 from certferry.settings import UserError
 from tests.elb.support.server import Api, Elb, Reply, serving, settings_in, stored
@@ -44,7 +44,7 @@ def furnish(api: Api) -> str:
 
 
 def keys_in(state: Path) -> list[str]:
-    return sealing_key(state).read_text().split()
+    return encryption_key_file(state).read_text().split()
 
 
 def test_a_backup_of_a_running_elb_is_restored_elsewhere(own: Elb, tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_a_backup_alone_holds_no_secret_and_opens_with_its_key_only(own: Elb, tm
     saved = tmp_path / "saved.db"
     keeping.backup(own.settings.state, saved, None, NOWHERE)
     assert not [needle for needle in needles(pair, own) if needle in saved.read_bytes()]
-    assert sealing_key(own.settings.state).read_bytes().strip() not in saved.read_bytes()
+    assert encryption_key_file(own.settings.state).read_bytes().strip() not in saved.read_bytes()
     stranger = tmp_path / "stranger.key"
     stranger.write_text(base64.b64encode(os.urandom(32)).decode())
     with pytest.raises(UserError, match="another key"):
         keeping.restore(saved, tmp_path / "new", stranger, NOWHERE)
-    with pytest.raises(UserError, match="no sealing key"):
+    with pytest.raises(UserError, match="no encryption key"):
         keeping.restore(saved, tmp_path / "new", None, NOWHERE)
     assert not store_file(tmp_path / "new").exists(), "and nothing was touched"
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_done_is_said_before_anything_is(own: Elb, tmp_path: Path
     with pytest.raises(UserError, match="replaces nothing"):
         keeping.backup(state, saved, None, NOWHERE)
     with pytest.raises(UserError, match="cannot be opened"):
-        keeping.restore(saved, tmp_path / "new", sealing_key(state), NOWHERE)
+        keeping.restore(saved, tmp_path / "new", encryption_key_file(state), NOWHERE)
     assert not store_file(tmp_path / "new").exists()
 
 
@@ -150,7 +150,7 @@ def test_a_key_is_rotated_beside_a_running_elb(own: Elb) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        changed = [keeping.rotate_seal_key(own.settings.state, NOWHERE) for _ in range(5)]
+        changed = [keeping.rotate_encryption_key(own.settings.state, NOWHERE) for _ in range(5)]
     finally:
         stop.set()
         writer.join(30)
@@ -170,20 +170,20 @@ def test_a_key_in_the_environment_is_rotated_to_the_first(own: Elb) -> None:
     furnish(own.admin)
     (old,) = keys_in(own.settings.state)
     new = base64.b64encode(os.urandom(32)).decode()
-    assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 3
-    assert keeping.rotate_seal_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 0
+    assert keeping.rotate_encryption_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 3
+    assert keeping.rotate_encryption_key(own.settings.state, {VARIABLE: f"{new} {old}"}) == 0
     with pytest.raises(EncryptionError, match="another key"), stored(own.settings):
         pass
 
 
 def test_a_rotation_that_cannot_open_everything_changes_nothing(own: Elb) -> None:
     furnish(own.admin)
-    path = sealing_key(own.settings.state)
+    path = encryption_key_file(own.settings.state)
     right = path.read_text()
     path.write_text(base64.b64encode(os.urandom(32)).decode() + "\n")
     wrong = path.read_text()
     with pytest.raises(UserError, match="another key"):
-        keeping.rotate_seal_key(own.settings.state, NOWHERE)
+        keeping.rotate_encryption_key(own.settings.state, NOWHERE)
     assert path.read_text() == wrong
     path.write_text(right)
     with stored(own.settings):
@@ -197,7 +197,7 @@ def test_no_key_is_in_the_database_its_log_or_its_free_pages(own: Elb) -> None:
         put(own.admin, identifier, pair)
     gone = own.admin.make("certificate", **content(authority().issue("b.example")))["id"]
     own.admin("DELETE", f"/certificates/{gone}")
-    keeping.rotate_seal_key(own.settings.state, NOWHERE)
+    keeping.rotate_encryption_key(own.settings.state, NOWHERE)
     files = b"".join(file.read_bytes() for file in own.settings.state.glob("elb.db*"))
     assert pairs[-1].certificate.splitlines()[1].encode() in files, "we look at the right files"
     for pair in pairs:

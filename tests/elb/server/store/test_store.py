@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from certferry.core.x509.pem import parse_key
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.main import running
-from certferry.elb.server.paths import sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, store_file
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import HEAD, open_database
 from certferry.settings import EXIT_NEWER_STATE, EXIT_UNUSABLE, ElbSettings, UserError
@@ -78,7 +78,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
         assert set(store.publication.keys) == {row.content.chain.digest}
 
 
-def test_no_key_is_anywhere_but_sealed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_private_keys_are_stored_encrypted_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = settings_in(tmp_path)
     with serving(settings) as elb:
         certificate, pairs = furnish(elb.admin)
@@ -181,7 +181,7 @@ def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with serving(settings) as elb:
         elb.admin.make("certificate", **content(authority().issue("a.example")))
-    sealing_key(settings.state).unlink()
+    encryption_key_file(settings.state).unlink()
     assert "encrypted with another key" in str(asyncio.run(refusal(settings)))
 
 

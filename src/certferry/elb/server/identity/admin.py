@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from certferry.elb.server.actor import ROLES
 from certferry.elb.server.identity.users import AccessKey, Identity, new_pair
-from certferry.elb.server.paths import prepared, sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, prepared, store_file
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, open_database
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
@@ -51,12 +51,12 @@ class Directory:
     def __init__(
         self,
         engine: Engine,
-        seal: EncryptionKeys,
+        encryption: EncryptionKeys,
         identity: Identity,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
-        self._seal = seal
+        self._encryption = encryption
         self._identity = identity
         self._clock = clock
 
@@ -124,7 +124,7 @@ class Directory:
         """Create another access key; its secret is shown only once."""
         with self._writing() as connection:
             row = self._the(connection, name)
-            pair = new_pair(connection, self._seal, row.id, self._clock())
+            pair = new_pair(connection, self._encryption, row.id, self._clock())
             self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
         return pair
 
@@ -197,9 +197,9 @@ def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
     engine = None
     try:
         state = prepared(settings)
-        seal = EncryptionKeys.open_or_create(sealing_key(state), os.environ)
+        encryption = EncryptionKeys.open_or_create(encryption_key_file(state), os.environ)
         engine = open_database(store_file(state))
-        yield Directory(engine, seal, Identity(engine, seal))
+        yield Directory(engine, encryption, Identity(engine, encryption))
     except SchemaTooNew as reason:
         raise UserError(str(reason), EXIT_NEWER_STATE) from None
     except (StoreUnusable, EncryptionError) as reason:

@@ -15,7 +15,7 @@ import msgspec
 
 from certferry.elb.server.identity.accounts import Account, Accounts
 from certferry.elb.server.identity.users import AccessKey, Identity
-from certferry.elb.server.paths import prepared, sealing_key, store_file
+from certferry.elb.server.paths import encryption_key_file, prepared, store_file
 from certferry.elb.server.store.database import open_database
 from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionKeys
@@ -27,12 +27,12 @@ FILE: Final = "elb-credentials.json"
 def bootstrap(settings: ElbSettings, *, cluster: str, project: str = "certferry", admin: str = "admin") -> Accounts:
     """Create the project, the admin and the controller of `cluster` unless they exist.
 
-    Raises ``StoreUnusable`` or ``SealError``. May run while the ELB does.
+    Raises ``StoreUnusable`` or ``EncryptionError``. May run while the ELB does.
     """
     state = prepared(settings)
     engine = open_database(store_file(state))
     try:
-        identity = Identity(engine, EncryptionKeys.open_or_create(sealing_key(state)))
+        identity = Identity(engine, EncryptionKeys.open_or_create(encryption_key_file(state)))
         home = identity.ensure_project(project)
         password = _kept_password(state, admin) or secrets.token_urlsafe(18)
         admin_id = identity.ensure_user(admin, role="admin", project=home, password=password)

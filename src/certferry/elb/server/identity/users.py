@@ -2,7 +2,7 @@
 
 Authentication asks it on each request, straight from the database: what is revoked is revoked at
 once, by whatever process. ``certferry up`` calls ``bootstrap`` for the users of a new system.
-Passwords are kept as argon2 hashes, tokens as SHA-256, secret keys sealed.
+Passwords are kept as argon2 hashes, tokens as SHA-256, secret keys encrypted.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Identity:
     """The users of one store."""
 
     def __init__(
-        self, engine: Engine, seal: EncryptionKeys, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, engine: Engine, encryption: EncryptionKeys, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._engine = engine
         self._reading = reading(engine)
-        self._seal = seal
+        self._encryption = encryption
         self._clock = clock
         self._hasher = PasswordHasher()
         self._decoy = self._hasher.hash(secrets.token_hex())
@@ -118,7 +118,7 @@ class Identity:
             ).first()
             if row is not None:
                 return AccessKey(access_key=row.access_key, secret_key=self._secret(row))
-            return new_pair(connection, self._seal, user_id, self._clock())
+            return new_pair(connection, self._encryption, user_id, self._clock())
 
     def hashed(self, password: str) -> str:
         """Return the hash to store for a password."""
@@ -205,14 +205,14 @@ class Identity:
             return False
 
     def _secret(self, row: Row[Any]) -> str:
-        return self._seal.decrypt(row.sealed_secret, secret_purpose(row.access_key)).decode()
+        return self._encryption.decrypt(row.sealed_secret, secret_purpose(row.access_key)).decode()
 
 
-def new_pair(connection: Connection, seal: EncryptionKeys, user_id: str, now: datetime) -> AccessKey:
+def new_pair(connection: Connection, encryption: EncryptionKeys, user_id: str, now: datetime) -> AccessKey:
     """Create an access key of the user; the secret half is stored encrypted."""
     pair = AccessKey(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_urlsafe(30))
-    sealed = seal.encrypt(pair.secret_key.encode(), secret_purpose(pair.access_key))
-    row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": sealed, "created_at": now}
+    encrypted = encryption.encrypt(pair.secret_key.encode(), secret_purpose(pair.access_key))
+    row = {"access_key": pair.access_key, "user_id": user_id, "sealed_secret": encrypted, "created_at": now}
     connection.execute(insert(schema.credentials), row)
     return pair
 

@@ -1,7 +1,7 @@
-"""Files that travel in a backup: which further Envoys are let in, and the authority that vouches for them.
+"""Credential files in a backup: the list of remote Envoys and their CA.
 
-``keeping`` calls it. They are files because a command changes them beside a running ELB; in a backup
-they are rows, sealed like everything else that is secret there, and the running store knows no such table.
+They are files because a command changes them beside a running ELB. In a backup they are encrypted rows of a table that
+a running store does not have.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _FILES = Table(
 )
 
 
-def add_files(engine: Engine, seal: EncryptionKeys, files: Mapping[str, Path]) -> None:
-    """Puts those of `files` that exist into the backup at `engine`, by name. Raises OSError."""
+def add_files(engine: Engine, encryption: EncryptionKeys, files: Mapping[str, Path]) -> None:
+    """Add the `files` that exist to the backup at `engine`, by name. Raises OSError."""
     stored = {name: path.read_bytes() for name, path in files.items() if path.exists()}
     if not stored:
         return
     with engine.begin() as connection:
         _FILES.create(connection)
         for name, content in stored.items():
-            sealed = seal.encrypt(content, _purpose(name))
-            connection.execute(_FILES.insert(), {"name": name, "sealed_content": sealed})
+            ciphertext = encryption.encrypt(content, _purpose(name))
+            connection.execute(_FILES.insert(), {"name": name, "sealed_content": ciphertext})
 
 
-def extract_files(engine: Engine, seal: EncryptionKeys) -> dict[str, bytes]:
-    """Take them out again: content by name. Raises ``SealError``."""
-    sealed = _rows(engine)
-    files = {name: seal.decrypt(content, _purpose(name)) for name, content in sealed.items()}
-    if sealed:
+def extract_files(engine: Engine, encryption: EncryptionKeys) -> dict[str, bytes]:
+    """Remove the files from the backup and return their content by name. Raises ``EncryptionError``."""
+    encrypted = _rows(engine)
+    files = {name: encryption.decrypt(content, _purpose(name)) for name, content in encrypted.items()}
+    if encrypted:
         with engine.begin() as connection:
             _FILES.drop(connection)
         forget_log(engine)

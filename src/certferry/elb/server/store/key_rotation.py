@@ -1,7 +1,7 @@
-"""The sealing key of a store: whether it opens everything, and another in its place.
+"""Encryption of a store's secrets: check that a key decrypts them, and encrypt them with another.
 
-``certferry rotate-seal-key``, ``backup`` and ``restore`` call it, also beside a running ELB: that one
-looks at the key file before it seals and where a key is unknown to it, and both lock the store.
+It is safe beside a running ELB, because that one reads the key file again before it encrypts and when a key is unknown
+to it, and both lock the store.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def secret_purpose(access_key: str) -> str:
     return f"credential:{access_key}"
 
 
-class Sealed(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of sealed values, and what each value is bound to."""
+class EncryptedColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of encrypted values, and the purpose that each value is bound to, by row."""
 
     column: Any
     purpose: Callable[[Any], str]
 
 
 _VERSIONS, _CREDENTIALS = schema.certificate_versions, schema.credentials
-SEALED = (
-    Sealed(column=_VERSIONS.c.sealed_key, purpose=lambda row: key_purpose(row.certificate_id, row.version)),
-    Sealed(column=_CREDENTIALS.c.sealed_secret, purpose=lambda row: secret_purpose(row.access_key)),
+ENCRYPTED_COLUMNS = (
+    EncryptedColumn(column=_VERSIONS.c.sealed_key, purpose=lambda row: key_purpose(row.certificate_id, row.version)),
+    EncryptedColumn(column=_CREDENTIALS.c.sealed_secret, purpose=lambda row: secret_purpose(row.access_key)),
 )
-"""Everything in the store that is sealed."""
+"""All encrypted columns of the store."""
 
 
 def keys_needed(engine: Engine) -> frozenset[str]:
@@ -43,48 +43,48 @@ def keys_needed(engine: Engine) -> frozenset[str]:
     with reading(engine).connect() as connection:
         return frozenset(
             key_id_of(blob)
-            for sealed in SEALED
-            for (blob,) in connection.execute(select(sealed.column).where(sealed.column.is_not(None)))
+            for secret in ENCRYPTED_COLUMNS
+            for (blob,) in connection.execute(select(secret.column).where(secret.column.is_not(None)))
         )
 
 
-def check_opens(engine: Engine, seal: EncryptionKeys) -> int:
-    """Decrypt every secret and return their number. Raises SealError at the first failure."""
+def check_decrypts(engine: Engine, encryption: EncryptionKeys) -> int:
+    """Decrypt every secret and return their number. Raises EncryptionError at the first failure."""
     opened = 0
     with reading(engine).connect() as connection:
-        for sealed in SEALED:
-            for row in connection.execute(_rows(sealed)):
-                seal.decrypt(getattr(row, sealed.column.name), sealed.purpose(row))
+        for secret in ENCRYPTED_COLUMNS:
+            for row in connection.execute(_rows(secret)):
+                encryption.decrypt(getattr(row, secret.column.name), secret.purpose(row))
                 opened += 1
     return opened
 
 
-def seal_anew(engine: Engine, seal: EncryptionKeys) -> int:
-    """Encrypt everything under the key of `seal` that seals now, in one transaction; how much that was.
+def encrypt_again(engine: Engine, encryption: EncryptionKeys) -> int:
+    """Encrypt every secret with the current key of `encryption` in one transaction; return the number of changes.
 
-    Raises ``SealError`` where something does not open; then nothing has changed.
+    Raises ``EncryptionError`` if a secret does not decrypt; then nothing has changed.
     """
     with engine.begin() as connection:
-        changed = sum(_column(connection, sealed, seal) for sealed in SEALED)
+        changed = sum(_column(connection, secret, encryption) for secret in ENCRYPTED_COLUMNS)
     forget_log(engine)
     return changed
 
 
-def _column(connection: Connection, sealed: Sealed, seal: EncryptionKeys) -> int:
-    table, name = sealed.column.table, sealed.column.name
+def _column(connection: Connection, secret: EncryptedColumn, encryption: EncryptionKeys) -> int:
+    table, name = secret.column.table, secret.column.name
     keys = list(table.primary_key.columns)
     changed = 0
-    for row in connection.execute(_rows(sealed)).all():
-        blob, purpose = getattr(row, name), sealed.purpose(row)
-        if key_id_of(blob) == seal.current:
+    for row in connection.execute(_rows(secret)).all():
+        blob, purpose = getattr(row, name), secret.purpose(row)
+        if key_id_of(blob) == encryption.current:
             continue
         where = [column == getattr(row, column.name) for column in keys]
-        fresh = seal.encrypt(seal.decrypt(blob, purpose), purpose)
+        fresh = encryption.encrypt(encryption.decrypt(blob, purpose), purpose)
         connection.execute(update(table).where(*where).values({name: fresh}))
         changed += 1
     return changed
 
 
-def _rows(sealed: Sealed) -> Select[Any]:
+def _rows(secret: EncryptedColumn) -> Select[Any]:
     # no further columns: a backup may have an older schema
-    return select(*sealed.column.table.primary_key.columns, sealed.column).where(sealed.column.is_not(None))
+    return select(*secret.column.table.primary_key.columns, secret.column).where(secret.column.is_not(None))

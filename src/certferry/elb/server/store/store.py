@@ -96,19 +96,19 @@ class Store:
     def __init__(
         self,
         engine: Engine,
-        seal: EncryptionKeys,
+        encryption: EncryptionKeys,
         *,
         versions: int = 5,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
-        self._seal = seal
+        self._encryption = encryption
         self._keep = versions
         self._clock = clock
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
         self.tail = audit.Tail()
-        self.snapshot, self._oldest = _load(engine, seal)
+        self.snapshot, self._oldest = _load(engine, encryption)
         rows = [row for kind in schema.RESOURCES for row in self.snapshot.table(kind).rows.values()]
         self.publication = published(self.snapshot, Publication(), rows)
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
@@ -133,7 +133,7 @@ class Store:
                 # Before the write, so that no state that the data plane cannot represent reaches the disk.
                 told = self._told(transaction)
                 with self._engine.begin() as connection:
-                    records = _Writing(connection, transaction, self._seal, self._keep).run()
+                    records = _Writing(connection, transaction, self._encryption, self._keep).run()
                 self.tail.add(records)
                 self._take(transaction, told)
             return result, self.snapshot
@@ -152,7 +152,7 @@ class Store:
 
     def content(self, certificate_id: str, number: int) -> Content | None:
         """Return a kept content of a certificate with its key; None if it is not kept."""
-        return versions.content(self._engine, self._seal, certificate_id, number)
+        return versions.content(self._engine, self._encryption, certificate_id, number)
 
     def audited(self, search: audit.Search) -> list[audit.Entry]:
         """Records of the audit log, the oldest first."""
@@ -191,10 +191,10 @@ class Store:
 class _Writing:
     """One transaction's statements."""
 
-    def __init__(self, connection: Connection, transaction: Transaction, seal: EncryptionKeys, keep: int) -> None:
+    def __init__(self, connection: Connection, transaction: Transaction, encryption: EncryptionKeys, keep: int) -> None:
         self._connection = connection
         self._transaction = transaction
-        self._seal = seal
+        self._encryption = encryption
         self._keep = keep
 
     def run(self) -> list[audit.Recorded]:
@@ -209,7 +209,7 @@ class _Writing:
             else:
                 self._exactly_one(_UPDATE[after.kind], _differing(before, after) | _key(before))
             if after is not None and after.content is not (before.content if before else None):
-                versions.add(self._connection, after, self._origin(before), self._seal, self._keep)
+                versions.add(self._connection, after, self._origin(before), self._encryption, self._keep)
             change = (before, after)
             records.append(audit.append(self._connection, made.actor, made.request_id, made.now, change, made.note))
         return records
@@ -259,10 +259,10 @@ _UPDATE: Final = {kind: update(table).where(_at(table)) for kind, table in schem
 _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
 
 
-def _load(engine: Engine, seal: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:
-    """Load all rows and the oldest kept version of each certificate. Raises StoreUnusable, or SealError with the wrong key."""
+def _load(engine: Engine, encryption: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:
+    """Load all rows and the oldest kept version of each certificate. Raises StoreUnusable, or EncryptionError with the wrong key."""
     with reading(engine).connect() as connection:
-        contents = _contents(connection, seal)
+        contents = _contents(connection, encryption)
         rows = [
             _row(kind, record, contents)
             for kind, table in schema.RESOURCES.items()
@@ -272,7 +272,7 @@ def _load(engine: Engine, seal: EncryptionKeys) -> tuple[StoreSnapshot, dict[str
     return snapshot_of(rows, schema.RESOURCES), oldest
 
 
-def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content]:
+def _contents(connection: Connection, encryption: EncryptionKeys) -> dict[str, Content]:
     table, certificates = schema.certificate_versions, schema.certificates
     current = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version)
     last = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version - 1)
@@ -281,7 +281,9 @@ def _contents(connection: Connection, seal: EncryptionKeys) -> dict[str, Content
         for row in connection.execute(select(table.c.certificate_id, table.c.certificate).join(certificates, last))
     }
     record = connection.execute(select(table).join(certificates, current)).mappings()
-    return {row["certificate_id"]: versions.opened(row, seal, before.get(row["certificate_id"])) for row in record}
+    return {
+        row["certificate_id"]: versions.opened(row, encryption, before.get(row["certificate_id"])) for row in record
+    }
 
 
 def _row(kind: str, record: RowMapping, contents: Mapping[str, Content]) -> Row:

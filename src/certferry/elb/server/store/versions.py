@@ -43,7 +43,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, keep: int) -> None:
+def add(connection: Connection, row: Row, origin: Origin, encryption: EncryptionKeys, keep: int) -> None:
     """Stores the content of `row`, and forgets all but the last `keep`."""
     content = row.content
     assert content is not None
@@ -58,7 +58,9 @@ def add(connection: Connection, row: Row, origin: Origin, seal: EncryptionKeys, 
             "not_before": content.chain.not_before,
             "not_after": content.chain.not_after,
             "certificate": content.chain.pem,
-            "sealed_key": seal.encrypt(key.reveal().encode(), key_purpose(row.id, content.version)) if key else None,
+            "sealed_key": encryption.encrypt(key.reveal().encode(), key_purpose(row.id, content.version))
+            if key
+            else None,
             "actor": origin.user,
             "created_at": origin.at,
             "via": origin.via,
@@ -78,13 +80,13 @@ def listed(engine: Engine, certificate_id: str) -> list[Version]:
         return [_version(row) for row in connection.execute(query).mappings()]
 
 
-def content(engine: Engine, seal: EncryptionKeys, certificate_id: str, number: int) -> Content | None:
+def content(engine: Engine, encryption: EncryptionKeys, certificate_id: str, number: int) -> Content | None:
     """Return a kept content with its key; None if it is not kept."""
     table = schema.certificate_versions
     query = select(table).where(table.c.certificate_id == certificate_id, table.c.version == number)
     with reading(engine).connect() as connection:
         row = connection.execute(query).mappings().first()
-    return None if row is None else opened(row, seal)
+    return None if row is None else opened(row, encryption)
 
 
 def oldest(connection: Connection) -> Mapping[str, int]:
@@ -94,13 +96,13 @@ def oldest(connection: Connection) -> Mapping[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def opened(row: Any, seal: EncryptionKeys, before: Chain | None = None) -> Content:
-    """Decode the content in `row`, after `before`. Raises SealError with the wrong key."""
+def opened(row: Any, encryption: EncryptionKeys, before: Chain | None = None) -> Content:
+    """Decode the content in `row`, after `before`. Raises EncryptionError with the wrong key."""
     chain = parse_chain(row["certificate"])
     key = None
     if row["sealed_key"] is not None:
         purpose = key_purpose(row["certificate_id"], row["version"])
-        key = PrivateKey(seal.decrypt(row["sealed_key"], purpose).decode(), chain.spki)
+        key = PrivateKey(encryption.decrypt(row["sealed_key"], purpose).decode(), chain.spki)
     return Content(version=row["version"], chain=chain, key=key, before=before)
 
 

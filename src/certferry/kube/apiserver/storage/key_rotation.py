@@ -41,7 +41,7 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
             database.execute("PRAGMA secure_delete = ON")
             if environ.get(VARIABLE):
                 return _encrypt_rows(database, EncryptionKeys.open_or_create(key, environ))
-            _check_opens(database, EncryptionKeys.of_file(key))
+            _check_decrypts(database, EncryptionKeys.of_file(key))
             encryption.add_key(key)
             changed = _encrypt_rows(database, EncryptionKeys.of_file(key))
             encryption.keep_first_key(key)
@@ -52,7 +52,7 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
         raise UserError(f"The secrets of {path} cannot be encrypted with a new key: {error}.") from None
 
 
-def _check_opens(database: sqlite3.Connection, keys: EncryptionKeys) -> None:
+def _check_decrypts(database: sqlite3.Connection, keys: EncryptionKeys) -> None:
     for found in _rows(database, 0, -1):
         keys.decrypt(found[1], found[2])
 
@@ -76,10 +76,10 @@ def _encrypt_rows(database: sqlite3.Connection, keys: EncryptionKeys) -> int:
 
 def _rows(database: sqlite3.Connection, beyond: int, most: int) -> list[tuple[int, bytes, str]]:
     """Return (revision, encrypted body, purpose) of each row."""
-    sealed = [kind.plural for kind in KINDS if kind.encrypted]
+    encrypted = [kind.plural for kind in KINDS if kind.encrypted]
     rows = database.execute(
         "SELECT revision, kind, namespace, name, body FROM change"
         " WHERE revision > ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY revision LIMIT ?",
-        (beyond, json.dumps(sealed), most),
+        (beyond, json.dumps(encrypted), most),
     )
     return [(revision, body, purpose(kind, space, name, revision)) for revision, kind, space, name, body in rows]
