@@ -13,7 +13,7 @@ from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
 from certferry.elb.server.api.resources.security_policies import TLS_POLICIES, served_object
 from certferry.elb.server.errors import not_found
 from certferry.elb.server.store.schema import RESOURCES
-from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.tables import Row, StoreSnapshot, project
 
 _SIZES: Final = (("s1.small", 10), ("s1.medium", 20), ("s1.large", 40), ("s2.small", 50), ("s2.medium", 100))
 
@@ -90,10 +90,10 @@ def quotas(call: ApiRequest) -> ApiResponse:
 
 def quota_details(call: ApiRequest) -> ApiResponse:
     """GET: the limits of what is counted, and how much of each is used."""
-    snapshot, project = call.snapshot, call.actor.project_id
+    snapshot, project_id = call.snapshot, call.actor.project_id
     wanted = {value for key, value in call.query if key == "quota_key"}
     details = [
-        {"quota_key": key, "quota_limit": limit, "used": len(snapshot.of_project(key, project)), "unit": "count"}
+        {"quota_key": key, "quota_limit": limit, "used": snapshot.count(key, project, project_id), "unit": "count"}
         for key, limit in _quota(call).items()
         if key in RESOURCES and (not wanted or key in wanted)
     ]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, path_object
 from certferry.elb.server.errors import bad_request, not_found
-from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.tables import Row, StoreSnapshot, project
 
 Wire = dict[str, Any]
 MOST: Final = 2000
@@ -45,7 +45,7 @@ class Resource:
     def rows(self, call: ApiRequest, snapshot: StoreSnapshot) -> Sequence[Row]:
         """Return all rows of the project, or of the parent in the path."""
         if self.within is None:
-            return snapshot.of_project(self.kind, call.actor.project_id)
+            return snapshot.find(self.kind, project, call.actor.project_id)
         kind, variable = self.within
         return snapshot.find(self.kind, variable, path_object(call, snapshot, kind, variable).id)
 

@@ -16,7 +16,7 @@ from certferry.elb.server.actor import Actor
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.errors import ApiError, bad_request, not_found, not_supported, over_quota
 from certferry.elb.server.store.store import Store, Transaction
-from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.tables import Row, StoreSnapshot, project
 from certferry.settings import ElbSettings
 
 T = TypeVar("T")
@@ -166,7 +166,7 @@ def path_object(call: ApiRequest, snapshot: StoreSnapshot, kind: str, variable: 
 def within_quota(snapshot: StoreSnapshot, call: ApiRequest, kind: str) -> None:
     """Raise ApiError (409) when one more of `kind` is too many for the project."""
     limit = int(getattr(call.settings.limits, kind))
-    if limit >= 0 and len(snapshot.of_project(kind, call.actor.project_id)) >= limit:
+    if limit >= 0 and snapshot.count(kind, project, call.actor.project_id) >= limit:
         raise over_quota(kind, limit)
 
 

@@ -105,21 +105,27 @@ def member_status(report: DataPlaneStatus, snapshot: StoreSnapshot, member: Row)
 
 def policy_status(snapshot: StoreSnapshot, policy: Row) -> str:
     """Return ERROR if an older policy of the listener has the same rules and so gets its requests."""
-    own = _conditions(snapshot, policy)
-    for other in snapshot.find("l7policy", "listener_id", policy.data["listener_id"]):
-        if other.id == policy.id:
-            break
-        if own and _conditions(snapshot, other) == own:
+    own = _conditions(snapshot, policy.id)
+    if not own:
+        return "ACTIVE"
+    # A policy with the same rules has its rarest rule too, and few others have that.
+    rarest = min(own, key=lambda condition: snapshot.count("rule", _condition, condition))
+    for rule in snapshot.find("rule", _condition, rarest):
+        other = snapshot.get("l7policy", rule.data["l7policy_id"])
+        assert other is not None
+        older = (other.created_at, other.id) < (policy.created_at, policy.id)
+        same_listener = other.data["listener_id"] == policy.data["listener_id"]
+        if older and same_listener and _conditions(snapshot, other.id) == own:
             return "ERROR"
     return "ACTIVE"
 
 
-def _conditions(snapshot: StoreSnapshot, policy: Row) -> frozenset[tuple[str, ...]]:
+def _conditions(snapshot: StoreSnapshot, policy_id: str) -> frozenset[tuple[str, ...]]:
     return frozenset(
-        (rule.data["type"], rule.data["compare_type"], rule.data["value"], *_alternatives(rule))
-        for rule in snapshot.find("rule", "l7policy_id", policy.id)
+        condition for rule in snapshot.find("rule", "l7policy_id", policy_id) for condition in _condition(rule)
     )
 
 
-def _alternatives(rule: Row) -> list[str]:
-    return sorted(f"{one['key']}={one['value']}" for one in rule.data["conditions"])
+def _condition(rule: Row) -> list[tuple[str, ...]]:
+    alternatives = sorted(f"{one['key']}={one['value']}" for one in rule.data["conditions"])
+    return [(rule.data["type"], rule.data["compare_type"], rule.data["value"], *alternatives)]

@@ -13,6 +13,7 @@ from certferry.elb.server.api.fields import Tag
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, Route, body_of, path_object
 from certferry.elb.server.errors import bad_request
 from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.tables import project
 
 MOST: Final = 20
 """Tags on one object."""
@@ -61,7 +62,7 @@ def _act(kind: str) -> Handler:
 def _index(kind: str) -> Handler:
     def index(call: ApiRequest) -> ApiResponse:
         values: dict[str, set[str]] = {}
-        for row in call.snapshot.of_project(kind, call.actor.project_id):
+        for row in call.snapshot.find(kind, project, call.actor.project_id):
             for tag in row.data["tags"]:
                 values.setdefault(tag["key"], set()).add(tag["value"])
         return ApiResponse(200, {"tags": [{"key": k, "values": sorted(v)} for k, v in sorted(values.items())]})

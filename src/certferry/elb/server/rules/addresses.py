@@ -63,16 +63,15 @@ def _free_shift(snapshot: StoreSnapshot, address: str) -> int:
 
 def _free_address(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> str:
     network = ipaddress.ip_network(settings.vip_subnet)
-    taken = snapshot.table("loadbalancer").by("vip_address")
     if wanted:
         address = _parsed(wanted)
         if address not in network or address in (network.network_address, network.broadcast_address):
             raise bad_request(f"vip_address {wanted} is not in the network {network}")
-        if str(address) in taken:
+        if snapshot.count("loadbalancer", "vip_address", str(address)):
             raise conflict(f"vip_address {address} is used by another load balancer")
         return str(address)
     for n in range(_FIRST, network.num_addresses - 1):
-        if str(network[n]) not in taken:
+        if not snapshot.count("loadbalancer", "vip_address", str(network[n])):
             return str(network[n])
     raise ApiError(400, "ELB.8950", f"The network {network} has no address left")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from immutables import Map
 
 from certferry.core.model import elb as model
 from certferry.core.x509.pem import PrivateKey
@@ -46,14 +47,14 @@ def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Ro
         changed.setdefault(home, set()).add(str(row.data[part_of]) if part_of else row.id)
     maps: dict[str, Mapping[str, Any]] = {}
     for home, identifiers in changed.items():
-        objects = dict(getattr(before.state, home))
+        objects = Map(getattr(before.state, home)).mutate()
         for identifier in sorted(identifiers):
             made = _MAKERS[home](snapshot, identifier)
             if made is None:
                 objects.pop(identifier, None)
             else:
                 objects[identifier] = made
-        maps[home] = objects
+        maps[home] = objects.finish()
     return Publication(msgspec.structs.replace(before.state, **maps), _keys(snapshot, before.keys, touched))
 
 
@@ -68,11 +69,11 @@ def _keys(
     }
     if not given:
         return before
-    keys = {**before, **given}
-    rows = snapshot.table("certificate").rows
+    keys = Map(before).update(given)
+    rows = snapshot.rows("certificate")
     if len(keys) > 2 * len(rows) + _SUPERSEDED:
         used = {row.content.chain.digest for row in rows.values() if row.content is not None}
-        keys = {digest: key for digest, key in keys.items() if digest in used}
+        keys = Map({digest: key for digest, key in keys.items() if digest in used})
     return keys
 
 

@@ -84,10 +84,7 @@ class Transaction:
 
     def _change(self, before: Row | None, after: Row | None) -> None:
         self.changes.append((before, after))
-        if after is not None:
-            self.snapshot = self.snapshot.having(after)
-        elif before is not None:
-            self.snapshot = self.snapshot.without(before)
+        self.snapshot = self.snapshot.replaced(before, after)
 
 
 class Store:
@@ -109,7 +106,7 @@ class Store:
         self._publish: Callable[[Publication], None] = lambda _: None
         self.tail = audit.Tail()
         self.snapshot, self._oldest = _load(engine, encryption)
-        rows = [row for kind in schema.RESOURCES for row in self.snapshot.table(kind).rows.values()]
+        rows = [row for kind in schema.RESOURCES for row in self.snapshot.rows(kind).values()]
         self.publication = published(self.snapshot, Publication(), rows)
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
 

@@ -1,16 +1,18 @@
 """All resources in memory, immutable. Requests read and decide on one snapshot.
 
-Each commit makes a new snapshot by copy-on-write of the changed tables. A row's ``data`` has wire names and
-never a private key.
+Each commit makes a new snapshot that shares everything except the changed rows: tables and their indexes are
+persistent maps, so a write costs the same in a table of any size. A row's ``data`` has wire names and never a
+private key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import msgspec
+from immutables import Map
 
 from certferry.core.x509.pem import Chain, PrivateKey
 
@@ -39,37 +41,77 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of a certificate alone."""
 
 
+IndexKey: TypeAlias = str | Callable[[Row], Iterable[Hashable]]
+"""The name of a field, or a module-level function that returns the values under which a row is found."""
+
+Rows: TypeAlias = Map[str, Row]
+_NO_ROWS: Final[Rows] = Map()
+
+
+def project(row: Row) -> tuple[str]:
+    """Return the row's project, as an index key."""
+    return (row.project_id,)
+
+
 class Table:
-    """The rows of one kind, oldest first, and indexes that are made when first asked for."""
+    """The rows of one kind by id. An index is built when it is first asked for; later copies keep it up to date."""
 
     __slots__ = ("_indexes", "rows")
 
-    def __init__(self, rows: Mapping[str, Row]) -> None:
+    def __init__(self, rows: Rows, indexes: Mapping[IndexKey, Map[Hashable, Rows]] | None = None) -> None:
         self.rows = rows
-        self._indexes: dict[str, Mapping[Any, tuple[Row, ...]]] = {}
+        self._indexes = dict(indexes or {})
 
-    def by(self, field: str) -> Mapping[Any, tuple[Row, ...]]:
-        """Return the rows by the value of `field`, or by each of its values if it is a list."""
-        index = self._indexes.get(field)
+    def group(self, key: IndexKey, value: Hashable) -> Rows:
+        """Return the rows that `key` maps to `value`, in no order."""
+        index = self._indexes.get(key)
         if index is None:
-            index = self._indexes[field] = self._grouped(field)
-        return index
+            index = self._indexes[key] = self._indexed(key)
+        return index.get(value, _NO_ROWS)
 
-    def _grouped(self, field: str) -> Mapping[Any, tuple[Row, ...]]:
-        groups: dict[Any, list[Row]] = {}
+    def replaced(self, before: Row | None, after: Row | None) -> Table:
+        """Return a copy with `after` in place of `before`; None means absent."""
+        rows = self.rows.delete(before.id) if before is not None and after is None else self.rows
+        if after is not None:
+            rows = rows.set(after.id, after)
+        # Another thread may add an index meanwhile.
+        indexes = {key: _reindexed(index, key, before, after) for key, index in self._indexes.copy().items()}
+        return Table(rows, indexes)
+
+    def _indexed(self, key: IndexKey) -> Map[Hashable, Rows]:
+        groups: dict[Hashable, dict[str, Row]] = {}
         for row in self.rows.values():
-            value = row.data.get(field)
-            for one in value if isinstance(value, list | tuple) else (value,):
-                groups.setdefault(one, []).append(row)
-        return {value: tuple(rows) for value, rows in groups.items()}
+            for value in _values(key, row):
+                groups.setdefault(value, {})[row.id] = row
+        return Map({value: Map(rows) for value, rows in groups.items()})
 
-    def having(self, row: Row) -> Table:
-        """Return a copy of the table with `row` added or replaced."""
-        return Table({**self.rows, row.id: row})
 
-    def without(self, identifier: str) -> Table:
-        """Return a copy of the table without one row."""
-        return Table({key: row for key, row in self.rows.items() if key != identifier})
+def _values(key: IndexKey, row: Row | None) -> Iterable[Hashable]:
+    if row is None:
+        return ()
+    if not isinstance(key, str):
+        return key(row)
+    value = row.data.get(key)
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _reindexed(index: Map[Hashable, Rows], key: IndexKey, before: Row | None, after: Row | None) -> Map[Hashable, Rows]:
+    changed = index.mutate()
+    for value in set(_values(key, before)) - set(_values(key, after)):
+        assert before is not None
+        rows = changed[value].delete(before.id)
+        if rows:
+            changed[value] = rows
+        else:
+            del changed[value]
+    for value in _values(key, after):
+        assert after is not None
+        changed[value] = changed.get(value, _NO_ROWS).set(after.id, after)
+    return changed.finish()
+
+
+def _creation(row: Row) -> tuple[datetime, str]:
+    return row.created_at, row.id
 
 
 class StoreSnapshot:
@@ -80,34 +122,32 @@ class StoreSnapshot:
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
 
-    def table(self, kind: str) -> Table:
-        """Return the table of one kind."""
-        return self._tables[kind]
+    def rows(self, kind: str) -> Rows:
+        """Return all rows of one kind by id, in no order."""
+        return self._tables[kind].rows
 
     def get(self, kind: str, identifier: str | None) -> Row | None:
         """Return the row; None if absent."""
         return self._tables[kind].rows.get(identifier) if identifier else None
 
-    def find(self, kind: str, field: str, value: Any) -> tuple[Row, ...]:
-        """Return the rows whose `field` equals or contains `value`, oldest first."""
-        return self._tables[kind].by(field).get(value, ())
+    def find(self, kind: str, key: IndexKey, value: Hashable) -> tuple[Row, ...]:
+        """Return the rows whose field `key` equals or contains `value`, oldest first."""
+        return tuple(sorted(self._tables[kind].group(key, value).values(), key=_creation))
 
-    def of_project(self, kind: str, project_id: str) -> list[Row]:
-        """Return the rows of one project, oldest first."""
-        return [row for row in self._tables[kind].rows.values() if row.project_id == project_id]
+    def count(self, kind: str, key: IndexKey, value: Hashable) -> int:
+        """Return the number of rows that `find` would return."""
+        return len(self._tables[kind].group(key, value))
 
-    def having(self, row: Row) -> StoreSnapshot:
-        """Return a copy of the snapshot with `row` added or replaced."""
-        return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].having(row)})
-
-    def without(self, row: Row) -> StoreSnapshot:
-        """Return a copy of the snapshot without `row`."""
-        return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].without(row.id)})
+    def replaced(self, before: Row | None, after: Row | None) -> StoreSnapshot:
+        """Return a copy of the snapshot with `after` in place of `before`; None means absent."""
+        row = after or before
+        assert row is not None
+        return StoreSnapshot({**self._tables, row.kind: self._tables[row.kind].replaced(before, after)})
 
 
 def snapshot_of(rows: Iterable[Row], kinds: Iterable[str]) -> StoreSnapshot:
-    """Build a snapshot of `rows`, sorted by time of creation and id."""
+    """Build a snapshot of `rows`."""
     tables: dict[str, dict[str, Row]] = {kind: {} for kind in kinds}
-    for row in sorted(rows, key=lambda row: (row.created_at, row.id)):
+    for row in rows:
         tables[row.kind][row.id] = row
-    return StoreSnapshot({kind: Table(rows) for kind, rows in tables.items()})
+    return StoreSnapshot({kind: Table(Map(own)) for kind, own in tables.items()})

@@ -70,9 +70,13 @@ class IpListDelete(Struct, frozen=True, kw_only=True):
 _DEFAULTS: Final[dict[str, Any]] = {"name": "", "description": "", "ip_list": [], "enterprise_project_id": "0"}
 
 
-def bound(snapshot: StoreSnapshot, group_id: str) -> list[Row]:
+def bound(snapshot: StoreSnapshot, group_id: str) -> tuple[Row, ...]:
     """Return the listeners whose access list names the group."""
-    return [row for row in snapshot.table("listener").rows.values() if group_id in group_ids(row.data)]
+    return snapshot.find("listener", _group_ids, group_id)
+
+
+def _group_ids(listener: Row) -> list[str]:
+    return group_ids(listener.data)
 
 
 def group_ids(listener: Mapping[str, Any]) -> list[str]:

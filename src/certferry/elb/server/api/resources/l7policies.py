@@ -80,11 +80,10 @@ def _insert(call: ApiRequest, transaction: Transaction, new: tuple[dict[str, Any
     snapshot, (data, rules) = transaction.snapshot, new
     within_quota(snapshot, call, "l7policy")
     listener = get_object(snapshot, "listener", data["listener_id"], call.actor.project_id)
-    siblings = snapshot.find("l7policy", "listener_id", listener.id)
     limit = call.settings.limits.l7policies_per_listener
-    if 0 <= limit <= len(siblings):
+    if 0 <= limit <= snapshot.count("l7policy", "listener_id", listener.id):
         raise over_quota("l7policies_per_listener", limit)
-    data["priority"] = _priority(data, listener, siblings)
+    data["priority"] = _priority(snapshot, data, listener)
     _check(call, snapshot, data, listener)
     check_rules(rules, listener.data["enhance_l7policy_enable"], call)
     row = transaction.create("l7policy", str(uuid.uuid4()), data)
@@ -109,8 +108,7 @@ def _change(
     if before.data["priority"] is None and given.get("priority") == 1:
         data["priority"] = None  # Answers show None as 1, and a client may send back what it read.
     data = _tidied(data)
-    siblings = snapshot.find("l7policy", "listener_id", listener.id)
-    data["priority"] = _priority(data, listener, [row for row in siblings if row.id != before.id])
+    data["priority"] = _priority(snapshot, data, listener, before.id)
     _check(call, snapshot, data, listener)
     row = transaction.update(before, data)
     if "rules" in given:
@@ -140,8 +138,7 @@ def prioritise(transaction: Transaction, call: ApiRequest, wanted: Mapping[str, 
     for identifier in wanted:
         row = get_object(transaction.snapshot, "l7policy", identifier, call.actor.project_id)
         listener = get_object(transaction.snapshot, "listener", row.data["listener_id"], row.project_id)
-        siblings = transaction.snapshot.find("l7policy", "listener_id", listener.id)
-        _priority(row.data, listener, [one for one in siblings if one.id != identifier])
+        _priority(transaction.snapshot, row.data, listener, identifier)
 
 
 def _rules(given: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -169,8 +166,8 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, **{field: data[field] or None for field in references}}
 
 
-def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -> int | None:
-    """Return the priority of a policy. Raises ApiError."""
+def _priority(snapshot: StoreSnapshot, data: Mapping[str, Any], listener: Row, own_id: str = "") -> int | None:
+    """Return the priority of the policy `own_id` (a new one has no id). Raises ApiError."""
     priority = data["priority"]
     if data["action"] == "REDIRECT_TO_LISTENER":
         return priority or 0
@@ -178,16 +175,21 @@ def _priority(data: Mapping[str, Any], listener: Row, siblings: Sequence[Row]) -
         if priority is not None:
             raise bad_request("priority needs advanced forwarding: set enhance_l7policy_enable of the listener")
         return None
-    taken = {row.data["priority"] for row in siblings} - {None}
     if priority is None:
-        if max(taken, default=0) >= 10_000:
+        siblings = snapshot.find("l7policy", "listener_id", listener.id)
+        highest = max((row.data["priority"] or 0 for row in siblings if row.id != own_id), default=0)
+        if highest >= 10_000:
             raise bad_request("The next priority would be above 10000: name one, or renumber the others")
-        return max(taken, default=0) + 1
+        return highest + 1
     if priority == 0:
         raise bad_request("priority 0 is for policies of action REDIRECT_TO_LISTENER")
-    if priority in taken:
+    if any(row.id != own_id for row in snapshot.find("l7policy", _listener_priority, (listener.id, priority))):
         raise conflict(f"Another policy of listener {listener.id} has priority {priority}")
     return int(priority)
+
+
+def _listener_priority(policy: Row) -> list[tuple[str, int | None]]:
+    return [(policy.data["listener_id"], policy.data["priority"])]
 
 
 def _check(call: ApiRequest, snapshot: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:

@@ -160,7 +160,7 @@ def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) ->
     within_quota(snapshot, call, "listener")
     loadbalancer = get_object(snapshot, "loadbalancer", data["loadbalancer_id"], call.actor.project_id)
     limit = call.settings.limits.listeners_per_loadbalancer
-    if 0 <= limit <= len(snapshot.find("listener", "loadbalancer_id", loadbalancer.id)):
+    if 0 <= limit <= snapshot.count("listener", "loadbalancer_id", loadbalancer.id):
         raise over_quota("listeners_per_loadbalancer", limit)
     check_port(snapshot, loadbalancer, data["protocol_port"])
     _check(call, snapshot, data, None)

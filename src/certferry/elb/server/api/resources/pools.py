@@ -129,13 +129,15 @@ def users(snapshot: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
     return tuple(listeners.values())
 
 
-def policies(snapshot: StoreSnapshot, pool_id: str) -> list[Row]:
+def policies(snapshot: StoreSnapshot, pool_id: str) -> tuple[Row, ...]:
     """Return the policies that send to the pool, alone or by weight."""
+    return snapshot.find("l7policy", _targets, pool_id)
+
+
+def _targets(policy: Row) -> list[str | None]:
     return [
-        row
-        for row in snapshot.table("l7policy").rows.values()
-        if row.data["redirect_pool_id"] == pool_id
-        or any(share["pool_id"] == pool_id for share in row.data["redirect_pools_config"] or ())
+        policy.data["redirect_pool_id"],
+        *(share["pool_id"] for share in policy.data["redirect_pools_config"] or ()),
     ]
 
 
