@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,28 +23,28 @@ def test_all_is_wanted_by_a_first_request_without_names_or_by_a_star() -> None:
     for request in (_request(), _request(subscribe=["*"])):
         subscription = Subscription()
         subscription.request(request)
-        assert subscription.changed(WORLD) == ["a", "b"]
+        assert list(subscription.changed(WORLD)) == ["a", "b"]
 
 
 def test_only_what_was_named_is_wanted() -> None:
     subscription = _subscribed("b", "c")
-    assert subscription.changed(WORLD) == ["b"]
+    assert list(subscription.changed(WORLD)) == ["b"]
     subscription.request(_request(unsubscribe=["b"]))
-    assert subscription.changed(WORLD) == []
+    assert list(subscription.changed(WORLD)) == []
 
 
 def test_what_envoy_has_is_not_sent_again_and_what_changed_meanwhile_is() -> None:
     subscription = Subscription()
     subscription.request(_request(subscribe=["a", "b"], versions={"a": "1", "b": "0"}))
-    assert subscription.changed(WORLD) == ["b"]
+    assert list(subscription.changed(WORLD)) == ["b"]
 
 
 def test_what_is_asked_for_again_is_sent_again() -> None:
     subscription = _subscribed("a")
     subscription.send("1", [("a", "1")])
-    assert subscription.changed(WORLD) == []
+    assert list(subscription.changed(WORLD)) == []
     subscription.request(_request(subscribe=["a"]))
-    assert subscription.changed(WORLD) == ["a"]
+    assert list(subscription.changed(WORLD)) == ["a"]
 
 
 def test_what_is_no_more_is_said_once() -> None:
@@ -58,7 +60,7 @@ def test_a_name_that_never_was_is_answered_once() -> None:
     assert subscription.gone(WORLD) == ["never"]
     subscription.send("1", [], ["never"])
     assert subscription.gone(WORLD) == []
-    assert subscription.changed({"never": Thing("1")}) == ["never"]
+    assert list(subscription.changed({"never": Thing("1")})) == ["never"]
 
 
 def test_a_first_request_for_all_is_owed_an_answer_even_if_there_is_nothing() -> None:
@@ -81,6 +83,36 @@ def test_answers_name_what_they_are_about() -> None:
     subscription.send("8", [("a", "2")])
     assert subscription.request(_request(nonce="8")) == Answer((("a", "2"),), "")
     assert subscription.request(_request(nonce="from another stream")) is None
+
+
+def test_the_work_for_a_resource_does_not_grow_with_their_number() -> None:
+    assert _calls_for_all(4_000) < 11 * _calls_for_all(400)
+
+
+def _calls_for_all(number: int) -> int:
+    """Count the calls that it takes to send `number` resources, and to renew one."""
+    world = {f"{n}": Thing("1") for n in range(number)}
+    subscription = _subscribed(*world)
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for nonce in range(number):
+            batch = [(name, "1") for name in islice(subscription.changed(world), 50)]
+            if not batch:
+                break
+            subscription.gone(world)
+            subscription.send(f"{nonce}", batch)
+            subscription.request(_request(nonce=f"{nonce}"))
+        assert list(subscription.changed(world | {"7": Thing("2")})) == ["7"]
+    finally:
+        sys.setprofile(None)
+    assert not subscription.flight
+    return calls
 
 
 def _subscribed(*names: str) -> Subscription:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final
 
 import msgspec
@@ -138,15 +138,15 @@ class Stream:
             subscription = self._subscriptions.get(kind)
             if subscription is None:
                 continue
-            if kind in (LISTENERS, ROUTES) and self._backends_pending(snapshot):
-                return None
             resources = snapshot.of(kind)
-            changed = [n for n in subscription.changed(resources) if n not in set(subscription.under_way())]
+            ready = (name for name in subscription.changed(resources) if not subscription.under_way[name])
+            batch = list(islice(ready, _BATCH[kind]))
             # Clusters are removed last; Envoy drops endpoints and route tables with their users.
             gone = subscription.gone(resources) if kind == LISTENERS else []
-            if not (changed or gone or subscription.owes_greeting()):
+            if not (batch or gone or subscription.owes_greeting()):
                 continue
-            batch = changed[: _BATCH[kind]]
+            if kind in (LISTENERS, ROUTES) and self._backends_pending(snapshot):
+                return None
             if not self._prepared(kind, [resources[n] for n in batch]):
                 return None
             return self._reply(kind, resources, batch, gone)
@@ -170,14 +170,10 @@ class Stream:
             return False
         if clusters.flight or clusters.changed(snapshot.of(CLUSTERS)):
             return True
-        accepted = [n for n in clusters.known if (CLUSTERS, n) not in self._acks.refusals]
-        if assigned is None:
-            return bool(accepted)
-        return bool(
-            assigned.flight
-            or assigned.changed(snapshot.of(ENDPOINTS))
-            or any(n not in assigned.names for n in accepted if n in snapshot.of(CLUSTERS))
-        )
+        if assigned is not None and (assigned.flight or assigned.changed(snapshot.of(ENDPOINTS))):
+            return True
+        unassigned = clusters.known.keys() - (assigned.names if assigned is not None else ())
+        return any(n in snapshot.of(CLUSTERS) and (CLUSTERS, n) not in self._acks.refusals for n in unassigned)
 
     def _unused_clusters(self, snapshot: StreamSnapshot) -> Any | None:
         clusters = self._subscriptions.get(CLUSTERS)
