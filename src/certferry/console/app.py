@@ -126,7 +126,7 @@ def _remote_error(console: Console, http: Request, session: Session | None, erro
 def _error_page(console: Console, http: Request, session: Session | None, error: PageError) -> Response:
     if "x-fragment" in http.headers and http.method == "POST":
         return json({"errors": {"": error.sentence}}, error.status)
-    frame = page_frame(http, session, getattr(http.state, "cluster", None))
+    frame = page_frame(http, session)
     return console.templates.render("account/error.html", frame, {"error": error}, error.status)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.pages.objects.kinds import open_object
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.listing import Column, TablePage
 from certferry.kube.client.client import EVENT
@@ -46,26 +46,25 @@ COLUMNS: Final = (
 )
 
 
-async def of_object(request: PageRequest) -> Response:
+async def of_object(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/events of one object."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     about = {
         "involvedObject.kind": opened.kind.name,
         "involvedObject.namespace": opened.name.namespace,
         "involvedObject.name": opened.name.name,
     }
-    rows = await _events(opened.cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
-    return request.render("objects/events_dialog.html", cluster=opened.cluster, object=opened, rows=rows)
+    rows = await _events(cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
+    return request.render("objects/events_dialog.html", object=opened, rows=rows)
 
 
-async def of_cluster(request: PageRequest) -> Response:
+async def of_cluster(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/events."""
-    cluster = await request.cluster_context()
     rows = await _events(cluster, "", request.namespace or None)
     if not cluster.may("member"):
         rows = [row for row in rows if row.kind != "Secret"]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Event")
-    return request.render("objects/events.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
+    return request.render("objects/events.html", listing=listing, live=f"/live/{cluster.name}")
 
 
 async def _events(cluster: ClusterContext, selector: str, namespace: str | None = None) -> list[EventRow]:
@@ -92,6 +91,6 @@ def _row(obj: dict[str, Any]) -> EventRow:
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/events", of_cluster),
-    Page("/clusters/{cluster}/{kind}/{namespace}/{name}/events", of_object),
+    cluster_page("/events", of_cluster),
+    cluster_page("/{kind}/{namespace}/{name}/events", of_object),
 )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.pages.ingresses.synchronize import Difference, differences
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
@@ -29,15 +29,13 @@ class RotationRecord(msgspec.Struct, frozen=True):
     served: datetime | None = None
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}."""
-    cluster = await request.cluster_context()
     derived = cluster.derived
     namespace = request.namespace
     problems = [p for p in derived.translation.problems if namespace in ("", p.object.namespace) and _shown(cluster, p)]
     return request.render(
         "clusters/overview.html",
-        cluster=cluster,
         expiring=[e for e in expiries(derived.hosts, derived.at) if _concerns(e, namespace)][:MOST],
         problems=problems[:MOST],
         more=max(0, len(problems) - MOST),
@@ -90,4 +88,4 @@ def _tiles(cluster: ClusterContext, namespace: str, problems: list[Problem]) -> 
     return tiles
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}", show),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("", show),)

@@ -103,7 +103,7 @@ class PageRequest:
         Raises ``PageError`` if it is not reachable or the role is too low.
         """
         cluster = self.context_of(self.access(self.part("cluster")))
-        self.http.state.cluster = cluster  # an error page keeps the cluster's navigation
+        self.http.state.cluster = cluster  # for the navigation, also of an error page
         if not cluster.may(self.required_role):
             raise forbidden(cluster.role, self.required_role)
         if not await cluster.ready():
@@ -130,7 +130,7 @@ class PageRequest:
         messages: list[str] = []
         if not self.is_fragment:  # a fragment shows no messages
             messages, self.session.messages = self.session.messages, []
-        frame = page_frame(self.http, self.session, context.get("cluster"), messages)
+        frame = page_frame(self.http, self.session, messages)
         return self.console.templates.render(template, frame, context)
 
     def redirect(self, to: str, message: str = "") -> Response:
@@ -143,6 +143,7 @@ class PageRequest:
 
 
 Handler = Callable[[PageRequest], Awaitable[Response]]
+ClusterHandler = Callable[[PageRequest, ClusterContext], Awaitable[Response]]
 
 
 class Page(NamedTuple):
@@ -155,10 +156,30 @@ class Page(NamedTuple):
     edit_role: str = "member"
 
 
-def page_frame(
-    http: Request, session: Session | None, cluster: ClusterContext | None = None, messages: list[str] | None = None
-) -> PageFrame:
-    """Return the values around a page for this request."""
+def cluster_page(
+    path: str,
+    show: ClusterHandler | None,
+    submit: ClusterHandler | None = None,
+    view_role: str = "reader",
+    edit_role: str = "member",
+) -> Page:
+    """Return a page below ``/clusters/{cluster}``; its handlers get the cluster once it is read."""
+
+    def opened(handler: ClusterHandler | None) -> Handler | None:
+        if handler is None:
+            return None
+
+        async def handle(request: PageRequest) -> Response:
+            return await handler(request, await request.cluster_context())
+
+        return handle
+
+    return Page(f"/clusters/{{cluster}}{path}", opened(show), opened(submit), view_role, edit_role)
+
+
+def page_frame(http: Request, session: Session | None, messages: list[str] | None = None) -> PageFrame:
+    """Return the values around a page for this request, with the cluster that it opened."""
+    cluster: ClusterContext | None = getattr(http.state, "cluster", None)
     theme = http.cookies.get("theme", "")
     return PageFrame(
         here=http.url.path,

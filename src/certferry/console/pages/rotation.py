@@ -6,25 +6,21 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import PageError
 from certferry.console.web.forms import path
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/rotations/{id}."""
-    cluster = await request.cluster_context()
     rotation = request.console.rotations.find(cluster.name, request.part("id"))
     if rotation is None:
         sentence = "The console keeps the latest rotations until it restarts. This one is not among them."
         raise PageError(404, "Not found", sentence, (path("clusters", cluster.name), "Last rotations"))
     return request.render(
-        "clusters/rotation.html",
-        cluster=cluster,
-        rotation=rotation,
-        state=cluster.elb.state,
-        live=f"/live/{cluster.name}",
+        "clusters/rotation.html", rotation=rotation, state=cluster.elb.state, live=f"/live/{cluster.name}"
     )
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/rotations/{id}", show),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/rotations/{id}", show),)

@@ -18,7 +18,7 @@ from certferry.console.pages.elb.certificates import list_path, requested_certif
 from certferry.console.pages.elb.listener import managed_by_controller, track
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.ingresses.update import label, selectable
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.state.rotations import TrackedRotation
@@ -45,13 +45,11 @@ class Replacement(msgspec.Struct, frozen=True, kw_only=True):
     """Unchanged: managed by a controller, and no Ingress of this cluster names the certificate."""
 
 
-async def show_replace(request: PageRequest) -> Response:
+async def show_replace(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/replace."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     return request.render(
         "elb_certificates/replace.html",
-        cluster=cluster,
         certificate=certificate,
         replacement=_replacement(cluster, certificate),
         state=cluster.elb.state,
@@ -64,17 +62,15 @@ async def show_replace(request: PageRequest) -> Response:
     )
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/replace/check: the checks of the choice."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     chosen = cluster.elb.state.certificates.get((await request.form()).text("certificate"))
-    return request.render("ingresses/checks.html", cluster=cluster, preview=_check(cluster, certificate, chosen))
+    return request.render("ingresses/checks.html", preview=_check(cluster, certificate, chosen))
 
 
-async def replace(request: PageRequest) -> Response:
+async def replace(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/replace."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     chosen = cluster.elb.state.certificates.get((await request.form()).text("certificate"))
     if chosen is None or chosen.type != "server" or chosen.chain is None or chosen.id == certificate.id:
@@ -107,15 +103,13 @@ async def replace(request: PageRequest) -> Response:
     return request.redirect(to, "The certificate was replaced.")
 
 
-async def show_bind(request: PageRequest) -> Response:
+async def show_bind(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/bind."""
-    cluster = await request.cluster_context()
     state = cluster.elb.state
     free = [listener for listener in _https(cluster) if not managed_by_controller(listener)]
     names = {b.id: b.name or b.id for b in state.loadbalancers.values()}
     return request.render(
         "elb_certificates/bind.html",
-        cluster=cluster,
         certificate=requested_certificate(request, cluster),
         listeners=[
             (
@@ -128,9 +122,8 @@ async def show_bind(request: PageRequest) -> Response:
     )
 
 
-async def bind(request: PageRequest) -> Response:
+async def bind(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/bind."""
-    cluster = await request.cluster_context()
     certificate, form = requested_certificate(request, cluster), await request.form()
     listener = next(
         (li for li in _https(cluster) if li.id == form.text("listener") and not managed_by_controller(li)), None
@@ -219,9 +212,9 @@ def _https(cluster: ClusterContext) -> list[Listener]:
     return sorted(listeners, key=lambda li: (li.loadbalancer_id, li.protocol_port, li.id))
 
 
-_ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"
+_ONE: Final = "/elb/certificates/{id}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/replace", show_replace, replace, view_role="member"),
-    Page(f"{_ONE}/replace/check", None, check),
-    Page(f"{_ONE}/bind", show_bind, bind, view_role="member"),
+    cluster_page(f"{_ONE}/replace", show_replace, replace, view_role="member"),
+    cluster_page(f"{_ONE}/replace/check", None, check),
+    cluster_page(f"{_ONE}/bind", show_bind, bind, view_role="member"),
 )

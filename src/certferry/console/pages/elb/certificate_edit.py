@@ -16,7 +16,7 @@ from certferry.console.judge import deletion
 from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, FormCheck, check_certificate_form
 from certferry.console.pages.elb.certificates import list_path, lock_of, may_change, requested_certificate
 from certferry.console.pages.ingresses.update import label
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, PageError
@@ -31,21 +31,15 @@ TYPES: Final = (("server", "Server certificate"), ("client", "CA certificate"))
 _NAME: Final = re.compile(r"(\*\.)?([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-async def show_create(request: PageRequest) -> Response:
+async def show_create(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/create."""
-    cluster = await request.cluster_context()
     return request.render(
-        "elb_certificates/create.html",
-        cluster=cluster,
-        types=TYPES,
-        pick=request.query.get("pick", ""),
-        context=CertificateContext(),
+        "elb_certificates/create.html", types=TYPES, pick=request.query.get("pick", ""), context=CertificateContext()
     )
 
 
-async def create(request: PageRequest) -> Response:
+async def create(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/create."""
-    cluster = await request.cluster_context()
     form = await request.form()
     errors: dict[str, str] = {}
     kind = form.text("type") or "server"
@@ -77,9 +71,8 @@ async def create(request: PageRequest) -> Response:
     return request.redirect(list_path(cluster), f"Certificate {name} was created.")
 
 
-async def show_modify(request: PageRequest) -> Response:
+async def show_modify(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/modify."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     lock = lock_of(request, cluster, certificate)
     if not may_change(cluster, certificate, lock):
@@ -87,7 +80,6 @@ async def show_modify(request: PageRequest) -> Response:
         raise PageError(409, "Locked", lock.reason, (lock.link, lock.label) if lock.link else None)
     return request.render(
         "elb_certificates/modify.html",
-        cluster=cluster,
         certificate=certificate,
         lock=lock,
         context=certificate_context(cluster, certificate),
@@ -95,9 +87,8 @@ async def show_modify(request: PageRequest) -> Response:
     )
 
 
-async def modify(request: PageRequest) -> Response:
+async def modify(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/modify."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     _check_unlocked(request, cluster, certificate)
     form = await request.form()
@@ -124,9 +115,8 @@ async def modify(request: PageRequest) -> Response:
     return request.redirect(track(request, cluster, certificate, chain), message)
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/check, and …/check for a new certificate."""
-    cluster = await request.cluster_context()
     form = await request.form()
     if "id" in request.http.path_params:
         certificate = requested_certificate(request, cluster)
@@ -134,19 +124,17 @@ async def check(request: PageRequest) -> Response:
     else:
         context = CertificateContext()
         checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
-    return request.render("shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form)
+    return request.render("shared/certificate_checks.html", check=checked, context=context, form=form)
 
 
-async def show_delete(request: PageRequest) -> Response:
+async def show_delete(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/delete."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     uses = cluster.derived.by_certificate.get(certificate.id, ())
     lock = lock_of(request, cluster, certificate)
     impact = [lock.reason] if lock else deletion.of_certificate(len(uses)) if uses else []
     return request.render(
         "elb_certificates/delete.html",
-        cluster=cluster,
         certificate=certificate,
         impact=impact,
         uses=() if lock else uses,
@@ -154,9 +142,8 @@ async def show_delete(request: PageRequest) -> Response:
     )
 
 
-async def delete(request: PageRequest) -> Response:
+async def delete(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/delete."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     if lock := lock_of(request, cluster, certificate):
         raise FormErrors({"": lock.reason}, 409)
@@ -165,17 +152,13 @@ async def delete(request: PageRequest) -> Response:
     return request.redirect(list_path(cluster), f"Certificate {certificate.name or certificate.id} was deleted.")
 
 
-async def show_protection(request: PageRequest) -> Response:
+async def show_protection(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/protection."""
-    cluster = await request.cluster_context()
-    return request.render(
-        "elb_certificates/protection.html", cluster=cluster, certificate=requested_certificate(request, cluster)
-    )
+    return request.render("elb_certificates/protection.html", certificate=requested_certificate(request, cluster))
 
 
-async def protect(request: PageRequest) -> Response:
+async def protect(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/protection."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     form = await request.form()
     reason, on = form.text("reason"), form.text("protected") == "on"
@@ -258,12 +241,12 @@ async def elb_request(request: Any) -> Any:
         raise
 
 
-_ROOT: Final = "/clusters/{cluster}/elb/certificates"
+_ROOT: Final = "/elb/certificates"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ROOT}/create", show_create, create, view_role="member"),
-    Page(f"{_ROOT}/check", None, check),
-    Page(f"{_ROOT}/{{id}}/check", None, check),
-    Page(f"{_ROOT}/{{id}}/modify", show_modify, modify, view_role="member"),
-    Page(f"{_ROOT}/{{id}}/delete", show_delete, delete, view_role="member"),
-    Page(f"{_ROOT}/{{id}}/protection", show_protection, protect, view_role="member"),
+    cluster_page(f"{_ROOT}/create", show_create, create, view_role="member"),
+    cluster_page(f"{_ROOT}/check", None, check),
+    cluster_page(f"{_ROOT}/{{id}}/check", None, check),
+    cluster_page(f"{_ROOT}/{{id}}/modify", show_modify, modify, view_role="member"),
+    cluster_page(f"{_ROOT}/{{id}}/delete", show_delete, delete, view_role="member"),
+    cluster_page(f"{_ROOT}/{{id}}/protection", show_protection, protect, view_role="member"),
 )

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from certferry.console.pages.elb.certificate_edit import track
 from certferry.console.pages.elb.certificates import lock_of, requested_certificate
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import FormErrors
 from certferry.console.web.forms import path, refuse
 from certferry.elb.client import extensions
@@ -24,9 +25,8 @@ HOURS: Final = (1, 4, 12, 24)
 """Durations of break-glass to choose from."""
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/history."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     elb, available = cluster.elb.client, cluster.elb.extensions
     versions = await extensions.versions(elb, certificate.id) if "versions" in available else []
@@ -36,7 +36,6 @@ async def show(request: PageRequest) -> Response:
     status = await extensions.status(elb, certificate.id) if "status" in available else None
     return request.render(
         "elb_certificates/history.html",
-        cluster=cluster,
         certificate=certificate,
         lock=lock_of(request, cluster, certificate),
         versions=versions,
@@ -48,9 +47,8 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def show_rollback(request: PageRequest) -> Response:
+async def show_rollback(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/rollback?version=n: both versions side by side."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     versions = await extensions.versions(cluster.elb.client, certificate.id)
     wanted = request.query.get("version", "")
@@ -58,14 +56,11 @@ async def show_rollback(request: PageRequest) -> Response:
     if version is None:
         raise FormErrors({"": f"There is no earlier version {wanted[:20]}."}, 404)
     current = next((v for v in versions if v.current), None)
-    return request.render(
-        "elb_certificates/rollback.html", cluster=cluster, certificate=certificate, version=version, current=current
-    )
+    return request.render("elb_certificates/rollback.html", certificate=certificate, version=version, current=current)
 
 
-async def roll_back(request: PageRequest) -> Response:
+async def roll_back(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/rollback."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     form = await request.form()
     errors: dict[str, str] = {}
@@ -82,20 +77,15 @@ async def roll_back(request: PageRequest) -> Response:
     return request.redirect(track(request, cluster, certificate, restored.chain), message)
 
 
-async def show_break_glass(request: PageRequest) -> Response:
+async def show_break_glass(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/break-glass."""
-    cluster = await request.cluster_context()
     return request.render(
-        "elb_certificates/break_glass.html",
-        cluster=cluster,
-        certificate=requested_certificate(request, cluster),
-        hours=HOURS,
+        "elb_certificates/break_glass.html", certificate=requested_certificate(request, cluster), hours=HOURS
     )
 
 
-async def break_glass(request: PageRequest) -> Response:
+async def break_glass(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/break-glass: open or end it."""
-    cluster = await request.cluster_context()
     certificate = requested_certificate(request, cluster)
     form = await request.form()
     try:
@@ -125,9 +115,9 @@ def _refusal(error: ElbError) -> Exception:
     return FormErrors({"": error.message}, error.status) if 400 <= error.status < 500 else error
 
 
-_ONE: Final = "/clusters/{cluster}/elb/certificates/{id}"
+_ONE: Final = "/elb/certificates/{id}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/history", show),
-    Page(f"{_ONE}/rollback", show_rollback, roll_back, view_role="member"),
-    Page(f"{_ONE}/break-glass", show_break_glass, break_glass, view_role="admin", edit_role="admin"),
+    cluster_page(f"{_ONE}/history", show),
+    cluster_page(f"{_ONE}/rollback", show_rollback, roll_back, view_role="member"),
+    cluster_page(f"{_ONE}/break-glass", show_break_glass, break_glass, view_role="admin", edit_role="admin"),
 )

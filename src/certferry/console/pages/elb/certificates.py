@@ -13,7 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served_badge
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_feed import CertificateDetails
 from certferry.console.web.errors import not_found
@@ -65,13 +65,11 @@ COLUMNS: Final = (
 )
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
-    cluster = await request.cluster_context()
     listing = TablePage(rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate")
     return request.render(
         "elb_certificates/list.html",
-        cluster=cluster,
         listing=listing,
         states={row.certificate.id: _badge(cluster, row) for row in listing.rows},
         state=cluster.elb.state,
@@ -159,4 +157,4 @@ def may_change(cluster: ClusterContext, certificate: Certificate, lock: Lock | N
     return lock is None or (certificate.break_glass is not None and cluster.may("admin"))
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/elb/certificates", show),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/elb/certificates", show),)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from certferry.console.pages.elb.load_balancers import listener_row
 from certferry.console.pages.ingresses.form import POLICIES
 from certferry.console.pages.ingresses.update import label
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, not_found
@@ -24,16 +24,14 @@ from certferry.core.model.naming import described
 from certferry.elb.client.client import LISTENERS, ElbError
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}/edit."""
-    cluster = await request.cluster_context()
     listener = _requested(request, cluster)
     servers = sorted(
         (c for c in cluster.elb.state.certificates.values() if c.type == "server"), key=lambda c: (c.name, c.id)
     )
     return request.render(
         "elb/listener_edit.html",
-        cluster=cluster,
         row=listener_row(cluster, listener),
         certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers],
         sni_certificates=[(c.id, label(c.name or c.id, c.chain)) for c in servers if c.domain],
@@ -41,9 +39,8 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/{id}/edit."""
-    cluster = await request.cluster_context()
     listener = _requested(request, cluster)
     row = listener_row(cluster, listener)
     if row.ours or listener.protection_status == "consoleProtection":
@@ -99,4 +96,4 @@ def _back(listener: Listener, cluster: ClusterContext) -> str:
     return f"{path('clusters', cluster.name, 'elb', 'loadbalancers', listener.loadbalancer_id)}?tab=listeners"
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/elb/listeners/{id}/edit", show, save, view_role="member"),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/elb/listeners/{id}/edit", show, save, view_role="member"),)

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import served_badge
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import not_found
 from certferry.console.web.formatting import Badge
@@ -86,9 +86,8 @@ class PolicyRow(NamedTuple):
     target: str
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/elb/loadbalancers."""
-    cluster = await request.cluster_context()
     by_balancer: dict[str, list[Listener]] = {}
     for listener in cluster.elb.state.listeners.values():
         by_balancer.setdefault(listener.loadbalancer_id, []).append(listener)
@@ -102,12 +101,11 @@ async def show(request: PageRequest) -> Response:
         for b in sorted(cluster.elb.state.loadbalancers.values(), key=lambda b: (b.name, b.id))
     ]
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "load balancer")
-    return request.render("elb/load_balancers.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
+    return request.render("elb/load_balancers.html", listing=listing, live=f"/live/{cluster.name}")
 
 
-async def one(request: PageRequest) -> Response:
+async def one(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/{id}?tab=."""
-    cluster = await request.cluster_context()
     state = cluster.elb.state
     balancer = state.loadbalancers.get(request.part("id"))
     tab = request.query.get("tab", "summary")
@@ -129,7 +127,6 @@ async def one(request: PageRequest) -> Response:
         listing = TablePage(_worst_first(tree.get("listeners") or ()), (), request.query, _name, "listener")
     return request.render(
         "elb/load_balancer.html",
-        cluster=cluster,
         balancer=balancer,
         tab=tab,
         count=len(listeners),
@@ -228,5 +225,5 @@ def _sorted(listeners: Any) -> list[Listener]:
     return sorted(listeners, key=lambda li: (li.protocol_port, li.id))
 
 
-_ROOT: Final = "/clusters/{cluster}/elb/loadbalancers"
-PAGES: Final[tuple[Page, ...]] = (Page(_ROOT, show), Page(f"{_ROOT}/{{id}}", one))
+_ROOT: Final = "/elb/loadbalancers"
+PAGES: Final[tuple[Page, ...]] = (cluster_page(_ROOT, show), cluster_page(f"{_ROOT}/{{id}}", one))

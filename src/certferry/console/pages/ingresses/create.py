@@ -14,7 +14,7 @@ from certferry.console.pages.ingresses.form import OPTIONS, IngressForm, applied
 from certferry.console.pages.ingresses.synchronize import list_path
 from certferry.console.pages.ingresses.update import choices, preview_form
 from certferry.console.pages.objects.diff import diff
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.forms import FormFields, refuse
 from certferry.core.model.kubernetes import Name
@@ -25,13 +25,11 @@ NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _EMPTY: Final = IngressForm(options=dict.fromkeys(OPTIONS, ""))
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/ingresses/create."""
-    cluster = await request.cluster_context()
     namespace = request.namespace or ("default" if "default" in cluster.kube.namespaces else "")
     return request.render(
         "ingresses/create.html",
-        cluster=cluster,
         form=_EMPTY,
         preview=ChangePreview(),
         chosen=namespace,
@@ -40,9 +38,8 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST."""
-    cluster = await request.cluster_context()
     fields = await request.form()
     errors: dict[str, str] = {}
     body = _body(cluster, fields, errors)
@@ -58,25 +55,23 @@ async def save(request: PageRequest) -> Response:
     return request.redirect(list_path(cluster, name), f"Ingress {name} was created.")
 
 
-async def show_diff(request: PageRequest) -> Response:
+async def show_diff(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/diff: the object that OK would create."""
-    cluster = await request.cluster_context()
     errors: dict[str, str] = {}
     body = _body(cluster, await request.form(), errors)
     lines = [] if errors else diff({"metadata": {}}, body)
-    return request.render("shared/preview.html", cluster=cluster, lines=lines, errors=errors)
+    return request.render("shared/preview.html", lines=lines, errors=errors)
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/check: the checks of the form so far."""
-    cluster = await request.cluster_context()
     fields = await request.form()
     body = _body(cluster, fields, {})
     form = ingress_fields.read(fields, {})
     body["metadata"]["name"] = body["metadata"]["name"] or "new"
     body["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()  # the youngest is no listener owner
     preview = preview_form(cluster, body["metadata"]["namespace"], form, body)
-    return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
+    return request.render("ingresses/checks.html", preview=preview)
 
 
 def _body(cluster: ClusterContext, fields: FormFields, errors: dict[str, str]) -> dict[str, Any]:
@@ -112,7 +107,7 @@ def _balancers(cluster: ClusterContext) -> list[tuple[str, str]]:
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/ingresses/create", show, save, view_role="member"),
-    Page("/clusters/{cluster}/ingresses/diff", None, show_diff),
-    Page("/clusters/{cluster}/ingresses/check", None, check),
+    cluster_page("/ingresses/create", show, save, view_role="member"),
+    cluster_page("/ingresses/diff", None, show_diff),
+    cluster_page("/ingresses/check", None, check),
 )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from certferry.console.judge.hosts import WRONG, CertificateExpiry, host_badge, own_expiry
 from certferry.console.judge.secret import served_badge
 from certferry.console.pages.ingresses.synchronize import differences
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.formatting import Badge
@@ -74,14 +74,12 @@ COLUMNS: Final = (
 )
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/ingresses."""
-    cluster = await request.cluster_context()
     rows = _rows(cluster, request.namespace)
     listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Ingress")
     return request.render(
         "ingresses/list.html",
-        cluster=cluster,
         listing=listing,
         states={row.ingress.name: _badge(cluster, row) for row in listing.rows},
         differing={row.ingress.name for row in listing.rows if differences(cluster, row.ingress)},
@@ -152,4 +150,4 @@ def listener_owner(cluster: ClusterContext, name: Name) -> Name | None:
     return status.listener_owner if status and status.listener_owner != name else None
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/ingresses", show),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/ingresses", show),)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from certferry.console.pages.ingresses.form import IDS
 from certferry.console.pages.objects.diff import diff, merge_patch
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.errors import not_found
@@ -66,15 +66,13 @@ def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Differe
     return [*settings, *_certificates(cluster, ingress, values, listener)]
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/synchronize: the preview."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     settings = differences(cluster, ingress)
     return request.render(
         "ingresses/synchronize.html",
-        cluster=cluster,
         ingress=ingress,
         differences=settings,
         lines=diff(present, synchronized(present, settings)),
@@ -82,9 +80,8 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/synchronize."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     form = await request.form()
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
@@ -160,5 +157,5 @@ def _named(cluster: ClusterContext, identity: str) -> str:
     return certificate.name or identity if certificate else identity
 
 
-_ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
-PAGES: Final[tuple[Page, ...]] = (Page(f"{_ONE}/synchronize", show, save, view_role="member"),)
+_ONE: Final = "/ingresses/{namespace}/{name}"
+PAGES: Final[tuple[Page, ...]] = (cluster_page(f"{_ONE}/synchronize", show, save, view_role="member"),)

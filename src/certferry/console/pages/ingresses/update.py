@@ -19,7 +19,7 @@ from certferry.console.pages.ingresses.list import listener_owner
 from certferry.console.pages.ingresses.listener_annotations import MODES
 from certferry.console.pages.ingresses.synchronize import list_path, requested_ingress
 from certferry.console.pages.objects.diff import diff, merge_patch
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.state.rotations import TrackedRotation
@@ -34,16 +34,14 @@ from certferry.kube.client.client import INGRESS
 Object = dict[str, Any]
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/update."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     status = cluster.derived.translation.status.get(ingress.name)
     return request.render(
         "ingresses/update.html",
         preview=ChangePreview(present=served_chain(cluster.derived, ingress.name)),
-        cluster=cluster,
         ingress=ingress,
         form=form_of(present),
         version=present["metadata"].get("resourceVersion", ""),
@@ -53,20 +51,18 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def show_diff(request: PageRequest) -> Response:
+async def show_diff(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/diff: the changes that OK would make."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     errors: dict[str, str] = {}
     form = _read(cluster, ingress.name.namespace, await request.form(), form_of(present), errors)
     lines = [] if errors else diff(present, applied(form, present))
-    return request.render("shared/preview.html", cluster=cluster, lines=lines, errors=errors)
+    return request.render("shared/preview.html", lines=lines, errors=errors)
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/check: the checks of the form so far."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
     form = _read(cluster, ingress.name.namespace, await request.form(), form_of(present), {})
@@ -75,12 +71,11 @@ async def check(request: PageRequest) -> Response:
         if form == form_of(present)
         else preview_form(cluster, ingress.name.namespace, form, applied(form, present))
     )
-    return request.render("ingresses/checks.html", cluster=cluster, preview=preview)
+    return request.render("ingresses/checks.html", preview=preview)
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/update."""
-    cluster = await request.cluster_context()
     ingress = requested_ingress(request, cluster)
     fields = await request.form()
     present = await cluster.kube.client.get(INGRESS, ingress.name.name, ingress.name.namespace)
@@ -198,9 +193,9 @@ def _addresses(ips: Sequence[str], group: str) -> str:
     return f"{listed(tuple(ips), 3) or 'no address'} ({group})"
 
 
-_ONE: Final = "/clusters/{cluster}/ingresses/{namespace}/{name}"
+_ONE: Final = "/ingresses/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/update", show, save, view_role="member"),
-    Page(f"{_ONE}/diff", None, show_diff),
-    Page(f"{_ONE}/check", None, check),
+    cluster_page(f"{_ONE}/update", show, save, view_role="member"),
+    cluster_page(f"{_ONE}/diff", None, show_diff),
+    cluster_page(f"{_ONE}/check", None, check),
 )

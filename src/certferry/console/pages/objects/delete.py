@@ -9,28 +9,24 @@ from starlette.responses import Response
 
 from certferry.console.judge import deletion
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.forms import refuse
 from certferry.core.model.managers import managers
 from certferry.kube.client.client import INGRESS, SECRET
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/delete."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     return request.render(
-        "shared/delete.html",
-        cluster=opened.cluster,
-        object=opened,
-        impact=_impact(opened),
-        used=_used(opened),
-        managers=managers(opened.body),
+        "shared/delete.html", object=opened, impact=_impact(opened), used=_used(opened), managers=managers(opened.body)
     )
 
 
-async def act(request: PageRequest) -> Response:
+async def act(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/delete."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     if _used(opened) and (await request.form()).text("typed") != opened.name.name:
         refuse({"typed": f"Type {opened.name.name} to delete an object in use."})
     async with opened.cluster.writing() as kube:
@@ -54,5 +50,5 @@ def _used(opened: OpenedObject) -> bool:
     return opened.kind is INGRESS and bool(derived.by_ingress.get(opened.name))
 
 
-_ONE: Final = "/clusters/{cluster}/{kind}/{namespace}/{name}/delete"
-PAGES: Final[tuple[Page, ...]] = (Page(_ONE, show, act, view_role="member"),)
+_ONE: Final = "/{kind}/{namespace}/{name}/delete"
+PAGES: Final[tuple[Page, ...]] = (cluster_page(_ONE, show, act, view_role="member"),)

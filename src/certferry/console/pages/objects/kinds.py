@@ -38,9 +38,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-async def open_object(request: PageRequest) -> OpenedObject:
+async def open_object(request: PageRequest, cluster: ClusterContext) -> OpenedObject:
     """Read the object in the path. Raises ``PageError`` if there is none, and ``KubeError``."""
-    cluster = await request.cluster_context()
     kind = KINDS.get(request.part("kind"))
     if kind is None:
         raise not_found("such kind", (path("clusters", cluster.name), "Overview"))

@@ -6,7 +6,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.listing import Column, TablePage
 
 CONFIG_MAPS: Final = (
@@ -25,23 +26,18 @@ SERVICES: Final = (
 )
 
 
-async def config_maps(request: PageRequest) -> Response:
+async def config_maps(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/configmaps."""
-    cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.config_maps.items()) if request.namespace in ("", n.namespace)]
     listing = TablePage(rows, CONFIG_MAPS, request.query, lambda t: str(t.name), "ConfigMap")
-    return request.render("objects/configmaps.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
+    return request.render("objects/configmaps.html", listing=listing, live=f"/live/{cluster.name}")
 
 
-async def services(request: PageRequest) -> Response:
+async def services(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/services."""
-    cluster = await request.cluster_context()
     rows = [t for n, t in sorted(cluster.kube.services.items()) if request.namespace in ("", n.namespace)]
     listing = TablePage(rows, SERVICES, request.query, lambda t: f"{t.name} {t.address}", "Service")
-    return request.render("objects/services.html", cluster=cluster, listing=listing, live=f"/live/{cluster.name}")
+    return request.render("objects/services.html", listing=listing, live=f"/live/{cluster.name}")
 
 
-PAGES: Final[tuple[Page, ...]] = (
-    Page("/clusters/{cluster}/configmaps", config_maps),
-    Page("/clusters/{cluster}/services", services),
-)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/configmaps", config_maps), cluster_page("/services", services))

@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from certferry.console.pages.objects.diff import KEPT, diff, nothing_to_keep, readable, restored, text
 from certferry.console.pages.objects.kinds import OpenedObject, open_object
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
+from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import FormErrors
 from certferry.console.web.forms import refuse
 from certferry.core.model.managers import managers
@@ -20,47 +21,40 @@ from certferry.kube.client.client import KubeError
 from certferry.runtime.bounded_input import InvalidInput, load_yaml
 
 
-async def view(request: PageRequest) -> Response:
+async def view(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/yaml; ?download gives the file."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     shown = text(readable(opened.body))
     if "download" in request.query:
         name = f"{opened.kind.name.lower()}-{opened.name.name}.yaml"
         return PlainTextResponse(shown, headers={"content-disposition": f'attachment; filename="{name}"'})
-    return request.render("objects/yaml.html", cluster=opened.cluster, object=opened, text=shown)
+    return request.render("objects/yaml.html", object=opened, text=shown)
 
 
-async def edit(request: PageRequest) -> Response:
+async def edit(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/yaml/edit."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     shown = text(readable(opened.body))
     return request.render(
-        "objects/yaml_edit.html",
-        cluster=opened.cluster,
-        object=opened,
-        text=shown,
-        kept=KEPT,
-        managers=managers(opened.body),
+        "objects/yaml_edit.html", object=opened, text=shown, kept=KEPT, managers=managers(opened.body)
     )
 
 
-async def preview(request: PageRequest) -> Response:
+async def preview(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/yaml/diff: the changes that OK would make."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     typed = (await request.form()).exact("yaml") or ""
     errors: dict[str, str] = {}
     try:
         lines = diff(opened.body, _whole(typed, opened))
     except FormErrors as error:
         lines, errors = [], error.errors
-    return request.render(
-        "objects/yaml_preview.html", cluster=opened.cluster, lines=lines, errors=errors, seen=_seen(typed)
-    )
+    return request.render("objects/yaml_preview.html", lines=lines, errors=errors, seen=_seen(typed))
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/yaml/edit."""
-    opened = await open_object(request)
+    opened = await open_object(request, cluster)
     form = await request.form()
     typed = form.exact("yaml") or ""
     whole = _whole(typed, opened)
@@ -104,9 +98,9 @@ def _seen(typed: str) -> str:
     return hashlib.sha256(typed.replace("\r\n", "\n").encode()).hexdigest()
 
 
-_ONE: Final = "/clusters/{cluster}/{kind}/{namespace}/{name}/yaml"
+_ONE: Final = "/{kind}/{namespace}/{name}/yaml"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(_ONE, view),
-    Page(f"{_ONE}/edit", edit, save, view_role="member"),
-    Page(f"{_ONE}/diff", None, preview),
+    cluster_page(_ONE, view),
+    cluster_page(f"{_ONE}/edit", edit, save, view_role="member"),
+    cluster_page(f"{_ONE}/diff", None, preview),
 )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, check_certificate_form
 from certferry.console.pages.ingresses.create import NAME
 from certferry.console.pages.ingresses.update import label
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.pages.secrets.update import base64_of
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.forms import FormFields, json, path, refuse
@@ -31,13 +31,11 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/secrets/create."""
-    cluster = await request.cluster_context()
     pick = request.query.get("pick", "")
     return request.render(
         "secrets/create.html",
-        cluster=cluster,
         chosen=request.namespace or ("default" if "default" in cluster.kube.namespaces else ""),
         types=TYPES[:2] if pick else TYPES,
         pick=pick,
@@ -45,19 +43,15 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/check: the checks of the fields so far."""
-    cluster = await request.cluster_context()
     form = await request.form()
     checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), CertificateContext(), datetime.now(UTC))
-    return request.render(
-        "shared/certificate_checks.html", cluster=cluster, check=checked, context=CertificateContext(), form=form
-    )
+    return request.render("shared/certificate_checks.html", check=checked, context=CertificateContext(), form=form)
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST."""
-    cluster = await request.cluster_context()
     form = await request.form()
     errors: dict[str, str] = {}
     body, chain = _body(cluster, form, errors)
@@ -124,8 +118,8 @@ def _labels(form: FormFields, errors: dict[str, str]) -> dict[str, str]:
     return values
 
 
-_ROOT: Final = "/clusters/{cluster}/secrets"
+_ROOT: Final = "/secrets"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ROOT}/create", show, save, view_role="member"),
-    Page(f"{_ROOT}/check", None, check),
+    cluster_page(f"{_ROOT}/create", show, save, view_role="member"),
+    cluster_page(f"{_ROOT}/check", None, check),
 )

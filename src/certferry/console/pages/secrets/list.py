@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.secret import status
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedSecret
 from certferry.console.web.formatting import Badge
@@ -50,16 +50,13 @@ COLUMNS: Final = (
 )
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/secrets."""
-    cluster = await request.cluster_context()
     if not cluster.may("member"):
-        return request.render("secrets/hidden.html", cluster=cluster)
+        return request.render("secrets/hidden.html")
     listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret")
     states: dict[Name, Badge | None] = {row.secret.name: status(cluster, row.secret, row.uses) for row in listing.rows}
-    return request.render(
-        "secrets/list.html", cluster=cluster, listing=listing, states=states, live=f"/live/{cluster.name}"
-    )
+    return request.render("secrets/list.html", listing=listing, states=states, live=f"/live/{cluster.name}")
 
 
 def rows(cluster: ClusterContext, namespace: str) -> list[SecretRow]:
@@ -83,4 +80,4 @@ def _row(derived: DerivedState, secret: ListedSecret) -> SecretRow:
     )
 
 
-PAGES: Final[tuple[Page, ...]] = (Page("/clusters/{cluster}/secrets", show),)
+PAGES: Final[tuple[Page, ...]] = (cluster_page("/secrets", show),)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from certferry.console.judge.certificate import CERTIFICATE, KEY, CertificateContext, FormCheck, check_certificate_form
 from certferry.console.judge.secret import objection
-from certferry.console.pages.request import Page, PageRequest
+from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedSecret
 from certferry.console.state.rotations import TrackedRotation
@@ -26,14 +26,12 @@ from certferry.core.model.kubernetes import TLS_TYPES, Name
 from certferry.kube.client.client import SECRET
 
 
-async def show(request: PageRequest) -> Response:
+async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/update."""
-    cluster = await request.cluster_context()
     secret = requested_secret(request, cluster)
     present = await cluster.kube.client.get(SECRET, secret.name.name, secret.name.namespace)
     return request.render(
         "secrets/update.html",
-        cluster=cluster,
         secret=secret,
         tls=secret.type in TLS_TYPES,
         version=present["metadata"].get("resourceVersion", ""),
@@ -42,18 +40,16 @@ async def show(request: PageRequest) -> Response:
     )
 
 
-async def check(request: PageRequest) -> Response:
+async def check(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/check: the checks of the fields so far."""
-    cluster = await request.cluster_context()
     secret = requested_secret(request, cluster)
     form, context = await request.form(), certificate_context(cluster, secret)
     checked = check_certificate_form(form.text(CERTIFICATE), form.text(KEY), context, datetime.now(UTC))
-    return request.render("shared/certificate_checks.html", cluster=cluster, check=checked, context=context, form=form)
+    return request.render("shared/certificate_checks.html", check=checked, context=context, form=form)
 
 
-async def save(request: PageRequest) -> Response:
+async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/update."""
-    cluster = await request.cluster_context()
     secret = requested_secret(request, cluster)
     form = await request.form()
     if secret.type not in TLS_TYPES:
@@ -133,8 +129,8 @@ def base64_of(text: str) -> str:
     return base64.b64encode((text.rstrip("\n") + "\n").encode()).decode()
 
 
-_ONE: Final = "/clusters/{cluster}/secrets/{namespace}/{name}"
+_ONE: Final = "/secrets/{namespace}/{name}"
 PAGES: Final[tuple[Page, ...]] = (
-    Page(f"{_ONE}/update", show, save, view_role="member"),
-    Page(f"{_ONE}/check", None, check),
+    cluster_page(f"{_ONE}/update", show, save, view_role="member"),
+    cluster_page(f"{_ONE}/check", None, check),
 )
