@@ -23,7 +23,7 @@ from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
 from certferry.core.x509.pem import KeyPair, parse_pair
 from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
 from certferry.elb.server.dataplane.xds.server import AdsServer
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 from certferry.settings import EnvoyOptions
 from tests.support.certs import authority

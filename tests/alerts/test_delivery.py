@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.alerts import Webhook, run, sender
+from certferry.alerts import sender
 from certferry.alerts.repeat_tracker import RepeatTracker
+from certferry.alerts.sender import run
 from certferry.alerts.signature import SIGNATURE, TIMESTAMP, genuine, headers
+from certferry.alerts.webhook import Webhook
 from certferry.core.diagnosis.alert import Alert
 from certferry.runtime.latest import Latest
 from certferry.settings import AlertSettings, UserError

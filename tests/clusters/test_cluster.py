@@ -13,7 +13,8 @@ import yaml
 from aiohttp import web
 
 from certferry import clusters as fleet
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.kube.client.client import SECRET
 
 PROJECT = "0123456789abcdef0123456789abcdef"

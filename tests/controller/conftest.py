@@ -11,11 +11,11 @@ import structlog
 from structlog.testing import LogCapture
 
 from certferry.controller.controller import Controller
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.controller.sync.debounce import Timing
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.elb.client.client import Credentials, ElbClient
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.credentials import Credentials
 from certferry.kube.client.client import KubeClient
 from certferry.kube.client.kubeconfig import Access, FixedToken
 from tests.controller.support.fake_elb import FakeElb

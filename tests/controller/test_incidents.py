@@ -17,8 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from certferry.cli import app
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.x509.pem import parse_chain

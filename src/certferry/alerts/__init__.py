@@ -2,8 +2,3 @@
 
 Invariant: an alert that begins or ends is posted until the receiver has accepted it.
 """
-
-from certferry.alerts.sender import run
-from certferry.alerts.webhook import Webhook, WebhookError
-
-__all__ = ["Webhook", "WebhookError", "run"]

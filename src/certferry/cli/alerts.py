@@ -22,8 +22,8 @@ app = typer.Typer(help="Test the delivery of alerts.", no_args_is_help=True, **T
 @app.command("test")
 def send_test(config: Config = None) -> None:
     """Post a test alert to the webhook of the settings, and report the answer."""
-    from certferry.alerts import Webhook, WebhookError
     from certferry.alerts.repeat_tracker import AlertNotification
+    from certferry.alerts.webhook import Webhook, WebhookError
     from certferry.core.diagnosis.alert import Alert
 
     settings = read(AlertSettings, "alerts", {}, os.environ, config)

@@ -13,7 +13,8 @@ import msgspec
 
 from certferry.clusters.cluster import ClusterAccess
 from certferry.clusters.settings_file import Fleet
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import UserError

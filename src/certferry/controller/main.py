@@ -23,8 +23,7 @@ from certferry.clusters import ClusterAccess
 from certferry.clusters.translate_options import options_of
 from certferry.controller.controller import Controller
 from certferry.controller.http import application
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.controller.sync.apply import apply
 from certferry.controller.sync.debounce import Timing
 from certferry.controller.watch_scope import scope

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from certferry.controller.monitoring_options import MonitoringOptions
+import msgspec
+
 from certferry.controller.sync.apply import ApplyContext, Outcome, apply
+from certferry.core.diagnosis.alert_rules import AlertRules
 from certferry.core.drift.drift import Modes
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.plan import Step
@@ -14,6 +16,18 @@ from certferry.kube.client.cache import EVERYTHING, Scope
 from certferry.kube.client.leader_election import LeaderElector
 
 ApplySteps = Callable[[Sequence[Step], Mapping[str, str], Mapping[str, Name], ApplyContext], Awaitable[Outcome]]
+
+
+class MonitoringOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of probes, rollback and alerts. Times in seconds."""
+
+    rules: AlertRules = AlertRules()
+    rollback_within: float = 10.0
+    """Seconds within which a certificate that clients cannot use is rolled back; 0: never."""
+    probe_interval: float = 60.0
+    """Seconds between two probes of each address and name while nothing changes; 0: no probes."""
+    own_endpoints: tuple[tuple[str, str], ...] = ()
+    """(purpose, host:port) of the certificates of this system itself."""
 
 
 class ControllerMode(NamedTuple):

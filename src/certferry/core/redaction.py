@@ -28,6 +28,3 @@ def _unless_plain(run: re.Match[str]) -> str:
         return text
     mixed = all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     return MASK if mixed else text
-
-
-__all__ = ["MASK", "masked"]

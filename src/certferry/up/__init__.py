@@ -1,5 +1,1 @@
 """`certferry up`: starts, connects and supervises all programs of the embedded system as processes."""
-
-from certferry.up.run import run
-
-__all__ = ["run"]

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from certferry.controller.controller import Controller
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.controller.sync.debounce import Timing
 from certferry.core.drift.drift import Modes
 from certferry.core.translate.listener_claims import TranslateOptions

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.core.x509.pem import parse_chain
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until

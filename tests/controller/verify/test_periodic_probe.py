@@ -17,8 +17,7 @@ import aiohttp
 import pytest
 import yaml
 
-from certferry.controller.mode import ControllerMode
-from certferry.controller.monitoring_options import MonitoringOptions
+from certferry.controller.mode import ControllerMode, MonitoringOptions
 from certferry.core.diagnosis.alert import Alert
 from tests.controller.conftest import CREDENTIALS, System
 from tests.controller.support.fake_kube import until

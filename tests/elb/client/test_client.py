@@ -9,15 +9,8 @@ from aiohttp import web
 
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client import extensions
-from certferry.elb.client.client import (
-    LOADBALANCERS,
-    Credentials,
-    CredentialsError,
-    ElbClient,
-    ElbError,
-    load,
-    members_of,
-)
+from certferry.elb.client.client import LOADBALANCERS, ElbClient, ElbError, members_of
+from certferry.elb.client.credentials import Credentials, CredentialsError, load
 from certferry.elb.client.observe import observe
 from tests.controller.support.fake_elb import FakeElb
 from tests.support.certs import authority

@@ -23,7 +23,7 @@ from certferry.core.envoy import Options
 from certferry.core.x509.pem import Chain, KeyPair, PrivateKey, parse_pair
 from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
 from certferry.elb.server.dataplane.xds.server import AdsServer
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 from certferry.settings import EnvoyOptions
 from tests.elb.support.states import state

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from certferry.kube.apiserver import running
+from certferry.kube.apiserver.main import running
 from certferry.settings import KubeServerSettings
 
 KUBECTL = Path(sys.executable).with_name("kubectl")

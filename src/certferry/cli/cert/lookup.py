@@ -160,7 +160,8 @@ async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tu
 
 def run(work: Callable[[], Awaitable[int]]) -> None:
     """Run a command and exit with its code. An error of a remote becomes one line."""
-    from certferry.elb.client.client import CredentialsError, ElbError
+    from certferry.elb.client.client import ElbError
+    from certferry.elb.client.credentials import CredentialsError
     from certferry.kube.client.client import KubeError
     from certferry.kube.client.kubeconfig import KubeconfigError
 

@@ -14,7 +14,7 @@ from certferry.cli.output import BAD, coloured, paragraph
 from certferry.settings import ControllerSettings, read
 
 if TYPE_CHECKING:
-    from certferry.controller.doctor import CheckResult
+    from certferry.controller.doctor.result import CheckResult
 
 _WORDS: Final = {"ok": "ok", "warning": "note", "failure": "WRONG"}
 
@@ -28,7 +28,8 @@ def doctor(
 ) -> None:
     """Check what the controller needs, and say how to fix it. Exit code 1 if a check fails."""
     from certferry import clusters
-    from certferry.controller.doctor import CheckResult, run_checks
+    from certferry.controller.doctor.result import CheckResult
+    from certferry.controller.doctor.run import run_checks
 
     every = clusters.read(config, state)
     settings = read(ControllerSettings, "controller", {}, os.environ, every.file)

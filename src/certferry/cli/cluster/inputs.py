@@ -11,7 +11,8 @@ from certferry.clusters.translate_options import options_of
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.elb.client.observe import observe
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError

@@ -33,7 +33,7 @@ def up(
 ) -> None:
     """Run everything from one directory: Kubernetes API, ELB, Envoy, controller, console and demo."""
     from certferry import preflight
-    from certferry.up import run
+    from certferry.up.run import run
 
     if trouble := preflight.platform_objection():
         raise UserError(trouble)
@@ -101,7 +101,7 @@ def kube(
     config: Config = None,
 ) -> None:
     """Run the embedded Kubernetes API."""
-    from certferry.kube.apiserver import serve
+    from certferry.kube.apiserver.main import serve
 
     flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
     settings = read(KubeServerSettings, "kube", flags, os.environ, config)
@@ -131,8 +131,8 @@ def controller(
     """Run the controller: make an ELB match the Ingresses of a cluster."""
     if context_.invoked_subcommand is not None:
         return
-    from certferry.alerts import Webhook
-    from certferry.alerts import run as deliver
+    from certferry.alerts.sender import run as deliver
+    from certferry.alerts.webhook import Webhook
     from certferry.cli.alerts import rules
     from certferry.cli.cluster.own_certificates import own_endpoints
     from certferry.clusters import one

@@ -19,7 +19,8 @@ from certferry.console.state.console import Console
 from certferry.console.state.elb_sites import ElbLogin
 from certferry.console.web.forms import json
 from certferry.console.web.security import local_path, same_origin
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.settings import UserError
 
 Endpoint = Callable[[Request], Awaitable[Response]]

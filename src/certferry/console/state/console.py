@@ -17,7 +17,8 @@ from certferry.console.state.feeds import Feeds
 from certferry.console.state.rotations import RotationTracker
 from certferry.console.state.sessions import Session, Sessions
 from certferry.console.web.templating import Templates
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.settings import ConsoleSettings, UserError
 
 

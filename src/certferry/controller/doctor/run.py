@@ -10,7 +10,8 @@ from certferry.controller.doctor import cluster
 from certferry.controller.doctor import conflicts as rivals
 from certferry.controller.doctor import elb as balancer
 from certferry.controller.doctor.result import CheckResult, failure
-from certferry.elb.client.client import CredentialsError, ElbError
+from certferry.elb.client.client import ElbError
+from certferry.elb.client.credentials import CredentialsError
 from certferry.kube.client.client import KubeError
 from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.settings import ControllerSettings, UserError

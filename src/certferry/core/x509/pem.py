@@ -388,20 +388,3 @@ def _sans(leaf: x509.Certificate) -> tuple[str, ...]:
     names = [n.lower() for n in value.get_values_for_type(x509.DNSName)]
     names += [str(a) for a in value.get_values_for_type(x509.IPAddress)]
     return tuple(sorted(set(names)))
-
-
-__all__ = [
-    "MAX_CERTIFICATE",
-    "MAX_CHAIN",
-    "MAX_KEY",
-    "Chain",
-    "InvalidPem",
-    "KeyPair",
-    "PrivateKey",
-    "covers",
-    "listed",
-    "parse_chain",
-    "parse_key",
-    "parse_pair",
-    "parse_shown",
-]

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
@@ -21,27 +21,7 @@ from yarl import URL
 
 from certferry.core.model.elb import Certificate
 from certferry.elb.client import keystone, wire
-from certferry.elb.client.collections import (
-    CERTIFICATES,
-    HEALTHMONITORS,
-    IPGROUPS,
-    LISTENERS,
-    LOADBALANCERS,
-    POLICIES,
-    POOLS,
-    Resource,
-    members_of,
-    rules_of,
-)
-from certferry.elb.client.credentials import (
-    AuthHeaders,
-    Credentials,
-    CredentialsError,
-    GivenToken,
-    SignedRequests,
-    TokenRequests,
-    load,
-)
+from certferry.elb.client.credentials import AuthHeaders, Credentials, GivenToken, SignedRequests, TokenRequests
 from certferry.elb.client.wire import CertificateWire, Wire
 from certferry.elb.signing import query_string
 
@@ -58,6 +38,35 @@ BREATH: Final = 50
 _ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
 """For streams: the ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
+
+
+class Resource(NamedTuple):
+    """A collection: its path below ``/elb`` and the names of its envelope."""
+
+    path: str
+    one: str
+    many: str
+
+
+CERTIFICATES: Final = Resource("certificates", "certificate", "certificates")
+LOADBALANCERS: Final = Resource("loadbalancers", "loadbalancer", "loadbalancers")
+LISTENERS: Final = Resource("listeners", "listener", "listeners")
+POOLS: Final = Resource("pools", "pool", "pools")
+HEALTHMONITORS: Final = Resource("healthmonitors", "healthmonitor", "healthmonitors")
+POLICIES: Final = Resource("l7policies", "l7policy", "l7policies")
+IPGROUPS: Final = Resource("ipgroups", "ipgroup", "ipgroups")
+ALL_MEMBERS: Final = Resource("members", "member", "members")
+ALL_RULES: Final = Resource("l7policies/rules", "rule", "rules")
+
+
+def members_of(pool: str) -> Resource:
+    """Return the members of one pool."""
+    return Resource(f"pools/{pool}/members", "member", "members")
+
+
+def rules_of(policy: str) -> Resource:
+    """Return the rules of one policy."""
+    return Resource(f"l7policies/{policy}/rules", "rule", "rules")
 
 
 class ElbError(Exception):
@@ -343,22 +352,3 @@ def _unreachable(error: BaseException) -> ElbError:
     if isinstance(error, aiohttp.ClientConnectorError):
         return ElbError(0, "Unreachable", f"not reachable: {error.os_error.strerror or error.os_error}")
     return ElbError(0, "Cut", f"the connection was cut ({type(error).__name__})")
-
-
-__all__ = [
-    "CERTIFICATES",
-    "HEALTHMONITORS",
-    "IPGROUPS",
-    "LISTENERS",
-    "LOADBALANCERS",
-    "POLICIES",
-    "POOLS",
-    "Credentials",
-    "CredentialsError",
-    "ElbClient",
-    "ElbError",
-    "Resource",
-    "load",
-    "members_of",
-    "rules_of",
-]

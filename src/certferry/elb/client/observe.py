@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from certferry.core.model.elb import HealthMonitor, Listener, Member, Policy, Pool, Rule, State
 from certferry.elb.client import wire
-from certferry.elb.client.client import ElbClient, ElbError
-from certferry.elb.client.collections import (
+from certferry.elb.client.client import (
     ALL_MEMBERS,
     ALL_RULES,
     HEALTHMONITORS,
@@ -21,6 +20,8 @@ from certferry.elb.client.collections import (
     LOADBALANCERS,
     POLICIES,
     POOLS,
+    ElbClient,
+    ElbError,
     Resource,
     members_of,
     rules_of,

@@ -35,7 +35,7 @@ from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.own_tls import ReloadingTls, own_tls
 from certferry.elb.server.paths import encryption_key_file, lock_file, prepared, store_file
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.latest import Latest

@@ -2,7 +2,3 @@
 
 It runs no Pods and no controllers.
 """
-
-from certferry.kube.apiserver.main import running, serve
-
-__all__ = ["running", "serve"]

@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
-from certferry.elb.server.errors import ApiError, bad_request, not_found, not_supported, over_quota
+from certferry.elb.server.errors import bad_request, not_found, not_supported, over_quota
 from certferry.elb.server.store.store import Store, Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot, project
 from certferry.settings import ElbSettings
@@ -179,25 +179,3 @@ def times(row: Row) -> dict[str, str]:
     """Return the times of creation and last change for the wire: UTC, whole seconds."""
     form = "%Y-%m-%dT%H:%M:%SZ"
     return {"created_at": row.created_at.strftime(form), "updated_at": row.updated_at.strftime(form)}
-
-
-__all__ = [
-    "WRITERS",
-    "ApiError",
-    "ApiRequest",
-    "ApiResponse",
-    "Body",
-    "Handler",
-    "Route",
-    "body_of",
-    "check_served",
-    "completed",
-    "converted",
-    "get_object",
-    "merged",
-    "path_object",
-    "references",
-    "times",
-    "unchanged",
-    "within_quota",
-]

@@ -29,7 +29,7 @@ from certferry.elb.server.dataplane.status import (
     secret_statuses,
 )
 from certferry.elb.server.dataplane.xds.server import AdsServer
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings, UserError
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import listed
-from certferry.elb.server.errors import ApiError, bad_request, conflict, not_found, over_quota, unusable
+from certferry.elb.server.errors import bad_request, conflict, not_found, over_quota, unusable
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.settings import ElbLimits
 
@@ -133,15 +133,3 @@ def family(row: Row) -> str:
     """RSA or EC: two certificates of one name on a listener must differ in it."""
     assert row.content is not None
     return "RSA" if row.content.chain.key.startswith("RSA") else "EC"
-
-
-__all__ = [
-    "ApiError",
-    "bound_names",
-    "check_certificate",
-    "check_listener",
-    "check_sni",
-    "family",
-    "past_names",
-    "users",
-]

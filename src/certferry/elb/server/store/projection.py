@@ -1,12 +1,13 @@
-"""From rows to the model that the data plane is computed from.
+"""The state that the ELB publishes to the data plane after each commit, made from rows.
 
-The store calls this after each commit with what was touched; everything else is shared with the
-state before. It decides nothing: fields are carried over as they stand.
+Only objects to which a touched row belongs are made anew; all others are shared with the state before. Fields are
+carried over unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,6 @@ from immutables import Map
 
 from certferry.core.model import elb as model
 from certferry.core.x509.pem import PrivateKey
-from certferry.elb.server.store.publication import Publication
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _HOME: Final[dict[str, tuple[str, str]]] = {
@@ -35,6 +35,14 @@ The data plane knows nothing of the other kinds."""
 
 _SUPERSEDED: Final = 16
 """So many keys that no certificate has any more are no reason to look at all certificates."""
+
+
+class Publication(msgspec.Struct, frozen=True, eq=False):
+    """One state and the keys that it needs. Equal only to itself, so that comparing costs nothing."""
+
+    state: model.State = model.State()
+    keys: Mapping[str, PrivateKey] = MappingProxyType({})
+    """Private keys by ``Chain.digest``."""
 
 
 def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Row]) -> Publication:

@@ -20,8 +20,7 @@ from certferry.elb.server.actor import Actor
 from certferry.elb.server.store import audit, schema, versions
 from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.database import StoreUnusable, reading
-from certferry.elb.server.store.projection import published
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication, published
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, snapshot_of
 from certferry.runtime.encryption import EncryptionKeys
 

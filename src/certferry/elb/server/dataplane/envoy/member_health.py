@@ -13,7 +13,7 @@ from typing import Final
 from certferry.core.model.elb import State
 from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 from certferry.elb.server.dataplane.status import MemberKey
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 
 _PERIOD: Final = 1.0

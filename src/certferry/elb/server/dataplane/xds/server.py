@@ -23,7 +23,7 @@ from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 from certferry.elb.server.dataplane.xds.encode import Encoder
 from certferry.elb.server.dataplane.xds.stream import Stream, StreamSnapshot
-from certferry.elb.server.store.publication import Publication
+from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
