@@ -6,20 +6,23 @@ objects stand beside them on the same ports, what is decided and said for the go
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core import checks
 from certferry.core.decide import decide
-from certferry.core.diagnosis.host_state import host_states
+from certferry.core.diagnosis import host_state
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.drift.drift import Modes
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate import listener_claims
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.translate import Translation, translate
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
 
@@ -153,23 +156,24 @@ def world(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> ClusterView
     return view({"objects": objects, "secrets": {**good, **secrets}})
 
 
-def settled(cluster: ClusterView, observed: State) -> tuple[Translation, State]:
+def settled(cluster: ClusterView, observed: State) -> State:
     """Carry plans out until nothing is left to do, as the controller does."""
     chains = [s.chain for s in cluster.secrets.values() if s.chain]
     elb = Elb(observed, chains)
     for _ in range(6):
-        translation = translate(cluster, elb.state, OPTIONS, NOW)
+        translation = diagnose(cluster, elb.state, OPTIONS, NOW, Limits()).translation
         steps = decide(translation, elb.state, CLUSTER, Modes()).steps
         if not steps:
             break
         elb.run(steps)
-    return translate(cluster, elb.state, OPTIONS, NOW), elb.state
+    return elb.state
 
 
 def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
     """What is decided and said for the good Ingresses."""
-    translation, state = settled(cluster, observed)
-    states = host_states(cluster, state, translation, (), NOW, Limits())
+    state = settled(cluster, observed)
+    diagnosis = diagnose(cluster, state, OPTIONS, NOW, Limits())
+    states, translation = diagnosis.states, diagnosis.translation
     for secret in cluster.secrets.values():
         if secret.chain:
             checks.next_instant(secret.chain, NOW)
@@ -192,3 +196,29 @@ def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
 @given(INGRESSES, SECRETS)
 def test_hostile_objects_change_nothing_for_the_others(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> None:
     assert outcome(world(hostile, secrets), EMPTY) == outcome(world([], {}), EMPTY)
+
+
+def failing_over_evil(step: Callable[..., Any]) -> Callable[..., Any]:
+    def failing(first: Any, *others: Any, **more: Any) -> Any:
+        if "evil" in str(first):
+            raise RecursionError
+        return step(first, *others, **more)
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("module", "step"), [(listener_claims, "read_annotations"), (host_state, "_hosts"), (checks, "refusal")]
+)
+def test_an_error_over_an_object_changes_nothing_for_the_others(
+    module: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = outcome(world([], {}), EMPTY)
+    monkeypatch.setattr(module, step, failing_over_evil(getattr(module, step)))
+
+    @settings(max_examples=60)
+    @given(INGRESSES, SECRETS)
+    def hold(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> None:
+        assert outcome(world(hostile, secrets), EMPTY) == expected
+
+    hold()

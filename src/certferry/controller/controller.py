@@ -7,7 +7,8 @@ back-off after a failure. Each reconcile starts from scratch, so that nothing de
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,6 +17,7 @@ import structlog
 
 from certferry.controller.mode import ControllerMode
 from certferry.controller.reconciler import Reconciler, ReconcilerDependencies
+from certferry.controller.rehearsal import rehearse
 from certferry.controller.report.alert_state import AlertEvaluator
 from certferry.controller.report.dispatch import ReportDispatcher
 from certferry.controller.report.drift import DriftReporter
@@ -28,6 +30,7 @@ from certferry.controller.sync.elb_backoff import ElbBackoff
 from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
 from certferry.controller.sync.generation import Generations
 from certferry.controller.sync.inputs import InputReader
+from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
 from certferry.controller.sync.observed_state import ObservedState
 from certferry.controller.sync.secret_fast_path import SecretFastPath
 from certferry.controller.verify.periodic import PeriodicProber
@@ -45,8 +48,12 @@ from certferry.elb.client.extensions import Record
 from certferry.elb.client.follow_events import follow_events
 from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import KubeClient, KubeError
+from certferry.runtime.backoff import Backoff
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
+
+RESTART: Final = (0.1, 30.0)
+"""Seconds until a part is started again after an unexpected error: the first time, the longest."""
 
 SINGLE_REPLICA: Final = ControllerMode()
 
@@ -102,9 +109,10 @@ class Controller:
         self._endpoints_fast_path = EndpointsFastPath(
             context, self._cache.view, self._generations, options.backends, self._debouncer.trigger
         )
-        self._inputs = InputReader(
-            elb, self._cache, self._observed, options, self._elb_connection, monitoring.rules.limits
+        self._diagnosis = IsolatedDiagnosis(
+            options, monitoring.rules.limits, lambda d: rehearse(d, monitoring.rules, mode.drift), self.metrics
         )
+        self._inputs = InputReader(elb, self._cache, self._observed, self._diagnosis, self._elb_connection)
         dependencies = ReconcilerDependencies(
             context, self._inputs, dispatcher, self._verifier, self._rollback, self._generations
         )
@@ -136,19 +144,18 @@ class Controller:
         """Run until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._cache.run())
-                if self._mode.apply:
-                    tasks.create_task(self._status_writer.run())
                 if self._mode.leader:
                     tasks.create_task(self._mode.leader.run())
                 tasks.create_task(self._follow_leadership())
-                tasks.create_task(follow_events(self._elb, self._elb_changed))
-                tasks.create_task(self._follow_views())
-                tasks.create_task(self._follow_connection())
+                tasks.create_task(self._restarted("cache", self._cache.run))
+                tasks.create_task(self._restarted("ELB events", lambda: follow_events(self._elb, self._elb_changed)))
+                tasks.create_task(self._restarted("views", self._follow_views))
+                tasks.create_task(self._restarted("connection", self._follow_connection))
+                tasks.create_task(self._restarted("reconcile", self._reconcile_loop))
+                tasks.create_task(self._restarted("probes", self._probe_periodically))
                 if self._mode.apply:
-                    tasks.create_task(self._endpoints_fast_path.run())
-                tasks.create_task(self._reconcile_loop())
-                tasks.create_task(self._probe_periodically())
+                    tasks.create_task(self._restarted("reports", self._status_writer.run))
+                    tasks.create_task(self._restarted("endpoints", self._endpoints_fast_path.run))
         finally:
             await self._secret_fast_path.stop()
             await self._rollback.stop()
@@ -158,6 +165,22 @@ class Controller:
         """Reconcile soon, from a fresh observation of the ELB."""
         self._inputs.invalidate()
         self._debouncer.trigger()
+
+    async def _restarted(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part; start it again after an unexpected error. Objects that caused it are skipped from then on."""
+        backoff = Backoff(*RESTART)
+        while True:
+            began = time.monotonic()
+            try:
+                return await run()
+            except Exception:  # noqa: BLE001 (one seam for all parts: none ends the controller)
+                _log.exception("part restarts after an unexpected error", part=part)
+            if time.monotonic() - began > 2 * RESTART[1]:
+                backoff.reset()
+            self.metrics.part_restarts.labels(part).inc()
+            self._diagnosis.suspect()
+            self.invalidate()
+            await backoff.wait()
 
     @property
     def _leads(self) -> bool:

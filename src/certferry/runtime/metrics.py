@@ -66,6 +66,18 @@ class Metrics:
             registry=self._registry,
         )
         self.problems = Gauge("certferry_problems", "Present problems by reason", ["reason"], registry=self._registry)
+        self.objects_skipped = Counter(
+            "certferry_objects_skipped_total",
+            "Objects that were skipped because they cannot be processed",
+            ["kind"],
+            registry=self._registry,
+        )
+        self.part_restarts = Counter(
+            "certferry_part_restarts_total",
+            "Unexpected errors that ended a part of the controller, which was started again",
+            ["part"],
+            registry=self._registry,
+        )
         self.hosts = Gauge(
             "certferry_hosts",
             "Hosts by what clients get: served, expiring, expired, wrong, unusable, missing, unreachable, unknown",

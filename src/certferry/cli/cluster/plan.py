@@ -16,6 +16,7 @@ import yaml
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, paragraph
 from certferry.core.decide import decide
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.drift.drift import Modes
 from certferry.core.model.elb import State as ElbState
 from certferry.core.model.kubernetes import ClusterView
@@ -23,7 +24,8 @@ from certferry.core.model.problems import Reason
 from certferry.core.plan_text import new_problems, render_plan
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.manifests import assumed, objects, overlaid
-from certferry.core.translate.translate import Translation, translate
+from certferry.core.translate.translate import Translation
+from certferry.core.x509.expiry import Limits
 from certferry.settings import ControllerSettings, UserError, read
 from certferry.settings import clusters as read_clusters
 
@@ -77,14 +79,17 @@ def plan(
         base, live, options = _nothing(settings)
     else:
         base, live, options = _live(settings, cluster, state, config)
-    try:
-        view = overlaid(base, manifests)
-    except ValueError as error:
-        raise UserError(f"{error}.") from None
+    view = overlaid(base, manifests)
+    for ref, error in view.malformed.items() - base.malformed.items():
+        raise UserError(f"{ref.kind} {ref.name} is malformed ({error}).")
     observed = live or assumed(view, options.default_loadbalancer)
     now = datetime.now(UTC)
-    before = None if every or over_nothing else _others(translate(base, observed, options, now), manifests)
-    translation = translate(view, observed, options, now)
+    before = (
+        None
+        if every or over_nothing
+        else _others(diagnose(base, observed, options, now, Limits()).translation, manifests)
+    )
+    translation = diagnose(view, observed, options, now, Limits()).translation
     decision = decide(translation, observed, view.cluster_id, settings.drift if live else Modes())
     if over_nothing:
         _say(

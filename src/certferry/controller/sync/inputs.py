@@ -5,18 +5,14 @@ The ELB is read only if another client may have changed it.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.generation import Generation
+from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
 from certferry.controller.sync.observed_state import ObservedState
-from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.model.problems import Problem
-from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.x509.expiry import Limits
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.observe import observe
@@ -33,16 +29,14 @@ class InputReader:
         elb: ElbClient,
         cache: Cache,
         observed: ObservedState,
-        options: TranslateOptions,
+        diagnosis: IsolatedDiagnosis,
         connection: ConnectionState,
-        limits: Limits,
     ) -> None:
         self._elb = elb
         self._cache = cache
         self._observed = observed
-        self._options = options
+        self._diagnosis = diagnosis
         self._connection = connection
-        self._limits = limits
         self._missing: frozenset[Problem] = frozenset()
         self._nodes_asked = False
         self._observed_at = 0.0
@@ -89,8 +83,5 @@ class InputReader:
         view, state = self._cache.view.value, self._observed.state
         assert view is not None
         assert state is not None
-        # In a thread, on immutable values, so that a rotation need not wait for the translation of a thousand
-        # Ingresses. A write of the fast path in between supersedes the step of the plan (``apply``).
-        now = datetime.now(UTC)
-        diagnosis = await asyncio.to_thread(diagnose, view, state, self._options, now, self._limits)
-        return Generation(diagnosis=diagnosis)
+        # a write of the fast path in between supersedes the step of the plan (``apply``)
+        return Generation(diagnosis=await self._diagnosis.derive(view, state))

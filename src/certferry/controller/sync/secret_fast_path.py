@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+import structlog
 from msgspec.structs import replace
 
 from certferry.controller.sync.apply import ApplyContext, content
@@ -26,6 +27,8 @@ from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 from certferry.elb.client.client import ElbError
 from certferry.kube.client.cache import SecretUpdate
+
+_log = structlog.get_logger()
 
 
 class FastPathListener(Protocol):
@@ -103,6 +106,9 @@ class SecretFastPath:
                         await self._renew(uid, update)
                     except ElbError as error:
                         self._listener.failed(error)
+                    except Exception:  # noqa: BLE001 (the reconcile skips the object at fault)
+                        _log.exception("fast path failed", secret=str(update.secret.meta.key))
+                        self._decline(uid)
         finally:
             # no await between the last look at what is pending and this
             self._tasks.pop(uid, None)

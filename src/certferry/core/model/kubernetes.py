@@ -220,6 +220,8 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     classes: Mapping[str, IngressClass] = MappingProxyType({})
     nodes: Mapping[str, Node] | None = None
     """None if Nodes are not watched or the API has none."""
+    malformed: Mapping[ObjectRef, str] = MappingProxyType({})
+    """The type of the error for each object whose newest version cannot be parsed."""
 
 
 Json = Mapping[str, Any]
@@ -250,7 +252,7 @@ def parse_reported(obj: Json) -> ReportedStatus:
         rotation=annotations.get(ROTATION_ANNOTATION),
         loadbalancer=annotations.get(BALANCER_ID),
         status=tuple(
-            (i.get("ip") or "", tuple((p["port"], p.get("protocol", "TCP")) for p in i.get("ports") or ()))
+            (i.get("ip") or "", tuple((p.get("port") or 0, p.get("protocol", "TCP")) for p in i.get("ports") or ()))
             for i in balancer
         ),
     )

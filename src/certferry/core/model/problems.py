@@ -45,6 +45,7 @@ Reason = Literal[
     "SubjectAltNameMissing",
     "NamespaceNotAllowed",
     "NoCertificate",
+    "ObjectSkipped",
     "ServerAuthMissing",
     "SecretNotFound",
     "WeakSignature",

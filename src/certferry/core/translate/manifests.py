@@ -18,6 +18,7 @@ from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
     Name,
+    ObjectRef,
     parse_class,
     parse_ingress,
     parse_node,
@@ -47,12 +48,13 @@ def objects(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
-    """Return `base` with the objects of `given` applied; raises ValueError with the name of a malformed one."""
+    """Return `base` with the objects of `given` applied. Those that cannot be parsed are in ``malformed`` of the result."""
     ingresses, services, secrets = dict(base.ingresses), dict(base.services), dict(base.secrets)
     classes, nodes = dict(base.classes), dict(base.nodes or {})
     slices: dict[Name, dict[Name, EndpointSlice]] = {
         service: {s.meta.key: s for s in found} for service, found in base.slices.items()
     }
+    malformed = dict(base.malformed)
     for manifest in given:
         try:
             obj = _complete(manifest, base)
@@ -75,9 +77,8 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
                 case "Node":
                     node = parse_node(obj)
                     nodes[node.name] = node
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            name = (manifest.get("metadata") or {}).get("name", "?")
-            raise ValueError(f"{manifest.get('kind')} {name} is malformed ({type(error).__name__}: {error})") from None
+        except Exception as error:  # noqa: BLE001 (a malformed object affects only itself)
+            malformed[_ref(manifest)] = type(error).__name__
     return msgspec.structs.replace(
         base,
         ingresses=MappingProxyType(ingresses),
@@ -85,6 +86,7 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
         secrets=MappingProxyType(secrets),
         classes=MappingProxyType(classes),
         nodes=MappingProxyType(nodes) if nodes else base.nodes,
+        malformed=MappingProxyType(malformed),
         slices=MappingProxyType({name: tuple(pieces[k] for k in sorted(pieces)) for name, pieces in slices.items()}),
     )
 
@@ -124,6 +126,13 @@ def _complete(manifest: Json, base: ClusterView) -> dict[str, Any]:
         plain = {k: base64.b64encode(v.encode()).decode() for k, v in (obj.get("stringData") or {}).items()}
         obj["data"] = {**(obj.get("data") or {}), **plain}
     return obj
+
+
+def _ref(manifest: Json) -> ObjectRef:
+    """Return the reference of an object that cannot be parsed."""
+    meta = manifest.get("metadata") or {}
+    namespace, name, uid = (str(meta.get(field) or "") for field in ("namespace", "name", "uid"))
+    return ObjectRef(kind=str(manifest.get("kind")), namespace=namespace, name=name, uid=uid)
 
 
 def _present(kind: str, name: Name, base: ClusterView) -> Any:

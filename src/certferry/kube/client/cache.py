@@ -172,6 +172,7 @@ class Cache:
             secrets=self._secrets.values,
             classes=MappingProxyType({c.name: c for c in self._classes.values.values()}),
             nodes=_by_name(self._nodes.values) if self._nodes.synced else None,
+            malformed=MappingProxyType({ref: e for i in self._informers for ref, e in i.malformed.items()}),
         )
         if self._scope.secrets:
             self._named.set_names(self._scope.secrets(view))

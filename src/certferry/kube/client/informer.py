@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from certferry.core.model.kubernetes import Name
+from certferry.core.model.kubernetes import Name, ObjectRef
 from certferry.kube.client.client import Event, Kind, KubeClient, KubeError, Object
 from certferry.runtime.backoff import Backoff
 
@@ -49,6 +49,10 @@ class Source(Protocol[V_co]):
     @property
     def values(self) -> Mapping[Name, V_co]:
         """Return the current objects; the same mapping until something changes."""
+
+    @property
+    def malformed(self) -> Mapping[ObjectRef, str]:
+        """Return the type of the error for each object whose newest version cannot be parsed."""
 
     def get(self, name: Name) -> V_co | None:
         """Return the object called `name`; None if absent."""
@@ -87,6 +91,7 @@ class Informer(Generic[V]):
         self._snapshot: Mapping[Name, V] | None = None
         self.synced = False
         self.trouble: str | None = None
+        self.malformed: Mapping[ObjectRef, str] = MappingProxyType({})
 
     @property
     def values(self) -> Mapping[Name, V]:
@@ -141,6 +146,7 @@ class Informer(Generic[V]):
         for name in self._entries.keys() - seen:
             del self._entries[name]
             self._snapshot = None
+        self.malformed = {ref: e for ref, e in self.malformed.items() if Name(ref.namespace, ref.name) in seen}
         self._version = listing.version
         self.synced = True
         self.trouble = None
@@ -168,6 +174,7 @@ class Informer(Generic[V]):
         if event.type != "BOOKMARK":
             if event.type == "DELETED":
                 self._entries.pop(name_of(event.object), None)
+                self.malformed = without(self.malformed, name_of(event.object))
                 self._snapshot = None
             else:
                 self._put(event.object)
@@ -179,16 +186,31 @@ class Informer(Generic[V]):
         present = self._entries.get(name)
         if present is not None and version and present.version == version:
             return name
+        self.malformed = without(self.malformed, name)
         try:
             value = self._parse(item)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # a malformed object affects only itself; its last good version stays
-            _log.warning("malformed object ignored", kind=self._kind.name, object=str(name), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 (a malformed object affects only itself; its last good version stays)
+            self.malformed = {**self.malformed, **malformed(self._kind, item, error)}
             return name
         self._entries[name] = _Entry(version, value)
         if present is None or present.value != value:
             self._snapshot = None
         return name
+
+
+def malformed(kind: Kind, item: Object, error: Exception) -> dict[ObjectRef, str]:
+    """Log an object that cannot be parsed; return it and the type of the error."""
+    name, what = name_of(item), type(error).__name__
+    _log.warning("malformed object ignored", kind=kind.name, object=str(name), error=what)
+    uid = str(item["metadata"].get("uid") or "")
+    return {ObjectRef(kind=kind.name, namespace=name.namespace, name=name.name, uid=uid): what}
+
+
+def without(malformed: Mapping[ObjectRef, str], name: Name) -> Mapping[ObjectRef, str]:
+    """Return `malformed` without the object called `name`."""
+    if not malformed:
+        return malformed
+    return {ref: error for ref, error in malformed.items() if Name(ref.namespace, ref.name) != name}
 
 
 class NamespacedInformers(Generic[V]):
@@ -217,6 +239,11 @@ class NamespacedInformers(Generic[V]):
             self._merged_from = now
             self._snapshot = MappingProxyType({name: v for part in now for name, v in part.items()})
         return self._snapshot
+
+    @property
+    def malformed(self) -> Mapping[ObjectRef, str]:
+        """Return the type of the error for each object whose newest version cannot be parsed."""
+        return {ref: error for part in self._informers for ref, error in part.malformed.items()}
 
     def get(self, name: Name) -> V | None:
         """Return the object called `name`; None if absent."""

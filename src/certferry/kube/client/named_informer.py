@@ -12,14 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, Generic
 
-import structlog
-
-from certferry.core.model.kubernetes import Name
+from certferry.core.model.kubernetes import Name, ObjectRef
 from certferry.kube.client.client import Kind, KubeClient, KubeError, Object
-from certferry.kube.client.informer import FIRST_DELAY, LONGEST_DELAY, WATCH_SECONDS, V
+from certferry.kube.client.informer import FIRST_DELAY, LONGEST_DELAY, WATCH_SECONDS, V, malformed, without
 from certferry.runtime.backoff import Backoff
-
-_log = structlog.get_logger()
 
 PARALLEL: Final = 32
 """Number of concurrent reads."""
@@ -40,6 +36,7 @@ class NamedInformer(Generic[V]):
         self._objects: dict[Name, tuple[str, V]] = {}
         self._troubles: dict[Name, str] = {}
         self._snapshot: Mapping[Name, V] | None = None
+        self.malformed: Mapping[ObjectRef, str] = MappingProxyType({})
         self._names_changed = asyncio.Event()
         self._semaphore = asyncio.Semaphore(PARALLEL)
 
@@ -93,6 +90,7 @@ class NamedInformer(Generic[V]):
         self._requested.discard(name)
         self._troubles.pop(name, None)
         self._objects.pop(name, None)
+        self.malformed = without(self.malformed, name)
         self._snapshot = None
 
     async def _follow(self, name: Name) -> None:
@@ -130,16 +128,19 @@ class NamedInformer(Generic[V]):
         present = self._objects.get(name)
         if name not in self._wanted or (present is not None and present[0] == version):
             return
+        self.malformed = without(self.malformed, name)
         try:
             value = self._parse(item)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.warning("malformed object ignored", object=str(name), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 (a malformed object affects only itself; its last good version stays)
+            self.malformed = {**self.malformed, **malformed(self._kind, item, error)}
+            self._changed()
             return
         self._objects[name] = (version, value)
         self._snapshot = None
         self._changed()
 
     def _remove(self, name: Name) -> None:
+        self.malformed = without(self.malformed, name)
         if self._objects.pop(name, None) is not None:
             self._snapshot = None
             self._changed()
