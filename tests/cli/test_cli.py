@@ -60,7 +60,7 @@ def memory(**changes: int | str) -> bytes:
 
 
 @pytest.mark.parametrize("program", ["elb", "console"])
-def test_up_says_at_once_that_its_own_programs_take_no_tls(tmp_path: Path, program: str) -> None:
+def test_up_rejects_tls_settings_of_its_own_programs(tmp_path: Path, program: str) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(f"{program}: {{tls_certificate: a.pem, tls_key: a.key}}\n")
     said = refusal(certferry("up", "--state", tmp_path / "state", "--config", file))
@@ -76,7 +76,7 @@ def test_up_says_at_once_that_its_own_programs_take_no_tls(tmp_path: Path, progr
         (["bogus"], "certferry: No such command 'bogus'. See `certferry --help`."),
     ],
 )
-def test_misuse_is_told_with_the_help_that_applies(words: list[str], said: str) -> None:
+def test_a_usage_error_shows_the_help_of_its_command(words: list[str], said: str) -> None:
     assert refusal(certferry(*words)) == said
 
 
@@ -95,17 +95,17 @@ def test_version() -> None:
         ("demo", "backend", "--listen", "nowhere"),
     ],
 )
-def test_bad_flags_are_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_invalid_flags_are_reported_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     refusal(certferry(*arguments, XDG_STATE_HOME=str(tmp_path)))
 
 
-def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     state = tmp_path / "file" / "state"
     assert str(state) in refusal(certferry("up", "--state", state))
 
 
-def test_a_second_instance_on_one_state_is_refused(tmp_path: Path) -> None:
+def test_a_second_instance_on_the_same_state_is_rejected(tmp_path: Path) -> None:
     with (tmp_path / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4711")
@@ -115,30 +115,30 @@ def test_a_second_instance_on_one_state_is_refused(tmp_path: Path) -> None:
     assert "--state" in line
 
 
-def test_a_taken_port_is_named_with_what_it_is_for(tmp_path: Path, taken: int) -> None:
+def test_an_occupied_port_is_reported_with_its_purpose(tmp_path: Path, taken: int) -> None:
     (tmp_path / "up.json").write_bytes(memory(elb_port=taken))
     line = refusal(certferry("up", "--state", tmp_path))
     assert f"127.0.0.1:{taken} (ELB API)" in line
     assert not (tmp_path / "endpoints.json").exists()
 
 
-def test_a_taken_port_of_the_backend_is_one_line(taken: int) -> None:
+def test_an_occupied_backend_port_is_reported_in_one_line(taken: int) -> None:
     assert str(taken) in refusal(certferry("demo", "backend", "--listen", f"127.0.0.1:{taken}"))
 
 
-def test_a_state_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+def test_a_state_directory_of_a_newer_version_is_unchanged(tmp_path: Path) -> None:
     newer = json.dumps({"format": 99, "something": "new"})
     (tmp_path / "up.json").write_text(newer)
     assert "newer" in refusal(certferry("up", "--state", tmp_path), code=3)
     assert (tmp_path / "up.json").read_text() == newer
 
 
-def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_state_directory_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "up.json").write_text("{")
     assert "damaged" in refusal(certferry("up", "--state", tmp_path))
 
 
-def test_a_settings_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
+def test_errors_in_a_settings_file_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("up: {sate: /tmp}")
     assert "up.sate" in refusal(certferry("up", "--config", file))
@@ -152,7 +152,7 @@ def test_a_settings_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> N
     )
 
 
-def test_what_a_part_refuses_ends_up_with_its_words(tmp_path: Path) -> None:
+def test_an_error_of_a_program_reaches_the_user_of_up(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("kube: {speed: fast}")
     line = refusal(certferry("up", "--state", tmp_path / "state", "--config", file))
@@ -190,7 +190,7 @@ def test_a_demo_certificate_is_good_and_of_the_one_demo_ca(tmp_path: Path) -> No
     assert (tmp_path / "state" / "demo" / "ca.crt").read_text() == authority
 
 
-def test_bad_demo_certificates_are_bad_in_the_way_that_was_asked_for(tmp_path: Path) -> None:
+def test_bad_demo_certificates_have_the_requested_defect(tmp_path: Path) -> None:
     def read(bad: str) -> tuple[str, str]:
         certificate, key, _ = made(tmp_path, "--bad", bad)
         return certificate.read_text(), key.read_text()
@@ -214,7 +214,7 @@ def test_no_command_prints_a_key(tmp_path: Path) -> None:
         assert secret not in done.stdout + done.stderr
 
 
-def test_a_check_tells_failures_of_an_address_apart(taken: int) -> None:
+def test_a_check_distinguishes_failures_of_an_address(taken: int) -> None:
     unresolved = certferry("cert", "check", "nowhere.invalid:443")
     assert "not resolved" in unresolved.stdout
     assert "Try --connect ADDRESS." in unresolved.stdout

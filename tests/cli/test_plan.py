@@ -25,7 +25,7 @@ items: [{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{p
 """
 
 
-def test_it_says_what_and_why_and_exits_2(tmp_path: Path) -> None:
+def test_plan_shows_changes_with_reasons_and_exits_2(tmp_path: Path) -> None:
     pair = authority().issue("shop.example.com")
     secret = {
         "apiVersion": "v1",
@@ -51,7 +51,7 @@ def test_it_says_what_and_why_and_exits_2(tmp_path: Path) -> None:
     assert pair.key.splitlines()[1] not in out + done.stderr
 
 
-def test_nothing_to_change_exits_0(tmp_path: Path) -> None:
+def test_plan_without_changes_exits_0(tmp_path: Path) -> None:
     file = tmp_path / "other.yaml"
     file.write_text(INGRESS.replace("cce", "nginx"))
     done = certferry("plan", "-f", file)
@@ -59,7 +59,7 @@ def test_nothing_to_change_exits_0(tmp_path: Path) -> None:
     assert "Nothing would change." in done.stdout
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_manifest_is_reported_in_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("kind: [")
     assert "is not YAML" in refusal(certferry("plan", "-f", broken))
@@ -70,13 +70,13 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert "Service web is malformed" in refusal(certferry("plan", "-f", broken))
 
 
-def test_explain_wants_a_namespace_and_a_cluster(tmp_path: Path) -> None:
+def test_explain_requires_a_namespace_and_a_cluster(tmp_path: Path) -> None:
     assert "NAMESPACE/NAME" in refusal(certferry("explain", "ingress", "shop", HOME=str(tmp_path)))
     nowhere = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     assert "No settings file names a cluster" in refusal(certferry("explain", "ingress", "shop/shop", **nowhere))
 
 
-def test_a_problem_that_prevents_everything_is_no_success(tmp_path: Path) -> None:
+def test_a_problem_that_prevents_every_change_fails(tmp_path: Path) -> None:
     file = tmp_path / "ingress.yaml"
     file.write_text(INGRESS.replace("kubernetes.io/elb.id: lb-1, ", ""))
     done = certferry("plan", "--offline", "-f", file)

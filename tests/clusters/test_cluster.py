@@ -119,14 +119,14 @@ async def test_an_access_key_finds_its_project_by_name(cloud: Cloud, tmp_path: P
         ({"credentials_file": "e.json", "project": "p"}, "No url"),
     ],
 )
-async def test_what_is_missing_is_said(tmp_path: Path, place: dict[str, str], says: str) -> None:
+async def test_missing_credentials_are_reported(tmp_path: Path, place: dict[str, str], says: str) -> None:
     secret(tmp_path / "e.json", access_key="AK", secret_key="SK")
     cluster = settings(tmp_path, {"name": "a", "elb": place}).cluster()
     with pytest.raises(CredentialsError, match=says):
         cluster.elb()
 
 
-async def test_a_throttled_request_says_how_long_to_wait(cloud: Cloud, tmp_path: Path) -> None:
+async def test_a_throttled_request_reports_retry_after(cloud: Cloud, tmp_path: Path) -> None:
     file = secret(tmp_path / "e.json", access_key="AK", secret_key="SK", project_id=PROJECT)
     place = {"url": cloud.url, "credentials_file": file}
     cloud.refuse = 429
@@ -136,7 +136,7 @@ async def test_a_throttled_request_says_how_long_to_wait(cloud: Cloud, tmp_path:
     assert (refused.value.retryable, refused.value.retry_after) == (True, 7)
 
 
-async def test_a_role_has_its_own_credential_and_may_speak_for_a_person(cloud: Cloud, tmp_path: Path) -> None:
+async def test_a_role_has_its_own_credential_and_may_impersonate_a_user(cloud: Cloud, tmp_path: Path) -> None:
     roles = {
         "reader": {"kubeconfig": kubeconfig(tmp_path / "reader", cloud.url, "r"), "impersonate": True},
         "admin": {},
@@ -150,7 +150,7 @@ async def test_a_role_has_its_own_credential_and_may_speak_for_a_person(cloud: C
     assert said == [("Bearer own", None), ("Bearer own", None), ("Bearer r", "ada")]
 
 
-async def test_a_cluster_that_does_not_answer_holds_up_no_other(cloud: Cloud, tmp_path: Path) -> None:
+async def test_a_cluster_that_does_not_answer_delays_no_other(cloud: Cloud, tmp_path: Path) -> None:
     good = kubeconfig(tmp_path / "good", cloud.url, "t")
     found = settings(
         tmp_path,

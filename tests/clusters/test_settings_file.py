@@ -31,7 +31,7 @@ def names(found: fleet.Fleet) -> list[str]:
     return [cluster.name for cluster in found.clusters]
 
 
-def test_the_nearest_file_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_file_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(home / "state" / "certferry" / "certferry.yaml", "up")
     assert names(fleet.read()) == ["up"]
     put(home / "config" / "certferry" / "certferry.yaml", "mine")
@@ -43,7 +43,9 @@ def test_the_nearest_file_counts(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert names(fleet.read(put(home / "flag.yaml", "flag"))) == ["flag"]
 
 
-def test_a_file_without_clusters_leaves_those_of_the_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_clusters_keeps_those_of_the_state_directory(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(home / "up" / "certferry.yaml", "up")
     settings = home / "settings.yaml"
     settings.write_text("controller: {max_sni_certificates: 60}\n")
@@ -72,7 +74,7 @@ def test_paths_are_relative_to_the_file(home: Path) -> None:
         (": :", "neither YAML nor JSON"),
     ],
 )
-def test_what_cannot_be_used_is_one_sentence(home: Path, text: str, says: str) -> None:
+def test_unusable_settings_are_reported_in_one_sentence(home: Path, text: str, says: str) -> None:
     file = home / "settings.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=says) as refused:
@@ -80,12 +82,12 @@ def test_what_cannot_be_used_is_one_sentence(home: Path, text: str, says: str) -
     assert str(file) in str(refused.value)
 
 
-def test_no_file_at_all_says_what_to_do() -> None:
+def test_without_a_file_the_error_says_what_to_do() -> None:
     with pytest.raises(UserError, match="certferry up"):
         fleet.read()
 
 
-def test_one_of_several_has_to_be_named(home: Path) -> None:
+def test_one_of_several_clusters_must_be_named(home: Path) -> None:
     file = home / "settings.yaml"
     file.write_text("clusters: [{name: a}, {name: b}]")
     found = fleet.read(file)

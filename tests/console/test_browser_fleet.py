@@ -47,7 +47,7 @@ def origin(system: System, tmp_path: Path) -> Iterator[str]:
         process.wait(20)
 
 
-def test_every_cluster_is_listed_and_the_others_go_on(
+def test_every_cluster_is_listed_although_one_is_unreachable(
     origin: str, system: System, browser: Browser, shop: Site
 ) -> None:
     user = User(browser, origin)

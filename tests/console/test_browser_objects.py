@@ -26,7 +26,7 @@ def user(log_in: LogIn) -> User:
     return log_in()
 
 
-def test_an_ingress_is_created_governed_and_deleted(user: User, site: Site) -> None:
+def test_an_ingress_is_created_managed_and_deleted(user: User, site: Site) -> None:
     host, pair = "second.test.example", certs.authority().issue("second.test.example", days=80)
     user.page.goto("/clusters/local/ingresses")
     user.choose("Create Ingress")
@@ -69,7 +69,7 @@ def test_an_ingress_is_created_governed_and_deleted(user: User, site: Site) -> N
     expect(row).to_have_count(0)
 
 
-def test_what_the_load_balancer_has_is_written_into_the_ingress(user: User, site: Site) -> None:
+def test_synchronize_writes_the_listeners_values_into_the_ingress(user: User, site: Site) -> None:
     listener = site.system.elb_path("listeners", site.listener()["id"])
     site.elb.want(200, "PUT", listener, {"listener": {"tls_ciphers_policy": "tls-1-2-strict"}})
     user.page.goto(f"/clusters/local?namespace={site.name}")
@@ -82,7 +82,7 @@ def test_what_the_load_balancer_has_is_written_into_the_ingress(user: User, site
     assert written["kubernetes.io/elb.tls-ciphers-policy"] == "tls-1-2-strict"
 
 
-def test_an_earlier_version_is_brought_back(user: User, site: Site) -> None:
+def test_an_earlier_version_is_restored(user: User, site: Site) -> None:
     first, second = site.pair(days=301), site.pair(days=302)
     own = site.post_certificate(first, "with a past")
     site.put_certificate(own, second)
@@ -100,7 +100,7 @@ def test_an_earlier_version_is_brought_back(user: User, site: Site) -> None:
     site.annotate(ids=None)
 
 
-def test_in_an_emergency_an_admin_modifies_what_follows_a_secret(user: User, site: Site) -> None:
+def test_with_break_glass_an_admin_modifies_a_managed_certificate(user: User, site: Site) -> None:
     before, pair = site.pair(days=43), site.pair(days=44)
     site.put_secret(before)
     site.shows(before)
@@ -122,7 +122,7 @@ def test_in_an_emergency_an_admin_modifies_what_follows_a_secret(user: User, sit
     expect(user.page.get_by_text("It follows Secret")).to_be_visible()
 
 
-def test_a_login_that_ends_loses_nothing_that_was_typed(log_in: LogIn, site: Site) -> None:
+def test_an_expired_login_keeps_the_typed_text(log_in: LogIn, site: Site) -> None:
     user = log_in("member")
     pair = site.pair(days=71)
     user.page.goto(f"/clusters/local/secrets/{site.name}/{SECRET}/update")
@@ -140,7 +140,7 @@ def test_a_login_that_ends_loses_nothing_that_was_typed(log_in: LogIn, site: Sit
     assert site.shown() == tls.fingerprint(pair.certificate)
 
 
-def test_who_may_connect_and_the_way_from_http(user: User, site: Site) -> None:
+def test_access_list_and_redirect_from_http(user: User, site: Site) -> None:
     groups = site.system.elb_path("ipgroups")
     made = site.elb.want(201, "POST", groups, {"ipgroup": {"name": "office", "ip_list": [{"ip": "192.0.2.0/24"}]}})
 

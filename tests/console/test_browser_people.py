@@ -52,7 +52,7 @@ def certificate(shop: Site) -> str:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_page(log_in: LogIn, shop: Site, certificate: str, theme: str) -> None:
+def test_axe_finds_no_violation_on_any_page(log_in: LogIn, shop: Site, certificate: str, theme: str) -> None:
     user = log_in(theme=theme)
     found = {}
     for path in pages(shop, certificate):
@@ -62,7 +62,7 @@ def test_axe_finds_nothing_on_any_page(log_in: LogIn, shop: Site, certificate: s
     assert found == {}
 
 
-def test_axe_finds_nothing_in_a_dialog_and_an_open_menu(log_in: LogIn, shop: Site) -> None:
+def test_axe_finds_no_violation_in_a_dialog_or_an_open_menu(log_in: LogIn, shop: Site) -> None:
     user = log_in()
     user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
     user.row(SECRET).get_by_role("link", name="Update").click()
@@ -179,7 +179,7 @@ def acts(site: Site, certificate: str) -> Iterator[tuple[str, str, str]]:
             yield "POST", path, page.edit_role
 
 
-def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, certificate: str) -> None:
+def test_a_reader_sees_no_secret_and_has_no_actions(log_in: LogIn, shop: Site, certificate: str) -> None:
     user = log_in("reader")
     root = "/clusters/local"
     user.page.goto(f"{root}/secrets")
@@ -206,7 +206,7 @@ def test_a_reader_sees_no_secret_and_can_do_nothing(log_in: LogIn, shop: Site, c
     assert shop.uid()
 
 
-def test_a_member_changes_what_it_may_and_breaks_no_glass(log_in: LogIn, shop: Site) -> None:
+def test_a_member_edits_but_cannot_use_break_glass(log_in: LogIn, shop: Site) -> None:
     user = log_in("member")
     own = shop.own_certificate()["id"]
     user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
@@ -217,7 +217,7 @@ def test_a_member_changes_what_it_may_and_breaks_no_glass(log_in: LogIn, shop: S
     assert user.post(f"/clusters/local/elb/certificates/{own}/break-glass", reason="x", hours="1").status == 403
 
 
-def test_the_theme_is_the_systems_until_it_is_switched(log_in: LogIn) -> None:
+def test_the_theme_follows_the_system_until_switched(log_in: LogIn) -> None:
     user = log_in(theme="dark")
     body = user.page.locator("body")
     dark = body.evaluate("e => getComputedStyle(e).backgroundColor")
@@ -230,7 +230,7 @@ def test_the_theme_is_the_systems_until_it_is_switched(log_in: LogIn) -> None:
         user.page.get_by_role("button", name="Theme").click()
 
 
-def test_a_list_follows_what_happens_and_keeps_the_focus(log_in: LogIn, shop: Site) -> None:
+def test_a_list_updates_itself_and_keeps_the_focus(log_in: LogIn, shop: Site) -> None:
     user = log_in()
     user.page.goto(f"/clusters/local/configmaps?namespace={shop.name}")
     expect(user.page.get_by_role("status").filter(has_text="Live")).to_be_visible()

@@ -105,7 +105,7 @@ def test_procedure_for_elb_server_certificates(user: User, site: Site) -> None:
     assert after["spec"]["tls"] == before["spec"]["tls"]
 
 
-def test_and_back_to_the_secret(user: User, site: Site) -> None:
+def test_an_ingress_returns_to_its_secret(user: User, site: Site) -> None:
     pair = site.pair(days=95)
     site.put_secret(pair)
     to_update(user, site)
@@ -116,7 +116,7 @@ def test_and_back_to_the_secret(user: User, site: Site) -> None:
     assert CERTIFICATE_IDS not in after["metadata"]["annotations"]
 
 
-def test_another_content_on_the_elb_certificate_page(user: User, site: Site) -> None:
+def test_new_content_on_the_elb_certificate_page(user: User, site: Site) -> None:
     site.annotate(ids=site.post_certificate(site.pair(days=202), "renewed"))
     new = site.pair(days=203)
     user.choose("local", "Certificates")
@@ -144,7 +144,7 @@ def by_hand(site: Site) -> Iterator[tuple[str, int]]:
     site.elb.want(204, "DELETE", site.system.elb_path("listeners", made["listener"]["id"]))
 
 
-def test_a_certificate_is_replaced_wherever_it_is_and_bound_to_a_listener(
+def test_a_certificate_is_replaced_on_its_listeners_and_bound_to_another(
     user: User, site: Site, by_hand: tuple[str, int]
 ) -> None:
     own, port = by_hand

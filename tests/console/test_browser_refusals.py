@@ -40,7 +40,7 @@ def update(user: User, shop: Site) -> User:
     ],
     ids=["expired", "not yet", "a host is lost", "another key", "no key", "no certificate"],
 )
-def test_a_certificate_that_must_not_be_served_is_refused(
+def test_an_unusable_certificate_is_rejected(
     update: User, shop: Site, make: Callable[[Site], certs.Pair], field: str, sentence: str
 ) -> None:
     before, pair = shop.shown(), make(shop)
@@ -58,7 +58,7 @@ def test_the_new_certificate_alone_needs_its_key(update: User, shop: Site) -> No
     expect(update.dialog.locator('[data-error="private_key"]')).to_contain_text("Enter the new private key too")
 
 
-def test_a_choice_that_would_not_be_served_is_refused(user: User, shop: Site) -> None:
+def test_an_unservable_choice_is_rejected(user: User, shop: Site) -> None:
     pair = certs.authority().issue("elsewhere.test.example", days=300)
     body = {"name": "for elsewhere", "certificate": pair.certificate, "private_key": pair.key}
     shop.elb.want(201, "POST", shop.system.elb_path("certificates"), {"certificate": body})
@@ -78,7 +78,7 @@ def test_a_choice_that_would_not_be_served_is_refused(user: User, shop: Site) ->
     assert IDS not in shop.get("apis/networking.k8s.io/v1", "ingresses", "shop")["metadata"]["annotations"]
 
 
-def test_what_changed_meanwhile_is_not_written_over(update: User, shop: Site) -> None:
+def test_a_concurrent_change_is_not_overwritten(update: User, shop: Site) -> None:
     label = {"metadata": {"labels": {"touched": "yes"}}}
     path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
     shop.kube.want(200, "PATCH", path, label, kind="application/merge-patch+json")
@@ -87,7 +87,7 @@ def test_what_changed_meanwhile_is_not_written_over(update: User, shop: Site) ->
     expect(update.dialog.get_by_role("alert")).to_contain_text("This Secret was changed in the meantime")
 
 
-def test_a_managed_secret_says_who_will_write_over_it(user: User, shop: Site) -> None:
+def test_a_secret_of_another_tool_warns_that_the_tool_overwrites_it(user: User, shop: Site) -> None:
     mark = {"metadata": {"annotations": {"cert-manager.io/certificate-name": "still"}}}
     path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
     shop.kube.want(200, "PATCH", path, mark, kind="application/merge-patch+json")
@@ -97,7 +97,7 @@ def test_a_managed_secret_says_who_will_write_over_it(user: User, shop: Site) ->
     shop.kube.want(200, "PATCH", path, mark, kind="application/merge-patch+json")
 
 
-def test_a_certificate_that_follows_a_secret_cannot_be_changed_on_the_elb(user: User, shop: Site) -> None:
+def test_a_managed_certificate_cannot_be_changed_on_the_elb(user: User, shop: Site) -> None:
     own = shop.own_certificate()
     user.choose("local", "Certificates")
     row = user.row(own["name"])
@@ -123,7 +123,7 @@ def test_a_certificate_in_use_is_not_deleted_and_one_without_use_is(user: User, 
     expect(user.row("left over")).to_have_count(0)
 
 
-def test_delete_says_what_would_break_and_wants_the_name_of_what_is_in_use(user: User, shop: Site) -> None:
+def test_delete_shows_the_impact_and_requires_the_name_of_an_object_in_use(user: User, shop: Site) -> None:
     user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
     user.row(SECRET).get_by_role("button", name="More").click()
     user.page.get_by_role("menuitem", name="Delete").click()
@@ -137,7 +137,7 @@ def test_delete_says_what_would_break_and_wants_the_name_of_what_is_in_use(user:
     expect(user.page.get_by_text("Port 11443 (HTTPS) of the load balancer closes")).to_be_visible()
 
 
-def test_edit_yaml_shows_the_changes_first_and_keeps_what_it_does_not_show(user: User, shop: Site) -> None:
+def test_edit_yaml_shows_the_diff_first_and_keeps_masked_values(user: User, shop: Site) -> None:
     path = f"/api/v1/namespaces/{shop.name}/secrets/{SECRET}"
     before = shop.kube.want(200, "GET", path)
     user.page.goto(f"/clusters/local/secrets/{shop.name}/{SECRET}/yaml/edit")
@@ -156,7 +156,7 @@ def test_edit_yaml_shows_the_changes_first_and_keeps_what_it_does_not_show(user:
     assert after["data"] == before["data"]
 
 
-def test_pages_that_are_not_there_say_so(user: User) -> None:
+def test_missing_pages_say_so(user: User) -> None:
     for path, status in {
         "/clusters/nowhere": 404,
         "/clusters/local/secrets/a/b/update": 404,
@@ -175,7 +175,7 @@ def test_pages_that_are_not_there_say_so(user: User) -> None:
     expect(user.page.get_by_role("heading", name="Load Balancers")).to_be_visible()
 
 
-def test_a_form_from_elsewhere_is_not_taken(user: User, shop: Site) -> None:
+def test_a_form_without_its_token_or_from_another_origin_is_rejected(user: User, shop: Site) -> None:
     path = f"/clusters/local/secrets/{shop.name}/{SECRET}/delete"
     request = user.context.request
     assert request.post(path, form={"typed": SECRET}, max_redirects=0).status == 403

@@ -86,7 +86,7 @@ INGRESS: dict[str, Any] = {
 # -- objects
 
 
-def test_no_key_is_in_the_text_of_a_secret_and_what_is_left_alone_comes_back() -> None:
+def test_the_yaml_of_a_secret_masks_its_values_and_restores_unchanged_ones() -> None:
     shown = text(readable(SECRET))
     assert "S0VZ" not in shown
     assert "managedFields" not in shown
@@ -119,7 +119,7 @@ def without_null(value: Any) -> Any:
 
 
 @given(st.dictionaries(st.sampled_from("abc"), JSON), st.dictionaries(st.sampled_from("abc"), JSON))
-def test_the_patch_makes_the_new_object_of_the_old(old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_the_merge_patch_turns_the_old_object_into_the_new(old: dict[str, Any], new: dict[str, Any]) -> None:
     old, new = without_null(old), without_null(new)
     assert server.merge_patch(old, merge_patch(old, new)) == new
 
@@ -127,7 +127,7 @@ def test_the_patch_makes_the_new_object_of_the_old(old: dict[str, Any], new: dic
 # -- the form of an Ingress
 
 
-def test_the_form_shows_an_ingress_and_puts_it_back_unchanged() -> None:
+def test_the_form_of_an_ingress_round_trips() -> None:
     form = form_of(INGRESS)
     assert (form.protocol, form.source, form.secret) == ("HTTPS", "secret", "site")
     assert form.sni == (Sni("b.example.com", "b"),)
@@ -141,7 +141,7 @@ def annotated(**notes: str) -> dict[str, Any]:
     return {**INGRESS, "metadata": {**meta, "annotations": {**meta["annotations"], **known}}}
 
 
-def test_who_may_connect_is_three_annotations_and_comes_back_as_it_was() -> None:
+def test_the_access_list_is_three_annotations_and_round_trips() -> None:
     closed = annotated(acl_id="g-1,g-2", acl_status="on", acl_type="white")
     everybody, off = annotated(acl_id=""), annotated(acl_id="g-1", acl_status="off", acl_type="black")
     for obj, mode, groups in (
@@ -160,7 +160,7 @@ def test_who_may_connect_is_three_annotations_and_comes_back_as_it_was() -> None
     assert applied(structs.replace(form_of(closed), access=Access()), closed) == INGRESS
 
 
-def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends() -> None:
+def test_the_http_redirect_is_two_annotations_and_keeps_the_port_afterwards() -> None:
     both = annotated(listen_ports='[{"HTTP":8080},{"HTTPS":8443}]', ssl_redirect="true")
     form = form_of(both)
     assert (form.redirect, form.options["port"]) == (Redirect(on=True, port="8080"), "8443")
@@ -178,7 +178,7 @@ def test_the_way_from_http_is_two_annotations_and_the_port_is_kept_when_it_ends(
     assert applied(form_of(plain), plain) == plain, "two ports without a redirect are left alone"
 
 
-def test_regular_expressions_are_an_annotation_and_go_with_it() -> None:
+def test_regular_expressions_are_stored_as_an_annotation() -> None:
     form = form_of(INGRESS)
     row = structs.replace(form.forwarding[0], matching="REGEX", path="/v[0-9]+/")
     chosen = applied(structs.replace(form, forwarding=(*form.forwarding, row)), INGRESS)
@@ -209,7 +209,7 @@ def test_an_elb_certificate_is_written_as_the_annotation_and_leaves_the_tls() ->
     assert back == INGRESS
 
 
-def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_not_shown() -> None:
+def test_a_new_secret_keeps_hosts_and_hidden_fields_of_rules() -> None:
     form = form_of(INGRESS)
     rows = (*form.forwarding, form.forwarding[0].__class__("x.example.com", "Exact", "/x", "api", "http"))
     changed = applied(IngressForm(secret="new", sni=(), options=form.options, forwarding=rows), INGRESS)
@@ -226,7 +226,7 @@ def test_another_secret_keeps_the_hosts_of_its_entry_and_the_rules_keep_what_is_
 # -- certificates while one types
 
 
-def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
+def test_a_certificate_is_checked_with_the_present_key() -> None:
     old, new = authority().issue("a.example", days=10), authority().issue("a.example", days=90)
     place = CertificateContext(
         present=parse_chain(old.certificate), serving=parse_chain(old.certificate), hosts=("a.example",)
@@ -241,7 +241,7 @@ def test_a_certificate_is_judged_with_the_key_that_is_there() -> None:
     assert check_certificate_form("", "", place, now).errors == {"certificate": "The certificate is empty."}
 
 
-def test_a_judgement_holds_no_key() -> None:
+def test_check_results_hold_no_key() -> None:
     pair = authority().issue("a.example")
     assert "PRIVATE" not in repr(
         check_certificate_form(pair.certificate, pair.key, CertificateContext(), datetime.now(UTC))
@@ -268,7 +268,7 @@ observed:
 """
 
 
-def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
+def test_deleting_a_listener_owner_shows_the_impact_on_the_shared_listener() -> None:
     given = yaml.safe_load(SHARED)
     options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
     world = derive(view(given), observed(given["observed"]), options, NOW)
@@ -287,7 +287,7 @@ def test_the_impact_of_the_governing_ingress_on_a_shared_listener() -> None:
 # -- what would come of a form
 
 
-def test_a_choice_is_foretold_by_the_controllers_own_translation() -> None:
+def test_a_choice_is_previewed_by_the_controllers_own_translation() -> None:
     given = yaml.safe_load(SHARED)
     options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
     world = derive(view(given), observed(given["observed"]), options, NOW)
@@ -332,7 +332,7 @@ def test_a_list_is_searched_sorted_and_paged_from_its_address() -> None:
     ("query", "status"),
     [({"page": "0"}, 400), ({"page": "-1"}, 400), ({"page": "²"}, 400), ({"page": "5"}, 404), ({"sort": "x"}, 400)],
 )
-def test_what_is_no_page_and_no_order_is_said_so(query: dict[str, str], status: int) -> None:
+def test_an_invalid_page_or_sort_order_is_rejected(query: dict[str, str], status: int) -> None:
     with pytest.raises(PageError) as stop:
         listing(**query)
     assert stop.value.status == status
@@ -387,14 +387,14 @@ def test_the_highest_known_role_counts_and_an_unknown_one_is_a_reader() -> None:
         ("", "/clusters"),
     ],
 )
-def test_a_login_leads_only_to_our_own_pages(path: str, led: str) -> None:
+def test_a_login_redirects_only_to_pages_of_the_console(path: str, led: str) -> None:
     assert local_path(path) == led
 
 
 # -- words and the picture
 
 
-def test_an_end_is_said_in_one_unit_and_by_its_gravity() -> None:
+def test_an_expiry_is_shown_in_one_unit_and_with_its_level() -> None:
     def pill(**left: float) -> tuple[str, str]:
         said = words.until(NOW + timedelta(**left), now=NOW)
         return said.level, said.word
@@ -407,7 +407,7 @@ def test_an_end_is_said_in_one_unit_and_by_its_gravity() -> None:
     assert words.common_name("CN=Some CA,O=Us") == "Some CA"
 
 
-def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for() -> None:
+def test_the_timeline_has_a_dot_per_expiry_and_counts_the_overflow() -> None:
     ends = [(NOW - timedelta(days=1), "gone"), (NOW + timedelta(days=3), "soon")]
     ends += [(NOW + timedelta(days=200), f"n{i}") for i in range(40)]
     picture = draw(ends, NOW)
@@ -429,9 +429,7 @@ def test_the_timeline_has_a_dot_for_each_end_and_counts_what_it_has_no_room_for(
         ("KeyTypeUncommon", "The certificate has a defect: its key is not accepted by common browsers.", False),
     ],
 )
-def test_what_keeps_a_secret_from_being_served_is_told_and_not_what_is_merely_wrong_with_it(
-    reason: Reason, sentence: str, waits: bool
-) -> None:
+def test_only_blocking_problems_of_a_secret_are_its_objection(reason: Reason, sentence: str, waits: bool) -> None:
     secret = ObjectRef(kind="Secret", namespace="shop", name="site", uid="u")
     preview = objection([Problem(object=secret, reason=reason, sentence=sentence)])
     assert preview == (sentence if waits else "")

@@ -54,7 +54,7 @@ def test_an_ingress_shows_its_own_secret_and_not_the_certificate_in_its_place(
     assert (badge.word if badge else None) == status
 
 
-def test_certificates_that_an_ingress_wants_in_vain_come_first() -> None:
+def test_unserved_certificates_of_an_ingress_come_first() -> None:
     state = derived()
     entries = expiries(state.hosts, NOW)
     unusable = {str(entry.source) for entry in entries if not entry.usable}

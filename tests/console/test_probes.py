@@ -77,7 +77,7 @@ def test_a_listener_is_probed_until_it_serves_the_expected_certificate(tmp_path:
     run(work())
 
 
-def test_a_right_leaf_with_another_chain_is_an_objection(tmp_path: Path) -> None:
+def test_the_right_leaf_with_another_chain_is_an_objection(tmp_path: Path) -> None:
     async def work() -> None:
         intermediate = Authority("Between", by=authority())
         bare = intermediate.issue("b.example")

@@ -54,7 +54,7 @@ def origin(tmp_path: Path) -> Iterator[str]:
         assert process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_every_answer_carries_the_rules_of_the_page(origin: str) -> None:
+def test_every_response_has_the_security_headers(origin: str) -> None:
     with urllib.request.urlopen(f"{origin}/login", timeout=10, context=trusting()) as answer:
         headers, body = answer.headers, answer.read().decode()
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in headers["content-security-policy"]
@@ -67,7 +67,7 @@ def test_every_answer_carries_the_rules_of_the_page(origin: str) -> None:
     assert "<script>" not in body
 
 
-def test_a_cluster_that_is_away_is_said_at_the_login(origin: str) -> None:
+def test_an_unreachable_cluster_is_reported_at_login(origin: str) -> None:
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=trusting()), urllib.request.HTTPCookieProcessor()
     )
@@ -90,7 +90,7 @@ def test_a_cluster_that_is_away_is_said_at_the_login(origin: str) -> None:
         (["--tls-key", "missing.pem"], "needs both tls_certificate and tls_key"),
     ],
 )
-def test_what_cannot_be_served_safely_is_one_line(tmp_path: Path, flags: list[str], sentence: str) -> None:
+def test_an_unsafe_listen_address_is_rejected_in_one_line(tmp_path: Path, flags: list[str], sentence: str) -> None:
     done = subprocess.run(console(tmp_path, *flags), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert sentence in done.stderr

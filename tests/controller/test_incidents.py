@@ -156,7 +156,7 @@ async def test_drift(system: System, desk: Desk) -> None:
     assert "shop.example.com" in await desk.types("cert", "where", "demo/shop-tls")
 
 
-async def test_parked(system: System, desk: Desk) -> None:
+async def test_quarantined(system: System, desk: Desk) -> None:
     system.elb.extensions = ("versions", "rollback")
     await running(system, shop())
     bad = shop()
@@ -183,7 +183,7 @@ async def test_quota_full(system: System, desk: Desk) -> None:
     assert "left-over" in await desk.types("cert", "ls", "--unused")
 
 
-async def test_refused_by_the_data_plane(system: System, desk: Desk) -> None:
+async def test_rejected_by_the_data_plane(system: System, desk: Desk) -> None:
     system.elb.extensions = ("status",)
     await running(system, shop())
     system.elb.stale_front = True
@@ -229,7 +229,7 @@ async def test_clock_skew(system: System, desk: Desk) -> None:
     assert "CertificateNotYetValid" in await desk.types("cert", "check", "secret/demo/shop-tls")
 
 
-async def test_listener_governed_by_another(system: System, desk: Desk) -> None:
+async def test_listener_owned_by_another_ingress(system: System, desk: Desk) -> None:
     await running(system, shop())
     other = authority().issue("shop.example.com")
     system.kube.secret("demo", "late-tls", other)
@@ -281,7 +281,7 @@ async def test_one_alert_for_a_certificate_of_many_ingresses_and_none_for_unused
     await until(lambda: system.kube.events("Secret", "RenewalLate"))
 
 
-async def test_nothing_rotated_though_several_were_due(system: System, desk: Desk) -> None:
+async def test_no_rotation_although_several_were_due(system: System, desk: Desk) -> None:
     monitoring = MonitoringOptions(probe_interval=0, rules=AlertRules(stalled_rotations=3, stalled_after=0))
     system.mode = ControllerMode(monitoring=monitoring)
     for name in ("one", "two", "shop"):
@@ -293,7 +293,7 @@ async def test_nothing_rotated_though_several_were_due(system: System, desk: Des
     assert (await desk.types("cert", "expiring")).count("urgent") == 3
 
 
-async def test_a_check_says_what_the_controller_would(system: System, desk: Desk) -> None:
+async def test_a_check_agrees_with_the_controller(system: System, desk: Desk) -> None:
     key = rsa_key()
     await running(system, shop(key=key))
     system.kube.secret("demo", "shop-tls", shop(key=key, days=-1))  # refused: the one before stays

@@ -42,7 +42,7 @@ def metric(system: System, name: str) -> float:
     return sum(float(v) for v in re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
-async def test_a_certificate_that_waits_for_its_time_is_taken_when_it_comes(system: System) -> None:
+async def test_a_future_certificate_is_used_once_it_becomes_valid(system: System) -> None:
     await running(system)
     soon = shop(started=-2.0 / DAY)
     system.kube.secret("demo", "shop-tls", soon)
@@ -52,13 +52,13 @@ async def test_a_certificate_that_waits_for_its_time_is_taken_when_it_comes(syst
     assert time.monotonic() - began < 5
 
 
-async def test_an_expiry_is_told_when_it_happens(system: System) -> None:
+async def test_an_expiry_is_reported_when_it_happens(system: System) -> None:
     await running(system, shop(days=2.0 / DAY))
     await until(lambda: system.kube.events("Secret", "CertificateExpired"))
     assert len(system.elb.made("listeners")) == 1
 
 
-async def test_an_ingress_that_leaves_the_class_loses_what_we_wrote_on_it(system: System) -> None:
+async def test_an_ingress_that_leaves_the_class_loses_our_annotations(system: System) -> None:
     await running(system)
     await until(lambda: system.kube.objects["ingresses", "demo", "shop"].get("status"))
     await served_once(system)
@@ -69,7 +69,7 @@ async def test_an_ingress_that_leaves_the_class_loses_what_we_wrote_on_it(system
     assert not item["metadata"]["annotations"].get("kubernetes.io/elb.listener-master-ingress")
 
 
-async def test_one_that_left_while_we_were_away_loses_it_too_and_another_s_status_stays(system: System) -> None:
+async def test_an_ingress_that_left_during_downtime_loses_only_our_annotations(system: System) -> None:
     await running(system)
     await served_once(system)
     await until(lambda: system.kube.objects["ingresses", "demo", "shop"].get("status"))
@@ -94,7 +94,7 @@ def move(system: System, class_name: str) -> None:
     system.kube.put("ingresses", "demo", "shop", body)
 
 
-async def test_a_quota_is_named_and_the_rest_goes_on(system: System) -> None:
+async def test_a_used_up_quota_is_reported_and_the_rest_continues(system: System) -> None:
     system.elb.fail("POST", "certificates", 409, "ELB.8905")
     system.shop(authority().issue("other.example.com"), name="other")
     await running(system)
@@ -105,7 +105,7 @@ async def test_a_quota_is_named_and_the_rest_goes_on(system: System) -> None:
 
 
 @pytest.mark.parametrize(("status", "header"), [(429, "2"), (503, "2"), (429, "")])
-async def test_an_elb_that_asks_to_be_left_alone_is(system: System, status: int, header: str) -> None:
+async def test_a_retry_after_of_the_elb_is_respected(system: System, status: int, header: str) -> None:
     await running(system)
     requests = system.elb.requests
     system.elb.fail("PUT", "certificates", status, "APIGW.0308", {"Retry-After": header} if header else {})
@@ -120,7 +120,7 @@ async def test_an_elb_that_asks_to_be_left_alone_is(system: System, status: int,
     assert system.elb.count("PUT", "certificates") == 1  # the refused one was not taken
 
 
-async def test_what_somebody_changes_on_an_elb_without_events_is_repaired_by_the_poll(system: System) -> None:
+async def test_a_change_on_an_elb_without_events_is_reverted_by_the_poll(system: System) -> None:
     system.resync = 0.3
     pair = shop()
     await running(system, pair)
@@ -130,7 +130,7 @@ async def test_what_somebody_changes_on_an_elb_without_events_is_repaired_by_the
     await until(lambda: parse_chain(system.our_certificate()["certificate"]).digest == digest)
 
 
-async def test_a_chosen_certificate_that_is_deleted_on_the_elb_is_told(system: System) -> None:
+async def test_a_chosen_certificate_deleted_on_the_elb_is_reported(system: System) -> None:
     system.resync = 0.3
     first, second = (authority().issue(f"{n}.example.com") for n in ("shop", "other"))
     kept = system.elb.certificate(*first, domain="shop.example.com")
@@ -140,7 +140,7 @@ async def test_a_chosen_certificate_that_is_deleted_on_the_elb_is_told(system: S
     await until(lambda: system.kube.events("Ingress", "CertificateNotFound"))
 
 
-async def test_a_certificate_is_protected_where_the_elb_can_do_that(system: System) -> None:
+async def test_a_certificate_is_protected_if_the_elb_supports_it(system: System) -> None:
     system.resync = 0.3
     theirs = authority().issue("theirs.example.com")
     ref = system.elb.certificate(*theirs, name="theirs")
@@ -152,12 +152,12 @@ async def test_a_certificate_is_protected_where_the_elb_can_do_that(system: Syst
     assert system.elb.objects["certificates"][ref]["protection_status"] == "nonProtection"
 
 
-async def test_protection_is_not_asked_of_an_elb_that_does_not_know_it(system: System) -> None:
+async def test_protection_is_not_requested_from_an_elb_without_it(system: System) -> None:
     await running(system)
     assert "protection_status" not in system.our_certificate()
 
 
-async def test_who_observes_writes_nothing_and_says_what_it_would_do(system: System) -> None:
+async def test_an_observer_writes_nothing_and_reports_its_plan(system: System) -> None:
     system.mode = ControllerMode(apply=None)
     await running(system)
     assert metric(system, "certferry_planned_steps") >= 4
@@ -168,7 +168,7 @@ async def test_who_observes_writes_nothing_and_says_what_it_would_do(system: Sys
     assert {method for method, _ in system.kube.requests} == {"GET"}
 
 
-async def test_who_observes_sees_another_controller_s_rotation(system: System) -> None:
+async def test_an_observer_sees_the_rotation_of_another_controller(system: System) -> None:
     await running(system)
     await system.stop()
     system.mode = ControllerMode(apply=None)
@@ -201,7 +201,7 @@ async def test_secrets_by_name_are_got_and_watched_and_never_listed(system: Syst
     assert not system.kube.events("Ingress", "SecretNotFound")
 
 
-async def test_a_secret_that_may_not_be_read_loses_only_its_ingress(system: System) -> None:
+async def test_an_unreadable_secret_affects_only_its_ingress(system: System) -> None:
     system.mode = ControllerMode(scope=named(TranslateOptions()))
     for _ in range(100):
         system.kube.fail("GET", "secrets/other-tls", 403)
@@ -211,7 +211,7 @@ async def test_a_secret_that_may_not_be_read_loses_only_its_ingress(system: Syst
     await until(lambda: system.kube.events("Ingress", "SecretNotFound"))
 
 
-async def test_only_the_listed_namespaces_are_looked_at(system: System) -> None:
+async def test_only_the_listed_namespaces_are_watched(system: System) -> None:
     system.mode = ControllerMode(scope=Scope(("demo", "office")))
     await running(system)
     assert not any(path.endswith("/v1/ingresses") for _, path in system.kube.requests)

@@ -26,7 +26,7 @@ def shop() -> Pair:
     return authority().issue("shop.example.com")
 
 
-async def test_a_leader_that_was_stopped_in_the_middle_of_a_plan_writes_no_more(system: System, tmp_path: Path) -> None:
+async def test_a_leader_stopped_in_the_middle_of_a_plan_writes_nothing_more(system: System, tmp_path: Path) -> None:
     system.shop(shop())
     system.elb.held = asyncio.Event()
     async with Replica(system, "A", tmp_path) as first, Replica(system, "B", tmp_path) as second:
@@ -50,7 +50,7 @@ async def test_a_leader_that_was_stopped_in_the_middle_of_a_plan_writes_no_more(
         assert parse_chain(system.our_certificate()["certificate"]).fingerprint
 
 
-async def test_a_leader_that_is_killed_is_followed_within_its_lease(system: System, tmp_path: Path) -> None:
+async def test_a_killed_leader_is_replaced_within_its_lease(system: System, tmp_path: Path) -> None:
     system.shop(shop())
     async with Replica(system, "A", tmp_path) as first, Replica(system, "B", tmp_path) as second:
         await until(lambda: system.annotation("certferry.io/rotation"), seconds=15)

@@ -36,7 +36,7 @@ def one(objects: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, A
 
 
 @pytest.mark.parametrize("mode", OVERLAYS)
-def test_each_overlay_grants_what_the_code_asks_for(mode: str) -> None:
+def test_each_overlay_grants_the_permissions_that_the_code_needs(mode: str) -> None:
     granted = yaml.safe_load_all((DEPLOY / mode / "rbac.yaml").read_text())
     assert [o for o in granted if o] == OVERLAYS[mode]
     objects = built(mode)
@@ -50,7 +50,7 @@ def test_each_overlay_grants_what_the_code_asks_for(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", OVERLAYS)
-def test_each_overlay_s_settings_are_settings(mode: str, tmp_path: Path) -> None:
+def test_the_settings_of_each_overlay_are_valid(mode: str, tmp_path: Path) -> None:
     objects = built(mode)
     file = tmp_path / "certferry.yaml"
     file.write_text(one(objects, "ConfigMap")["data"]["certferry.yaml"])
@@ -63,7 +63,7 @@ def test_each_overlay_s_settings_are_settings(mode: str, tmp_path: Path) -> None
     assert settings.namespaces == (("default",) if mode == "namespaces" else ())
 
 
-def test_by_name_means_that_no_other_secret_can_be_seen() -> None:
+def test_secrets_by_name_grant_access_to_no_other_secret() -> None:
     secrets = [
         rule
         for o in rbac.manifests("named", rbac.ServiceAccount(), (), [Name("a", "x"), Name("a", "y"), Name("b", "x")])
@@ -83,5 +83,5 @@ def test_by_name_means_that_no_other_secret_can_be_seen() -> None:
         (["--account", "x"], "NAMESPACE/NAME"),
     ],
 )
-def test_rbac_says_what_is_wrong_with_its_flags(flags: list[str], says: str) -> None:
+def test_rbac_reports_invalid_flags(flags: list[str], says: str) -> None:
     assert says in refusal(certferry("rbac", *flags))

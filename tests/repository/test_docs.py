@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize("page", sorted(reference.PAGES))
-def test_reference_page_is_what_the_code_says(page: str) -> None:
+def test_reference_pages_match_the_code(page: str) -> None:
     assert (DOCS / page).read_text() == reference.PAGES[page](), "run `make reference` and review the diff"
 
 
@@ -59,7 +59,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert [str(p) for p in DOCS.rglob("*.md") if str(p.relative_to(DOCS)) not in navigation] == []
 
 
-def test_every_alert_has_a_runbook_that_says_what_to_do() -> None:
+def test_every_alert_has_a_runbook_with_actions() -> None:
     pages = {p.stem: p.read_text() for p in (DOCS / "runbooks").glob("*.md")}
     assert set(pages) == {*alert.NAMES, *rules()}
     for text in pages.values():

@@ -40,7 +40,7 @@ def texts() -> Iterator[tuple[Path, str]]:
             yield ROOT / name, (ROOT / name).read_text()
 
 
-def test_make_alone_lists_what_there_is() -> None:
+def test_make_without_target_lists_the_targets() -> None:
     listed = run("make").stdout
     for target in ("help", "install", "up", "test", "check", "bench", "lock", "wheel", "clean"):
         assert re.search(rf"^  make {target} +\S", listed, re.MULTILINE), target
@@ -70,25 +70,25 @@ def test_supported_platforms_pass(system: str, machine: str, libc: str, release:
         ("Windows", "AMD64", "", "", "Windows"),
     ],
 )
-def test_other_platforms_get_one_sentence(system: str, machine: str, libc: str, release: str, named: str) -> None:
+def test_unsupported_platforms_get_one_sentence(system: str, machine: str, libc: str, release: str, named: str) -> None:
     sentence = preflight.objection(system, machine, libc, release)
     assert named in sentence
     assert "2.31" in sentence
     assert "\n" not in sentence
 
 
-def test_an_old_python_or_one_without_venv_gets_the_remedy() -> None:
+def test_an_unsuitable_python_is_reported_with_the_remedy() -> None:
     assert preflight.python_objection((3, 11), True) == ""
     assert "Python 3.11 or newer" in preflight.python_objection((3, 10), True)
     assert "python3-venv" in preflight.python_objection((3, 12), False)
 
 
-def test_the_preflight_runs_by_itself_and_says_nothing_where_all_is_well() -> None:
+def test_the_preflight_runs_by_itself_and_is_silent_on_success() -> None:
     done = run(sys.executable, "-I", "src/certferry/preflight.py")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_make_without_a_python_says_so_before_anything_else(tmp_path: Path) -> None:
+def test_make_without_python_says_so_first(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "requirements"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
@@ -97,7 +97,7 @@ def test_make_without_a_python_says_so_before_anything_else(tmp_path: Path) -> N
     assert "install Python 3.11 or newer" in done.stdout + done.stderr
 
 
-def test_a_wheel_carries_everything_that_is_read_at_run_time(tmp_path: Path) -> None:
+def test_a_wheel_contains_every_file_read_at_run_time(tmp_path: Path) -> None:
     done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ".")
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
@@ -130,14 +130,14 @@ def commands() -> list[str]:
     return [path for path, _ in reference.commands()]
 
 
-def test_every_command_is_in_the_pages() -> None:
+def test_every_command_is_documented() -> None:
     pages = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     words = commands()
     assert {"up", "version", "demo certificate"} <= set(words)
     assert [command for command in words if f"certferry {command}" not in pages] == []
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_are_valid() -> None:
     broken = [
         f"{path.relative_to(ROOT)}: {target}"
         for path, text in texts()

@@ -49,7 +49,7 @@ def test_a_date_stays_text() -> None:
         ("a: [", "line 2"),
     ],
 )
-def test_what_exceeds_a_bound_of_yaml_is_named(text: str, why: str) -> None:
+def test_an_exceeded_bound_of_yaml_is_reported(text: str, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         load_yaml(text)
 

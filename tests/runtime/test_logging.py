@@ -28,7 +28,7 @@ except ValueError:
 """
 
 
-def test_every_line_is_json_on_stderr_and_no_key_gets_through() -> None:
+def test_every_line_is_json_on_stderr_without_keys() -> None:
     key = authority().issue("a.test").key
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=key, capture_output=True, text=True, timeout=30, check=True

@@ -74,7 +74,7 @@ def backend(folder: Path, port: int, say: Callable[[str], None]) -> SupervisedPr
     )
 
 
-async def test_a_child_that_dies_is_started_again_and_that_is_said(
+async def test_a_child_that_dies_is_restarted_and_reported(
     child: SupervisedProcess, port: int, lines: list[str]
 ) -> None:
     former = child.pid
@@ -85,13 +85,13 @@ async def test_a_child_that_dies_is_started_again_and_that_is_said(
     assert "SIGKILL" in line
 
 
-async def test_a_stopped_child_stays_away(child: SupervisedProcess, port: int, lines: list[str]) -> None:
+async def test_a_stopped_child_stays_stopped(child: SupervisedProcess, port: int, lines: list[str]) -> None:
     await child.stop()
     assert not listening(port)
     assert lines == []
 
 
-async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Path) -> None:
+async def test_a_child_that_never_becomes_ready_ends_with_its_own_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         child = backend(tmp_path, taken.getsockname()[1], print)
         with pytest.raises(ProcessEnded, match="Cannot listen on") as ended:
@@ -99,7 +99,7 @@ async def test_a_child_that_never_was_ready_ends_with_its_own_words(tmp_path: Pa
     assert ended.value.code == 2
 
 
-async def test_a_log_that_grew_too_long_begins_anew(child: SupervisedProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_oversized_log_is_started_anew(child: SupervisedProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certferry.up.supervisor._LOG_LIMIT", 100)
     child.log.write_text("x" * 200)
     child.trim()
@@ -115,7 +115,7 @@ def parent(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def test_children_leave_when_their_parent_is_killed(parent: subprocess.Popen[str], port: int) -> None:
+async def test_children_end_when_their_parent_is_killed(parent: subprocess.Popen[str], port: int) -> None:
     assert parent.stdout
     child = int(parent.stdout.readline())
     await until(lambda: listening(port))

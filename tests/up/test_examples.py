@@ -63,7 +63,7 @@ def _see(terminal: Terminal, command: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.parent.name for page in PAGES])
-def test_an_example_does_what_its_page_says(page: Path, terminal: Terminal) -> None:
+def test_an_example_does_what_its_page_describes(page: Path, terminal: Terminal) -> None:
     for command, said in commands(page):
         if command.startswith(LOOKS):
             _see(terminal, command, said)

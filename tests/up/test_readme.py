@@ -56,7 +56,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
 
 
 @pytest.mark.timeout(240)
-def test_the_session_of_the_readme_works_as_it_stands(terminal: Terminal) -> None:
+def test_the_session_of_the_readme_works_unchanged(terminal: Terminal) -> None:
     lines = session()
     assert sum(bool(EXPECTED.search(line)) for line in lines) == 5
     for line in lines:

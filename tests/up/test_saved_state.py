@@ -42,7 +42,7 @@ ENDPOINTS = endpoints_file.Endpoints(
 )
 
 
-def test_ports_are_free_different_and_out_of_the_kernels_way() -> None:
+def test_ports_are_free_distinct_and_outside_the_ephemeral_range() -> None:
     ports = free_ports.free_ports(4)
     assert len(set(ports)) == 4
     assert all(free_ports.bindable("127.0.0.1", port) and 20_000 <= port < 32_000 for port in ports)
@@ -53,26 +53,26 @@ def test_a_port_with_a_listener_is_not_bindable() -> None:
         assert not free_ports.bindable("127.0.0.1", server.getsockname()[1])
 
 
-def test_the_shift_is_one_that_works() -> None:
+def test_a_shifted_port_is_usable() -> None:
     subnet = free_ports.free_subnet()
     shift = free_ports.privileged_shift(subnet)
     assert all(free_ports.bindable(free_ports.first_address(subnet), port + shift) for port in (80, 443))
 
 
-def test_where_the_privileged_ports_are_taken_they_are_shifted() -> None:
+def test_occupied_privileged_ports_are_shifted() -> None:
     subnet = free_ports.free_subnet()
     shift = free_ports.privileged_shift(subnet)
     with socket.create_server((free_ports.first_address(subnet), 443 + shift)):
         assert free_ports.privileged_shift(subnet) > shift
 
 
-def test_choices_are_remembered(tmp_path: Path) -> None:
+def test_saved_choices_survive_a_restart(tmp_path: Path) -> None:
     assert load(tmp_path / "up.json") is None
     save(tmp_path / "up.json", SAVED)
     assert load(tmp_path / "up.json") == SAVED
 
 
-def test_endpoints_are_for_their_owner_and_are_not_printed(tmp_path: Path) -> None:
+def test_endpoints_are_private_and_not_printed(tmp_path: Path) -> None:
     file = tmp_path / "endpoints_file.json"
     endpoints_file.publish(file, ENDPOINTS)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -81,7 +81,7 @@ def test_endpoints_are_for_their_owner_and_are_not_printed(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_closing_block_is_short_and_verifies_what_it_shows() -> None:
+def test_the_banner_is_short_and_its_command_verifies() -> None:
     text = banner.block(Path("/var/my state"), ENDPOINTS, demo=True)
     assert len(text.splitlines()) <= 20
     assert "demo env --state '/var/my state'" in text
@@ -93,13 +93,13 @@ def test_the_closing_block_is_short_and_verifies_what_it_shows() -> None:
     assert "/kubectl create secret tls" in text
 
 
-def test_without_a_demo_the_block_says_where_things_are() -> None:
+def test_without_a_demo_the_banner_names_the_addresses() -> None:
     text = banner.block(Path("/var/state"), ENDPOINTS, demo=False)
     assert "http://127.0.0.1:20002" in text
     assert len(text.splitlines()) <= 5
 
 
-def test_settings_come_from_flags_then_environment_then_file(tmp_path: Path) -> None:
+def test_flags_override_environment_overrides_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("up: {demo: false, ready_timeout: 1, state: /from/file}")
     environment = {"CERTFERRY_UP_READY_TIMEOUT": "2", "CERTFERRY_UP_STATE": "/from/environment"}
@@ -107,6 +107,6 @@ def test_settings_come_from_flags_then_environment_then_file(tmp_path: Path) -> 
     assert settings == UpSettings(state=Path("/from/flag"), demo=False, ready_timeout=2)
 
 
-def test_state_is_where_the_user_keeps_state() -> None:
+def test_the_state_directory_follows_xdg() -> None:
     assert state_default({"XDG_STATE_HOME": "/x"}) == Path("/x/certferry")
     assert state_default({}) == Path.home() / ".local/state/certferry"

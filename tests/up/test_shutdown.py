@@ -45,7 +45,7 @@ def left(tmp_path: Path) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal-closed"])
-def test_an_end_while_everything_starts_ends_everything(number: signal.Signals, start: Start, tmp_path: Path) -> None:
+def test_a_stop_during_start_ends_all_programs(number: signal.Signals, start: Start, tmp_path: Path) -> None:
     up = start()
     until(lambda: len(left(tmp_path)) >= 3, "the first parts are started")
     up.send_signal(number)
@@ -54,7 +54,7 @@ def test_an_end_while_everything_starts_ends_everything(number: signal.Signals, 
     assert "Traceback" not in (tmp_path / "output").read_text()
 
 
-def test_a_second_ctrl_c_kills_what_hangs(start: Start, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_kills_hanging_programs(start: Start, tmp_path: Path) -> None:
     up = start()
     file = tmp_path / "state" / "endpoints.json"
     until(file.exists, "all is ready", seconds=60)
@@ -69,7 +69,7 @@ def test_a_second_ctrl_c_kills_what_hangs(start: Start, tmp_path: Path) -> None:
     assert not file.exists()
 
 
-def test_what_a_killed_up_leaves_behind_is_taken_over_and_ended(start: Start, tmp_path: Path) -> None:
+def test_programs_left_by_a_killed_up_are_adopted_and_ended(start: Start, tmp_path: Path) -> None:
     former = start()
     file = tmp_path / "state" / "endpoints.json"
     until(file.exists, "all is ready", seconds=60)

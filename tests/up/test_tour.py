@@ -49,7 +49,7 @@ def terminal() -> Iterator[Terminal]:
     shell.close()
 
 
-def test_every_printed_command_does_what_it_says(block: str, terminal: Terminal) -> None:
+def test_every_printed_command_works(block: str, terminal: Terminal) -> None:
     lines = block.splitlines()
     assert len(lines) <= 20
     commands = [line for line in lines[1:] if line[:1] not in {"#", " ", ""}]

@@ -34,13 +34,13 @@ async def test_an_elb_without_quotas_or_lock_is_only_noted(system: System) -> No
     assert (found["Quota"].level, found["Lock"].level) == ("warning", "warning")
 
 
-async def test_a_user_who_may_only_read_is_found_out(system: System) -> None:
+async def test_a_read_only_user_is_detected(system: System) -> None:
     system.elb.fail("PUT", "certificates", 403)
     assert (await on_the_elb(system))["ELB rights"].level == "failure"
     assert (await on_the_elb(system))["ELB rights"].level == "ok"
 
 
-async def test_an_address_that_the_probe_does_not_reach_is_named(system: System) -> None:
+async def test_an_unreachable_address_is_reported(system: System) -> None:
     system.shop(authority().issue("shop.example.com"))
     await system.start()
     await system.in_step()
@@ -51,7 +51,7 @@ async def test_an_address_that_the_probe_does_not_reach_is_named(system: System)
     assert (verdict.level, str(system.elb.front_port) in verdict.sentence) == ("failure", True)
 
 
-async def test_another_controller_s_marks_on_our_ingresses_are_found(system: System) -> None:
+async def test_marks_of_another_controller_are_detected(system: System) -> None:
     system.shop(authority().issue("shop.example.com"))
     access = Access(system.kube.url, None, FixedToken(system.kube.token))
     async with KubeClient(access) as kube:

@@ -95,7 +95,7 @@ async def shop(elb: Elb) -> AsyncIterator[Shop]:
     await shop.kube.stop()
 
 
-async def test_members_changed_by_hand_are_put_right_and_told_with_the_name(shop: Shop) -> None:
+async def test_members_changed_by_hand_are_reverted_and_reported_with_the_actor(shop: Shop) -> None:
     await shop.open()
     pool = (await shop.one("pools"))["id"]
     member = await shop.one(f"pools/{pool}/members")
@@ -127,7 +127,7 @@ def at(addresses: list[str], answer: dict[str, Any]) -> bool:
     return sorted(m["address"] for m in answer["members"]) == addresses
 
 
-async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
+async def test_changing_endpoints_are_no_drift(shop: Shop) -> None:
     await shop.open()
     pool = (await shop.one("pools"))["id"]
     for addresses in (["10.0.0.2"], ["10.0.0.1", "10.0.0.2"], ["10.0.0.1"]):
@@ -140,7 +140,7 @@ async def test_endpoints_that_come_and_go_are_no_drift(shop: Shop) -> None:
     assert len(shop.kube.events("Ingress", "DriftDetected")) == 1
 
 
-async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -> None:
+async def test_a_change_during_downtime_is_reported_with_its_actor(shop: Shop) -> None:
     await shop.open()
     await shop.stop()
     listener = await shop.one("listeners")
@@ -159,7 +159,7 @@ async def test_what_was_changed_while_nobody_looked_has_a_name_too(shop: Shop) -
     assert after["default_tls_container_ref"] == listener["default_tls_container_ref"]
 
 
-async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Shop) -> None:
+async def test_an_adopted_change_is_written_into_the_ingress(shop: Shop) -> None:
     shop.mode = ControllerMode(
         monitoring=MonitoringOptions(probe_interval=0), drift=Modes(binding="adopt", listener="adopt")
     )
@@ -196,7 +196,7 @@ async def test_an_adopted_change_is_what_the_ingress_says_from_then_on(shop: Sho
     assert len(shop.kube.events("Ingress", "DriftDetected")) == 3
 
 
-async def test_what_no_annotation_can_say_is_adopted_until_the_service_changes(shop: Shop) -> None:
+async def test_a_change_without_annotation_is_adopted_until_the_service_changes(shop: Shop) -> None:
     shop.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0), drift=Modes(pool="adopt"))
     await shop.open()
     pool = (await shop.one("pools"))["id"]

@@ -18,7 +18,7 @@ def notice(reason: str, sentence: str) -> EventMessage:
     return EventMessage(object=about, type="Warning", reason=reason, sentence=sentence)
 
 
-async def test_an_emergency_is_told_again_each_hour_and_other_warnings_once(system: System) -> None:
+async def test_break_glass_is_reported_each_hour_and_other_warnings_once(system: System) -> None:
     at = [0.0]
 
     def counts() -> dict[str, int]:

@@ -27,7 +27,9 @@ async def served(system: System, pair: Pair) -> None:
     await until(lambda: json.loads(system.annotation("certferry.io/rotation"))["served"])
 
 
-async def test_an_elb_that_is_down_at_start_is_waited_for(system: System, logs: list[dict[str, Any]]) -> None:
+async def test_the_controller_waits_for_an_elb_that_is_down_at_start(
+    system: System, logs: list[dict[str, Any]]
+) -> None:
     await system.elb.stop()
     system.shop(shop())
     await system.start()
@@ -108,7 +110,7 @@ async def test_a_creation_whose_answer_is_lost_makes_no_second_certificate(syste
     assert len(system.elb.made("certificates")) == 1
 
 
-async def test_a_refusal_is_told_and_other_ingresses_go_on(system: System) -> None:
+async def test_a_rejection_is_reported_and_other_ingresses_continue(system: System) -> None:
     system.elb.fail("POST", "certificates", 400)
     await running(system)
     # the first attempt failed and was repeated; no other object was affected
@@ -116,7 +118,7 @@ async def test_a_refusal_is_told_and_other_ingresses_go_on(system: System) -> No
     await until(lambda: system.kube.events("Secret", "LoadBalancerRejected"))
 
 
-async def test_a_500_on_the_put_is_healed(system: System) -> None:
+async def test_a_500_on_the_put_is_retried(system: System) -> None:
     await running(system)
     new = shop()
     system.elb.fail("PUT", "certificates", 500)

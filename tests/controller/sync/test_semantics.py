@@ -45,7 +45,7 @@ def node(system: System, name: str, address: str) -> None:
     system.kube.put("nodes", "", name, {"status": status})
 
 
-async def test_an_option_changed_on_the_elb_is_told_and_left(system: System) -> None:
+async def test_an_option_changed_on_the_elb_is_reported_and_kept(system: System) -> None:
     system.resync = 0.2
     await running(system)
     writes = system.elb.count("PUT", "listeners")
@@ -58,7 +58,7 @@ async def test_an_option_changed_on_the_elb_is_told_and_left(system: System) -> 
     assert listener(system)["http2_enable"] is True
 
 
-async def test_a_binding_changed_on_the_elb_is_put_right_and_told_once(system: System) -> None:
+async def test_a_binding_changed_on_the_elb_is_reverted_and_reported_once(system: System) -> None:
     system.resync = 0.2
     other = authority().issue("shop.example.com")
     theirs = system.elb.certificate(other.certificate, other.key, "theirs")
@@ -72,7 +72,7 @@ async def test_a_binding_changed_on_the_elb_is_put_right_and_told_once(system: S
     assert "It is reverted" in event["message"]
 
 
-async def test_a_restart_still_tells_drift_from_a_change_of_mind(system: System) -> None:
+async def test_a_restart_still_distinguishes_drift_from_a_changed_ingress(system: System) -> None:
     await running(system)
     await system.stop()
     listener(system)["http2_enable"] = True
@@ -91,7 +91,7 @@ def timed(system: System) -> dict[str, Any]:
     return {"metadata": {"annotations": annotations}, "spec": item["spec"]}
 
 
-async def test_endpoints_change_members_and_nothing_is_read(system: System) -> None:
+async def test_an_endpoint_change_updates_members_without_reading_the_elb(system: System) -> None:
     await running(system)
     reads = system.elb.requests - len(system.elb.writes)
     reconciled = system.controller.reconciled if system.controller else 0
@@ -104,7 +104,7 @@ async def test_endpoints_change_members_and_nothing_is_read(system: System) -> N
     assert system.controller.reconciled == reconciled
 
 
-async def test_endpoints_that_are_seen_before_their_service_keep_their_members(system: System) -> None:
+async def test_endpoints_seen_before_their_service_keep_their_members(system: System) -> None:
     await running(system)
     assert system.controller is not None
     seen = system.controller.view
@@ -125,14 +125,14 @@ async def test_endpoints_that_are_seen_before_their_service_keep_their_members(s
     assert system.elb.count("DELETE", "members") == 0
 
 
-async def test_a_refused_member_is_the_reconciles(system: System) -> None:
+async def test_a_rejected_member_is_left_to_the_reconcile(system: System) -> None:
     await running(system)
     system.elb.fail("POST", "members", 409)
     endpoints(system, "10.0.0.1", "10.0.0.2")
     await until(lambda: members(system) == [("10.0.0.1", 8080), ("10.0.0.2", 8080)])
 
 
-async def test_nodes_are_watched_only_where_a_service_needs_them(system: System) -> None:
+async def test_nodes_are_watched_only_if_a_service_needs_them(system: System) -> None:
     node(system, "n1", "192.168.0.1")
     await running(system)
     assert system.kube.count("GET", "/nodes") == 0
@@ -144,7 +144,7 @@ async def test_nodes_are_watched_only_where_a_service_needs_them(system: System)
     await until(lambda: members(system) == [("192.168.0.1", 30080), ("192.168.0.2", 30080)])
 
 
-async def test_an_ingress_deleted_and_made_again_finds_its_certificate(system: System) -> None:
+async def test_a_recreated_ingress_reuses_its_certificate(system: System) -> None:
     system.garbage = 60.0
     await running(system)
     before = system.our_certificate()["id"]
@@ -183,7 +183,7 @@ async def test_a_load_balancer_named_by_address_is_filled_in_by_id(system: Syste
     assert listener(system)["loadbalancers"] == [{"id": system.balancer}]
 
 
-async def test_certificates_and_options_are_written_apart(system: System) -> None:
+async def test_certificates_and_options_are_written_separately(system: System) -> None:
     await running(system)
     chosen = authority().issue("shop.example.com")
     ref = system.elb.certificate(chosen.certificate, chosen.key, "mine")

@@ -61,7 +61,7 @@ async def test_the_right_leaf_with_another_chain_is_not_served(system: System, s
     assert system.our_certificate()["certificate"] == parse_chain(new.certificate).pem
 
 
-async def test_a_chain_alone_is_a_rotation_and_is_proved(system: System) -> None:
+async def test_a_changed_chain_alone_is_a_verified_rotation(system: System) -> None:
     whole = shop()
     await running(system, Pair(alone(whole.certificate), whole.key))
     before = rotation(system)
@@ -71,7 +71,7 @@ async def test_a_chain_alone_is_a_rotation_and_is_proved(system: System) -> None
     assert system.our_certificate()["certificate"] == parse_chain(whole.certificate).pem
 
 
-async def test_a_chain_alone_of_an_elb_certificate_is_proved_too(system: System) -> None:
+async def test_a_changed_chain_alone_of_an_elb_certificate_is_verified(system: System) -> None:
     whole = shop()
     ref = system.elb.certificate(alone(whole.certificate), whole.key, name="by-hand")
     system.resync = 0.05
@@ -85,7 +85,7 @@ async def test_a_chain_alone_of_an_elb_certificate_is_proved_too(system: System)
     assert rotation(system)["fingerprint"] == before["fingerprint"]
 
 
-async def test_a_chain_that_does_not_come_through_is_told(system: System) -> None:
+async def test_a_chain_that_is_not_served_is_reported(system: System) -> None:
     whole = shop()
     await running(system, Pair(alone(whole.certificate), whole.key))
     system.elb.stale_front = True
@@ -93,7 +93,7 @@ async def test_a_chain_that_does_not_come_through_is_told(system: System) -> Non
     await until(lambda: system.kube.events("Ingress", "CertificateNotServed"))
 
 
-async def test_a_root_more_or_less_is_no_difference(system: System) -> None:
+async def test_an_additional_root_is_no_difference(system: System) -> None:
     await running(system, shop())
     system.elb.sends = lambda chain: chain + authority().certificate
     new = shop()
@@ -103,7 +103,7 @@ async def test_a_root_more_or_less_is_no_difference(system: System) -> None:
     assert rotation(system)["served"]
 
 
-async def test_a_renewal_without_the_intermediate_that_the_one_before_had_is_told(system: System) -> None:
+async def test_a_renewal_that_lacks_the_previous_intermediate_is_reported(system: System) -> None:
     await running(system, shop())
     new = shop()
     system.kube.secret("demo", "shop-tls", Pair(alone(new.certificate), new.key))

@@ -48,7 +48,7 @@ def alerts(system: System) -> dict[str, Alert]:
     return {a.name: a for a in system.controller.alert_evaluator.alerts.value}
 
 
-async def test_another_certificate_behind_our_back_is_told_and_forgotten(system: System) -> None:
+async def test_a_foreign_certificate_is_reported_and_cleared(system: System) -> None:
     pair = authority().issue(HOST)
     ref = await patrolled(system, pair)
     system.elb.show(ref, authority().issue("somebody.example.net"))
@@ -62,7 +62,7 @@ async def test_another_certificate_behind_our_back_is_told_and_forgotten(system:
     assert system.elb.count("PUT", "certificates") == 0  # looked at, and not meddled with
 
 
-async def test_a_chain_that_somebody_cut_off_is_told_and_forgotten(system: System) -> None:
+async def test_a_truncated_chain_is_reported_and_cleared(system: System) -> None:
     whole = Authority("Intermediate", by=authority()).issue(HOST, chain=True)
     ref = await patrolled(system, whole)
     leaf = whole.certificate.partition("-----END CERTIFICATE-----\n")
@@ -74,7 +74,7 @@ async def test_a_chain_that_somebody_cut_off_is_told_and_forgotten(system: Syste
     await until(lambda: not alerts(system))
 
 
-async def test_a_port_that_is_closed_is_told_and_forgotten(system: System) -> None:
+async def test_a_closed_port_is_reported_and_cleared(system: System) -> None:
     await patrolled(system, authority().issue(HOST))
     await system.elb.close_front()
     await until(lambda: list(alerts(system)) == ["CertificateUnreachable"])
@@ -84,7 +84,7 @@ async def test_a_port_that_is_closed_is_told_and_forgotten(system: System) -> No
 
 
 @pytest.mark.parametrize("guests_alone", [False, True], ids=["for anybody", "mutual TLS"])
-async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, guests_alone: bool) -> None:
+async def test_own_certificates_are_probed(system: System, tmp_path: Path, guests_alone: bool) -> None:
     async with own_door(tmp_path, near_its_end(), guests_alone) as (where, show):
         await patrolled(system, authority().issue(HOST), ("xDS", where))
         await until(lambda: list(alerts(system)) == ["RenewalCritical"])
@@ -98,7 +98,9 @@ async def test_our_own_certificates_are_watched(system: System, tmp_path: Path, 
         await until(lambda: not alerts(system))
 
 
-async def test_our_own_certificate_nears_its_end_though_its_program_is_away(system: System, tmp_path: Path) -> None:
+async def test_an_expiring_own_certificate_is_reported_although_its_program_is_down(
+    system: System, tmp_path: Path
+) -> None:
     async with own_door(tmp_path, near_its_end()) as (where, _):
         ref = await patrolled(system, authority().issue(HOST), ("console", where))
         await until(lambda: list(alerts(system)) == ["RenewalCritical"])

@@ -58,7 +58,7 @@ async def unusable(system: System) -> tuple[Pair, Pair]:
     return good, bad
 
 
-async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: System) -> None:
+async def test_an_unusable_certificate_is_rolled_back_within_ten_seconds(system: System) -> None:
     system.elb.extensions = ALL
     began = time.monotonic()
     good, bad = await unusable(system)
@@ -71,7 +71,7 @@ async def test_what_clients_cannot_use_is_taken_back_within_ten_seconds(system: 
     assert "CertificateQuarantined" in [a.name for a in system.controller.alert_evaluator.alerts.value]
 
 
-async def test_a_parked_content_is_not_tried_again_after_a_restart(system: System) -> None:
+async def test_quarantined_content_is_not_tried_again_after_a_restart(system: System) -> None:
     system.elb.extensions = ALL
     good, bad = await unusable(system)
     await system.stop()
@@ -84,7 +84,7 @@ async def test_a_parked_content_is_not_tried_again_after_a_restart(system: Syste
     assert content(system) == facts(good).fingerprint
 
 
-async def test_a_new_content_ends_it(system: System) -> None:
+async def test_new_content_ends_the_quarantine(system: System) -> None:
     system.elb.extensions = ALL
     await unusable(system)
     newer = shop()
@@ -103,7 +103,7 @@ async def test_a_new_chain_under_the_same_leaf_is_a_new_content(system: System) 
     await until(lambda: parked(system) is None)
 
 
-async def test_resuming_ends_it(system: System) -> None:
+async def test_resuming_ends_the_quarantine(system: System) -> None:
     system.elb.extensions = ALL
     _, bad = await unusable(system)
     system.elb.unusable.clear()
@@ -114,7 +114,7 @@ async def test_resuming_ends_it(system: System) -> None:
     assert parked(system) is None
 
 
-async def test_a_crash_between_the_mark_and_the_rollback_is_finished(system: System) -> None:
+async def test_a_rollback_interrupted_by_a_crash_is_completed(system: System) -> None:
     good, bad = shop(), shop()
     await running(system, good)
     system.kube.secret("demo", "shop-tls", bad)
@@ -131,7 +131,7 @@ async def test_a_crash_between_the_mark_and_the_rollback_is_finished(system: Sys
 
 
 @pytest.mark.parametrize("why", ["no versions", "expired"])
-async def test_without_a_version_that_is_valid_it_stays_and_says_so(system: System, why: str) -> None:
+async def test_without_a_valid_version_the_certificate_stays_with_a_warning(system: System, why: str) -> None:
     first, bad = shop(days=-1 if why == "expired" else 90), shop()
     system.elb.extensions = () if why == "no versions" else ALL
     await running(system, first)
@@ -144,7 +144,7 @@ async def test_without_a_version_that_is_valid_it_stays_and_says_so(system: Syst
     assert parked(system) is None
 
 
-async def test_nobody_there_says_nothing_against_a_certificate(system: System) -> None:
+async def test_an_unreachable_listener_triggers_no_rollback(system: System) -> None:
     system.elb.extensions = ALL
     good, new = shop(), shop()
     await running(system, good)
@@ -161,7 +161,7 @@ async def test_nobody_there_says_nothing_against_a_certificate(system: System) -
     await until(lambda: [a.name for a in watch.alerts.value] == ["CertificateUnreachable"])
 
 
-async def test_still_the_old_one_is_no_reason_to_go_back(system: System) -> None:
+async def test_a_listener_that_still_serves_the_old_one_triggers_no_rollback(system: System) -> None:
     system.elb.extensions = ALL
     good, new = shop(), shop()
     await running(system, good)

@@ -17,7 +17,7 @@ def shop(days: float = 90, name: str = "shop.example.com") -> Pair:
     return authority().issue(name, days=days)
 
 
-async def test_first_use_makes_one_certificate_and_one_listener(system: System) -> None:
+async def test_first_use_creates_one_certificate_and_one_listener(system: System) -> None:
     pair = shop()
     system.shop(pair)
     await system.start()
@@ -45,7 +45,7 @@ async def test_the_metric_of_hosts_counts_what_clients_get(system: System) -> No
     assert states == ['certferry_hosts{status="served"} 2.0']  # the host, and clients that name none
 
 
-async def test_a_new_content_is_one_put_and_is_seen_by_a_client(system: System) -> None:
+async def test_new_content_is_one_put_and_is_served(system: System) -> None:
     system.shop(shop())
     await system.start()
     await system.in_step()
@@ -100,7 +100,7 @@ async def test_the_same_event_twice_writes_once(system: System) -> None:
 
 
 @pytest.mark.parametrize("bad", ["mismatch", "garbage", "empty", "expired"])
-async def test_a_bad_secret_leaves_the_good_certificate_and_tells_once(system: System, bad: str) -> None:
+async def test_a_bad_secret_keeps_the_good_certificate_and_is_reported_once(system: System, bad: str) -> None:
     good = shop()
     system.shop(good)
     system.shop(authority().issue("other.example.com"), name="other")
@@ -130,7 +130,7 @@ async def test_a_bad_secret_leaves_the_good_certificate_and_tells_once(system: S
     await until(lambda: fingerprint in system.annotation("certferry.io/rotation"))
 
 
-async def test_an_expired_certificate_is_served_where_there_was_none(system: System) -> None:
+async def test_an_expired_certificate_is_served_if_there_was_none(system: System) -> None:
     system.shop(shop(days=-1))
     await system.start()
     await system.in_step()
@@ -138,7 +138,7 @@ async def test_an_expired_certificate_is_served_where_there_was_none(system: Sys
     await until(lambda: system.kube.events("Ingress", "CertificateExpired"))
 
 
-async def test_an_elb_certificate_wins_and_taking_it_away_brings_the_secret_back(system: System) -> None:
+async def test_an_elb_certificate_wins_and_its_removal_restores_the_secret(system: System) -> None:
     system.shop(shop())
     await system.start()
     await system.in_step()
@@ -164,7 +164,7 @@ async def test_an_elb_certificate_wins_and_taking_it_away_brings_the_secret_back
     assert system.our_certificate()["id"] == ours
 
 
-async def test_a_certificate_that_is_accepted_but_not_served_is_told(system: System) -> None:
+async def test_an_accepted_certificate_that_is_not_served_is_reported(system: System) -> None:
     system.shop(shop())
     await system.start()
     await system.in_step()
@@ -174,7 +174,7 @@ async def test_a_certificate_that_is_accepted_but_not_served_is_told(system: Sys
     assert json.loads(system.annotation("certferry.io/rotation"))["served"] is None
 
 
-async def test_a_renewal_that_keeps_its_key_is_served_and_told(system: System) -> None:
+async def test_a_renewal_that_keeps_its_key_is_served_and_reported(system: System) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     system.shop(authority().issue("shop.example.com", key=key))
     await system.start()
@@ -186,7 +186,7 @@ async def test_a_renewal_that_keeps_its_key_is_served_and_told(system: System) -
     await until(lambda: system.kube.events("Secret", "KeyReused"))
 
 
-async def test_a_listener_that_is_dead_holds_up_no_other(system: System) -> None:
+async def test_a_dead_listener_delays_no_other(system: System) -> None:
     system.probe_deadline = 60
     dead = system.elb.balancer("dead", address="127.0.0.2")
     others = [f"other{n}" for n in range(4)]

@@ -15,7 +15,7 @@ from tests.support import golden
 
 
 @pytest.mark.parametrize("path", golden.cases("checks"))
-def test_what_may_replace_what(path: Path, pytestconfig: pytest.Config) -> None:
+def test_which_certificate_may_replace_another(path: Path, pytestconfig: pytest.Config) -> None:
     golden.check(path, _replacing, rewrite=pytestconfig.getoption("golden"))
 
 
@@ -54,7 +54,7 @@ def test_every_check_has_a_golden_case() -> None:
     assert [r for r in sorted(reasons) if f" {r}: " not in said] == []
 
 
-def test_the_invariant_stands_above_every_policy() -> None:
+def test_the_invariant_overrides_every_policy() -> None:
     """However lenient the policy, an expired one does not replace a valid one."""
     lenient = checks.CheckPolicy(actions={"refuse": "off", "warn": "off", "info": "off"})
     good = chain("old")

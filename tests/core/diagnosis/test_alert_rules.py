@@ -28,7 +28,7 @@ def _alerts(world: ClusterDiagnosis) -> dict[str, Alert]:
     return {alert.subject: alert for alert in evaluate_alerts(known, AlertRules(), NOW)}
 
 
-def test_each_broken_secret_is_one_alert_that_says_what_its_clients_get() -> None:
+def test_each_broken_secret_is_one_alert_with_the_served_certificate() -> None:
     alerts = _alerts(_world())
     assert {subject: alert.name for subject, alert in alerts.items()} == {
         "demo/old3-tls": "CertificateExpired",
@@ -43,7 +43,7 @@ def test_each_broken_secret_is_one_alert_that_says_what_its_clients_get() -> Non
     assert "demo/old3-tls" in old.command
 
 
-def test_what_an_ingress_wants_and_cannot_be_served_comes_first() -> None:
+def test_unserved_wishes_of_an_ingress_come_first() -> None:
     rows = source_rows(_world())
     first = [str(row.source) for row in rows if row.needs_action]
     assert [str(row.source) for row in rows][: len(first)] == first

@@ -21,7 +21,9 @@ def certificate(ref: str, *domain: str, key: str = "P-256") -> Certificate:
     ],
     ids=["the same name", "a wildcard over it", "another name", "the other kind of key"],
 )
-def test_what_is_shown_in_the_place_of_the_default_certificate(other: Certificate, expected: dict[str, str]) -> None:
+def test_names_where_an_sni_certificate_hides_the_default_certificate(
+    other: Certificate, expected: dict[str, str]
+) -> None:
     mine = certificate("mine", "shop.example.com")
     listener = Listener(
         id="l",

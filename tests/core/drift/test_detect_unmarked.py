@@ -26,20 +26,20 @@ def seen() -> Baseline:
     return Baseline(ids={KEY: "p"}, state=State(pools={"p": pool("10.0.0.1")}))
 
 
-def test_a_member_that_is_gone_was_deleted_by_others() -> None:
+def test_a_missing_member_was_deleted_by_another_client() -> None:
     assert found(seen()) == ["deleted"]
     assert found(unmarked.NOTHING) == []
 
 
-def test_one_that_a_plan_took_away_was_not() -> None:
+def test_a_member_removed_by_a_plan_is_no_drift() -> None:
     assert found(seen().changed([deletion("member", "m10.0.0.1", "", "", parent="p")])) == []
 
 
-def test_nor_one_that_the_endpoints_took_away() -> None:
+def test_a_member_removed_by_endpoints_is_no_drift() -> None:
     assert found(seen().shared_out({"p": pool()})) == []
 
 
-def test_what_we_did_is_put_in_in_its_order() -> None:
+def test_own_changes_are_applied_in_their_order() -> None:
     world = ObservedState()
     world.set_baseline(seen())
     world.record_members(pool())

@@ -30,7 +30,7 @@ def test_the_order_of_objects_changes_no_version(path: Path) -> None:
     assert _versions(_made(written)) == _versions(_made(turned)) == _versions(_made(again))
 
 
-def test_new_content_changes_its_seat_and_nothing_else() -> None:
+def test_new_content_changes_its_slot_and_nothing_else() -> None:
     before = _large(20)
     renewed = _renewed(before, "c7", "second")
     old, new = snapshot(before, OPTIONS), snapshot(renewed, OPTIONS)
@@ -52,7 +52,7 @@ def test_choosing_another_certificate_changes_secrets_and_nothing_else() -> None
     assert _changed(snapshot(before, OPTIONS), snapshot(after, OPTIONS)) == {"web/c1.example.com/0"}
 
 
-def test_a_name_more_adds_a_chain_and_leaves_the_others_as_they_are() -> None:
+def test_an_additional_name_adds_a_filter_chain_and_changes_no_other() -> None:
     before = _large(3)
     wider = msgspec.structs.replace(before.certificates["c1"], domain=("also.example.com", "c1.example.com"))
     after = msgspec.structs.replace(before, certificates={**before.certificates, "c1": wider})
@@ -64,7 +64,7 @@ def test_a_name_more_adds_a_chain_and_leaves_the_others_as_they_are() -> None:
     assert {name: chains[1][name] for name in chains[0]} == chains[0]
 
 
-def test_a_host_called_default_does_not_take_the_default_seat() -> None:
+def test_a_host_called_default_does_not_take_the_default_slot() -> None:
     world = _large(0)
     certificate = Certificate(id="d", chain=written_chain("d", {}), domain=("default", "client-ca"))
     listener = msgspec.structs.replace(world.listeners["web"], sni_container_refs=("d",))
@@ -94,14 +94,14 @@ def test_one_rotation_among_a_thousand_certificates_costs_milliseconds() -> None
 @pytest.mark.parametrize(
     "pattern", ["(?=a)", "(?!a)", "(?<=a)", "(?<!a)", r"(a)\1", "a++", "a{2}+", "(?>a)", "a{1001}", "("]
 )
-def test_expressions_that_envoy_refuses_are_known(pattern: str) -> None:
+def test_expressions_that_envoy_rejects_are_detected(pattern: str) -> None:
     assert re2_problem(pattern)
 
 
 @pytest.mark.parametrize(
     "pattern", ["/a", "^/(a|b)+$", r"/\d+\.html", "/[a-z]{2,5}", "(?i)/A", "(?P<n>x)", r"\\1", "a+?"]
 )
-def test_expressions_that_envoy_takes_are_left_alone(pattern: str) -> None:
+def test_expressions_that_envoy_accepts_are_unchanged(pattern: str) -> None:
     assert re2_problem(pattern) == ""
 
 
@@ -156,13 +156,13 @@ def _renewed(world: State, name: str, content: str) -> State:
     return msgspec.structs.replace(world, certificates={**world.certificates, name: new})
 
 
-def test_every_kind_is_there_even_when_empty() -> None:
+def test_every_resource_type_is_present_even_if_empty() -> None:
     made = snapshot(State(), OPTIONS)
     assert made.messages[LISTENERS] == made.messages[ROUTES] == made.messages[CLUSTERS] == {}
     assert made.secrets == {}
 
 
-def test_a_listener_that_says_nothing_of_tls_gets_the_default_policy() -> None:
+def test_a_listener_without_tls_policy_gets_the_default() -> None:
     world = _large(0)
     silent: Listener = world.listeners["web"]
     told = msgspec.structs.replace(silent, tls_ciphers_policy="tls-1-2")

@@ -19,7 +19,7 @@ def names(steps: tuple[Step, ...]) -> list[str]:
     return [s.id or "" for s in steps]
 
 
-def test_marked_then_deleted_when_a_later_plan_still_says_so() -> None:
+def test_an_unused_object_is_marked_and_deleted_by_a_later_plan() -> None:
     first = select_deletions((LISTENER, CERTIFICATE, BALANCER), {}, NOW, WAIT)
     assert names(first.steps) == ["l-1"]
     assert first.due == NOW + WAIT
@@ -30,7 +30,7 @@ def test_marked_then_deleted_when_a_later_plan_still_says_so() -> None:
     assert late.due is None
 
 
-def test_what_is_used_again_loses_its_mark() -> None:
+def test_a_reused_object_loses_its_mark() -> None:
     first = select_deletions((CERTIFICATE,), {}, NOW, WAIT)
     used = select_deletions((), first.marks, NOW + WAIT / 2, WAIT)
     again = select_deletions((CERTIFICATE,), used.marks, NOW + WAIT, WAIT)
@@ -38,6 +38,6 @@ def test_what_is_used_again_loses_its_mark() -> None:
     assert again.due == NOW + 2 * WAIT
 
 
-def test_a_stand_in_goes_at_once() -> None:
+def test_a_stand_in_is_deleted_at_once() -> None:
     twin = deletion("certificate", "c-2", "mine_twin", STANDS_IN)
     assert names(select_deletions((twin,), {}, NOW, WAIT).steps) == ["c-2"]

@@ -141,7 +141,7 @@ def _good(it: Chain | None, host: str) -> bool:
     [None, None, None],
     0,
 )
-def test_no_step_makes_worse_what_is_served(
+def test_no_step_worsens_the_served_certificate(
     shape: list[Any],
     first: dict[str, Any],
     then: dict[str, Any],
@@ -172,7 +172,7 @@ _BACKED = ("none", "rules", "default", "rules and default")
 
 @pytest.mark.parametrize("then", _BACKED)
 @pytest.mark.parametrize("first", _BACKED)
-def test_an_elb_takes_every_step_between_backends(first: str, then: str) -> None:
+def test_an_elb_accepts_every_step_between_backends(first: str, then: str) -> None:
     """The simulated ELB refuses what a real one refuses: what is in use is not deleted."""
     elb = _elb()
     for backend in (first, then):

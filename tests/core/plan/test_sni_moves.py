@@ -66,7 +66,7 @@ MOVES = [
 
 @pytest.mark.parametrize(("before", "after"), MOVES)
 @pytest.mark.parametrize("abandoned_after", range(9))
-def test_at_no_step_is_the_host_shown_the_default_certificate(
+def test_no_step_shows_the_host_the_default_certificate(
     before: tuple[list[str], list[str]], after: tuple[list[str], list[str]], abandoned_after: int
 ) -> None:
     it = elb()
@@ -83,7 +83,7 @@ def test_at_no_step_is_the_host_shown_the_default_certificate(
     assert not [c.name for c in it.state.certificates.values() if c.name.endswith("_twin")]
 
 
-def test_where_no_twin_can_be_made_the_name_is_taken_away_before_it_is_given() -> None:
+def test_without_a_stand_in_the_name_is_removed_before_it_is_added() -> None:
     """As `apply` goes on when the quota is used up: without the twins, and what refers to them."""
     it = elb()
     it.run(steps(cluster([A, M], [B]), it))

@@ -15,7 +15,7 @@ PRESENT = st.dictionaries(st.sampled_from("abcdefghij"), NUMBERS).map(
 
 
 @given(KEYS, PRESENT, st.sets(NUMBERS))
-def test_numbers_rise_and_collide_with_none(wanted: list[str], present: dict[str, int], foreign: set[int]) -> None:
+def test_priorities_rise_without_collision(wanted: list[str], present: dict[str, int], foreign: set[int]) -> None:
     foreign -= set(present.values())
     found = assign(wanted, {k: n for k, n in present.items() if k in wanted}, foreign | set(present.values()))
     numbers = [found[key] for key in wanted]
@@ -28,16 +28,16 @@ def test_numbers_rise_and_collide_with_none(wanted: list[str], present: dict[str
 
 
 @given(KEYS, PRESENT)
-def test_what_was_assigned_stays(wanted: list[str], present: dict[str, int]) -> None:
+def test_assigned_priorities_stay(wanted: list[str], present: dict[str, int]) -> None:
     found = assign(wanted, present, set(present.values()))
     assert assign(wanted, found, set(found.values())) == found
 
 
-def test_a_new_one_in_the_middle_moves_no_other() -> None:
+def test_a_new_policy_in_the_middle_moves_no_other() -> None:
     assert assign(["a", "new", "b"], {"a": 100, "b": 200}, {100, 200}) == {"a": 100, "new": 150, "b": 200}
 
 
-def test_where_there_is_no_room_all_move_behind() -> None:
+def test_without_room_all_policies_move_behind() -> None:
     found = assign(["a", "new", "b"], {"a": 1, "b": 2}, {1, 2})
     assert found["a"] < found["new"] < found["b"]
     assert not {1, 2} & set(found.values())

@@ -33,7 +33,7 @@ def test_the_state_depends_on_the_share_and_not_on_days(days: int, share: float,
     assert expiry.state(START, end, end - share * (end - START), Limits()) == state
 
 
-def test_days_win_where_they_are_set() -> None:
+def test_days_win_if_they_are_set() -> None:
     limits, end = Limits(late_days=30, urgent_days=14, critical_days=3), START + timedelta(days=90)
     states = [expiry.state(START, end, end - timedelta(days=d), limits) for d in (31, 30, 14, 3)]
     assert states == ["good", "late", "urgent", "critical"]
@@ -54,14 +54,14 @@ def stall(*lives: tuple[datetime, datetime], last: datetime | None = None) -> ex
     return expiry.stalled(lives, last, NOW, Limits(), least=3, stalled_after=timedelta(days=1))
 
 
-def test_renewals_that_are_due_and_do_not_come_are_a_stall() -> None:
+def test_overdue_renewals_are_a_stall() -> None:
     found = stall(DUE, DUE, DUE, FRESH)
     assert found is not None
     assert found.due == 3
     assert found.since == NOW - timedelta(days=2)
 
 
-def test_two_are_none_and_neither_are_three_that_became_due_today() -> None:
+def test_two_overdue_or_three_due_today_are_no_stall() -> None:
     assert stall(DUE, DUE, FRESH) is None
     assert stall(DUE, DUE, life(begun=60.5)) is None
 

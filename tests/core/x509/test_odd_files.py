@@ -39,7 +39,7 @@ def secret(**data: str) -> dict[str, Any]:
         lambda leaf, ca: leaf[: len(leaf) // 2],
     ],
 )
-def test_a_file_that_was_cut_off_is_rejected_as_a_whole(cut: Any) -> None:
+def test_a_truncated_file_is_rejected_as_a_whole(cut: Any) -> None:
     between, pair = intermediate()
     text = cut(pair.certificate, between.certificate)
     with pytest.raises(InvalidPem) as raised:
@@ -50,7 +50,7 @@ def test_a_file_that_was_cut_off_is_rejected_as_a_whole(cut: Any) -> None:
     assert held.flaw.reason == "BrokenCertificate"
 
 
-def test_notes_between_blocks_are_no_cut() -> None:
+def test_text_between_blocks_is_no_truncation() -> None:
     between, pair = intermediate()
     text = f"# the leaf\n{pair.certificate}\n-- its issuer --\n{between.certificate}"
     assert parse_chain(text).length == 2

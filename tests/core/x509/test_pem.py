@@ -69,7 +69,7 @@ def test_certificates_are_normalised(spoil: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), rsa_key()], ids=["EC", "RSA"])
-def test_keys_in_every_usual_form(key: Key) -> None:
+def test_keys_in_every_usual_encoding(key: Key) -> None:
     traditional = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
     parameters = "-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n"
     normal = key_pem(key)
@@ -112,7 +112,7 @@ OTHER = CA.issue("other.example.com")
         (GOOD.certificate, GOOD.key + " " * 9_000, "TooLong"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_never_quoted(certificate: str, key: str, reason: str) -> None:
+def test_unusable_input_is_reported_and_never_quoted(certificate: str, key: str, reason: str) -> None:
     with pytest.raises(InvalidPem) as caught:
         parse_pair(certificate, key)
     assert caught.value.reason == reason
@@ -122,7 +122,7 @@ def test_what_cannot_be_used_is_named_and_never_quoted(certificate: str, key: st
         assert not row or row not in caught.value.sentence
 
 
-def test_a_pair_of_each_kind_fits() -> None:
+def test_a_pair_of_each_key_type_matches() -> None:
     edwards = ed25519.Ed25519PrivateKey.generate()
     for key in (rsa_key(), ec.generate_private_key(ec.SECP521R1())):
         pair = CA.issue("shop.example.com", key=key)
@@ -131,7 +131,7 @@ def test_a_pair_of_each_kind_fits() -> None:
 
 
 @pytest.mark.parametrize(("bits", "loadable"), [(1024, False), (2048, True)])
-def test_weak_keys_are_read_and_known_to_be_weak(bits: int, loadable: bool) -> None:
+def test_weak_keys_are_parsed_and_marked_weak(bits: int, loadable: bool) -> None:
     assert parse_chain(CA.issue("shop.example.com", key=rsa_key(bits)).certificate).loadable is loadable
 
 
@@ -159,13 +159,13 @@ def test_a_key_never_prints() -> None:
         (("127.0.0.1",), "127.0.0.1", True),
     ],
 )
-def test_which_hosts_names_cover(names: tuple[str, ...], host: str, covered: bool) -> None:
+def test_hosts_that_names_cover(names: tuple[str, ...], host: str, covered: bool) -> None:
     assert pem.covers(names, host) is covered
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text() | st.text().map(lambda t: f"-----BEGIN CERTIFICATE-----{t}-----END CERTIFICATE-----"))
-def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+def test_any_text_is_parsed_or_rejected_with_a_sentence(text: str) -> None:
     with pytest.raises(InvalidPem):
         parse_chain(text)
     with pytest.raises(InvalidPem):

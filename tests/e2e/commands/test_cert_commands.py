@@ -144,7 +144,7 @@ def test_rollback_of_a_managed_certificate(shop: Site, typist: CommandLine) -> N
     shop.shows(second)
 
 
-def test_break_glass_and_who_did_it(shop: Site, typist: CommandLine) -> None:
+def test_break_glass_records_its_admin(shop: Site, typist: CommandLine) -> None:
     emergency = shop.pair()
     words = ("cert", "break-glass", shop.host, *typist.files(emergency), "--reason", "issuer is down")
     done = typist.types(*words, "--for", "30m")

@@ -25,7 +25,7 @@ def test_the_embedded_api_accepts_the_manifests_of_its_kinds(system: System, mod
     system.apply(*known)
 
 
-def test_secrets_by_name_are_those_that_ingresses_of_our_class_name(system: System) -> None:
+def test_secrets_by_name_are_those_of_ingresses_of_our_class(system: System) -> None:
     pair = authority().issue("deploy.example.com")
 
     def ingress(name: str, secret: str, class_name: str) -> dict[str, Any]:

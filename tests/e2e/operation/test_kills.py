@@ -30,7 +30,7 @@ def _running(system: System) -> None:
 
 
 @pytest.mark.parametrize("part", ["controller", "elb", "kube"])
-async def test_traffic_never_stops_while_a_control_plane_part_is_dead(
+async def test_traffic_continues_while_a_control_plane_program_is_dead(
     part: str, system: System, site: MakeSite
 ) -> None:
     shop = site(f"killed-{part}")
@@ -49,7 +49,7 @@ async def test_traffic_never_stops_while_a_control_plane_part_is_dead(
 
 
 @pytest.mark.parametrize("part", ["controller", "elb"])
-def test_a_change_made_while_a_part_is_dead_is_caught_up(part: str, system: System, site: MakeSite) -> None:
+def test_a_change_made_while_a_program_is_dead_is_applied_later(part: str, system: System, site: MakeSite) -> None:
     shop = site(f"meanwhile-{part}")
     first, second = shop.pair(), shop.pair()
     shop.publish(first)
@@ -59,7 +59,7 @@ def test_a_change_made_while_a_part_is_dead_is_caught_up(part: str, system: Syst
     shop.shows(second)
 
 
-def test_the_elb_takes_new_content_while_the_kubernetes_api_is_dead(system: System, site: MakeSite) -> None:
+def test_the_elb_accepts_new_content_while_the_kubernetes_api_is_dead(system: System, site: MakeSite) -> None:
     shop = site("no-kube")
     first, second = shop.pair(), shop.pair()
     identity = shop.post_certificate(first)
@@ -70,7 +70,7 @@ def test_the_elb_takes_new_content_while_the_kubernetes_api_is_dead(system: Syst
     shop.shows(second)
 
 
-def test_envoy_is_started_again_and_serves_what_it_served(system: System, site: MakeSite) -> None:
+def test_envoy_is_restarted_and_serves_the_same_certificates(system: System, site: MakeSite) -> None:
     shop = site("killed-envoy")
     first = shop.pair()
     shop.publish(first)
@@ -85,7 +85,7 @@ def test_envoy_is_started_again_and_serves_what_it_served(system: System, site: 
     shop.shows(renewed)
 
 
-async def test_traffic_never_stops_while_up_is_dead_and_starts_again(system: System, site: MakeSite) -> None:
+async def test_traffic_continues_while_up_restarts(system: System, site: MakeSite) -> None:
     shop = site("killed-up")
     first, second = shop.pair(), shop.pair()
     shop.publish(first)
@@ -131,7 +131,7 @@ def test_after_a_kill_of_everything_the_same_command_serves_again(system: System
     shop.shows(third)
 
 
-def test_parts_that_hang_do_not_stop_traffic(system: System, site: MakeSite) -> None:
+def test_hanging_programs_do_not_stop_traffic(system: System, site: MakeSite) -> None:
     """A stopped process keeps its sockets open, unlike a dead one."""
     shop = site("frozen")
     first, second = shop.pair(), shop.pair()

@@ -24,7 +24,7 @@ def test_the_manifests_are_applied_as_they_are(system: System, mode: str) -> Non
     assert KUBECTL
 
 
-def test_the_service_account_may_do_what_it_must_and_no_more(system: System) -> None:
+def test_the_service_account_has_only_the_permissions_it_needs(system: System) -> None:
     who = f"--as=system:serviceaccount:{':'.join(ACCOUNT)}"
 
     def may(*what: str) -> bool:
@@ -39,7 +39,7 @@ def test_the_service_account_may_do_what_it_must_and_no_more(system: System) -> 
     assert not may("update", "leases/another", "-n", "certferry")
 
 
-def test_the_status_the_real_server_keeps_is_ours(system: System, site: MakeSite) -> None:
+def test_the_real_server_keeps_our_status(system: System, site: MakeSite) -> None:
     shop = site("real-status")
     pair = shop.pair()
     shop.publish(pair)

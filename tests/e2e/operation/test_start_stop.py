@@ -40,7 +40,7 @@ def test_a_restart_keeps_ports_addresses_and_what_was_served(system: System, sit
     assert get(address, shop.host) == 200
 
 
-def test_sigterm_ends_all_too(system: System) -> None:
+def test_sigterm_ends_all_programs(system: System) -> None:
     pids = system.endpoints.processes
     assert system.process is not None
     system.process.send_signal(signal.SIGTERM)
@@ -49,7 +49,7 @@ def test_sigterm_ends_all_too(system: System) -> None:
     system.start()
 
 
-def test_a_part_that_dies_is_started_again(system: System) -> None:
+def test_a_program_that_dies_is_restarted(system: System) -> None:
     for name in ("kube", "controller"):
         former = system.pid(name)
         system.kill(name)
@@ -63,7 +63,7 @@ def test_a_second_instance_on_the_same_state_is_refused(system: System) -> None:
     assert all(alive(pid) for pid in before.processes.values())
 
 
-def test_a_taken_port_is_named(system: System) -> None:
+def test_an_occupied_port_is_reported(system: System) -> None:
     ports = {name: urlsplit(url) for name, url in (("elb", system.endpoints.elb.url),)}
     host, port = ports["elb"].hostname, ports["elb"].port
     assert host
@@ -77,7 +77,7 @@ def test_a_taken_port_is_named(system: System) -> None:
     system.start()
 
 
-def test_a_store_of_a_newer_program_is_left_alone(system: System) -> None:
+def test_a_store_of_a_newer_version_is_unchanged(system: System) -> None:
     system.stop()
     stores = [path for path in system.state.rglob("*.db") if _version(path)]
     assert stores, "a store says its version in alembic_version"
@@ -90,7 +90,7 @@ def test_a_store_of_a_newer_program_is_left_alone(system: System) -> None:
     system.start()
 
 
-def test_a_directory_that_cannot_be_written_is_named(place: Path) -> None:
+def test_an_unwritable_directory_is_reported(place: Path) -> None:
     file = place / "file"
     file.write_text("")
     nowhere = System(file / "state")

@@ -47,7 +47,7 @@ def test_the_valid_certificate_stays_until_the_secret_is_correct(kind: str, site
     shop.shows(corrected)
 
 
-def test_an_expired_certificate_is_served_where_nothing_was(site: MakeSite) -> None:
+def test_an_expired_certificate_is_served_if_nothing_was(site: MakeSite) -> None:
     shop = site("first-expired")
     expired, valid = shop.pair(days=-2), shop.pair()
     shop.publish(expired)
@@ -59,7 +59,7 @@ def test_an_expired_certificate_is_served_where_nothing_was(site: MakeSite) -> N
     shop.shows(valid)
 
 
-def test_a_certificate_that_expires_while_served_stays_until_something_better(site: MakeSite) -> None:
+def test_a_certificate_that_expires_while_served_stays_until_a_better_one_exists(site: MakeSite) -> None:
     shop = site("expires")
     brief, valid = shop.pair(days=5 / 86_400), shop.pair()
     over = time.time() + 5
@@ -76,7 +76,7 @@ def test_a_certificate_that_expires_while_served_stays_until_something_better(si
     shop.shows(valid)
 
 
-def test_a_secret_that_is_missing_or_broken_at_first_heals(site: MakeSite) -> None:
+def test_a_missing_or_broken_secret_recovers(site: MakeSite) -> None:
     shop = site("first-broken")
     valid = shop.pair()
     shop.publish(valid)
@@ -116,7 +116,7 @@ def test_a_listener_opens_when_its_only_secret_is_corrected(site: MakeSite) -> N
     assert get(shop.address, shop.host) == 200
 
 
-def test_a_secret_that_goes_away_takes_nothing_with_it(site: MakeSite) -> None:
+def test_a_deleted_secret_removes_nothing(site: MakeSite) -> None:
     shop = site("gone")
     valid, again = shop.pair(), shop.pair()
     shop.publish(valid)

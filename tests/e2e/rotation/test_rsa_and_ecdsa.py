@@ -28,7 +28,7 @@ def shows(site: Site, kind: str, pair: Pair) -> None:
     until(lambda: tls.handshake(site.address, site.host, only(kind)) == wanted, f"{kind} clients see theirs")
 
 
-def test_each_client_is_shown_the_kind_it_takes(site: MakeSite) -> None:
+def test_each_client_gets_the_key_type_it_supports(site: MakeSite) -> None:
     shop = site("both-kinds")
     rsa, ecdsa = shop.pair(key=rsa_key()), shop.pair()
     shop.publish(ecdsa)

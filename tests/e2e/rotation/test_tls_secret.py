@@ -29,7 +29,7 @@ def sdk(system: System) -> Any:
     return ElbClient.new_builder().with_credentials(credentials).with_endpoint(door.url).build()
 
 
-def test_applying_the_secret_changes_what_a_handshake_shows(site: MakeSite) -> None:
+def test_applying_the_secret_changes_the_served_certificate(site: MakeSite) -> None:
     shop = site("renewal")
     first, second = shop.pair(), shop.pair()
     shop.publish(first)
@@ -48,7 +48,7 @@ def test_applying_the_secret_changes_what_a_handshake_shows(site: MakeSite) -> N
     assert get(shop.address, shop.host) == 200
 
 
-def test_an_admin_cannot_change_or_delete_what_follows_a_secret(site: MakeSite) -> None:
+def test_an_admin_cannot_change_or_delete_a_managed_certificate(site: MakeSite) -> None:
     shop = site("locked")
     first, other = shop.pair(), shop.pair()
     shop.publish(first)
@@ -70,7 +70,7 @@ def test_an_admin_cannot_change_or_delete_what_follows_a_secret(site: MakeSite) 
     shop.shows(first)
 
 
-def test_the_official_client_gets_the_same_refusal(site: MakeSite, sdk: Any) -> None:
+def test_the_official_client_gets_the_same_error(site: MakeSite, sdk: Any) -> None:
     shop = site("locked-sdk")
     first, other = shop.pair(), shop.pair()
     shop.publish(first)

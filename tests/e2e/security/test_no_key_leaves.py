@@ -54,7 +54,7 @@ def shop_on(system: System, backend: int, fed: Fed) -> Site:
     return shop
 
 
-def test_the_search_finds_a_key_where_there_is_one(site: MakeSite) -> None:
+def test_the_search_detects_a_key(site: MakeSite) -> None:
     """Prove that the search can find a key."""
     for key in (Authority().issue("a.test.example").key, key_pem(rsa_key())):
         wanted = needles(key)

@@ -67,7 +67,7 @@ def test_another_user_opens_neither_files_nor_sockets(system: System, private: l
     _modes_keep_others_out(private)
 
 
-def test_files_with_credentials_are_their_owners_alone(system: System) -> None:
+def test_credential_files_are_readable_by_their_owner_only(system: System) -> None:
     assert stat.S_IMODE(system.state.stat().st_mode) == 0o700
     for name in (Path(system.endpoints.kubeconfig), system.state / "endpoints.json"):
         assert stat.S_IMODE(name.stat().st_mode) == 0o600, name

@@ -32,7 +32,7 @@ async def client(fake: FakeElb) -> AsyncIterator[ElbClient]:
         yield client
 
 
-async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client: ElbClient) -> None:
+async def test_the_state_is_read_with_and_without_bulk_lists(fake: FakeElb, client: ElbClient) -> None:
     balancer = fake.balancer()
     pair = authority().issue("a.example.com", chain=True)
     certificate = fake.certificate(pair.certificate, pair.key, "mine", "b.example.com,a.example.com")
@@ -74,7 +74,7 @@ async def test_a_world_is_read_with_bulk_lists_and_without(fake: FakeElb, client
         assert await observe(other) == state
 
 
-async def test_a_certificate_that_cannot_be_read_is_there_all_the_same(fake: FakeElb, client: ElbClient) -> None:
+async def test_an_unparseable_certificate_is_kept_in_the_state(fake: FakeElb, client: ElbClient) -> None:
     fake.objects["certificates"]["c"] = {"id": "c", "certificate": "nonsense", "name": "n"}
     state = await observe(client)
     assert state.certificates["c"].chain is None
@@ -86,7 +86,7 @@ async def test_all_pages_are_read(fake: FakeElb, client: ElbClient, monkeypatch:
     assert {b["id"] for b in await client.find(LOADBALANCERS)} == ids
 
 
-async def test_errors_say_what_may_pass(fake: FakeElb, client: ElbClient) -> None:
+async def test_errors_say_whether_they_are_retryable(fake: FakeElb, client: ElbClient) -> None:
     fake.fail("GET", "loadbalancers", 503)
     with pytest.raises(ElbError) as passing:
         await observe(client)
@@ -100,11 +100,11 @@ async def test_errors_say_what_may_pass(fake: FakeElb, client: ElbClient) -> Non
     assert away.value.retryable
 
 
-async def test_deleting_what_is_gone_is_no_error(fake: FakeElb, client: ElbClient) -> None:
+async def test_deleting_a_missing_object_is_no_error(fake: FakeElb, client: ElbClient) -> None:
     await client.delete(members_of("p"), "m")
 
 
-async def test_no_key_in_an_error_even_when_the_server_tells_it(fake: FakeElb, client: ElbClient) -> None:
+async def test_no_key_is_in_an_error_even_if_the_server_sends_it(fake: FakeElb, client: ElbClient) -> None:
     pair = authority().issue("a.example.com")
     fake.fail("POST", "certificates", 500)
     with pytest.raises(ElbError) as error:
@@ -150,7 +150,7 @@ async def test_a_password_login_is_renewed_after_a_401() -> None:
     await runner.cleanup()
 
 
-def test_credentials_that_others_can_read_are_refused(tmp_path: Path) -> None:
+def test_world_readable_credentials_are_rejected(tmp_path: Path) -> None:
     file = tmp_path / "elb.json"
     file.write_text(json.dumps({"project_id": "p", "access_key": "a", "secret_key": "s"}))
     file.chmod(0o644)

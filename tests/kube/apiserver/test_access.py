@@ -166,7 +166,7 @@ async def test_a_damaged_credential_file_stops_the_start_with_the_file_and_the_w
     ("name", "content"),
     [("server.crt", None), ("server.crt", "x"), ("server.key", None), ("server.key", "x"), ("ca.crt", None)],
 )
-async def test_what_the_ca_key_can_restore_is_restored_and_old_kubeconfigs_go_on_working(
+async def test_damaged_certificates_are_issued_anew_and_old_kubeconfigs_continue_to_work(
     tmp_path: Path, name: str, content: str | None
 ) -> None:
     async with server(tmp_path):

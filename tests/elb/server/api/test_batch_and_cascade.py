@@ -48,13 +48,13 @@ def there(api: Api, house: dict[str, str]) -> set[str]:
     return found | ({"member"} if members else set())
 
 
-def test_a_listener_goes_with_its_policies(api: Api, house: dict[str, str]) -> None:
+def test_deleting_a_listener_deletes_its_policies(api: Api, house: dict[str, str]) -> None:
     assert api("DELETE", f"/listeners/{house['https']}").status == 409
     assert api("DELETE", f"/listeners/{house['https']}/force").status == 204
     assert there(api, house) == {"lb", "cert", "http", "pool", "member", "monitor"}
 
 
-def test_a_load_balancer_goes_with_all_that_is_under_it(api: Api, house: dict[str, str]) -> None:
+def test_deleting_a_load_balancer_deletes_everything_below_it(api: Api, house: dict[str, str]) -> None:
     assert api("DELETE", f"/loadbalancers/{house['lb']}").status == 409
     protected = {"loadbalancer": {"deletion_protection_enable": True}}
     assert api("PUT", f"/loadbalancers/{house['lb']}", protected).status == 200
@@ -80,21 +80,21 @@ def test_protected_members_protect_all_above_them(api: Api, house: dict[str, str
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_cascade_may_keep_the_pools(api: Api, house: dict[str, str], keep: bool) -> None:
+def test_a_cascading_delete_may_keep_the_pools(api: Api, house: dict[str, str], keep: bool) -> None:
     body = {"loadbalancer": {"unbounded_pool": not keep, "public_ip": False}}
     assert api("POST", f"/loadbalancers/{house['lb']}/delete-cascade", body).status == 204
     kept = {"pool", "member", "monitor"} if keep else set[str]()
     assert there(api, house) == {"cert"} | kept
 
 
-def test_a_pool_goes_with_what_is_in_it_unless_it_is_used(api: Api, house: dict[str, str]) -> None:
+def test_deleting_a_pool_deletes_its_members_unless_it_is_used(api: Api, house: dict[str, str]) -> None:
     assert api("DELETE", f"/pools/{house['pool']}/delete-cascade").status == 409
     assert api("DELETE", f"/listeners/{house['https']}/force").status == 204
     assert api("DELETE", f"/pools/{house['pool']}/delete-cascade").status == 204
     assert there(api, house) == {"lb", "cert", "http"}
 
 
-def test_certificates_that_can_go_go(elb: Elb, api: Api, house: dict[str, str]) -> None:
+def test_a_batch_deletes_the_unused_certificates(elb: Elb, api: Api, house: dict[str, str]) -> None:
     free = [api.make("certificate", **content())["id"] for _ in range(2)]
     owned = elb.controller.make("certificate", **content())["id"]
     ids = [free[0], house["cert"], owned, "0" * 32, free[1]]
@@ -140,7 +140,7 @@ def test_members_in_one_request(api: Api, house: dict[str, str]) -> None:
     assert api("POST", f"{path}/batch-delete", {"members": [{}]}).status == 400
 
 
-def test_policies_change_places(api: Api, house: dict[str, str]) -> None:
+def test_priorities_of_policies_are_changed_in_one_request(api: Api, house: dict[str, str]) -> None:
     fixed: dict[str, Any] = {"action": "FIXED_RESPONSE", "fixed_response_config": {"status_code": "404"}}
     other = api.make("l7policy", listener_id=house["https"], **fixed)
     assert (api.show("l7policy", house["inward"])["priority"], other["priority"]) == (1, 2)
@@ -153,7 +153,7 @@ def test_policies_change_places(api: Api, house: dict[str, str]) -> None:
     assert shown[0]["rules"][0]["type"] == "PATH"
 
 
-def test_members_find_what_they_are_under(api: Api, house: dict[str, str]) -> None:
+def test_objects_are_filtered_by_their_members(api: Api, house: dict[str, str]) -> None:
     address = "127.9.9.9"
     api.make("member", f"/pools/{house['pool']}/members", address=address, protocol_port=1)
     for plural, name in (("loadbalancers", "lb"), ("listeners", "https"), ("pools", "pool")):
@@ -163,7 +163,7 @@ def test_members_find_what_they_are_under(api: Api, house: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("name", ["lb", "http"])
-def test_tags_have_a_place_of_their_own(elb: Elb, api: Api, house: dict[str, str], name: str) -> None:
+def test_tags_have_their_own_endpoints(elb: Elb, api: Api, house: dict[str, str], name: str) -> None:
     kind = "loadbalancers" if name == "lb" else "listeners"
     base = f"/v3/{api.project_id}/{kind}"
 
@@ -181,7 +181,7 @@ def test_tags_have_a_place_of_their_own(elb: Elb, api: Api, house: dict[str, str
     assert api("DELETE", f"/listeners/{house['http']}/force").status == 204
 
 
-def test_a_project_chooses_whether_keys_come_back(own: Elb) -> None:
+def test_a_project_chooses_whether_keys_are_echoed(own: Elb) -> None:
     path = "/certificates/settings/private-key-echo"
     pair = content()
     made = own.admin.make("certificate", **pair)
@@ -208,7 +208,7 @@ def test_a_project_chooses_whether_keys_come_back(own: Elb) -> None:
         ("/l7policies", "l7policy", {"redirect_pools_extend_config": {"rewrite_url_enable": True}}),
     ],
 )
-def test_what_nothing_here_does_is_not_taken_silently(
+def test_unsupported_operations_are_rejected(
     api: Api, house: dict[str, str], path: str, kind: str, fields: dict[str, Any]
 ) -> None:
     needed: dict[str, dict[str, Any]] = {

@@ -157,5 +157,5 @@ def test_listeners(dlb: Shell, own: Elb) -> None:
     assert dlb.shown("dlb", "listener", "list", "--loadbalancer-id", lb) == []
 
 
-def test_a_wrong_password_is_told(dlb: Shell) -> None:
+def test_a_wrong_password_is_reported(dlb: Shell) -> None:
     assert "401" in dlb.refused("--os-password", "wrong", "dlb", "loadbalancer", "list")

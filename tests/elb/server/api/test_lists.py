@@ -15,7 +15,7 @@ def seven(api: Api) -> tuple[str, list[str]]:
     return path, made
 
 
-def test_a_walk_by_next_marker_ends(api: Api, seven: tuple[str, list[str]]) -> None:
+def test_paging_by_next_marker_ends(api: Api, seven: tuple[str, list[str]]) -> None:
     (path, ids), seen, query = seven, list[str](), "limit=3"
     while True:
         body = api("GET", path, query=query).body
@@ -29,7 +29,7 @@ def test_a_walk_by_next_marker_ends(api: Api, seven: tuple[str, list[str]]) -> N
     assert seen == ids
 
 
-def test_a_walk_by_last_id_ends_with_an_empty_page(api: Api, seven: tuple[str, list[str]]) -> None:
+def test_paging_by_last_id_ends_with_an_empty_page(api: Api, seven: tuple[str, list[str]]) -> None:
     (path, ids), seen, query = seven, list[str](), "limit=7"
     while page := api("GET", path, query=query).body["members"]:
         seen += [one["id"] for one in page]
@@ -37,19 +37,19 @@ def test_a_walk_by_last_id_ends_with_an_empty_page(api: Api, seven: tuple[str, l
     assert seen == ids
 
 
-def test_without_limit_all_are_there(api: Api, seven: tuple[str, list[str]]) -> None:
+def test_without_limit_all_objects_are_listed(api: Api, seven: tuple[str, list[str]]) -> None:
     body = api("GET", seven[0]).body
     assert [one["id"] for one in body["members"]] == seven[1]
     assert "next_marker" not in body["page_info"]
 
 
-def test_backwards(api: Api, seven: tuple[str, list[str]]) -> None:
+def test_paging_backwards(api: Api, seven: tuple[str, list[str]]) -> None:
     path, ids = seven
     body = api("GET", path, query=f"limit=2&marker={ids[4]}&page_reverse=true").body
     assert [one["id"] for one in body["members"]] == ids[2:4]
 
 
-def test_filters_are_or_within_a_key_and_and_between(api: Api, seven: tuple[str, list[str]]) -> None:
+def test_filters_are_ored_within_a_key_and_anded_between_keys(api: Api, seven: tuple[str, list[str]]) -> None:
     path, ids = seven
 
     def found(query: str) -> list[str]:
@@ -62,7 +62,7 @@ def test_filters_are_or_within_a_key_and_and_between(api: Api, seven: tuple[str,
     assert found("some_future_filter=x") == ids
 
 
-def test_references_are_filters(api: Api) -> None:
+def test_lists_are_filtered_by_references(api: Api) -> None:
     lbs = [api.make("loadbalancer")["id"] for _ in range(2)]
     listeners = [api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)["id"] for lb in lbs]
     body = api("GET", "/listeners", query=f"loadbalancer_id={lbs[1]}").body
@@ -70,11 +70,11 @@ def test_references_are_filters(api: Api) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=2001", "limit=-1", "limit=x", "marker=nobody", "page_reverse=2"])
-def test_bad_paging_is_refused(api: Api, query: str) -> None:
+def test_invalid_paging_is_rejected(api: Api, query: str) -> None:
     assert api("GET", "/certificates", query=query).code == "ELB.8902"
 
 
-def test_a_certificate_is_found_by_name_and_fingerprint(api: Api) -> None:
+def test_certificates_are_filtered_by_name_and_fingerprint(api: Api) -> None:
     pair = authority().issue("find.example")
     made = api.make("certificate", name="find me", certificate=pair.certificate, private_key=pair.key)
     for query in ("name=find%20me", f"fingerprint={made['fingerprint']}", f"id={made['id']}"):
@@ -83,7 +83,7 @@ def test_a_certificate_is_found_by_name_and_fingerprint(api: Api) -> None:
     assert api("GET", "/certificates/find%20me").status == 404, "as openstacksdk asks first"
 
 
-def test_what_is_offered(api: Api) -> None:
+def test_policies_flavors_zones_and_quotas_are_listed(api: Api) -> None:
     policies = api("GET", "/system-security-policies").body["system_security_policies"]
     by_name = {one["name"]: one for one in policies}
     assert by_name["tls-1-2-fs-with-1-3"]["protocols"] == "TLSv1.2 TLSv1.3"

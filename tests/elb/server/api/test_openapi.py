@@ -107,7 +107,7 @@ def session() -> Iterator[requests.Session]:
 
 
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_it_is_answered_as_described(label: str, house: House, session: requests.Session) -> None:
+def test_responses_match_the_openapi_description(label: str, house: House, session: requests.Session) -> None:
     operation = OPERATIONS[label]
     house.furnish()
     house.whole = operation.method.upper() in ("GET", "HEAD")
@@ -152,7 +152,7 @@ def test_no_operation_is_left_out(own: Elb) -> None:
     assert send(own.origin, "GET", path, headers=bad, query="since=x").status == 400
 
 
-def test_the_description_hangs_together() -> None:
+def test_the_openapi_description_is_consistent() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
     text = json.dumps(DOCUMENT)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:

@@ -63,7 +63,7 @@ USABLE: dict[str, Change] = {
 
 @pytest.mark.parametrize("family", ["EC", "RSA"])
 @pytest.mark.parametrize("name", USABLE)
-def test_it_is_normalised(api: Api, name: str, family: str) -> None:
+def test_a_certificate_is_normalised(api: Api, name: str, family: str) -> None:
     key = rsa_key() if family == "RSA" else ec.generate_private_key(ec.SECP256R1())
     pair = authority().issue("a.example", key=key, chain=True)
     changed = USABLE[name](pair)
@@ -126,7 +126,7 @@ UNUSABLE: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_what_cannot_be_used_is_named(api: Api, name: str) -> None:
+def test_unusable_pem_is_reported(api: Api, name: str) -> None:
     change, words = UNUSABLE[name]
     good = authority().issue("a.example")
     bad = change(good)
@@ -143,7 +143,7 @@ def test_what_cannot_be_used_is_named(api: Api, name: str) -> None:
     assert api.show("certificate", made["id"])["certificate"] == good.certificate
 
 
-def test_an_authority_has_a_code_of_its_own(api: Api) -> None:
+def test_a_ca_certificate_has_its_own_error_code(api: Api) -> None:
     body = {"certificate": {"type": "client", "certificate": "x"}}
     assert api("POST", "/certificates", body).code == "ELB.5051"
     made = api.make("certificate", type="client", certificate=authority().certificate)
@@ -159,7 +159,7 @@ def flagged(api: Api, pair: Pair, **fields: Any) -> set[str]:
     return {one["reason"] for one in made["certferry"]["findings"]}
 
 
-def test_what_the_vendor_stores_is_stored_and_flagged(api: Api) -> None:
+def test_certificates_that_the_vendor_accepts_are_stored_and_flagged(api: Api) -> None:
     issue = authority().issue
     assert "CertificateExpired" in flagged(api, issue("a.example", days=-2, started=30))
     assert "CertificateNotYetValid" in flagged(api, issue("a.example", started=-5))
@@ -188,14 +188,14 @@ def test_a_certificate_without_a_san_is_stored_and_flagged(api: Api) -> None:
     assert flagged(api, pair, domain="a.example")
 
 
-def test_ed25519_is_taken(api: Api) -> None:
+def test_ed25519_is_accepted(api: Api) -> None:
     key: Any = ed25519.Ed25519PrivateKey.generate()
     assert parse_key(other_key(key)).spki
     pair = authority().issue("a.example", key=key)
     assert api.make("certificate", certificate=pair.certificate, private_key=pair.key)["id"]
 
 
-def test_where_a_certificate_came_from_is_remembered(api: Api) -> None:
+def test_the_source_of_a_certificate_is_stored(api: Api) -> None:
     pair = authority().issue("a.example")
     fields = {"certificate": pair.certificate, "private_key": pair.key}
     assert api.make("certificate", **fields)["source"] is None

@@ -39,17 +39,17 @@ def test_any_value_in_any_field_is_answered(api: Api, route: Any) -> None:
     "body",
     [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"pool":[]}', b'{"pool":null}', b"[" * 5000, b'{"pool":"\\ud800"}'],
 )
-def test_bodies_that_are_none(api: Api, body: bytes) -> None:
+def test_malformed_bodies_are_rejected(api: Api, body: bytes) -> None:
     reply = api("POST", "/pools", body)
     assert (reply.status, reply.code) == (400, "ELB.8902")
 
 
-def test_a_body_that_is_too_long(api: Api) -> None:
+def test_an_oversized_body_is_rejected(api: Api) -> None:
     reply = api("POST", "/pools", b" " * (1 << 20) + b"{}")
     assert reply.status == 413
 
 
-def test_unknown_places_have_the_vendors_error(elb: Elb) -> None:
+def test_unknown_paths_have_the_vendors_error(elb: Elb) -> None:
     for method, path, status in (
         ("GET", "/nowhere", 404),
         ("GET", "/v3/p/elb/nothing", 404),
@@ -60,7 +60,7 @@ def test_unknown_places_have_the_vendors_error(elb: Elb) -> None:
         assert len(reply.body["request_id"]) == 32
 
 
-def test_each_answer_says_which_request_it_was(api: Api) -> None:
+def test_each_response_has_its_request_id(api: Api) -> None:
     good, bad = api("GET", "/pools"), api("GET", "/pools/none")
     assert good.headers["x-request-id"] == good.body["request_id"].replace("-", "")
     assert bad.headers["x-request-id"] == bad.body["request_id"]

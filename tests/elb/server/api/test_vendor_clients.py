@@ -109,7 +109,7 @@ def _ends(client: Client, life: Life, ids: Ids) -> None:
     assert not set(client.ids(life.kind, {}, home)) & set(ids[life.kind])
 
 
-def test_what_only_huaweis_client_can_ask(service: Elb) -> None:
+def test_requests_that_only_huaweis_client_sends(service: Elb) -> None:
     client = Huawei(service).client
     echo = v3.CreateCertificatePrivateKeyEchoRequestBody(private_key_echo=False)
     chosen = client.create_certificate_private_key_echo(v3.CreateCertificatePrivateKeyEchoRequest(body=echo))
@@ -159,7 +159,7 @@ def test_what_only_huaweis_client_can_ask(service: Elb) -> None:
     assert [one.ret_status for one in result.certificates] == ["successful"] * 2
 
 
-def test_what_only_otcextensions_asks(service: Elb) -> None:
+def test_requests_that_only_otcextensions_sends(service: Elb) -> None:
     otc = Otc(service)
     client = otc.client
     group = otc.create("ipgroup", {"name": "named", "ip_list": []})

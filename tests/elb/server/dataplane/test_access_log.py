@@ -32,7 +32,7 @@ async def logged(plane: Plane) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_connection_is_logged_with_its_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setattr("tests.elb.support.dataplane.Options", lambda: Options(access_log=True))
     async with member() as only:
@@ -75,7 +75,7 @@ async def test_each_connection_is_told_with_the_certificate_that_it_was_shown(mo
             assert (plane.directory / "access.log").stat().st_mode & 0o077 == 0
 
 
-def test_a_client_that_came_in_the_instants_of_a_change_may_have_been_shown_either() -> None:
+def test_during_a_change_a_client_may_have_got_either_certificate() -> None:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "seats"
         sittings = SecretHistory(file)
@@ -88,7 +88,7 @@ def test_a_client_that_came_in_the_instants_of_a_change_may_have_been_shown_eith
         assert {at: again.shown("s", at) for at in told} == told
 
 
-async def test_a_long_log_is_put_aside(tmp_path: Path) -> None:
+async def test_a_long_log_is_rotated(tmp_path: Path) -> None:
     class Silent:
         """No server is called."""
 

@@ -35,7 +35,7 @@ async def shared() -> AsyncIterator[Site]:
         yield made
 
 
-async def test_http2_is_spoken_where_it_is_switched_on(shared: Site) -> None:
+async def test_http2_is_offered_if_enabled(shared: Site) -> None:
     async with member() as only:
         on = await shared.serve(secure(default_pool_id="h2"), pools=pool(only.port, name="h2"))
         off = await shared.serve(secure(default_pool_id="h2", http2_enable=False))
@@ -61,7 +61,7 @@ async def test_grpc_calls_and_streams_reach_a_grpc_pool(shared: Site) -> None:
             assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, "trailers come through"
 
 
-async def test_a_websocket_is_carried(shared: Site) -> None:
+async def test_websockets_are_proxied(shared: Site) -> None:
     async with member() as only:
         at = await shared.serve(secure(default_pool_id="ws"), pools=pool(only.port, name="ws"))
         async with (
@@ -73,7 +73,7 @@ async def test_a_websocket_is_carried(shared: Site) -> None:
                 assert await opened.receive_str(timeout=DEADLINE) == f"a: {word}"
 
 
-async def test_an_event_comes_when_it_is_sent_and_not_later(shared: Site) -> None:
+async def test_server_sent_events_are_not_buffered(shared: Site) -> None:
     async with member() as only:
         at = await shared.serve(secure(default_pool_id="sse"), pools=pool(only.port, name="sse"))
         async with (
@@ -85,14 +85,14 @@ async def test_an_event_comes_when_it_is_sent_and_not_later(shared: Site) -> Non
             assert await asyncio.wait_for(stream.content.read(), DEADLINE) == b"data: second\n\n"
 
 
-async def test_an_https_pool_is_spoken_to_in_tls_with_the_asked_name(shared: Site) -> None:
+async def test_an_https_pool_is_reached_over_tls_with_the_requested_name(shared: Site) -> None:
     async with member(tls=True) as only:
         at = await shared.serve({"default_pool_id": "tls"}, pools=pool(only.port, name="tls", protocol="HTTPS"))
         reply = await at.get(host="shop.example.com")
         assert (reply.status, reply.member, only.names[-1]) == (200, "a", "shop.example.com")
 
 
-async def test_a_member_that_fails_its_check_gets_nothing_until_it_passes(shared: Site) -> None:
+async def test_a_member_that_fails_its_check_gets_no_requests_until_it_passes(shared: Site) -> None:
     async with member("a") as a, member("b") as b:
         at = await shared.serve(
             {"default_pool_id": "hc"}, pools=pool(a.port, b.port, name="hc", healthmonitor=_check("HTTP"))
@@ -107,7 +107,7 @@ async def test_a_member_that_fails_its_check_gets_nothing_until_it_passes(shared
 @pytest.mark.parametrize(
     ("protocol", "check"), [("HTTP", "TCP"), ("HTTPS", "TCP"), ("HTTPS", "HTTPS"), ("HTTP", "HTTPS"), ("HTTPS", "HTTP")]
 )
-async def test_a_check_is_made_in_its_own_protocol(shared: Site, protocol: str, check: str) -> None:
+async def test_a_health_check_uses_its_own_protocol(shared: Site, protocol: str, check: str) -> None:
     """On a port of its own, where the check's protocol is not the pool's."""
     name = f"chk-{protocol}-{check}"
     async with member("used", tls=protocol == "HTTPS") as used, member("checked", tls=check == "HTTPS") as checked:
@@ -119,7 +119,7 @@ async def test_a_check_is_made_in_its_own_protocol(shared: Site, protocol: str, 
         await until_true(lambda: _is(at, 200))
 
 
-async def test_a_grpc_pool_is_checked_by_grpc(shared: Site) -> None:
+async def test_a_grpc_pool_has_grpc_health_checks(shared: Site) -> None:
     """The member has no health service: a TCP check would let it pass."""
     async with grpc_member() as port:
         written = pool(port, name="gc", protocol="GRPC", healthmonitor=_check("GRPC"))
@@ -127,7 +127,7 @@ async def test_a_grpc_pool_is_checked_by_grpc(shared: Site) -> None:
         await until_true(lambda: _is(at, 503))
 
 
-async def test_a_silent_member_is_given_up_and_a_silent_client_too(shared: Site) -> None:
+async def test_silent_members_and_clients_time_out(shared: Site) -> None:
     async with member() as only:
         listener = {"default_pool_id": "to", "member_timeout": 1, "client_timeout": 1, "keepalive_timeout": 1}
         at = await shared.serve(listener, pools=pool(only.port, name="to"))
@@ -176,7 +176,7 @@ async def test_a_new_member_gets_its_full_share_only_after_a_while(shared: Site)
         await until_true(equal)
 
 
-async def test_a_client_without_a_certificate_of_the_authority_is_refused_and_others_are_named(shared: Site) -> None:
+async def test_clients_without_a_certificate_of_the_ca_are_rejected_and_others_identified(shared: Site) -> None:
     async with member() as only:
         listener = secure(
             default_pool_id="ca-pool",

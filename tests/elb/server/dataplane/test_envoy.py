@@ -40,7 +40,7 @@ from tests.elb.support.dataplane import (
 )
 
 
-async def test_an_envoy_that_is_killed_comes_back_and_serves() -> None:
+async def test_a_killed_envoy_is_restarted_and_serves() -> None:
     port = free_port()
     async with running(World(**https(port, {}))) as plane:
         first = plane.envoy.status().pid
@@ -83,7 +83,7 @@ async def test_an_envoy_with_another_bootstrap_is_ended_before_the_next_one_star
         await until_true(lambda: _shows(port, plane.world.fingerprint("main")))
 
 
-async def test_an_envoy_that_nobody_recorded_is_ended_before_the_next_one_starts() -> None:
+async def test_an_unrecorded_envoy_is_ended_before_the_next_one_starts() -> None:
     port = free_port()
     async with running(World(**https(port, {}))) as plane:
         before = _record(plane).process
@@ -96,7 +96,7 @@ async def test_an_envoy_that_nobody_recorded_is_ended_before_the_next_one_starts
         assert plane.ads.refusals() == {}
 
 
-async def test_a_process_that_got_the_pid_later_is_left_alone() -> None:
+async def test_a_process_that_reuses_the_pid_is_not_touched() -> None:
     port = free_port()
     async with running(World(**https(port, {}))) as plane:
         await plane.envoy.stop()
@@ -152,7 +152,7 @@ def test_the_run_directory_is_private_short_and_the_same_at_every_start(tmp_path
         run_directory(tmp_path / ("e" * 90)).rmdir()
 
 
-def test_a_directory_that_others_may_have_prepared_is_refused(tmp_path: Path) -> None:
+def test_a_run_directory_that_is_a_link_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
     assert private_directory(tmp_path / "open").stat().st_mode & 0o777 == 0o700
     (tmp_path / "link").symlink_to(tmp_path / "open")
@@ -184,7 +184,7 @@ async def test_an_envoy_that_is_too_old_is_not_started_and_the_status_says_so(tm
     await supervisor.stop()
 
 
-async def test_an_envoy_that_crashes_again_and_again_is_one_line_in_the_log(
+async def test_an_envoy_that_crashes_repeatedly_is_logged_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     crashing = _program(
@@ -203,7 +203,7 @@ async def test_an_envoy_that_crashes_again_and_again_is_one_line_in_the_log(
     assert "no luck" in lines[0]
 
 
-async def test_an_envoy_that_is_installed_later_is_found(tmp_path: Path) -> None:
+async def test_an_envoy_installed_later_is_started(tmp_path: Path) -> None:
     late = tmp_path / "envoy"
     port = free_port()
     world = World(**https(port, {}))
@@ -221,7 +221,7 @@ async def test_an_envoy_that_is_installed_later_is_found(tmp_path: Path) -> None
         await plane.ads.stop()
 
 
-async def test_a_request_under_way_is_answered_when_envoy_is_told_to_end() -> None:
+async def test_a_running_request_is_answered_while_envoy_drains() -> None:
     port = free_port()
     async with slow_backend() as (member, release):
         written = https(port, {}) | {"pools": pool(member)}

@@ -24,7 +24,7 @@ async def shared() -> AsyncIterator[Site]:
         yield made
 
 
-async def test_rules_decide_by_source_address(shared: Site) -> None:
+async def test_rules_match_the_source_address(shared: Site) -> None:
     at = await shared.serve(
         policies={
             "else": fixed(201, rule("SOURCE_IP", "192.0.2.0/24", "::1")) | {"priority": 1},
@@ -40,7 +40,7 @@ async def test_rules_decide_by_source_address(shared: Site) -> None:
     assert (await at.get()).status == 203
 
 
-async def test_rules_decide_by_method_header_query_and_cookie(shared: Site) -> None:
+async def test_rules_match_method_header_query_and_cookie(shared: Site) -> None:
     at = await shared.serve(
         policies={
             "method": fixed(201, rule("METHOD", "PUT", "DELETE")) | {"priority": 1},
@@ -113,7 +113,7 @@ REDIRECTS: list[tuple[dict[str, str], str, str]] = [
 
 
 @pytest.mark.parametrize(("config", "asked", "where"), REDIRECTS)
-async def test_a_redirect_to_a_url_fills_in_its_templates(
+async def test_a_redirect_to_a_url_fills_its_placeholders(
     shared: Site, config: dict[str, str], asked: str, where: str
 ) -> None:
     policy = {"action": "REDIRECT_TO_URL", "redirect_url_config": {"status_code": "307"} | config}
@@ -124,7 +124,7 @@ async def test_a_redirect_to_a_url_fills_in_its_templates(
         assert (reply.status, reply.headers["Location"]) == (307, where)
 
 
-async def test_pools_get_their_share_by_weight(shared: Site) -> None:
+async def test_pools_get_requests_by_weight(shared: Site) -> None:
     async with member("a") as a, member("b") as b, member("c") as c:
         pools = pool(a.port, name="wa") | pool(b.port, name="wb") | pool(c.port, name="wc")
         shares = [{"pool_id": n, "weight": w} for n, w in (("wa", 3), ("wb", 1), ("wc", 0))]
@@ -136,7 +136,7 @@ async def test_pools_get_their_share_by_weight(shared: Site) -> None:
         assert met["a"] == 200 - met["b"]
 
 
-async def test_members_get_their_share_by_weight(shared: Site) -> None:
+async def test_members_get_requests_by_weight(shared: Site) -> None:
     async with member("a") as a, member("b") as b, member("off") as off:
         written = pool(a.port, b.port, off.port, name="mw")
         for one, weight in zip(written["mw"]["members"], (30, 10, 0), strict=True):
@@ -146,7 +146,7 @@ async def test_members_get_their_share_by_weight(shared: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["HTTP_COOKIE", "APP_COOKIE"])
-async def test_a_client_that_keeps_cookies_meets_the_same_member(shared: Site, kind: str) -> None:
+async def test_cookie_affinity_selects_the_same_member(shared: Site, kind: str) -> None:
     async with member("a") as a, member("b") as b, member("c") as c:
         name = f"sticky-{kind}"
         kept = {"type": kind, "persistence_timeout": 2} | (
@@ -168,7 +168,7 @@ async def test_a_client_that_keeps_cookies_meets_the_same_member(shared: Site, k
             assert {(await at.get(headers=sent)).member for _ in range(12)} == {first.member}
 
 
-async def test_a_client_sticks_to_one_of_several_pools_too(shared: Site) -> None:
+async def test_cookie_affinity_covers_the_choice_of_pool(shared: Site) -> None:
     async with member("a") as a, member("b") as b, member("c") as c, member("d") as d:
         kept = {"type": "HTTP_COOKIE"}
         pools = pool(a.port, b.port, name="sa", session_persistence=kept)
@@ -186,7 +186,7 @@ async def test_a_client_sticks_to_one_of_several_pools_too(shared: Site) -> None
         assert met & {"c", "d"}
 
 
-async def test_an_address_sticks_to_one_of_several_pools_too(shared: Site) -> None:
+async def test_source_ip_affinity_covers_the_choice_of_pool(shared: Site) -> None:
     async with member("a") as a, member("b") as b:
         pools = pool(a.port, name="aa", lb_algorithm="SOURCE_IP")
         pools |= pool(b.port, name="ab", lb_algorithm="SOURCE_IP")
@@ -198,7 +198,7 @@ async def test_an_address_sticks_to_one_of_several_pools_too(shared: Site) -> No
 
 
 @pytest.mark.parametrize("how", [{"lb_algorithm": "SOURCE_IP"}, {"session_persistence": {"type": "SOURCE_IP"}}])
-async def test_an_address_sticks_to_a_member(shared: Site, how: dict[str, Any]) -> None:
+async def test_source_ip_affinity_selects_the_same_member(shared: Site, how: dict[str, Any]) -> None:
     async with member("a") as a, member("b") as b, member("c") as c:
         name = f"ip-{next(iter(how))}"
         at = await shared.serve({"default_pool_id": name}, pools=pool(a.port, b.port, c.port, name=name, **how))
@@ -240,7 +240,7 @@ async def test_headers_are_inserted_and_clients_cannot_forge_them(shared: Site) 
     assert "X-Forwarded-Clientcert-subjectdn" not in told
 
 
-async def test_an_access_list_lets_in_or_keeps_out(shared: Site) -> None:
+async def test_an_access_list_allows_or_denies_clients(shared: Site) -> None:
     groups = {"me": ["127.0.0.1-127.0.0.9"], "else": ["192.0.2.0/24", "nonsense"], "nobody": []}
     async with member() as only:
         pools = pool(only.port, name="acl")

@@ -86,7 +86,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         await made.ads.stop()
 
 
-async def test_a_certificate_decides_what_its_envoy_gets(scene: Scene) -> None:
+async def test_the_client_certificate_decides_the_resources_of_an_envoy(scene: Scene) -> None:
     issued = scene.admit("first", "one")
     call = scene.stub(issued).DeltaAggregatedResources()
     # it says that it is another one, and asks for what is not its own
@@ -97,7 +97,7 @@ async def test_a_certificate_decides_what_its_envoy_gets(scene: Scene) -> None:
     call.cancel()
 
 
-async def test_whoever_has_no_registered_certificate_gets_nothing(scene: Scene, tmp_path: Path) -> None:
+async def test_an_unregistered_certificate_is_rejected(scene: Scene, tmp_path: Path) -> None:
     stranger = Authority(_made(tmp_path / "else")).client("first", 1)
     unregistered = scene.authority.client("first", 1)
     refused = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED}
@@ -110,7 +110,7 @@ async def test_whoever_has_no_registered_certificate_gets_nothing(scene: Scene, 
     assert scene.ads.connected() == ()
 
 
-async def test_whoever_is_let_go_or_gets_less_loses_the_stream(scene: Scene) -> None:
+async def test_a_removed_or_changed_envoy_loses_its_stream(scene: Scene) -> None:
     issued = scene.admit("first", "one", "two")
     call = scene.stub(issued).DeltaAggregatedResources()
     await call.write(_asking(LISTENERS))
@@ -171,7 +171,7 @@ async def test_several_envoys_serve_a_load_balancer_and_rotate_together(scene: S
         assert await all_show(renewed.fingerprint)
 
 
-def test_the_register_is_kept_by_commands(tmp_path: Path) -> None:
+def test_commands_add_list_and_remove_remote_envoys(tmp_path: Path) -> None:
     out = tmp_path / "e.json"
     common = ("--state", str(tmp_path))
     added = _cli(

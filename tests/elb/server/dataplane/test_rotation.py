@@ -38,7 +38,7 @@ async def plane() -> AsyncIterator[Plane]:
 
 
 @pytest.mark.parametrize("name", ["shop", "main"])
-async def test_fifty_rotations_disturb_nobody(plane: Plane, name: str) -> None:
+async def test_fifty_rotations_close_no_connection(plane: Plane, name: str) -> None:
     port = _port(plane)
     host = HOST if name == "shop" else "main.example.com"
     expected = [plane.world.fingerprint(name)]
@@ -55,7 +55,7 @@ async def test_fifty_rotations_disturb_nobody(plane: Plane, name: str) -> None:
         assert crowd.seen == expected
 
 
-async def test_choosing_another_certificate_disturbs_nobody(plane: Plane) -> None:
+async def test_choosing_another_certificate_closes_no_connection(plane: Plane) -> None:
     port = _port(plane)
     async with held(port, HOST) as connections, Crowd(port, HOST) as crowd:
         for turn in range(10):
@@ -69,7 +69,7 @@ async def test_choosing_another_certificate_disturbs_nobody(plane: Plane) -> Non
         assert crowd.failures == []
 
 
-async def test_names_that_come_and_go_with_a_renewal_close_nobody_else(plane: Plane) -> None:
+async def test_names_changed_by_a_renewal_close_no_other_connection(plane: Plane) -> None:
     port = _port(plane)
     async with held(port, HOST) as connections:
         plane.world.renew("shop", domain=(HOST, "new.example.com"))
@@ -84,7 +84,7 @@ async def test_names_that_come_and_go_with_a_renewal_close_nobody_else(plane: Pl
             await connection.use()
 
 
-async def test_a_name_can_be_added_while_others_are_used(plane: Plane) -> None:
+async def test_a_name_is_added_while_others_are_in_use(plane: Plane) -> None:
     port = _port(plane)
     async with held(port, HOST) as connections, Crowd(port, HOST) as crowd:
         plane.world.add("certificates", "late", Certificate(id="late", chain=None))

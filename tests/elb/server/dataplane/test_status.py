@@ -32,7 +32,7 @@ def elb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elb]:
         yield served
 
 
-def test_a_member_that_fails_its_check_is_offline_in_the_tree_and_comes_back(elb: Elb) -> None:
+def test_a_member_that_fails_its_check_is_offline_in_the_status_tree_until_it_passes(elb: Elb) -> None:
     api, port = elb.admin, free_port()
     lb = api.make("loadbalancer")
     listener = api.make("listener", loadbalancer_id=lb["id"], protocol="HTTP", protocol_port=free_port())
@@ -55,7 +55,7 @@ def test_a_member_that_fails_its_check_is_offline_in_the_tree_and_comes_back(elb
         assert _tree(api, lb["id"])["operating_status"] == "ONLINE"
 
 
-def test_a_listener_whose_port_is_taken_says_so(elb: Elb) -> None:
+def test_an_occupied_listener_port_is_reported(elb: Elb) -> None:
     lb = elb.admin.make("loadbalancer")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] - lb["certferry"]["port_shift"]
@@ -66,7 +66,7 @@ def test_a_listener_whose_port_is_taken_says_so(elb: Elb) -> None:
     assert tree["operating_status"] == "DEGRADED"
 
 
-def test_envoy_that_ends_is_told_of_and_the_api_stays(elb: Elb) -> None:
+def test_an_ended_envoy_is_reported_and_the_api_continues(elb: Elb) -> None:
     def healthz() -> Any:
         reply = send(elb.origin, "GET", "/healthz")
         assert (reply.status, reply.body["status"]) == (200, "ok")
@@ -80,7 +80,7 @@ def test_envoy_that_ends_is_told_of_and_the_api_stays(elb: Elb) -> None:
     _wait(lambda: healthz()["envoy"]["state"] == "running" and healthz()["connected"] == ["local"])
 
 
-def test_a_system_policy_says_what_of_it_is_served(elb: Elb) -> None:
+def test_a_system_policy_lists_its_served_versions_and_suites(elb: Elb) -> None:
     policies = elb.admin("GET", "/system-security-policies").body["system_security_policies"]
     own = next(p["certferry"] for p in policies if p["name"] == "tls-1-2-fs-with-1-3")
     assert own["protocols"] == ["TLSv1.2", "TLSv1.3"]
@@ -88,7 +88,7 @@ def test_a_system_policy_says_what_of_it_is_served(elb: Elb) -> None:
     assert "TLS_AES_128_GCM_SHA256" in own["ciphers"]
 
 
-def test_without_an_envoy_the_api_is_up_and_the_tree_says_why(tmp_path: Path) -> None:
+def test_without_an_envoy_the_api_serves_and_the_status_tree_says_why(tmp_path: Path) -> None:
     options = EnvoyOptions(binary=str(tmp_path / "nowhere"))
     settings = settings_in(tmp_path, envoy=True, envoy_options=options, vip_shared_address="127.0.0.1")
     with serving(settings) as elb:
@@ -99,7 +99,7 @@ def test_without_an_envoy_the_api_is_up_and_the_tree_says_why(tmp_path: Path) ->
         assert send(elb.origin, "GET", "/healthz").body["envoy"]["state"] == "missing"
 
 
-async def test_a_refused_certificate_is_told_with_its_seat_and_the_others_are_accepted() -> None:
+async def test_a_rejected_certificate_is_reported_with_its_slot_and_others_are_accepted() -> None:
     names = {name: {"domain": [f"{name}.example.com"]} for name in ("a", "b")}
     async with running(World(**https(free_port(), names, *names))) as plane:
         good = plane.world.pairs["a"]

@@ -101,21 +101,21 @@ async def test_no_route_is_sent_before_the_endpoints_of_its_cluster_are_there(cl
     assert [(await client.next()).type_url for _ in range(2)] == [LISTENERS, ROUTES]
 
 
-async def test_a_cluster_that_is_refused_holds_up_nobody(client: Client) -> None:
+async def test_a_rejected_cluster_delays_no_other_resource(client: Client) -> None:
     for kind in (LISTENERS, CLUSTERS):
         client.ask(kind)
     client.answer(await client.next(), "no")
     assert (await client.next()).type_url == LISTENERS
 
 
-async def test_secrets_wait_for_nothing(client: Client) -> None:
+async def test_secrets_are_sent_without_waiting(client: Client) -> None:
     client.ask(CLUSTERS)
     await client.next()
     client.ask(SECRETS, "web/n1.example.com/0")
     assert _names(await client.next()) == ["web/n1.example.com/0"]
 
 
-async def test_a_cluster_is_taken_away_after_the_route_to_it(
+async def test_a_cluster_is_removed_after_the_route_to_it(
     client: Client, world: World, publications: Latest[Any]
 ) -> None:
     for kind, names in ((CLUSTERS, []), (ENDPOINTS, ["pool"]), (ROUTES, ["web"])):
@@ -133,7 +133,7 @@ async def test_a_cluster_is_taken_away_after_the_route_to_it(
     assert (gone.type_url, list(gone.removed_resources)) == (CLUSTERS, ["pool"])
 
 
-async def test_after_a_refused_batch_each_secret_comes_again_alone_and_in_other_bytes(client: Client) -> None:
+async def test_after_a_nack_each_secret_is_sent_again_alone_with_other_bytes(client: Client) -> None:
     seats = [f"web/n{number}.example.com/0" for number in range(4)]
     client.ask(SECRETS, *seats)
     batch = await client.next()
@@ -148,7 +148,7 @@ async def test_after_a_refused_batch_each_secret_comes_again_alone_and_in_other_
     await client.nothing()
 
 
-async def test_a_newer_secret_does_not_wait_for_the_answer_to_the_older(
+async def test_a_newer_secret_does_not_wait_for_the_ack_of_the_older(
     client: Client, world: World, publications: Latest[Any]
 ) -> None:
     client.ask(SECRETS, "web/n0.example.com/0")
@@ -159,9 +159,7 @@ async def test_a_newer_secret_does_not_wait_for_the_answer_to_the_older(
         assert [r.version for r in (await client.next()).resources] == [chain.digest]
 
 
-async def test_a_seat_that_goes_away_is_said_to_be_gone(
-    client: Client, world: World, publications: Latest[Any]
-) -> None:
+async def test_a_removed_slot_is_sent_as_removed(client: Client, world: World, publications: Latest[Any]) -> None:
     client.ask(SECRETS, "web/n0.example.com/0", "web/n1.example.com/0")
     client.answer(await client.next())
     refs = tuple(r for r in world.state.listeners["web"].sni_container_refs or () if r != "n0")

@@ -19,27 +19,27 @@ class Thing(msgspec.Struct, frozen=True):
 WORLD = {"a": Thing("1"), "b": Thing("1")}
 
 
-def test_all_is_wanted_by_a_first_request_without_names_or_by_a_star() -> None:
+def test_a_first_request_without_names_or_with_a_star_is_a_wildcard() -> None:
     for request in (_request(), _request(subscribe=["*"])):
         subscription = Subscription()
         subscription.request(request)
         assert list(subscription.changed(WORLD)) == ["a", "b"]
 
 
-def test_only_what_was_named_is_wanted() -> None:
+def test_only_named_resources_are_subscribed() -> None:
     subscription = _subscribed("b", "c")
     assert list(subscription.changed(WORLD)) == ["b"]
     subscription.request(_request(unsubscribe=["b"]))
     assert list(subscription.changed(WORLD)) == []
 
 
-def test_what_envoy_has_is_not_sent_again_and_what_changed_meanwhile_is() -> None:
+def test_only_resources_changed_since_the_last_stream_are_sent() -> None:
     subscription = Subscription()
     subscription.request(_request(subscribe=["a", "b"], versions={"a": "1", "b": "0"}))
     assert list(subscription.changed(WORLD)) == ["b"]
 
 
-def test_what_is_asked_for_again_is_sent_again() -> None:
+def test_resources_requested_again_are_sent_again() -> None:
     subscription = _subscribed("a")
     subscription.send("1", [("a", "1")])
     assert list(subscription.changed(WORLD)) == []
@@ -47,7 +47,7 @@ def test_what_is_asked_for_again_is_sent_again() -> None:
     assert list(subscription.changed(WORLD)) == ["a"]
 
 
-def test_what_is_no_more_is_said_once() -> None:
+def test_a_removal_is_sent_once() -> None:
     subscription = Subscription()
     subscription.request(_request(versions={"gone": "1", "a": "1"}))
     assert subscription.gone(WORLD) == ["gone"]
@@ -55,7 +55,7 @@ def test_what_is_no_more_is_said_once() -> None:
     assert subscription.gone(WORLD) == []
 
 
-def test_a_name_that_never_was_is_answered_once() -> None:
+def test_an_unknown_name_is_answered_once() -> None:
     subscription = _subscribed("never")
     assert subscription.gone(WORLD) == ["never"]
     subscription.send("1", [], ["never"])
@@ -63,7 +63,7 @@ def test_a_name_that_never_was_is_answered_once() -> None:
     assert list(subscription.changed({"never": Thing("1")})) == ["never"]
 
 
-def test_a_first_request_for_all_is_owed_an_answer_even_if_there_is_nothing() -> None:
+def test_a_first_wildcard_request_is_answered_even_if_empty() -> None:
     subscription = Subscription()
     subscription.request(_request())
     assert subscription.owes_greeting()
@@ -74,7 +74,7 @@ def test_a_first_request_for_all_is_owed_an_answer_even_if_there_is_nothing() ->
     assert not back.owes_greeting()
 
 
-def test_answers_name_what_they_are_about() -> None:
+def test_responses_name_their_resources() -> None:
     subscription = _subscribed("a")
     subscription.send("7", [("a", "1")])
     refusal = _request(nonce="7")

@@ -56,7 +56,7 @@ async def plane() -> AsyncIterator[Plane]:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-async def test_a_system_policy_takes_its_versions_and_suites_and_nothing_else(plane: Plane, name: str) -> None:
+async def test_a_system_policy_allows_only_its_versions_and_suites(plane: Plane, name: str) -> None:
     policy = POLICIES[name]
     wanted = {
         (version, suite)
@@ -68,29 +68,29 @@ async def test_a_system_policy_takes_its_versions_and_suites_and_nothing_else(pl
     assert await _taken(plane, name) == wanted
 
 
-async def test_a_custom_policy_of_one_suite_takes_that_one(plane: Plane) -> None:
+async def test_a_custom_policy_of_one_suite_negotiates_it(plane: Plane) -> None:
     assert await _taken(plane, "own-one") == {("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256")}
 
 
-async def test_a_custom_policy_without_a_usable_older_suite_takes_tls_1_3_alone(plane: Plane) -> None:
+async def test_a_custom_policy_without_a_usable_older_suite_allows_only_tls_1_3(plane: Plane) -> None:
     assert await _taken(plane, "own-1-3") == {("TLSv1.3", suite) for suite in ALWAYS}
     told = served(CUSTOM["own-1-3"])
     assert (told.missing_protocols, told.missing_ciphers) == (("TLSv1.2",), ("AES256-SHA256",))
 
 
-async def test_of_versions_with_a_gap_the_newest_are_taken(plane: Plane) -> None:
+async def test_of_versions_with_a_gap_the_newest_are_used(plane: Plane) -> None:
     assert await _taken(plane, "own-gap") == {("TLSv1.2", suite) for suite in CUSTOM["own-gap"].ciphers}
     assert served(CUSTOM["own-gap"]).missing_protocols == ("TLSv1",)
 
 
-async def test_what_is_missing_is_said() -> None:
+async def test_missing_credentials_are_reported() -> None:
     for policy in POLICIES.values():
         told = served(policy)
         assert set(told.missing_ciphers) == MISSING & set(policy.ciphers)
         assert told.protocols == policy.protocols
 
 
-async def test_a_whole_handshake_ends_well_within_a_policy_and_badly_outside(plane: Plane) -> None:
+async def test_a_handshake_succeeds_only_within_its_policy(plane: Plane) -> None:
     port = _port(plane, "tls-1-2-strict-no-cbc")
     assert await handshake(port, NAME) == plane.world.fingerprint("ec")
     modern = trusting()

@@ -58,14 +58,14 @@ async def test_a_request_reaches_the_member_with_the_usual_headers(member: int) 
         await until_true(lambda: _no_cluster(plane))
 
 
-async def test_a_silent_member_is_given_up_after_the_member_timeout(member: int) -> None:
+async def test_a_silent_member_is_abandoned_after_the_member_timeout(member: int) -> None:
     port = free_port()
     async with running(World(**https(port, {}, member_timeout=1), pools=pool(member))):
         await until_true(lambda: _answers(port, 200))
         assert (await get(port, "/silent"))[0] == 504
 
 
-async def test_a_changed_cluster_serves_on(member: int) -> None:
+async def test_a_changed_cluster_continues_to_serve(member: int) -> None:
     port = free_port()
     async with running(World(**https(port, {}), pools=pool(member))) as plane:
         await until_true(lambda: _answers(port, 200))
@@ -103,7 +103,7 @@ async def test_a_new_route_to_a_new_pool_never_answers_503(member: int) -> None:
             await until_true(moved)
 
 
-async def test_policies_decide_by_host_and_path(member: int) -> None:
+async def test_policies_match_host_and_path(member: int) -> None:
     port = free_port()
     policies = {
         "exact": _fixed("201", ("HOST_NAME", "EQUAL_TO", "a.example.com"), ("PATH", "EQUAL_TO", "/x")),
@@ -127,7 +127,7 @@ async def test_policies_decide_by_host_and_path(member: int) -> None:
         assert got == asked
 
 
-async def test_a_redirecting_listener_sends_to_the_https_one() -> None:
+async def test_a_redirecting_listener_redirects_to_https() -> None:
     port, plain = free_port(), free_port()
     written = https(port, {})
     written["listeners"]["plain"] = {"loadbalancer_id": "lb", "protocol": "HTTP", "protocol_port": plain}
@@ -158,7 +158,7 @@ async def test_an_access_list_changes_without_closing_a_connection(member: int) 
         assert set(counters.values()) == {0}
 
 
-async def test_a_name_with_two_certificates_shows_the_one_that_the_client_can_use() -> None:
+async def test_a_name_with_two_certificates_serves_the_one_that_the_client_supports() -> None:
     port = free_port()
     pair = {"rsa": {"domain": ["p.example.com"], "key": "RSA-2048"}, "ec": {"domain": ["p.example.com"]}}
     async with running(World(**https(port, pair, "rsa", "ec"))) as plane:
@@ -169,7 +169,7 @@ async def test_a_name_with_two_certificates_shows_the_one_that_the_client_can_us
         assert await _shown(port, "p.example.com", old) == plane.world.fingerprint("rsa")
 
 
-async def test_without_a_certificate_of_the_authority_nobody_gets_in(member: int) -> None:
+async def test_clients_without_a_certificate_of_the_ca_are_rejected(member: int) -> None:
     port = free_port()
     written = https(port, {"ca": {"type": "client"}}, client_ca_tls_container_ref="ca") | {"pools": pool(member)}
     world = World(**written)

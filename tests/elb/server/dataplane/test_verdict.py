@@ -9,7 +9,7 @@ from tests.elb.support.dataplane import World, free_port, https, pool, running, 
 from tests.support.odd_certificates import KINDS
 
 
-async def test_our_verdict_is_envoys() -> None:
+async def test_our_verdict_agrees_with_envoy() -> None:
     """Each kind is put on a listener without being checked; Envoy accepts it or says why not."""
     port = free_port()
     ours: dict[str, bool] = {}

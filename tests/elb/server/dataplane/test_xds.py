@@ -35,7 +35,7 @@ def _names(*names: str) -> dict[str, dict[str, list[str]]]:
     return {name: {"domain": [f"{name}.example.com"]} for name in names}
 
 
-async def test_each_name_is_shown_its_certificate_and_others_the_default_one() -> None:
+async def test_each_name_gets_its_certificate_and_others_the_default() -> None:
     port = free_port()
     certificates = _names("a") | {"wild": {"domain": ["*.example.com"]}}
     async with running(World(**https(port, certificates, "a", "wild"))) as plane:
@@ -48,7 +48,7 @@ async def test_each_name_is_shown_its_certificate_and_others_the_default_one() -
         assert await handshake(port) == plane.world.fingerprint("main")
 
 
-async def test_other_names_are_served_when_the_default_certificate_cannot_be() -> None:
+async def test_other_names_are_served_if_the_default_certificate_is_unusable() -> None:
     port = free_port()
     written = https(port, _names("a"), "a") | {}
     written["certificates"]["main"] = {"key": None}
@@ -58,7 +58,7 @@ async def test_other_names_are_served_when_the_default_certificate_cannot_be() -
             await handshake(port, "else.where")
 
 
-async def test_a_secret_that_envoy_refuses_harms_no_other() -> None:
+async def test_a_secret_that_envoy_rejects_affects_no_other() -> None:
     port = free_port()
     many = _names(*(f"n{number}" for number in range(12)))
     async with running(World(**https(port, many, *many))) as plane:
@@ -86,7 +86,7 @@ async def test_a_secret_that_envoy_refuses_harms_no_other() -> None:
         assert await handshake(port, "n5.example.com") == world.fingerprint("n5")
 
 
-async def test_a_secret_without_its_key_is_kept_from_envoy_and_the_old_one_serves() -> None:
+async def test_a_secret_without_its_key_is_not_sent_and_the_old_one_serves() -> None:
     port = free_port()
     async with running(World(**https(port, _names("a", "b"), "a", "b"))) as plane:
         world, old = plane.world, plane.world.fingerprint("a")
@@ -108,7 +108,7 @@ async def test_a_secret_without_its_key_is_kept_from_envoy_and_the_old_one_serve
         assert await handshake(port, "a.example.com") == chain.fingerprint
 
 
-async def test_a_seat_without_a_key_from_the_start_delays_nobody() -> None:
+async def test_a_slot_without_a_key_delays_no_other() -> None:
     port = free_port()
     world = World(**https(port, _names("a", "b"), "a", "b"))
     world.withheld.add("a")
@@ -118,7 +118,7 @@ async def test_a_seat_without_a_key_from_the_start_delays_nobody() -> None:
             await handshake(port, "a.example.com")
 
 
-async def test_a_control_plane_that_comes_back_sends_nothing_again() -> None:
+async def test_a_restarted_control_plane_sends_nothing_again() -> None:
     port = free_port()
     many = _names(*(f"n{number}" for number in range(5)))
     async with backend() as member, running(World(**https(port, many, *many), pools=pool(member))) as plane:
@@ -142,7 +142,7 @@ async def test_a_control_plane_that_comes_back_sends_nothing_again() -> None:
         }
 
 
-async def test_a_refusal_is_known_again_after_the_control_plane_comes_back() -> None:
+async def test_a_nack_is_known_after_a_control_plane_restart() -> None:
     port = free_port()
     async with running(World(**https(port, _names("a"), "a"))) as plane:
         good = plane.world.pairs["a"]
@@ -156,7 +156,7 @@ async def test_a_refusal_is_known_again_after_the_control_plane_comes_back() -> 
         assert (status.digest, status.accepted) == ("torn", good.chain.digest)
 
 
-async def test_what_was_removed_meanwhile_is_gone_after_the_control_plane_comes_back() -> None:
+async def test_resources_removed_during_downtime_are_removed_after_a_restart() -> None:
     port, other = free_port(), free_port()
     written = https(port, {})
     written["listeners"]["second"] = written["listeners"]["web"] | {"protocol_port": other}
@@ -169,7 +169,7 @@ async def test_what_was_removed_meanwhile_is_gone_after_the_control_plane_comes_
         assert await handshake(port) == plane.world.fingerprint("main")
 
 
-async def test_a_taken_port_is_said_and_other_listeners_serve() -> None:
+async def test_an_occupied_port_is_reported_and_other_listeners_serve() -> None:
     port, taken = free_port(), free_port()
     with socket.create_server(("127.0.0.1", taken)):
         written = https(port, {})
@@ -183,7 +183,7 @@ async def test_a_taken_port_is_said_and_other_listeners_serve() -> None:
 
 
 @pytest.mark.parametrize("path", golden.cases("envoy"))
-async def test_envoy_takes_every_golden_world(path: Path) -> None:
+async def test_envoy_accepts_every_golden_state(path: Path) -> None:
     written = _read(path)
     for listener in written.get("listeners", {}).values():
         listener["protocol_port"] = free_port()
@@ -209,7 +209,7 @@ async def test_envoy_takes_every_golden_world(path: Path) -> None:
 _UNSERVED = {"nothing", "noca", "other", "noaddress", "down"}
 
 
-async def test_envoy_takes_every_tls_policy() -> None:
+async def test_envoy_accepts_every_tls_policy() -> None:
     listeners, ports = {}, {}
     for name in POLICIES:
         ports[name] = free_port()
@@ -220,7 +220,7 @@ async def test_envoy_takes_every_tls_policy() -> None:
             assert await handshake(port) == plane.world.fingerprint("main")
 
 
-async def test_nobody_else_gets_an_answer_from_xds_or_admin() -> None:
+async def test_other_users_get_no_answer_from_xds_or_admin() -> None:
     port = free_port()
     async with running(World(**https(port, {}))) as plane:
         run = plane.directory / "run"

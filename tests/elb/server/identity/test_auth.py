@@ -38,7 +38,7 @@ def test_a_password_gets_a_token_with_a_catalog(elb: Elb) -> None:
         assert catalog == token["catalog"]
 
 
-def test_what_is_wrong_gets_none(elb: Elb) -> None:
+def test_invalid_credentials_get_no_token(elb: Elb) -> None:
     for reply in (login(elb, "wrong"), login(elb, name="elsewhere"), login(elb, id="0" * 32)):
         assert (reply.status, reply.body["error"]["code"]) == (401, 401)
         assert "x-subject-token" not in reply.headers
@@ -46,7 +46,7 @@ def test_what_is_wrong_gets_none(elb: Elb) -> None:
         assert send(elb.origin, "POST", "/v3/auth/tokens", body).status == 400
 
 
-def test_a_request_without_proof_is_refused(elb: Elb) -> None:
+def test_a_request_without_credentials_is_rejected(elb: Elb) -> None:
     path = f"/v3/{elb.credentials.project_id}/elb/certificates"
     proofs: list[dict[str, str]] = [
         {},
@@ -79,7 +79,7 @@ def test_a_signature_covers_the_request(elb: Elb, api: Api) -> None:
     assert other("GET", "/loadbalancers").status == 401
 
 
-def test_a_signature_is_good_for_a_quarter_of_an_hour(elb: Elb, api: Api) -> None:
+def test_a_signature_is_valid_for_15_minutes(elb: Elb, api: Api) -> None:
     path, now = f"/v3/{api.project_id}/elb/pools", datetime.now(UTC)
     for minutes, status in ((14, 200), (-14, 200), (16, 401), (-16, 401)):
         signed = api.signed("GET", path, at=now + timedelta(minutes=minutes))
@@ -91,7 +91,7 @@ def test_another_project_is_forbidden(elb: Elb, api: Api) -> None:
     assert away("GET", "/certificates").code == "SYS.0403"
 
 
-def test_too_many_wrong_passwords_lock_the_door_for_that_user(tmp_path: Path) -> None:
+def test_too_many_wrong_passwords_lock_that_user(tmp_path: Path) -> None:
     with serving(settings_in(tmp_path, login_attempts=2)) as elb:
         assert [login(elb, "wrong").status for _ in range(3)] == [401, 401, 429]
         assert login(elb).status == 429
@@ -99,7 +99,7 @@ def test_too_many_wrong_passwords_lock_the_door_for_that_user(tmp_path: Path) ->
         assert elb.admin("GET", "/pools").status == 200, "signed requests go on"
 
 
-def test_projects_are_found_by_region_or_name(elb: Elb, api: Api) -> None:
+def test_projects_are_selected_by_region_or_name(elb: Elb, api: Api) -> None:
     signed = api.signed("GET", "/v3/projects", "name=local")
     found = send(elb.origin, "GET", "/v3/projects", headers=signed, query="name=local")
     assert [one["id"] for one in found.body["projects"]] == [api.project_id]
@@ -107,7 +107,7 @@ def test_projects_are_found_by_region_or_name(elb: Elb, api: Api) -> None:
     assert send(elb.origin, "GET", "/v3/projects", headers=signed, query="name=other").body["projects"] == []
 
 
-def test_accounts_are_made_once(own: Elb) -> None:
+def test_accounts_are_created_once(own: Elb) -> None:
     again = bootstrap(own.settings, cluster="blue")
     assert again == own.credentials
     file = own.settings.state / "elb-credentials.json"
@@ -116,7 +116,7 @@ def test_accounts_are_made_once(own: Elb) -> None:
     assert login(own).status == 201
 
 
-def test_open_to_all_are_health_versions_and_what_we_add(elb: Elb) -> None:
+def test_health_versions_and_extensions_need_no_credentials(elb: Elb) -> None:
     assert send(elb.origin, "GET", "/healthz").status == 200
     assert send(elb.origin, "GET", "/versions").body["versions"][0]["id"] == "v3"
     assert send(elb.origin, "GET", "/v3/certferry").body["certferry"]["version"]

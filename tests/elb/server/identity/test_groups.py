@@ -39,7 +39,7 @@ def https(api: Api, **fields: Any) -> dict[str, Any]:
     )
 
 
-def test_a_group_lives_from_create_to_delete(api: Api) -> None:
+def test_an_ip_group_is_created_updated_and_deleted(api: Api) -> None:
     made = api.make("ipgroup", name="g", ip_list=[{"ip": "10.0.0.0/8", "description": "inside"}])
     assert made["ip_list"] == [{"ip": "10.0.0.0/8", "description": "inside"}]
     assert made["listeners"] == []
@@ -70,7 +70,7 @@ def test_an_entry_is_an_address_a_network_or_a_range(api: Api, ip: str) -> None:
     assert (reply.status, reply.code) == (400, "ELB.8902")
 
 
-def test_a_listener_names_groups_and_keeps_them(api: Api, listener: dict[str, Any]) -> None:
+def test_a_listener_protects_the_ip_groups_it_names(api: Api, listener: dict[str, Any]) -> None:
     groups = [api.make("ipgroup", ip_list=[])["id"] for _ in range(2)]
     binding = {"ipgroup_id": ",".join(groups), "type": "black"}
     reply = put(api, "listener", listener["id"], ipgroup=binding)
@@ -115,7 +115,7 @@ def test_the_limits_of_groups_are_settings(tmp_path: Any) -> None:
         assert [(one.status, one.code) for one in refusals] == [(409, "ELB.8905")] * 4
 
 
-def test_a_security_policy_lives_from_create_to_delete(api: Api) -> None:
+def test_a_security_policy_is_created_updated_and_deleted(api: Api) -> None:
     made = policy(api, name="p", ciphers=["AES128-SHA", "AES128-SHA"])
     assert made["ciphers"] == ["AES128-SHA"]
     modern = {"protocols": ["TLSv1.2", "TLSv1.3"], "ciphers": ["TLS_AES_128_GCM_SHA256", "AES128-SHA"]}
@@ -148,13 +148,13 @@ def test_a_security_policy_lives_from_create_to_delete(api: Api) -> None:
         {"protocols": None},
     ],
 )
-def test_versions_and_suites_must_go_together(api: Api, fields: dict[str, Any]) -> None:
+def test_versions_and_suites_must_be_compatible(api: Api, fields: dict[str, Any]) -> None:
     chosen = {"protocols": ["TLSv1.2"], "ciphers": ["AES128-SHA"]} | fields
     reply = api("POST", "/security-policies", {"security_policy": chosen})
     assert (reply.status, reply.code) == (400, "ELB.8902")
 
 
-def test_the_data_plane_gets_both(own: Elb) -> None:
+def test_the_data_plane_gets_ip_groups_and_security_policies(own: Elb) -> None:
     group = own.admin.make("ipgroup", ip_list=[{"ip": "10.0.0.1"}, {"ip": "10.1.0.0/16"}])["id"]
     chosen = policy(own.admin)["id"]
     with stored(own.settings) as (store, _):

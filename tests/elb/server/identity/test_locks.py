@@ -25,7 +25,7 @@ def owned(elb: Elb) -> dict[str, Any]:
     )
 
 
-def test_a_controllers_certificate_is_its_own(elb: Elb, owned: dict[str, Any]) -> None:
+def test_a_controllers_certificate_has_its_owner(elb: Elb, owned: dict[str, Any]) -> None:
     assert owned["certferry"]["owner"] == "blue"
     assert owned["certferry"]["source"] == SOURCE
     path = f"/certificates/{owned['id']}"
@@ -41,7 +41,7 @@ def test_a_controllers_certificate_is_its_own(elb: Elb, owned: dict[str, Any]) -
     assert elb.admin.show("certificate", owned["id"]) == owned, "anybody may read it"
 
 
-def test_its_controller_changes_and_deletes_it(elb: Elb, owned: dict[str, Any]) -> None:
+def test_a_controller_changes_and_deletes_its_own_certificate(elb: Elb, owned: dict[str, Any]) -> None:
     renewed = authority().issue("shop.example")
     moved = SOURCE | {"secret": "renamed"}
     body = {"certificate": {**content(renewed), "certferry": {"source": moved}}}
@@ -52,14 +52,14 @@ def test_its_controller_changes_and_deletes_it(elb: Elb, owned: dict[str, Any]) 
     assert elb.controller("DELETE", f"/certificates/{owned['id']}").status == 204
 
 
-def test_another_clusters_controller_is_a_stranger(elb: Elb, owned: dict[str, Any]) -> None:
+def test_another_clusters_controller_has_no_access(elb: Elb, owned: dict[str, Any]) -> None:
     green = another(elb, "controller-green", "controller", cluster="green")
     assert green("DELETE", f"/certificates/{owned['id']}").status == 409
     mine = elb.admin.make("certificate", **content(authority().issue("a.example")))
     assert green("DELETE", f"/certificates/{mine['id']}").status == 403, "nor does it touch an admin's"
 
 
-def test_nobody_else_makes_what_looks_like_a_controllers(elb: Elb) -> None:
+def test_other_users_cannot_create_managed_names_or_marks(elb: Elb) -> None:
     pair = content(authority().issue("a.example"))
     for marks in ({"name": "k8s_plb_default_x"}, {"description": '{"secret_id":"1"}'}):
         reply = elb.admin("POST", "/certificates", {"certificate": {**pair, **marks}})
@@ -68,7 +68,7 @@ def test_nobody_else_makes_what_looks_like_a_controllers(elb: Elb) -> None:
         assert elb.admin("PUT", f"/certificates/{made['id']}", {"certificate": marks}).status == 409
 
 
-def test_only_a_controller_says_where_a_certificate_comes_from(elb: Elb) -> None:
+def test_only_a_controller_sets_the_source_of_a_certificate(elb: Elb) -> None:
     pair = content(authority().issue("a.example"))
     made = elb.admin.make("certificate", certferry={"source": SOURCE, "owner": "blue"}, **pair)
     assert made["certferry"]["owner"] is None

@@ -31,7 +31,7 @@ def test_a_reader_writes_nothing(elb: Elb) -> None:
         assert ask(reader, "GET", route.under + route.path).status in (200, 404), route
 
 
-def test_the_others_are_let_in(elb: Elb) -> None:
+def test_writing_roles_are_allowed(elb: Elb) -> None:
     member = another(elb, "a member", "member")
     admins = {("POST", "/certificates/settings/private-key-echo")}
     for api in (elb.admin, member, elb.controller):
@@ -43,7 +43,7 @@ def test_the_others_are_let_in(elb: Elb) -> None:
             assert (status == 403) == forbidden, (api.account.username, route)
 
 
-def test_nobody_reads_or_writes_another_project(elb: Elb) -> None:
+def test_other_projects_are_neither_readable_nor_writable(elb: Elb) -> None:
     away = Api(elb.origin, "0" * 32, elb.admin.account)
     for route in (*READS, *WRITES):
         assert ask(away, route.method, route.under + route.path).status == 403, route

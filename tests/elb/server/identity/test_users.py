@@ -68,7 +68,7 @@ def test_a_running_service_notices_each_change(own: Elb, operator: Operator) -> 
     assert login(own, "ann", "battery staple").status == 401
 
 
-def test_access_keys_are_made_and_revoked(own: Elb, operator: Operator, tmp_path: Path) -> None:
+def test_access_keys_are_created_and_revoked(own: Elb, operator: Operator, tmp_path: Path) -> None:
     operator("add", "bot", role="controller", cluster="green", password=False)
     file = tmp_path / "elb.json"
     said = operator("keys", "bot", new=True, out=file)
@@ -90,7 +90,7 @@ def test_access_keys_are_made_and_revoked(own: Elb, operator: Operator, tmp_path
     assert shown.split()[0::2] == ["access_key", "secret_key", "project_id"]
 
 
-def test_what_cannot_be_done_is_one_sentence(operator: Operator, own: Elb) -> None:
+def test_impossible_changes_are_one_sentence(operator: Operator, own: Elb) -> None:
     long = "long enough\n"
     cases: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         ("add", ("admin",), {"typed": long}, "already"),
@@ -122,7 +122,7 @@ def test_the_list_has_no_secrets(operator: Operator, own: Elb) -> None:
         assert secret not in listed
 
 
-def test_the_audit_log_tells_of_users(operator: Operator, own: Elb) -> None:
+def test_the_audit_log_records_users(operator: Operator, own: Elb) -> None:
     import sqlite3
 
     from certferry.elb.server.paths import store_file
@@ -142,7 +142,7 @@ def test_the_audit_log_tells_of_users(operator: Operator, own: Elb) -> None:
 
 
 @pytest.mark.process
-def test_the_command_itself(own: Elb, tmp_path: Path) -> None:
+def test_the_users_command(own: Elb, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "certferry", "user", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "200"}
@@ -158,7 +158,7 @@ def test_the_command_itself(own: Elb, tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_keystone_tells_of_users_and_forgets_tokens(own: Elb, operator: Operator) -> None:
+def test_keystone_shows_users_and_revokes_tokens(own: Elb, operator: Operator) -> None:
     operator("add", "ann", role="reader", typed="correct horse\n")
     admin = own.credentials.admin
     tokens = {

@@ -67,7 +67,7 @@ def test_a_backup_of_a_running_elb_is_restored_elsewhere(own: Elb, tmp_path: Pat
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {"saved.db"}, "nothing is left over"
 
 
-def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> None:
+def test_remote_envoys_are_restored_with_the_store(tmp_path: Path) -> None:
     settings, other = settings_in(tmp_path / "one"), settings_in(tmp_path / "other")
     with serving(settings):
         made = Authority(settings.state)
@@ -88,7 +88,7 @@ def test_the_envoys_that_are_let_in_come_back_with_the_store(tmp_path: Path) -> 
         assert elb.admin("GET", "/certificates").status == 200
 
 
-def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_restore_keeps_the_replaced_files(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with serving(settings) as elb:
         identifier = furnish(elb.admin)
@@ -106,7 +106,7 @@ def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path: Path) -> None:
         assert everything(elb.admin) == after
 
 
-def test_a_backup_alone_holds_no_secret_and_opens_with_its_key_only(own: Elb, tmp_path: Path) -> None:
+def test_a_backup_holds_no_plain_secret_and_needs_its_key(own: Elb, tmp_path: Path) -> None:
     pair = authority().issue("a.example")
     own.admin.make("certificate", **content(pair))
     saved = tmp_path / "saved.db"
@@ -122,7 +122,7 @@ def test_a_backup_alone_holds_no_secret_and_opens_with_its_key_only(own: Elb, tm
     assert not store_file(tmp_path / "new").exists(), "and nothing was touched"
 
 
-def test_what_cannot_be_done_is_said_before_anything_is(own: Elb, tmp_path: Path) -> None:
+def test_impossible_restores_are_rejected_before_any_change(own: Elb, tmp_path: Path) -> None:
     state, saved = own.settings.state, tmp_path / "saved.db"
     with pytest.raises(UserError, match="another directory"):
         keeping.backup(state, saved, tmp_path / "key", NOWHERE)
@@ -176,7 +176,7 @@ def test_a_key_in_the_environment_is_rotated_to_the_first(own: Elb) -> None:
         pass
 
 
-def test_a_rotation_that_cannot_open_everything_changes_nothing(own: Elb) -> None:
+def test_a_key_rotation_that_cannot_decrypt_everything_changes_nothing(own: Elb) -> None:
     furnish(own.admin)
     path = encryption_key_file(own.settings.state)
     right = path.read_text()

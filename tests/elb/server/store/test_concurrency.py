@@ -11,7 +11,7 @@ from certferry.elb.server.store.tables import Row
 from tests.elb.support.server import settings_in, stored
 
 
-def test_a_row_that_somebody_else_changed_is_not_written_over(tmp_path: Path) -> None:
+def test_a_row_changed_by_another_writer_is_not_overwritten(tmp_path: Path) -> None:
     """The revision is compared in the statement that writes: two programs cannot both win."""
     settings = settings_in(tmp_path)
     project = bootstrap(settings, cluster="blue").project_id

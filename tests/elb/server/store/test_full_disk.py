@@ -33,7 +33,7 @@ def login(elb: Program, password: str) -> Reply:
     return send(elb.api.origin, "POST", "/v3/auth/tokens", json.dumps(body).encode())
 
 
-def test_a_full_disk_is_an_answer_and_heals_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_writes_resume_when_there_is_room(tmp_path: Path) -> None:
     with elb_program(tmp_path) as elb:
         served = authority().issue("a.example")
         identifier = str(elb.api.make("certificate", **content(served))["id"])

@@ -33,7 +33,7 @@ def test_the_migrations_are_sql_for_postgresql_too() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_nothing_else_speaks_sqlite(path: Path) -> None:
+def test_only_the_database_module_speaks_sqlite(path: Path) -> None:
     if path.name == "database.py":
         return
     tree = ast.parse(path.read_text())

@@ -17,7 +17,7 @@ def content(pair: Pair) -> dict[str, str]:
     return {"certificate": pair.certificate, "private_key": pair.key}
 
 
-def test_what_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_answered_writes_survive_a_kill(tmp_path: Path) -> None:
     answered: dict[str, str] = {}
     with elb_program(tmp_path) as elb:
         for _ in range(3):
@@ -36,7 +36,7 @@ def test_what_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
         assert len(records) == 2 * len(answered), "and the log tells of each"
 
 
-def test_a_commit_is_on_the_disk_before_it_is_answered(tmp_path: Path) -> None:
+def test_a_commit_is_durable_before_its_response(tmp_path: Path) -> None:
     """FULL: the log is synced at each commit (https://sqlite.org/pragma.html#pragma_synchronous)."""
     settings = settings_in(tmp_path)
     with serving(settings):
@@ -50,7 +50,7 @@ def test_a_commit_is_on_the_disk_before_it_is_answered(tmp_path: Path) -> None:
     assert asked == {"synchronous": 2, "journal_mode": "wal"}
 
 
-def test_another_process_comes_and_goes_and_the_log_stays(tmp_path: Path) -> None:
+def test_the_write_ahead_log_survives_another_process(tmp_path: Path) -> None:
     """SQLite's locks are POSIX's: a file descriptor closed in the wrong place would drop them all."""
     with elb_program(tmp_path) as elb:
         identifier = elb.api.make("certificate", **content(authority().issue("a.example")))["id"]

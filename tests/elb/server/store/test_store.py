@@ -103,7 +103,7 @@ def test_private_keys_are_stored_encrypted_only(tmp_path: Path, capfd: pytest.Ca
     assert b"PRIVATE KEY" not in files
 
 
-def test_the_last_five_versions_are_kept_and_who_wrote_them(own: Elb) -> None:
+def test_the_last_five_versions_are_kept_with_their_writers(own: Elb) -> None:
     certificate, _ = furnish(own.admin)
     with sqlite3.connect(store_file(own.settings.state)) as database:
         versions = database.execute("SELECT version, actor FROM certificate_versions").fetchall()
@@ -152,7 +152,7 @@ async def refusal(settings: ElbSettings) -> UserError:
     return caught.value
 
 
-def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+def test_a_newer_store_is_rejected(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     bootstrap(settings, cluster="blue")
     with sqlite3.connect(store_file(settings.state)) as database:
@@ -162,7 +162,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     assert "newer Certferry" in str(reason)
 
 
-def test_a_second_instance_and_a_taken_port_are_refused(own: Elb, tmp_path: Path) -> None:
+def test_a_second_instance_and_an_occupied_port_are_rejected(own: Elb, tmp_path: Path) -> None:
     assert "Another ELB" in str(asyncio.run(refusal(own.settings)))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -172,12 +172,12 @@ def test_a_second_instance_and_a_taken_port_are_refused(own: Elb, tmp_path: Path
     assert (reason.code, listen in str(reason)) == (EXIT_UNUSABLE, True)
 
 
-def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
+def test_a_public_address_without_tls_is_rejected(tmp_path: Path) -> None:
     reason = asyncio.run(refusal(settings_in(tmp_path, listen="0.0.0.0:0")))
     assert "loopback" in str(reason)
 
 
-def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_key_is_rejected(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with serving(settings) as elb:
         elb.admin.make("certificate", **content(authority().issue("a.example")))
@@ -185,13 +185,13 @@ def test_the_wrong_key_is_refused(tmp_path: Path) -> None:
     assert "encrypted with another key" in str(asyncio.run(refusal(settings)))
 
 
-def test_files_are_the_owners_alone(own: Elb) -> None:
+def test_files_are_private_to_their_owner(own: Elb) -> None:
     modes = {file.name: file.stat().st_mode & 0o777 for file in own.settings.state.iterdir() if file.is_file()}
     assert modes["elb.db"] == modes["elb.db-wal"] == modes["elb-seal.key"] == 0o600
     assert set(modes.values()) == {0o600}
 
 
-def test_migrations_make_the_tables_that_the_program_uses(tmp_path: Path) -> None:
+def test_migrations_create_the_tables_that_the_program_uses(tmp_path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", "certferry.elb.server.store:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD

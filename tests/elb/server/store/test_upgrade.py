@@ -12,7 +12,7 @@ from certferry.elb.server.store import audit
 from certferry.elb.server.store.database import open_database
 
 
-def test_a_store_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_store_of_the_first_release_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "elb.db"
     config = Config()
     config.set_main_option("script_location", "certferry.elb.server.store:migrations")

@@ -24,7 +24,7 @@ async def told(elb: Elb, **filters: Any) -> list[Record]:
         return [record async for record in extensions.audit(client, **filters)]
 
 
-async def test_the_log_is_found_by_certificate_host_and_time(own: Elb) -> None:
+async def test_the_log_is_filtered_by_certificate_host_and_time(own: Elb) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     wide = own.admin.make("certificate", name="wide", **content(authority().issue("*.a.example")))["id"]
     named = own.admin.make("certificate", domain="B.example", **content(authority().issue("x.example")))["id"]
@@ -39,7 +39,7 @@ async def test_the_log_is_found_by_certificate_host_and_time(own: Elb) -> None:
     assert await told(own, since=datetime.now(UTC) + timedelta(hours=1)) == []
 
 
-def test_the_log_comes_in_pages_and_refuses_nonsense(own: Elb) -> None:
+def test_the_log_is_paged_and_rejects_invalid_queries(own: Elb) -> None:
     for _ in range(5):
         own.admin.make("loadbalancer")
     first = own.admin.extension("GET", "/audit", query="limit=2").body
@@ -53,7 +53,7 @@ def test_the_log_comes_in_pages_and_refuses_nonsense(own: Elb) -> None:
         assert own.admin.extension("GET", "/audit", query=query).status == 400, query
 
 
-def test_a_certificates_fall_is_told_too(own: Elb) -> None:
+def test_a_deleted_certificate_is_in_the_audit_log(own: Elb) -> None:
     made = own.admin.make("certificate", **content(authority().issue("a.example")))["id"]
     own.admin("DELETE", f"/certificates/{made}")
     created, deleted = own.admin.extension("GET", "/audit", query="host=a.example").body["records"]
@@ -63,7 +63,7 @@ def test_a_certificates_fall_is_told_too(own: Elb) -> None:
     assert (deleted["user"], deleted["role"]) == ("admin", "admin")
 
 
-def test_nothing_changes_or_deletes_the_log(own: Elb) -> None:
+def test_the_log_cannot_be_changed_or_deleted(own: Elb) -> None:
     own.admin.make("certificate", **content(authority().issue("a.example")))
     with sqlite3.connect(store_file(own.settings.state)) as database:
         for statement in ("DELETE FROM audit", "UPDATE audit SET actor = 'nobody'", "DELETE FROM audit_names"):
@@ -71,7 +71,7 @@ def test_nothing_changes_or_deletes_the_log(own: Elb) -> None:
                 database.execute(statement)
 
 
-async def test_events_come_as_they_happen_and_resume(own: Elb) -> None:
+async def test_events_are_streamed_and_resume(own: Elb) -> None:
     first = own.admin.make("loadbalancer", name="first")["id"]
     async with connected(own.admin) as client, asyncio.timeout(20):
         async with aclosing(extensions.events(client, since=0)) as stream:
@@ -89,7 +89,7 @@ async def test_events_come_as_they_happen_and_resume(own: Elb) -> None:
             assert third.name == "third", "what happened in between is not lost"
 
 
-async def test_who_listens_from_now_on_is_told_from_when(own: Elb) -> None:
+async def test_a_new_event_stream_tells_its_client_to_read_once(own: Elb) -> None:
     async with connected(own.admin) as client, asyncio.timeout(20):
         own.admin.make("loadbalancer", name="before")
         async with aclosing(extensions.events(client)) as stream:
@@ -100,7 +100,7 @@ async def test_who_listens_from_now_on_is_told_from_when(own: Elb) -> None:
             assert record.name == "after"
 
 
-async def test_what_another_program_wrote_is_told_in_its_place(own: Elb) -> None:
+async def test_writes_of_another_process_are_streamed_in_order(own: Elb) -> None:
     async with (
         asyncio.timeout(20),
         connected(own.admin) as client,
@@ -119,7 +119,7 @@ async def test_what_another_program_wrote_is_told_in_its_place(own: Elb) -> None
         assert [getattr(await anext(stream), "name", "") for _ in range(2)] == ["two", "three"]
 
 
-async def test_events_from_now_on_leave_out_the_past(own: Elb) -> None:
+async def test_events_from_now_on_omit_the_past(own: Elb) -> None:
     own.admin.make("loadbalancer", name="past")
     async with connected(own.admin) as client, asyncio.timeout(20):
         lines = client.extension_lines("events", [])
@@ -133,7 +133,7 @@ async def test_events_from_now_on_leave_out_the_past(own: Elb) -> None:
     assert b'"past"' not in seen
 
 
-async def test_a_reader_from_another_history_is_told_of_the_gap(own: Elb) -> None:
+async def test_a_reader_with_an_unknown_sequence_is_told_of_the_gap(own: Elb) -> None:
     own.admin.make("loadbalancer")
     async with connected(own.admin) as client, asyncio.timeout(20):
         with pytest.raises(Gap) as gap:

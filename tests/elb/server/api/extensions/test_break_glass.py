@@ -48,7 +48,7 @@ def served(elb: Elb, identifier: str) -> str:
     return str(elb.admin.show("certificate", identifier)["certificate"])
 
 
-def test_the_lock_says_where_to_go_and_what_an_emergency_needs(elb: Elb) -> None:
+def test_the_lock_names_the_secret_and_the_way_to_break_glass(elb: Elb) -> None:
     identifier = owned(elb, shop())
     reply = put(elb.admin, identifier, shop())
     assert (reply.status, reply.code) == (409, "ELB.8907")
@@ -79,7 +79,7 @@ def test_an_admin_replaces_the_content_and_nothing_else(elb: Elb) -> None:
     assert (version["via"], version["user"]) == ("break-glass", "admin")
 
 
-def test_the_owner_does_not_repair_it_until_the_end(elb: Elb) -> None:
+def test_the_owner_does_not_revert_it_until_the_end(elb: Elb) -> None:
     old, emergency = shop(), shop()
     identifier = owned(elb, old)
     opened(elb, identifier)
@@ -98,7 +98,7 @@ def test_the_owner_does_not_repair_it_until_the_end(elb: Elb) -> None:
     assert elb.admin.show("certificate", identifier)["certferry"]["emergency"] is False
 
 
-def test_a_newer_secret_is_judged_by_the_invariant(elb: Elb) -> None:
+def test_a_newer_secret_is_checked_by_the_invariant(elb: Elb) -> None:
     identifier = owned(elb, shop(days=-2))
     opened(elb, identifier)
     emergency = shop()
@@ -114,7 +114,7 @@ def test_a_newer_secret_is_judged_by_the_invariant(elb: Elb) -> None:
     assert (shown["break_glass"], shown["emergency"]) == (None, False), "and so the emergency is over"
 
 
-def test_a_newer_secret_before_the_admin_acts_leaves_it_open(elb: Elb) -> None:
+def test_a_newer_secret_before_the_admin_acts_keeps_break_glass_open(elb: Elb) -> None:
     identifier = owned(elb, shop())
     opened(elb, identifier)
     newer = shop()
@@ -123,7 +123,7 @@ def test_a_newer_secret_before_the_admin_acts_leaves_it_open(elb: Elb) -> None:
     assert put(elb.controller, identifier, newer).code == "BreakGlassActive", "now that is what waits"
 
 
-def test_an_emergency_ends_by_itself(elb: Elb) -> None:
+def test_break_glass_ends_by_itself(elb: Elb) -> None:
     identifier = owned(elb, shop())
     reply = opened(elb, identifier, hours=0.2 / 3600)
     assert reply.status == 201
@@ -133,7 +133,7 @@ def test_an_emergency_ends_by_itself(elb: Elb) -> None:
     assert put(elb.admin, identifier, shop()).status == 409
 
 
-def test_it_takes_an_admin_a_reason_and_an_end(elb: Elb) -> None:
+def test_break_glass_requires_an_admin_a_reason_and_an_end(elb: Elb) -> None:
     identifier = owned(elb, shop())
     path = f"/certificates/{identifier}/break-glass"
     until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -155,7 +155,7 @@ def test_it_takes_an_admin_a_reason_and_an_end(elb: Elb) -> None:
     assert opened(elb, free).status == 409, "it has no owner, so there is nothing to break"
 
 
-async def test_the_audit_log_tells_the_whole_story(elb: Elb) -> None:
+async def test_the_audit_log_records_every_step_of_break_glass(elb: Elb) -> None:
     old, emergency = shop(), shop()
     identifier = owned(elb, old)
     async with connected(elb.admin) as client:
@@ -174,7 +174,7 @@ async def test_the_audit_log_tells_the_whole_story(elb: Elb) -> None:
     assert told[2].fingerprint == parse_chain(emergency.certificate).fingerprint
 
 
-def test_opening_it_again_moves_the_end_and_not_what_waits(elb: Elb) -> None:
+def test_reopening_break_glass_moves_its_end_and_keeps_the_pending_content(elb: Elb) -> None:
     old, emergency = shop(), shop()
     identifier = owned(elb, old)
     opened(elb, identifier)

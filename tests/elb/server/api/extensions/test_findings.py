@@ -40,7 +40,7 @@ def test_a_version_is_compared_with_the_one_before_also_after_a_restart(tmp_path
         assert shown(elb.admin, identifier) == set()
 
 
-async def test_a_name_that_another_certificate_of_the_listener_answers_for(elb: Elb) -> None:
+async def test_a_name_that_another_certificate_of_the_listener_serves(elb: Elb) -> None:
     api = elb.admin
     one = api.make("certificate", **content(authority().issue("a.example")), domain="a.example", name="one")
     two = api.make("certificate", **content(authority().issue("a.example")), domain="a.example", name="two")

@@ -77,7 +77,7 @@ def everything(elb: Elb) -> dict[str, Any]:
     return {kind: elb.admin("GET", f"/{kind}").body[kind] for kind in kinds}
 
 
-def test_a_gone_clusters_things_are_un_owned_and_serve_on(own: Elb, tmp_path: Path) -> None:
+def test_objects_of_a_removed_cluster_lose_their_owner_and_keep_serving(own: Elb, tmp_path: Path) -> None:
     lb = own.admin.make("loadbalancer")["id"]
     made = furnish(own, own.controller, GONE, 443, lb)
     green = another(own, "controller-green", "controller", cluster="green")
@@ -104,7 +104,7 @@ def test_a_gone_clusters_things_are_un_owned_and_serve_on(own: Elb, tmp_path: Pa
     assert own.admin("PUT", f"/certificates/{theirs['certificate']}", renewed).status == 409, "not ours to give"
 
 
-def test_a_gone_clusters_things_are_deleted_and_nothing_else(own: Elb, tmp_path: Path) -> None:
+def test_only_objects_of_a_removed_cluster_are_deleted(own: Elb, tmp_path: Path) -> None:
     lb = own.admin.make("loadbalancer")["id"]
     made = furnish(own, own.controller, GONE, 443, lb)
     theirs = furnish(own, another(own, "controller-green", "controller", cluster="green"), "another", 444, lb)
@@ -126,7 +126,7 @@ def test_a_gone_clusters_things_are_deleted_and_nothing_else(own: Elb, tmp_path:
     assert made["certificate"] not in str(left)
 
 
-def test_which_cluster_is_asked_for_when_there_are_several(own: Elb, tmp_path: Path) -> None:
+def test_with_several_clusters_the_id_is_required(own: Elb, tmp_path: Path) -> None:
     lb = own.admin.make("loadbalancer")["id"]
     assert isinstance(release(own, tmp_path, "--yes").exception, UserError)
     furnish(own, own.controller, GONE, 443, lb)
@@ -139,7 +139,7 @@ def test_which_cluster_is_asked_for_when_there_are_several(own: Elb, tmp_path: P
     assert "--cluster" in str(several)
 
 
-def test_members_may_not(own: Elb, tmp_path: Path) -> None:
+def test_members_cannot_release_a_cluster(own: Elb, tmp_path: Path) -> None:
     lb = own.admin.make("loadbalancer")["id"]
     made = furnish(own, own.controller, GONE, 443, lb)["certificate"]
     path = f"/certificates/{made}/release"

@@ -26,7 +26,7 @@ def made(api: Api, *pairs: Pair, **fields: Any) -> str:
     return identifier
 
 
-async def test_versions_tell_what_was_there_and_who_wrote_it(elb: Elb) -> None:
+async def test_versions_have_content_and_writer(elb: Elb) -> None:
     first, second = authority().issue("a.example"), authority().issue("a.example", "b.example")
     identifier = made(elb.admin, first)
     put(another(elb, "mary", "member"), identifier, second)
@@ -83,7 +83,7 @@ def test_a_rollback_never_makes_it_worse(elb: Elb, earlier: dict[str, Any], beca
     assert elb.admin.show("certificate", identifier)["certificate"] == new.certificate
 
 
-def test_there_has_to_be_something_to_go_back_to(elb: Elb) -> None:
+def test_a_rollback_needs_an_earlier_version(elb: Elb) -> None:
     identifier = made(elb.admin, authority().issue("a.example"))
     path = f"/certificates/{identifier}/rollback"
     reply = elb.admin.extension("POST", path, {})
@@ -93,7 +93,7 @@ def test_there_has_to_be_something_to_go_back_to(elb: Elb) -> None:
     assert elb.admin.extension("POST", "/certificates/none/rollback", {}).status == 404
 
 
-async def test_the_last_versions_alone_are_kept(tmp_path: Any) -> None:
+async def test_only_the_last_versions_are_kept(tmp_path: Any) -> None:
     pairs = [authority().issue("a.example") for _ in range(5)]
     with serving(settings_in(tmp_path, certificate_versions=3)) as elb:
         identifier = made(elb.admin, *pairs)
@@ -125,7 +125,7 @@ def test_no_extension_answers_with_a_key(elb: Elb) -> None:
         assert not [line for line in key.splitlines()[1:-1] if line in said]
 
 
-async def test_clients_learn_what_there_is(elb: Elb) -> None:
+async def test_clients_discover_the_extensions(elb: Elb) -> None:
     async with connected(elb.admin) as client:
         assert {"versions", "rollback", "status", "break-glass", "audit", "events"} <= await extensions.available(
             client

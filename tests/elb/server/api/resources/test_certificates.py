@@ -26,7 +26,7 @@ def bound(api: Api, certificate: dict[str, Any], *sni: dict[str, Any]) -> dict[s
     )
 
 
-def test_a_certificate_lives_from_create_to_delete(api: Api) -> None:
+def test_a_certificate_is_created_updated_and_deleted(api: Api) -> None:
     pair = authority().issue("a.example", "b.example", chain=True)
     made = api.make("certificate", name="n", domain="a.example,b.example", **content(pair))
     chain = parse_chain(pair.certificate)
@@ -63,13 +63,13 @@ def test_a_key_comes_back_as_asterisks_and_asterisks_leave_it(api: Api) -> None:
     assert reply.body["certificate"]["certferry"]["digest"] == made["certferry"]["digest"]
 
 
-def test_echo_shows_the_key_where_the_setting_says_so(tmp_path: Any) -> None:
+def test_the_key_is_echoed_if_the_setting_says_so(tmp_path: Any) -> None:
     pair = authority().issue("a.example")
     with serving(settings_in(tmp_path, private_key_echo=True)) as elb:
         assert elb.admin.make("certificate", **content(pair))["private_key"] == pair.key
 
 
-def test_what_cannot_be_used_is_refused_with_a_sentence(api: Api) -> None:
+def test_an_unusable_certificate_is_rejected_with_a_sentence(api: Api) -> None:
     pair, other = authority().issue("a.example"), authority().issue("b.example")
     cases: list[tuple[dict[str, Any], str, str]] = [
         ({"certificate": pair.certificate, "private_key": other.key}, "ELB.1011", "does not belong"),
@@ -90,12 +90,12 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(api: Api) -> None:
         assert words in reply.sentence
 
 
-def test_an_expired_certificate_is_taken(api: Api) -> None:
+def test_an_expired_certificate_is_accepted(api: Api) -> None:
     pair = authority().issue("old.example", days=-2, started=30)
     assert api.make("certificate", **content(pair))["expire_time"] < "2999"
 
 
-def test_one_half_must_fit_the_other(api: Api) -> None:
+def test_certificate_and_key_must_match(api: Api) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     first, again = authority().issue("a.example", key=key), authority().issue("a.example", key=key)
     made = api.make("certificate", **content(first))
@@ -152,7 +152,7 @@ def test_the_domain_of_an_sni_certificate_cannot_be_emptied(api: Api) -> None:
     assert api.show("certificate", sni["id"])["domain"] == "b.example"
 
 
-def test_a_domain_stands_on_one_sni_certificate_of_a_listener(api: Api) -> None:
+def test_a_domain_belongs_to_one_sni_certificate_of_a_listener(api: Api) -> None:
     default = api.make("certificate", **content(authority().issue("a.example")))
     first = api.make("certificate", domain="b.example", **content(authority().issue("b.example")))
     second = api.make("certificate", domain="c.example", **content(authority().issue("b.example")))
@@ -167,7 +167,7 @@ def test_a_domain_stands_on_one_sni_certificate_of_a_listener(api: Api) -> None:
     assert api("PUT", f"/certificates/{rsa['id']}", ec_again).status == 409, "and no two of a kind"
 
 
-def test_a_key_that_cannot_be_served_is_stored_and_not_bound(api: Api) -> None:
+def test_an_unservable_key_is_stored_and_not_bound(api: Api) -> None:
     weak = authority().issue("weak.example", key=rsa_key(1024))
     odd = authority().issue("odd.example", key=ec.generate_private_key(ec.SECP256K1()))
     good = api.make("certificate", **content(authority().issue("a.example")))
@@ -182,7 +182,7 @@ def test_a_key_that_cannot_be_served_is_stored_and_not_bound(api: Api) -> None:
     assert api.show("listener", listener["id"])["default_tls_container_ref"] == good["id"]
 
 
-def test_the_quota_is_a_conflict(tmp_path: Any) -> None:
+def test_a_used_up_quota_is_a_conflict(tmp_path: Any) -> None:
     with serving(settings_in(tmp_path, limits=ElbLimits(certificate=1))) as elb:
         elb.admin.make("certificate", **content(authority().issue("a.example")))
         body = {"certificate": content(authority().issue("b.example"))}

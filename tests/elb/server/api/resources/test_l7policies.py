@@ -37,7 +37,7 @@ def path(value: str, comparison: str = "STARTS_WITH") -> dict[str, str]:
     return {"type": "PATH", "compare_type": comparison, "value": value}
 
 
-def test_a_policy_lives_from_create_to_delete(api: Api, site: Site) -> None:
+def test_a_policy_is_created_updated_and_deleted(api: Api, site: Site) -> None:
     fields: dict[str, Any] = {"listener_id": site.listener, "action": "REDIRECT_TO_POOL"}
     made = api.make("l7policy", redirect_pool_id=site.pool, rules=[host("a.example"), path("/x")], **fields)
     assert (made["priority"], made["provisioning_status"], len(made["rules"])) == (1, "ACTIVE", 2)
@@ -89,7 +89,7 @@ def test_each_action_needs_its_own_field(api: Api, site: Site) -> None:
         assert api("POST", "/l7policies", body).code == "ELB.8902", fields
 
 
-def test_without_advanced_forwarding_there_is_less(api: Api) -> None:
+def test_without_advanced_forwarding_some_fields_are_rejected(api: Api) -> None:
     lb = api.make("loadbalancer")["id"]
     pool = api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"]
     listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)["id"]

@@ -19,7 +19,7 @@ def certificate(api: Api, name: str, domain: str = "") -> str:
     return str(api.make("certificate", **fields)["id"])
 
 
-def test_a_listener_lives_from_create_to_delete(api: Api, lb: str) -> None:
+def test_a_listener_is_created_updated_and_deleted(api: Api, lb: str) -> None:
     default = certificate(api, "a.example")
     made = api.make(
         "listener",
@@ -45,14 +45,14 @@ def test_a_listener_lives_from_create_to_delete(api: Api, lb: str) -> None:
     assert api("GET", path).status == 404
 
 
-def test_a_port_is_taken_once(api: Api, lb: str) -> None:
+def test_a_port_is_used_once(api: Api, lb: str) -> None:
     fields: dict[str, Any] = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80}
     api.make("listener", **fields)
     reply = api("POST", "/listeners", {"listener": fields})
     assert (reply.status, reply.code) == (409, "ELB.8907")
 
 
-def test_what_is_wrong_is_said(api: Api, lb: str) -> None:
+def test_invalid_listeners_are_rejected_with_a_reason(api: Api, lb: str) -> None:
     default, bare = certificate(api, "a.example"), certificate(api, "b.example")
     authority_id = api.make("certificate", type="client", certificate=authority().certificate)["id"]
     base = {"loadbalancer_id": lb, "protocol": "HTTPS", "protocol_port": 443}
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_said(api: Api, lb: str) -> None:
     assert api("GET", "/listeners", query=f"loadbalancer_id={lb}").body["listeners"] == []
 
 
-def test_some_things_stay_as_they_are(api: Api, lb: str) -> None:
+def test_immutable_fields_cannot_change(api: Api, lb: str) -> None:
     made = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True)
     path = f"/listeners/{made['id']}"
     for change in ({"protocol": "HTTPS"}, {"protocol_port": 81}, {"enhance_l7policy_enable": False}):
@@ -87,7 +87,7 @@ def test_some_things_stay_as_they_are(api: Api, lb: str) -> None:
     assert api("PUT", path, {"listener": same}).status == 200
 
 
-def test_a_listener_with_policies_or_members_stays(api: Api, lb: str) -> None:
+def test_a_listener_with_policies_or_members_cannot_be_deleted(api: Api, lb: str) -> None:
     made = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)
     pool = api.make("pool", listener_id=made["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
     assert api.show("listener", made["id"])["default_pool_id"] == pool["id"]

@@ -6,7 +6,7 @@ from typing import Any
 from tests.elb.support.server import Api, Elb, serving, settings_in
 
 
-def test_a_load_balancer_lives_from_create_to_delete(api: Api) -> None:
+def test_a_load_balancer_is_created_updated_and_deleted(api: Api) -> None:
     made = api.make("loadbalancer", name="lb", availability_zone_list=["eu-de-01"], vpc_id="v", unknown=1)
     assert made["provisioning_status"] == "ACTIVE"
     assert (made["name"], made["guaranteed"], made["provider"]) == ("lb", True, "vlb")
@@ -19,7 +19,7 @@ def test_a_load_balancer_lives_from_create_to_delete(api: Api) -> None:
     assert api("GET", f"/loadbalancers/{made['id']}").status == 404
 
 
-def test_each_gets_an_address_of_its_own_and_freed_ones_again(own: Elb) -> None:
+def test_each_load_balancer_gets_its_own_address_and_freed_ones_are_reused(own: Elb) -> None:
     api = own.admin
     first, second = api.make("loadbalancer"), api.make("loadbalancer")
     assert (first["vip_address"], second["vip_address"]) == ("127.83.41.10", "127.83.41.11")
@@ -32,7 +32,7 @@ def test_each_gets_an_address_of_its_own_and_freed_ones_again(own: Elb) -> None:
         assert api("POST", "/loadbalancers", {"loadbalancer": {"vip_address": bad}}).status == 400
 
 
-def test_on_one_address_each_has_its_own_ports(tmp_path: Path) -> None:
+def test_load_balancers_on_one_address_have_separate_ports(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, vip_shared_address="127.0.0.1", privileged_shift=8000)
     with serving(settings) as elb:
         for shift in (0, 10_000):
@@ -45,7 +45,7 @@ def test_on_one_address_each_has_its_own_ports(tmp_path: Path) -> None:
         assert elb.admin("POST", "/listeners", {"listener": clash}).status == 409, "80 is there already"
 
 
-def test_what_is_protected_or_in_use_is_not_deleted(api: Api) -> None:
+def test_a_protected_or_used_load_balancer_is_not_deleted(api: Api) -> None:
     made = api.make("loadbalancer", deletion_protection_enable=True)
     path = f"/loadbalancers/{made['id']}"
     assert api("DELETE", path).status == 409
@@ -60,18 +60,18 @@ def test_what_is_protected_or_in_use_is_not_deleted(api: Api) -> None:
     assert api("DELETE", path).status == 204
 
 
-def test_shared_ones_are_not_to_be_had(api: Api) -> None:
+def test_shared_load_balancers_are_rejected(api: Api) -> None:
     reply = api("POST", "/loadbalancers", {"loadbalancer": {"guaranteed": False}})
     assert (reply.status, reply.code) == (400, "ELB.8902")
 
 
-def test_a_public_address_that_is_asked_for_is_there_at_once(api: Api) -> None:
+def test_a_requested_public_address_is_assigned_at_once(api: Api) -> None:
     made = api.make("loadbalancer", publicip={"network_type": "5_bgp", "bandwidth": {"size": 5}})
     assert made["publicips"][0]["publicip_address"] == made["vip_address"]
     assert made["eips"][0]["eip_id"] == made["publicips"][0]["publicip_id"]
 
 
-def test_the_status_tree_has_everything(api: Api) -> None:
+def test_the_status_tree_is_complete(api: Api) -> None:
     lb = api.make("loadbalancer", name="tree")
     listener = api.make(
         "listener", loadbalancer_id=lb["id"], protocol="HTTP", protocol_port=80, enhance_l7policy_enable=True

@@ -17,7 +17,7 @@ def pool(api: Api, lb: str) -> str:
     return str(api.make("pool", loadbalancer_id=lb, protocol="HTTP", lb_algorithm="ROUND_ROBIN")["id"])
 
 
-def test_a_pool_lives_from_create_to_delete(api: Api, lb: str) -> None:
+def test_a_pool_is_created_updated_and_deleted(api: Api, lb: str) -> None:
     sticky = {"type": "HTTP_COOKIE", "persistence_timeout": 5}
     made = api.make(
         "pool",
@@ -37,14 +37,14 @@ def test_a_pool_lives_from_create_to_delete(api: Api, lb: str) -> None:
     assert api("DELETE", path).status == 204
 
 
-def test_a_pool_needs_a_home_or_a_type(api: Api) -> None:
+def test_a_pool_needs_a_load_balancer_a_listener_or_a_type(api: Api) -> None:
     fields = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
     assert api("POST", "/pools", {"pool": fields}).code == "ELB.8902"
     assert api("POST", "/pools", {"pool": fields | {"type": "instance"}}).status == 400, "in which VPC?"
     assert api.make("pool", type="instance", vpc_id="v", **fields)["loadbalancers"] == []
 
 
-def test_what_is_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
+def test_a_pool_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
     listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool)
     path = f"/pools/{pool}"
     reply = api("DELETE", path)
@@ -59,7 +59,7 @@ def test_what_is_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
     assert api("DELETE", path).status == 204
 
 
-def test_a_listener_takes_pools_of_its_kind_and_load_balancer(api: Api, lb: str) -> None:
+def test_a_listener_accepts_pools_of_its_protocol_and_load_balancer(api: Api, lb: str) -> None:
     away = api.make("loadbalancer")["id"]
     pools = [
         api.make("pool", loadbalancer_id=where, protocol=protocol, lb_algorithm="ROUND_ROBIN")["id"]
@@ -70,7 +70,7 @@ def test_a_listener_takes_pools_of_its_kind_and_load_balancer(api: Api, lb: str)
         assert api("POST", "/listeners", {"listener": fields}).code == "ELB.8902"
 
 
-def test_a_member_lives_from_create_to_delete(api: Api, pool: str) -> None:
+def test_a_member_is_created_updated_and_deleted(api: Api, pool: str) -> None:
     path = f"/pools/{pool}/members"
     made = api.make("member", path, address="127.0.0.1", protocol_port=8080, weight=5)
     assert (made["operating_status"], made["member_type"], made["ip_version"]) == ("NO_MONITOR", "ip", "v4")
@@ -89,7 +89,7 @@ def test_a_member_lives_from_create_to_delete(api: Api, pool: str) -> None:
     assert api("GET", path).body["members"] == []
 
 
-def test_a_health_monitor_lives_from_create_to_delete(api: Api, pool: str) -> None:
+def test_a_health_monitor_is_created_updated_and_deleted(api: Api, pool: str) -> None:
     fields: dict[str, Any] = {"pool_id": pool, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3}
     made = api.make("healthmonitor", **fields)
     assert (made["url_path"], made["expected_codes"], made["max_retries_down"]) == ("/", "200", 3)

@@ -90,7 +90,7 @@ async def test_a_client_that_trusts_the_authority_is_served(secure: Elb) -> None
         assert await client.certificates() == {}
 
 
-def test_a_renewed_certificate_is_shown_without_a_restart(secure: Elb, files: Files) -> None:
+def test_a_renewed_certificate_is_served_without_a_restart(secure: Elb, files: Files) -> None:
     first, renewed = shown(secure), issue()
     assert first != fingerprint(renewed)
     files.hold(renewed)
@@ -111,7 +111,7 @@ def served_by(own: ReloadingTls) -> str:
 
 
 @pytest.mark.parametrize("bad", ["garbage", "mismatch", "expired", "gone"])
-def test_what_is_worse_does_not_take_its_place(tmp_path: Path, files: Files, bad: str) -> None:
+def test_a_worse_pair_does_not_replace_the_served_one(tmp_path: Path, files: Files, bad: str) -> None:
     own = ReloadingTls(files.certificate, files.key, tmp_path)
     good = served_by(own)
     match bad:
@@ -134,7 +134,7 @@ def test_what_is_worse_does_not_take_its_place(tmp_path: Path, files: Files, bad
     assert not list(tmp_path.glob(".tls-*")), "no copy of a key stays behind"
 
 
-def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path: Path, files: Files) -> None:
+def test_unusable_files_are_reported_at_start(tmp_path: Path, files: Files) -> None:
     def refused(**fields: Any) -> str:
         async def start() -> None:
             async with running(settings_in(tmp_path, **fields)):
