@@ -6,6 +6,7 @@ the other is abandoned after a drawn number of steps, and taken up again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from certferry.core import checks
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.plan.plan import match, plan
+from certferry.core.translate.certificate_slots import kind_of
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from certferry.core.x509.pem import Chain, covers
@@ -49,20 +51,25 @@ entries = st.lists(
     max_size=3,
 )
 ingresses = st.lists(st.tuples(st.sampled_from(HOSTS), entries), min_size=1, max_size=3)
+_ONE_PORT = ("443",) * 3
+some_ports = st.lists(st.sampled_from(["443", "8443"]), min_size=3, max_size=3)
 choices = st.lists(st.sampled_from([None, "mine", "mine,named", "gone"]), min_size=3, max_size=3)
 
 
-def _cluster(shape: list[Any], secrets: dict[str, Any], ids: list[str | None]) -> ClusterView:
+def _cluster(
+    shape: list[Any], secrets: dict[str, Any], ids: Sequence[str | None], ports: Sequence[str] = _ONE_PORT
+) -> ClusterView:
     objects = [
         {
             "kind": "Ingress",
             "metadata": {
                 "name": f"i{number}",
-                "annotations": {"kubernetes.io/elb.tls-certificate-ids": chosen} if chosen else {},
+                "annotations": {"kubernetes.io/elb.port": port}
+                | ({"kubernetes.io/elb.tls-certificate-ids": chosen} if chosen else {}),
             },
             "spec": {"ingressClassName": "cce", "tls": tls, "rules": [{"host": host, "http": {"paths": [_PATH]}}]},
         }
-        for number, ((host, tls), chosen) in enumerate(zip(shape, ids, strict=False))
+        for number, ((host, tls), chosen, port) in enumerate(zip(shape, ids, ports, strict=False))
     ]
     # a digest covers all facts, so that two contents never share one
     told = {name: _with_digest(name, facts) for name, facts in secrets.items()}
@@ -115,12 +122,13 @@ def _steps(cluster: ClusterView, elb: Elb) -> Any:
     return plan(made.desired, elb.state, CLUSTER, made.retained)
 
 
-def _served(state: State) -> dict[str, Chain | None]:
-    return {h: _answer(state, it, h) for it in state.listeners.values() for h in HOSTS}
+def _served(state: State) -> dict[tuple[int, str], Chain | None]:
+    return {(it.protocol_port, h): _answer(state, it, h) for it in state.listeners.values() for h in HOSTS}
 
 
 def _answer(state: State, listener: Listener, host: str) -> Chain | None:
-    sni = [state.certificates[r] for r in listener.sni_container_refs or ()]
+    """Return what a client that prefers ECDSA gets."""
+    sni = sorted((state.certificates[r] for r in listener.sni_container_refs or ()), key=kind_of)
     exact = [c for c in sni if host in c.domain]
     wild = [c for c in sni if any(n.startswith("*.") and host.endswith(n[1:]) for n in c.domain)]
     default = state.certificates[listener.default_tls_container_ref or ""]
@@ -132,13 +140,14 @@ def _good(it: Chain | None, host: str) -> bool:
 
 
 @settings(max_examples=250, deadline=None)
-@given(ingresses, some_secrets, some_secrets, choices, choices, st.integers(0, 8))
+@given(ingresses, some_secrets, some_secrets, choices, choices, some_ports, st.integers(0, 8))
 @example(  # the second Ingress lets its chosen certificates go, and its Secret is not there
     [(HOSTS[0], [{"secretName": "two"}]), (HOSTS[0], [{"secretName": "one", "hosts": [*HOSTS[:2]]}])],
     {"two": {"content": "v0", "not_after": NOW - timedelta(days=1)}},
     {},
     [None, "mine,named", None],
     [None, None, None],
+    _ONE_PORT,
     0,
 )
 def test_no_step_worsens_the_served_certificate(
@@ -147,11 +156,12 @@ def test_no_step_worsens_the_served_certificate(
     then: dict[str, Any],
     ids_first: list[str | None],
     ids_then: list[str | None],
+    ports: Sequence[str],
     abandoned_after: int,
 ) -> None:
     elb = _elb()
-    elb.run(_steps(_cluster(shape, first, ids_first), elb))
-    after = _cluster(shape, then, ids_then)
+    elb.run(_steps(_cluster(shape, first, ids_first, ports), elb))
+    after = _cluster(shape, then, ids_then, ports)
     before = elb.state
     wanted = {host for host, _ in shape} | {h for _, tls in shape for t in tls for h in t.get("hosts", ())}
     steps = _steps(after, elb)
@@ -187,27 +197,48 @@ def _nothing_lost(before: State, now: State, wanted: set[str]) -> None:
     """Every listener is there, and a valid certificate was not replaced by one that is not valid."""
     assert set(before.listeners) <= set(now.listeners)
     old, new = _served(before), _served(now)
-    for host, had in old.items():
+    for (port, host), had in old.items():
         if host in wanted and had is not None and checks.valid(had, NOW):
-            has = new[host]
+            has = new[port, host]
             assert has is not None
             assert checks.valid(has, NOW), f"{host} was valid"
 
 
 @settings(max_examples=150, deadline=None)
-@given(ingresses, some_secrets, some_secrets)
-def test_new_content_never_loses_a_host(shape: list[Any], first: dict[str, Any], then: dict[str, Any]) -> None:
+@given(ingresses, some_secrets, some_secrets, some_ports)
+@example(  # the default certificate stays by the invariant, and gets other names
+    [(HOSTS[0], [{"secretName": "three"}, {"secretName": "two"}, {"secretName": "one"}])],
+    {"one": {"content": "v0"}, "two": {"content": "v0"}},
+    {
+        "one": {"content": "v0"},
+        "two": {"content": "v0", "names": [HOSTS[0]]},
+        "three": {"content": "v0", "names": [HOSTS[0]], "not_after": NOW - timedelta(days=1)},
+    },
+    _ONE_PORT,
+)
+@example(  # the Secret of the default certificate is gone, and a wildcard shadows its host
+    [(HOSTS[0], [{"secretName": "three"}, {"secretName": "two"}])],
+    {
+        "two": {"content": "v0"},
+        "three": {"content": "v0", "names": HOSTS[:2], "key": "RSA-2048", "not_after": NOW - timedelta(days=1)},
+    },
+    {"two": {"content": "v0", "names": ["*.example.com", HOSTS[1]], "key": "RSA-2048"}},
+    _ONE_PORT,
+)
+def test_new_content_never_loses_a_host(
+    shape: list[Any], first: dict[str, Any], then: dict[str, Any], ports: Sequence[str]
+) -> None:
     """With Ingresses unchanged, a host with a good certificate keeps having one."""
     elb = _elb()
     none: list[str | None] = [None] * 3
-    elb.run(_steps(_cluster(shape, first, none), elb))
-    routed = {host for host, _ in shape}
+    elb.run(_steps(_cluster(shape, first, none, ports), elb))
+    routed = {(int(port), host) for (host, _), port in zip(shape, ports, strict=False)}
     old = _served(elb.state)
-    elb.run(_steps(_cluster(shape, then, none), elb))
+    elb.run(_steps(_cluster(shape, then, none, ports), elb))
     new = _served(elb.state)
-    for host in routed & set(old):
-        if _good(old[host], host):
-            assert _good(new[host], host), host
+    for port, host in routed & set(old):
+        if _good(old[port, host], host):
+            assert _good(new[port, host], host), (port, host)
 
 
 @settings(max_examples=100, deadline=None)

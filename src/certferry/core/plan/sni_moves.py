@@ -18,7 +18,7 @@ import msgspec
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.plan.steps import Step, certificate_step, deletion, step
-from certferry.core.translate.certificate_slots import kind_of
+from certferry.core.translate.certificate_slots import claims
 
 STANDS_IN: Final = "it only stood in while a host moved"
 TWIN: Final = names.TWIN
@@ -84,26 +84,21 @@ def leftover_stand_ins(observed: State, cluster_id: str) -> Mapping[str, str]:
 
 def _lost(key: str, desired: State, observed: State, ids: Mapping[str, str]) -> bool:
     have = observed.certificates.get(ids.get(key, ""))
-    return have is not None and bool(_claims(have) - _claims(desired.certificates[key]))
-
-
-def _claims(certificate: Certificate) -> set[tuple[str, str]]:
-    """Return (key kind, name) pairs, each unique on a listener: an RSA and an EC certificate may share names."""
-    return {(kind_of(certificate), name) for name in certificate.domain}
+    return have is not None and bool(claims(have) - claims(desired.certificates[key]))
 
 
 def _movers(want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]) -> set[str]:
     """Return ids of the certificates on the listener between which, or from which, a name moves."""
     bound = [ref for ref in have.sni_container_refs or () if ref in observed.certificates]
-    there = {claim: ref for ref in bound for claim in _claims(observed.certificates[ref])}
+    there = {claim: ref for ref in bound for claim in claims(observed.certificates[ref])}
     staying = {ids.get(key, key) for key in want.sni_container_refs or ()}
     moving: set[str] = set()
     for key, after in desired.certificates.items():
         ref = ids.get(key, key)
-        before = _claims(observed.certificates[ref]) if ref in bound else set()
+        before = claims(observed.certificates[ref]) if ref in bound else set()
         if ref not in bound and ref not in staying:
             continue
-        for claim in _claims(after) - before:
+        for claim in claims(after) - before:
             holder = there.get(claim)
             # a removed one makes room for a new one in the same write
             if holder is not None and holder != ref and (holder in staying or ref in bound):

@@ -15,7 +15,7 @@ from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_slots
-from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, kind_of
+from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, claims, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.secret_certificates import NOT_FOR_OTHERS
 from certferry.core.x509.pem import covers, listed
@@ -69,10 +69,14 @@ def bind(
     group: Sequence[ListenerClaim],
     offers: Sequence[CertificateCandidate],
     have: ListenerCertificates,
+    staying: ListenerCertificates,
     options: TranslateOptions,
     now: datetime,
 ) -> ListenerBinding:
-    """Return the slots of the listener of `group`, from `offers` and the slots that it has."""
+    """Return the slots of the listener of `group`, from `offers` and the slots that it has.
+
+    `staying`: those slots with the content that their certificates are to get.
+    """
     default = _default_candidate(group[0], offers)
     sni = _assign_sni(group, offers, default, options)
     want = ListenerCertificates(default=default.certificate if default else None, sni=tuple(sni.certificates()))
@@ -80,12 +84,13 @@ def bind(
     hosts = {h for o in offers for h in o.hosts}
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
-    kept, held_back = certificate_slots.keep_better(want, have, hosts, now)
+    kept, held_back = certificate_slots.keep_better(want, have, staying, hosts, now)
     problems = [*sni.problems, *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h))]
     return ListenerBinding(
         slots=kept,
         released_names=sni.released,
-        pinned=frozenset(c.id for h in held_back for c in (h.rejected, h.kept)),
+        pinned=frozenset(h.rejected.id for h in held_back)
+        | {c.id for c in kept.sni if c in staying.sni and c not in want.sni},
         problems=tuple(problems),
         held_back=held_back,
     )
@@ -241,6 +246,31 @@ class _SniAssignment:
         if certificate_id != self._default_id:
             self.bound[certificate_id] = offer.certificate
 
+    def add_default(self, offer: CertificateCandidate) -> None:
+        """Bind the default certificate under its names too, unless neither it nor another can release one of them."""
+        others = {claim for ref in self._fixed() for claim in claims(self.bound[ref])}
+        if not (offer.fixed and claims(offer.certificate) & others):
+            self.bound[offer.certificate.id] = offer.certificate
+
+    def _fixed(self) -> set[str]:
+        """Return the bound certificates whose domain must not change."""
+        return {o.certificate.id for o in self.holders.values() if o.fixed} & self.bound.keys()
+
+    def settle_contested(self) -> None:
+        """Release each name that two bound certificates share from one of them.
+
+        A Secret may be named for such a host on another listener. A certificate whose domain must not change keeps the
+        name, else the one that is claimed for it here, else the older one.
+        """
+        keepers = {claim: ref for ref in self._fixed() for claim in claims(self.bound[ref])}
+        for claim, offer in self.holders.items():
+            if offer.certificate.id in self.bound:
+                keepers.setdefault(claim, offer.certificate.id)
+        for ref, certificate in self.bound.items():
+            self.release(
+                ref, {name for kind, name in claims(certificate) if keepers.setdefault((kind, name), ref) != ref}
+            )
+
     def certificates(self) -> list[Certificate]:
         """Return the bound certificates without the names that they release, by id."""
         remaining = (
@@ -285,35 +315,15 @@ def _assign_sni(
     for offer in offers:
         if offer is not default:
             sni.add(offer)
-    if default and default.certificate.domain and _shadowed(intended, sni.names()):
-        sni.bound[default.certificate.id] = default.certificate
-    for certificate_id, names in _contested(sni.bound, sni.holders).items():
-        sni.release(certificate_id, names)
+    if default and _shadowed(intended, sni.names()):
+        sni.add_default(default)
+    sni.settle_contested()
     return sni
 
 
 def _not_allowed(offer: CertificateCandidate, hosts: Set[str]) -> Problem:
     text = f"Certificate {_name(offer.certificate)} is not bound: its domain has {listed(tuple(sorted(hosts)))}, which namespace {offer.claim.ingress.meta.namespace} may not use."
     return offer.claim.problem("HostNotAllowed", text)
-
-
-def _contested(
-    bound: Mapping[str, Certificate], holders: Mapping[tuple[str, str], CertificateCandidate]
-) -> Mapping[str, frozenset[str]]:
-    """Return names that two bound certificates share, by the id of the certificate that leaves them to the other.
-
-    A Secret may be named for such a host on another listener. The certificate claimed for it here keeps it, else the
-    older one.
-    """
-    claimed: dict[tuple[str, str], str] = {
-        claim: o.certificate.id for claim, o in holders.items() if o.certificate.id in bound
-    }
-    released: dict[str, frozenset[str]] = {}
-    for ref, certificate in bound.items():
-        for name in certificate.domain:
-            if claimed.setdefault((kind_of(certificate), name), ref) != ref:
-                released[ref] = released.get(ref, frozenset()) | {name}
-    return released
 
 
 def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) -> set[str]:

@@ -66,6 +66,12 @@ def kind_of(certificate: Certificate) -> str:
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
 
 
+def claims(certificate: Certificate) -> frozenset[tuple[str, str]]:
+    """Return (key kind, name) pairs, each unique among the SNI certificates of a listener."""
+    kind = kind_of(certificate)
+    return frozenset((kind, name) for name in certificate.domain)
+
+
 def current_slots(have: Listener | None, certificates: Mapping[str, Certificate]) -> ListenerCertificates:
     """Return the slots of an observed listener."""
     if have is None:
@@ -77,16 +83,21 @@ def current_slots(have: Listener | None, certificates: Mapping[str, Certificate]
 
 
 def keep_better(
-    want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
+    want: ListenerCertificates,
+    have: ListenerCertificates,
+    staying: ListenerCertificates,
+    hosts: Iterable[str],
+    now: datetime,
 ) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
     """Return `want`, but for `hosts` never worse than `have`, and the certificates held back.
 
+    `staying`: the certificates of `have` with the content that they are to get, under the names that they have.
     Repeated on its own result until nothing changes, so that the next plan changes nothing.
     """
     wanted = sorted({"", *hosts})
-    kept, held = _hold(want, have, wanted, now)
+    kept, held = _hold(want, have, staying, wanted, now)
     for _ in range(2 + len(want.sni) + len(have.sni)):
-        again, more = _hold(want, kept, wanted, now)
+        again, more = _hold(want, kept, kept, wanted, now)
         if again == kept:
             break
         kept, held = again, tuple(dict.fromkeys((*held, *more)))
@@ -94,7 +105,11 @@ def keep_better(
 
 
 def _hold(
-    want: ListenerCertificates, have: ListenerCertificates, wanted: Sequence[str], now: datetime
+    want: ListenerCertificates,
+    have: ListenerCertificates,
+    staying: ListenerCertificates,
+    wanted: Sequence[str],
+    now: datetime,
 ) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
     held: list[HeldBackCertificate] = []
     # each round takes one certificate of `want` out, or brings one of `have` back
@@ -103,7 +118,7 @@ def _hold(
         if worse is None:
             break
         held.append(worse)
-        want = _kept(want, have, worse)
+        want = _kept(want, staying, worse)
     return want, tuple(held)
 
 
@@ -124,14 +139,15 @@ def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> 
     return finding.sentence if finding else None
 
 
-def _kept(want: ListenerCertificates, have: ListenerCertificates, worse: HeldBackCertificate) -> ListenerCertificates:
-    refused, kept = worse.rejected, worse.kept
-    sni = [c for c in want.sni if c.id != refused.id]
-    if kept in have.sni:
-        taken = set(kept.domain)
-        sni = [c for c in sni if kind_of(c) != kind_of(kept) or not taken & set(c.domain)]
-        sni.append(kept)
+def _kept(
+    want: ListenerCertificates, staying: ListenerCertificates, worse: HeldBackCertificate
+) -> ListenerCertificates:
+    """Return `want` without the rejected certificate, and with the kept one in the slots that it has."""
+    sni = [c for c in want.sni if c.id != worse.rejected.id]
+    back = next((c for c in staying.sni if c.id == worse.kept.id), None)
+    if back:
+        sni = [c for c in sni if c.id != back.id and not claims(c) & claims(back)] + [back]
     default = want.default
-    if len(sni) == len(want.sni) and kept == have.default:
-        default = kept
+    if len(sni) == len(want.sni) and staying.default and staying.default.id == worse.kept.id:
+        default = staying.default
     return ListenerCertificates(default=default, sni=tuple(sorted(sni, key=lambda c: c.id)))

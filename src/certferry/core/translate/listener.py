@@ -41,7 +41,9 @@ class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     certificates: Mapping[str, Certificate]
     """The certificates on the ELB by id; managed ones carry their key."""
     desired_certificates: Mapping[str, Certificate]
-    """The same certificates; managed ones with the content that they are to have."""
+    """The same certificates; managed ones with the content and domain that they are to have."""
+    staying_certificates: Mapping[str, Certificate]
+    """The same certificates; managed ones with the content that they are to have, and the domain that they have."""
 
 
 class ListenerResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,14 @@ def _bind(
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
     offers, missing = certificate_binding.candidates(group, context.secrets, context.desired_certificates)
-    binding = certificate_binding.bind(group, offers, current_slots(have, context.certificates), limits, context.now)
+    binding = certificate_binding.bind(
+        group,
+        offers,
+        current_slots(have, context.certificates),
+        current_slots(have, context.staying_certificates),
+        limits,
+        context.now,
+    )
     return binding, (*missing, *binding.problems)
 
 

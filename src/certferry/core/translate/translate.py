@@ -89,6 +89,7 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
     uses, own = _secrets(view, observed, collected.groups, existing, options, now)
     secrets = {name: s.certificate for name, s in own.items() if s.certificate}
     on_elb = _keyed(observed, secrets)
+    to_be = _with_desired_content(on_elb, secrets)
     context = ListenerContext(
         view=view,
         observed=observed,
@@ -97,7 +98,8 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         groups=collected.groups,
         secrets=secrets,
         certificates=on_elb,
-        desired_certificates=_with_desired_content(on_elb, secrets),
+        desired_certificates=to_be,
+        staying_certificates={ref: msgspec.structs.replace(c, domain=on_elb[ref].domain) for ref, c in to_be.items()},
     )
     results = {at: listeners.build_listener(group, existing.get(at), context) for at, group in collected.groups.items()}
     bindings = {at: result.binding for at, result in results.items() if result.binding}
