@@ -33,9 +33,11 @@ docs: $(VENV)/dev.stamp ## build the documentation as a site, in site/; warnings
 reference: $(VENV)/dev.stamp ## write the reference pages of docs/ from the code
 	$(BIN)/python -m tools.reference
 
-check: $(VENV)/dev.stamp ## formatting, lint, types, layers (seconds)
+check: $(VENV)/dev.stamp ## formatting, lint, complexity, types, layers (seconds)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@echo '$(BIN)/radon cc --min D src    (no function above complexity 20)'
+	@! $(BIN)/radon cc --min D --show-complexity src | grep .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -18,7 +18,7 @@ import msgspec
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.plan.steps import Step, certificate_step, deletion, step
-from certferry.core.translate.certificate_slots import claims
+from certferry.core.translate.certificate_slots import Claim, claims
 
 STANDS_IN: Final = "it only stood in while a host moved"
 TWIN: Final = names.TWIN
@@ -41,35 +41,31 @@ class SniMovePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_sni_moves(desired: State, observed: State, ids: Mapping[str, str]) -> SniMovePlan:
     """Plan the twins for the hosts that move between `observed` and `desired`."""
-    losing = frozenset(k for k in desired.certificates if _lost(k, desired, observed, ids))
-    bound_ids = {ref for it in observed.listeners.values() for ref in it.sni_container_refs or ()}
-    bound = frozenset(k for k in desired.certificates if ids.get(k) in bound_ids)
-    concerned: dict[str, set[str]] = {}
-    concerned_keys: set[str] = set()
+    keys = {ids[key]: key for key in desired.certificates if key in ids}
+    after = {key: claims(certificate) for key, certificate in desired.certificates.items()}
+    before = {keys.get(ref, ref): claims(certificate) for ref, certificate in observed.certificates.items()}
+    existing = {
+        ref: frozenset(keys.get(r, r) for r in x.sni_container_refs or ()) for ref, x in observed.listeners.items()
+    }
+    bound = frozenset().union(*existing.values()) & after.keys()
+    losing = frozenset(key for key in before.keys() & after.keys() if before[key] - after[key])
+    moving: dict[str, Set[str]] = {}
     for key, want in sorted(desired.listeners.items()):
-        have = observed.listeners.get(ids.get(key, ""))
-        movers = _movers(want, have, desired, observed, ids) if have else set()
-        if movers:
-            concerned_keys |= {k for k in desired.certificates if ids.get(k) in movers}
-            concerned[key] = {k for k in want.sni_container_refs or () if k.startswith("@") and ids.get(k) in movers}
-    twin_of = {m: _twin(desired.certificates[m]) for m in sorted(set().union(*concerned.values()))}
-    makes, removes = [], []
-    for mover, twin in twin_of.items():
-        present = observed.certificates.get(ids.get(twin.id, ""))
-        if made := certificate_step(twin.id, twin, present):
-            why = f"it stands in for {desired.certificates[mover].name} while a host moves"
-            makes.append(msgspec.structs.replace(made, why=why))
-        if present is None:
-            made_gone = deletion("certificate", twin.id, twin.name, STANDS_IN)
-            removes.append(msgspec.structs.replace(made_gone, id=None))
-    points = [_pointed(key, movers, desired, observed, ids, bound) for key, movers in concerned.items()]
+        if ids.get(key) in existing:
+            staying = frozenset(want.sni_container_refs or ())
+            moving[key] = _movers(staying, existing[ids[key]] & before.keys(), before, after)
+    moving = {key: movers for key, movers in moving.items() if movers}
+    concerned = frozenset().union(*moving.values())
+    replaced = {key: _managed(desired.listeners[key], movers) for key, movers in moving.items()}
+    makes, removes = _twin_steps(frozenset().union(*replaced.values()), desired, observed, ids)
+    points = [_pointed(key, movers, desired, observed, ids, bound) for key, movers in replaced.items()]
     return SniMovePlan(
         before=(*makes, *points),
-        after=tuple(removes),
-        giving=losing & concerned_keys,
-        releasing=(losing & bound) - concerned_keys,
+        after=removes,
+        giving=losing & concerned,
+        releasing=(losing & bound) - concerned,
         bound=bound,
-        listeners=frozenset(ids[key] for key in concerned),
+        listeners=frozenset(ids[key] for key in moving),
     )
 
 
@@ -82,28 +78,48 @@ def leftover_stand_ins(observed: State, cluster_id: str) -> Mapping[str, str]:
     }
 
 
-def _lost(key: str, desired: State, observed: State, ids: Mapping[str, str]) -> bool:
-    have = observed.certificates.get(ids.get(key, ""))
-    return have is not None and bool(claims(have) - claims(desired.certificates[key]))
+def _movers(
+    staying: Set[str], bound: Set[str], before: Mapping[str, Set[Claim]], after: Mapping[str, Set[Claim]]
+) -> frozenset[str]:
+    """Return the certificates of a listener between which, or from which, a name moves.
 
-
-def _movers(want: Listener, have: Listener, desired: State, observed: State, ids: Mapping[str, str]) -> set[str]:
-    """Return ids of the certificates on the listener between which, or from which, a name moves."""
-    bound = [ref for ref in have.sni_container_refs or () if ref in observed.certificates]
-    there = {claim: ref for ref in bound for claim in claims(observed.certificates[ref])}
-    staying = {ids.get(key, key) for key in want.sni_container_refs or ()}
+    `bound`: the certificates that it has; `staying`: those that it is to have. `before`, `after`: the claims of each.
+    """
+    holders = {claim: key for key in bound for claim in before[key]}
     moving: set[str] = set()
-    for key, after in desired.certificates.items():
-        ref = ids.get(key, key)
-        before = claims(observed.certificates[ref]) if ref in bound else set()
-        if ref not in bound and ref not in staying:
-            continue
-        for claim in claims(after) - before:
-            holder = there.get(claim)
+    for key in (bound | staying) & after.keys():
+        has = before[key] if key in bound else frozenset()
+        for holder in {holders[claim] for claim in after[key] - has if claim in holders} - {key}:
             # a removed one makes room for a new one in the same write
-            if holder is not None and holder != ref and (holder in staying or ref in bound):
-                moving |= {holder, *({ref} & set(bound))}
-    return moving
+            if holder in staying or key in bound:
+                moving |= {holder, *({key} & bound)}
+        # a certificate of another listener still has the names that it is about to release
+        if key in staying - bound and (lost := before.get(key, frozenset()) - after[key]):
+            others = [world.get(other, frozenset()) for world in (before, after) for other in staying - {key}]
+            if any(lost & names for names in others):
+                moving.add(key)
+    return frozenset(moving)
+
+
+def _managed(listener: Listener, movers: Set[str]) -> frozenset[str]:
+    """Return those of `movers` that the listener is to have and that a twin may stand in for."""
+    return frozenset(key for key in listener.sni_container_refs or () if key in movers and key.startswith("@"))
+
+
+def _twin_steps(
+    movers: Set[str], desired: State, observed: State, ids: Mapping[str, str]
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Return the steps that create or update the twins of `movers`, and those that delete the created ones."""
+    makes, removes = [], []
+    for mover in sorted(movers):
+        twin = _twin(desired.certificates[mover])
+        present = observed.certificates.get(ids.get(twin.id, ""))
+        if made := certificate_step(twin.id, twin, present):
+            why = f"it stands in for {desired.certificates[mover].name} while a host moves"
+            makes.append(msgspec.structs.replace(made, why=why))
+        if present is None:
+            removes.append(msgspec.structs.replace(deletion("certificate", twin.id, twin.name, STANDS_IN), id=None))
+    return tuple(makes), tuple(removes)
 
 
 def _twin(of: Certificate) -> Certificate:
@@ -119,7 +135,7 @@ def _twin(of: Certificate) -> Certificate:
 
 
 def _pointed(
-    key: str, movers: set[str], desired: State, observed: State, ids: Mapping[str, str], bound: Set[str]
+    key: str, movers: Set[str], desired: State, observed: State, ids: Mapping[str, str], bound: Set[str]
 ) -> Step:
     """Return the update that points the listener to twins in place of the movers."""
     want, have = desired.listeners[key], observed.listeners[ids[key]]

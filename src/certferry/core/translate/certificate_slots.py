@@ -19,6 +19,10 @@ KEY_KINDS = ("EC", "RSA")
 """Certificates of both kinds may share a name; a client gets the kind that it supports."""
 
 
+Claim = tuple[str, str]
+"""(key kind, name); no two SNI certificates of a listener may have the same."""
+
+
 class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The default certificate and those for named hosts."""
 
@@ -66,8 +70,8 @@ def kind_of(certificate: Certificate) -> str:
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
 
 
-def claims(certificate: Certificate) -> frozenset[tuple[str, str]]:
-    """Return (key kind, name) pairs, each unique among the SNI certificates of a listener."""
+def claims(certificate: Certificate) -> frozenset[Claim]:
+    """Return the names of a certificate, each with the kind of its key."""
     kind = kind_of(certificate)
     return frozenset((kind, name) for name in certificate.domain)
 

@@ -6,7 +6,7 @@ only itself, and no certificate is replaced by a worse one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
@@ -21,7 +21,7 @@ from certferry.core.translate import listener_claims as claims
 from certferry.core.translate import secret_certificates as certificates
 from certferry.core.translate.certificate_binding import ListenerBinding, uncovered_hosts
 from certferry.core.translate.certificate_slots import KEY_KINDS, ListenerCertificates, current_slots
-from certferry.core.translate.listener import ListenerContext
+from certferry.core.translate.listener import ListenerContext, ListenerResult
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.pools import MemberSource
 from certferry.core.translate.secret_certificates import SecretCertificate, SecretUse, SecretVerdict
@@ -87,40 +87,20 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
     collected = claims.collect_claims(view, observed, options)
     existing = listeners.by_port(observed)
     uses, own = _secrets(view, observed, collected.groups, existing, options, now)
-    secrets = {name: s.certificate for name, s in own.items() if s.certificate}
-    on_elb = _keyed(observed, secrets)
-    to_be = _with_desired_content(on_elb, secrets)
-    context = ListenerContext(
-        view=view,
-        observed=observed,
-        options=options,
-        now=now,
-        groups=collected.groups,
-        secrets=secrets,
-        certificates=on_elb,
-        desired_certificates=to_be,
-        staying_certificates={ref: msgspec.structs.replace(c, domain=on_elb[ref].domain) for ref, c in to_be.items()},
-    )
+    context = _context(view, observed, options, now, collected.groups, own)
     results = {at: listeners.build_listener(group, existing.get(at), context) for at, group in collected.groups.items()}
     bindings = {at: result.binding for at, result in results.items() if result.binding}
+    bound = {at: _bound(bindings.get(at), existing.get(at), context.certificates) for at in collected.groups}
+    verdicts = _verdicts(uses, own, bindings.values())
     pools = {key: pool for result in results.values() for key, pool in result.pools.items()}
-    bound = {at: _bound(bindings.get(at), existing.get(at), on_elb) for at in collected.groups}
-    held_back = [h for binding in bindings.values() for h in binding.held_back]
-    verdicts = {name: certificates.verdicts(use, own[name], held_back) for name, use in uses.items()}
-    problems = {*collected.problems, *(p for result in results.values() for p in result.problems)}
-    for name, use in uses.items():
-        secret = view.secrets.get(name)
-        problems |= {*certificates.problems(use, secret, secrets.get(name), verdicts[name], bound)}
-    problems |= {p for at, group in collected.groups.items() for p in uncovered_hosts(group, bound[at])}
+    problems = {
+        *collected.problems,
+        *_listener_problems(collected.groups, results, bound),
+        *_secret_problems(context, uses, verdicts, bound),
+    }
     return Translation(
-        desired=State(
-            loadbalancers=_balancers(collected, observed),
-            listeners={r.listener.id: r.listener for r in results.values() if r.listener},
-            certificates=_certificates(secrets, bindings.values(), on_elb),
-            pools={key: p.pool for key, p in pools.items()},
-            policies={key: p for result in results.values() for key, p in result.policies.items()},
-        ),
-        material={c.chain.digest: n for n, c in secrets.items() if c.chain and c.id.startswith("@")},
+        desired=_desired(collected, context, results.values()),
+        material={c.chain.digest: n for n, c in context.secrets.items() if c.chain and c.id.startswith("@")},
         problems=tuple(sorted(problems)),
         status=_status(collected.groups, bindings),
         secret_uses={view.secrets[n].meta.uid: use for n, use in uses.items() if n in view.secrets},
@@ -131,6 +111,68 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         claims=collected.groups,
         verdicts=verdicts,
     )
+
+
+def _context(
+    view: ClusterView,
+    observed: State,
+    options: TranslateOptions,
+    now: datetime,
+    groups: listeners.Groups,
+    own: Mapping[Name, SecretCertificate],
+) -> ListenerContext:
+    secrets = {name: s.certificate for name, s in own.items() if s.certificate}
+    on_elb = _keyed(observed, secrets)
+    to_be = _with_desired_content(on_elb, secrets)
+    return ListenerContext(
+        view=view,
+        observed=observed,
+        options=options,
+        now=now,
+        groups=groups,
+        secrets=secrets,
+        certificates=on_elb,
+        desired_certificates=to_be,
+        staying_certificates={ref: msgspec.structs.replace(c, domain=on_elb[ref].domain) for ref, c in to_be.items()},
+    )
+
+
+def _desired(collected: claims.Claims, context: ListenerContext, results: Collection[ListenerResult]) -> State:
+    return State(
+        loadbalancers=_balancers(collected, context.observed),
+        listeners={r.listener.id: r.listener for r in results if r.listener},
+        certificates=_certificates(context, [r.binding for r in results if r.binding]),
+        pools={key: p.pool for r in results for key, p in r.pools.items()},
+        policies={key: policy for r in results for key, policy in r.policies.items()},
+    )
+
+
+def _verdicts(
+    uses: Mapping[Name, SecretUse], own: Mapping[Name, SecretCertificate], bindings: Iterable[ListenerBinding]
+) -> Mapping[Name, tuple[SecretVerdict, ...]]:
+    held_back = [h for binding in bindings for h in binding.held_back]
+    return {name: certificates.verdicts(use, own[name], held_back) for name, use in uses.items()}
+
+
+def _listener_problems(
+    groups: listeners.Groups,
+    results: Mapping[tuple[str, int], ListenerResult],
+    bound: Mapping[tuple[str, int], ListenerCertificates],
+) -> Iterator[Problem]:
+    for at, group in groups.items():
+        yield from results[at].problems
+        yield from uncovered_hosts(group, bound[at])
+
+
+def _secret_problems(
+    context: ListenerContext,
+    uses: Mapping[Name, SecretUse],
+    verdicts: Mapping[Name, tuple[SecretVerdict, ...]],
+    bound: Mapping[tuple[str, int], ListenerCertificates],
+) -> Iterator[Problem]:
+    for name, use in uses.items():
+        secret = context.view.secrets.get(name)
+        yield from certificates.problems(use, secret, context.secrets.get(name), verdicts[name], bound)
 
 
 def _secrets(
@@ -190,11 +232,9 @@ def _with_desired_content(
     return {ref: desired.get(c.id, c) for ref, c in on_elb.items()}
 
 
-def _certificates(
-    secrets: Mapping[Name, Certificate], bindings: Iterable[ListenerBinding], on_elb: Mapping[str, Certificate]
-) -> Mapping[str, Certificate]:
+def _certificates(context: ListenerContext, bindings: Iterable[ListenerBinding]) -> Mapping[str, Certificate]:
     """Return the desired certificates: those of Secrets without the names they release, and all that are bound."""
-    domains = {c.id: c.domain for c in on_elb.values()}
+    domains = {c.id: c.domain for c in context.certificates.values()}
     released: dict[str, frozenset[str]] = {}
     pinned: set[str] = set()
     bound: dict[str, Certificate] = {}
@@ -204,7 +244,7 @@ def _certificates(
             released[ref] = released.get(ref, frozenset()) | names_released
         bound |= {c.id: c for c in (binding.slots.default, *binding.slots.sni) if c}
     result = dict(bound)
-    for certificate in secrets.values():
+    for certificate in context.secrets.values():
         ref = certificate.id
         remaining = tuple(n for n in certificate.domain if n not in released.get(ref, ()))
         # An unbound certificate keeps its domain: it may still be on the listener when that is written.

@@ -115,35 +115,43 @@ def applied(form: IngressForm, obj: Mapping[str, Any]) -> Object:
     """Return `obj` with the values of the form; other fields stay unchanged."""
     changed: Object = copy.deepcopy(dict(obj))
     before = form_of(obj)
-    notes = changed["metadata"].setdefault("annotations", {}) or {}
-    changed["metadata"]["annotations"] = notes
+    notes = changed["metadata"].get("annotations") or {}
+    spec = changed.setdefault("spec", {})
+    _put_options(form, before, notes)
+    put_access(notes, form.access)
+    # the annotation has precedence; spec.tls stays, so that the user can return to it
+    elb = form.source == "elb" and form.protocol == "HTTPS"
+    ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()
+    _put(notes, IDS, ",".join(ids))
+    if form.forwarding != before.forwarding:
+        _put(spec, "rules", _rules(form, spec.get("rules") or [], notes))
+        _put_match_mode(form, before, notes)
+    if not elb and (form.secret, form.sni, form.protocol) != (before.secret, before.sni, before.protocol):
+        _put(spec, "tls", _tls(form, spec.get("tls") or []) if form.protocol == "HTTPS" else [])
+    _put(changed["metadata"], "annotations", notes)
+    return changed
+
+
+def _put_options(form: IngressForm, before: IngressForm, notes: dict[str, str]) -> None:
+    """Put the changed options, and the redirect with the port that it takes."""
     for name, key in OPTIONS.items():
         if form.options.get(name, "") != before.options.get(name, ""):
-            _set(notes, key, form.options.get(name, ""))
+            _put(notes, key, form.options.get(name, ""))
     redirect = form.redirect if form.protocol == "HTTPS" else Redirect()
     port = form.options.get("port", "")
     if (redirect, redirect.on and port) != (before.redirect, redirect.on and before.options["port"]):
         put_redirect(notes, redirect, port)
         if not redirect.on:
-            _set(notes, OPTIONS["port"], port)  # it has effect again
-    put_access(notes, form.access)
-    # the annotation has precedence; spec.tls stays, so that the user can return to it
-    elb = form.source == "elb" and form.protocol == "HTTPS"
-    ids = (form.certificate, *(i for i in form.sni_certificates if i != form.certificate)) if elb else ()
-    _set(notes, IDS, ",".join(ids))
-    spec = changed.setdefault("spec", {})
-    if form.forwarding != before.forwarding:
-        _put(spec, "rules", _rules(form, spec.get("rules") or [], notes))
-        expressions = {row for row in form.forwarding if row.matching == "REGEX"}
-        if expressions - {*before.forwarding}:
-            notes[MATCH_MODE] = "REGEX"  # a stock API server would prune `property`
-        elif not expressions and notes.get(MATCH_MODE) == "REGEX":
-            del notes[MATCH_MODE]
-    if not notes:
-        del changed["metadata"]["annotations"]
-    if not elb and (form.secret, form.sni, form.protocol) != (before.secret, before.sni, before.protocol):
-        _put(spec, "tls", _tls(form, spec.get("tls") or []) if form.protocol == "HTTPS" else [])
-    return changed
+            _put(notes, OPTIONS["port"], port)  # it has effect again
+
+
+def _put_match_mode(form: IngressForm, before: IngressForm, notes: dict[str, str]) -> None:
+    """Put the annotation that makes paths regular expressions, because a stock API server would prune `property`."""
+    expressions = {row for row in form.forwarding if row.matching == "REGEX"}
+    if expressions - {*before.forwarding}:
+        notes[MATCH_MODE] = "REGEX"
+    elif not expressions and notes.get(MATCH_MODE) == "REGEX":
+        del notes[MATCH_MODE]
 
 
 def _tls(form: IngressForm, entries: list[Object]) -> list[Object]:
@@ -204,15 +212,9 @@ def _rules(form: IngressForm, before: list[Object], notes: Mapping[str, str]) ->
     return [({"host": host} if host else {}) | {"http": {"paths": paths}} for host, paths in hosts.items()]
 
 
-def _set(notes: Object, key: str, value: str) -> None:
+def _put(fields: Object, key: str, value: object) -> None:
+    """Put `value`, or remove the field if it is empty."""
     if value:
-        notes[key] = value
+        fields[key] = value
     else:
-        notes.pop(key, None)
-
-
-def _put(spec: Object, key: str, value: list[Object]) -> None:
-    if value:
-        spec[key] = value
-    else:
-        spec.pop(key, None)
+        fields.pop(key, None)
