@@ -84,9 +84,10 @@ def read(service: Service, port: ServicePort) -> PoolSettings:
 def _persistence(mode: str | None, option: Mapping[str, Any]) -> SessionPersistence:
     if mode is None:
         return NO_PERSISTENCE
-    if mode == "APP_COOKIE":
-        return SessionPersistence(type=mode, cookie_name=option["cookie_name"])
-    return SessionPersistence(type=mode, persistence_timeout=option.get("persistence_timeout", 1440))
+    cookie = option["cookie_name"] if mode == "APP_COOKIE" else None
+    return SessionPersistence(
+        type=mode, cookie_name=cookie, persistence_timeout=option.get("persistence_timeout", 1440)
+    )
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:

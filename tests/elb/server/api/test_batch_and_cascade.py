@@ -87,11 +87,14 @@ def test_a_cascading_delete_may_keep_the_pools(api: Api, house: dict[str, str], 
     assert there(api, house) == {"cert"} | kept
 
 
-def test_deleting_a_pool_deletes_its_members_unless_it_is_used(api: Api, house: dict[str, str]) -> None:
-    assert api("DELETE", f"/pools/{house['pool']}/delete-cascade").status == 409
-    assert api("DELETE", f"/listeners/{house['https']}/force").status == 204
+def test_deleting_a_pool_deletes_its_members_unless_a_policy_uses_it(api: Api, house: dict[str, str]) -> None:
+    refused = api("DELETE", f"/pools/{house['pool']}/delete-cascade")
+    assert (refused.status, house["inward"] in refused.sentence) == (409, True)
+    assert api.show("listener", house["https"])["default_pool_id"] == house["pool"]
+    assert api("DELETE", f"/l7policies/{house['inward']}").status == 204
     assert api("DELETE", f"/pools/{house['pool']}/delete-cascade").status == 204
-    assert there(api, house) == {"lb", "cert", "http"}
+    assert there(api, house) == {"lb", "cert", "http", "https", "away"}
+    assert api.show("listener", house["https"])["default_pool_id"] is None
 
 
 def test_a_batch_deletes_the_unused_certificates(elb: Elb, api: Api, house: dict[str, str]) -> None:

@@ -50,13 +50,17 @@ def test_an_oversized_body_is_rejected(api: Api) -> None:
 
 
 def test_unknown_paths_have_the_vendors_error(elb: Elb) -> None:
-    for method, path, status in (
-        ("GET", "/nowhere", 404),
-        ("GET", "/v3/p/elb/nothing", 404),
-        ("DELETE", "/v3/p/elb/certificates", 405),
+    for method, path, status, allowed in (
+        ("GET", "/nowhere", 404, None),
+        ("GET", "/v3/p/elb/nothing", 404, None),
+        ("DELETE", "/v3/p/elb/certificates", 405, "GET, POST"),
+        ("PATCH", "/v3/p/elb/pools/x", 405, "DELETE, GET, PUT"),
+        ("POST", "/v3/certferry", 405, "GET"),
+        ("PUT", "/v3/auth/tokens", 405, "DELETE, GET, HEAD, POST"),
     ):
         reply = send(elb.origin, method, path)
         assert (reply.status, reply.code) == (status, "APIGW.0101")
+        assert reply.headers.get("allow") == allowed
         assert len(reply.body["request_id"]) == 32
 
 

@@ -101,8 +101,6 @@ def _is_held(client: Client, life: Life, ids: Ids) -> None:
 
 def _ends(client: Client, life: Life, ids: Ids) -> None:
     home = within(life, ids)
-    if life.kind == "pool":  # the default pool of a listener: unbound first
-        client.update("listener", ids["listener"][0], {"default_pool_id": ""}, "")
     for identifier in ids[life.kind]:
         client.delete(life.kind, identifier, home)
         assert refusal(lambda one=identifier: client.show(life.kind, one, home))[0] == 404  # type: ignore[misc]

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from certferry import __version__
 from certferry.elb.server.actor import Actor
@@ -165,10 +166,22 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    error = unknown_path(request.url.path)
-    if status == 405:
-        error = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
-    return failure(error, secrets.token_hex(16))
+    if status != 405:
+        return failure(unknown_path(request.url.path), secrets.token_hex(16))
+    error = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
+    answer = failure(error, secrets.token_hex(16))
+    answer.headers["Allow"] = _allowed(request)
+    return answer
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path, because each route knows only its own."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches({**request.scope, "type": "http"})
+        if match is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 async def _broken(request: Request, error: Exception) -> Response:

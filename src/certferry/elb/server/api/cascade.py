@@ -13,8 +13,8 @@ from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, bod
 from certferry.elb.server.api.resources.l7policies import discard_policy
 from certferry.elb.server.api.resources.loadbalancers import check_unprotected
 from certferry.elb.server.api.resources.members import check_deletable
-from certferry.elb.server.api.resources.pools import check_unused
 from certferry.elb.server.api.resources.pools import policies as policies_to
+from certferry.elb.server.api.resources.pools import release
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
 
@@ -53,7 +53,7 @@ def loadbalancer_and_some(call: ApiRequest) -> ApiResponse:
 
 
 def pool(call: ApiRequest) -> ApiResponse:
-    """DELETE …/delete-cascade: with its members and its health monitor, unless something sends to it."""
+    """DELETE …/delete-cascade: with its members and its health monitor, unless a policy sends to it."""
 
     def decide(transaction: Transaction) -> None:
         row = path_object(call, transaction.snapshot, "pool")
@@ -65,8 +65,8 @@ def pool(call: ApiRequest) -> ApiResponse:
 
 def discard_pool(transaction: Transaction, row: Row) -> None:
     """Delete the pool and its parts. Raises ApiError (409)."""
-    check_unused(transaction.snapshot, row)
     check_deletable(row)
+    release(transaction, row)
     for kind in ("member", "healthmonitor"):
         for part in transaction.snapshot.find(kind, "pool_id", row.id):
             transaction.delete(part)

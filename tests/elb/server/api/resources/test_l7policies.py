@@ -55,6 +55,18 @@ def test_a_policy_is_created_updated_and_deleted(api: Api, site: Site) -> None:
     assert api("DELETE", f"/pools/{site.pool}").status == 204
 
 
+def test_a_position_is_kept_as_sent(api: Api, site: Site) -> None:
+    fields = {"listener_id": site.listener, "action": "REDIRECT_TO_POOL", "redirect_pool_id": site.pool}
+    assert api.make("l7policy", **fields)["position"] is None
+    for sent in (7, None):
+        made = api.make("l7policy", position=sent, **fields)
+        assert (made["position"], api.show("l7policy", made["id"])["position"]) == (sent, sent)
+        changed = api("PUT", f"/l7policies/{made['id']}", {"l7policy": {"name": "n"}}).body["l7policy"]
+        assert changed["position"] == sent
+    for bad in ("7", -1, 1 << 40, True, [7]):
+        assert api("POST", "/l7policies", {"l7policy": fields | {"position": bad}}).code == "ELB.8902", bad
+
+
 def test_priorities_are_unique_and_grow(api: Api, site: Site) -> None:
     fields = {"listener_id": site.listener, "action": "REDIRECT_TO_POOL", "redirect_pool_id": site.pool}
     assert api.make("l7policy", priority=5, **fields)["priority"] == 5

@@ -44,12 +44,31 @@ def test_a_pool_needs_a_load_balancer_a_listener_or_a_type(api: Api) -> None:
     assert api.make("pool", type="instance", vpc_id="v", **fields)["loadbalancers"] == []
 
 
-def test_a_pool_in_use_is_not_deleted(api: Api, lb: str, pool: str) -> None:
-    listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool)
+@pytest.mark.parametrize("way", ["one", "cascade", "batch"])
+def test_deleting_a_default_pool_unsets_it_on_its_listener(api: Api, lb: str, pool: str, way: str) -> None:
+    listener = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80, default_pool_id=pool)["id"]
+    if way == "batch":
+        done = api("POST", "/pools/batch-delete", {"pools": [pool]}).body["pools"]
+        assert done == [{"id": pool, "ret_status": "successful"}]
+    else:
+        assert api("DELETE", f"/pools/{pool}{'/delete-cascade' if way == 'cascade' else ''}").status == 204
+    assert api("GET", f"/pools/{pool}").status == 404
+    assert api.show("listener", listener)["default_pool_id"] is None
+
+
+def test_session_persistence_has_the_default_timeout_of_its_type(api: Api, lb: str) -> None:
+    wanted = (("HTTP", "HTTP_COOKIE", None, 1440), ("HTTP", "APP_COOKIE", "c", 1440), ("TCP", "SOURCE_IP", None, 1))
+    for protocol, kind, cookie, minutes in wanted:
+        sticky = {"type": kind, "cookie_name": cookie} if cookie else {"type": kind}
+        made = api.make(
+            "pool", loadbalancer_id=lb, protocol=protocol, lb_algorithm="ROUND_ROBIN", session_persistence=sticky
+        )
+        full = {"type": kind, "cookie_name": cookie, "persistence_timeout": minutes}
+        assert made["session_persistence"] == api.show("pool", made["id"])["session_persistence"] == full
+
+
+def test_a_pool_with_members_or_a_monitor_is_not_deleted(api: Api, pool: str) -> None:
     path = f"/pools/{pool}"
-    reply = api("DELETE", path)
-    assert (reply.status, listener["id"] in reply.sentence) == (409, True)
-    assert api("PUT", f"/listeners/{listener['id']}", {"listener": {"default_pool_id": None}}).status == 200
     member = api.make("member", f"{path}/members", address="127.0.0.1", protocol_port=1)
     assert api("DELETE", path).status == 409
     api("DELETE", f"{path}/members/{member['id']}")

@@ -28,6 +28,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "description": "",
     "admin_state_up": True,
     "priority": None,
+    "position": None,
+    "redirect_url": None,
     "redirect_pool_id": None,
     "redirect_pools_config": None,
     "redirect_listener_id": None,
@@ -44,8 +46,6 @@ _TARGETS: Final = {
 """Action → the fields of which it needs one; those of the others it must not have."""
 _UNSERVED: Final = ("redirect_pools_extend_config", "redirect_pools_sticky_session_config")
 _FIXED: Final[dict[str, Any]] = {
-    "position": 100,
-    "redirect_url": None,
     "redirect_pools_sticky_session_config": None,
     "redirect_pools_extend_config": None,
 }
@@ -54,13 +54,14 @@ _FIXED: Final[dict[str, Any]] = {
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     """Return a policy as answers show it."""
     own = {
+        **{field: row.data.get(field, default) for field, default in _DEFAULTS.items()},
         "priority": 1 if row.data["priority"] is None else row.data["priority"],
         "action": row.data["action"],
         "listener_id": row.data["listener_id"],
         "provisioning_status": policy_status(snapshot, row),
         "rules": _shown_rules(call, snapshot, row),
     }
-    return wire(row, _DEFAULTS, **_FIXED) | own
+    return wire(row, (), **_FIXED, **own)
 
 
 def _shown_rules(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> list[Wire]:

@@ -73,6 +73,9 @@ class L7PolicyUpdate(Struct, frozen=True, kw_only=True):
     description: Text = UNSET
     admin_state_up: Flag = UNSET
     priority: Annotated[int, Meta(ge=0, le=10000)] | UnsetType | None = UNSET
+    redirect_url: Text = UNSET
+    """Stored and answered, because Terraform compares it; without effect, as with the vendor."""
+    position: Annotated[int, Meta(ge=0, le=2**31 - 1)] | UnsetType | None = UNSET
     redirect_pool_id: Reference = UNSET
     redirect_pools_config: list[RedirectPool] | UnsetType | None = UNSET
     redirect_listener_id: Reference = UNSET

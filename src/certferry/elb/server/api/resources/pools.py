@@ -149,13 +149,21 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
         row,
         (),
         **_FIXED,
-        **{field: data.get(field, default) for field, default in _DEFAULTS.items()},
+        **{field: data.get(field, default) for field, default in _DEFAULTS.items()}
+        | {"session_persistence": _sticky(data["session_persistence"])},
         protocol=data["protocol"],
         loadbalancers=[{"id": data["loadbalancer_id"]}] if data["loadbalancer_id"] else [],
         listeners=references(users(snapshot, row.id)),
         members=references(snapshot.find("member", "pool_id", row.id)),
         healthmonitor_id=monitors[0].id if monitors else None,
     )
+
+
+def _sticky(stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the session persistence with the default of its timeout filled in."""
+    if stored is None or stored["persistence_timeout"] is not None:
+        return stored
+    return {**stored, "persistence_timeout": 1 if stored["type"] == "SOURCE_IP" else 1440}
 
 
 def _new(call: ApiRequest, body: Body[PoolCreate]) -> tuple[PoolCreate, dict[str, Any]]:
@@ -193,7 +201,7 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     for kind in ("member", "healthmonitor"):
         if parts := transaction.snapshot.find(kind, "pool_id", row.id):
             raise conflict(f"Pool {row.id} still has {kind} {parts[0].id}: delete that first")
-    check_unused(transaction.snapshot, row)
+    release(transaction, row)
     transaction.delete(row)
 
 
@@ -225,11 +233,12 @@ def _listener(call: ApiRequest, snapshot: StoreSnapshot, value: PoolCreate) -> R
     return listener
 
 
-def check_unused(snapshot: StoreSnapshot, row: Row) -> None:
-    """Raise ApiError (409) when a listener or a policy sends to the pool."""
-    used = (*snapshot.find("listener", "default_pool_id", row.id), *policies(snapshot, row.id))
-    if used:
-        raise conflict(f"Pool {row.id} is used by {used[0].kind} {used[0].id}")
+def release(transaction: Transaction, row: Row) -> None:
+    """Leave the listeners that send to the pool without a default pool. Raises ApiError (409) if a policy uses it."""
+    if used := policies(transaction.snapshot, row.id):
+        raise conflict(f"Pool {row.id} is used by l7policy {used[0].id}")
+    for listener in transaction.snapshot.find("listener", "default_pool_id", row.id):
+        transaction.update(listener, {**listener.data, "default_pool_id": None})
 
 
 def _drains(_snapshot: StoreSnapshot, wire: Wire, wanted: set[str]) -> bool:
