@@ -45,10 +45,7 @@ _TARGETS: Final = {
 }
 """Action → the fields of which it needs one; those of the others it must not have."""
 _UNSERVED: Final = ("redirect_pools_extend_config", "redirect_pools_sticky_session_config")
-_FIXED: Final[dict[str, Any]] = {
-    "redirect_pools_sticky_session_config": None,
-    "redirect_pools_extend_config": None,
-}
+_FIXED: Final[dict[str, Any]] = {"redirect_pools_sticky_session_config": None, "redirect_pools_extend_config": None}
 
 
 def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
