@@ -12,17 +12,13 @@ import hashlib
 import ssl
 import time
 from _ssl import ENCODING_DER
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
 from certferry.core.x509.presented import chain_difference
-from certferry.runtime.backoff import Backoff
 
-FIRST_DELAY: Final = 0.002
-LONGEST_DELAY: Final = 0.5
 HANDSHAKE_TIMEOUT: Final = 5.0
 _CIPHERS: Final = {"RSA": "aRSA", "EC": "aECDSA"}
 
@@ -74,7 +70,6 @@ class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ProbeResult = Served | WrongCertificate | WrongChain | HandshakeFailed | Unreachable
-ProbeFunction = Callable[[Target, Chain, float], Awaitable[ProbeResult]]
 
 
 class NotReached(OSError):
@@ -106,45 +101,7 @@ async def handshake(target: Target, seconds: float = HANDSHAKE_TIMEOUT) -> tuple
     return shown
 
 
-async def probe_once(target: Target, chain: Chain, seconds: float = HANDSHAKE_TIMEOUT) -> ProbeResult:
-    """Shake hands once and compare with `chain`."""
-    try:
-        shown = await handshake(target, seconds)
-    except NotReached as error:
-        return Unreachable(why=error.strerror or "no reason given")
-    except TimeoutError:
-        return HandshakeFailed(why="no answer to the TLS handshake in time")
-    except ssl.SSLError as error:
-        return HandshakeFailed(why=f"the TLS handshake failed ({error.reason or 'no reason given'})")
-    except OSError as error:
-        return HandshakeFailed(why=f"the TLS handshake was cut ({error.strerror or type(error).__name__})")
-    return judge(shown, chain)
-
-
-async def wait_until_served(
-    target: Target,
-    chain: Chain,
-    deadline: float,
-    still_wanted: Callable[[], bool] = lambda: True,
-    on_result: Callable[[ProbeResult], None] = lambda result: None,
-    probe: ProbeFunction = probe_once,
-) -> ProbeResult:
-    """Probe repeatedly until `target` serves `chain`.
-
-    Stops after `deadline` seconds or when `still_wanted` returns False. Calls `on_result` with each result of
-    `probe`. Returns the last result.
-    """
-    end, backoff = time.monotonic() + deadline, Backoff(FIRST_DELAY, LONGEST_DELAY, 1.6)
-    while True:
-        # The first probe waits too, because the ELB answers shortly before clients see the change.
-        await backoff.wait()
-        result = await probe(target, chain, min(HANDSHAKE_TIMEOUT, deadline))
-        on_result(result)
-        if isinstance(result, Served) or time.monotonic() + backoff.delay > end or not still_wanted():
-            return result
-
-
-def judge(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
+def compare(shown: tuple[bytes, ...], chain: Chain) -> ProbeResult:
     """Compare the chain in `shown` (DER) with the expected `chain`."""
     at = time.time()
     if hashlib.sha256(b"".join(shown)).hexdigest() == chain.digest:

@@ -10,15 +10,8 @@ from certferry.cli.cert.replace_journal import Place
 from certferry.core.diagnosis import usage
 from certferry.core.model.elb import bind_port
 from certferry.core.x509.pem import Chain
-from certferry.runtime.tls_probe import (
-    HandshakeFailed,
-    ProbeResult,
-    Served,
-    Target,
-    Unreachable,
-    WrongChain,
-    wait_until_served,
-)
+from certferry.runtime.prober import Prober
+from certferry.runtime.tls_probe import HandshakeFailed, ProbeResult, Served, Target, Unreachable, WrongChain
 
 DEADLINE = 15.0
 """Seconds within which a change of a Secret reaches clients through the controller."""
@@ -31,7 +24,8 @@ async def results(fleet: FleetSnapshot, todo: list[Place], new: Chain) -> list[d
         place = place_of(located)
         if place in todo:
             waiting += [(place, target) for target in targets(located)]
-    probes = await asyncio.gather(*(wait_until_served(t, new, DEADLINE) for _, t in waiting))
+    prober = Prober()
+    probes = await asyncio.gather(*(prober.wait_until_served(t, new, DEADLINE) for _, t in waiting))
     rows = [_row(place, target, result) for (place, target), result in zip(waiting, probes, strict=True)]
     unused = [p for p in todo if not any(p == place for place, _ in waiting)]
     return rows + [

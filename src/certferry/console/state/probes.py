@@ -18,7 +18,8 @@ from certferry.core.model.elb import LoadBalancer, State, bind_port
 from certferry.core.x509.pem import Chain, InvalidPem, parse_shown
 from certferry.core.x509.presented import chain_difference
 from certferry.runtime.latest import Latest
-from certferry.runtime.tls_probe import Target, handshake
+from certferry.runtime.prober import Prober
+from certferry.runtime.tls_probe import Target
 
 FRESH: Final = 10.0
 """Seconds after which a requested probe is repeated."""
@@ -61,7 +62,7 @@ class ProbeCache:
         self.changed: Latest[int] = Latest(0)
         self._results: dict[Target, ProbeResult] = {}
         self._tasks: dict[Target, asyncio.Task[None]] = {}
-        self._limit = asyncio.Semaphore(PARALLEL)
+        self._prober = Prober(PARALLEL)
 
     def get(self, target: Target) -> ProbeResult | None:
         """Return the last result, however old."""
@@ -86,8 +87,7 @@ class ProbeCache:
 
     async def probe(self, target: Target) -> ProbeResult:
         """Probe now."""
-        async with self._limit:
-            result = await _handshake(target)
+        result = await _handshake(self._prober, target)
         before = self._results.pop(target, None)
         self._results[target] = result
         if len(self._results) > RESULTS:
@@ -130,10 +130,10 @@ def target(balancer: LoadBalancer, port: int, host: str) -> Target:
     return Target(address=balancer.vip_address or "", port=bind_port(balancer, port), host=host)
 
 
-async def _handshake(target: Target) -> ProbeResult:
+async def _handshake(prober: Prober, target: Target) -> ProbeResult:
     at, shown, problem = time.monotonic(), None, ""
     try:
-        shown = parse_shown(await handshake(target, ONE_HANDSHAKE))
+        shown = parse_shown(await prober.handshake(target, ONE_HANDSHAKE))
     except TimeoutError:
         problem = SILENT
     except ssl.SSLError as error:

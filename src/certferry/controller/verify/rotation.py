@@ -14,22 +14,14 @@ from types import MappingProxyType
 
 import msgspec
 
-from certferry.controller.verify.probe_limiter import ProbeLimiter
 from certferry.controller.verify.rollback_trigger import RollbackTrigger
 from certferry.core.model.elb import State, bind_port
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 from certferry.runtime.metrics import Metrics
-from certferry.runtime.tls_probe import (
-    HandshakeFailed,
-    ProbeResult,
-    Served,
-    Target,
-    Unreachable,
-    WrongChain,
-    wait_until_served,
-)
+from certferry.runtime.prober import Prober
+from certferry.runtime.tls_probe import HandshakeFailed, ProbeResult, Served, Target, Unreachable, WrongChain
 
 
 class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +100,7 @@ class RotationVerifier:
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._limiter = ProbeLimiter()
+        self._prober = Prober()
 
     def verify_changes(self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float) -> None:
         """After a reconcile: look for whatever is to be seen now and was not before."""
@@ -149,7 +141,7 @@ class RotationVerifier:
     async def probe(self, expected: ExpectedCertificate) -> ProbeResult:
         """Probe once, and remember a served leaf, to which a later rotation may be compared."""
         return self._remembered(
-            expected.target, expected.chain, await self._limiter.probe(expected.target, expected.chain)
+            expected.target, expected.chain, await self._prober.probe(expected.target, expected.chain)
         )
 
     async def stop(self) -> None:
@@ -217,8 +209,8 @@ class RotationVerifier:
         self._finished(msgspec.structs.replace(rotation, served=served))
 
     async def _look(self, target: Target, chain: Chain, seen: Callable[[ProbeResult], None]) -> ProbeResult:
-        result = await wait_until_served(
-            target, chain, self.deadline, lambda: self.expects(target, chain), seen, self._limiter.probe
+        result = await self._prober.wait_until_served(
+            target, chain, self.deadline, lambda: self.expects(target, chain), seen
         )
         return self._remembered(target, chain, result)
 
