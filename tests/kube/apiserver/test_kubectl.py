@@ -347,3 +347,15 @@ def test_server_side_apply(kubectl: Session) -> None:
 def test_kubectl_never_reads_the_system_kubeconfig(process: Process) -> None:
     assert process.environment()["KUBECONFIG"].startswith(str(process.state))
     assert process.environment()["HOME"] != os.environ.get("HOME")
+
+
+def test_a_time_that_does_not_exist_is_refused(kubectl: Session) -> None:
+    for time in ("9999-12-31T23:59:59-10:00", "2026-99-99T99:99:99Z"):
+        event = f"""
+apiVersion: v1
+kind: Event
+metadata: {{name: odd, namespace: default}}
+involvedObject: {{kind: Ingress, name: odd, namespace: default}}
+lastTimestamp: "{time}"
+"""
+        assert "parsing time" in kubectl.refused("create", "-f", "-", stdin=event)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.kube.apiserver.storage import lifecycle
 from tests.kube.support.server_process import Client, ingress, secret, server
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -363,3 +364,23 @@ async def test_deleting_a_collection_respects_its_selector(api: Client) -> None:
     await api.delete(f"{SECRETS}?labelSelector=l=x")
     left = (await api.get(SECRETS)).body["items"]
     assert [i["metadata"]["name"] for i in left] == ["c"]
+
+
+async def test_a_namespace_over_which_an_error_occurs_does_not_keep_others(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = lifecycle._finish_namespace
+
+    async def failing(cache: Any, kinds: Any, namespace: Any, name: str, clock: Any) -> bool:
+        if name == "odd":
+            raise OverflowError("date value out of range")
+        return await finish(cache, kinds, namespace, name, clock)
+
+    monkeypatch.setattr(lifecycle, "_finish_namespace", failing)
+    async with api.watch("/api/v1/namespaces", fieldSelector="metadata.name=other") as watching:
+        for name in ("odd", "other"):
+            await api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+            await api.delete(f"/api/v1/namespaces/{name}")
+        while (await watching.next())["type"] != "DELETED":
+            pass
+    assert (await api.get("/api/v1/namespaces/odd")).code == 200

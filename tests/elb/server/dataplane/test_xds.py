@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 import subprocess
@@ -167,6 +168,37 @@ async def test_resources_removed_during_downtime_are_removed_after_a_restart() -
         await plane.restart_ads()
         await until_true(lambda: _closed(other))
         assert await handshake(port) == plane.world.fingerprint("main")
+
+
+async def test_a_listener_that_cannot_be_built_keeps_its_last_version_and_others_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port, other = free_port(), free_port()
+    written = https(port, _names("odd"))
+    written["listeners"]["odd"] = written["listeners"]["web"] | {
+        "protocol_port": other,
+        "default_tls_container_ref": "odd",
+    }
+    module = importlib.import_module("certferry.core.envoy.snapshot")
+    build = module.route_table
+
+    def failing(listener_id: str, *arguments: Any) -> Any:
+        if listener_id == "odd":
+            raise OverflowError
+        return build(listener_id, *arguments)
+
+    async with running(World(**written)) as plane:
+        monkeypatch.setattr(module, "route_table", failing)
+        plane.world.change("listeners", "odd", http2_enable=False)
+        new = plane.world.renew("main")
+        plane.publish()
+        await plane.accepted("web/default/0", new.digest)
+        assert await handshake(port) == new.fingerprint
+        assert await handshake(other) == plane.world.fingerprint("odd")
+        assert plane.ads.skipped == {"odd": "OverflowError"}
+        monkeypatch.undo()
+        plane.publish()
+        assert plane.ads.skipped == {}
 
 
 async def test_an_occupied_port_is_reported_and_other_listeners_serve() -> None:

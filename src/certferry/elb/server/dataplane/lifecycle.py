@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from certferry.core.envoy import Options
 from certferry.elb.server.dataplane.access_log.writer import AccessLog
@@ -32,6 +32,8 @@ from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings, UserError
+
+UNBUILT: Final = "Certferry cannot configure Envoy for it ({}): Envoy keeps its last configuration."
 
 
 class LocalEnvoy:
@@ -126,6 +128,6 @@ def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:
         envoy=own.status(),
         connected=ads.connected(),
         secret_statuses=secret_statuses(ads.snapshots.value.resources, acks_by_envoy),
-        refusals=refusals(acks_by_envoy),
+        refusals={**refusals(acks_by_envoy), **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()}},
         members=own.members(),
     )

@@ -11,11 +11,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
+import structlog
 from immutables import Map
 
 from certferry.core.model import elb as model
 from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+
+_log = structlog.get_logger()
 
 _HOME: Final[dict[str, tuple[str, str]]] = {
     "loadbalancer": ("loadbalancers", ""),
@@ -57,7 +60,11 @@ def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Ro
     for home, identifiers in changed.items():
         objects = Map(getattr(before.state, home)).mutate()
         for identifier in sorted(identifiers):
-            made = _MAKERS[home](snapshot, identifier)
+            try:
+                made = _MAKERS[home](snapshot, identifier)
+            except Exception:  # noqa: BLE001 (an object keeps its last version, and affects no other)
+                _log.exception("object not published", kind=home, id=identifier)
+                continue
             if made is None:
                 objects.pop(identifier, None)
             else:

@@ -167,16 +167,17 @@ def _base64(item: Any, owner: Type, path: str) -> str:
 def _instant(item: Any, owner: Type, path: str, form: str) -> str:
     if not isinstance(item, str):
         raise _mismatch(item, owner, path, f"v1.{form}")
-    if (_TIME if form == "Time" else _MICRO).fullmatch(item):
-        return item
     try:
-        when = datetime.fromisoformat(item)
-    except ValueError:
+        local = datetime.fromisoformat(item)
+        when = local.astimezone(UTC) if local.tzinfo else None
+    except (ValueError, OverflowError):
         when = None
-    if when is None or when.tzinfo is None:
+    if when is None:
         layout = "2006-01-02T15:04:05Z07:00" if form == "Time" else "2006-01-02T15:04:05.000000Z07:00"
         raise Mismatch(f'parsing time "{item}" as "{layout}": cannot parse "{item}" as "2006"')
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ" if form == "Time" else "%Y-%m-%dT%H:%M:%S.%fZ")
+    if (_TIME if form == "Time" else _MICRO).fullmatch(item):
+        return item
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ" if form == "Time" else "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _quantity(item: Any) -> str:

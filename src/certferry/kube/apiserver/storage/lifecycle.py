@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from certferry.kube.apiserver.errors import ApiStatus
 from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinition
 from certferry.kube.apiserver.storage import mutations
+from certferry.kube.apiserver.storage.log import Stored
 from certferry.kube.apiserver.storage.mutations import Preconditions
 from certferry.kube.apiserver.storage.watch_cache import WatchCache
+
+T = TypeVar("T")
 
 Clock = Callable[[], datetime]
 _INTERVAL = 30.0
@@ -31,9 +35,12 @@ async def run_lifecycle(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]
     while True:
         sequence = cache.changed[namespace.plural].sequence
         going = [s.name for s in cache.all(namespace.plural) if s.indexed.fields["status.phase"] == "Terminating"]
-        held = {name for name in going if not await _finish_namespace(cache, kinds, namespace, name, clock)}
+        held = {
+            name for name in going if not await _isolated(name, _finish_namespace(cache, kinds, namespace, name, clock))
+        }
         for kind in mortal:
-            await _expire(cache, kind, clock())
+            for stored in list(cache.all(kind.plural)):
+                await _isolated(f"{stored.namespace}/{stored.name}", _expire(cache, kind, stored, clock()))
         # Objects with finalizers are checked again soon; otherwise wait for a namespace's change or the interval.
         interval = 0.2 if held else _INTERVAL
         try:
@@ -66,14 +73,24 @@ async def _delete_contents(cache: WatchCache, kinds: tuple[ResourceDefinition, .
                 await _delete(cache, kind, name, stored.name, Preconditions(), clock())
 
 
-async def _expire(cache: WatchCache, kind: ResourceDefinition, now: datetime) -> None:
+async def _expire(cache: WatchCache, kind: ResourceDefinition, stored: Stored, now: datetime) -> None:
     assert kind.lifetime is not None
-    for stored in list(cache.all(kind.plural)):
-        found: Object = msgspec.json.decode(stored.body)
-        last = found.get("lastTimestamp") or found["metadata"]["creationTimestamp"]
-        if (now - datetime.fromisoformat(last).astimezone(UTC)).total_seconds() > kind.lifetime:
-            conditions = Preconditions(revision=str(stored.revision))
-            await _delete(cache, kind, stored.namespace, stored.name, conditions, now)
+    event: Object = msgspec.json.decode(stored.body)
+    last = event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
+    if (now - datetime.fromisoformat(last).astimezone(UTC)).total_seconds() > kind.lifetime:
+        conditions = Preconditions(revision=str(stored.revision))
+        await _delete(cache, kind, stored.namespace, stored.name, conditions, now)
+
+
+async def _isolated(name: str, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return the result of `work` on one object; None, and a log line, if it raises."""
+    try:
+        return await work
+    except Exception:  # noqa: BLE001 (an object affects no other, and does not end the API)
+        import structlog  # this import takes as long as the rest of a start
+
+        structlog.get_logger("certferry.kube").exception("object skipped", object=name)
+        return None
 
 
 async def _delete(

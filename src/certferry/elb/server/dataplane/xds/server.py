@@ -18,7 +18,8 @@ import grpc.aio
 import structlog
 from envoy.service.discovery.v3 import ads_pb2_grpc
 
-from certferry.core.envoy import Options, snapshot
+from certferry.core.envoy import Options, Snapshot
+from certferry.core.envoy.isolated_snapshot import isolated_snapshot
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 from certferry.elb.server.dataplane.xds.encode import Encoder
@@ -51,7 +52,9 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self._acks: dict[str, AckLog] = {}
         self._connected: Counter[str] = Counter()
         self._server: Any = None
-        self.snapshots = Latest(self._snapshot(publications.value))
+        self.skipped: Mapping[str, str] = {}
+        """The type of the error for each listener or pool that cannot be built, by id."""
+        self.snapshots = Latest(self._snapshot(publications.value, Snapshot({}, {})))
         """What there is for Envoys to have, of all load balancers."""
         self._following = contextlib.ExitStack()
         self._following.enter_context(publications.on_change(self._follow))
@@ -128,12 +131,16 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
 
     def _follow(self) -> None:
         try:
-            self.snapshots.set(self._snapshot(self._publications.value))
+            self.snapshots.set(self._snapshot(self._publications.value, self.snapshots.value.resources))
         except Exception:  # noqa: BLE001 (the publisher must not fail: Envoy keeps the last good snapshot, and the log has the error)
             _log.exception("envoy_snapshot_failed")
 
-    def _snapshot(self, publication: Publication) -> StreamSnapshot:
-        return StreamSnapshot(snapshot(publication.state, self._options), publication.keys, publication.state)
+    def _snapshot(self, publication: Publication, before: Snapshot) -> StreamSnapshot:
+        made = isolated_snapshot(publication.state, self._options, before)
+        if made.skipped and made.skipped != self.skipped:
+            _log.error("listeners or pools cannot be built; Envoy keeps their last version", errors=made.skipped)
+        self.skipped = made.skipped
+        return StreamSnapshot(made.snapshot, publication.keys, publication.state)
 
 
 async def _then(event: asyncio.Event, act: Callable[[], None]) -> None:
