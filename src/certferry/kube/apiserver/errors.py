@@ -8,7 +8,7 @@ https://github.com/kubernetes/apimachinery/blob/master/pkg/util/validation/field
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -79,6 +79,11 @@ def invalid(field: str, value: Any, detail: str) -> FieldError:
     return FieldError(field, "FieldValueInvalid", _joined(f"Invalid value: {_shown(value)}", detail))
 
 
+def all_invalid(field: str, value: Any, details: Iterable[str]) -> Iterator[FieldError]:
+    """Yield an error for each rule in `details` that a value breaks."""
+    return (invalid(field, value, detail) for detail in details)
+
+
 def forbidden_field(field: str, detail: str) -> FieldError:
     """Return the error for a value that is not allowed in this state."""
     return FieldError(field, "FieldValueForbidden", _joined("Forbidden", detail))
@@ -95,6 +100,12 @@ def unsupported(field: str, value: str, allowed: Sequence[str]) -> FieldError:
     return FieldError(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {listed}"
     )
+
+
+def one_of(field: str, value: str, allowed: Sequence[str]) -> Iterator[FieldError]:
+    """Yield an error for a value outside `allowed`."""
+    if value not in allowed:
+        yield unsupported(field, value, allowed)
 
 
 def too_long(field: str, most: int) -> FieldError:

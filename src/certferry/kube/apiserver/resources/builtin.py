@@ -7,6 +7,7 @@ and authorisation read the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -43,7 +44,6 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     plural: str
-    singular: str
     columns: tuple[Column, ...]
     cells: Cells
     group: str = ""
@@ -76,6 +76,11 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Fields for field selectors, beside metadata.name and metadata.namespace."""
 
     @property
+    def singular(self) -> str:
+        """Return the name in lower case."""
+        return self.name.lower()
+
+    @property
     def api_version(self) -> str:
         """Return group and version as objects write them."""
         return f"{self.group}/{self.version}" if self.group else self.version
@@ -95,7 +100,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="ConfigMap",
         plural="configmaps",
-        singular="configmap",
         short=("cm",),
         columns=printers.CONFIG_MAP,
         cells=printers.config_map,
@@ -104,7 +108,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Endpoints",
         plural="endpoints",
-        singular="endpoints",
         short=("ep",),
         deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         columns=printers_workloads.ENDPOINTS,
@@ -115,7 +118,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Event",
         plural="events",
-        singular="event",
         short=("ev",),
         columns=printers.EVENT,
         cells=printers.event,
@@ -138,7 +140,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Namespace",
         plural="namespaces",
-        singular="namespace",
         short=("ns",),
         namespaced=False,
         status=True,
@@ -152,7 +153,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Node",
         plural="nodes",
-        singular="node",
         short=("no",),
         namespaced=False,
         status=True,
@@ -164,7 +164,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Pod",
         plural="pods",
-        singular="pod",
         short=("po",),
         categories=("all",),
         status=True,
@@ -179,7 +178,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Secret",
         plural="secrets",
-        singular="secret",
         encrypted=True,
         columns=printers.SECRET,
         cells=printers.secret,
@@ -190,7 +188,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="ServiceAccount",
         plural="serviceaccounts",
-        singular="serviceaccount",
         short=("sa",),
         columns=printers_workloads.ACCOUNT,
         cells=printers_workloads.account,
@@ -198,7 +195,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
     ResourceDefinition(
         name="Service",
         plural="services",
-        singular="service",
         short=("svc",),
         categories=("all",),
         status=True,
@@ -214,7 +210,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="apps",
         name="Deployment",
         plural="deployments",
-        singular="deployment",
         short=("deploy",),
         categories=("all",),
         status=True,
@@ -228,7 +223,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="coordination.k8s.io",
         name="Lease",
         plural="leases",
-        singular="lease",
         unconditional_update=False,
         columns=printers.LEASE,
         cells=printers.lease,
@@ -238,7 +232,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="discovery.k8s.io",
         name="EndpointSlice",
         plural="endpointslices",
-        singular="endpointslice",
         generation=True,
         columns=printers.ENDPOINT_SLICE,
         cells=printers.endpoint_slice,
@@ -249,7 +242,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="networking.k8s.io",
         name="IngressClass",
         plural="ingressclasses",
-        singular="ingressclass",
         namespaced=False,
         generation=True,
         columns=printers.INGRESS_CLASS,
@@ -261,7 +253,6 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="networking.k8s.io",
         name="Ingress",
         plural="ingresses",
-        singular="ingress",
         short=("ing",),
         status=True,
         generation=True,
@@ -273,50 +264,49 @@ KINDS: tuple[ResourceDefinition, ...] = (
         group="rbac.authorization.k8s.io",
         name="ClusterRole",
         plural="clusterroles",
-        singular="clusterrole",
         namespaced=False,
         columns=printers_workloads.ROLE,
         cells=printers_workloads.role,
         validate_name=names.path_segment,
-        validate=rbac.check_cluster_role,
+        validate=partial(rbac.check_role, namespaced=False),
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="ClusterRoleBinding",
         plural="clusterrolebindings",
-        singular="clusterrolebinding",
         namespaced=False,
         columns=printers_workloads.BINDING,
         cells=printers_workloads.binding,
         validate_name=names.path_segment,
         default=rbac.default_binding,
-        validate=rbac.check_cluster_binding,
+        validate=partial(rbac.check_binding, namespaced=False),
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="Role",
         plural="roles",
-        singular="role",
         columns=printers_workloads.ROLE,
         cells=printers_workloads.role,
         validate_name=names.path_segment,
-        validate=rbac.check_role,
+        validate=partial(rbac.check_role, namespaced=True),
     ),
     ResourceDefinition(
         group="rbac.authorization.k8s.io",
         name="RoleBinding",
         plural="rolebindings",
-        singular="rolebinding",
         columns=printers_workloads.BINDING,
         cells=printers_workloads.binding,
         validate_name=names.path_segment,
         default=rbac.default_binding,
-        validate=rbac.check_binding,
+        validate=partial(rbac.check_binding, namespaced=True),
     ),
 )
 
 
-_LOOPBACK = {"EndpointSlice": network.check_slice_loopback, "Endpoints": network.check_endpoints_loopback}
+_LOOPBACK = {
+    "EndpointSlice": partial(network.check_slice, loopback=True),
+    "Endpoints": partial(network.check_endpoints, loopback=True),
+}
 
 
 def with_loopback_endpoints(kinds: tuple[ResourceDefinition, ...]) -> tuple[ResourceDefinition, ...]:

@@ -12,7 +12,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import FieldError, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    all_invalid,
+    forbidden_field,
+    immutable,
+    invalid,
+    required,
+    too_long,
+)
 from certferry.kube.apiserver.resources import names
 
 MAX_DATA = 1024 * 1024
@@ -62,8 +70,7 @@ def check_config_map(config: dict[str, Any], old: dict[str, Any] | None) -> Iter
 
 def _keys(data: dict[str, str], path: str) -> Iterator[FieldError]:
     for key in data:
-        for text in names.data_key(key):
-            yield invalid(f"{path}[{key}]", key, text)
+        yield from all_invalid(f"{path}[{key}]", key, names.data_key(key))
 
 
 def _frozen(new: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -> Iterator[FieldError]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from certferry.kube.apiserver.errors import (
     FieldError,
+    all_invalid,
     forbidden_field,
     immutable,
     invalid,
@@ -38,8 +39,7 @@ def check_ingress(ingress: dict[str, Any], old: dict[str, Any] | None) -> Iterat
         yield from _tls(tls, f"spec.tls[{number}]")
     chosen = spec.get("ingressClassName")
     if chosen is not None:
-        for text in names.subdomain(chosen):
-            yield invalid("spec.ingressClassName", chosen, text)
+        yield from all_invalid("spec.ingressClassName", chosen, names.subdomain(chosen))
     annotated = ingress["metadata"].get("annotations", {}).get(_CLASS)
     if old is None and None not in (annotated, chosen) and annotated != chosen:
         yield invalid(f"annotations.{_CLASS}", annotated, "must match `ingressClassName` when both are specified")
@@ -59,8 +59,7 @@ def check_class(ingress_class: dict[str, Any], old: dict[str, Any] | None) -> It
         domain, slash, path = controller.partition("/")
         if not (slash and path):
             yield invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        for text in names.subdomain(domain):
-            yield invalid("spec.controller", domain, text)
+        yield from all_invalid("spec.controller", domain, names.subdomain(domain))
     if "parameters" in spec:
         yield from _parameters(spec["parameters"], "spec.parameters")
 
@@ -88,8 +87,7 @@ def _rule(rule: dict[str, Any], path: str) -> Iterator[FieldError]:
     if host:
         if names.address(host):
             yield invalid(f"{path}.host", host, "must be a DNS name, not an IP address")
-        for text in names.host(host):
-            yield invalid(f"{path}.host", host, text)
+        yield from all_invalid(f"{path}.host", host, names.host(host))
     if "http" not in rule:
         return
     paths = rule["http"].get("paths") or []
@@ -135,26 +133,22 @@ def _service(service: dict[str, Any], path: str) -> Iterator[FieldError]:
     if not name:
         yield required(f"{path}.service.name")
     else:
-        for text in names.label(name):
-            yield invalid(f"{path}.service.name", name, text)
+        yield from all_invalid(f"{path}.service.name", name, names.label(name))
     port = service.get("port", {})
     number, named = port.get("number", 0), port.get("name", "")
     if number and named:
         yield invalid(path, "", "cannot set both port name & port number")
     elif named:
-        for text in names.port_name(named):
-            yield invalid(f"{path}.service.port.name", named, text)
+        yield from all_invalid(f"{path}.service.port.name", named, names.port_name(named))
     elif number:
-        for text in names.port_number(number):
-            yield invalid(f"{path}.service.port.number", number, text)
+        yield from all_invalid(f"{path}.service.port.number", number, names.port_number(number))
     else:
         yield required(path, "port name or number is required")
 
 
 def _reference(reference: dict[str, Any], path: str) -> Iterator[FieldError]:
     if "apiGroup" in reference:
-        for text in names.subdomain(reference["apiGroup"]):
-            yield invalid(f"{path}.apiGroup", reference["apiGroup"], text)
+        yield from all_invalid(f"{path}.apiGroup", reference["apiGroup"], names.subdomain(reference["apiGroup"]))
     for key in ("kind", "name"):
         if not reference.get(key):
             yield required(f"{path}.{key}")
@@ -162,9 +156,7 @@ def _reference(reference: dict[str, Any], path: str) -> Iterator[FieldError]:
 
 def _tls(tls: dict[str, Any], path: str) -> Iterator[FieldError]:
     for number, host in enumerate(tls.get("hosts", [])):
-        for text in names.host(host):
-            yield invalid(f"{path}.hosts[{number}]", host, text)
+        yield from all_invalid(f"{path}.hosts[{number}]", host, names.host(host))
     secret = tls.get("secretName", "")
     if secret:
-        for text in names.subdomain(secret):
-            yield invalid(f"{path}.secretName", secret, text)
+        yield from all_invalid(f"{path}.secretName", secret, names.subdomain(secret))

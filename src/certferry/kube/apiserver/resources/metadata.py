@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import FieldError, forbidden_field, immutable, invalid, required, too_long
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    all_invalid,
+    forbidden_field,
+    immutable,
+    invalid,
+    required,
+    too_long,
+)
 from certferry.kube.apiserver.resources import names
 
 _FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
@@ -46,19 +54,18 @@ def on_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
 def _identity(meta: dict[str, Any], namer: Namer, namespaced: bool) -> Iterator[FieldError]:
     prefix, name = meta.get("generateName", ""), meta.get("name", "")
     if prefix:
-        for text in namer(prefix.rstrip("-") if prefix.endswith("-") else prefix):
-            yield invalid("metadata.generateName", prefix, text)
+        yield from all_invalid(
+            "metadata.generateName", prefix, namer(prefix.rstrip("-") if prefix.endswith("-") else prefix)
+        )
     if not name:
         yield required("metadata.name", "name or generateName is required")
     else:
-        for text in namer(name):
-            yield invalid("metadata.name", name, text)
+        yield from all_invalid("metadata.name", name, namer(name))
     space = meta.get("namespace", "")
     if namespaced and not space:
         yield required("metadata.namespace")
     if namespaced and space:
-        for text in names.label(space):
-            yield invalid("metadata.namespace", space, text)
+        yield from all_invalid("metadata.namespace", space, names.label(space))
     if not namespaced and space:
         yield forbidden_field("metadata.namespace", "not allowed on this type")
 
@@ -67,8 +74,7 @@ def _common(meta: dict[str, Any]) -> Iterator[FieldError]:
     yield from labels(meta.get("labels", {}), "metadata.labels")
     annotations = meta.get("annotations", {})
     for key in annotations:
-        for text in names.qualified(key.lower()):
-            yield invalid("metadata.annotations", key, text)
+        yield from all_invalid("metadata.annotations", key, names.qualified(key.lower()))
     if sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) > MAX_ANNOTATIONS:
         yield too_long("metadata.annotations", MAX_ANNOTATIONS)
     for number, owner in enumerate(meta.get("ownerReferences", [])):
@@ -79,8 +85,7 @@ def _common(meta: dict[str, Any]) -> Iterator[FieldError]:
             if not owner.get(key):
                 yield required(f"{path}[{number}].{key}", "must not be empty")
     for finalizer in meta.get("finalizers", []):
-        for text in names.qualified(finalizer):
-            yield invalid("metadata.finalizers", finalizer, text)
+        yield from all_invalid("metadata.finalizers", finalizer, names.qualified(finalizer))
     for number, finalizer in enumerate(meta.get("finalizers", [])):
         if "/" not in finalizer and finalizer not in _FINALIZERS:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
@@ -90,7 +95,5 @@ def _common(meta: dict[str, Any]) -> Iterator[FieldError]:
 def labels(found: dict[str, str], path: str) -> Iterator[FieldError]:
     """Yield the errors of a map of labels, such as a Service's selector."""
     for key, value in found.items():
-        for text in names.qualified(key):
-            yield invalid(path, key, text)
-        for text in names.label_value(value):
-            yield invalid(path, value, text)
+        yield from all_invalid(path, key, names.qualified(key))
+        yield from all_invalid(path, value, names.label_value(value))

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import FieldError, duplicate, immutable, invalid, required, too_many, unsupported
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    immutable,
+    invalid,
+    one_of,
+    required,
+    too_many,
+    unsupported,
+)
 from certferry.kube.apiserver.resources import names
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -21,8 +31,7 @@ def port_name(name: str, path: str, seen: set[str], *, needed: bool) -> Iterator
         if needed:
             yield required(f"{path}.name")
         return
-    for text in names.label(name):
-        yield invalid(f"{path}.name", name, text)
+    yield from all_invalid(f"{path}.name", name, names.label(name))
     if name in seen:
         yield duplicate(f"{path}.name", name)
     seen.add(name)
@@ -35,19 +44,6 @@ def default_slice(found: dict[str, Any]) -> None:
         port.setdefault("protocol", "TCP")
 
 
-def check_slice(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of an EndpointSlice; loopback addresses are rejected, as upstream does."""
-    return _slice(found, old, loopback=False)
-
-
-def check_slice_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of an EndpointSlice; loopback addresses are allowed.
-
-    A single machine needs them if its backends listen there.
-    """
-    return _slice(found, old, loopback=True)
-
-
 def default_endpoints(found: dict[str, Any]) -> None:
     """Set protocols of ports."""
     for subset in found.get("subsets", []):
@@ -55,17 +51,10 @@ def default_endpoints(found: dict[str, Any]) -> None:
             port.setdefault("protocol", "TCP")
 
 
-def check_endpoints(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of Endpoints; loopback addresses are rejected, as upstream does."""
-    return _subsets(found, loopback=False)
-
-
-def check_endpoints_loopback(found: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of Endpoints; loopback addresses are allowed."""
-    return _subsets(found, loopback=True)
-
-
-def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[FieldError]:
+def check_endpoints(
+    found: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool = False
+) -> Iterator[FieldError]:
+    """Yield the errors of Endpoints. `loopback`: loopback addresses are allowed."""
     for number, subset in enumerate(found.get("subsets", [])):
         path = f"subsets[{number}]"
         if not subset.get("addresses") and not subset.get("notReadyAddresses"):
@@ -79,13 +68,12 @@ def _subsets(found: dict[str, Any], *, loopback: bool) -> Iterator[FieldError]:
         for at, port in enumerate(ports):
             if len(ports) > 1 and not port.get("name"):
                 yield required(f"{path}.ports[{at}].name")
-            for text in names.port_number(port["port"]):
-                yield invalid(f"{path}.ports[{at}].port", port["port"], text)
-            if port["protocol"] not in _PROTOCOLS:
-                yield unsupported(f"{path}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
+            yield from all_invalid(f"{path}.ports[{at}].port", port["port"], names.port_number(port["port"]))
+            yield from one_of(f"{path}.ports[{at}].protocol", port["protocol"], _PROTOCOLS)
 
 
-def _slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool) -> Iterator[FieldError]:
+def check_slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool = False) -> Iterator[FieldError]:
+    """Yield the errors of an EndpointSlice. `loopback`: loopback addresses are allowed."""
     kind = ports.get("addressType", "")
     if old is not None and kind != old.get("addressType"):
         yield immutable("addressType", kind)
@@ -96,8 +84,7 @@ def _slice(ports: dict[str, Any], old: dict[str, Any] | None, *, loopback: bool)
     seen: set[str] = set()
     for number, port in enumerate(ports.get("ports") or []):
         yield from port_name(port["name"], f"ports[{number}]", seen, needed=False)
-        if port["protocol"] not in _PROTOCOLS:
-            yield unsupported(f"ports[{number}].protocol", port["protocol"], _PROTOCOLS)
+        yield from one_of(f"ports[{number}].protocol", port["protocol"], _PROTOCOLS)
     endpoints = ports.get("endpoints") or []
     if len(endpoints) > 1000:
         yield too_many("endpoints", len(endpoints), 1000)
@@ -115,8 +102,7 @@ def _endpoint(addresses: list[str], kind: str, path: str, *, loopback: bool) -> 
         yield too_many(path, len(addresses), 100)
     for number, address in enumerate(addresses):
         if kind == "FQDN":
-            for text in names.subdomain(address):
-                yield invalid(f"{path}[{number}]", address, text)
+            yield from all_invalid(f"{path}[{number}]", address, names.subdomain(address))
         else:
             yield from _family(address, kind, path)
             yield from endpoint_address(address, f"{path}[{number}]", loopback=loopback)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import FieldError, invalid, required, unsupported
+from certferry.kube.apiserver.errors import FieldError, all_invalid, invalid, one_of, required, unsupported
 from certferry.kube.apiserver.resources import names
 
 _GROUP = "rbac.authorization.k8s.io"
@@ -23,17 +23,9 @@ def default_binding(binding: dict[str, Any]) -> None:
             subject.setdefault("apiGroup", _GROUP)
 
 
-def check_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of a Role, whose rules may name resources only."""
-    return _rules(role["rules"] or [], namespaced=True)
-
-
-def check_cluster_role(role: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of a ClusterRole."""
-    return _rules(role["rules"] or [], namespaced=False)
-
-
-def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[FieldError]:
+def check_role(role: dict[str, Any], old: dict[str, Any] | None, *, namespaced: bool) -> Iterator[FieldError]:
+    """Yield the errors of a ClusterRole, or of a namespaced Role, whose rules may name resources only."""
+    rules = role["rules"] or []
     for number, rule in enumerate(rules):
         path = f"rules[{number}]"
         if urls := rule.get("nonResourceURLs"):
@@ -54,28 +46,16 @@ def _rules(rules: list[dict[str, Any]], *, namespaced: bool) -> Iterator[FieldEr
             yield required(f"rules[{number}].verbs")
 
 
-def check_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of a RoleBinding."""
-    return _binding(binding, old, ("Role", "ClusterRole"), namespaced=True)
-
-
-def check_cluster_binding(binding: dict[str, Any], old: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Yield the errors of a ClusterRoleBinding."""
-    return _binding(binding, old, ("ClusterRole",), namespaced=False)
-
-
-def _binding(
-    binding: dict[str, Any], old: dict[str, Any] | None, kinds: tuple[str, ...], *, namespaced: bool
-) -> Iterator[FieldError]:
+def check_binding(binding: dict[str, Any], old: dict[str, Any] | None, *, namespaced: bool) -> Iterator[FieldError]:
+    """Yield the errors of a ClusterRoleBinding, or of a namespaced RoleBinding."""
+    kinds = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
     role = binding["roleRef"]
     if role["apiGroup"] != _GROUP:
         yield unsupported("roleRef.apiGroup", role["apiGroup"], (_GROUP,))
-    if role["kind"] not in kinds:
-        yield unsupported("roleRef.kind", role["kind"], kinds)
+    yield from one_of("roleRef.kind", role["kind"], kinds)
     if not role["name"]:
         yield required("roleRef.name")
-    for text in names.path_segment(role["name"]):
-        yield invalid("roleRef.name", role["name"], text)
+    yield from all_invalid("roleRef.name", role["name"], names.path_segment(role["name"]))
     if old is not None and role != old["roleRef"]:
         shown = {"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]}  # as Go formats it
         yield invalid("roleRef", shown, "cannot change roleRef")
@@ -90,8 +70,9 @@ def _binding(
 def _subject(subject: dict[str, Any], path: str, *, namespaced: bool) -> Iterator[FieldError]:
     match subject["kind"]:
         case "ServiceAccount":
-            for text in names.subdomain(subject["name"]) if subject["name"] else ():
-                yield invalid(f"{path}.name", subject["name"], text)
+            yield from all_invalid(
+                f"{path}.name", subject["name"], names.subdomain(subject["name"]) if subject["name"] else ()
+            )
             if subject.get("apiGroup"):
                 yield unsupported(f"{path}.apiGroup", subject["apiGroup"], ("",))
             if not namespaced and not subject.get("namespace"):

@@ -11,7 +11,16 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from certferry.kube.apiserver.errors import FieldError, duplicate, forbidden_field, invalid, required, unsupported
+from certferry.kube.apiserver.errors import (
+    FieldError,
+    all_invalid,
+    duplicate,
+    forbidden_field,
+    invalid,
+    one_of,
+    required,
+    unsupported,
+)
 from certferry.kube.apiserver.resources import metadata, names
 from certferry.kube.apiserver.resources.network import endpoint_address, port_name
 
@@ -98,8 +107,7 @@ def check_service(service: dict[str, Any], old: dict[str, Any] | None) -> Iterat
         yield invalid("spec.clusterIPs[0]", address, detail)
     for number, external in enumerate(spec.get("externalIPs", [])):
         yield from endpoint_address(external, f"spec.externalIPs[{number}]", loopback=False)
-    if spec["type"] not in _TYPES:
-        yield unsupported("spec.type", spec["type"], _TYPES)
+    yield from one_of("spec.type", spec["type"], _TYPES)
     yield from _numbers(ports, spec["type"])
     yield from _balancer(spec)
     yield from _policies(spec)
@@ -136,8 +144,7 @@ def _by_type(spec: dict[str, Any], headless: bool) -> Iterator[FieldError]:
     name = spec.get("externalName", "").removesuffix(".")
     if not name:
         yield required("spec.externalName")
-    for text in names.subdomain(name) if name else ():
-        yield invalid("spec.externalName", name, text)
+    yield from all_invalid("spec.externalName", name, names.subdomain(name) if name else ())
 
 
 def _ports(ports: list[dict[str, Any]]) -> Iterator[FieldError]:
@@ -145,23 +152,18 @@ def _ports(ports: list[dict[str, Any]]) -> Iterator[FieldError]:
     for number, port in enumerate(ports):
         path = f"spec.ports[{number}]"
         yield from port_name(port.get("name", ""), path, seen, needed=len(ports) > 1)
-        for text in names.port_number(port["port"]):
-            yield invalid(f"{path}.port", port["port"], text)
-        if port["protocol"] not in _PROTOCOLS:
-            yield unsupported(f"{path}.protocol", port["protocol"], _PROTOCOLS)
+        yield from all_invalid(f"{path}.port", port["port"], names.port_number(port["port"]))
+        yield from one_of(f"{path}.protocol", port["protocol"], _PROTOCOLS)
         target = port.get("targetPort", 0)
         wrong = names.port_number(target) if isinstance(target, int) else names.port_name(target)
-        for text in wrong:
-            yield invalid(f"{path}.targetPort", target, text)
+        yield from all_invalid(f"{path}.targetPort", target, wrong)
         if "appProtocol" in port:
-            for text in names.qualified(port["appProtocol"]):
-                yield invalid(f"{path}.appProtocol", port["appProtocol"], text)
+            yield from all_invalid(f"{path}.appProtocol", port["appProtocol"], names.qualified(port["appProtocol"]))
 
 
 def _affinity(spec: dict[str, Any]) -> Iterator[FieldError]:
     affinity = spec["sessionAffinity"]
-    if affinity not in ("ClientIP", "None"):
-        yield unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))
+    yield from one_of("spec.sessionAffinity", affinity, ("ClientIP", "None"))
     if affinity == "None" and "sessionAffinityConfig" in spec:
         detail = "must not be set when session affinity is None"
         yield forbidden_field("spec.sessionAffinityConfig", detail)
@@ -206,8 +208,7 @@ def _balancer(spec: dict[str, Any]) -> Iterator[FieldError]:
     if chosen is not None and not balanced:
         yield forbidden_field("spec.loadBalancerClass", _BALANCED)
     elif chosen is not None:
-        for text in names.qualified(chosen):
-            yield invalid("spec.loadBalancerClass", chosen, text)
+        yield from all_invalid("spec.loadBalancerClass", chosen, names.qualified(chosen))
 
 
 def _policies(spec: dict[str, Any]) -> Iterator[FieldError]:
@@ -218,5 +219,5 @@ def _policies(spec: dict[str, Any]) -> Iterator[FieldError]:
         yield invalid("spec.externalTrafficPolicy", outside, detail)
     elif outside and outside not in ("Cluster", "Local"):
         yield unsupported("spec.externalTrafficPolicy", outside, ("Cluster", "Local"))
-    if inside is not None and inside not in ("Cluster", "Local"):
-        yield unsupported("spec.internalTrafficPolicy", inside, ("Cluster", "Local"))
+    if inside is not None:
+        yield from one_of("spec.internalTrafficPolicy", inside, ("Cluster", "Local"))

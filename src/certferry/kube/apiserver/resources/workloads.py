@@ -14,10 +14,12 @@ from typing import Any
 
 from certferry.kube.apiserver.errors import (
     FieldError,
+    all_invalid,
     duplicate,
     forbidden_field,
     immutable,
     invalid,
+    one_of,
     required,
     unsupported,
 )
@@ -149,8 +151,7 @@ def check_deployment(deployment: dict[str, Any], old: dict[str, Any] | None) -> 
         yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     if old is not None and selector != old["spec"].get("selector"):
         yield immutable("spec.selector", selector)
-    if spec["strategy"]["type"] not in ("Recreate", "RollingUpdate"):
-        yield unsupported("spec.strategy.type", spec["strategy"]["type"], ("Recreate", "RollingUpdate"))
+    yield from one_of("spec.strategy.type", spec["strategy"]["type"], ("Recreate", "RollingUpdate"))
     yield from _spec(spec["template"]["spec"], "spec.template.spec")
     if (policy := spec["template"]["spec"]["restartPolicy"]) != "Always":
         yield unsupported("spec.template.spec.restartPolicy", policy, ("Always",))
@@ -161,24 +162,21 @@ def _spec(spec: dict[str, Any], path: str) -> Iterator[FieldError]:
         yield required(f"{path}.containers")
     volumes = [v["name"] for v in spec.get("volumes", [])]
     for number, volume in enumerate(volumes):
-        for text in names.label(volume):
-            yield invalid(f"{path}.volumes[{number}].name", volume, text)
+        yield from all_invalid(f"{path}.volumes[{number}].name", volume, names.label(volume))
         if volume in volumes[:number]:
             yield duplicate(f"{path}.volumes[{number}].name", volume)
     seen: set[str] = set()
     for key in ("initContainers", "containers"):
         for number, container in enumerate(spec.get(key) or []):
             yield from _container(container, f"{path}.{key}[{number}]", set(volumes), seen)
-    if spec["restartPolicy"] not in _RESTARTS:
-        yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], _RESTARTS)
+    yield from one_of(f"{path}.restartPolicy", spec["restartPolicy"], _RESTARTS)
 
 
 def _container(container: dict[str, Any], path: str, volumes: set[str], seen: set[str]) -> Iterator[FieldError]:
     name = container["name"]
     if not name:
         yield required(f"{path}.name")
-    for text in names.label(name) if name else ():
-        yield invalid(f"{path}.name", name, text)
+    yield from all_invalid(f"{path}.name", name, names.label(name) if name else ())
     if name in seen:
         yield duplicate(f"{path}.name", name)
     seen.add(name)
@@ -188,8 +186,7 @@ def _container(container: dict[str, Any], path: str, volumes: set[str], seen: se
         where, value = f"{path}.ports[{number}].containerPort", port["containerPort"]
         if not value:
             yield required(where)
-        for text in names.port_number(value) if value else ():
-            yield invalid(where, value, text)
+        yield from all_invalid(where, value, names.port_number(value) if value else ())
     for number, mount in enumerate(container.get("volumeMounts", [])):
         if mount["name"] not in volumes:
             yield FieldError(
@@ -197,5 +194,4 @@ def _container(container: dict[str, Any], path: str, volumes: set[str], seen: se
             )
         if not mount["mountPath"]:
             yield required(f"{path}.volumeMounts[{number}].mountPath")
-    if container["imagePullPolicy"] not in _POLICIES:
-        yield unsupported(f"{path}.imagePullPolicy", container["imagePullPolicy"], _POLICIES)
+    yield from one_of(f"{path}.imagePullPolicy", container["imagePullPolicy"], _POLICIES)
