@@ -93,6 +93,17 @@ def key_name(public: object) -> str:
             return type(public).__name__
 
 
+def signed(one: x509.Certificate, by: x509.Certificate) -> bool:
+    """Return whether `by` signed `one`."""
+    if _hash(one) in WEAK:  # the library verifies no such signature; another check reports it
+        return one.issuer == by.subject
+    try:
+        one.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _link(one: x509.Certificate, following: x509.Certificate | None) -> ChainCertificate:
     constraints = _extensions(one).get(x509.BasicConstraints)
     return ChainCertificate(
@@ -103,7 +114,7 @@ def _link(one: x509.Certificate, following: x509.Certificate | None) -> ChainCer
         key=_key(one),
         signature=_hash(one),
         authority=bool(constraints and constraints.ca),
-        signed_by_next=following is not None and _signed(one, following),
+        signed_by_next=following is not None and signed(one, following),
         fingerprint=one.fingerprint(hashes.SHA256()).hex(),
     )
 
@@ -121,16 +132,6 @@ def _hash(one: x509.Certificate) -> str:
     except UnsupportedAlgorithm:
         return "unknown"
     return algorithm.name.upper() if algorithm else ""
-
-
-def _signed(one: x509.Certificate, by: x509.Certificate) -> bool:
-    if _hash(one) in WEAK:  # the library verifies no such signature; another check reports it
-        return one.issuer == by.subject
-    try:
-        one.verify_directly_issued_by(by)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _extensions(one: x509.Certificate) -> dict[type, Any]:

@@ -27,9 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from certferry.core.x509.chain import ChainCertificate, Purpose, links, purpose
+from certferry.core.x509.chain_order import completed, in_order, spki_of
 from certferry.core.x509.loadable import data_plane_objection
 
 MAX_CHAIN: Final = 11
@@ -285,74 +286,20 @@ def _authorities(text: str) -> list[x509.Certificate]:
     return [certificate for certificate in certificates if certificate.subject != certificate.issuer]
 
 
-def _ordered(certificates: list[x509.Certificate], spki: str = "") -> list[x509.Certificate]:
-    """Order leaf first, then each issuer after what it issued; a certificate without a link keeps its place at the end.
-
-    The leaf is the certificate whose public key has the digest `spki`, if there is one.
-    """
-    unique = list(dict.fromkeys(certificates))
-    if len(unique) == 1:
-        return unique
-    issuers = {c.issuer for c in unique if c.issuer != c.subject}
-    leaves = [c for c in unique if c.subject not in issuers]
-    # A correct chain starts with its leaf, so the first certificate wins if it can be one.
-    leaf = unique[0] if unique[0] in leaves or not leaves else leaves[0]
-    if spki:
-        leaf = next((c for c in unique if _spki(c) == spki), leaf)
-    chain, rest = [leaf], [c for c in unique if c is not leaf]
-    while rest:
-        following = next((c for c in rest if c.subject == chain[-1].issuer), None)
-        if following is None:
-            break
-        chain.append(following)
-        rest.remove(following)
-    return chain + rest
-
-
-def _completed(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> list[x509.Certificate]:
-    """Append to `chain` the `authorities` that signed it, one after the other, at most MAX_CHAIN in all."""
-    whole = list(chain)
-    while len(whole) < MAX_CHAIN and whole[-1].subject != whole[-1].issuer:
-        following = next((c for c in authorities if c not in whole and _signed_by(whole[-1], c)), None)
-        if following is None:
-            break
-        whole.append(following)
-    return whole
-
-
-def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _spki(certificate: x509.Certificate) -> str:
-    try:
-        public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
-        return ""
-    return hashlib.sha256(public).hexdigest()
-
-
 def _in_order(
-    certificates: list[x509.Certificate], spki: str = "", authorities: Sequence[x509.Certificate] = ()
+    certificates: Sequence[x509.Certificate], spki: str = "", authorities: Sequence[x509.Certificate] = ()
 ) -> Chain:
-    ordered = _ordered(certificates, spki)
-    facts = _facts(_completed(ordered, list(authorities)))
+    ordered = in_order(certificates, spki)
+    try:
+        facts = _facts(completed(ordered, authorities, MAX_CHAIN))
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvalidPem("BrokenCertificate", "The certificate has a key or a name that cannot be read.") from None
     came_so = ordered == list(dict.fromkeys(certificates))
     return facts if came_so else msgspec.structs.replace(facts, reordered=True)
 
 
-def _facts(chain: list[x509.Certificate]) -> Chain:
-    leaf = chain[0]
-    try:
-        spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        sans = _sans(leaf)
-        each, use, objection = links(chain), purpose(leaf), data_plane_objection(leaf)
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidPem("BrokenCertificate", "The certificate has a key or a name that cannot be read.") from None
+def _facts(chain: Sequence[x509.Certificate]) -> Chain:
+    leaf, each, sans = chain[0], links(chain), _sans(chain[0])
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     common_name = common[0] if common else ""
     first = each[0]
@@ -360,7 +307,7 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         pem="".join(c.public_bytes(Encoding.PEM).decode() for c in chain),
         digest=hashlib.sha256(b"".join(c.public_bytes(Encoding.DER) for c in chain)).hexdigest(),
         fingerprint=first.fingerprint,
-        spki=hashlib.sha256(spki).hexdigest(),
+        spki=spki_of(leaf),
         names=sans or ((common_name.lower(),) if common_name else ()),
         common_name=common_name,
         subject=first.subject,
@@ -373,18 +320,16 @@ def _facts(chain: list[x509.Certificate]) -> Chain:
         self_signed=leaf.issuer == leaf.subject,
         sans=sans,
         links=each,
-        purpose=use,
-        data_plane_objection=objection,
+        purpose=purpose(leaf),
+        data_plane_objection=data_plane_objection(leaf),
     )
 
 
 def _sans(leaf: x509.Certificate) -> tuple[str, ...]:
     try:
-        extension = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+        value = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    value = extension.value
-    assert isinstance(value, x509.SubjectAlternativeName)
     names = [n.lower() for n in value.get_values_for_type(x509.DNSName)]
     names += [str(a) for a in value.get_values_for_type(x509.IPAddress)]
     return tuple(sorted(set(names)))
