@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,9 @@ from certferry.core.translate import policy_priorities as priorities
 from certferry.core.translate import pools
 from certferry.core.translate.ingress_annotations import MATCH_MODES
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+
+_CHALLENGE: Final = "/.well-known/acme-challenge/"
+"""Paths of an ACME HTTP-01 solver (RFC 8555 8.3), which answers by HTTP also for a host that is redirected."""
 
 
 class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +40,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     compare: str
     path: str
-    backend: Backend
+    target: Backend | RedirectUrl
     place: int
     """Its index among all paths of its Ingress."""
 
@@ -84,7 +88,7 @@ def forward(
         if objection := claim.redirect_objection:
             text = f"Annotation kubernetes.io/elb.redirect-url is ignored on port {claim.port}: {objection}."
             problems.append(claim.problem("AnnotationInvalid", text))
-        if claim.ingress.default_backend and default_pool is None:
+        if claim.ingress.default_backend and claim.https_port is None and default_pool is None:
             default_pool = builder.key(claim, claim.ingress.default_backend)
     policies: dict[str, Policy] = {}
     placed: dict[str, Route] = {}
@@ -123,16 +127,26 @@ def redirect(group: Sequence[ListenerClaim], listener: str, target: str, cluster
     return {key: policy}
 
 
+def overridden(group: Sequence[ListenerClaim]) -> Iterator[Problem]:
+    """Report the Ingresses on whose requests the redirect of the listener owner acts, against their wish."""
+    for claim in group:
+        if claim.https_port != group[0].https_port:
+            text = f"HTTP requests on port {claim.port} are redirected to HTTPS by the older Ingress {group[0].ingress.meta.key}; the rules of this Ingress have no effect."
+            yield claim.problem("PathConflict", text)
+
+
 def _routes(group: Sequence[ListenerClaim], options: TranslateOptions, problems: list[Problem]) -> list[Route]:
     """Return the routes, oldest claim first, without conflicts and those over the limit."""
     owners: dict[tuple[str, str, str], Route] = {}
+    redirects: dict[str, ListenerClaim] = {}
     for claim in group:
         for route in _asked(claim, problems):
-            owner = owners.get(route.match)
+            owner = owners[route.match].claim if route.match in owners else None
+            if not f"{route.path}/".startswith(_CHALLENGE):
+                owner = owner or redirects.get(route.host)
             if owner:
-                if owner.claim is not claim:
-                    text = f"{route.host or 'Any host'}{route.path} on port {claim.port} is routed by the older Ingress {owner.claim.ingress.meta.key}; this rule has no effect."
-                    problems.append(claim.problem("PathConflict", text))
+                if owner is not claim:
+                    problems.append(_conflict(route, owner))
             elif len(owners) >= options.max_policies:
                 problems.append(
                     claim.problem(
@@ -143,18 +157,35 @@ def _routes(group: Sequence[ListenerClaim], options: TranslateOptions, problems:
                 break
             else:
                 owners[route.match] = route
+                if claim.https_port:
+                    redirects[route.host] = claim
     return list(owners.values())
+
+
+def _conflict(route: Route, owner: ListenerClaim) -> Problem:
+    claim, what = route.claim, f"{route.host or 'Any host'}{route.path}"
+    done = f"redirected to HTTPS port {owner.https_port}" if owner.https_port else "routed"
+    effect = "redirect to HTTPS" if claim.https_port else "rule"
+    text = f"{what} on port {claim.port} is {done} by the older Ingress {owner.ingress.meta.key}; this {effect} has no effect."
+    return claim.problem("PathConflict", text)
 
 
 def _asked(claim: ListenerClaim, problems: list[Problem]) -> Iterator[Route]:
     place = 0
+    if claim.https_port:
+        hosts = dict.fromkeys(rule.host for rule in claim.ingress.rules)
+        url = RedirectUrl(status_code="301", protocol="HTTPS", port=str(claim.https_port))
+        for place, host in enumerate(hosts | ({"": None} if claim.ingress.default_backend else {})):
+            yield Route(claim=claim, host=host, compare="STARTS_WITH", path="/", target=url, place=place)
+        return
     for rule in claim.ingress.rules:
         for path in rule.paths:
             if path.backend is None:
                 continue
             # an element-wise prefix needs two policies
             for compare, value in _comparisons(claim, path, problems):
-                yield Route(claim=claim, host=rule.host, compare=compare, path=value, backend=path.backend, place=place)
+                target = _url(claim) or path.backend
+                yield Route(claim=claim, host=rule.host, compare=compare, path=value, target=target, place=place)
                 place += 1
 
 
@@ -179,15 +210,15 @@ def _policy(route: Route, listener: str, cluster_id: str, builder: _Pools) -> Po
     claim = route.claim
     ingress = claim.ingress.meta.key
     name = names.policy_name(ingress, *(f"{r.type} {r.compare_type} {r.value}" for r in route.rules))
-    url = _url(claim)
-    pool = builder.key(claim, route.backend) if url is None else None
+    url = route.target if isinstance(route.target, RedirectUrl) else None
+    pool = None if isinstance(route.target, RedirectUrl) else builder.key(claim, route.target)
     key = f"@policy/{listener}/{name}"
     return Policy(
         id=key,
         listener_id=listener,
         action="REDIRECT_TO_URL" if url else "REDIRECT_TO_POOL",
         name=name,
-        description=_description(claim, cluster_id, url or route.backend),
+        description=_description(claim, cluster_id, route.target),
         redirect_pool_id=pool,
         redirect_url_config=url,
         rules=route.rules,
@@ -208,7 +239,7 @@ def _needs_numbers(route: Route) -> bool:
     return (
         values.ingress_order is not None
         or bool(values.rule_priority_enabled)
-        or _url(route.claim) is not None
+        or isinstance(route.target, RedirectUrl)
         or route.host.startswith("*")
     )
 
@@ -233,6 +264,8 @@ def _numbers(
     def rank(key: str) -> tuple[int, ...]:
         route, values = placed[key], placed[key].claim.values
         age = ages[id(route.claim)]
+        if route.claim.https_port:
+            return (2, *priorities.particular(*route.match), age, route.place)
         if values.ingress_order is not None:
             return (0, values.ingress_order, age, route.place)
         if values.rule_priority_enabled:

@@ -101,12 +101,15 @@ def _routed(
     setting: listener_options.Setting,
 ) -> ListenerResult:
     key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), context.view.cluster_id
-    target = _redirect_target(group, context.groups)
-    if target:
+    # A shared load balancer has no redirects by rule.
+    if group[0].https_port and (setting.shared or len({claim.https_port for claim in group}) == 1):
         setting = msgspec.structs.replace(setting, advanced=bool(have and have.enhance_l7policy_enable))
         return ListenerResult(
             listener=listener_options.listener(group, key, binding, None, cluster_id, setting),
-            policies=forwarding.redirect(group, key, target, cluster_id),
+            policies=forwarding.redirect(
+                group, key, listener_key(group[0].loadbalancer, group[0].https_port), cluster_id
+            ),
+            problems=tuple(forwarding.overridden(group)),
         )
     routed = forwarding.forward(group, key, context.view, context.options, have, context.observed)
     setting = msgspec.structs.replace(setting, advanced=routed.advanced)
@@ -157,14 +160,3 @@ def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Pr
     return group[0].problem(
         "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
     )
-
-
-def _redirect_target(
-    group: Sequence[ListenerClaim], groups: Mapping[tuple[str, int], tuple[ListenerClaim, ...]]
-) -> str | None:
-    owner = group[0]
-    if owner.protocol != "HTTP" or not owner.values.ssl_redirect:
-        return None
-    https = [port for protocol, port in owner.values.listen_ports or () if protocol == "HTTPS"]
-    targets = [port for port in https if (owner.loadbalancer, port) in groups]
-    return listener_key(owner.loadbalancer, targets[0]) if targets else None

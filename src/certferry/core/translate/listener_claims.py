@@ -64,6 +64,8 @@ class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Id, or the key of one to be made."""
     protocol: str
     port: int
+    https_port: int | None = None
+    """The port to which ``elb.ssl-redirect`` leads HTTP requests for its hosts."""
 
     @property
     def redirect_objection(self) -> str | None:
@@ -124,11 +126,24 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
                 problems.append(claim.problem("ListenerConflict", text))
                 continue
             group.append(claim)
-    return Claims(
-        groups={key: tuple(groups[key]) for key in sorted(groups)},
-        loadbalancers=made,
-        problems=(*problems, *admission.claimed_twice(using)),
-    )
+    redirecting = {key: tuple(_redirecting(groups[key], groups, problems)) for key in sorted(groups)}
+    return Claims(groups=redirecting, loadbalancers=made, problems=(*problems, *admission.claimed_twice(using)))
+
+
+def _redirecting(
+    group: Iterable[ListenerClaim], groups: Mapping[tuple[str, int], Sequence[ListenerClaim]], problems: list[Problem]
+) -> Iterator[ListenerClaim]:
+    """Yield the claims with the HTTPS port that each redirects to."""
+    for claim in group:
+        if claim.protocol != "HTTP" or not claim.values.ssl_redirect:
+            yield claim
+            continue
+        wanted = [port for protocol, port in claim.values.listen_ports or () if protocol == "HTTPS"]
+        served = [p for p in wanted if claim.ingress in (c.ingress for c in groups.get((claim.loadbalancer, p), ()))]
+        if wanted and not served:
+            text = f"Annotation kubernetes.io/elb.ssl-redirect has no effect: HTTPS port {wanted[0]} is not served for this Ingress."
+            problems.append(claim.problem("AnnotationInvalid", text))
+        yield msgspec.structs.replace(claim, https_port=served[0]) if served else claim
 
 
 def listener_owners(claims: Iterable[Sequence[ListenerClaim]]) -> Mapping[Name, Name]:
