@@ -15,6 +15,7 @@ from certferry.core.diagnosis import host_state, inventory
 from certferry.core.translate import listener_claims
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
+from tests.support import odd_certificates
 from tests.support.certs import Pair, authority
 
 LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -125,3 +126,50 @@ async def test_a_malformed_object_is_reported_and_the_others_rotate(system: Syst
     await until(lambda: content(system, "shop") != before)
     await until(lambda: system.kube.events("Ingress", "ObjectSkipped"))
     assert len(system.elb.made("l7policies")) == policies
+
+
+async def test_a_certificate_that_the_elb_refuses_keeps_no_port_closed(system: System) -> None:
+    system.elb.refused_contents["_odd-tls_"] = "the serial number is not to our taste"
+    system.shop(authority().issue("odd.example.com"), name="odd")
+    system.shop(authority().issue("shop.example.com"))
+    await system.start()
+    await system.in_step()
+    (listener,) = system.elb.made("listeners")
+    (certificate,) = system.elb.made("certificates")
+    assert listener["default_tls_container_ref"] == certificate["id"]
+    assert "_shop-tls_" in certificate["name"]
+    await until(lambda: any("not to our taste" in e["message"] for e in system.kube.events("Secret")))
+    await until(lambda: any("not to our taste" in e["message"] for e in system.kube.events("Ingress")))
+    writes = system.elb.count("POST", "certificates")
+    system.elb.refused_contents.clear()
+    system.kube.secret("demo", "odd-tls", authority().issue("odd.example.com"))
+    await until(lambda: content(system, "odd"))
+    assert system.elb.count("POST", "certificates") == writes + 1
+
+
+async def test_a_renewal_that_the_elb_refuses_leaves_the_last_version_and_the_others(system: System) -> None:
+    system.shop(authority().issue("odd.example.com"), name="odd")
+    system.shop(authority().issue("shop.example.com"))
+    await system.start()
+    await system.in_step()
+    odd, shop = content(system, "odd"), content(system, "shop")
+    system.elb.refused_contents["_odd-tls_"] = "the serial number is not to our taste"
+    system.kube.secret("demo", "odd-tls", authority().issue("odd.example.com"))
+    await until(lambda: any("not to our taste" in e["message"] for e in system.kube.events("Secret")))
+    system.kube.secret("demo", "shop-tls", authority().issue("shop.example.com"))
+    system.shop(authority().issue("third.example.com"), name="third")
+    await until(lambda: content(system, "shop") != shop)
+    await until(lambda: content(system, "third"))
+    assert content(system, "odd") == odd
+
+
+async def test_a_chosen_certificate_that_cannot_be_served_keeps_no_port_closed(system: System) -> None:
+    stapled = odd_certificates.KINDS["must-staple"]()
+    ref = system.elb.certificate(stapled.certificate, stapled.key, domain="odd.example.com")
+    system.shop(authority().issue("odd.example.com"), name="odd", tls_certificate_ids=ref)
+    system.shop(authority().issue("shop.example.com"))
+    await system.start()
+    await system.in_step()
+    (listener,) = system.elb.made("listeners")
+    assert ref not in (listener["default_tls_container_ref"], *listener["sni_container_refs"])
+    await until(lambda: system.kube.events("Ingress", "CertificateUnusable"))

@@ -127,7 +127,7 @@ class Reconciler:
         return await adopt(self._parts.context.kube, changes, view)
 
     async def _act(self, generation: Generation, decision: Decision, steps: tuple[Step, ...]) -> bool:
-        """Execute `steps`; return whether the ELB rejected none."""
+        """Execute `steps`; return whether a next round can go on."""
         assert self._mode.apply is not None
         parts = self._parts
         parts.dispatcher.log_start(steps)
@@ -137,7 +137,8 @@ class Reconciler:
             parts.inputs.invalidate()
         if outcome.failures:
             parts.dispatcher.publish_state(generation, outcome.failures)
-        return not outcome.failures
+        # what the ELB rejects is left out of the next round, so that the rest of its listeners goes on
+        return not outcome.failures or parts.inputs.rejected.record(outcome.failures)
 
     def _finish(self, generation: Generation, worked: bool, changed: float) -> None:
         parts = self._parts

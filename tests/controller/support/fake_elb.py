@@ -73,6 +73,8 @@ class FakeElb:
         """Fingerprints that clients cannot use: the front shows something else for them."""
         self.refusals: list[tuple[str, str, int, str, str]] = []
         """(method, part of the path, status, code, message): every such request is refused."""
+        self.refused_contents: dict[str, str] = {}
+        """Why a certificate is refused, by a part of its name."""
         self.rejected = ""
         """What the data plane says of every certificate; empty: it takes them."""
         self._contents: dict[str, list[Pair]] = {}
@@ -285,6 +287,10 @@ class FakeElb:
             return self._delete(plural, ref)
         else:
             fields = dict(body[one])
+        named = {**self.objects[plural].get(ref, {}), **fields}.get("name", "")
+        for part, why in self.refused_contents.items():
+            if plural == "certificates" and part in named and "certificate" in fields:
+                return _error(400, "ELB.8902", why)
         try:
             self._store(plural, ref, fields)
         except InvalidPem as defect:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.report.status_writer import IngressReport
-from certferry.controller.sync.apply import Failure
+from certferry.controller.sync.apply import QUOTA_CODES, Failure
 from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.checks import Finding
@@ -21,8 +21,6 @@ from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRe
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.core.translate.translate import IngressStatus, Translation
 
-QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
-"""Error codes of ELBs for an exhausted quota: of any kind, and of certificates."""
 _PLURAL: Final = {
     "loadbalancer": "load balancers",
     "certificate": "certificates",

@@ -28,6 +28,8 @@ _RESOURCES: Final[Mapping[str, Resource]] = {
     "listener": elbs.LISTENERS,
     "policy": elbs.POLICIES,
 }
+QUOTA_CODES: Final = ("ELB.8905", "ELB.5151")
+"""Error codes of ELBs for an exhausted quota: of any kind, and of certificates."""
 _REFERENCES: Final = ("_id", "_ref", "_refs")
 
 
@@ -38,6 +40,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     code: str = ""
     """The ELB's error code."""
+    status: int = 0
+    """The HTTP status; 0: not of the ELB."""
+
+    @property
+    def by_content(self) -> bool:
+        """Whether the ELB rejected the body of the request, and not its owner, its state or a quota."""
+        return self.status in (400, 422) and self.code not in QUOTA_CODES
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +106,7 @@ async def apply(
                 if error.retryable:
                     raise
                 ids.pop(step.key, None)
-                failures.append(Failure(step=step, sentence=error.message, code=error.code))
+                failures.append(Failure(step=step, sentence=error.message, code=error.code, status=error.status))
             except KubeError as error:
                 if error.retryable:
                     raise

@@ -12,6 +12,7 @@ from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.generation import Generation
 from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
 from certferry.controller.sync.observed_state import ObservedState
+from certferry.controller.sync.rejected_contents import RejectedContents
 from certferry.core.model.problems import Problem
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient
@@ -38,6 +39,7 @@ class InputReader:
         self._diagnosis = diagnosis
         self._connection = connection
         self._missing: frozenset[Problem] = frozenset()
+        self.rejected = RejectedContents()
         self._nodes_asked = False
         self._observed_at = 0.0
         self._stale = True
@@ -84,4 +86,4 @@ class InputReader:
         assert view is not None
         assert state is not None
         # a write of the fast path in between supersedes the step of the plan (``apply``)
-        return Generation(diagnosis=await self._diagnosis.derive(view, state))
+        return Generation(diagnosis=await self._diagnosis.derive(self.rejected.without(view), state))

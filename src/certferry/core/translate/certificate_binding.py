@@ -50,14 +50,20 @@ class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def candidates(
-    group: Sequence[ListenerClaim], secrets: Mapping[Name, Certificate], certificates: Mapping[str, Certificate]
+    group: Sequence[ListenerClaim],
+    secrets: Mapping[Name, Certificate],
+    certificates: Mapping[str, Certificate],
+    bound: Set[str | None],
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
-    """Return the certificates that the claims of a listener offer, oldest claim first, and problems of ids."""
+    """Return the certificates that the claims of a listener offer, oldest claim first, and problems of ids.
+
+    `bound`: ids of the certificates that the listener has. It takes no other that cannot be loaded.
+    """
     offers: list[CertificateCandidate] = []
     problems: list[Problem] = []
     for claim in group:
         if claim.values.tls_certificate_ids:
-            chosen, missing = _chosen(claim, claim.values.tls_certificate_ids, certificates)
+            chosen, missing = _chosen(claim, claim.values.tls_certificate_ids, certificates, bound)
             offers += chosen
             problems += missing
         else:
@@ -143,7 +149,7 @@ def _name(certificate: Certificate) -> str:
 
 
 def _chosen(
-    claim: ListenerClaim, ids: tuple[str, ...], certificates: Mapping[str, Certificate]
+    claim: ListenerClaim, ids: tuple[str, ...], certificates: Mapping[str, Certificate], bound: Set[str | None]
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
     offers: list[CertificateCandidate] = []
     problems: list[Problem] = []
@@ -153,6 +159,10 @@ def _chosen(
             what = "is not a server certificate" if certificate else "does not exist on the load balancer"
             text = f"Certificate {certificate_id} (annotation elb.tls-certificate-ids) {what}; it is left out."
             problems.append(claim.problem("CertificateNotFound", text))
+        elif certificate.chain and not certificate.chain.loadable and certificate_id not in bound:
+            why = certificate.chain.data_plane_objection or f"keys of type {certificate.chain.key} are not supported"
+            text = f"Certificate {certificate.name or certificate_id} cannot be served: {why}; it is left out."
+            problems.append(claim.problem("CertificateUnusable", text))
         elif number and not certificate.domain:
             text = f"Certificate {certificate.name or certificate_id} has no domain and cannot be an SNI certificate; set its domain on the load balancer."
             problems.append(claim.problem("CertificateUnusable", text))

@@ -127,7 +127,8 @@ def _bind(
     limits = context.options
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
-    offers, missing = certificate_binding.candidates(group, context.secrets, context.desired_certificates)
+    bound = frozenset((have.default_tls_container_ref, *(have.sni_container_refs or ()))) if have else frozenset()
+    offers, missing = certificate_binding.candidates(group, context.secrets, context.desired_certificates, bound)
     binding = certificate_binding.bind(
         group,
         offers,
