@@ -7,7 +7,7 @@ import yaml
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, evaluate_alerts
 from certferry.core.diagnosis.cluster import ClusterDiagnosis, diagnose
-from certferry.core.diagnosis.inventory import needing_action, source_rows, watched
+from certferry.core.diagnosis.inventory import watched
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, NOW, observed, view
@@ -41,23 +41,3 @@ def test_each_broken_secret_is_one_alert_with_the_served_certificate() -> None:
     assert "get the certificate of Secret demo/hello-tls" in old.summary
     assert "which does not cover old3.example.test" in old.summary
     assert "demo/old3-tls" in old.command
-
-
-def test_unserved_wishes_of_an_ingress_come_first() -> None:
-    rows = source_rows(_world())
-    first = [str(row.source) for row in rows if row.needs_action]
-    assert [str(row.source) for row in rows][: len(first)] == first
-    assert {"Secret demo/old3-tls", "Secret team/live-tls", "Secret team/sso-tls"} <= {*first}
-    assert "Secret demo/hello-tls" not in first
-    assert {str(row.source) for row in needing_action(rows)} >= {*first}
-
-
-def test_the_row_of_a_broken_secret_has_its_own_expiry_and_next_action() -> None:
-    rows = {str(row.source): row for row in source_rows(_world())}
-    old, missing = rows["Secret demo/old3-tls"], rows["Secret team/live-tls"]
-    assert old.status == "wrong"
-    assert old.expires is not None
-    assert old.expires < NOW
-    assert "demo/old3-tls" in old.next_action
-    assert missing.expires is None
-    assert missing.reason == "SecretNotFound"

@@ -19,6 +19,7 @@ from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, do
 from certferry.core import checks
 from certferry.core.diagnosis import causes, sni_overlap, usage
 from certferry.core.diagnosis.host_state import HostState, WantedCertificate
+from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model import quarantine
 from certferry.core.x509 import expiry
 from certferry.core.x509.pem import Chain
@@ -44,7 +45,6 @@ PLACES: Final = {
 ABSENT: Final = ("SecretNotFound", "CertificateNotFound")
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two readings of ``--watch``."""
-_SEVERITY: Final = ("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong")
 
 
 class Sort(StrEnum):
@@ -304,7 +304,7 @@ def _status(state: HostState, age: str) -> str:
 
 
 def _rank(state: HostState) -> tuple[int, int]:
-    return _SEVERITY.index(state.status), len(state.problems)
+    return SEVERITY.index(state.status), len(state.problems)
 
 
 def _late(row: Mapping[str, Any]) -> bool:
@@ -323,7 +323,7 @@ def _order(row: Mapping[str, Any], sort: Sort) -> tuple[Any, ...]:
         Sort.expires: end,
         Sort.secret: row["secret"],
         Sort.host: row["hosts"],
-        Sort.status: -_SEVERITY.index(word) if (word := row["status"].split(" ")[0]) in _SEVERITY else 0,
+        Sort.status: -SEVERITY.index(word) if (word := row["status"].split(" ")[0]) in SEVERITY else 0,
     }[sort]
     return first, end, row["secret"], row["id"]
 

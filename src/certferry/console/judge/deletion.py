@@ -9,9 +9,9 @@ from types import MappingProxyType
 import msgspec
 
 from certferry.console.state.cluster_view import DerivedState
-from certferry.console.web.formatting import plural
 from certferry.core.model.elb import Certificate, Listener, State
 from certferry.core.model.kubernetes import Name
+from certferry.core.plural import counted
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import Translation, translate
 from certferry.core.x509.pem import listed
@@ -50,7 +50,7 @@ def of_secret(derived: DerivedState, name: Name) -> list[str]:
     if uses:
         hosts = tuple(sorted({h for use in uses for h in (*use.hosts, *use.names)}))
         sentences.append(
-            f"Its certificate stays on {plural(len(uses), 'listener')}"
+            f"Its certificate stays on {counted(len(uses), 'listener')}"
             + (f" and is still served to clients of {listed(hosts)}" if hosts else "")
             + ", but nothing renews it. Clients get warnings after it expires."
         )
@@ -61,7 +61,7 @@ def of_secret(derived: DerivedState, name: Name) -> list[str]:
 
 def of_certificate(uses: int) -> list[str]:
     """Return why an ELB certificate in use cannot be deleted."""
-    return [f"{plural(uses, 'listener')} use{'s' if uses == 1 else ''} it. Choose another one there first."]
+    return [f"{counted(uses, 'listener')} use{'s' if uses == 1 else ''} it. Choose another one there first."]
 
 
 def _shared(before: Translation, after: Translation, key: str, port: int, state: State) -> list[str]:

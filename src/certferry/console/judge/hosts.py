@@ -13,11 +13,10 @@ import msgspec
 
 from certferry.console.web.formatting import Badge, expiry
 from certferry.core.diagnosis.host_state import CertificateSource, HostState, WantedCertificate
+from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain
 
-_SEVERITY: Final = ("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong")
-"""Statuses, the most severe last."""
 _WORDS: Final = {
     "unknown": "Cannot be read",
     "unreachable": "Not reachable",
@@ -48,7 +47,7 @@ class CertificateExpiry(msgspec.Struct, frozen=True, kw_only=True):
 
 def host_badge(states: Iterable[HostState]) -> Badge | None:
     """Return the most severe status of `states` as a badge; None if every host gets its certificate."""
-    worst = max(states, key=lambda state: _SEVERITY.index(state.status), default=None)
+    worst = max(states, key=lambda state: SEVERITY.index(state.status), default=None)
     if worst is None or worst.status in ("served", "expiring"):
         return None
     # a host without its own certificate gets another one, unless nothing is bound

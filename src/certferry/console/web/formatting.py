@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from certferry.core.plural import counted
 from certferry.core.x509.pem import Chain
 
 SOON: Final = timedelta(days=30)
@@ -62,17 +63,8 @@ def span(length: timedelta) -> str:
     seconds = max(0, int(length.total_seconds()))
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
         if seconds >= size:
-            return plural(seconds // size, unit)
+            return counted(seconds // size, unit)
     return "0 seconds"
-
-
-def plural(count: int, noun: str) -> str:
-    """Format a count with its noun: ``1 listener``, ``2 Ingresses``, ``3 policies``."""
-    if count == 1:
-        return f"1 {noun}"
-    if noun.endswith("cy"):
-        return f"{count} {noun[:-1]}ies"
-    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def fingerprint(hexadecimal: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from certferry.console.web.errors import PageError
-from certferry.console.web.formatting import plural
+from certferry.core.plural import counted
 
 R = TypeVar("R")
 
@@ -40,7 +40,7 @@ class TablePage(Generic[R]):
         self.sort = query.get("sort", "")
         matches = matching(rows, self.search, text)
         self.matches = len(matches)
-        total = plural(len(rows), noun)
+        total = counted(len(rows), noun)
         self.count = f"{len(matches)} of {total}" if self.search else total
         self._arrange(matches)
         self.pages = max(1, -(-len(matches) // ROWS))

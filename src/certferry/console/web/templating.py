@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from certferry import __version__
 from certferry.console.web import formatting
 from certferry.console.web.forms import path
+from certferry.core.plural import counted
 from certferry.core.x509.pem import listed
 
 TEMPLATES: Final = Path(__file__).parent.parent / "templates"
@@ -67,7 +68,7 @@ class Templates:
             "listed": listed,
             "until": formatting.until,
         }
-        self._templates.globals |= {"path": path, "pairs": _pairs, "plural": formatting.plural, "release": __version__}
+        self._templates.globals |= {"path": path, "pairs": _pairs, "plural": counted, "release": __version__}
 
     def render(self, template: str, frame: PageFrame, context: Mapping[str, Any], status: int = 200) -> Response:
         """Return the page as a response; a value of `context` overrides one of `frame`."""
