@@ -108,6 +108,7 @@ class Scale:
         self.system, self.ingresses, self.secrets = system, ingresses, secrets
         self.authority = Authority("Scale CA")
         self.balancers: list[str] = []
+        self.per_balancer = PER_BALANCER
         self.shared = min(1000, ingresses // 2)
         """So many Ingresses use the first Secret."""
 
@@ -116,7 +117,7 @@ class Scale:
         door = self.system.endpoints.elb
         who = Credentials(project_id=door.project_id, access_key=door.access_key, secret_key=door.secret_key)
         async with ElbClient(door.url, who) as elb:
-            for number in range(-(-self.ingresses // PER_BALANCER)):
+            for number in range(-(-self.ingresses // self.per_balancer)):
                 made = await elb.create(LOADBALANCERS, {"name": f"scale-{number}", "guaranteed": True})
                 self.balancers.append(str(made["id"]))
         async with KubeClient(load(Path(self.system.endpoints.kubeconfig))) as kube:
@@ -133,7 +134,7 @@ class Scale:
     def ingress(self, number: int) -> dict[str, Any]:
         """The first thousand share one Secret; the others spread over the rest."""
         host, secret = self._host(number), f"tls-{self._secret_of(number)}"
-        annotations = {"kubernetes.io/elb.id": self.balancers[number // PER_BALANCER]}
+        annotations = {"kubernetes.io/elb.id": self.balancers[number // self.per_balancer]}
         entry = [{"hosts": [host], "secretName": secret}]
         return objects.ingress(SPACE, f"i-{number:05}", "web", [host], entry, annotations)
 

@@ -89,9 +89,13 @@ class RealSystem(System):
             *("--listen", f"127.0.0.1:{metrics_port}"),
         )
 
+    def launch_controller(self) -> None:
+        """Start it, and do not wait."""
+        self._run(*self._controller)
+
     def start_controller(self, seconds: float = 60) -> None:
         """Until it is ready; again after it was killed."""
-        self._run(*self._controller)
+        self.launch_controller()
         metrics = JsonApi(self.endpoints.metrics.url, {})
         until(lambda: metrics.call("GET", "/readyz").status == 200, "the controller is ready", seconds=seconds)
 

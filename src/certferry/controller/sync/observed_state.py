@@ -47,16 +47,16 @@ class ObservedState:
         self.state = state
         self._following.clear()
 
-    def record_certificate(self, certificate: Certificate) -> None:
-        """Record the certificate that the ELB returned for a write."""
+    def record_certificates(self, *certificates: Certificate) -> None:
+        """Record the certificates that the ELB returned for writes."""
         self._writes += 1
-        self._written[certificate.id] = (self._writes, certificate)
+        written = {certificate.id: certificate for certificate in certificates}
+        self._written |= {ref: (self._writes, certificate) for ref, certificate in written.items()}
         if self.state is None:
             return
-        is_new = certificate.id not in self.state.certificates
-        self.state = replace(self.state, certificates={**self.state.certificates, certificate.id: certificate})
-        if is_new:
+        if not written.keys() <= self.state.certificates.keys():
             self._following.clear()
+        self.state = replace(self.state, certificates={**self.state.certificates, **written})
 
     def record_members(self, pool: Pool) -> None:
         """Record the pool after a write of its members."""

@@ -129,7 +129,7 @@ class SecretFastPath:
         metrics.elb_writes.labels("update", "certificate").inc()
         written = await self._context.elb.update_certificate(step.id, content(step.fields, pair))
         accepted = time.time()
-        observed.record_certificate(written if written.chain else replace(written, chain=chain))
+        observed.record_certificates(written if written.chain else replace(written, chain=chain))
         self._listener.accepted(step.key, chain, update.at, accepted)
         for finding in self._comparison(chain, have.chain if have else None):
             self._listener.warned(update.secret.ref, finding)

@@ -95,8 +95,8 @@ class Rollback:
             return "impossible", f"{NO_VERSION} that is valid"
         if quarantine.quarantined_mark(have.description) != rejected:
             marked = {"description": quarantine.quarantine(have.description, chain)}
-            observed.record_certificate(await elb.update_certificate(have.id, marked))
+            observed.record_certificates(await elb.update_certificate(have.id, marked))
         reason = f"clients cannot use {chain.fingerprint[:16]}: {why}"[:200]
         restored = await extensions.roll_back(elb, have.id, usable[0].number, reason)
-        observed.record_certificate(restored)
+        observed.record_certificates(restored)
         return "done", f"{why}; version {usable[0].number} ({usable[0].fingerprint[:16]}) serves again"

@@ -6,7 +6,7 @@ them: ``available`` says so first. Private keys are in none of the answers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -62,6 +62,31 @@ class ElbFinding(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
+class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One write of a bulk call. ``@KEY`` in a path or a reference is the object that the item KEY creates."""
+
+    method: str
+    path: str
+    key: str = ""
+    body: Any = None
+
+
+class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The ELB's answer to one item."""
+
+    status: int
+    id: str = ""
+    body: dict[str, msgspec.Raw] = {}
+    error_code: str = ""
+    error_msg: str = ""
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate that was written; None for another object."""
+        raw = self.body.get("certificate")
+        return None if raw is None else wire.certificate(_decoded(raw, CertificateWire))
+
+
 class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The listeners that serve a certificate, and its findings."""
 
@@ -111,6 +136,12 @@ async def available(elb: ElbClient) -> frozenset[str]:
         return frozenset(_part(answer, "certferry", _Available).extensions)
     except ElbError:
         return frozenset()
+
+
+async def write_bulk(elb: ElbClient, items: Sequence[BulkItem]) -> list[BulkResult]:
+    """Write many objects in one transaction; an item that the ELB rejects fails alone. Raises ElbError."""
+    body = msgspec.json.encode({"items": items, "atomic": False})
+    return _part(await elb.extension("POST", "bulk", body=body), "items", list[BulkResult])
 
 
 async def versions(elb: ElbClient, certificate_id: str) -> list[Version]:

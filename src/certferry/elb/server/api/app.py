@@ -26,6 +26,7 @@ from certferry.elb.server.actor import Actor
 from certferry.elb.server.api import batch, cascade, catalog, extensions, keystone, openapi, tags
 from certferry.elb.server.api.dependencies import ApiDependencies, Endpoint
 from certferry.elb.server.api.extensions import events
+from certferry.elb.server.api.extensions.bulk import bulk_route
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route
 from certferry.elb.server.api.resources import (
     certificates,
@@ -80,7 +81,7 @@ def application(elb: ApiDependencies) -> FastAPI:
     for path, method, answer, summary in keystone.endpoints(elb):
         extra = openapi.keystone_operation(path, method)
         app.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=extra)
-    routes = (*ROUTES, *extensions.ROUTES)
+    routes = (*ROUTES, *extensions.ROUTES, bulk_route(ROUTES))
     for route in routes:
         app.add_api_route(
             "/v3/{project_id}" + route.under + route.path,

@@ -35,16 +35,20 @@ class ApiRequest:
     """The variables of the path."""
     query: tuple[tuple[str, str], ...]
     body: bytes
+    transaction: Transaction | None = None
+    """The transaction of the bulk call that this request is an item of."""
     plane: Reporter = no_data_plane
     """How the data plane is, when asked."""
 
     @property
     def snapshot(self) -> StoreSnapshot:
         """The newest committed world; take it once per answer."""
-        return self.store.snapshot
+        return self.transaction.snapshot if self.transaction else self.store.snapshot
 
     def write(self, decide: Callable[[Transaction], T]) -> tuple[T, StoreSnapshot]:
         """Decides and commits: what was decided, and the world after it. See ``Store.transact``."""
+        if self.transaction is not None:
+            return decide(self.transaction), self.transaction.snapshot
         return self.store.transact(self.actor, self.request_id, decide)
 
 

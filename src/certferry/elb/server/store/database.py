@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest schema; a test keeps it equal to the newest migration."""
 
 _PRAGMAS: Final = (

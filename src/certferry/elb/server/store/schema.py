@@ -224,6 +224,18 @@ project_settings = _resource("project_settings")
 
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 
+bulk_answers = Table(
+    "bulk_answers",
+    metadata,
+    Column("project_id", String(36), ForeignKey("projects.id"), primary_key=True),
+    Column("user_id", String(36), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+"""Answers to bulk calls with a key, for a day."""
+
 RESOURCES: Final[dict[str, Table]] = {
     "project_setting": project_settings,
     "ipgroup": ipgroups,

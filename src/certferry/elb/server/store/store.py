@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
@@ -33,8 +33,28 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
 """Kind → the wire fields that have a column of their own (plain text: SQLAlchemy has names of its own kind)."""
 
 
+_ANSWERS_KEPT: Final = timedelta(days=1)
+
+
 class ConflictError(Exception):
     """Another process wrote the same row in between; nothing was stored. Try again."""
+
+
+class RowChange(NamedTuple):
+    """One changed row; None for a row that was not there, or is not any more."""
+
+    before: Row | None
+    after: Row | None
+    note: AuditNote
+
+
+class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a bulk call, kept for its repetition. Holds no content and no key."""
+
+    key: str
+    digest: str
+    """SHA-256 of the call's body, hex."""
+    items: list[dict[str, Any]]
 
 
 class Transaction:
@@ -45,8 +65,8 @@ class Transaction:
         self.actor = actor
         self.request_id = request_id
         self.now = now
-        self.changes: list[tuple[Row | None, Row | None]] = []
-        """(before, after), in order; None for what was not there, or is not any more."""
+        self.changes: list[RowChange] = []
+        self.answer: BulkAnswer | None = None
         self.note = AuditNote()
         """What the audit log is to say of a certificate's change beyond the change itself."""
 
@@ -81,8 +101,19 @@ class Transaction:
         """`row` is gone; what refers to it must be gone before."""
         self._change(row, None)
 
+    def attempt(self, act: Callable[[], T]) -> T:
+        """Call `act` with a note of its own; if it raises, its changes are undone."""
+        snapshot, number = self.snapshot, len(self.changes)
+        self.note = AuditNote()
+        try:
+            return act()
+        except BaseException:
+            self.snapshot = snapshot
+            del self.changes[number:]
+            raise
+
     def _change(self, before: Row | None, after: Row | None) -> None:
-        self.changes.append((before, after))
+        self.changes.append(RowChange(before, after, self.note))
         self.snapshot = self.snapshot.replaced(before, after)
 
 
@@ -154,17 +185,25 @@ class Store:
         """Records of the audit log, the oldest first."""
         return audit.search(self._engine, search)
 
+    def bulk_answer(self, actor: Actor, key: str) -> BulkAnswer | None:
+        """Return the kept answer to the actor's bulk call `key`; None if it is unknown or more than a day old."""
+        table = schema.bulk_answers
+        own = (table.c.project_id == actor.project_id) & (table.c.user_id == actor.user_id) & (table.c.key == key)
+        with reading(self._engine).connect() as connection:
+            row = connection.execute(select(table).where(own)).mappings().first()
+        return None if row is None else BulkAnswer(key=key, digest=row["digest"], items=row["items"])
+
     def newest_event(self) -> int:
         """Return the sequence of the last record of the audit log."""
         return audit.newest(self._engine)
 
     def _told(self, transaction: Transaction) -> Publication:
-        touched = [row for change in transaction.changes for row in change if row is not None]
+        touched = [row for change in transaction.changes for row in (change.before, change.after) if row is not None]
         return published(transaction.snapshot, self.publication, touched)
 
     def _take(self, transaction: Transaction, told: Publication) -> None:
         self.snapshot = transaction.snapshot
-        for before, after in transaction.changes:
+        for before, after, _ in transaction.changes:
             if (
                 after is not None
                 and after.content is not None
@@ -196,7 +235,7 @@ class _Writing:
     def run(self) -> list[audit.Recorded]:
         made = self._transaction
         records = []
-        for before, after in made.changes:
+        for before, after, note in made.changes:
             if after is None:
                 assert before is not None
                 self._exactly_one(_DELETE[before.kind], _key(before))
@@ -205,21 +244,38 @@ class _Writing:
             else:
                 self._exactly_one(_UPDATE[after.kind], _differing(before, after) | _key(before))
             if after is not None and after.content is not (before.content if before else None):
-                versions.add(self._connection, after, self._origin(before), self._encryption, self._keep)
+                versions.add(self._connection, after, self._origin(before, note), self._encryption, self._keep)
             change = (before, after)
-            records.append(audit.append(self._connection, made.actor, made.request_id, made.now, change, made.note))
+            records.append(audit.append(self._connection, made.actor, made.request_id, made.now, change, note))
+        if made.answer is not None:
+            self._keep_answer(made.answer)
         return records
+
+    def _keep_answer(self, answer: BulkAnswer) -> None:
+        made = self._transaction
+        self._connection.execute(_FORGET_ANSWERS, {"before": made.now - _ANSWERS_KEPT})
+        self._connection.execute(
+            insert(schema.bulk_answers),
+            {
+                "project_id": made.actor.project_id,
+                "user_id": made.actor.user_id,
+                "key": answer.key,
+                "digest": answer.digest,
+                "items": answer.items,
+                "created_at": made.now,
+            },
+        )
 
     def _exactly_one(self, statement: Any, parameters: dict[str, Any]) -> None:
         if self._connection.execute(statement, parameters).rowcount != 1:
             raise ConflictError
 
-    def _origin(self, before: Row | None) -> versions.Origin:
+    def _origin(self, before: Row | None, note: AuditNote) -> versions.Origin:
         made = self._transaction
         return versions.Origin(
             user=made.actor.name,
             at=made.now,
-            via=made.note.via or ("create" if before is None else "put"),
+            via=note.via or ("create" if before is None else "put"),
             request_id=made.request_id,
         )
 
@@ -253,6 +309,9 @@ def _at(table: Table) -> Any:
 _INSERT: Final = {kind: insert(table) for kind, table in schema.RESOURCES.items()}
 _UPDATE: Final = {kind: update(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
 _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schema.RESOURCES.items()}
+
+
+_FORGET_ANSWERS: Final = delete(schema.bulk_answers).where(schema.bulk_answers.c.created_at < bindparam("before"))
 
 
 def _load(engine: Engine, encryption: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:

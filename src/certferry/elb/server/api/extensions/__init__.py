@@ -8,7 +8,7 @@ from typing import Final
 from certferry.elb.server.api.extensions import audit, breakglass, release, status, versions
 from certferry.elb.server.api.request import Route
 
-NAMES: Final = ("versions", "rollback", "status", "break-glass", "audit", "events", "release")
+NAMES: Final = ("versions", "rollback", "status", "break-glass", "audit", "events", "release", "bulk")
 """What ``GET /v3/certferry`` tells clients."""
 ROUTES: Final[tuple[Route, ...]] = tuple(
     replace(route, under="/certferry")
