@@ -1,7 +1,7 @@
 """Encryption of a store's secrets: check that a key decrypts them, and encrypt them with another.
 
-It is safe beside a running ELB, because that one reads the key file again before it encrypts and when a key is unknown
-to it, and both lock the store.
+It is safe beside a running ELB: both lock the store. The ELB reads the key file again before it encrypts, and when it
+does not know a key.
 """
 
 from __future__ import annotations
