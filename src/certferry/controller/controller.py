@@ -33,6 +33,7 @@ from certferry.controller.sync.inputs import InputReader
 from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
 from certferry.controller.sync.observed_state import ObservedState
 from certferry.controller.sync.secret_fast_path import SecretFastPath
+from certferry.controller.verify.data_plane_rejection import DataPlaneRejection
 from certferry.controller.verify.periodic import PeriodicProber
 from certferry.controller.verify.rollback import Rollback
 from certferry.controller.verify.rotation import RotationResult, RotationVerifier
@@ -98,6 +99,7 @@ class Controller:
             self._rejected_by_clients,
             timing.probe_deadline,
             monitoring.rollback_within,
+            DataPlaneRejection(elb, self._certificate_id),
         )
         self._prober = PeriodicProber(
             self._verifier, self.alert_evaluator.update_from_probes, monitoring.probe_interval, monitoring.own_endpoints
@@ -317,7 +319,13 @@ class Controller:
             return self._timing.resync
         instants = (self._reconciler.next_validity_change, self._reconciler.deletion_due)
         delays = [(instant - datetime.now(UTC)).total_seconds() for instant in instants if instant]
-        return max(0.0, min([self._timing.resync, *delays]))
+        retry = self._inputs.rejected.delay
+        return max(0.0, min([self._timing.resync, *delays, *([] if retry is None else [retry])]))
+
+    def _certificate_id(self, key: str) -> str | None:
+        view = self._cache.view.value
+        have = self._observed.following(view.cluster_id, key.removeprefix("@certificate/")) if view else None
+        return have.id if have else None
 
     def _rejected_by_clients(self, rotation: RotationResult, why: str) -> None:
         if self._mode.apply and self._leads:

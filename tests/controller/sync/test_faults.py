@@ -113,9 +113,10 @@ async def test_a_creation_whose_answer_is_lost_makes_no_second_certificate(syste
 async def test_a_rejection_is_reported_and_other_ingresses_continue(system: System) -> None:
     system.elb.fail("POST", "certificates", 400)
     await running(system)
-    # the first attempt failed and was repeated; no other object was affected
-    assert system.our_certificate()
-    await until(lambda: system.kube.events("Secret", "LoadBalancerRejected"))
+    # the first attempt failed and is repeated; no other object was affected
+    await until(lambda: system.elb.made("certificates"))
+    await until(lambda: system.elb.made("listeners"))
+    await until(lambda: system.kube.events("Secret", "CertificateUnusable"))
 
 
 async def test_a_500_on_the_put_is_retried(system: System) -> None:

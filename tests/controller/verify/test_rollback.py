@@ -71,6 +71,23 @@ async def test_an_unusable_certificate_is_rolled_back_within_ten_seconds(system:
     assert "CertificateQuarantined" in [a.name for a in system.controller.alert_evaluator.alerts.value]
 
 
+async def test_a_content_that_the_data_plane_rejects_is_rolled_back_at_once_with_its_sentence(system: System) -> None:
+    system.elb.extensions = (*ALL, "status")
+    good, bad = shop(), shop()
+    await running(system, good)
+    system.elb.stale_front = True
+    system.elb.rejected = "Failed to load certificate chain: INVALID"
+    began = time.monotonic()
+    system.kube.secret("demo", "shop-tls", bad)
+    await until(lambda: parked(system) and content(system) == facts(good).fingerprint)
+    assert time.monotonic() - began < 5
+    for kind in ("Secret", "Ingress"):
+        await until(lambda kind=kind: system.kube.events(kind, "CertificateRolledBack"))  # type: ignore[misc]
+        (event,) = system.kube.events(kind, "CertificateRolledBack")
+        assert "the data plane rejects it: Failed to load certificate chain: INVALID" in event["message"]
+    assert (parked(system) or "?").startswith(facts(bad).fingerprint[:24])
+
+
 async def test_quarantined_content_is_not_tried_again_after_a_restart(system: System) -> None:
     system.elb.extensions = ALL
     good, bad = await unusable(system)

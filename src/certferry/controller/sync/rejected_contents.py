@@ -1,7 +1,6 @@
 """Contents of Secrets that the ELB rejected: unusable from then on, whatever our own checks say.
 
-A rejected content is not sent again before it changes, or after ``RETRY`` seconds, because a setting of the ELB may have
-changed.
+A rejected content is sent again after a growing delay, because a setting of the ELB may have changed.
 """
 
 from __future__ import annotations
@@ -9,36 +8,54 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from certferry.controller.sync.apply import Failure
 from certferry.core.model.kubernetes import ClusterView, Secret, SecretProblem
+from certferry.runtime.backoff import delay_after
 
-RETRY: Final = 600.0
+RETRY: Final = (1.0, 600.0)
+"""Seconds until a content is sent again: the first time, the longest."""
+
+
+class _Rejection(NamedTuple):
+    sentence: str
+    times: int
+    until: float
+    """The monotonic second from which the content is sent again."""
 
 
 class RejectedContents:
-    """The rejected contents of one controller."""
+    """The rejected contents of one controller, by chain digest."""
 
     def __init__(self) -> None:
-        self._rejections: dict[str, tuple[float, str]] = {}
-        """By chain digest: the monotonic second, and the ELB's sentence."""
+        self._rejections: dict[str, _Rejection] = {}
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds until a content is to be sent again; None if none was rejected."""
+        now = time.monotonic()
+        return min((max(0.0, r.until - now) for r in self._rejections.values()), default=None)
 
     def record(self, failures: Iterable[Failure]) -> bool:
         """Take the steps that the ELB rejected; return whether a content is rejected from now on."""
-        now = time.monotonic()
-        new = {f.step.material: (now, f.sentence) for f in failures if f.step.material and f.by_content}
-        self._rejections = {d: r for d, r in self._rejections.items() if now - r[0] < RETRY} | new
-        return bool(new)
+        rejected = {f.step.material: f.sentence for f in failures if f.step.material and f.by_content}
+        for digest, sentence in rejected.items():
+            before = self._rejections.get(digest)
+            times = before.times + 1 if before else 1
+            self._rejections[digest] = _Rejection(sentence, times, time.monotonic() + delay_after(times, *RETRY))
+        return bool(rejected)
 
     def without(self, view: ClusterView) -> ClusterView:
         """Return `view` with the reason in place of each content that is rejected now."""
-        now = time.monotonic()
-        sentences = {digest: text for digest, (at, text) in self._rejections.items() if now - at < RETRY}
-        if not sentences:
+        if not self._rejections:
             return view
+        contents = {s.chain.digest for s in view.secrets.values() if s.chain}
+        self._rejections = {digest: r for digest, r in self._rejections.items() if digest in contents}
+        now = time.monotonic()
+        sentences = {digest: r.sentence for digest, r in self._rejections.items() if r.until > now}
         rejected = {
             name: _rejected(secret, sentences[secret.chain.digest])
             for name, secret in view.secrets.items()

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from certferry.controller.verify.data_plane_rejection import DataPlaneRejection
 from certferry.controller.verify.rollback_trigger import RollbackTrigger
 from certferry.core.model.elb import State, bind_port
 from certferry.core.model.kubernetes import ObjectRef
@@ -88,7 +89,13 @@ class RotationVerifier:
     """Expected certificates, and the probes in flight."""
 
     def __init__(
-        self, metrics: Metrics, finished: Finished, refused: Refused, deadline: float, rollback_within: float
+        self,
+        metrics: Metrics,
+        finished: Finished,
+        refused: Refused,
+        deadline: float,
+        rollback_within: float,
+        rejection: DataPlaneRejection,
     ) -> None:
         self._metrics = metrics
         self._finished = finished
@@ -96,6 +103,7 @@ class RotationVerifier:
         self.deadline = deadline
         """Seconds that a change may take until clients see it."""
         self._rollback_within = rollback_within
+        self._rejection = rejection
         self._expected: Mapping[Target, ExpectedCertificate] = {}
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
@@ -193,7 +201,11 @@ class RotationVerifier:
                 self._refused(rotation, f"{target} {_seen(result)}")
 
         ordered = _spread(rotation.expected)
-        results = await asyncio.gather(*map(one, ordered))
+        watch = asyncio.create_task(self._watch_data_plane(rotation))
+        try:
+            results = await asyncio.gather(*map(one, ordered))
+        finally:
+            watch.cancel()
         not_served = [(t, s) for t, s in zip(ordered, results, strict=True) if not isinstance(s, Served)]
         if any(not self.expects(expectation.target, rotation.chain) for expectation, _ in not_served):
             return  # a newer one took its place meanwhile; that rotation tells the rest
@@ -207,6 +219,13 @@ class RotationVerifier:
         self._metrics.rotation.labels("served").observe(max(0.0, served - rotation.changed))
         self._metrics.rotations.labels("served").inc()
         self._finished(msgspec.structs.replace(rotation, served=served))
+
+    async def _watch_data_plane(self, rotation: RotationResult) -> None:
+        """Refuse the rotation as soon as the data plane rejects it."""
+        for certificate in sorted({e.certificate for e in rotation.expected}):
+            why = await self._rejection.wait(certificate, rotation.fingerprint, self.deadline)
+            if why and self._rollback_within:
+                self._refused(rotation, f"the data plane rejects it: {why}")
 
     async def _look(self, target: Target, chain: Chain, seen: Callable[[ProbeResult], None]) -> ProbeResult:
         result = await self._prober.wait_until_served(
