@@ -8,6 +8,7 @@ error body. msgspec checks bodies instead of pydantic because each rotation pass
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *tags.ROUTES,
     *catalog.ROUTES,
 )
+_ID: Final = re.compile("[0-9a-f-]{32,36}")
 _log = structlog.get_logger("certferry.elb")
 
 
@@ -167,12 +169,18 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    if status != 405:
+    if status != 405 or (request.method == "POST" and _is_operation(request.url.path)):
         return failure(unknown_path(request.url.path), secrets.token_hex(16))
     error = ApiError(405, "APIGW.0101", f"{request.method} is not possible on {request.url.path}")
     answer = failure(error, secrets.token_hex(16))
     answer.headers["Allow"] = _allowed(request)
     return answer
+
+
+def _is_operation(path: str) -> bool:
+    """Return True for an operation of the vendor's that is not served, such as ``/loadbalancers/batch-create``."""
+    _, _, resource = path.partition("/elb/")
+    return "/" in resource and not _ID.fullmatch(resource.rpartition("/")[2])
 
 
 def _allowed(request: Request) -> str:

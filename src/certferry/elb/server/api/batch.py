@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.server.api.cascade import discard_pool
+from certferry.elb.server.api.cascade import CascadeOption, discard_listener, discard_loadbalancer, discard_pool
 from certferry.elb.server.api.fields import Identifier
-from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of, path_object
+from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of, get_object, path_object
 from certferry.elb.server.api.resources import certificates, l7policies, members
 from certferry.elb.server.errors import ApiError, bad_request
 from certferry.elb.server.store.store import Transaction
@@ -33,6 +33,18 @@ class PoolsDelete(Struct, frozen=True, kw_only=True):
     """Pools that are to go."""
 
     pools: Ids
+
+
+class ListenersDelete(Struct, frozen=True, kw_only=True):
+    """Listeners that are to go."""
+
+    listener_ids: Ids
+
+
+class LoadBalancersDelete(CascadeOption, frozen=True, kw_only=True):
+    """Load balancers that are to go."""
+
+    loadbalancer_ids: Ids
 
 
 class MembersCreate(Struct, frozen=True, kw_only=True):
@@ -90,6 +102,34 @@ def delete_pools(call: ApiRequest) -> ApiResponse:
     """POST pools/batch-delete: with their members and health monitors."""
     ids = body_of(call, "", PoolsDelete).value.pools
     return ApiResponse(200, {"pools": _deleted(call, "pool", ids, lambda _, t, row: discard_pool(t, row))})
+
+
+def delete_listeners(call: ApiRequest) -> ApiResponse:
+    """POST listeners/batch-delete: with their policies, all or nothing."""
+    ids = list(dict.fromkeys(body_of(call, "", ListenersDelete).value.listener_ids))
+
+    def decide(transaction: Transaction) -> None:
+        for identifier in ids:
+            discard_listener(
+                transaction, get_object(transaction.snapshot, "listener", identifier, call.actor.project_id)
+            )
+
+    call.write(decide)
+    return ApiResponse(200, {"job_id": None, "listener_ids": ids})
+
+
+def delete_loadbalancers(call: ApiRequest) -> ApiResponse:
+    """POST loadbalancers/batch-delete: with their listeners and, by choice, their pools; all or nothing."""
+    option = body_of(call, "", LoadBalancersDelete).value
+    ids = list(dict.fromkeys(option.loadbalancer_ids))
+
+    def decide(transaction: Transaction) -> None:
+        for identifier in ids:
+            row = get_object(transaction.snapshot, "loadbalancer", identifier, call.actor.project_id)
+            discard_loadbalancer(transaction, row, pools=option.unbounded_pool is not False)
+
+    call.write(decide)
+    return ApiResponse(200, {"job_id": None, "loadbalancer_ids": ids})
 
 
 def _deleted(
@@ -195,6 +235,14 @@ ROUTES: Final = (
         delete_certificates,
         "Delete several certificates",
         ("", CertificatesDelete),
+    ),
+    Route("POST", "/listeners/batch-delete", delete_listeners, "Delete several listeners", ("", ListenersDelete)),
+    Route(
+        "POST",
+        "/loadbalancers/batch-delete",
+        delete_loadbalancers,
+        "Delete several load balancers",
+        ("", LoadBalancersDelete),
     ),
     Route("POST", "/pools/batch-delete", delete_pools, "Delete several pools", ("", PoolsDelete)),
     Route("POST", f"{_MEMBERS}/batch-add", add_members, "Create several members", ("", MembersCreate), 201),

@@ -32,7 +32,7 @@ def listener(call: ApiRequest) -> ApiResponse:
     """DELETE …/force: with its policies; its pools stay."""
 
     def decide(transaction: Transaction) -> None:
-        _discard_listener(transaction, path_object(call, transaction.snapshot, "listener"))
+        discard_listener(transaction, path_object(call, transaction.snapshot, "listener"))
 
     call.write(decide)
     return ApiResponse(204)
@@ -40,15 +40,21 @@ def listener(call: ApiRequest) -> ApiResponse:
 
 def loadbalancer(call: ApiRequest) -> ApiResponse:
     """DELETE …/force-elb: with its listeners and pools."""
-    call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=True))
-    return ApiResponse(204)
+    return _without_loadbalancer(call, pools=True)
 
 
 def loadbalancer_and_some(call: ApiRequest) -> ApiResponse:
     """POST …/delete-cascade: the same, with a choice about its pools."""
     option = body_of(call, "loadbalancer", CascadeOption).value if call.body.strip() else CascadeOption()
-    pools = option.unbounded_pool is not False
-    call.write(lambda transaction: _discard_loadbalancer(transaction, call, pools=pools))
+    return _without_loadbalancer(call, pools=option.unbounded_pool is not False)
+
+
+def _without_loadbalancer(call: ApiRequest, *, pools: bool) -> ApiResponse:
+    def decide(transaction: Transaction) -> None:
+        row = path_object(call, transaction.snapshot, "loadbalancer")
+        discard_loadbalancer(transaction, row, pools=pools)
+
+    call.write(decide)
     return ApiResponse(204)
 
 
@@ -73,7 +79,8 @@ def discard_pool(transaction: Transaction, row: Row) -> None:
     transaction.delete(row)
 
 
-def _discard_listener(transaction: Transaction, row: Row) -> None:
+def discard_listener(transaction: Transaction, row: Row) -> None:
+    """Delete the listener, its policies, and those that lead to it."""
     snapshot = transaction.snapshot
     for field in ("listener_id", "redirect_listener_id"):
         for policy in snapshot.find("l7policy", field, row.id):
@@ -81,11 +88,11 @@ def _discard_listener(transaction: Transaction, row: Row) -> None:
     transaction.delete(row)
 
 
-def _discard_loadbalancer(transaction: Transaction, call: ApiRequest, *, pools: bool) -> None:
-    row = path_object(call, transaction.snapshot, "loadbalancer")
+def discard_loadbalancer(transaction: Transaction, row: Row, *, pools: bool) -> None:
+    """Delete the load balancer and its listeners; its pools too, or without a load balancer. Raises ApiError (409)."""
     check_unprotected(row)
     for one in transaction.snapshot.find("listener", "loadbalancer_id", row.id):
-        _discard_listener(transaction, one)
+        discard_listener(transaction, one)
     for one in transaction.snapshot.find("pool", "loadbalancer_id", row.id):
         if pools and not policies_to(transaction.snapshot, one.id):
             discard_pool(transaction, one)

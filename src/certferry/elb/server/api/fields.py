@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+
+
+def matching(pattern: str) -> Meta:
+    """Return a constraint to a whole text. A final line feed does not match, as it would before ``$``."""
+    return Meta(pattern=rf"^({pattern})\Z", extra_json_schema={"pattern": f"^({pattern})$"})
+
+
+def one_of(*values: str) -> Meta:
+    """Return a constraint to one of `values`."""
+    constraint = matching("|".join(re.sub(r"[${}]", r"\\\g<0>", value) for value in values))
+    return Meta(pattern=constraint.pattern, extra_json_schema={"enum": list(values)} | constraint.extra_json_schema)
+
+
+def line(most: int) -> Meta:
+    """Return a constraint to at most `most` characters without control characters: Envoy rejects such values."""
+    return matching(rf"[^\x00-\x1f\x7f]{{0,{most}}}")
+
 
 Text: TypeAlias = Annotated[str, Meta(max_length=255)] | UnsetType | None
 """Up to 255 characters; null empties it."""
@@ -29,8 +47,8 @@ Tags: TypeAlias = list[Tag] | UnsetType | None
 class Protected(Struct, frozen=True, kw_only=True):
     """The mark that tells consoles not to edit; the API takes changes all the same."""
 
-    protection_status: Annotated[str, Meta(pattern="^(nonProtection|consoleProtection)$")] | UnsetType | None = UNSET
-    protection_reason: Annotated[str, Meta(max_length=255, pattern="^[^<>]*$")] | UnsetType | None = UNSET
+    protection_status: Annotated[str, one_of("nonProtection", "consoleProtection")] | UnsetType | None = UNSET
+    protection_reason: Annotated[str, matching("[^<>]{0,255}")] | UnsetType | None = UNSET
 
 
 PROTECTION: dict[str, Any] = {"protection_status": "nonProtection", "protection_reason": ""}

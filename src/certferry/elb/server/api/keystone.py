@@ -72,6 +72,7 @@ def endpoints(elb: ApiDependencies) -> list[tuple[str, str, Endpoint, str]]:
         ("/v3/auth/catalog", "GET", _authenticated(elb, _show_catalog), "Show the service catalog"),
         ("/v3/projects", "GET", _authenticated(elb, _list_projects), "List projects"),
         ("/v3/auth/projects", "GET", _authenticated(elb, _list_projects), "List my projects"),
+        ("/v3/auth/domains", "GET", _authenticated(elb, _list_domains), "List my domains"),
         ("/v3/projects/{project_id}", "GET", _authenticated(elb, _show_project), "Show a project"),
         ("/v3/users", "GET", _authenticated(elb, _list_users), "List users"),
         ("/v3/users/{user_id}", "GET", _authenticated(elb, _show_user), "Show a user"),
@@ -150,7 +151,7 @@ def _revoke_token(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
 
 
 def _show_catalog(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
-    return {"catalog": _catalog(elb, actor.project_id)}
+    return {"catalog": _catalog(elb, elb.identity.project(actor))}
 
 
 def _list_projects(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
@@ -159,6 +160,12 @@ def _list_projects(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
     wanted = request.query_params.get("name")
     shown = wanted in (None, project.name, elb.settings.region)
     return {"projects": [_project(project, wanted)] if shown else [], "links": {}}
+
+
+def _list_domains(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
+    domain = _domain(elb.identity.project(actor))
+    shown = request.query_params.get("name") in (None, domain["name"])
+    return {"domains": [{**domain, "enabled": True}] if shown else [], "links": {}}
 
 
 def _show_project(elb: ApiDependencies, request: Request, actor: Actor) -> Any:
@@ -218,20 +225,22 @@ def _token(elb: ApiDependencies, session: Session) -> Mapping[str, Any]:
         "user": {"id": actor.user_id, "name": actor.name, "domain": _domain(project)},
         "project": {"id": project.id, "name": project.name, "domain": _domain(project)},
         "roles": [{"id": actor.role, "name": actor.role}],
-        "catalog": _catalog(elb, project.id),
+        "catalog": _catalog(elb, project),
     }
 
 
-def _catalog(elb: ApiDependencies, project_id: str) -> list[Mapping[str, Any]]:
-    places = (("identity", f"{elb.origin}/v3"), ("elbv3", f"{elb.origin}/v3/{project_id}"))
-    region = elb.settings.region
+def _catalog(elb: ApiDependencies, project: Project) -> list[Mapping[str, Any]]:
+    """Return the catalog. The Terraform provider takes the region from the project's name, up to the first ``_``."""
+    places = (("identity", f"{elb.origin}/v3"), ("elbv3", f"{elb.origin}/v3/{project.id}"))
+    regions = dict.fromkeys((elb.settings.region, project.name.partition("_")[0]))
     return [
         {
             "type": kind,
             "id": _uid(kind),
             "name": kind,
             "endpoints": [
-                {"interface": "public", "region": region, "region_id": region, "url": url, "id": _uid(kind + url)}
+                {"interface": "public", "region": region, "region_id": region, "url": url, "id": _uid(region + url)}
+                for region in regions
             ],
         }
         for kind, url in places

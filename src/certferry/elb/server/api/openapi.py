@@ -24,7 +24,7 @@ _TEXT: Final[Schema] = {"type": "string"}
 _OBJECT: Final[Schema] = {"type": "object"}
 _PAGING: Final = (
     ("limit", {"type": "integer", "minimum": 0, "maximum": MOST}),
-    ("marker", _TEXT),
+    ("marker", {"type": "string", "minLength": 1}),
     ("page_reverse", {"type": "boolean"}),
 )
 _ADDED: Final[Mapping[str, Schema]] = {

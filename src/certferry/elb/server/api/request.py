@@ -6,6 +6,7 @@ are handlers. It knows the wire's conventions (elb-v3-api.md 1) and no resource.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -62,6 +63,7 @@ class ApiResponse:
 
 Handler = Callable[[ApiRequest], ApiResponse]
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 WRITERS: Final = ("admin", "member", "controller")
 
 
@@ -101,10 +103,23 @@ def body_of(call: ApiRequest, envelope: str, kind: type[Struct]) -> Body[Struct]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise bad_request("The body is not JSON") from None
     raw = document.get(envelope) if envelope and isinstance(document, dict) else document
+    if _controls(raw):
+        raise bad_request("The body holds a control character other than tab and line feed")
     if not isinstance(raw, dict):
         raise bad_request(f"The body needs an object{f' named {envelope}' if envelope else ''}")
     value = converted(raw, kind, envelope)
     return Body(value, msgspec.to_builtins(value), raw)
+
+
+def _controls(value: Any) -> bool:
+    match value:
+        case str():
+            return _CONTROL.search(value) is not None
+        case dict():
+            return any(_controls(key) or _controls(part) for key, part in value.items())
+        case list():
+            return any(map(_controls, value))
+    return False
 
 
 def converted(raw: Any, kind: type[Struct], where: str) -> Struct:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from certferry.elb.server.api.fields import Tag
+from certferry.elb.server.api.fields import Tag, one_of
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, Route, body_of, path_object
 from certferry.elb.server.errors import bad_request
 from certferry.elb.server.store.store import Transaction
@@ -22,7 +22,7 @@ MOST: Final = 20
 class TagsAction(Struct, frozen=True, kw_only=True):
     """Tags to set (a key has one value), or to take away."""
 
-    action: Annotated[str, Meta(pattern="^(create|delete)$")]
+    action: Annotated[str, one_of("create", "delete")]
     tags: Annotated[list[Tag], Meta(max_length=100)]
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import Chain, InvalidPem, PrivateKey, listed, parse_chain, parse_key, parse_pair
-from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text
+from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Text, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, merged, times, within_quota
 from certferry.elb.server.api.resources.crud import Crud
@@ -57,7 +57,7 @@ class CertificateUpdate(Protected, frozen=True, kw_only=True):
     private_key: str | UnsetType | None = UNSET
     domain: Annotated[str, Meta(max_length=10000)] | UnsetType | None = UNSET
     scm_certificate_id: Text = UNSET
-    source: Annotated[str, Meta(pattern="^(scm)?$")] | UnsetType | None = UNSET
+    source: Annotated[str, one_of("scm", "")] | UnsetType | None = UNSET
     certferry: CertificateExtension | UnsetType | None = UNSET
 
 
@@ -65,7 +65,7 @@ class CertificateCreate(CertificateUpdate, frozen=True, kw_only=True):
     """A new certificate; `private_key` is required for a server certificate."""
 
     certificate: str
-    type: Annotated[str, Meta(max_length=16)] | UnsetType | None = UNSET
+    type: Annotated[str, one_of("server", "client")] | UnsetType | None = UNSET
     admin_state_up: Flag = UNSET
     enterprise_project_id: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType | None = UNSET
 
@@ -207,12 +207,10 @@ def _first(value: CertificateCreate, kind: str) -> tuple[Chain, PrivateKey | Non
                     raise bad_request("A server certificate needs private_key")
                 pair = parse_pair(value.certificate, value.private_key)
                 return pair.chain, pair.key
-            case "client":
+            case _:
                 if isinstance(value.private_key, str) and value.private_key.strip():
                     parse_key(value.private_key)
                 return parse_chain(value.certificate), None
-            case _:
-                raise bad_request("type is server or client")
     except InvalidPem as defect:
         raise unusable(defect.sentence, authority=kind == "client") from None
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.server.api.fields import Flag, Identifier, Port, Text
+from certferry.elb.server.api.fields import Flag, Identifier, Port, Text, line, matching, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged
 from certferry.elb.server.api.resources.crud import Crud, create_row, wire
@@ -15,7 +15,7 @@ from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
-Kind = Annotated[str, Meta(pattern="^(TCP|UDP_CONNECT|HTTP|HTTPS|TLS|GRPC)$")]
+Kind = Annotated[str, one_of("TCP", "UDP_CONNECT", "HTTP", "HTTPS", "TLS", "GRPC")]
 Seconds = Annotated[int, Meta(ge=1, le=50)]
 Tries = Annotated[int, Meta(ge=1, le=10)]
 
@@ -30,10 +30,10 @@ class HealthMonitorUpdate(Struct, frozen=True, kw_only=True):
     timeout: Seconds | UnsetType = UNSET
     max_retries: Tries | UnsetType = UNSET
     max_retries_down: Tries | UnsetType | None = UNSET
-    http_method: Annotated[str, Meta(pattern="^(GET|HEAD|POST)$")] | UnsetType | None = UNSET
-    url_path: Annotated[str, Meta(pattern="^/", max_length=255)] | UnsetType | None = UNSET
-    expected_codes: Annotated[str, Meta(pattern=r"^\d{1,3}([-,]\d{1,3})*$")] | UnsetType | None = UNSET
-    domain_name: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
+    http_method: Annotated[str, one_of("GET", "HEAD", "POST")] | UnsetType | None = UNSET
+    url_path: Annotated[str, matching(r"/[^\x00-\x1f\x7f]{0,254}")] | UnsetType | None = UNSET
+    expected_codes: Annotated[str, matching(r"[0-9]{1,3}([-,][0-9]{1,3})*")] | UnsetType | None = UNSET
+    domain_name: Annotated[str, line(100)] | UnsetType | None = UNSET
     monitor_port: Port | UnsetType | None = UNSET
 
 

@@ -6,18 +6,20 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from certferry.elb.server.api.fields import Flag, Identifier, Reference, Text
+from certferry.elb.server.api.fields import Flag, Identifier, Reference, Text, line, matching, one_of
 from certferry.elb.server.api.resources.rules import RuleCreate
 
-Part = Annotated[str, Meta(max_length=255)]
-Action = Annotated[str, Meta(pattern="^(REDIRECT_TO_POOL|REDIRECT_TO_LISTENER|REDIRECT_TO_URL|FIXED_RESPONSE)$")]
+Part = Annotated[str, line(255)]
+Action = Annotated[str, one_of("REDIRECT_TO_POOL", "REDIRECT_TO_LISTENER", "REDIRECT_TO_URL", "FIXED_RESPONSE")]
 
 
-RedirectCode = Annotated[str, Meta(pattern="^30[12378]$")]
-Protocol = Annotated[str, Meta(pattern=r"^(HTTP|HTTPS|\$\{protocol\})$")]
-PortText = Annotated[str, Meta(max_length=16)]
-AnswerCode = Annotated[str, Meta(pattern=r"^[245]\d\d$")]
-ContentType = Annotated[str, Meta(pattern="^(text/(plain|css|html)|application/(javascript|json))$")]
+RedirectCode = Annotated[str, matching("30[12378]")]
+Protocol = Annotated[str, one_of("HTTP", "HTTPS", "${protocol}")]
+PortText = Annotated[str, line(16)]
+AnswerCode = Annotated[str, matching("[245][0-9][0-9]")]
+ContentType = Annotated[
+    str, one_of("text/plain", "text/css", "text/html", "application/javascript", "application/json")
+]
 Message = Annotated[str, Meta(max_length=1024)]
 
 

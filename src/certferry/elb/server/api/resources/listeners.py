@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.server.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text
+from certferry.elb.server.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
@@ -25,7 +25,7 @@ Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
 POOL_PROTOCOLS: Final = {"HTTP": ("HTTP",), "HTTPS": ("HTTP", "HTTPS", "GRPC")}
 """Listener protocol → the protocols of pools it may send to."""
-ListKind = Annotated[str, Meta(pattern="^(white|black)$")]
+ListKind = Annotated[str, one_of("white", "black")]
 
 
 class ListenerIpGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +55,8 @@ class ListenerUpdate(Protected, frozen=True, kw_only=True):
     default_tls_container_ref: Reference = UNSET
     client_ca_tls_container_ref: Reference = UNSET
     sni_container_refs: list[Identifier] | UnsetType | None = UNSET
-    sni_match_algo: Annotated[str, Meta(pattern="^(wildcard|longest_suffix)$")] | UnsetType | None = UNSET
-    tls_ciphers_policy: Text = UNSET
+    sni_match_algo: Annotated[str, one_of("wildcard", "longest_suffix")] | UnsetType | None = UNSET
+    tls_ciphers_policy: Annotated[str, one_of("", *TLS_POLICIES)] | UnsetType | None = UNSET
     security_policy_id: Reference = UNSET
     http2_enable: Flag = UNSET
     keepalive_timeout: Annotated[int, Meta(ge=0, le=4000)] | UnsetType | None = UNSET
@@ -75,7 +75,7 @@ class ListenerCreate(ListenerUpdate, frozen=True, kw_only=True):
 
     loadbalancer_id: Identifier
     ipgroup: ListenerIpGroup | UnsetType | None = UNSET  # type: ignore[assignment]
-    protocol: Annotated[str, Meta(max_length=32)]
+    protocol: Annotated[str, one_of(*PROTOCOLS)]
     protocol_port: Port
     tags: Tags = UNSET
     enterprise_project_id: Text = UNSET
@@ -143,8 +143,6 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
 
 def _new(call: ApiRequest, body: Body[ListenerCreate]) -> dict[str, Any]:
     value = body.value
-    if value.protocol not in PROTOCOLS:
-        raise bad_request(f"protocol {value.protocol} is not supported: use one of {', '.join(PROTOCOLS)}")
     place = {
         "protocol": PROTOCOLS[value.protocol],
         "protocol_port": value.protocol_port,
@@ -208,8 +206,6 @@ def _tidied(data: dict[str, Any]) -> dict[str, Any]:
 
 def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], identifier: str | None) -> None:
     check_listener(snapshot, data, call.actor.project_id, call.settings.limits)
-    if data["tls_ciphers_policy"] not in (None, *TLS_POLICIES):
-        raise bad_request(f"tls_ciphers_policy is one of {', '.join(TLS_POLICIES)}")
     if data["security_policy_id"]:
         get_object(snapshot, "security_policy", data["security_policy_id"], call.actor.project_id)
     check_groups(call, snapshot, data, identifier)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text
+from certferry.elb.server.api.fields import PROTECTION, Flag, Protected, Reference, Text, line, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, references
 from certferry.elb.server.api.resources.crud import Crud, create_row, wire
@@ -20,9 +20,9 @@ from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
 LAYER_4: Final = ("TCP", "UDP", "QUIC", "TLS")
-Algorithm = Annotated[str, Meta(pattern="^(ROUND_ROBIN|LEAST_CONNECTIONS|SOURCE_IP|QUIC_CID)$")]
-Stickiness = Annotated[str, Meta(pattern="^(SOURCE_IP|HTTP_COOKIE|APP_COOKIE)$")]
-CookieName = Annotated[str, Meta(max_length=1024)]
+Algorithm = Annotated[str, one_of("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP", "QUIC_CID")]
+Stickiness = Annotated[str, one_of("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE")]
+CookieName = Annotated[str, line(1024)]
 Minutes = Annotated[int, Meta(ge=1, le=1440)]
 SlowSeconds = Annotated[int, Meta(ge=30, le=1200)]
 
@@ -76,17 +76,17 @@ class PoolUpdate(Protected, frozen=True, kw_only=True):
     connection_drain: PoolDrain | UnsetType | None = UNSET
     member_deletion_protection_enable: Flag = UNSET
     vpc_id: Reference = UNSET
-    type: Annotated[str, Meta(pattern="^(instance|ip|)$")] | UnsetType | None = UNSET
+    type: Annotated[str, one_of("instance", "ip", "")] | UnsetType | None = UNSET
 
 
 class PoolCreate(PoolUpdate, frozen=True, kw_only=True):
     """A new pool, of a load balancer, as default pool of a listener, or of none yet."""
 
-    protocol: Annotated[str, Meta(max_length=16)]
+    protocol: Annotated[str, one_of(*PROTOCOLS)]
     lb_algorithm: Algorithm
     session_persistence: PoolStickiness | UnsetType | None = UNSET  # type: ignore[assignment]
     slow_start: PoolSlowStart | UnsetType | None = UNSET  # type: ignore[assignment]
-    ip_version: Annotated[str, Meta(pattern="^(v4|v6|dualstack)$")] | UnsetType | None = UNSET
+    ip_version: Annotated[str, one_of("v4", "v6", "dualstack")] | UnsetType | None = UNSET
     listener_id: Reference = UNSET
     loadbalancer_id: Reference = UNSET
     enterprise_project_id: Text = UNSET
@@ -168,8 +168,6 @@ def _sticky(stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 def _new(call: ApiRequest, body: Body[PoolCreate]) -> tuple[PoolCreate, dict[str, Any]]:
     value = body.value
-    if value.protocol not in PROTOCOLS:
-        raise bad_request(f"protocol {value.protocol} is not supported: use one of {', '.join(PROTOCOLS)}")
     if not (value.listener_id or value.loadbalancer_id or value.type):
         raise bad_request("The pool has no place: give one of loadbalancer_id, listener_id and type")
     data = merged(_DEFAULTS, body.given, _DEFAULTS) | {"protocol": value.protocol}

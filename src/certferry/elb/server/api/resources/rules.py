@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from certferry.core.envoy import re2_problem
-from certferry.elb.server.api.fields import Flag
+from certferry.elb.server.api.fields import Flag, line, one_of
 from certferry.elb.server.api.listing import Resource, Wire, listing
 from certferry.elb.server.api.request import ApiRequest, Route, merged, path_object
 from certferry.elb.server.api.resources.crud import Crud, wire
@@ -18,9 +18,9 @@ from certferry.elb.server.rules.certificate_binding import past_names
 from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
-Kind = Annotated[str, Meta(pattern="^(HOST_NAME|PATH|METHOD|HEADER|QUERY_STRING|SOURCE_IP|COOKIE)$")]
-Comparison = Annotated[str, Meta(pattern="^(EQUAL_TO|STARTS_WITH|REGEX)$")]
-Value = Annotated[str, Meta(max_length=128)] | UnsetType | None
+Kind = Annotated[str, one_of("HOST_NAME", "PATH", "METHOD", "HEADER", "QUERY_STRING", "SOURCE_IP", "COOKIE")]
+Comparison = Annotated[str, one_of("EQUAL_TO", "STARTS_WITH", "REGEX")]
+Value = Annotated[str, line(128)] | UnsetType | None
 
 _ONCE: Final = ("HOST_NAME", "PATH", "METHOD", "SOURCE_IP")
 """Types of which a policy has at most one rule."""
@@ -31,8 +31,8 @@ _ADVANCED: Final = ("METHOD", "HEADER", "QUERY_STRING", "SOURCE_IP", "COOKIE")
 class RuleCondition(Struct, frozen=True, kw_only=True):
     """One alternative of a rule."""
 
-    key: Annotated[str, Meta(max_length=128)] | None = None
-    value: Annotated[str, Meta(max_length=128)]
+    key: Annotated[str, line(128)] | None = None
+    value: Annotated[str, line(128)]
 
 
 class RuleUpdate(Struct, frozen=True, kw_only=True):
