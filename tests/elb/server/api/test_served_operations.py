@@ -14,7 +14,8 @@ from tests.elb.support.server import another as another_user
 
 DOCS = Path(__file__).parents[4] / "docs" / "elb-api.md"
 OPERATION = re.compile(
-    r'def _(\w+)_http_info\(cls, request\):.*?"method": "(\w+)",\s*"resource_path": "/v3/\{project_id\}([^"]+)"', re.S
+    r'def _(\w+)_http_info\(cls, request\):.*?"method": "(\w+)",\s*"resource_path": "/v3/\{project_id\}([^"]+)"',
+    re.DOTALL,
 )
 OPERATIONS = OPERATION.findall(inspect.getsource(v3.ElbClient))
 
