@@ -8,15 +8,15 @@ from typing import Annotated, Any, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 
-def matching(pattern: str) -> Meta:
+def matching(pattern: str, **schema: Any) -> Meta:
     """Return a constraint to a whole text. A final line feed does not match, as it would before ``$``."""
-    return Meta(pattern=rf"^({pattern})\Z", extra_json_schema={"pattern": f"^({pattern})$"})
+    return Meta(pattern=rf"^({pattern})\Z", extra_json_schema={"pattern": f"^({pattern})$", **schema})
 
 
 def one_of(*values: str) -> Meta:
     """Return a constraint to one of `values`."""
-    constraint = matching("|".join(re.sub(r"[${}]", r"\\\g<0>", value) for value in values))
-    return Meta(pattern=constraint.pattern, extra_json_schema={"enum": list(values)} | constraint.extra_json_schema)
+    pattern = "|".join(re.sub(r"[${}]", r"\\\g<0>", value) for value in values)
+    return matching(pattern, enum=list(values))
 
 
 def line(most: int) -> Meta:
