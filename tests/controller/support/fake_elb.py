@@ -218,7 +218,7 @@ class FakeElb:
         return _json({"certificate": self._view("certificates", ref)})
 
     def _status(self, ref: str) -> Object:
-        seats = [
+        slots = [
             {
                 "listener_id": listener["id"],
                 "loadbalancer_id": listener["loadbalancers"][0]["id"],
@@ -229,7 +229,7 @@ class FakeElb:
             for listener in self.objects["listeners"].values()
         ]
         chain = parse_chain(self.objects["certificates"][ref]["certificate"])
-        return {"certificate_id": ref, "fingerprint": chain.fingerprint, "listeners": seats}
+        return {"certificate_id": ref, "fingerprint": chain.fingerprint, "listeners": slots}
 
     # the API
 

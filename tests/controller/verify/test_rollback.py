@@ -44,7 +44,7 @@ def content(system: System) -> str:
     return facts(Pair(system.our_certificate()["certificate"], "")).fingerprint
 
 
-def parked(system: System) -> str | None:
+def quarantined(system: System) -> str | None:
     return quarantined_mark(system.our_certificate()["description"])
 
 
@@ -54,7 +54,7 @@ async def unusable(system: System) -> tuple[Pair, Pair]:
     await running(system, good)
     system.elb.unusable.add(facts(bad).fingerprint)
     system.kube.secret("demo", "shop-tls", bad)
-    await until(lambda: parked(system) and content(system) == facts(good).fingerprint)
+    await until(lambda: quarantined(system) and content(system) == facts(good).fingerprint)
     return good, bad
 
 
@@ -63,7 +63,7 @@ async def test_an_unusable_certificate_is_rolled_back_within_ten_seconds(system:
     began = time.monotonic()
     good, bad = await unusable(system)
     assert time.monotonic() - began < 10
-    assert (parked(system) or "?").startswith(facts(bad).fingerprint[:24])
+    assert (quarantined(system) or "?").startswith(facts(bad).fingerprint[:24])
     await served(system, good)
     await until(lambda: system.kube.events("Secret", "CertificateRolledBack"))
     await until(lambda: system.kube.events("Ingress", "CertificateQuarantined"))
@@ -107,7 +107,7 @@ async def test_new_content_ends_the_quarantine(system: System) -> None:
     newer = shop()
     system.kube.secret("demo", "shop-tls", newer)
     await served(system, newer)
-    await until(lambda: parked(system) is None)
+    await until(lambda: quarantined(system) is None)
 
 
 async def test_a_new_chain_under_the_same_leaf_is_a_new_content(system: System) -> None:
@@ -117,7 +117,7 @@ async def test_a_new_chain_under_the_same_leaf_is_a_new_content(system: System) 
     whole = Pair(bad.certificate + authority().certificate, bad.key)
     system.kube.secret("demo", "shop-tls", whole)
     await served(system, whole)
-    await until(lambda: parked(system) is None)
+    await until(lambda: quarantined(system) is None)
 
 
 async def test_resuming_ends_the_quarantine(system: System) -> None:
@@ -128,7 +128,7 @@ async def test_resuming_ends_the_quarantine(system: System) -> None:
     secret["metadata"]["annotations"] = {"certferry.io/resume": facts(bad).fingerprint}
     system.kube.put("secrets", "demo", "shop-tls", secret)
     await served(system, bad)
-    assert parked(system) is None
+    assert quarantined(system) is None
 
 
 async def test_a_rollback_interrupted_by_a_crash_is_completed(system: System) -> None:
@@ -144,7 +144,7 @@ async def test_a_rollback_interrupted_by_a_crash_is_completed(system: System) ->
     ours["description"] = msgspec.json.encode(said).decode()
     await system.start()
     await until(lambda: content(system) == facts(good).fingerprint)
-    assert parked(system)
+    assert quarantined(system)
 
 
 @pytest.mark.parametrize("why", ["no versions", "expired"])
@@ -158,7 +158,7 @@ async def test_without_a_valid_version_the_certificate_stays_with_a_warning(syst
     (event,) = system.kube.events("Secret", "CertificateRolledBack")
     assert "no previous version available" in event["message"]
     assert content(system) == facts(bad).fingerprint
-    assert parked(system) is None
+    assert quarantined(system) is None
 
 
 async def test_an_unreachable_listener_triggers_no_rollback(system: System) -> None:

@@ -42,7 +42,7 @@ def _what(text: str) -> str | Name:
 
 def _use(use: Use) -> Any:
     shown: dict[str, Any] = {
-        "seat": f"{use.listener}:{use.port} {use.slot}",
+        "slot": f"{use.listener}:{use.port} {use.slot}",
         "certificate": use.certificate,
         "content": use.chain.digest if use.chain else None,
         "source": use.source + (f" {use.secret}" if use.secret else ""),

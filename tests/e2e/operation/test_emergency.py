@@ -45,7 +45,7 @@ def test_a_break_glass_certificate_is_reported_and_reverted_at_its_end(site: Mak
     shop.publish(first)
     shop.shows(first)
     identity = str(shop.own_certificate()["id"])
-    until(lambda: seated(shop, identity) == [("default", "accepted")], "its status says it is served")
+    until(lambda: bound_slots(shop, identity) == [("default", "accepted")], "its status says it is served")
 
     opening = {"reason": "the issuer is down", "until": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
     extension(shop, 201, "POST", f"{identity}/break-glass", opening)
@@ -86,7 +86,7 @@ def test_a_backup_of_the_running_system_brings_back_what_was_served(
     shop.shows(second)
 
 
-def seated(shop: Site, identity: str) -> list[tuple[str, str]]:
+def bound_slots(shop: Site, identity: str) -> list[tuple[str, str]]:
     status = extension(shop, 200, "GET", f"{identity}/status")["status"]
     return [(one["seat"], one["state"]) for one in status["listeners"]]
 

@@ -61,9 +61,9 @@ class Plane:
         text = await self.envoy.admin.ask(f"/stats?filter={pattern}")
         return {k: int(v) for k, _, v in (row.partition(": ") for row in text.splitlines()) if v.isdigit()}
 
-    async def accepted(self, seat: str, digest: str) -> None:
+    async def accepted(self, slot: str, digest: str) -> None:
         """Wait until Envoy has accepted `digest` on a slot."""
-        await until(lambda: (s := self.ads.status().get(seat)) is not None and s.accepted == digest)
+        await until(lambda: (s := self.ads.status().get(slot)) is not None and s.accepted == digest)
 
     async def up(self) -> None:
         """Waits until every listener takes connections."""

@@ -38,7 +38,7 @@ WIDE: Final = {
 PLACES: Final = {
     "loadbalancer": "LOAD BALANCER",
     "port": "PORT",
-    "seat": "SLOT",
+    "slot": "SLOT",
     "hosts": "HOSTS",
     "ingresses": "INGRESSES",
 }
@@ -209,7 +209,7 @@ def places(located: LocatedCertificate) -> list[dict[str, Any]]:
             "loadbalancer": _balancer(located, use.loadbalancer),
             "listener": use.listener,
             "port": use.port,
-            "seat": use.slot,
+            "slot": use.slot,
             "hosts": list(use.hosts or use.names),
             "ingresses": [str(i) for i in use.ingresses],
             "governing": str(use.governing) if use.governing else "",
@@ -249,7 +249,7 @@ def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[Hos
         "ingresses": [str(i) for i in info.ingresses],
         "source": causes.source(origin) if origin else "",
         "owner": causes.owner(origin) if origin else "",
-        "parked": quarantine.quarantined_mark(origin.certificate.description) if origin else None,
+        "quarantined": quarantine.quarantined_mark(origin.certificate.description) if origin else None,
         "used": info.used,
         "needs_action": bool(worst and worst.needs_action),
         "why": problem.sentence if problem else cause.why if cause and age != "good" else "",
@@ -279,7 +279,7 @@ def _absent_row(cluster: str, wants: list[tuple[HostState, WantedCertificate]], 
         "ingresses": sorted({f"{w.ingress.namespace}/{w.ingress.name}" for _, w in wants}),
         "source": str(wanted.source),
         "owner": f"namespace {wanted.object.namespace}",
-        "parked": None,
+        "quarantined": None,
         "used": True,
         "needs_action": True,
         "why": wanted.sentence,
@@ -387,7 +387,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     return facts | {
         "break_glass": status.break_glass,
         "data_plane": [
-            {"listener": slot.listener_id, "seat": slot.slot, "state": slot.state, "message": slot.message}
+            {"listener": slot.listener_id, "slot": slot.slot, "state": slot.state, "message": slot.message}
             for slot in status.listeners
         ],
     }
@@ -407,7 +407,7 @@ def _print(facts: dict[str, Any], output: Format) -> None:
         ("chain", facts["chain"]),
         ("fingerprint", facts["fingerprint"]),
         ("id", facts["id"]),
-        ("quarantined", facts["parked"]),
+        ("quarantined", facts["quarantined"]),
         ("ELB status", facts.get("elb_status")),
         ("not newer", facts["why_not_newer"]),
         ("next", facts["next"]),
@@ -423,7 +423,7 @@ def _print(facts: dict[str, Any], output: Format) -> None:
     for slot in facts.get("data_plane", ()):
         detail = f": {slot['message']}" if slot["message"] else ""
         where = f" of listener {slot['listener']}" if output is Format.wide else ""
-        lines.append(("data plane", f"{slot['seat']} slot{where} {slot['state']}{detail}"))
+        lines.append(("data plane", f"{slot['slot']} slot{where} {slot['state']}{detail}"))
     typer.echo(block(facts["secret"], lines))
     if facts["places"]:
         typer.echo()

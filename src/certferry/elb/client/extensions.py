@@ -47,7 +47,7 @@ class BoundSlot(msgspec.Struct, frozen=True, kw_only=True):
     listener_id: str
     loadbalancer_id: str
     slot: str = msgspec.field(name="seat")
-    """default or sni."""
+    """default or sni. The name on the wire is that of version 0.1, so that either side can be upgraded first."""
     state: str
     """accepted, rejected (``message`` says why) or pending."""
     since: datetime | None = None
@@ -95,7 +95,7 @@ class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[BoundSlot, ...] = ()
     findings: tuple[ElbFinding, ...] = ()
     break_glass: BreakGlass | None = None
-    quarantined: Any = msgspec.field(name="parked", default=None)
+    quarantined: Any = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,14 +134,14 @@ async def test_a_cluster_is_removed_after_the_route_to_it(
 
 
 async def test_after_a_nack_each_secret_is_sent_again_alone_with_other_bytes(client: Client) -> None:
-    seats = [f"web/n{number}.example.com/0" for number in range(4)]
-    client.ask(SECRETS, *seats)
+    slots = [f"web/n{number}.example.com/0" for number in range(4)]
+    client.ask(SECRETS, *slots)
     batch = await client.next()
-    assert _names(batch) == seats
+    assert _names(batch) == slots
     client.answer(batch, "one of them is bad")
-    for seat, before in zip(seats, batch.resources, strict=True):
+    for slot, before in zip(slots, batch.resources, strict=True):
         alone = await client.next()
-        assert _names(alone) == [seat]
+        assert _names(alone) == [slot]
         assert alone.resources[0].version == before.version
         assert alone.resources[0].resource.value != before.resource.value
         client.answer(alone)

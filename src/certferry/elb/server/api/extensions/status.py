@@ -32,7 +32,7 @@ def status(call: ApiRequest) -> ApiResponse:
                 "listeners": [slot for one in users(snapshot, row.id, *_SERVING) for slot in _slots(row, one, report)],
                 "findings": findings.found(row, now, findings.taken(snapshot, row)),
                 "break_glass": emergency.shown(row, now),
-                "parked": quarantine.quarantined_mark(row.data["description"]),
+                "quarantined": quarantine.quarantined_mark(row.data["description"]),
             }
         },
     )
@@ -50,7 +50,7 @@ def _slots(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[st
         yield {
             "listener_id": listener.id,
             "loadbalancer_id": listener.data["loadbalancer_id"],
-            "seat": kind,
+            "seat": kind,  # the name of version 0.1, whose clients require it
             **_overall([status for status in secret_statuses if status.slot == kind]),
         }
 
