@@ -79,13 +79,13 @@ async def test_a_content_that_the_data_plane_rejects_is_rolled_back_at_once_with
     system.elb.rejected = "Failed to load certificate chain: INVALID"
     began = time.monotonic()
     system.kube.secret("demo", "shop-tls", bad)
-    await until(lambda: parked(system) and content(system) == facts(good).fingerprint)
+    await until(lambda: quarantined(system) and content(system) == facts(good).fingerprint)
     assert time.monotonic() - began < 5
     for kind in ("Secret", "Ingress"):
         await until(lambda kind=kind: system.kube.events(kind, "CertificateRolledBack"))  # type: ignore[misc]
         (event,) = system.kube.events(kind, "CertificateRolledBack")
         assert "the data plane rejects it: Failed to load certificate chain: INVALID" in event["message"]
-    assert (parked(system) or "?").startswith(facts(bad).fingerprint[:24])
+    assert (quarantined(system) or "?").startswith(facts(bad).fingerprint[:24])
 
 
 async def test_quarantined_content_is_not_tried_again_after_a_restart(system: System) -> None:
