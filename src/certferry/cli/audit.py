@@ -39,7 +39,7 @@ def audit(
     begin = _instant(since) if since else None
 
     async def ask(access: ClusterAccess) -> list[dict[str, Any]]:
-        async with access.elb() as elb:
+        async with access.elb(short=True) as elb:
             if "audit" not in await extensions.available(elb):
                 warn(f"The ELB of {access.name} has no audit log.")
                 return []

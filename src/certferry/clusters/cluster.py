@@ -36,10 +36,10 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     roles: dict[Role, RoleAccess] = {}
     """Credentials by role. Empty: all roles use the cluster's own credential."""
 
-    def kube(self, role: Role | None = None, impersonate: str | None = None) -> KubeClient:
+    def kube(self, role: Role | None = None, impersonate: str | None = None, *, short: bool = False) -> KubeClient:
         """Return a client (an asynchronous context manager) with the credential of `role`.
 
-        `impersonate`: the user it acts for; sent to the API if the role's settings say so.
+        `impersonate`: the user it acts for; sent to the API if the role's settings say so. `short`: for a few requests.
         Raises ``Refused`` for a role that has no access here, and ``KubeconfigError``.
         """
         entry = self._entry(role)
@@ -49,16 +49,18 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
         elif entry.context:
             context = entry.context
         access = kubeconfig.load(file, context) if file else kubeconfig.in_cluster()
-        return KubeClient(access, impersonate if entry.impersonate else None)
+        return KubeClient(access, impersonate if entry.impersonate else None, short=short)
 
-    def elb(self, credentials: Credentials | None = None) -> ElbClient:
+    def elb(self, credentials: Credentials | None = None, *, short: bool = False) -> ElbClient:
         """Return a client (an asynchronous context manager) as the settings say, or with other `credentials`.
+
+        `short`: for a few requests.
 
         Raises ``CredentialsError`` and ``Refused``.
         """
         found = clouds.site(self.elb_place) if credentials else clouds.find(self.elb_place)
         tls = _trust(found.ca) if found.ca else None
-        return ElbClient(found.url, credentials or found.credentials, tls)
+        return ElbClient(found.url, credentials or found.credentials, tls, short=short)
 
     def _entry(self, role: Role | None) -> RoleAccess:
         if role is None or not self.roles:

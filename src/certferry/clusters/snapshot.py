@@ -58,7 +58,7 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:
     """Read all of it. Raises ``ElbError`` where the ELB does not answer."""
-    async with cluster.elb() as elb:
+    async with cluster.elb(short=True) as elb:
         observed, offered, (view, rotations, trouble) = await asyncio.gather(
             observe(elb), extensions.available(elb), _cluster(cluster)
         )
@@ -75,7 +75,7 @@ async def take_snapshot(cluster: ClusterAccess) -> ClusterSnapshot:
 
 async def _cluster(cluster: ClusterAccess) -> tuple[ClusterView | None, Mapping[Name, str], str | None]:
     try:
-        async with cluster.kube() as kube:
+        async with cluster.kube(short=True) as kube:
             view, reported = await read_once(kube)
     except (KubeError, KubeconfigError) as error:
         return None, {}, str(error)

@@ -26,9 +26,9 @@ async def fake() -> AsyncIterator[FakeElb]:
     await fake.close()
 
 
-@pytest.fixture
-async def client(fake: FakeElb) -> AsyncIterator[ElbClient]:
-    async with ElbClient(fake.url, CREDENTIALS) as client:
+@pytest.fixture(params=["aiohttp", "short"])
+async def client(fake: FakeElb, request: pytest.FixtureRequest) -> AsyncIterator[ElbClient]:
+    async with ElbClient(fake.url, CREDENTIALS, short=request.param == "short") as client:
         yield client
 
 

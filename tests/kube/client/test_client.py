@@ -31,11 +31,17 @@ async def client(fake: FakeKube) -> AsyncIterator[KubeClient]:
         yield client
 
 
-async def test_a_list_is_read_page_by_page(fake: FakeKube, client: KubeClient) -> None:
+@pytest.fixture(params=[False, True], ids=["aiohttp", "short"])
+async def either_client(fake: FakeKube, request: pytest.FixtureRequest) -> AsyncIterator[KubeClient]:
+    async with KubeClient(Access(fake.url, None, FixedToken(fake.token)), short=request.param) as client:
+        yield client
+
+
+async def test_a_list_is_read_page_by_page(fake: FakeKube, either_client: KubeClient) -> None:
     fake.pages = 2
     for number in range(5):
         fake.secret("demo", f"s{number}", authority().issue("a.example.com"))
-    listing = await client.listing(SECRET)
+    listing = await either_client.listing(SECRET)
     assert [i["metadata"]["name"] for i in listing.items] == ["s0", "s1", "s2", "s3", "s4"]
     assert listing.version == str(fake.version)
     assert fake.count("GET", "secrets") == 3
@@ -69,18 +75,19 @@ async def _next(client: KubeClient, version: str) -> None:
         return
 
 
-async def test_an_unreachable_server_is_retryable(fake: FakeKube, client: KubeClient) -> None:
+async def test_an_unreachable_server_is_retryable(fake: FakeKube, either_client: KubeClient) -> None:
     await fake.stop()
     with pytest.raises(KubeError) as error:
-        await client.get(INGRESS, "a", "b")
+        await either_client.get(INGRESS, "a", "b")
     assert error.value.retryable
     assert "not reachable" in str(error.value)
 
 
-async def test_a_renewed_token_is_read_after_a_401(fake: FakeKube, tmp_path: Path) -> None:
+@pytest.mark.parametrize("short", [False, True])
+async def test_a_renewed_token_is_read_after_a_401(fake: FakeKube, tmp_path: Path, short: bool) -> None:
     file = tmp_path / "token"
     file.write_text("token-1\n")
-    async with KubeClient(Access(fake.url, None, FileToken(file))) as client:
+    async with KubeClient(Access(fake.url, None, FileToken(file)), short=short) as client:
         await client.listing(SECRET)
         fake.token = "token-2"
         file.write_text("token-2\n")

@@ -33,7 +33,7 @@ def _beginning(context: typer.Context, incomplete: str, words: Callable[[Certifi
     from certferry.clusters.cluster import ClusterAccess
 
     async def ask(cluster: ClusterAccess) -> Mapping[str, Certificate]:
-        async with cluster.elb() as elb:
+        async with cluster.elb(short=True) as elb:
             return await elb.certificates()
 
     given = context.params

@@ -51,7 +51,7 @@ def history(
             if "versions" not in located.snapshot.extensions:
                 warn(f"The ELB of {located.cluster.name} keeps no versions.")
                 continue
-            async with located.cluster.elb() as elb:
+            async with located.cluster.elb(short=True) as elb:
                 rows += [_row(located, v) for v in await extensions.versions(elb, located.info.id)]
         several = {"secret": "NAMESPACE/SECRET"} if len({row["id"] for row in rows}) > 1 else {}
         if output is Format.table:
@@ -79,7 +79,7 @@ def rollback(
         located = (await read_fleet(config, state, cluster)).one(certificate)
         if not {"versions", "rollback"} <= located.snapshot.extensions:
             raise UserError(f"The ELB of {located.cluster.name} keeps no versions: {NO_VERSION}.", BAD)
-        async with located.cluster.elb() as elb:
+        async with located.cluster.elb(short=True) as elb:
             kept = [v for v in await extensions.versions(elb, located.info.id) if not v.current]
             if not kept or (to is not None and to not in {v.number for v in kept}):
                 raise UserError(f"Certificate {located.info.name}: {NO_VERSION}.", BAD)
@@ -121,7 +121,7 @@ def resume(
         name, mark = located.secret, _quarantined(located.snapshot, located.info.id)
         if name is None or mark is None:
             raise UserError(f"No content of “{secret}” is quarantined.", BAD)
-        async with located.cluster.kube() as kube:
+        async with located.cluster.kube(short=True) as kube:
             patch = {"metadata": {"annotations": {RESUME_ANNOTATION: mark}}}
             await kube.merge(SECRET, name.name, patch, name.namespace)
         typer.echo(f"Secret {name}: the controller tries its content {mark[:16]} again.")
@@ -150,7 +150,7 @@ def break_glass(
                 f"The ELB of {located.cluster.name} has no break-glass. Replace the certificate there by hand; the controller reverts it to the Secret's content.",
                 BAD,
             )
-        async with located.cluster.elb() as elb:
+        async with located.cluster.elb(short=True) as elb:
             if end:
                 await extensions.close_break_glass(elb, located.info.id)
                 typer.echo(f"Break-glass ended: {located.info.name} follows its Secret again.")

@@ -120,7 +120,7 @@ async def _writers(fleet: FleetSnapshot, place: Place) -> list[str]:
     from certferry.kube.client.client import SECRET
 
     name = Name(*place.name.partition("/")[::2])
-    async with _cluster(fleet, place).kube() as kube:
+    async with _cluster(fleet, place).kube(short=True) as kube:
         item = await kube.get(SECRET, name.name, name.namespace)
     return [f"{place}: {m.sentence}" for m in managers({**item, "kind": "Secret"})]
 
@@ -129,7 +129,7 @@ async def _write(fleet: FleetSnapshot, place: Place, new: Pair) -> str:
     cluster = _cluster(fleet, place)
     if place.kind == "Secret":
         return await _write_secret(cluster, Name(*place.name.partition("/")[::2]), new)
-    async with cluster.elb() as elb:
+    async with cluster.elb(short=True) as elb:
         present = (await elb.certificates()).get(place.name)
         if present is None:
             return "deleted meanwhile"
@@ -146,7 +146,7 @@ async def _write_secret(cluster: ClusterAccess, name: Name, new: Pair) -> str:
     from certferry.core.model.kubernetes import parse_secret
     from certferry.kube.client.client import SECRET
 
-    async with cluster.kube() as kube:
+    async with cluster.kube(short=True) as kube:
         present, _ = parse_secret(await kube.get(SECRET, name.name, name.namespace))
         if present.chain and present.chain.digest == new.chain.digest:
             return "already there"

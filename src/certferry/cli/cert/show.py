@@ -372,7 +372,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     }
     if "status" not in snapshot.extensions:
         return facts
-    async with located.cluster.elb() as elb:
+    async with located.cluster.elb(short=True) as elb:
         try:
             status = await extensions.status(elb, info.id)
         except ElbError as error:

@@ -95,7 +95,7 @@ async def _rejections(cluster: ClusterSnapshot, states: Sequence[HostState]) -> 
     if "status" not in cluster.extensions:
         return {}
     rejections: dict[str, str] = {}
-    async with cluster.cluster.elb() as elb:
+    async with cluster.cluster.elb(short=True) as elb:
         for ref in sorted({s.bound.certificate_id for s in states if s.bound}):
             try:
                 status = await extensions.status(elb, ref)

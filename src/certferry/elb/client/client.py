@@ -13,17 +13,19 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from certferry.core.model.elb import Certificate
 from certferry.elb.client import keystone, wire
 from certferry.elb.client.credentials import AuthHeaders, Credentials, GivenToken, SignedRequests, TokenRequests
 from certferry.elb.client.wire import CertificateWire, Wire
 from certferry.elb.signing import query_string
+from certferry.runtime.http_session import ShortSession, failures, unanswered
+
+if TYPE_CHECKING:  # because the import takes longer than a command
+    from aiohttp import ClientSession
 
 T = TypeVar("T")
 
@@ -35,8 +37,8 @@ LONGEST_WAIT: Final = 300.0
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
-_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=45)
-"""For streams: the ELB sends a heartbeat every 15 seconds."""
+STREAM_IDLE_TIMEOUT: Final = 45.0
+"""Seconds without a byte after which a stream counts as broken. The ELB sends a heartbeat every 15 seconds."""
 _PEM = re.compile(r"-----BEGIN.*", re.DOTALL)
 
 
@@ -91,17 +93,20 @@ class ElbError(Exception):
 class ElbClient:
     """One ELB. Use as an asynchronous context manager.
 
-    `url`: its origin, without a path; empty: as the service catalog says.
+    `url`: its origin, without a path; empty: as the service catalog says. `short`: for a few requests without a stream.
     """
 
-    def __init__(self, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None, *, short: bool = False
+    ) -> None:
         self._url = url.rstrip("/")
         self._credentials = credentials
         self._identity = keystone.origin(credentials.auth_url) or self._url
         self._project_id = credentials.project_id
         self._tls = tls
         self._proof = self._proof_of(credentials)
-        self._session: aiohttp.ClientSession | None = None
+        self._short = short
+        self._session: ClientSession | ShortSession | None = None
         self.bulk = True
         """Whether it has the lists of all members and of all rules; ``observation`` finds out."""
         self._date = ""
@@ -114,6 +119,11 @@ class ElbClient:
         return SignedRequests(credentials) if credentials.access_key else TokenRequests(self._login)
 
     async def __aenter__(self) -> ElbClient:
+        if self._short:
+            self._session = ShortSession(self._tls, TIMEOUT)
+            return self
+        import aiohttp
+
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=32, ssl=self._tls or True, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=3),
@@ -206,17 +216,19 @@ class ElbClient:
     async def extension_lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an extension's endless answer until it ends."""
         url = f"{await self._project()}/certferry/{path}"
-        assert self._session is not None, "use ElbClient with “async with”"
-        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
+        import aiohttp
+
+        assert isinstance(self._session, aiohttp.ClientSession), "use ElbClient with “async with”, not short"
         headers = await self._proof.headers("GET", url, query, b"")
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=STREAM_IDLE_TIMEOUT)
         try:
-            async with self._session.get(target, headers=headers, timeout=_ENDLESS) as response:
+            async with self._session.get(self._target(url, query), headers=headers, timeout=endless) as response:
                 if response.status >= 400:
                     raise _refused(response.status, await response.read(), response.headers)
                 async for line in response.content:
                     yield line
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unreachable(error) from None
+        except failures() as error:
+            raise ElbError(0, *unanswered(error)) from None
 
     async def _pages(self, resource: Resource, query: Mapping[str, str | Sequence[str]]) -> Any:
         pairs = [(k, v) for k, vs in query.items() for v in ([vs] if isinstance(vs, str) else vs)]
@@ -304,17 +316,26 @@ class ElbClient:
         self, method: str, url: str, query: Sequence[tuple[str, str]], body: bytes, headers: dict[str, str]
     ) -> tuple[int, bytes, Mapping[str, str]]:
         assert self._session is not None, "use ElbClient with “async with”"
-        target = URL(f"{url}?{query_string(query)}" if query else url, encoded=True)
         if method != "GET" and not url.endswith("/auth/tokens") and not self.may_write():
             raise ElbError(0, "NotLeading", "another controller leads; nothing is written")
         try:
-            async with self._session.request(
-                method, target, data=body or None, headers=headers, allow_redirects=False
-            ) as response:
+            response: Any = await self._session.request(
+                method, self._target(url, query), data=body or None, headers=headers, allow_redirects=False
+            )
+            async with response:
                 self._date = response.headers.get("Date", "")
                 return response.status, await response.read(), response.headers
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unreachable(error) from None
+        except failures() as error:
+            raise ElbError(0, *unanswered(error)) from None
+
+    def _target(self, url: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Return the URL for the session, encoded as it is signed."""
+        target = f"{url}?{query_string(query)}" if query else url
+        if self._short:
+            return target
+        from yarl import URL
+
+        return URL(target, encoded=True)
 
 
 class _PageInfo(msgspec.Struct, frozen=True):
@@ -342,13 +363,3 @@ def _refused(status: int, data: bytes, headers: Mapping[str, str]) -> ElbError:
     # the form with a date is not known of any ELB; the usual back-off covers it
     error.retry_after = min(float(wait), LONGEST_WAIT) if wait.isdigit() else 0.0
     return error
-
-
-def _unreachable(error: BaseException) -> ElbError:
-    if isinstance(error, TimeoutError):
-        return ElbError(0, "Timeout", "no answer in time")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return ElbError(0, "Untrusted", "its certificate is not trusted")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return ElbError(0, "Unreachable", f"not reachable: {error.os_error.strerror or error.os_error}")
-    return ElbError(0, "Cut", f"the connection was cut ({type(error).__name__})")

@@ -6,17 +6,20 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
 from certferry.kube.client.kubeconfig import Access, KubeconfigError
+from certferry.runtime.http_session import ShortSession, failures, unanswered
+
+if TYPE_CHECKING:  # because the import takes longer than a command
+    import aiohttp
 
 Object = dict[str, Any]
 
@@ -26,9 +29,6 @@ TIMEOUT: Final = 15.0
 WATCH_IDLE_TIMEOUT: Final = 75.0
 """Seconds without a byte after which a watch counts as broken. Servers send a bookmark each minute."""
 FIELD_MANAGER: Final = "certferry"
-
-_ONE_REQUEST = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=5)
-_WATCH = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=WATCH_IDLE_TIMEOUT)
 
 
 class Kind(NamedTuple):
@@ -95,18 +95,19 @@ class Event(NamedTuple):
 class KubeClient:
     """One cluster. Use as an asynchronous context manager.
 
-    `impersonate`: the user as whom the API authorises and logs each request.
+    `impersonate`: the user as whom the API authorises and logs each request. `short`: for a few requests without a watch.
     """
 
-    def __init__(self, access: Access, impersonate: str | None = None) -> None:
+    def __init__(self, access: Access, impersonate: str | None = None, *, short: bool = False) -> None:
         self._access = access
+        self._short = short
         self._headers = {"Accept": "application/json"}
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Called right before each request that changes something; if False, nothing is sent."""
         if impersonate:
             self._headers["Impersonate-User"] = impersonate
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession | ShortSession | None = None
 
     @property
     def url(self) -> str:
@@ -114,6 +115,11 @@ class KubeClient:
         return self._access.server
 
     async def __aenter__(self) -> KubeClient:
+        if self._short:
+            self._session = ShortSession(self._access.tls, TIMEOUT)
+            return self
+        import aiohttp
+
         self._session = aiohttp.ClientSession(
             # no limit: each watch holds a connection, and a Secret may need its own
             connector=aiohttp.TCPConnector(limit=0, ssl=self._access.tls or False)
@@ -163,10 +169,12 @@ class KubeClient:
         query |= {"resourceVersion": version} if version else {}
         query |= {"fieldSelector": fields} if fields else {}
         try:
-            async with await self._request("GET", kind.path(namespace), query, limits=_WATCH) as response:
+            async with await self._request(
+                "GET", kind.path(namespace), query, idle_timeout=WATCH_IDLE_TIMEOUT
+            ) as response:
                 async for line in _lines(response.content):
                     yield _event(line)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except failures() as error:
             raise _unreachable(error) from None
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None) -> Object:
@@ -200,7 +208,7 @@ class KubeClient:
         try:
             async with await self._request(method, path, query or {}, body) as response:
                 answer = _decoded(await response.read())
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except failures() as error:
             raise _unreachable(error) from None
         if not isinstance(answer, dict):
             raise KubeError(0, "BadAnswer", "the answer is not a JSON object")
@@ -212,11 +220,11 @@ class KubeClient:
         path: str,
         query: Mapping[str, str],
         body: Object | None = None,
-        limits: aiohttp.ClientTimeout = _ONE_REQUEST,
-    ) -> aiohttp.ClientResponse:
-        """Return a successful response. After a 401, try once more with a fresh token."""
+        idle_timeout: float | None = None,
+    ) -> Any:
+        """Return a successful response. After a 401, try once more with a fresh token. `idle_timeout`: of a stream."""
         for last in (False, True):
-            response = await self._send(method, path, query, body, limits)
+            response = await self._send(method, path, query, body, idle_timeout)
             self._date = response.headers.get("Date", "")
             if response.status < 400:
                 return response
@@ -228,8 +236,8 @@ class KubeClient:
         raise AssertionError("unreachable")
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: Object | None, limits: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
+        self, method: str, path: str, query: Mapping[str, str], body: Object | None, idle_timeout: float | None
+    ) -> Any:
         assert self._session is not None, "use KubeClient with “async with”"
         headers = dict(self._headers)
         if body is not None:
@@ -243,14 +251,16 @@ class KubeClient:
             headers["Authorization"] = f"Bearer {token}"
         if method != "GET" and not self.may_write():
             raise KubeError(0, "NotLeading", "another controller leads; nothing is written")
+        target = self._access.server + path
+        data = msgspec.json.encode(body) if body is not None else None
+        if isinstance(self._session, ShortSession):
+            encoded = f"{target}?{urlencode(query)}" if query else target
+            return await self._session.request(method, encoded, headers=headers, data=data)
+        from aiohttp import ClientTimeout
+
+        limits = ClientTimeout(total=None if idle_timeout else TIMEOUT, sock_connect=5, sock_read=idle_timeout)
         return await self._session.request(
-            method,
-            self._access.server + path,
-            params=dict(query),
-            data=msgspec.json.encode(body) if body is not None else None,
-            headers=headers,
-            allow_redirects=False,
-            timeout=limits,
+            method, target, params=dict(query), data=data, headers=headers, allow_redirects=False, timeout=limits
         )
 
 
@@ -295,10 +305,7 @@ def _refused(status: int, data: bytes) -> KubeError:
 
 
 def _unreachable(error: BaseException) -> KubeError:
-    if isinstance(error, TimeoutError):
-        return KubeError(0, "Timeout", "no answer in time")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return KubeError(0, "Untrusted", "the server's certificate is not trusted; check the kubeconfig")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return KubeError(0, "Unreachable", f"not reachable: {error.os_error.strerror or error.os_error}")
-    return KubeError(0, "Cut", f"the connection was cut ({type(error).__name__})")
+    code, sentence = unanswered(error)
+    if code == "Untrusted":
+        return KubeError(0, code, "the server's certificate is not trusted; check the kubeconfig")
+    return KubeError(0, code, sentence)
