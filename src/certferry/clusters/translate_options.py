@@ -20,6 +20,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         default_loadbalancer=(cluster and cluster.default_loadbalancer) or settings.default_loadbalancer,
         max_sni=settings.max_sni_certificates,
         max_sni_names=settings.max_sni_names,
+        max_policies=settings.max_policies,
         backends=settings.backends,
         admission=NamespacePolicy(loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host),
         checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew),

@@ -49,10 +49,12 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Ingress class of this controller."""
     default_loadbalancer: str | None = None
     """Id of the load balancer for an Ingress that names none."""
-    max_sni_certificates: int = 50
-    """SNI certificates on one listener; the limit of the ELB must not be lower."""
-    max_sni_names: int = 200
-    """Names of all SNI certificates of one listener together; as above."""
+    max_sni_certificates: int = 0
+    """SNI certificates on one listener; 0: the ELB's limit, or 50 if it does not tell."""
+    max_sni_names: int = 0
+    """Names of all SNI certificates of one listener together; 0: the ELB's limit, or 200 if it does not tell."""
+    max_policies: int = 0
+    """Forwarding policies on one listener; 0: the ELB's limit, or 100 if it does not tell."""
     resync: float = 60.0
     """Interval of a full read of the ELB."""
     debounce: float = 0.02

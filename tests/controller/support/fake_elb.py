@@ -54,6 +54,7 @@ class FakeElb:
         self.cut_after: deque[tuple[str, str]] = deque()
         self.requests = 0
         self.quotas: list[Object] | None = None
+        self.limits: Object = {}
         self.bulk = True
         self.held: asyncio.Event | None = None
         self.stale_front = False
@@ -266,7 +267,9 @@ class FakeElb:
     def _answer(self, request: web.Request, parts: list[str], body: Object) -> web.Response:
         if request.method == "GET" and path_is_bulk(parts) and not self.bulk:
             return _error(404, "ELB.8904", "no such thing")
-        if parts == ["quotas", "details"]:
+        if parts == ["quotas"] and self.limits:
+            return _json({"quota": self.limits})
+        if parts[0] == "quotas":
             if self.quotas is None:
                 return _error(404, "ELB.8904", "no such thing")
             return _json({"quotas": self.quotas})

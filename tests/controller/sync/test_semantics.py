@@ -45,6 +45,19 @@ def node(system: System, name: str, address: str) -> None:
     system.kube.put("nodes", "", name, {"status": status})
 
 
+async def test_a_raised_limit_of_the_elb_reaches_the_controller(system: System) -> None:
+    system.elb.limits = {"l7policies_per_listener": 150}
+    system.shop(authority().issue("shop.example.com"))
+    shop = system.kube.objects["ingresses", "demo", "shop"]
+    (rule,) = shop["spec"]["rules"]
+    rules = [rule | {"host": f"h{n}.example.com"} for n in range(150)]
+    system.kube.put("ingresses", "demo", "shop", shop | {"spec": shop["spec"] | {"rules": [rule, *rules]}})
+    await system.start()
+    await system.in_step()
+    assert len(system.elb.made("l7policies")) == 150
+    await until(lambda: system.kube.events("Ingress", "LimitExceeded"))
+
+
 async def test_an_option_changed_on_the_elb_is_reported_and_kept(system: System) -> None:
     system.resync = 0.2
     await running(system)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from certferry.core.model.elb import ListenerLimits
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import LOADBALANCERS, ElbClient, ElbError, members_of
@@ -72,6 +73,14 @@ async def test_the_state_is_read_with_and_without_bulk_lists(fake: FakeElb, clie
     fake.bulk = False
     async with ElbClient(fake.url, CREDENTIALS) as other:
         assert await observe(other) == state
+
+
+async def test_the_limits_of_a_listener_are_those_of_the_elb(fake: FakeElb, client: ElbClient) -> None:
+    assert (await observe(client)).limits == ListenerLimits()
+    fake.limits = {"l7policies_per_listener": 300, "sni_certificates": -1}
+    limits = (await observe(client)).limits
+    assert (limits.policies, limits.sni_names) == (300, 200)
+    assert limits.sni_certificates > 1_000_000
 
 
 async def test_an_unparseable_certificate_is_kept_in_the_state(fake: FakeElb, client: ElbClient) -> None:

@@ -244,6 +244,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rules: tuple[Rule, ...] = ()
 
 
+class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one listener; the defaults are the vendor's for a dedicated load balancer."""
+
+    policies: int = 100
+    sni_certificates: int = 50
+    sni_names: int = 200
+    """Names of all its SNI certificates together."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The objects of load balancers, by id (observed) or by key (desired)."""
 
@@ -255,6 +264,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     ipgroups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Addresses, networks and a-b ranges by group id."""
     security_policies: Mapping[str, SecurityPolicy] = MappingProxyType({})
+    limits: ListenerLimits = ListenerLimits()
 
 
 class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from certferry.core.checks import CheckPolicy
 from certferry.core.model import naming as names
-from certferry.core.model.elb import LoadBalancer, State
+from certferry.core.model.elb import ListenerLimits, LoadBalancer, State
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate import namespace_policy as admission
@@ -43,16 +43,25 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     cluster_name: str = ""
     default_loadbalancer: str | None = None
     """For an Ingress that names none; None: a problem is reported."""
-    max_sni: int = 50
-    """SNI certificates per listener (dedicated load balancer; a shared one has at most 30)."""
-    max_sni_names: int = 200
-    """Names over all SNI certificates of a listener."""
-    max_policies: int = 100
-    """Policies per listener."""
+    max_sni: int = 0
+    """SNI certificates per listener; 0: the load balancer's limit. A shared one has at most 30."""
+    max_sni_names: int = 0
+    """Names of all SNI certificates of a listener together; 0: the load balancer's limit."""
+    max_policies: int = 0
+    """Policies per listener; 0: the load balancer's limit."""
     backends: Backends = "auto"
     admission: NamespacePolicy = NamespacePolicy()
     checks: CheckPolicy = CheckPolicy()
     """The certificate policy: findings that reject a certificate, and findings that only warn."""
+
+    def within(self, limits: ListenerLimits) -> TranslateOptions:
+        """Return the options with `limits` for those that are 0."""
+        return msgspec.structs.replace(
+            self,
+            max_sni=self.max_sni or limits.sni_certificates,
+            max_sni_names=self.max_sni_names or limits.sni_names,
+            max_policies=self.max_policies or limits.policies,
+        )
 
 
 class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):

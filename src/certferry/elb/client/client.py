@@ -165,6 +165,10 @@ class ElbClient:
         """Return one object. Raises ElbError (404) if it does not exist."""
         return _part(await self._call("GET", f"{resource.path}/{identity}"), resource.one, dict[str, Any])
 
+    async def quota(self) -> dict[str, Any]:
+        """Return the project's limits by their key; -1: none."""
+        return _part(await self._call("GET", "quotas"), "quota", dict[str, Any])
+
     async def create(self, resource: Resource, fields: Wire) -> dict[str, Any]:
         """Create an object from `fields` and return it."""
         body = msgspec.json.encode({resource.one: fields})

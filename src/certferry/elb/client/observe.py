@@ -6,10 +6,11 @@ Called by the controller's loop and by commands that look at everything.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from certferry.core.model.elb import HealthMonitor, Listener, Member, Policy, Pool, Rule, State
+from certferry.core.model.elb import HealthMonitor, Listener, ListenerLimits, Member, Policy, Pool, Rule, State
 from certferry.elb.client import wire
 from certferry.elb.client.client import (
     ALL_MEMBERS,
@@ -35,7 +36,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
     """Read the present state: the whole project, or these load balancers and all certificates."""
     only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
     of_these = {} if only is None else {"loadbalancer_id": only}
-    balancers, listeners, pools, monitors, policies, certificates, groups = await _together(
+    balancers, listeners, pools, monitors, policies, certificates, groups, limits = await _together(
         elb.find(LOADBALANCERS, **({} if only is None else {"id": only})),
         elb.find(LISTENERS, **of_these),
         elb.find(POOLS, **of_these),
@@ -43,6 +44,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         elb.find(POLICIES),
         elb.certificates(),
         _ipgroups(elb),
+        _limits(elb),
     )
     by_listener = {one.id: one for one in map(wire.listener, listeners)}
     mine = [p for p in policies if p.get("listener_id") in by_listener]
@@ -55,6 +57,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
         policies=_by_id(_policy(p, rules) for p in mine),
         ipgroups=groups,
+        limits=limits,
     )
 
 
@@ -93,6 +96,19 @@ async def _ipgroups(elb: ElbClient) -> dict[str, tuple[str, ...]]:
             raise
         return {}
     return {group["id"]: wire.ipgroup(group) for group in groups}
+
+
+async def _limits(elb: ElbClient) -> ListenerLimits:
+    """Return the limits of a listener; the vendor's defaults for what the ELB does not tell."""
+    try:
+        quota = await elb.quota()
+    except ElbError as error:
+        if error.retryable:
+            raise
+        quota = {}
+    keys = {"policies": "l7policies_per_listener", "sni_certificates": "sni_certificates", "sni_names": "sni_names"}
+    given = {field: value for field, key in keys.items() if isinstance(value := quota.get(key), int)}
+    return ListenerLimits(**{field: sys.maxsize if value < 0 else value for field, value in given.items()})
 
 
 async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:

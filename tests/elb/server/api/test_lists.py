@@ -92,7 +92,9 @@ def test_policies_flavors_zones_and_quotas_are_listed(api: Api) -> None:
     assert [one["type"] for one in flavors] == ["L7", "L7"]
     assert api("GET", f"/flavors/{flavors[0]['id']}").body["flavor"] == flavors[0]
     assert api("GET", "/availability-zones").body["availability_zones"][0][0]["state"] == "ACTIVE"
-    assert api("GET", "/quotas").body["quota"]["certificate"] == -1
+    quota = api("GET", "/quotas").body["quota"]
+    assert quota["certificate"] == -1
+    assert {"l7policies_per_listener", "sni_certificates", "sni_names"} <= quota.keys()
     details = {one["quota_key"]: one for one in api("GET", "/quotas/details").body["quotas"]}
     assert details["pool"]["used"] == len(api("GET", "/pools").body["pools"])
 

@@ -101,10 +101,7 @@ def quota_details(call: ApiRequest) -> ApiResponse:
 
 
 def _quota(call: ApiRequest) -> dict[str, Any]:
-    limits = msgspec.structs.asdict(call.settings.limits)
-    ours = ("sni_certificates", "sni_names", "certificate_names")
-    known = {key: value for key, value in limits.items() if key not in ours}
-    return known | {"listeners_per_pool": -1}
+    return msgspec.structs.asdict(call.settings.limits) | {"listeners_per_pool": -1}
 
 
 def _unrendered(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
