@@ -23,7 +23,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         max_policies=settings.max_policies,
         backends=settings.backends,
         admission=NamespacePolicy(loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host),
-        checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew),
+        checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew, opaque_secrets=settings.opaque_secrets),
     )
 
 

@@ -75,6 +75,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Namespaces that may use hosts under a suffix; the longest suffix decides."""
     checks: Mapping[Reason | Severity, Action] = {}
     """Reaction to findings of checks: refuse, warn, info or off, by reason or by severity."""
+    opaque_secrets: bool = True
+    """Whether an Opaque Secret with tls.crt and tls.key is used like a TLS Secret."""
     clock_skew: float = 300.0
     """Tolerance for the clocks of clients."""
     rollback_within: float = 10.0

@@ -267,9 +267,9 @@ class FakeElb:
     def _answer(self, request: web.Request, parts: list[str], body: Object) -> web.Response:
         if request.method == "GET" and path_is_bulk(parts) and not self.bulk:
             return _error(404, "ELB.8904", "no such thing")
-        if parts == ["quotas"] and self.limits:
-            return _json({"quota": self.limits})
-        if parts[0] == "quotas":
+        if parts == ["quotas"]:
+            return _json({"quota": self.limits}) if self.limits else _error(404, "ELB.8904", "no such thing")
+        if parts == ["quotas", "details"]:
             if self.quotas is None:
                 return _error(404, "ELB.8904", "no such thing")
             return _json({"quotas": self.quotas})

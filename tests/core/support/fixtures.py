@@ -105,10 +105,11 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
         facts = dict(facts or {})
         uid = facts.pop("uid", f"uid-{name}")
         meta = parse_meta({"metadata": {"namespace": namespace or "shop", "name": name, "uid": uid}})
+        kind = facts.pop("type", "kubernetes.io/tls")
         if flaw := facts.pop("flaw", None):
-            held = Secret(meta=meta, type="kubernetes.io/tls", flaw=SecretProblem(reason="KeyMismatch", sentence=flaw))
+            held = Secret(meta=meta, type=kind, flaw=SecretProblem(reason="KeyMismatch", sentence=flaw))
         else:
-            held = Secret(meta=meta, type="kubernetes.io/tls", chain=chain(facts.pop("content", name), **facts))
+            held = Secret(meta=meta, type=kind, chain=chain(facts.pop("content", name), **facts))
         result[meta.key] = held
     return result
 

@@ -50,6 +50,19 @@ def test_a_truncated_file_is_rejected_as_a_whole(cut: Any) -> None:
     assert held.flaw.reason == "BrokenCertificate"
 
 
+def test_an_opaque_secret_with_a_pair_is_used_like_a_tls_secret() -> None:
+    pair = authority().issue("shop.example.com")
+    held, parsed = parse_secret(secret(tls_crt=pair.certificate, tls_key=pair.key) | {"type": "Opaque"})
+    assert (held.tls, held.flaw, held.chain) == (True, None, parsed and parsed.chain)
+    for other in (secret(password="x") | {"type": "Opaque"}, secret(tls_crt=pair.certificate) | {"type": "Opaque"}):
+        held, parsed = parse_secret(other)
+        assert not held.tls
+        assert parsed is None
+    bad, _ = parse_secret(secret(tls_crt="x", tls_key=pair.key) | {"type": "Opaque"})
+    assert bad.tls
+    assert bad.flaw
+
+
 def test_text_between_blocks_is_no_truncation() -> None:
     between, pair = intermediate()
     text = f"# the leaf\n{pair.certificate}\n-- its issuer --\n{between.certificate}"

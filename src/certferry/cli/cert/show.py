@@ -382,7 +382,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     facts["findings"] += [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
         for f in status.findings
-        if f.reason in ("KeyReused", "NamesRemoved") and f.reason not in reported
+        if f.reason in ("KeyReused", "KeyTypeChanged", "NamesRemoved") and f.reason not in reported
     ]
     return facts | {
         "break_glass": status.break_glass,

@@ -9,7 +9,6 @@ from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedSecret
 from certferry.console.web.formatting import Badge
 from certferry.core.diagnosis.usage import Use
-from certferry.core.model.kubernetes import TLS_TYPES
 from certferry.core.model.problems import Problem
 
 _BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
@@ -17,7 +16,7 @@ _BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActiv
 
 def status(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
     """Return the status of a Secret; None if its type holds no certificate."""
-    if secret.type not in TLS_TYPES:
+    if not secret.parsed.tls:
         return None
     if secret.parsed.chain is None:
         return Badge("bad", "Cannot be used", secret.parsed.flaw.sentence if secret.parsed.flaw else "")

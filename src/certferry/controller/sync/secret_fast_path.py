@@ -115,7 +115,8 @@ class SecretFastPath:
 
     async def _renew(self, uid: str, update: SecretUpdate) -> None:
         chain, pair, generation = update.secret.chain, update.pair, self._generations.value
-        if chain is None or pair is None or generation is None:
+        usable = self._policy.usable_type(update.secret)
+        if not usable or chain is None or pair is None or generation is None:
             self._decline(uid)
             return
         observed = self._context.observed

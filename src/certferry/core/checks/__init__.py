@@ -40,6 +40,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     leaf.lifetime,
     place.names_kept,
     place.key_fresh,
+    place.key_type_kept,
     place.names_free,
 )
 """In the order in which findings are reported."""

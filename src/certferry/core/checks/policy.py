@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from certferry.core.checks.check import Finding, Severity
+from certferry.core.model.kubernetes import OPAQUE, Secret
 from certferry.core.model.problems import Reason
 
 Action = Literal["refuse", "warn", "info", "off"]
@@ -23,6 +24,12 @@ class CheckPolicy(msgspec.Struct, frozen=True, kw_only=True):
     actions: Mapping[Reason | Severity, Action] = {}
     skew: float = 300.0
     """Seconds by which the clocks of clients may be off."""
+    opaque_secrets: bool = True
+    """Whether an Opaque Secret with a certificate is used."""
+
+    def usable_type(self, secret: Secret) -> bool:
+        """Return whether a Secret of this type is used."""
+        return self.opaque_secrets or secret.type != OPAQUE
 
     def applied(self, finding: Finding) -> Finding | None:
         """Return `finding` with the severity of this policy, or None if it is switched off."""

@@ -40,6 +40,19 @@ def key_fresh(case: CheckInput) -> Finding | None:
     )
 
 
+def key_type_kept(case: CheckInput) -> Finding | None:
+    """Require an RSA key after an RSA key: old clients support no other."""
+    before = case.before
+    if before is None or not before.key.startswith("RSA-") or case.chain.key.startswith("RSA-"):
+        return None
+    return Finding(
+        reason="KeyTypeChanged",
+        severity="warn",
+        sentence=f"its key is {case.chain.key} and the one before had {before.key}: clients that support only RSA fail, "
+        "unless another certificate with an RSA key has the same names",
+    )
+
+
 def names_free(case: CheckInput) -> Finding | None:
     """Require names that no other certificate of the listener answers for."""
     taken = tuple(sorted(n for n in case.taken if covers(case.chain.names, n)))

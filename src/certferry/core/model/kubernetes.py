@@ -19,6 +19,8 @@ from certferry.core.model.managers import Manager, managers
 from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
+OPAQUE: Final = "Opaque"
+"""The type of a Secret without a type; it may hold a certificate too."""
 """Secret types that carry a certificate: the standard one and CCE's own."""
 OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
@@ -196,6 +198,11 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """Another tool that manages it."""
 
     @property
+    def tls(self) -> bool:
+        """Return whether it is meant to hold a certificate, by its type or by its fields."""
+        return self.flaw is None or self.flaw.reason != "NotTLS"
+
+    @property
     def ref(self) -> ObjectRef:
         """Return the reference for problems and Events."""
         return ObjectRef(kind="Secret", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
@@ -317,16 +324,16 @@ def parse_class(obj: Json) -> IngressClass:
 
 def parse_secret(obj: Json) -> tuple[Secret, KeyPair | None]:
     """Return a Secret's public side, and its key pair for a caller that sends it on at once."""
-    meta, kind = parse_meta(obj), obj.get("type") or "Opaque"
+    meta, kind = parse_meta(obj), obj.get("type") or OPAQUE
     manager = next(iter(managers({**obj, "kind": "Secret"})), None)
-    if kind not in TLS_TYPES:
-        flaw = SecretProblem(
-            reason="NotTLS",
-            sentence=f"Its type is {kind}; a certificate needs a Secret of type kubernetes.io/tls or IngressTLS.",
+    data = obj.get("data") or {}
+    if kind not in TLS_TYPES and not (kind == OPAQUE and data.get("tls.crt") and data.get("tls.key")):
+        needed = (
+            "needs tls.crt and tls.key" if kind == OPAQUE else "needs a Secret of type kubernetes.io/tls or IngressTLS"
         )
+        flaw = SecretProblem(reason="NotTLS", sentence=f"Its type is {kind}; a certificate {needed}.")
         return Secret(meta=meta, type=kind, flaw=flaw, manager=manager), None
     try:
-        data = obj.get("data") or {}
         pair = parse_pair(_field(data, "tls.crt"), _field(data, "tls.key"), _authorities(data))
     except InvalidPem as defect:
         flaw = SecretProblem(reason=defect.reason, sentence=defect.sentence)

@@ -35,6 +35,7 @@ Reason = Literal[
     "HostNotAllowed",
     "HostNotCovered",
     "KeyReused",
+    "KeyTypeChanged",
     "KeyTypeUncommon",
     "LifetimeTooLong",
     "LimitExceeded",

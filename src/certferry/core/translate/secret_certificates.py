@@ -181,6 +181,9 @@ def _rejection(
     if secret.chain is None:
         flaw = secret.flaw.sentence if secret.flaw else "It holds no certificate."
         return SecretVerdict(reason="CertificateUnusable", sentence=flaw, rejected=True)
+    if not options.checks.usable_type(secret):
+        sentence = "Its type is Opaque, which the setting controller.opaque_secrets excludes."
+        return SecretVerdict(reason="CertificateUnusable", sentence=sentence, rejected=True)
     if waiting := break_glass.waiting_for(have, secret.chain, now):
         sentence = f"The Secret's certificate waits: {break_glass.break_glass_text(waiting)}."
         advice = " It is served after that if it is no worse; a newer one is judged at once."

@@ -167,7 +167,7 @@ class ElbClient:
 
     async def quota(self) -> dict[str, Any]:
         """Return the project's limits by their key; -1: none."""
-        return _part(await self._call("GET", "quotas"), "quota", dict[str, Any])
+        return _part(await self._call("GET", "quotas"), "quota", dict[str, Any], {})
 
     async def create(self, resource: Resource, fields: Wire) -> dict[str, Any]:
         """Create an object from `fields` and return it."""

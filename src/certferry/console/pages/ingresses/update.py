@@ -26,7 +26,7 @@ from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.formatting import expiry
 from certferry.console.web.forms import FormFields, refuse
 from certferry.core.model.elb import Certificate
-from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.core.model.kubernetes import Name
 from certferry.core.model.naming import described
 from certferry.core.x509.pem import Chain, listed
 from certferry.kube.client.client import INGRESS
@@ -101,7 +101,7 @@ def choices(cluster: ClusterContext, namespace: str, form: IngressForm) -> dict[
     secrets = [
         (name.name, label(name.name, secret.parsed.chain))
         for name, secret in sorted(cluster.kube.secrets.items())
-        if name.namespace == namespace and secret.type in TLS_TYPES
+        if name.namespace == namespace and secret.parsed.tls
     ]
     certificates = selectable(cluster.elb.state.certificates.values(), {form.certificate, *form.sni_certificates})
     return {

@@ -15,7 +15,7 @@ from certferry.console.pages.ingresses.listener_annotations import MODES, MOST_G
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.forms import FormFields
 from certferry.core.model.elb import Certificate, domain_names
-from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import TLS_POLICIES
 
 NUMBERS: Final = {
@@ -115,7 +115,7 @@ def _check_secrets(cluster: ClusterContext, namespace: str, form: IngressForm, e
         errors["secret"] = "Select a server certificate, or create a Secret."  # noqa: S105 - a sentence
     for field, secret in (("secret", form.secret), *(("sni_secret", row.secret) for row in form.sni)):
         listed = cluster.kube.secrets.get(Name(namespace, secret)) if secret else None
-        if secret and (listed is None or listed.type not in TLS_TYPES):
+        if secret and (listed is None or not listed.parsed.tls):
             errors[field] = f"There is no TLS Secret {namespace}/{secret}."
         elif listed and listed.parsed.chain is None and listed.parsed.flaw:
             errors[field] = f"Secret {secret} cannot be used: {listed.parsed.flaw.sentence}"

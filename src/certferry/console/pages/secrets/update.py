@@ -22,7 +22,7 @@ from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.forms import FormFields, path, refuse
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.sni_overlap import overlapping_names
-from certferry.core.model.kubernetes import TLS_TYPES, Name
+from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import SECRET
 
 
@@ -33,7 +33,7 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     return request.render(
         "secrets/update.html",
         secret=secret,
-        tls=secret.type in TLS_TYPES,
+        tls=secret.parsed.tls,
         version=present["metadata"].get("resourceVersion", ""),
         affected=usage.touched_by(cluster.derived.uses, secret.name),
         context=certificate_context(cluster, secret),
@@ -52,7 +52,7 @@ async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     """POST …/update."""
     secret = requested_secret(request, cluster)
     form = await request.form()
-    if secret.type not in TLS_TYPES:
+    if not secret.parsed.tls:
         return await _save_values(request, cluster, secret, form)
     checked = _check(cluster, secret, form)
     data = {"tls.crt": base64_of(form.text(CERTIFICATE))}
