@@ -1,7 +1,4 @@
-"""The clusters of a settings file, and how to enter each and its ELB.
-
-The controller, the console and the command line share it. It knows nothing of what is done there.
-"""
+"""The clusters of a settings file, and access to each and its ELB."""
 
 from certferry.clusters.cluster import ClusterAccess
 from certferry.clusters.fan_out import ClusterResult, fan_out

@@ -39,8 +39,8 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     def kube(self, role: Role | None = None, impersonate: str | None = None, *, short: bool = False) -> KubeClient:
         """Return a client (an asynchronous context manager) with the credential of `role`.
 
-        `impersonate`: the user it acts for; sent to the API if the role's settings say so. `short`: for a few requests.
-        Raises ``Refused`` for a role that has no access here, and ``KubeconfigError``.
+        `impersonate`: the user for whom it acts; sent to the API if the role's settings say so. `short`: for a few requests.
+        Raises ``UserError`` for a role without access here, and ``KubeconfigError``.
         """
         entry = self._entry(role)
         file, context = self.kubeconfig, self.context
@@ -56,7 +56,7 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
 
         `short`: for a few requests.
 
-        Raises ``CredentialsError`` and ``Refused``.
+        Raises ``CredentialsError`` and ``UserError``.
         """
         found = clouds.site(self.elb_place) if credentials else clouds.find(self.elb_place)
         tls = _trust(found.ca) if found.ca else None

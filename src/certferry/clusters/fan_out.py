@@ -1,7 +1,4 @@
-"""The same question to every cluster at once; one that does not answer holds up none of the others.
-
-The console's and the command line's lists over several clusters come from here.
-"""
+"""One request to every cluster at once; a cluster that does not answer delays no other."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class ClusterResult(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 async def fan_out(
     fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]], deadline: float = DEADLINE
 ) -> list[ClusterResult[T]]:
-    """`ask` each cluster, all at the same time; the answers in the order of the file."""
+    """Call `ask` for each cluster in parallel; return the results in the order of the file."""
     return list(await asyncio.gather(*(_ask(cluster, ask, deadline) for cluster in fleet.clusters)))
 
 

@@ -1,7 +1,6 @@
-"""One look at a cluster and its ELB: what the command line answers from.
+"""A cluster and its ELB, read once: the data of the command line.
 
-It lists once and watches nothing. A cluster that does not answer leaves a picture of its ELB alone: at
-3 a.m. that is what there is.
+If the cluster does not answer, the snapshot has its ELB alone.
 """
 
 from __future__ import annotations

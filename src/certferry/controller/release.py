@@ -1,7 +1,7 @@
-"""Carrying out a release: the writes of ``certferry controller release``, each safe to repeat.
+"""Execution of a release plan: the writes of ``certferry controller release``, each safe to repeat.
 
-It opens locks where the ELB has our extensions; a vendor's has marks alone. What was planned stands
-in ``core.release``; it stops at the first refusal, and the command run again goes on from there.
+It removes owners if the ELB has our extensions; a vendor's ELB has marks alone. It stops at the first error, and the
+same command continues from there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RESOURCES: Final[Mapping[str, Resource]] = {
 
 
 async def carry_out(elb: ElbClient, parts: Iterable[Part], reason: str, done: Callable[[Part], None]) -> None:
-    """Does all of `parts` in order, and says so after each. Raises ``ElbError``."""
+    """Execute `parts` in order, and call `done` after each. Raises ``ElbError``."""
     for part in parts:
         await _one(elb, part, reason)
         done(part)

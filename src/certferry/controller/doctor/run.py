@@ -1,6 +1,6 @@
-"""All checks of one cluster, in order; one that cannot be made says so and hides no other.
+"""All checks of one cluster, in order. A check that fails to run is reported and hides no other.
 
-`certferry doctor` calls ``examine``. It reads, and asks what would be allowed; it changes nothing.
+The checks only read and ask for permissions; they change nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Alerts as values: one per certificate, and not one per Ingress.
-
-``core.alarms`` finds them, the controller publishes them, ``alerts`` sends them. Each name has a page
-in docs/runbooks.
-"""
+"""Alerts as values: one per certificate, and not one per Ingress. Each name has a page in docs/runbooks."""
 
 from __future__ import annotations
 

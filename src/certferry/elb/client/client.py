@@ -1,8 +1,7 @@
-"""An asynchronous client of the ELB v3 API: the controller's, the console's and the CLI's only way in.
+"""An asynchronous client of the ELB v3 API, used by controller, console and command line.
 
-One method per verb; ``observe`` reads a whole world for ``core.plan``. It signs or logs in, pages,
-and tells errors that may pass from those that stay. It does not retry (the caller's loop does), and
-it never decodes ``private_key`` from an answer nor quotes a request in an error.
+It signs requests or logs in, reads page by page, and distinguishes retryable errors. It does not retry. It never
+decodes ``private_key`` of an answer and never quotes a request in an error.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PAGE: Final = 2000
 TIMEOUT: Final = 10.0
 """Seconds for one request."""
 LONGEST_WAIT: Final = 300.0
-"""Seconds that a Retry-After is believed."""
+"""The longest Retry-After that is respected, in seconds."""
 BREATH: Final = 50
 """Certificates parsed in a row before others get their turn."""
 
@@ -108,10 +107,10 @@ class ElbClient:
         self._short = short
         self._session: ClientSession | ShortSession | None = None
         self.bulk = True
-        """Whether it has the lists of all members and of all rules; ``observation`` finds out."""
+        """Whether it has the lists of all members and of all rules; ``observe`` finds out."""
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
-        """Asked right before each request that changes something; where it says no, nothing is sent."""
+        """Called right before each request that changes something; if False, nothing is sent."""
 
     def _proof_of(self, credentials: Credentials) -> AuthHeaders:
         if credentials.token:
@@ -181,7 +180,7 @@ class ElbClient:
         return _part(data, resource.one, dict[str, Any])
 
     async def delete(self, resource: Resource, identity: str) -> None:
-        """Delete it; one that is not there is no error."""
+        """Delete an object; a missing one is no error."""
         try:
             await self._call("DELETE", f"{resource.path}/{identity}")
         except ElbError as error:

@@ -1,7 +1,4 @@
-"""The world of an ELB as it is now, read through its client: what ``core.plan`` compares with.
-
-Called by the controller's loop and by commands that look at everything.
-"""
+"""The present state of an ELB, read through its client."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one way a request of the ELB API fails: status, code and a sentence (elb-v3-api.md 1.3).
+"""Errors of the ELB API: status, code and a sentence (elb-v3-api.md 1.3).
 
-Rules raise it, the application answers it. Sentences are for people and hold no key material.
+Sentences are for users and contain no key material.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The ELB as one process: store, REST API, xDS and Envoy, started and ended in order.
-
-``certferry elb`` runs ``serve``. It constructs everything; nothing else of the ELB does.
-"""
+"""The ELB as one process: store, REST API, xDS and Envoy, started and ended in order."""
 
 from __future__ import annotations
 
@@ -45,23 +42,23 @@ _log = structlog.get_logger("certferry.elb")
 _GRACE = 5
 """Seconds for requests under way when the service ends."""
 _GIVE_WAY = 0.0001
-"""Seconds until a running thread gives way to another."""
+"""Seconds until a running thread yields to another."""
 _CHECKPOINT = 2.0
-"""Seconds between looks at the write-ahead log."""
+"""Seconds between two checkpoints of the write-ahead log."""
 
 
 async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
-    """Run until SIGTERM or SIGINT; makes the accounts for a cluster of that name first, if given.
+    """Run until SIGTERM or SIGINT. `accounts_for`: the cluster whose accounts are created first.
 
-    Raises ``Refused`` when it cannot start.
+    Raises ``UserError`` if the start fails.
     """
-    # The loop and the API's threads hand over to each other several times per rotation: Python's
-    # default of 5 ms until a thread gives way would be most of what a client waits.
+    # The loop and the API's threads alternate several times per rotation: with Python's default switch interval of
+    # 5 ms, clients would mostly wait for that.
     sys.setswitchinterval(_GIVE_WAY)
     leaves = settings.envoy_options.on_exit == "keep"
     async with running(settings, accounts_for, lambda: leaves):
         gc.collect()
-        gc.freeze()  # what was loaded stays: looking through it again and again costs 10 ms a time
+        gc.freeze()  # a collection of the loaded objects would take 10 ms each time
         if await _told_to_end() == signal.SIGINT:
             leaves = False
 
@@ -70,7 +67,7 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
 async def running(
     settings: ElbSettings, accounts_for: str | None = None, leaves: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[str]:
-    """Run the service for the time of the block and yield its origin. Raises Refused.
+    """Run the service within the block and yield its origin. Raises ``UserError``.
 
     At its end, `leaves` decides if Envoy keeps serving.
     """
@@ -158,7 +155,7 @@ def _listening(listen: str, *, tls: bool) -> Iterator[socket.socket]:
             "set tls_certificate and tls_key."
         )
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # asyncio switches Nagle off only where the protocol is named: 40 ms an answer otherwise
+    # asyncio disables Nagle only if the protocol is named; otherwise each response takes 40 ms
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -249,7 +246,7 @@ async def _answering(elb: ApiDependencies, listening: socket.socket, tls: Reload
 
 
 async def _told_to_end() -> int:
-    """Handle the signal."""
+    """Return the first signal that asks this process to end."""
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,6 @@
 """The certificate of the REST API itself: loaded, watched, and replaced without a restart.
 
-The service makes it and gives its context to the server. The rules are those of every certificate
-here: what cannot be used, or is worse than what is served, leaves the good one in place, loudly.
+Invariant: a pair that is unusable, or worse than the one in service, does not replace it; the log says why.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
 from certferry.settings import ElbSettings, UserError
 
 _LOOK: Final = 1.0
-"""Seconds between looks at the files: a look is two calls of stat."""
+"""Seconds between two checks of the files; a check is two calls of stat."""
 _log = structlog.get_logger("certferry.elb")
 
 Stamp = tuple[tuple[int, int, int], ...]
 
 
 class ReloadingTls:
-    """A server's TLS context that follows two files. Raises ``Refused`` when they cannot be used at first."""
+    """A server's TLS context that follows two files. Raises ``UserError`` if they are unusable at first."""
 
     def __init__(self, certificate: Path, key: Path, scratch: Path) -> None:
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -42,13 +41,13 @@ class ReloadingTls:
             raise UserError(f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}") from None
 
     async def watch(self) -> None:
-        """Follows the files until cancelled."""
+        """Follow the files until cancelled."""
         while True:
             await asyncio.sleep(_LOOK)
             self.look()
 
     def look(self) -> None:
-        """Serves what is in the files now, if they changed and it is no worse."""
+        """Load the files if they changed, and serve the pair unless it is worse."""
         try:
             stamp = self._stamp()
             if stamp == self._seen:
@@ -83,7 +82,7 @@ class ReloadingTls:
 
 
 def own_tls(settings: ElbSettings, state: Path) -> ReloadingTls | None:
-    """Load the certificate of the settings; None without TLS. Raises Refused."""
+    """Load the certificate of the settings; None without TLS. Raises ``UserError``."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None and key is None:
         return None

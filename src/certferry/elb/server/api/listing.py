@@ -1,7 +1,7 @@
-"""Showing one and listing many, the same for every resource (elb-v3-api.md 1.2).
+"""Show one object and list many, for every resource (elb-v3-api.md 1.2).
 
-Pages satisfy all three ways in which clients walk: by ``next_marker`` until it is absent, by the
-last id until a page is empty, and not at all.
+Pages suit all ways of paging: by ``next_marker`` until it is absent, by the last id until a page is empty, or without
+a limit.
 """
 
 from __future__ import annotations

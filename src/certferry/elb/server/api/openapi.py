@@ -1,6 +1,6 @@
-"""The OpenAPI description of the API, from the same types that check the requests.
+"""The OpenAPI description of the API, from the types that check the requests.
 
-Answers have the fields with which a resource is created, without their limits.
+A response has the fields with which its resource is created, without their limits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One authenticated request, and what every handler does with it.
 
-The application makes a ``Call`` and gives it to a handler in a worker thread; the resources' files
-are handlers. It knows the wire's conventions (elb-v3-api.md 1) and no resource.
+Handlers run in worker threads. The conventions of the wire (elb-v3-api.md 1) are here, and no resource.
 """
 
 from __future__ import annotations

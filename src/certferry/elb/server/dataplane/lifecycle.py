@@ -1,7 +1,4 @@
-"""The data plane as a whole: xDS servers, Envoy, and the report on both.
-
-Entered first and left last: traffic flows as long as anything does.
-"""
+"""The data plane as a whole: xDS servers, Envoy, and the status of both."""
 
 from __future__ import annotations
 
@@ -56,11 +53,9 @@ class LocalEnvoy:
 async def data_plane(
     state: Path, sockets: Path, publications: Latest[Publication], settings: ElbSettings, leaves: Callable[[], bool]
 ) -> AsyncIterator[Reporter]:
-    """Serves `publications`, with files in `state` and sockets in `sockets`, for the time of the block.
+    """Serve `publications` within the block, with files in `state` and sockets in `sockets`.
 
-    At its end, `leaves` decides if Envoy keeps serving.
-
-    Raises ``Refused`` when it cannot listen for remote Envoys.
+    At its end, `leaves` decides if Envoy keeps serving. Raises ``UserError`` if it cannot listen for remote Envoys.
     """
     async with contextlib.AsyncExitStack() as stack:
         ads = AdsServer(publications, Options(access_log=settings.envoy_options.access_log))

@@ -1,8 +1,4 @@
-"""The data plane's status as one value, for the API.
-
-The ELB's program gives the API a function that makes a ``Report``; the API shows it in status trees,
-members and certificates. Any thread may read it; it changes nothing.
-"""
+"""The data plane's status as one value, for the API. Any thread may read it."""
 
 from __future__ import annotations
 
@@ -33,7 +29,7 @@ class SecretStatus(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     """``default``, ``client-ca`` or a host name (one without a dot has a final dot)."""
     digest: str
-    """Of the chain that shall be served (``Chain.digest``)."""
+    """``Chain.digest`` of the chain to serve."""
     state: str
     """accepted, rejected or pending."""
     since: datetime | None
@@ -61,10 +57,10 @@ class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
-    """One look at the data plane."""
+    """The state of the data plane at one moment."""
 
     envoy: EnvoyStatus | None = None
-    """The one that we keep ourselves; None if we keep none."""
+    """The Envoy that this ELB supervises, if any."""
     connected: tuple[str, ...] = ()
     """Names of the Envoys that have a stream now; ours is ``local``."""
     secret_statuses: Mapping[str, tuple[SecretStatus, ...]] = MappingProxyType({})
@@ -72,7 +68,7 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
     members: Mapping[MemberKey, bool] = MappingProxyType({})
-    """Whether a member that is checked passes. One that is not in here was not checked yet."""
+    """Whether a member passes its health check; absent before the first check."""
 
     def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
         """Return the slots of a listener that have the content `digest` (``Chain.digest``)."""

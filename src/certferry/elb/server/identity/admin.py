@@ -1,7 +1,7 @@
-"""The users of a store as their operator manages them. ``certferry user`` calls it.
+"""Changes to the users of a store by its operator.
 
-It writes to the database that a running ELB asks on each request: what changes here counts at once.
-Each change is in the audit log, under the name of the operator.
+A running ELB reads the same database on each request, so that changes are effective at once. Each change is in the
+audit log as a change by the operator.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     cluster: str | None
     password: bool
-    """Whether it can log in by one."""
+    """Whether it can log in with a password."""
     access_keys: tuple[str, ...]
 
 
 class Directory:
-    """The users of one store. What cannot be done raises ``Refused``."""
+    """The users of one store. An impossible change raises ``UserError``."""
 
     def __init__(
         self,

@@ -1,7 +1,4 @@
-"""Authentication of requests by token or signature, and a limit on failed logins.
-
-It runs before any handler.
-"""
+"""Authentication of requests by token or signature, and a limit on failed logins."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from certferry.elb.server.identity.users import Identity
 _MINUTE: Final = 60.0
 _REMEMBERED: Final = 10_000
 _USERS: Final = 5
-"""For so many users one address may fail as often as it can."""
+"""Users for whom one address may fail the full number of times."""
 
 
 def authenticated(identity: Identity, request: Presented, now: datetime) -> Actor:
@@ -44,10 +41,10 @@ def authenticated(identity: Identity, request: Presented, now: datetime) -> Acto
 
 
 class Logins:
-    """Logins that did not succeed, by user and address: after `most` within a minute, more are refused
-    unseen. An address may fail for several users, but not for all that it can think of.
+    """Failed logins of the last minute, by user and by address. More than `most` are rejected without a password check.
 
-    An attempt counts before its password is looked at: many at the same time are no way around.
+    An address may fail for several users, but not for arbitrarily many. An attempt counts before its password is
+    checked, so that parallel attempts do not evade the limit.
     """
 
     def __init__(self, most: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -57,7 +54,7 @@ class Logins:
         self._lock = threading.Lock()
 
     def attempt(self, user: str, address: str) -> None:
-        """Counts one; raises ApiError (429) when there were too many."""
+        """Count an attempt. Raises ApiError (429) after too many."""
         with self._lock:
             for key, most in self._limits(user, address):
                 if len(self._recent(key)) >= most:

@@ -1,8 +1,7 @@
 """The users of a new system: an admin, and a controller for one cluster.
 
-``certferry up`` calls it before it starts the ELB, each time: what is there stays as it is. The
-credentials are kept in one file (0600) beside the store, for the store itself does not know the
-admin's password.
+Existing users stay unchanged. The credentials are in one file (0600) beside the store, because the store has only
+the hash of the admin's password.
 """
 
 from __future__ import annotations

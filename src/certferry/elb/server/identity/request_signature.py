@@ -1,7 +1,4 @@
-"""Checking a request signed with an access key (SDK-HMAC-SHA256; elb-v3-api.md 9.2).
-
-``auth`` calls it with the parts of a request. It knows neither users nor where secret keys are kept.
-"""
+"""Verification of requests signed with an access key (SDK-HMAC-SHA256; elb-v3-api.md 9.2)."""
 
 from __future__ import annotations
 

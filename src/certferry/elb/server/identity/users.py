@@ -1,8 +1,7 @@
 """Projects, users, their access keys and tokens.
 
-Authentication asks it on each request, straight from the database: what is revoked is revoked at
-once, by whatever process. ``certferry up`` calls ``bootstrap`` for the users of a new system.
-Passwords are kept as argon2 hashes, tokens as SHA-256, secret keys encrypted.
+Each request is authenticated from the database, so that a revocation by any process is effective at once. Passwords
+are stored as argon2 hashes, tokens as SHA-256, secret keys encrypted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which address and ports a load balancer gets.
+"""The address and ports of a load balancer.
 
-Each has an address of its own in the network of the settings; where only one address exists, all
-share it and each has its ports moved by another ten thousand.
+Each has its own address in the network of the settings. If only one address exists, all share it, and the ports of
+each are shifted by another ten thousand.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from certferry.settings import ElbSettings
 _FIRST: Final = 10
 _APART: Final = 10_000
 _SHARING: Final = 6
-"""Load balancers on one address: more moves would leave the range of ports."""
+"""Load balancers on one address; further shifts would leave the range of ports."""
 
 
 def allocate(snapshot: StoreSnapshot, settings: ElbSettings, wanted: str | None) -> dict[str, Any]:
-    """``vip_address``, ``port_shift`` and ``privileged_shift`` of a new load balancer.
+    """Return ``vip_address``, ``port_shift`` and ``privileged_shift`` of a new load balancer.
 
-    `wanted`: the address the client asks for. Raises ApiError when it is not to be had.
+    `wanted`: the requested address. Raises ApiError if it is not available.
     """
     privileged = {"privileged_shift": settings.privileged_shift}
     if shared := settings.vip_shared_address:

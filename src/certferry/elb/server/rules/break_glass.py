@@ -1,7 +1,6 @@
-"""Break-glass on a stored certificate: where it stands in a row, and what it lets through.
+"""Break-glass on a stored certificate: its place in a row, and what it permits.
 
-``locks`` and the API's handlers call it. The emergency is in the row's ``data``, so that it is one
-write with all else; it ends by itself when its time has come.
+It is part of the row's ``data``, so that it is written together with other fields. It ends by itself at its time.
 """
 
 from __future__ import annotations

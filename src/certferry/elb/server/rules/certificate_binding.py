@@ -1,7 +1,7 @@
-"""The rules about certificates on listeners; every write that touches either comes through here.
+"""The rules about certificates on listeners, for every write that touches either.
 
-Pure: from a world that has the change in it to nothing, or to ApiError. Sources: elb-v3-api.md
-parts 2 and 3, ingress-and-certificates.md part 2.7.
+A rule takes a snapshot that has the change, and raises ApiError if it breaks the rule. Sources: elb-v3-api.md parts 2
+and 3, ingress-and-certificates.md part 2.7.
 """
 
 from __future__ import annotations
@@ -130,6 +130,6 @@ def _loadable(row: Row) -> None:
 
 
 def family(row: Row) -> str:
-    """RSA or EC: two certificates of one name on a listener must differ in it."""
+    """Return RSA or EC: two certificates of one name on a listener must differ in it."""
     assert row.content is not None
     return "RSA" if row.content.chain.key.startswith("RSA") else "EC"

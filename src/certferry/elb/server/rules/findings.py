@@ -19,7 +19,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[dict[str, Any]]:
     """Return reason, severity and sentence of each finding, most severe first.
 
-    By itself, and compared with the version before; with `taken` in its place too (see ``taken``).
+    The content is checked by itself and compared with the version before; with `taken`, also in its slots.
     """
     if row.content is None or row.data["type"] != "server":
         return []
@@ -31,10 +31,10 @@ def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[
 
 
 def taken(snapshot: StoreSnapshot, row: Row) -> Mapping[str, str]:
-    """Names of its domain for which a listener that has it as default has an SNI certificate of its kind.
+    """Return the names of its domain for which its listener has an SNI certificate of the same key type.
 
-    Among SNI certificates a name is one's alone (``bindings``). It looks at all of them: for one
-    certificate at a time, and not for a write.
+    Only listeners count that have the certificate as default. It reads all of them: use it for one certificate at a
+    time, and not for a write.
     """
     names = domain_names(row.data["domain"])
     return {

@@ -1,7 +1,7 @@
-"""The audit log: who changed what, and which certificate was there before and after. Never a key.
+"""The audit log: who changed what, and the certificate before and after. Never a key.
 
-The store appends to it in the transaction of each write; the API reads it by page and as a stream.
-Its ids are the sequence of events: with one writer they are in the order of the commits.
+A record is appended in the transaction of its change. Its id is the sequence of the event stream: with one writer,
+ids are in the order of commits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AuditNote(msgspec.Struct, frozen=True, kw_only=True):
     """Instead of create, update or delete."""
     reason: str | None = None
     via: str | None = None
-    """How a new content came; None: by create or put."""
+    """The operation that wrote new content; None: create or put."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ Recorded = tuple[str, Entry]
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records; None does not matter."""
+    """Conditions on records; None matches every record."""
 
     project_id: str
     object_id: str | None = None
@@ -72,7 +72,7 @@ def append(
     change: tuple[Row | None, Row | None],
     note: AuditNote,
 ) -> Recorded:
-    """Records one change (before, after)."""
+    """Record one change (before, after)."""
     before, after = change
     row = after or before
     assert row is not None

@@ -1,8 +1,7 @@
-"""The database file: how it is opened, and brought to the schema this program knows.
+"""The database file: opening, migration and maintenance.
 
-The store and the identity service share what this opens. SQLite runs with a write-ahead log, a sync
-to disk per commit (an answered write survives a power cut) and deleted content overwritten. Another
-database may take its place: what is SQLite's alone stays in this file.
+SQLite runs with a write-ahead log, a sync to disk per commit (an answered write survives a power cut), and
+overwrites deleted content. Everything specific to SQLite is in this module.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def checkpoint(engine: Engine) -> None:
 
 
 def forget_log(engine: Engine) -> None:
-    """Empties the write-ahead log into the database file: what was overwritten is in neither then."""
+    """Empty the write-ahead log into the database file, so that overwritten content is in neither."""
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 

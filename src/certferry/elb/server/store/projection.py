@@ -32,12 +32,12 @@ _HOME: Final[dict[str, tuple[str, str]]] = {
     "ipgroup": ("ipgroups", ""),
     "security_policy": ("security_policies", ""),
 }
-"""Kind → the map of ``State`` it appears in, and the field with the id of what it is part of.
+"""Kind → its map in ``State``, and the field with the id of the object that it is part of.
 
-The data plane knows nothing of the other kinds."""
+Other kinds do not concern the data plane."""
 
 _SUPERSEDED: Final = 16
-"""So many keys that no certificate has any more are no reason to look at all certificates."""
+"""Unused keys up to which the keys are not compared with all certificates."""
 
 
 class Publication(msgspec.Struct, frozen=True, eq=False):
@@ -49,7 +49,7 @@ class Publication(msgspec.Struct, frozen=True, eq=False):
 
 
 def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Row]) -> Publication:
-    """`before`, with every object to which one of the `touched` rows belongs made anew from `snapshot`."""
+    """Return `before` with the objects of the `touched` rows made anew from `snapshot`."""
     changed: dict[str, set[str]] = {}
     for row in touched:
         if row.kind not in _HOME:
@@ -76,7 +76,7 @@ def published(snapshot: StoreSnapshot, before: Publication, touched: Sequence[Ro
 def _keys(
     snapshot: StoreSnapshot, before: Mapping[str, PrivateKey], touched: Iterable[Row]
 ) -> Mapping[str, PrivateKey]:
-    """`before`, with the keys that the touched certificates have now; those that none has go now and then."""
+    """Return `before` with the present keys of the touched certificates. Keys without a certificate are dropped at times."""
     given = {
         row.content.chain.digest: row.content.key
         for row in touched

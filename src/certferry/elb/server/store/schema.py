@@ -1,10 +1,9 @@
 """The tables of the ELB's store.
 
-The store and the identity service write them, the migrations make them. One table per resource:
-typed columns for what identifies, refers or is constrained, and ``data`` (JSON) for the other wire
-fields, so that a further field costs no migration. Nothing here is SQLite's alone.
+One table per resource: typed columns for identities, references and constrained fields, and ``data`` (JSON) for the
+other wire fields, so that a further field needs no migration. Nothing here is specific to SQLite.
 
-No column holds a private key or a secret key in clear: they are in ``sealed_*`` columns.
+No column contains a plain private key or secret key: they are encrypted in ``sealed_*`` columns.
 """
 
 from __future__ import annotations
@@ -220,7 +219,7 @@ ipgroups = _resource("ipgroups")
 security_policies = _resource("security_policies")
 
 project_settings = _resource("project_settings")
-"""At most one a project, under the project's id: what its users have chosen for all of it."""
+"""Choices of a project's users: at most one row per project, with the project's id."""
 
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 

@@ -1,8 +1,7 @@
-"""The durable store of the ELB: one writer, and a world in memory that readers never wait for.
+"""The durable store of the ELB: one writer, and a snapshot in memory for readers, which never wait.
 
-The API calls ``transact`` with a function that decides on a ``Transaction`` (what is there, what to
-put, what to delete); nothing is written while it decides. Then all of it is committed at once, the
-audit log with it, and the new state is published. It knows no HTTP and none of the resources' rules.
+A transaction is decided on a snapshot; nothing is written meanwhile. Then its changes and their audit records are
+committed at once, and the new state is published.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Transaction:
         return row
 
     def update(self, before: Row, data: Mapping[str, Any], content: Content | None = None) -> Row:
-        """`before` with other data, or content; the very same row where nothing differs."""
+        """Replace data or content of `before`; return the new row, or `before` itself if nothing differs."""
         content = content or before.content
         if data == before.data and content is before.content:
             return before
@@ -98,7 +97,7 @@ class Transaction:
         return after
 
     def delete(self, row: Row) -> None:
-        """`row` is gone; what refers to it must be gone before."""
+        """Delete `row`. Rows that refer to it must be deleted before."""
         self._change(row, None)
 
     def attempt(self, act: Callable[[], T]) -> T:
@@ -147,11 +146,9 @@ class Store:
             publish(self.publication)
 
     def transact(self, actor: Actor, request_id: str, decide: Callable[[Transaction], T]) -> tuple[T, StoreSnapshot]:
-        """Run `decide` and commits what it decided, all or nothing; what it raises goes through.
+        """Run `decide` and commit its changes; return its result and the snapshot right after.
 
-        Its result, and the world right after.
-
-        Raises ``Stale`` when another process changed a row in between.
+        If `decide` raises, nothing is committed. Raises ``ConflictError`` if another process changed a row in between.
         """
         with self._writing:
             transaction = Transaction(self.snapshot, actor, request_id, self._now())
@@ -218,7 +215,7 @@ class Store:
         self._publish(self.publication)
 
     def _now(self) -> datetime:
-        """Never the same instant twice and never backwards: rows are listed in the order of creation."""
+        """Return an instant later than every one before, because rows are listed in the order of creation."""
         self._instant = max(self._clock(), self._instant + timedelta(microseconds=1))
         return self._instant
 

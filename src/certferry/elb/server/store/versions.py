@@ -44,7 +44,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add(connection: Connection, row: Row, origin: Origin, encryption: EncryptionKeys, keep: int) -> None:
-    """Stores the content of `row`, and forgets all but the last `keep`."""
+    """Store the content of `row` as its newest version, and delete all but the last `keep`."""
     content = row.content
     assert content is not None
     key = content.key

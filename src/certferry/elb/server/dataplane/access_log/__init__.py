@@ -1,1 +1,1 @@
-"""Access log writing, and which secret a connection was served with."""
+"""The access log, with the certificate of each connection."""

@@ -17,13 +17,13 @@ import msgspec
 from certferry.runtime import private_files
 
 _KEPT: Final = 20
-"""Intervals per slot that a file begins with: connections older than that many rotations count as unknown."""
+"""Intervals per slot that are kept at start; the certificate of an older connection is unknown."""
 _SLACK: Final = 0.02
-"""Seconds after Envoy's word in which one of its threads may still show the one before."""
+"""Seconds after Envoy's acknowledgement in which one of its threads may still serve the previous one."""
 
 
 class SecretInterval(msgspec.Struct, frozen=True, array_like=True):
-    """From the instants (seconds since 1970) on: Envoy was being sent it, and had taken it."""
+    """A certificate in a slot, from two instants on (seconds since 1970): sent to Envoy, and accepted by it."""
 
     slot: str
     fingerprint: str
@@ -32,7 +32,7 @@ class SecretInterval(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SecretHistory:
-    """All that is known, in memory and in a file that only grows while this process lives."""
+    """The intervals of all slots, in memory and in a file that only grows while this process lives."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -43,7 +43,7 @@ class SecretHistory:
         private_files.write(file, _lines(kept))
 
     def add(self, intervals: Iterable[SecretInterval]) -> None:
-        """Remember them, also for the next process; what was known last is no news."""
+        """Remember intervals, also for the next process. A repeated certificate of a slot is ignored."""
         new = [s for s in intervals if self._remember(s)]
         if new:
             with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
@@ -83,7 +83,7 @@ def _read(file: Path) -> Iterable[SecretInterval]:
         try:
             yield decode(line)
         except msgspec.DecodeError:
-            continue  # the power went while it was written
+            continue  # a line that a power cut truncated
 
 
 def _lines(intervals: Iterable[SecretInterval]) -> bytes:

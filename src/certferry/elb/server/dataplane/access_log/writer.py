@@ -1,7 +1,7 @@
-"""The access log: Envoy's raw lines, and to each the fingerprint of the certificate that was shown.
+"""The access log: Envoy's raw lines, each with the fingerprint of the certificate that the client got.
 
-Run by the ELB's program beside our Envoy. While no ELB runs, Envoy goes on writing, and the next one
-catches up: a line is lost never, and written twice only if the power goes in between.
+While no ELB runs, Envoy continues to write, and the next ELB catches up. No line is lost; a line may be written twice
+after a power cut.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 _log = structlog.get_logger(__name__)
 _PERIOD: Final = 0.5
 _SLICE: Final = 32 << 10
-"""Bytes of raw lines between two looks at what else there is to do."""
+"""Bytes of raw lines after which other tasks get a turn."""
 _RAW_LIMIT: Final = 8 << 20
 _LINGER: Final = 3.0
 """Seconds until Envoy no longer writes to a file after it reopened its logs."""
 
 
 class ReadOffset(msgspec.Struct, frozen=True):
-    """Up to where the raw file was read."""
+    """The position up to which the raw file was read."""
 
     inode: int
     offset: int
@@ -110,7 +110,7 @@ class AccessLog:
             raw = msgspec.json.decode(line, type=dict[str, Any])
             return msgspec.json.encode(self._line(raw)) + b"\n"
         except (msgspec.DecodeError, ValueError, TypeError, KeyError):
-            return line  # better as it is than not at all
+            return line  # an unprocessed line is better than none
 
     def _line(self, raw: dict[str, Any]) -> dict[str, Any]:
         started = float(raw.pop(STARTED))

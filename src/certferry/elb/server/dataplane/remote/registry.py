@@ -1,7 +1,7 @@
-"""Which Envoys of other machines are let in, and to which load balancers: ``envoys.json`` in the state.
+"""The registered Envoys of other machines and their load balancers: ``envoys.json`` in the state directory.
 
-``certferry envoy`` writes it, the ELB reads it, also while it runs. An Envoy is known by the
-fingerprint of its certificate alone; what it calls itself decides nothing.
+A command may change the file while the ELB runs. Only the fingerprint of its certificate identifies an Envoy, not
+the name that it reports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from certferry.runtime.latest import Latest
 
 _log = structlog.get_logger(__name__)
 _PERIOD: Final = 0.5
-"""Seconds between looks at the file."""
+"""Seconds between two checks of the file."""
 
 
 class RemoteEnvoy(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class RemoteEnvoy(msgspec.Struct, frozen=True, kw_only=True):
     loadbalancers: tuple[str, ...]
     not_after: datetime
     address: str = ""
-    """Where its listeners bind; empty: on the load balancer's own address."""
+    """Address that its listeners bind; empty: the load balancer's own address."""
 
 
 Guests = Mapping[str, RemoteEnvoy]
@@ -59,13 +59,13 @@ class RemoteEnvoyRegistry:
             raise ValueError(f"{self._file} is damaged: {error}.") from None
 
     def add(self, envoy: RemoteEnvoy) -> None:
-        """Let `envoy` in, instead of the one of that name. Raises ValueError."""
+        """Register `envoy`, instead of an Envoy of the same name. Raises ValueError."""
         if envoy.name == LOCAL or not envoy.name.isprintable() or "/" in envoy.name or not envoy.name:
             raise ValueError(f"“{envoy.name}” is no name for an Envoy.")
         self._write([*(g for g in self.read() if g.name != envoy.name), envoy])
 
     def remove(self, name: str) -> bool:
-        """Let the one of that name in no longer; whether there was one."""
+        """Remove the Envoy of that name; return whether there was one."""
         before = self.read()
         self._write([envoy for envoy in before if envoy.name != name])
         return any(envoy.name == name for envoy in before)
@@ -78,7 +78,7 @@ class RemoteEnvoyRegistry:
             _log.error("envoys_unreadable", problem=str(problem))
 
     async def follow(self) -> None:
-        """Keep `envoys` what the file says, for ever."""
+        """Keep `envoys` equal to the file, until cancelled."""
         seen = None
         while True:
             if (now := self._changed()) != seen:

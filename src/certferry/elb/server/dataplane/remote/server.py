@@ -44,7 +44,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
         self._followers: list[asyncio.Task[None]] = []
 
     async def start(self, listen: str) -> int:
-        """Listen on `listen` (host and port); the port. Raises RuntimeError when it cannot."""
+        """Listen on `listen` (host and port) and return the port. Raises RuntimeError if that fails."""
         self._register.take()
         self._server = grpc.aio.server(options=(*GRPC_OPTIONS, ("grpc.so_reuseport", 0)))
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self, self._server)
@@ -99,7 +99,7 @@ class RemoteServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ig
                     leave.set()
 
     def _fetch(self) -> Any:
-        """Asked by gRPC at every handshake, from a thread of its own; None: as before."""
+        """Return a renewed certificate for gRPC, which calls this in a thread at every handshake; None: unchanged."""
         if self._own.not_after - datetime.now(UTC) > _RENEW:
             return None
         self._own = self._authority.server()

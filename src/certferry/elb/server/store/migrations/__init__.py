@@ -1,1 +1,1 @@
-"""The history of the ELB store's schema, for Alembic. Part of the wheel; run by ``elb.database``."""
+"""The history of the ELB store's schema, for Alembic. Part of the wheel."""

@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection that ``store.database`` hands over.
+"""Alembic's entry point: runs the migrations on the connection that ``store.database`` passes.
 
-Without one it writes them as SQL of another database (``dialect_name``), for a move to another database.
+Without one it writes them as SQL of another database (``dialect_name``), for a move to that database.
 """
 
 from __future__ import annotations
