@@ -70,7 +70,12 @@ def test_every_alert_has_a_runbook_with_actions() -> None:
 
 def rules() -> dict[str, Any]:
     groups = yaml.safe_load((ROOT / "deploy/monitoring/rules.yaml").read_text())["groups"]
-    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def recordings() -> dict[str, str]:
+    groups = yaml.safe_load((ROOT / "deploy/monitoring/rules.yaml").read_text())["groups"]
+    return {rule["record"]: rule["expr"] for group in groups for rule in group["rules"] if "record" in rule}
 
 
 def test_prometheus_rules_cover_every_alert_and_name_its_runbook() -> None:
@@ -86,7 +91,9 @@ def test_prometheus_rules_cover_every_alert_and_name_its_runbook() -> None:
 def test_every_metric_in_rules_and_dashboard_exists() -> None:
     dashboard = json.loads((ROOT / "deploy/monitoring/dashboard.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    expressions += [rule["expr"] for rule in rules().values()]
+    expressions += [*(rule["expr"] for rule in rules().values()), *recordings().values()]
+    recorded = {m for expr in expressions for m in re.findall(r"\bcertferry:[\w:]+", expr)}
+    assert recorded == set(recordings())
     named = {m for expr in expressions for m in re.findall(r"\bcertferry_\w+", expr)}
     existing = {name for name, *_ in reference.metrics()}
     for name, kind, *_ in reference.metrics():

@@ -21,6 +21,7 @@ from certferry.controller.rehearsal import rehearse
 from certferry.controller.report.alert_state import AlertEvaluator
 from certferry.controller.report.dispatch import ReportDispatcher
 from certferry.controller.report.drift import DriftReporter
+from certferry.controller.report.host_reporter import HostReporter
 from certferry.controller.report.messages import finding_event, rollback_events
 from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import ApplyContext
@@ -30,7 +31,7 @@ from certferry.controller.sync.elb_backoff import ElbBackoff
 from certferry.controller.sync.endpoints_fast_path import EndpointsFastPath, only_endpoints
 from certferry.controller.sync.generation import Generations
 from certferry.controller.sync.inputs import InputReader
-from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
+from certferry.controller.sync.isolated_translation import IsolatedTranslation
 from certferry.controller.sync.observed_state import ObservedState
 from certferry.controller.sync.secret_fast_path import SecretFastPath
 from certferry.controller.verify.data_plane_rejection import DataPlaneRejection
@@ -95,7 +96,7 @@ class Controller:
         )
         self._verifier = RotationVerifier(
             self.metrics,
-            dispatcher.publish_rotation,
+            lambda rotation: dispatcher.publish_rotation(rotation, self._generations.value),
             self._rejected_by_clients,
             timing.probe_deadline,
             monitoring.rollback_within,
@@ -111,12 +112,13 @@ class Controller:
         self._endpoints_fast_path = EndpointsFastPath(
             context, self._cache.view, self._generations, options.backends, self._debouncer.trigger
         )
-        self._diagnosis = IsolatedDiagnosis(
-            options, monitoring.rules.limits, lambda d: rehearse(d, monitoring.rules, mode.drift), self.metrics
+        self._translations = IsolatedTranslation(
+            options, lambda cluster: rehearse(cluster, monitoring.rules, mode.drift), self.metrics
         )
-        self._inputs = InputReader(elb, self._cache, self._observed, self._diagnosis, self._elb_connection)
+        self._inputs = InputReader(elb, self._cache, self._observed, self._translations, self._elb_connection)
+        self._hosts = HostReporter(dispatcher, self._verifier, self._generations, monitoring.rules.limits, self.metrics)
         dependencies = ReconcilerDependencies(
-            context, self._inputs, dispatcher, self._verifier, self._rollback, self._generations
+            context, self._inputs, dispatcher, self._hosts, self._verifier, self._rollback, self._generations
         )
         self._reconciler = Reconciler(dependencies, options, mode, timedelta(seconds=timing.deletion_delay))
         self.in_step = self._reconciler.in_step
@@ -154,6 +156,7 @@ class Controller:
                 tasks.create_task(self._restarted("views", self._follow_views))
                 tasks.create_task(self._restarted("connection", self._follow_connection))
                 tasks.create_task(self._restarted("reconcile", self._reconcile_loop))
+                tasks.create_task(self._restarted("hosts", self._hosts.run))
                 tasks.create_task(self._restarted("probes", self._probe_periodically))
                 if self._mode.apply:
                     tasks.create_task(self._restarted("reports", self._status_writer.run))
@@ -180,7 +183,7 @@ class Controller:
             if time.monotonic() - began > 2 * RESTART[1]:
                 backoff.reset()
             self.metrics.part_restarts.labels(part).inc()
-            self._diagnosis.suspect()
+            self._translations.suspect()
             self.invalidate()
             await backoff.wait()
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from certferry.controller.mode import ControllerMode
 from certferry.controller.report.adopt_drift import adopt
 from certferry.controller.report.dispatch import ReportDispatcher
+from certferry.controller.report.host_reporter import HostReporter
 from certferry.controller.sync.apply import ApplyContext
 from certferry.controller.sync.console_protection import with_console_protection
 from certferry.controller.sync.generation import Generation, Generations
@@ -41,6 +42,7 @@ class ReconcilerDependencies(NamedTuple):
     context: ApplyContext
     inputs: InputReader
     dispatcher: ReportDispatcher
+    hosts: HostReporter
     verifier: RotationVerifier
     rollback: Rollback
     generations: Generations
@@ -136,7 +138,8 @@ class Reconciler:
         if outcome.structural or outcome.failures:
             parts.inputs.invalidate()
         if outcome.failures:
-            parts.dispatcher.publish_state(generation, outcome.failures)
+            parts.dispatcher.log_failures(outcome.failures)
+            parts.hosts.publish(generation, outcome.failures)
         # what the ELB rejects is left out of the next round, so that the rest of its listeners goes on
         return not outcome.failures or parts.inputs.rejected.record(outcome.failures)
 
@@ -150,6 +153,6 @@ class Reconciler:
             parts.verifier.set_baseline(expected)
         self.count += 1
         self.in_step.set()
-        parts.dispatcher.publish_state(generation)
+        parts.hosts.publish(generation)
         if self._mode.apply:
             parts.rollback.resume_interrupted(generation)

@@ -1,6 +1,6 @@
-"""Derive all that a reconcile and its reports derive from a diagnosis, and drop it.
+"""Derive all that a reconcile and its reports derive from a translation, and drop it.
 
-``diagnose`` calls it after an unexpected error, so that the object at fault is skipped whichever step fails over it.
+``translate_cluster`` calls it after an unexpected error, so that the object at fault is skipped whichever step fails over it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from certferry.controller.sync.next_expiry import next_validity_change
 from certferry.controller.verify.rotation import expected_certificates
 from certferry.core.decide import decide
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, evaluate_alerts
-from certferry.core.diagnosis.cluster import ClusterDiagnosis
+from certferry.core.diagnosis.cluster import TranslatedCluster, with_host_states
 from certferry.core.diagnosis.inventory import watched
 from certferry.core.drift.drift import Modes
 
 
-def rehearse(diagnosis: ClusterDiagnosis, rules: AlertRules, modes: Modes) -> None:
-    """Run the pure steps that follow a diagnosis. Raises what they raise."""
-    view, observed, translation = diagnosis.view, diagnosis.observed, diagnosis.translation
+def rehearse(cluster: TranslatedCluster, rules: AlertRules, modes: Modes) -> None:
+    """Run the pure steps that follow a translation. Raises what they raise."""
+    view, observed, translation = cluster.view, cluster.observed, cluster.translation
     now = datetime.now(UTC)
     decide(translation, observed, view.cluster_id, modes)
     next_validity_change(translation, view, observed, now)
     expected_certificates(translation, observed)
+    diagnosis = with_host_states(cluster, now, rules.limits)
     problem_events(translation)
     for name, status in translation.status.items():
         ingress_status(status, translation, observed, view.ingresses[name])

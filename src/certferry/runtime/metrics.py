@@ -84,6 +84,17 @@ class Metrics:
             ["status"],
             registry=self._registry,
         )
+        self.host_seconds = Counter(
+            "certferry_host_seconds_total",
+            "Seconds of each host that an object wants, added up: the base of certferry_host_wrong_seconds_total",
+            registry=self._registry,
+        )
+        self.host_wrong_seconds = Counter(
+            "certferry_host_wrong_seconds_total",
+            "Host seconds in which clients were harmed: nothing, wrong or expired certificate, unreachable",
+            ["reason"],
+            registry=self._registry,
+        )
         self.connected = Gauge(
             "certferry_connected", "1 if the remote answers: kubernetes, elb", ["remote"], registry=self._registry
         )

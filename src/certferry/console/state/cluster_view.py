@@ -22,7 +22,7 @@ from certferry.console.state.kube_feed import KubeFeed
 from certferry.console.state.probes import ProbeCache, targets
 from certferry.console.web.errors import FormErrors
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.cluster import Isolation, diagnose
+from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
@@ -167,7 +167,7 @@ def derive(
     view: ClusterView, state: State, options: TranslateOptions, now: datetime, *, secrets: bool = True
 ) -> DerivedState:
     """Derive all values that pages need. `secrets`: whether `view` contains Secrets."""
-    current = diagnose(view, state, options, now, Limits(), isolation=Isolation(check=usage.uses))
+    current = diagnose(view, state, options, now, Limits(), check=usage.uses)
     translation, uses, hosts = current.translation, usage.uses(current), current.states
     if not secrets:
         hosts = tuple(map(_without_secret, hosts))

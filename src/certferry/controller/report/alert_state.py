@@ -1,6 +1,6 @@
 """The inputs of alerts, and what follows from them: alerts, Events about expiry, metrics of certificates.
 
-Each evaluation derives everything from the newest generation, probes, drift and connections by the rules of
+Each evaluation derives everything from the newest diagnosis, probes, drift and connections by the rules of
 ``core.diagnosis.alert_rules``. ``certferry.alerts`` delivers ``AlertEvaluator.alerts``.
 """
 
@@ -15,12 +15,12 @@ import msgspec
 
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.sync.apply import Failure
-from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.periodic import describe_mismatch
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.diagnosis import alert_rules
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, ProbeMismatch
+from certferry.core.diagnosis.cluster import ClusterDiagnosis
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import quarantine
 from certferry.core.model.elb import State
@@ -58,21 +58,21 @@ class AlertEvaluator:
         self._timer: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
-    def update_from_reconcile(self, generation: Generation, failures: Sequence[Failure]) -> None:
-        """Take the newest generation and the steps that the ELB rejected."""
-        translation = generation.translation
+    def update_from_reconcile(self, diagnosis: ClusterDiagnosis, failures: Sequence[Failure]) -> None:
+        """Take the newest diagnosis and the steps that the ELB rejected."""
+        translation = diagnosis.translation
         failed = {
             follow.secret: f.sentence
             for f in failures
             if (follow := translation.secret_uses.get(f.step.key.removeprefix("@certificate/")))
         }
-        self._state = generation.observed
+        self._state = diagnosis.observed
         self._inputs = msgspec.structs.replace(
             self._inputs,
-            watched=watched(generation.diagnosis, failed),
+            watched=watched(diagnosis, failed),
             problems=translation.problems,
-            states=generation.diagnosis.states,
-            view=generation.view,
+            states=diagnosis.states,
+            view=diagnosis.view,
             failures=tuple((f"{f.step.kind} {f.step.name or f.step.key}", f.sentence) for f in failures),
         )
         self.evaluate()

@@ -23,6 +23,7 @@ from certferry.controller.report.status_writer import StatusWriter
 from certferry.controller.sync.apply import Failure
 from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
+from certferry.core.diagnosis.cluster import ClusterDiagnosis
 from certferry.core.drift.drift import Drift
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
@@ -53,8 +54,6 @@ class ReportDispatcher:
         self._alert_evaluator = alert_evaluator
         self._drift_reporter = drift_reporter
         self._drifts: list[EventMessage] = []
-        self._generation: Generation | None = None
-        """The newest that was reported."""
 
     def planned(self, steps: Iterable[Step]) -> None:
         """Publish the newest plan as a metric, executed or not."""
@@ -66,6 +65,11 @@ class ReportDispatcher:
         """Log the steps that are about to be executed."""
         for step in steps:
             _log.info("step", step=_title(step), why=step.why)
+
+    def log_failures(self, failures: Iterable[Failure]) -> None:
+        """Log the steps that the ELB rejected."""
+        for failure in failures:
+            _log.warning("step rejected", step=_title(failure.step), why=failure.sentence)
 
     async def drift(self, drifts: Sequence[Drift], translation: Translation, adopted: Mapping[Drift, str]) -> None:
         """Report drift: reverted and adopted changes once, the others while they last."""
@@ -80,13 +84,10 @@ class ReportDispatcher:
             _log.warning("changed on the load balancer by another client", changes=[n.sentence for n in news.once])
             self._status_writer.record(news.once)
 
-    def publish_state(self, generation: Generation, failures: Sequence[Failure] = ()) -> None:
+    def publish_state(self, diagnosis: ClusterDiagnosis, failures: Sequence[Failure] = ()) -> None:
         """Report the present state, with the steps that the ELB rejected."""
-        self._generation = generation
-        view, state, translation = generation.view, generation.observed, generation.translation
-        for failure in failures:
-            _log.warning("step rejected", step=_title(failure.step), why=failure.sentence)
-        self._alert_evaluator.update_from_reconcile(generation, failures)
+        view, state, translation = diagnosis.view, diagnosis.observed, diagnosis.translation
+        self._alert_evaluator.update_from_reconcile(diagnosis, failures)
         ours = {i.meta.key for i in owned_ingresses(view, self._options)}
         others = {n: status for n in view.ingresses.keys() - ours if (status := self._cache.reported(n))}
         reported = {n: status for n in translation.status if (status := self._cache.reported(n))}
@@ -104,10 +105,10 @@ class ReportDispatcher:
             },
             stale_annotations(others, self._status_writer.ingresses, state),
         )
-        self._count(generation)
+        self._count(diagnosis)
 
-    def publish_rotation(self, rotation: RotationResult) -> None:
-        """Report the result of a rotation."""
+    def publish_rotation(self, rotation: RotationResult, generation: Generation | None) -> None:
+        """Report the result of a rotation; the newest `generation` names its source."""
         if rotation.error:
             _log.warning("certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.error)
         self._alert_evaluator.update_from_rotation(rotation)
@@ -117,17 +118,17 @@ class ReportDispatcher:
                 at = getattr(rotation, instant)
                 self._metrics.rotation_instant.labels(ingress.namespace, ingress.name, instant).set(at or 0)
         self._status_writer.rotated(
-            rotation_events(rotation, self._generation),
+            rotation_events(rotation, generation),
             [Name(i.namespace, i.name) for i in ingresses],
             rotation_annotation(rotation),
         )
 
-    def _count(self, generation: Generation) -> None:
+    def _count(self, diagnosis: ClusterDiagnosis) -> None:
         self._metrics.hosts.clear()
-        for status, number in Counter(s.status for s in generation.diagnosis.states).items():
+        for status, number in Counter(s.status for s in diagnosis.states).items():
             self._metrics.hosts.labels(status).set(number)
         self._metrics.problems.clear()
-        for problem in generation.translation.problems:
+        for problem in diagnosis.translation.problems:
             self._metrics.problems.labels(problem.reason).inc()
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from certferry.core.diagnosis.cluster import ClusterDiagnosis
+from certferry.core.diagnosis.cluster import TranslatedCluster
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.translate.translate import Translation
@@ -18,29 +18,29 @@ from certferry.runtime.latest import Latest
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The view, the observed state, their translation and the state of each host.
+    """The view, the observed state and their translation. Compared by identity, because the values are large.
 
-    Compared by identity, because the values are large.
+    ``report.host_reporter`` derives the state of each host after the generation has settled.
     """
 
-    diagnosis: ClusterDiagnosis
+    cluster: TranslatedCluster
     in_step: bool = False
     """True if the ELB has everything that `translation` asks for."""
 
     @property
     def view(self) -> ClusterView:
         """The cluster."""
-        return self.diagnosis.view
+        return self.cluster.view
 
     @property
     def observed(self) -> State:
         """The ELB."""
-        return self.diagnosis.observed
+        return self.cluster.observed
 
     @property
     def translation(self) -> Translation:
         """The desired state with its problems."""
-        return self.diagnosis.translation
+        return self.cluster.translation
 
 
 Generations: TypeAlias = Latest[Generation | None]

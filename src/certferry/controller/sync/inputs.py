@@ -10,7 +10,7 @@ from typing import Final
 
 from certferry.controller.sync.connection_state import ConnectionState
 from certferry.controller.sync.generation import Generation
-from certferry.controller.sync.isolated_diagnosis import IsolatedDiagnosis
+from certferry.controller.sync.isolated_translation import IsolatedTranslation
 from certferry.controller.sync.observed_state import ObservedState
 from certferry.controller.sync.rejected_contents import RejectedContents
 from certferry.core.model.problems import Problem
@@ -30,13 +30,13 @@ class InputReader:
         elb: ElbClient,
         cache: Cache,
         observed: ObservedState,
-        diagnosis: IsolatedDiagnosis,
+        translations: IsolatedTranslation,
         connection: ConnectionState,
     ) -> None:
         self._elb = elb
         self._cache = cache
         self._observed = observed
-        self._diagnosis = diagnosis
+        self._translations = translations
         self._connection = connection
         self._missing: frozenset[Problem] = frozenset()
         self.rejected = RejectedContents()
@@ -86,4 +86,4 @@ class InputReader:
         assert view is not None
         assert state is not None
         # a write of the fast path in between supersedes the step of the plan (``apply``)
-        return Generation(diagnosis=await self._diagnosis.derive(self.rejected.without(view), state))
+        return Generation(cluster=await self._translations.derive(self.rejected.without(view), state))

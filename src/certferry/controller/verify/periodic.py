@@ -70,10 +70,13 @@ class PeriodicProber:
         for what, where in endpoints:
             if found := await _own(what, where):
                 self._own[where] = found
-        self._seen(bad, tuple(self._own.values()))
+        for target, (expected, result) in bad.items():
+            self._proof.record(target, expected.chain, result)
+        mismatches = {target: describe_mismatch(*one) for target, one in bad.items()}
+        self._seen(mismatches, tuple(self._own.values()))
 
-    async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, ProbeMismatch]:
-        mismatches: dict[Target, ProbeMismatch] = {}
+    async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, tuple[ExpectedCertificate, ProbeResult]]:
+        unserved: dict[Target, tuple[ExpectedCertificate, ProbeResult]] = {}
         closed: dict[tuple[str, int], Unreachable] = {}
         for target in sorted(places):
             if (expected := self._proof.expected.get(target)) is None:
@@ -83,9 +86,9 @@ class PeriodicProber:
             if isinstance(result, Unreachable):
                 closed[target.address, target.port] = result
             if not isinstance(result, Served) and self._proof.expects(target, expected.chain):
-                mismatches[target] = describe_mismatch(expected, result)
+                unserved[target] = expected, result
             await asyncio.sleep(GAP)
-        return mismatches
+        return unserved
 
 
 def describe_mismatch(expected: ExpectedCertificate, result: ProbeResult) -> ProbeMismatch:

@@ -10,19 +10,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
 from certferry.controller.verify.data_plane_rejection import DataPlaneRejection
 from certferry.controller.verify.rollback_trigger import RollbackTrigger
+from certferry.core.diagnosis.host_state import HostProbe, KeyKind
 from certferry.core.model.elb import State, bind_port
 from certferry.core.model.kubernetes import ObjectRef
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
+from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
 from certferry.runtime.prober import Prober
-from certferry.runtime.tls_probe import HandshakeFailed, ProbeResult, Served, Target, Unreachable, WrongChain
+from certferry.runtime.tls_probe import (
+    HandshakeFailed,
+    ProbeResult,
+    Served,
+    Target,
+    Unreachable,
+    WrongCertificate,
+    WrongChain,
+)
+
+_KEY_KINDS: Final[Mapping[str, KeyKind]] = {"": "", "RSA": "RSA", "EC": "ECDSA"}
 
 
 class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +121,9 @@ class RotationVerifier:
         self._expected: Mapping[Target, ExpectedCertificate] = {}
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
+        self._probes: dict[Target, HostProbe] = {}
+        self.probed: Latest[int] = Latest(0)
+        """Changes of `probes`."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prober = Prober()
 
@@ -146,11 +163,28 @@ class RotationVerifier:
         expectation = self._expected.get(target)
         return expectation is not None and expectation.chain.digest == chain.digest
 
+    @property
+    def probes(self) -> tuple[HostProbe, ...]:
+        """The last result of each target."""
+        return tuple(self._probes.values())
+
     async def probe(self, expected: ExpectedCertificate) -> ProbeResult:
-        """Probe once, and remember a served leaf, to which a later rotation may be compared."""
-        return self._remembered(
-            expected.target, expected.chain, await self._prober.probe(expected.target, expected.chain)
-        )
+        """Probe once, and record the certificate if it is served."""
+        result = await self._prober.probe(expected.target, expected.chain)
+        if isinstance(result, Served):
+            self.record(expected.target, expected.chain, result)
+        return result
+
+    def record(self, target: Target, chain: Chain, result: ProbeResult) -> None:
+        """Record the final result of probes for `chain`; a served leaf is what a later rotation is compared to."""
+        if isinstance(result, Served):
+            self._seen[target] = chain.fingerprint
+        if not self.expects(target, chain):
+            return
+        probe = _as_host_probe(target, chain, result)
+        before, self._probes[target] = self._probes.get(target), probe
+        if before is None or msgspec.structs.replace(before, at=probe.at) != probe:
+            self.probed.set(self.probed.value + 1)
 
     async def stop(self) -> None:
         """End the probes under way."""
@@ -161,6 +195,7 @@ class RotationVerifier:
     def _replace_expected(self, expected: Mapping[Target, ExpectedCertificate]) -> Mapping[Target, ExpectedCertificate]:
         before, self._expected = self._expected, expected
         self._seen = {t: f for t, f in self._seen.items() if t in expected}
+        self._probes = {t: p for t, p in self._probes.items() if t in expected}
         self._by_certificate = {}
         for expectation in expected.values():
             self._by_certificate.setdefault(expectation.certificate, []).append(expectation)
@@ -231,12 +266,30 @@ class RotationVerifier:
         result = await self._prober.wait_until_served(
             target, chain, self.deadline, lambda: self.expects(target, chain), seen
         )
-        return self._remembered(target, chain, result)
-
-    def _remembered(self, target: Target, chain: Chain, result: ProbeResult) -> ProbeResult:
-        if isinstance(result, Served):
-            self._seen[target] = chain.fingerprint
+        self.record(target, chain, result)
         return result
+
+
+def _as_host_probe(target: Target, chain: Chain, result: ProbeResult) -> HostProbe:
+    probe = HostProbe(
+        address=target.address,
+        port=target.port,
+        sni=target.host,
+        key_kind=_KEY_KINDS[target.kind],
+        at=datetime.now(UTC),
+        expected=chain.digest,
+    )
+    match result:
+        case Served():
+            return msgspec.structs.replace(probe, chain=chain)
+        case WrongCertificate():
+            return msgspec.structs.replace(probe, fingerprint=result.fingerprint)
+        case WrongChain():
+            error = f"the leaf is right, but {result.why}"
+            return msgspec.structs.replace(probe, fingerprint=chain.fingerprint, error=error)
+        case HandshakeFailed() | Unreachable():
+            reached = isinstance(result, HandshakeFailed)
+            return msgspec.structs.replace(probe, error=result.why, reached=reached)
 
 
 def _spread(certificates: Iterable[ExpectedCertificate]) -> list[ExpectedCertificate]:

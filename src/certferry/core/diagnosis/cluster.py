@@ -1,6 +1,6 @@
 """The diagnosis of one cluster: the cluster and its ELB at one moment, with all that follows from them.
 
-It is immutable, and part of each generation. Every surface that reports on hosts or certificates projects one.
+It is immutable. Every surface that reports on hosts or certificates projects one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -26,33 +26,75 @@ from certferry.core.x509.expiry import Limits
 _NO_REJECTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class ClusterDiagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """A cluster and an ELB at one moment, what is desired there, and the state of each host."""
+class TranslatedCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster and an ELB at one moment, and what is desired there."""
 
     view: ClusterView
     """The cluster without the objects in `skipped`."""
     observed: State
     """The ELB; certificates in `skipped` have no content."""
     translation: Translation
-    states: tuple[HostState, ...]
-    sources: Mapping[str, CertificateSource]
-    """The source of each ELB certificate's content, by id."""
     skipped: tuple[SkippedObject, ...] = ()
     """The objects that cannot be processed."""
 
 
+class ClusterDiagnosis(TranslatedCluster, frozen=True, kw_only=True):
+    """A translated cluster with the state of each host."""
+
+    states: tuple[HostState, ...]
+    sources: Mapping[str, CertificateSource]
+    """The source of each ELB certificate's content, by id."""
+
+
+C = TypeVar("C", bound=TranslatedCluster)
+
+
 class Isolation(msgspec.Struct, frozen=True, kw_only=True):
-    """The context in which objects at fault are skipped."""
+    """The view and the skipped objects of the last translation of a cluster."""
 
     before: ClusterView | None = None
-    """The view of the last diagnosis: a skipped object has its version there."""
+    """A skipped object has its version there."""
     known: tuple[SkippedObject, ...] = ()
-    """The objects that the last diagnosis skipped."""
-    check: Callable[[ClusterDiagnosis], object] | None = None
-    """What is derived from a diagnosis later. An object over which it raises is skipped too."""
 
 
 _ALONE: Final = Isolation()
+
+
+def translate_cluster(
+    view: ClusterView,
+    observed: State,
+    options: TranslateOptions,
+    now: datetime,
+    isolation: Isolation = _ALONE,
+    check: Callable[[TranslatedCluster], object] = lambda cluster: cluster,
+) -> TranslatedCluster:
+    """Translate a cluster. An object over which the translation or `check` raises is skipped."""
+
+    def derive(cluster: TranslatedCluster) -> TranslatedCluster:
+        check(cluster)
+        return cluster
+
+    return _isolated(derive, view, observed, options, now, isolation)
+
+
+def with_host_states(
+    cluster: TranslatedCluster,
+    now: datetime,
+    limits: Limits,
+    shown: Iterable[HostProbe] = (),
+    rejections: Mapping[str, str] = _NO_REJECTIONS,
+) -> ClusterDiagnosis:
+    """Derive the state of each host. `shown`, `rejections`: see ``host_states``."""
+    view, observed, translation = cluster.view, cluster.observed, cluster.translation
+    sources = CertificateSources(view)
+    return ClusterDiagnosis(
+        view=view,
+        observed=observed,
+        translation=translation,
+        skipped=cluster.skipped,
+        states=host_states(view, observed, translation, shown, now, limits, rejections),
+        sources={ref: sources.of(certificate) for ref, certificate in observed.certificates.items()},
+    )
 
 
 def diagnose(
@@ -62,30 +104,37 @@ def diagnose(
     now: datetime,
     limits: Limits,
     shown: Iterable[HostProbe] = (),
-    rejections: Mapping[str, str] = _NO_REJECTIONS,
-    isolation: Isolation = _ALONE,
+    check: Callable[[ClusterDiagnosis], object] = lambda diagnosis: diagnosis,
 ) -> ClusterDiagnosis:
-    """Derive a diagnosis. `view`: None if the cluster does not answer; then the ELB alone is described."""
-    shown = tuple(shown)
-    given = view or ClusterView(cluster_id="")
+    """Translate a cluster and derive its host states. An object over which this or `check` raises is skipped.
 
-    def derive(view: ClusterView, observed: State) -> ClusterDiagnosis:
+    `view`: None if the cluster does not answer; then the ELB alone is described.
+    """
+    shown = tuple(shown)
+
+    def derive(cluster: TranslatedCluster) -> ClusterDiagnosis:
+        diagnosis = with_host_states(cluster, now, limits, shown)
+        check(diagnosis)
+        return diagnosis
+
+    return _isolated(derive, view or ClusterView(cluster_id=""), observed, options, now, _ALONE)
+
+
+def _isolated(
+    derive: Callable[[TranslatedCluster], C],
+    given: ClusterView,
+    observed: State,
+    options: TranslateOptions,
+    now: datetime,
+    isolation: Isolation,
+) -> C:
+    def attempt(view: ClusterView, observed: State) -> C:
         translation = translate(view, observed, options, now)
         if missing := _missing_ingresses(given, view):
             translation = retained(translation, observed, missing)
-        sources = CertificateSources(view)
-        diagnosis = ClusterDiagnosis(
-            view=view,
-            observed=observed,
-            translation=translation,
-            states=host_states(view, observed, translation, shown, now, limits, rejections),
-            sources={ref: sources.of(certificate) for ref, certificate in observed.certificates.items()},
-        )
-        if isolation.check:
-            isolation.check(diagnosis)
-        return diagnosis
+        return derive(TranslatedCluster(view=view, observed=observed, translation=translation))
 
-    result = isolated(derive, given, observed, isolation.before, isolation.known)
+    result = isolated(attempt, given, observed, isolation.before, isolation.known)
     if not result.skipped and not given.malformed:
         return result.value
     problems = [skipped_problem(ref, error) for ref, error in given.malformed.items()]

@@ -45,6 +45,7 @@ from certferry.core.translate.secret_certificates import key_of
 from certferry.core.translate.translate import Translation
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
+from certferry.core.x509.pem import Chain
 from certferry.core.x509.presented import chain_difference
 
 HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
@@ -206,7 +207,7 @@ class _HostFacts:
             place=f"{key.address}:{key.port}",
             wants=wants,
             bound=bound,
-            shown=self._probes(place, key, chain.fingerprint if chain else ""),
+            shown=self._probes(place, key, chain),
             data_plane=self._rejections.get(certificate.id, "") if certificate else "",
             expiry_state=expiry.state(chain.not_before, chain.not_after, self._now, self._limits) if chain else None,
             on_claims=tuple(p for name in claiming for p in self._on_ingresses.get(name, ())),
@@ -277,7 +278,8 @@ class _HostFacts:
             ingresses=tuple(dict.fromkeys(c.ingress.meta.key for c in place.group if _brings(c, source))),
         )
 
-    def _probes(self, place: _Place, key: HostKey, bound: str) -> tuple[ShownCertificate, ...]:
+    def _probes(self, place: _Place, key: HostKey, chain: Chain | None) -> tuple[ShownCertificate, ...]:
+        bound, content = (chain.fingerprint, chain.digest) if chain else ("", "")
         results = self._shown.get((key.address, key.port, key.sni), ())
         # a client that takes both kinds is shown one of them: that says nothing of the other
         both = {c.chain.fingerprint for k in KINDS if (c := place.have.answer(key.sni, SLOT_KINDS[k])) and c.chain}
@@ -290,11 +292,11 @@ class _HostFacts:
                 reached=result.reached,
                 at=result.at,
                 matches_bound=bool(bound)
-                and not difference
+                and not (difference or result.error)
                 and (result.leaf == bound or (not result.key_kind and result.leaf in both)),
             )
             for result in results
-            if result.key_kind in ("", key.key_kind)
+            if result.key_kind in ("", key.key_kind) and result.expected in ("", content)
             for difference in (self._difference(place, key, result),)
         )
 

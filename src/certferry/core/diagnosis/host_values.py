@@ -24,6 +24,10 @@ unreachable: no probe reached the listener. unknown: the bound certificate canno
 """
 
 
+Harm = Literal["nothing", "wrong", "expired", "unreachable"]
+"""What clients get instead of a certificate that they can use; most severe first."""
+
+
 class HostKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One place where a client gets a certificate."""
 
@@ -55,6 +59,8 @@ class HostProbe(msgspec.Struct, frozen=True, kw_only=True):
     reached: bool = True
     """False: the connection failed, which says nothing of the certificate."""
     at: datetime | None = None
+    expected: str = ""
+    """Digest of the chain that was expected; the result says nothing about another one. "": it was made just now."""
 
     @property
     def leaf(self) -> str:
@@ -156,6 +162,15 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     def needs_action(self) -> bool:
         """True if clients get a wrong certificate, or one that a claim wants cannot be served."""
         return self.status not in ("served", "expiring", "unknown") or not all(w.good for w in self.wants)
+
+    @property
+    def harm(self) -> Harm | None:
+        """The harm to clients of the host; None if they get a certificate that they can use."""
+        if self.status in ("missing", "unusable"):
+            return None if self.bound else "nothing"
+        if self.status == "wrong" and any(s.reached and not s.fingerprint for s in self.shown):
+            return "nothing"
+        return self.status if self.status in ("wrong", "expired", "unreachable") else None
 
     @property
     def wants(self) -> tuple[WantedCertificate, ...]:
