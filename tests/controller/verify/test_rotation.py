@@ -41,8 +41,9 @@ async def test_the_metric_of_hosts_counts_what_clients_get(system: System) -> No
     await system.start()
     await system.in_step()
     assert system.controller is not None
-    states = [line for line in system.controller.metrics.text().decode().splitlines() if "certferry_hosts{" in line]
-    assert states == ['certferry_hosts{status="served"} 2.0']  # the host, and clients that name none
+    metrics = system.controller.metrics
+    # the host, and clients that name none
+    await until(lambda: 'certferry_hosts{status="served"} 2.0' in metrics.text().decode())
 
 
 async def test_new_content_is_one_put_and_is_served(system: System) -> None:
