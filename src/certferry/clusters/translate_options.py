@@ -22,7 +22,11 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         max_sni_names=settings.max_sni_names,
         max_policies=settings.max_policies,
         backends=settings.backends,
-        admission=NamespacePolicy(loadbalancers=settings.namespaces_of_loadbalancer, hosts=settings.namespaces_of_host),
+        admission=NamespacePolicy(
+            loadbalancers=settings.namespaces_of_loadbalancer,
+            hosts=settings.namespaces_of_host,
+            shared_hosts=settings.share_hosts_between_namespaces,
+        ),
         checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew, opaque_secrets=settings.opaque_secrets),
     )
 

@@ -73,6 +73,9 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Namespaces that may use a load balancer, by its id or name; all may use an unlisted one."""
     namespaces_of_host: Mapping[str, tuple[str, ...]] = {}
     """Namespaces that may use hosts under a suffix; the longest suffix decides."""
+    share_hosts_between_namespaces: bool = False
+    """Allow Ingresses of several namespaces to have rules and certificates for one host. By default it belongs to the
+    namespace of the oldest Ingress that claims it."""
     checks: Mapping[Reason | Severity, Action] = {}
     """Reaction to findings of checks: refuse, warn, info or off, by reason or by severity."""
     opaque_secrets: bool = True

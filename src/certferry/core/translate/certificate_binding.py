@@ -337,8 +337,8 @@ def _not_allowed(offer: CertificateCandidate, hosts: Set[str]) -> Problem:
 
 
 def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) -> set[str]:
-    namespace = offer.claim.ingress.meta.namespace
-    return {h for h in offer.hosts if not options.admission.host_allowed(namespace, h)}
+    namespace, policy = offer.claim.ingress.meta.namespace, options.admission
+    return {h for h in offer.hosts if not policy.host_allowed(namespace, h) or policy.foreign(namespace, h)}
 
 
 def _too_many(bound: Iterable[Certificate], more: set[str], options: TranslateOptions, port: int) -> str:

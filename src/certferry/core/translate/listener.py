@@ -20,6 +20,7 @@ from certferry.core.translate import certificate_binding, forwarding, listener_o
 from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.certificate_slots import current_slots
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
+from certferry.core.translate.namespace_policy import HostOwners
 from certferry.core.translate.pools import BuiltPool
 
 SHARED_SNI: Final = 30
@@ -36,6 +37,7 @@ class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     options: TranslateOptions
     now: datetime
     groups: Groups
+    host_owners: HostOwners
     secrets: Mapping[Name, Certificate]
     """The managed certificate of each Secret."""
     certificates: Mapping[str, Certificate]
@@ -124,7 +126,9 @@ def _routed(
 def _bind(
     group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext, *, shared: bool
 ) -> tuple[ListenerBinding, tuple[Problem, ...]]:
-    limits = context.options
+    policy = context.options.admission
+    owners = context.host_owners.get(group[0].loadbalancer, policy.owners)
+    limits = msgspec.structs.replace(context.options, admission=msgspec.structs.replace(policy, owners=owners))
     if shared:
         limits = msgspec.structs.replace(limits, max_sni=min(limits.max_sni, SHARED_SNI))
     bound = frozenset((have.default_tls_container_ref, *(have.sni_container_refs or ()))) if have else frozenset()

@@ -6,6 +6,7 @@ The oldest Ingress on a port is its listener owner; ties are broken by namespace
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -101,6 +102,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     loadbalancers: Mapping[str, LoadBalancer]
     """Load balancers to create (``elb.autocreate``), by key."""
     problems: tuple[Problem, ...]
+    host_owners: admission.HostOwners = MappingProxyType({})
+    """The oldest Ingress that claims each host, by load balancer."""
 
 
 def collect_claims(view: ClusterView, observed: State, options: TranslateOptions) -> Claims:
@@ -108,23 +111,20 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
     groups: dict[tuple[str, int], list[ListenerClaim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
+    placed = list(_placed(view, observed, options, problems))
+    owners = admission.host_owners((balancer.id, ingress) for balancer, ingress, _ in placed)
     using: list[tuple[str, Ingress]] = []
-    for whole in owned_ingresses(view, options):
-        values, unread = read_annotations(whole)
-        ingress, barred = admission.apply_policy(whole, options.admission)
-        problems += [*unread, *barred]
-        balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
-        if isinstance(balancer, Problem):
-            problems.append(balancer)
-            continue
-        if refusal := options.admission.loadbalancer_objection(ingress, balancer):
-            problems.append(refusal)
+    for balancer, whole, values in placed:
+        policy = msgspec.structs.replace(options.admission, owners=owners[balancer.id])
+        ingress, refused = admission.without_foreign_hosts(whole, policy)
+        problems += refused
+        if refused and not (ingress.rules or ingress.tls or ingress.default_backend):
             continue
         using.append((balancer.id, ingress))
         problems += _addressed_otherwise(ingress, values, balancer)
         if balancer.id not in observed.loadbalancers:
             made[balancer.id] = balancer
-        for protocol, port in _ports(ingress, values):
+        for protocol, port in _ports(whole, values):
             claim = ListenerClaim(
                 ingress=ingress, values=values, loadbalancer=balancer.id, protocol=protocol, port=port
             )
@@ -136,7 +136,29 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
                 continue
             group.append(claim)
     redirecting = {key: tuple(_redirecting(groups[key], groups, problems)) for key in sorted(groups)}
-    return Claims(groups=redirecting, loadbalancers=made, problems=(*problems, *admission.claimed_twice(using)))
+    return Claims(
+        groups=redirecting,
+        loadbalancers=made,
+        problems=(*problems, *admission.claimed_twice(using)),
+        host_owners=owners,
+    )
+
+
+def _placed(
+    view: ClusterView, observed: State, options: TranslateOptions, problems: list[Problem]
+) -> Iterator[tuple[LoadBalancer, Ingress, Values]]:
+    """Yield each Ingress of our class with its load balancer, oldest first, without the hosts that a policy forbids."""
+    for whole in owned_ingresses(view, options):
+        values, unread = read_annotations(whole)
+        ingress, barred = admission.apply_policy(whole, options.admission)
+        problems += [*unread, *barred]
+        balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
+        if isinstance(balancer, Problem):
+            problems.append(balancer)
+        elif refusal := options.admission.loadbalancer_objection(ingress, balancer):
+            problems.append(refusal)
+        else:
+            yield balancer, ingress, values
 
 
 def _redirecting(

@@ -88,7 +88,7 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
     collected = claims.collect_claims(view, observed, options)
     existing = listeners.by_port(observed)
     uses, own = _secrets(view, observed, collected.groups, existing, options, now)
-    context = _context(view, observed, options, now, collected.groups, own)
+    context = _context(view, observed, options, now, collected, own)
     results = {at: listeners.build_listener(group, existing.get(at), context) for at, group in collected.groups.items()}
     bindings = {at: result.binding for at, result in results.items() if result.binding}
     bound = {at: _bound(bindings.get(at), existing.get(at), context.certificates) for at in collected.groups}
@@ -119,7 +119,7 @@ def _context(
     observed: State,
     options: TranslateOptions,
     now: datetime,
-    groups: listeners.Groups,
+    collected: claims.Claims,
     own: Mapping[Name, SecretCertificate],
 ) -> ListenerContext:
     secrets = {name: s.certificate for name, s in own.items() if s.certificate}
@@ -130,7 +130,8 @@ def _context(
         observed=observed,
         options=options,
         now=now,
-        groups=groups,
+        groups=collected.groups,
+        host_owners=collected.host_owners,
         secrets=secrets,
         certificates=on_elb,
         desired_certificates=to_be,
