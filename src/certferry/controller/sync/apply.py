@@ -63,7 +63,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def by_content(self) -> bool:
-        """Whether the ELB rejected the body of the request, and not its owner, its state or a quota."""
+        """Return whether the ELB rejected the body of the request, and not its owner, its state or a quota."""
         return self.status in (400, 422) and self.code not in QUOTA_CODES
 
 

@@ -10,8 +10,8 @@ from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.runtime.backoff import Backoff
 
-PATIENCE: Final = 0.3
-"""Seconds that a content may take until clients see it. Only then the ELB is asked, so that most rotations cost nothing."""
+FIRST_DELAY: Final = 0.3
+"""Seconds that a content may take until clients see it. The ELB is read only after that, so that most rotations cost nothing."""
 
 
 class DataPlaneRejection:
@@ -24,7 +24,7 @@ class DataPlaneRejection:
 
     async def wait(self, key: str, fingerprint: str, deadline: float) -> str | None:
         """Return the data plane's sentence if it rejects this content within `deadline` seconds, else None."""
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(FIRST_DELAY)
         try:
             async with asyncio.timeout(deadline):
                 if "status" not in await extensions.available(self._elb):
