@@ -51,7 +51,10 @@ def build_pool(
     port = port_of(service, backend)
     said = backing.read(service, port) if service and port else backing.PoolSettings()
     problems = list(said.problems)
-    if service is None or port is None:
+    if service and service.type == "ExternalName":
+        text = f"Service {backend.service} is of type ExternalName, which a load balancer does not follow; requests for it get a 503. Use a Service without selector and an EndpointSlice with the address."
+        problems.append(claim.problem("BackendNotFound", text))
+    elif service is None or port is None:
         text = f"Service {backend.service} with port {backend.port} does not exist in namespace {namespace}; requests for it get a 503."
         problems.append(claim.problem("BackendNotFound", text))
     elif options.backends == "node" and port.node_port is None:
