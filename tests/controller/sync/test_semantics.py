@@ -210,4 +210,22 @@ async def test_certificates_and_options_are_written_separately(system: System) -
     assert {"options", "bound"} <= marks.keys()
 
 
+async def test_content_for_another_domain_on_a_chosen_certificate_is_reported(system: System) -> None:
+    """Another client's PUT is served; the Ingresses whose host it fails say so."""
+    system.resync = 0.2
+    chosen, other = authority().issue("shop.example.com"), authority().issue("elsewhere.example.org")
+    ref = system.elb.certificate(chosen.certificate, chosen.key, "mine", "shop.example.com")
+    await running(system, tls_certificate_ids=ref)
+    assert not system.kube.events("Ingress", "HostNotCovered")
+    system.elb.replace(ref, other.certificate, other.key)
+    await until(lambda: system.kube.events("Ingress", "HostNotCovered"))
+    (event,) = system.kube.events("Ingress", "HostNotCovered")
+    assert "shop.example.com" in event["message"]
+    assert system.controller
+    watch = system.controller.alert_evaluator
+    await until(lambda: "CertificateNotUsed" in [a.name for a in watch.alerts.value])
+    system.elb.replace(ref, chosen.certificate, chosen.key)
+    await until(lambda: "CertificateNotUsed" not in [a.name for a in watch.alerts.value])
+
+
 MASTER = "kubernetes.io/elb.listener-master-ingress"

@@ -16,6 +16,8 @@ from certferry.core.translate import pools
 from certferry.core.translate.ingress_annotations import MATCH_MODES
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 
+_LONGEST: Final = 128
+"""Characters of the value of a rule (ELB v3)."""
 _CHALLENGE: Final = "/.well-known/acme-challenge/"
 """Paths of an ACME HTTP-01 solver (RFC 8555 8.3), which answers by HTTP also for a host that is redirected."""
 
@@ -141,6 +143,10 @@ def _routes(group: Sequence[ListenerClaim], options: TranslateOptions, problems:
     redirects: dict[str, ListenerClaim] = {}
     for claim in group:
         for route in _asked(claim, problems):
+            if max(len(route.host), len(route.path)) > _LONGEST:
+                text = f"A load balancer matches at most {_LONGEST} characters of a host or path; {route.host or 'any host'}{route.path} is left out."
+                problems.append(claim.problem("LimitExceeded", text))
+                continue
             owner = owners[route.match].claim if route.match in owners else None
             if not f"{route.path}/".startswith(_CHALLENGE):
                 owner = owner or redirects.get(route.host)
