@@ -20,6 +20,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from certferry import __version__
 from certferry.core.x509.pem import InvalidPem, covers, parse_chain, parse_pair
+from certferry.demo.ca import open_authority
 from certferry.up.saved_state import SavedState
 
 
@@ -164,8 +165,21 @@ def test_no_token_without_a_running_system(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(certferry("demo", "token", "--state", tmp_path))
 
 
+def test_no_demo_certificate_is_issued_by_a_ca_that_nothing_uses(tmp_path: Path) -> None:
+    assert "start `certferry up`" in refusal(certferry("demo", "certificate", "--state", tmp_path / "s"))
+    assert not (tmp_path / "s").exists()
+
+
+def test_without_a_running_system_the_session_reaches_no_cluster(tmp_path: Path) -> None:
+    done = certferry("demo", "env", "--state", tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == "export KUBECONFIG=/dev/null\n"
+    assert "start `certferry up`" in done.stderr
+
+
 def made(tmp_path: Path, *arguments: str) -> tuple[Path, Path, Path]:
     state = tmp_path / "state"
+    open_authority(state / "demo", datetime.now(UTC))
     done = certferry("demo", "certificate", "--state", state, "--out", tmp_path / "made", *arguments)
     assert done.returncode == 0, done.stderr
     files = tuple(tmp_path / f"made.{end}" for end in ("crt", "key", "json"))
@@ -206,8 +220,9 @@ def test_bad_demo_certificates_have_the_requested_defect(tmp_path: Path) -> None
 
 
 def test_no_command_prints_a_key(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    open_authority(state / "demo", datetime.now(UTC))
     for bad in (None, "mismatch", "garbage", "expired", "wrong-host"):
-        state = tmp_path / "state"
         done = certferry("demo", "certificate", "--state", state, *(["--bad", bad] if bad else []))
         key = (state / "demo" / f"{bad or 'new'}.key").read_text()
         secret = key.splitlines()[1]

@@ -166,7 +166,7 @@ async def test_quarantined(system: System, desk: Desk) -> None:
     assert "certferry cert resume demo/shop-tls" in alert.command
     said = await desk.types("why", "shop.example.com")
     assert "CertificateQuarantined" in said
-    assert "served (CertificateQuarantined)" in await desk.types("cert", "ls")
+    assert "served (update rejected: CertificateQuarantined)" in await desk.types("cert", "ls")
     assert "tries its content" in await desk.types("cert", "resume", "demo/shop-tls")
     await until(lambda: "quarantined" not in system.our_certificate()["description"])
 

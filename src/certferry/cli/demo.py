@@ -25,7 +25,10 @@ def certificate(
     bad: Annotated[str | None, typer.Option(help="Defect: mismatch, garbage, expired or wrong-host.")] = None,
     host: Annotated[str | None, typer.Option(help="Host that it covers.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Path of the files without .crt, .key, .json. Default: demo/new in the state.")
+        Path | None,
+        typer.Option(
+            help="Path of the files without .crt, .key, .json. Default: demo/new in the state; with --bad, demo/DEFECT."
+        ),
     ] = None,
     state: State = None,
 ) -> None:
@@ -36,6 +39,8 @@ def certificate(
     if bad is not None and bad not in ca.BAD:
         raise UserError(f"There is no --bad {bad}; choose one of {', '.join(ca.BAD)}.")
     folder, now = (state or state_default(os.environ)).expanduser() / "demo", datetime.now(UTC)
+    if not (folder / "ca.crt").exists():
+        raise UserError(f"{folder} has no demo CA: start `certferry up` first, or name its --state.")
     make, host = ca.BAD[bad] if bad else ca.good, host or ca.HOST
     try:
         authority = ca.open_authority(folder, now)
@@ -59,11 +64,17 @@ def token(state: State = None) -> None:
 def env(state: State = None) -> None:
     """Print shell variables of a running `certferry up`, for `eval "$(certferry demo env)"`.
 
-    IP, HTTPS_PORT, ELB, PROJECT, TOKEN, KUBECONFIG, CERTFERRY_CONFIG, and DEMO: the folder with ca.crt.
+    IP, HTTPS_PORT, ELB, PROJECT, TOKEN, KUBECONFIG, CERTFERRY_CONFIG, DEMO (the folder with ca.crt), and PATH with
+    `certferry` and `kubectl`. If it fails, kubectl in that shell reaches no cluster, so that a pasted session stops.
     """
     from certferry.up.environment import variables
 
-    for name, value in variables(_state(state)).items():
+    try:
+        exports = variables(_state(state))
+    except UserError:
+        typer.echo("export KUBECONFIG=/dev/null")  # else the rest of the session would change another cluster
+        raise
+    for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 

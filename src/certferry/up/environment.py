@@ -5,6 +5,8 @@ Logs in with Keystone's password method (POST /v3/auth/tokens), as the user in e
 
 from __future__ import annotations
 
+import os
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -32,7 +34,18 @@ def variables(state: Path) -> dict[str, str]:
         "CERTFERRY_STATE": str(state),
         "CERTFERRY_CONFIG": str(state / "certferry.yaml"),
         "DEMO": str(state / "demo"),
+        **_path(),
     }
+
+
+def programs_folder() -> Path:
+    """Return the folder of the `certferry` and `kubectl` that belong to this Python."""
+    return Path(sys.executable).parent
+
+
+def _path() -> dict[str, str]:
+    folder, path = str(programs_folder()), os.environ.get("PATH", "")
+    return {} if folder in path.split(os.pathsep) else {"PATH": f"{folder}{os.pathsep}{path}"}
 
 
 def log_in(state: Path) -> str:

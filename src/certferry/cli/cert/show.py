@@ -300,6 +300,8 @@ def _concerns(state: HostState, located: LocatedCertificate) -> bool:
 
 def _status(state: HostState, age: str) -> str:
     reason = state.problems[0].reason if state.problems else age if state.status == "expiring" else ""
+    if state.status in ("served", "expiring") and state.wanted and not state.wanted.good:
+        reason = f"update rejected: {reason}"  # else it would read as the reason of the served certificate
     return f"{state.status} ({reason})" if reason else state.status
 
 
