@@ -26,7 +26,7 @@ from certferry.console.state.console import Console
 from certferry.console.state.sessions import Session
 from certferry.console.web.errors import FormErrors, LoginRequired, PageError
 from certferry.console.web.forms import json
-from certferry.console.web.security import Headers, same_origin
+from certferry.console.web.security import BodyLimit, Headers, same_origin
 from certferry.elb.client.client import ElbError
 from certferry.kube.client.client import KubeError
 
@@ -63,7 +63,7 @@ def application(console: Console) -> Starlette:
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Headers, tls=console.tls)],
+        middleware=[Middleware(Headers, tls=console.tls), Middleware(BodyLimit)],
         exception_handlers={404: no_page, 405: no_page, 500: failed},
         lifespan=console.running,
     )

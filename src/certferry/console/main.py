@@ -16,7 +16,7 @@ import uvicorn
 from certferry.clusters import Fleet
 from certferry.console.app import application
 from certferry.console.state.console import Console
-from certferry.settings import ConsoleSettings, UserError, host_port
+from certferry.settings import ConsoleSettings, UserError, host_port, networks
 
 GRACE: Final = 2
 """Seconds for open requests at shutdown; event streams would never end otherwise."""
@@ -45,8 +45,9 @@ async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
 
 
 def check(settings: ConsoleSettings) -> None:
-    """Raise ``UserError`` for plain HTTP on other than loopback, or if only one TLS file is set."""
+    """Raise ``UserError`` for settings that cannot be used, such as plain HTTP on other than loopback."""
     host, _ = host_port(settings.listen)
+    networks(settings.trusted_proxies)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UserError("The console needs both tls_certificate and tls_key, or neither.")
     for file in (settings.tls_certificate, settings.tls_key):

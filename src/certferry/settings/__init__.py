@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from certferry.settings.cluster import ClusterSettings, ElbPlace, RoleAccess
 from certferry.settings.controller import AlertSettings, ControllerSettings
-from certferry.settings.defaults import host_port, state_default
+from certferry.settings.defaults import host_port, networks, state_default
 from certferry.settings.elb import ElbLimits, ElbSettings, EnvoyOptions, RemoteEnvoys
 from certferry.settings.errors import EXIT_NEWER_STATE, EXIT_UNUSABLE, UserError
 from certferry.settings.loader import clusters, read
@@ -32,6 +32,7 @@ __all__ = [
     "UserError",
     "clusters",
     "host_port",
+    "networks",
     "read",
     "state_default",
 ]

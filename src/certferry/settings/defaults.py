@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from certferry.settings.errors import UserError
@@ -20,3 +21,11 @@ def host_port(listen: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise UserError(f"“{listen}” is no address to listen on: it must be like 127.0.0.1:8080.")
     return host.strip("[]"), int(port)
+
+
+def networks(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Return the addresses and networks in the setting `trusted_proxies`. Raises UserError if one is neither."""
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        raise UserError(f"trusted_proxies: {error}.") from None

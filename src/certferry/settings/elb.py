@@ -103,6 +103,8 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Lifetime of a token."""
     login_attempts: int = 10
     """Failed logins per user and address within a minute; further ones are rejected."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of consoles and proxies in front: the `X-Forwarded-For` that they send counts."""
     envoy: bool = True
     """Start an Envoy; without one the ELB only stores and answers."""
     envoy_options: EnvoyOptions = EnvoyOptions()

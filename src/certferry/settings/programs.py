@@ -39,6 +39,8 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maps further roles of a vendor's Keystone to reader, member or admin."""
     served_timeout: float = 30.0
     """Seconds within which a changed certificate must be served."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies in front: the `X-Forwarded-For` that they send counts."""
 
 
 class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ def elb(directory: StateDirectory, saved: SavedState) -> Arguments:
     shared = ("--vip-shared-address", free_ports.LOOPBACK) if saved.subnet == free_ports.SHARED else ()
     where = shared or ("--vip-subnet", saved.subnet)
     shift = ("--privileged-shift", str(saved.privileged_shift))
-    accounts = ("--accounts-for", CLUSTER)
+    accounts = ("--accounts-for", CLUSTER, "--trusted-proxy", free_ports.LOOPBACK)
     return ("elb", "--state", str(directory.root), "--listen", _at(saved.elb_port), *where, *shift, *accounts)
 
 

@@ -69,6 +69,9 @@ def elb(
     vip_subnet: Annotated[str | None, typer.Option(help="Subnet of the load balancers' addresses.")] = None,
     vip_shared_address: Annotated[str | None, typer.Option(help="One address that all load balancers share.")] = None,
     privileged_shift: Annotated[int | None, typer.Option(help="Added to ports under 1024, like 8000.")] = None,
+    trusted_proxy: Annotated[
+        list[str] | None, typer.Option(help="Address whose X-Forwarded-For counts, such as a console's. Repeatable.")
+    ] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option(help="Serve the API over TLS with this chain (PEM); watched.")
     ] = None,
@@ -85,6 +88,7 @@ def elb(
         "vip_subnet": vip_subnet,
         "vip_shared_address": vip_shared_address,
         "privileged_shift": privileged_shift,
+        "trusted_proxies": trusted_proxy or None,
         "tls_certificate": tls_certificate,
         "tls_key": tls_key,
     }

@@ -21,7 +21,8 @@ from certferry.console.web.forms import json
 from certferry.console.web.security import local_path, same_origin
 from certferry.elb.client.client import ElbError
 from certferry.elb.client.credentials import CredentialsError
-from certferry.settings import UserError
+from certferry.runtime.client_address import client_address
+from certferry.settings import UserError, networks
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 LONGEST: Final = 1_000
@@ -49,7 +50,7 @@ def log_in(console: Console) -> Endpoint:
             new_token = secrets.token_urlsafe(24)
             return _page(console, http, new_token, values, "The form was too old. Please try again.", 403)
         try:
-            login = await _login(console, values, str(fields.get("password") or "")[:LONGEST])
+            login = await _login(console, values, str(fields.get("password") or "")[:LONGEST], _client(console, http))
         except (ElbError, CredentialsError, UserError) as error:
             status = error.status if isinstance(error, ElbError) and 400 <= error.status < 500 else 502
             return _page(console, http, token, values, _sentence(error), status)
@@ -74,11 +75,16 @@ def log_out(console: Console) -> Endpoint:
     return endpoint
 
 
-async def _login(console: Console, values: Mapping[str, str], password: str) -> ElbLogin:
+async def _login(console: Console, values: Mapping[str, str], password: str, client: str) -> ElbLogin:
     site = console.sites.get(values["site"]) or next(iter(console.sites.values()))
     if not values["user"] or not password:
         raise ElbError(401, "", "a user name and a password are needed")
-    return await site.log_in(values["user"], password, values["domain"], console.settings.role_names)
+    return await site.log_in(values["user"], password, values["domain"], console.settings.role_names, client)
+
+
+def _client(console: Console, http: Request) -> str:
+    peer, trusted = http.client.host if http.client else "", networks(console.settings.trusted_proxies)
+    return client_address(peer, http.headers.getlist("x-forwarded-for"), trusted)
 
 
 def _start_session(console: Console, http: Request, login: ElbLogin, to: str) -> Response:

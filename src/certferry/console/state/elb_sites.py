@@ -49,8 +49,10 @@ class ElbSite:
         self.clusters: list[str] = []
         self._place = place
 
-    async def log_in(self, username: str, password: str, domain: str, names: Mapping[str, str]) -> ElbLogin:
-        """Log in with a password. `names`: our roles by Keystone role name.
+    async def log_in(
+        self, username: str, password: str, domain: str, names: Mapping[str, str], client: str
+    ) -> ElbLogin:
+        """Log in with a password. `names`: our roles by Keystone role name; `client`: the address of the browser.
 
         Raises ``ElbError``; ``UserError`` and ``CredentialsError`` if the settings cannot be used.
         """
@@ -64,9 +66,9 @@ class ElbSite:
             password=password,
             domain=domain or "Default",
         )
-        async with ElbClient(endpoint.url, credentials, self._tls()) as client:
-            token = await client.log_in()
-            url = client.url
+        async with ElbClient(endpoint.url, credentials, self._tls()) as connection:
+            token = await connection.log_in(client)
+            url = connection.url
         if not url:
             raise ElbError(404, "NoEndpoint", "the service catalog has no ELB in this region")
         return ElbLogin(

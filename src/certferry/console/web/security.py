@@ -9,9 +9,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MAX_LOGIN: Final = 16 << 10
+"""Bytes of a form that needs no session."""
+MAX_FORM: Final = 12 << 20
+"""Bytes of any other form, files included."""
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -53,6 +58,28 @@ class Headers:
             await send(message)
 
         await self._app(scope, receive, sending if scope["type"] == "http" else send)
+
+
+class BodyLimit:
+    """Middleware that answers 413 to a body that is too long for its path, before it is kept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with a bounded body."""
+        most = MAX_LOGIN if scope.get("path") in ("/login", "/logout") else MAX_FORM
+        received = 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > most:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, receiving if scope["type"] == "http" else receive, send)
 
 
 def same_origin(request: Request) -> bool:

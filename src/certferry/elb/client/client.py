@@ -281,10 +281,14 @@ class ElbClient:
     async def _login(self) -> str:
         return (await self.log_in()).token
 
-    async def log_in(self) -> keystone.Login:
-        """Log in and return a new token with the identity that Keystone reports."""
+    async def log_in(self, client: str = "") -> keystone.Login:
+        """Log in and return a new token with the identity that Keystone reports.
+
+        `client`: the address for which we ask; failed logins count against it if the ELB trusts us.
+        """
         url, body = f"{self._identity}/v3/auth/tokens", keystone.login_body(self._credentials)
-        status, data, told = await self._exchange("POST", url, (), body, {"content-type": "application/json"})
+        headers = {"content-type": "application/json"} | ({"x-forwarded-for": client} if client else {})
+        status, data, told = await self._exchange("POST", url, (), body, headers)
         if status == 429 or status >= 500:
             raise _refused(status, data, told)
         if status != 201 or "X-Subject-Token" not in told:

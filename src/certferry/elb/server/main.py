@@ -26,7 +26,7 @@ from certferry.elb.server.api.extensions import events
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
-from certferry.elb.server.identity.auth import Logins
+from certferry.elb.server.identity.auth import HashingTurns, Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.own_tls import ReloadingTls, own_tls
@@ -36,7 +36,7 @@ from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.latest import Latest
-from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port
+from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port, networks
 
 _log = structlog.get_logger("certferry.elb")
 _GRACE = 5
@@ -72,6 +72,7 @@ async def running(
     At its end, `leaves` decides if Envoy keeps serving.
     """
     async with contextlib.AsyncExitStack() as stack:
+        networks(settings.trusted_proxies)
         state = _state(settings)
         stack.enter_context(_only_instance(state))
         tls = own_tls(settings, state)
@@ -85,7 +86,9 @@ async def running(
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
-        elb = ApiDependencies(settings, store, identity, Logins(settings.login_attempts), origin, changes, reporter)
+        elb = ApiDependencies(
+            settings, store, identity, Logins(settings.login_attempts), HashingTurns(), origin, changes, reporter
+        )
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 

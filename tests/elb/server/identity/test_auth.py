@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.identity.users import Identity
 from tests.elb.support.server import Api, Elb, Reply, another, send, serving, settings_in
 
 
@@ -97,6 +101,58 @@ def test_too_many_wrong_passwords_lock_that_user(tmp_path: Path) -> None:
         assert login(elb).status == 429
         assert login(elb, forwarded="192.0.2.7").status == 429, "whatever address it says it comes from"
         assert elb.admin("GET", "/pools").status == 200, "signed requests go on"
+
+
+def attempt(elb: Elb, name: str, password: str = "wrong", forwarded: str = "") -> int:
+    user = {"name": name, "password": password}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    return send(elb.origin, "POST", "/v3/auth/tokens", json.dumps(body).encode(), headers).status
+
+
+def test_wrong_logins_of_invented_users_do_not_lock_the_admin_out(own: Elb) -> None:
+    assert {attempt(own, f"nobody {n}") for n in range(56)} == {401}
+    assert attempt(own, "nobody 7") == 429, "the address is over its limit: each user once"
+    assert login(own).status == 201
+
+
+def test_a_trusted_proxy_names_the_client(tmp_path: Path) -> None:
+    with serving(settings_in(tmp_path, login_attempts=2, trusted_proxies=("127.0.0.1", "10.0.0.0/8"))) as elb:
+        name = elb.credentials.admin.username
+        assert [attempt(elb, name, forwarded="192.0.2.1") for _ in range(3)] == [401, 401, 429]
+        assert attempt(elb, name, forwarded="203.0.113.9, 192.0.2.1, 10.0.0.7") == 429, (
+            "the first entry is the client's"
+        )
+        assert attempt(elb, name, forwarded="garbage, 192.0.2.1") == 429
+        assert login(elb, forwarded="192.0.2.2").status == 201
+        assert login(elb).status == 201
+
+
+def test_a_login_is_bounded_before_it_is_read(own: Elb) -> None:
+    assert attempt(own, "x" * (1 << 20)) == 413
+    assert attempt(own, "x" * 256) == 400
+    assert attempt(own, "ann", "p" * 1025) == 400
+
+
+def test_many_logins_at_a_time_hash_few_passwords_at_a_time(own: Elb, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = 0, 0
+    check = Identity.by_password
+
+    def counted(self: Identity, name: str, password: str) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return check(self, name, password)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(Identity, "by_password", counted)
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(attempt, own, f"nobody {n}") for n in range(40)]
+        assert own.admin("GET", "/pools").status == 200, "no worker thread waits for a login"
+        assert {answer.result() for answer in answers} == {401}
+    assert most <= max(1, (os.cpu_count() or 1) // 2)
 
 
 def test_projects_are_selected_by_region_or_name(elb: Elb, api: Api) -> None:

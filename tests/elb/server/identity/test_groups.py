@@ -159,5 +159,5 @@ def test_the_data_plane_gets_ip_groups_and_security_policies(own: Elb) -> None:
     chosen = policy(own.admin)["id"]
     with stored(own.settings) as (store, _):
         state = store.publication.state
-    assert state.ipgroups == {group: ("10.0.0.1", "10.1.0.0/16")}
+    assert dict(state.ipgroups) == {group: ("10.0.0.1", "10.1.0.0/16")}
     assert state.security_policies[chosen].protocols == ("TLSv1.2",)

@@ -185,6 +185,17 @@ def test_keystone_shows_users_and_revokes_tokens(own: Elb, operator: Operator) -
     assert ask("ann", "/v3/users").status == 401
 
 
+def test_remembered_attempts_are_bounded_by_age_and_number() -> None:
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    logins = Logins(2, lambda: now[0])
+    for n in range(6_000):
+        logins.attempt(f"{'x' * 1000}{n}", f"2001:db8:{n:x}::1")
+    assert len(logins) <= 10_003
+    now[0] += timedelta(seconds=61)
+    logins.attempt("ann", "a")
+    assert len(logins) == 3
+
+
 def test_attempts_are_limited_per_user_and_per_address() -> None:
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
     logins = Logins(2, lambda: now[0])
@@ -198,7 +209,13 @@ def test_attempts_are_limited_per_user_and_per_address() -> None:
 
     assert [refused("ann") for _ in range(3)] == [False, False, True]
     assert not refused("ann", "b"), "another address is another visitor"
-    assert [refused(f"user {n}") for n in range(9)] == [False] * 8 + [True], "no guessing at many users"
+    assert not any(refused(f"user {n}") for n in range(10)), "each name once"
+    assert [refused(f"user {n}") for n in (3, 9, 10)] == [True, True, False], "an address over its limit: no name twice"
+    assert not any(refused("bob", f"192.0.2.{n}") for n in range(12)), "one address each"
+    assert [refused("bob", f"192.0.2.{n}") for n in (11, 12)] == [True, False], (
+        "a user over the limit: no address twice"
+    )
+    assert [refused("eve", f"2001:db8::{n}") for n in range(3)] == [False, False, True], "a /64 is one client"
     now[0] += timedelta(seconds=61)
     for _ in range(5):
         assert not refused("ann")

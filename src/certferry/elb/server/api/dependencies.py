@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fastapi import Request, Response
 
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
-from certferry.elb.server.identity.auth import Logins
+from certferry.elb.server.identity.auth import HashingTurns, Logins
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.store.store import Store
 from certferry.runtime.latest import Latest
@@ -25,6 +25,7 @@ class ApiDependencies:
     store: Store
     identity: Identity
     logins: Logins
+    turns: HashingTurns
     origin: str
     """The base URL at which clients reach the service."""
     changes: Latest[int] = field(default_factory=lambda: Latest(0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Request, Response
@@ -20,17 +20,24 @@ from certferry.elb.server.api.responses import read_request
 from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.users import Project, Session
+from certferry.runtime.client_address import client_address
+from certferry.settings import networks
 
 _TITLES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
+
+
+_MAX_LOGIN: Final = 16 << 10
+"""Bytes of a login's body."""
+Name = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Named(msgspec.Struct, frozen=True):
     """Something by id or by name."""
 
-    id: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    name: Name | None = None
     domain: Named | None = None
-    password: str | None = None
+    password: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
 
     def __repr__(self) -> str:
         return f"Named({self.id}, {self.name})"
@@ -89,10 +96,13 @@ def _public(make: Callable[[Request], Any]) -> Endpoint:
 
 def _login(elb: ApiDependencies) -> Endpoint:
     async def answer(request: Request) -> Response:
-        address = request.client.host if request.client else ""
+        peer, trusted = request.client.host if request.client else "", networks(elb.settings.trusted_proxies)
+        address = client_address(peer, request.headers.getlist("x-forwarded-for"), trusted)
         try:
-            presented = await read_request(request)
-            token, session = await run_in_threadpool(_logged_in, elb, presented.body, address)
+            presented = await read_request(request, _MAX_LOGIN)
+            login = _decoded(presented.body)
+            async with elb.turns.turn(address):
+                token, session = await run_in_threadpool(_logged_in, elb, login, address)
         except ApiError as refused:
             return _failure(refused)
         body = {"token": _token(elb, session)}
@@ -116,12 +126,15 @@ def _authenticated(elb: ApiDependencies, make: Callable[[ApiDependencies, Reques
     return answer
 
 
-def _logged_in(elb: ApiDependencies, body: bytes, address: str) -> tuple[str, Session]:
-    """Log in and return a new token. Raises ApiError."""
+def _decoded(body: bytes) -> _Auth:
     try:
-        login = msgspec.json.decode(body, type=Login).auth
+        return msgspec.json.decode(body, type=Login).auth
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise ApiError(400, "", "The body is not a password login") from None
+
+
+def _logged_in(elb: ApiDependencies, login: _Auth, address: str) -> tuple[str, Session]:
+    """Log in and return a new token. Raises ApiError."""
     user = login.identity.password.user if login.identity.password else None
     if user is None or "password" not in login.identity.methods or user.password is None:
         raise ApiError(400, "", "Log in by password")

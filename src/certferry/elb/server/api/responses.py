@@ -16,13 +16,13 @@ MAX_BODY: Final = 1 << 20
 """Bytes of a request's body."""
 
 
-async def read_request(request: Request) -> Presented:
-    """Read a whole request. Raises ApiError (413, 400) if it is too long or its URI is not ASCII."""
+async def read_request(request: Request, most: int = MAX_BODY) -> Presented:
+    """Read a whole request with a body of at most `most` bytes. Raises ApiError (413, 400) if it is too long or its URI is not ASCII."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            raise ApiError(413, "ELB.8902", f"The body is longer than {MAX_BODY} bytes: send a smaller one")
+        if len(body) > most:
+            raise ApiError(413, "ELB.8902", f"The body is longer than {most} bytes: send a smaller one")
     scope = request.scope
     try:
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")

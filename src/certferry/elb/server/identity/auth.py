@@ -1,9 +1,18 @@
-"""Authentication of requests by token or signature, and a limit on failed logins."""
+"""Authentication of requests by token or signature, and limits on logins.
+
+It runs before any handler. Invariant: memory and hashing are bounded, whatever names and addresses a client invents.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import ipaddress
+import os
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,8 +23,12 @@ from certferry.elb.server.identity.users import Identity
 
 _MINUTE: Final = 60.0
 _REMEMBERED: Final = 10_000
-_USERS: Final = 5
-"""Users for whom one address may fail the full number of times."""
+_WIDER: Final = 5
+"""A user at all addresses, and an address with all users, may fail this many times as often as both together."""
+_HASHING: Final = max(1, (os.cpu_count() or 1) // 2)
+"""Passwords hashed at a time: half of the cores."""
+_WAITING: Final = 100
+"""Logins of one address that may wait; they take less than 10 seconds."""
 
 
 def authenticated(identity: Identity, request: Presented, now: datetime) -> Actor:
@@ -41,38 +54,82 @@ def authenticated(identity: Identity, request: Presented, now: datetime) -> Acto
 
 
 class Logins:
-    """Failed logins of the last minute, by user and by address. More than `most` are rejected without a password check.
+    """Counts failed logins of the last minute by user, by address, and by both.
 
-    An address may fail for several users, but not for arbitrarily many. An attempt counts before its password is
-    checked, so that parallel attempts do not evade the limit.
+    Both together may fail `most` times. Once a user or an address has failed five times as often, a pair of both may
+    fail only once. A right password therefore passes wherever its user has not failed, whatever others try.
+    An attempt counts before its password is checked, so that parallel attempts count too.
     """
 
     def __init__(self, most: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._most = most
         self._clock = clock
-        self._attempts: dict[tuple[str, str], list[float]] = {}
+        self._attempts: dict[bytes, list[float]] = {}
+        """By hash, so that a long name costs no memory; the least recent first."""
         self._lock = threading.Lock()
 
     def attempt(self, user: str, address: str) -> None:
-        """Count an attempt. Raises ApiError (429) after too many."""
+        """Count an attempt. Raises ApiError (429) if there were too many."""
+        now = self._clock().timestamp()
+        pair, *wider = keys = _keys(user, address)
         with self._lock:
-            for key, most in self._limits(user, address):
-                if len(self._recent(key)) >= most:
-                    raise ApiError(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
-            for key, _ in self._limits(user, address):
-                if len(self._attempts) >= _REMEMBERED:
-                    self._attempts.pop(next(iter(self._attempts)))
-                self._attempts[key] = [*self._recent(key), self._clock().timestamp()]
+            self._sweep(now)
+            over = any(len(self._recent(key, now)) >= self._most * _WIDER for key in wider)
+            if len(self._recent(pair, now)) >= (1 if over else self._most):
+                raise ApiError(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+            for key in keys:
+                recent = self._recent(key, now)
+                self._attempts.pop(key, None)  # to the end of the order
+                self._attempts[key] = [*recent, now][-self._most * _WIDER :]
 
     def succeeded(self, user: str, address: str) -> None:
         """Forget the last attempt, because it succeeded."""
         with self._lock:
-            for key, _ in self._limits(user, address):
-                self._attempts[key] = self._recent(key)[:-1]
+            for key in _keys(user, address):
+                if attempts := self._attempts.get(key):
+                    attempts.pop()
 
-    def _limits(self, user: str, address: str) -> tuple[tuple[tuple[str, str], int], ...]:
-        return (((user, address), self._most), (("", address), self._most * _USERS))
+    def __len__(self) -> int:
+        return len(self._attempts)
 
-    def _recent(self, key: tuple[str, str]) -> list[float]:
-        since = self._clock().timestamp() - _MINUTE
-        return [at for at in self._attempts.get(key, ()) if at > since]
+    def _sweep(self, now: float) -> None:
+        while self._attempts:
+            key = next(iter(self._attempts))
+            if self._recent(key, now) and len(self._attempts) < _REMEMBERED:
+                return
+            del self._attempts[key]
+
+    def _recent(self, key: bytes, now: float) -> list[float]:
+        return [at for at in self._attempts.get(key, ()) if at > now - _MINUTE]
+
+
+def _keys(user: str, address: str) -> tuple[bytes, bytes, bytes]:
+    if ":" in address:
+        address = address.rpartition("%")[0] or address
+        address = str(ipaddress.ip_network(f"{address}/64", strict=False))  # one client has a whole /64
+    names = (f"{user}\n{address}", f"user\n{user}", f"address\n{address}")
+    return tuple(hashlib.blake2b(name.encode(), digest_size=16).digest() for name in names)  # type: ignore[return-value]
+
+
+class HashingTurns:
+    """Bounds concurrent password hashing, because each takes 64 MiB and a core; others wait in order.
+
+    Use it in the event loop: a waiting login holds no worker thread.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_HASHING)
+        self._waiting: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncIterator[None]:
+        """Wait for a turn. Raises ApiError (429) if too many logins of `address` wait already."""
+        if self._waiting[address] >= _WAITING:
+            raise ApiError(429, "SYS.0429", "Too many logins at the same time: try again")
+        self._waiting[address] += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._waiting[address] -= 1
+            self._waiting += Counter()  # drops the zeros

@@ -66,7 +66,7 @@ class Identity:
         self._reading = reading(engine)
         self._encryption = encryption
         self._clock = clock
-        self._hasher = PasswordHasher()
+        self._hasher = PasswordHasher(parallelism=1)  # one hash, one core: see HashingTurns
         self._decoy = self._hasher.hash(secrets.token_hex())
         self._asking: Connection | None = None
         self._turn = threading.Lock()
