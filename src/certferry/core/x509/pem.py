@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NoReturn
+from weakref import WeakValueDictionary
 
 import msgspec
 from cryptography import x509
@@ -92,7 +93,7 @@ class PrivateKey:
         raise TypeError("a private key is not serialised")
 
 
-class Chain(msgspec.Struct, frozen=True, kw_only=True):
+class Chain(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """The public side of a certificate: its PEM, leaf first, and the facts of the leaf."""
 
     pem: str
@@ -299,13 +300,24 @@ def _in_order(
 
 
 def _facts(chain: Sequence[x509.Certificate]) -> Chain:
+    """Return the facts of `chain`. A Secret and the load balancer share one object for the same content."""
+    digest = hashlib.sha256(b"".join(c.public_bytes(Encoding.DER) for c in chain)).hexdigest()
+    if (facts := _chains.get(digest)) is None:
+        _chains[digest] = facts = _read_facts(chain, digest)
+    return facts
+
+
+_chains: Final[WeakValueDictionary[str, Chain]] = WeakValueDictionary()
+
+
+def _read_facts(chain: Sequence[x509.Certificate], digest: str) -> Chain:
     leaf, each, sans = chain[0], links(chain), _sans(chain[0])
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     common_name = common[0] if common else ""
     first = each[0]
     return Chain(
         pem="".join(c.public_bytes(Encoding.PEM).decode() for c in chain),
-        digest=hashlib.sha256(b"".join(c.public_bytes(Encoding.DER) for c in chain)).hexdigest(),
+        digest=digest,
         fingerprint=first.fingerprint,
         spki=spki_of(leaf),
         names=sans or ((common_name.lower(),) if common_name else ()),
