@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-fast docs reference check bench faults kubernetes lock wheel clean preflight
+.PHONY: help install up test test-fast docs reference check bench bench-quick faults kubernetes lock wheel clean preflight
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: $(VENV)/dev.stamp ## formatting, lint, complexity, types, layers (seconds
 
 bench: $(VENV)/dev.stamp ## measure how fast a new certificate is served
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/dev.stamp ## compare the CPU time of fixed work with that of an earlier commit
+	$(BIN)/python -m bench.quick $(ARGS)
 
 faults: $(VENV)/dev.stamp ## make an ELB and an API server misbehave, and write what it cost to docs/faults.md
 	$(BIN)/python -m tests.e2e.faults
