@@ -109,7 +109,8 @@ def push() -> None:
         return StreamSnapshot(Snapshot({kind: {} for kind in (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES)}, secrets), keys)
 
     async def run() -> None:
-        ads, snapshots = AdsServer(Latest(Publication())), Latest(snapshot(0))
+        ads, snapshots, last = AdsServer(Latest(Publication())), Latest(snapshot(0)), snapshot(1)
+        renewed = {name: secret.version for name, secret in last.resources.secrets.items()}
 
         async def envoy(name: str) -> None:
             requests: asyncio.Queue[DeltaDiscoveryRequest] = asyncio.Queue()
@@ -119,14 +120,14 @@ def push() -> None:
                 while True:
                     yield await requests.get()
 
-            received = 0
+            have: dict[str, str] = {}
             async for response in ads.serve(name, snapshots, asked()):
-                received += len(response.resources)
+                have |= {resource.name: resource.version for resource in response.resources}
                 requests.put_nowait(DeltaDiscoveryRequest(type_url=SECRETS, response_nonce=response.nonce))
-                if received == 2 * len(names):
+                if have == renewed:
                     return
-                if received == len(names) and name == "0":
-                    snapshots.set(snapshot(1))
+                if name == "0" and len(have) == len(names):
+                    snapshots.set(last)
 
         await asyncio.gather(envoy("0"), *(envoy(str(number)) for number in range(1, 4)))
 
