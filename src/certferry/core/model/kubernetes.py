@@ -19,10 +19,9 @@ from certferry.core.model.managers import Manager, managers
 from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
 
 TLS_TYPES: Final = ("kubernetes.io/tls", "IngressTLS")
+"""Secret types that carry a certificate: the standard one and CCE's own."""
 OPAQUE: Final = "Opaque"
 """The type of a Secret without a type; it may hold a certificate too."""
-"""Secret types that carry a certificate: the standard one and CCE's own."""
-OWN_ANNOTATIONS: Final = "certferry.io/"
 MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
 BALANCER_ID: Final = "kubernetes.io/elb.id"
 """Filled in if ``elb.ip`` names the load balancer (table 1.3)."""

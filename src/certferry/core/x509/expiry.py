@@ -13,7 +13,6 @@ from typing import Final, Literal
 import msgspec
 
 State = Literal["good", "late", "urgent", "critical", "expired"]
-STATES: Final[tuple[State, ...]] = ("good", "late", "urgent", "critical", "expired")
 
 
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)

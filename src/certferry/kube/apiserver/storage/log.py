@@ -14,7 +14,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -281,6 +281,3 @@ def _purpose(stored: Stored) -> str:
 def purpose(kind: str, namespace: str, name: str, revision: int) -> str:
     """Return the encryption purpose of one revision's body."""
     return f"kube/{kind}/{namespace}/{name}/{revision}"
-
-
-Objects = Mapping[tuple[str, str], Stored]
