@@ -63,6 +63,8 @@ class Crud:
     """Fields of the vendor's that are rejected unless they are off."""
     parts: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     """Fields that hold an object, which a PUT may give in part."""
+    checked: Callable[[ApiRequest, dict[str, Any]], dict[str, Any]] = lambda _, data: data
+    """Return the fields of a new or changed object in their stored form. Raises ApiError."""
     new: Callable[[ApiRequest, Body[Any]], Any] | None = None
     """Return what `insert` needs from a POST, before the transaction; by default all fields of the new object."""
     insert: Callable[[ApiRequest, Transaction, Any], Row] | None = None
@@ -78,7 +80,7 @@ class Crud:
         """Answer a POST."""
         body = body_of(call, self.resource.kind, self.create_body)
         check_served(body.raw, *self.unserved)
-        new = self.new(call, body) if self.new else merged(self.defaults, body.given, self.defaults)
+        new = self.new(call, body) if self.new else self.checked(call, merged(self.defaults, body.given, self.defaults))
 
         def decide(transaction: Transaction) -> Row:
             if self.insert is None:
@@ -98,6 +100,7 @@ class Crud:
             before = self.resource.row(call, transaction.snapshot)
             unchanged(body, before, *self.fixed)
             data = merged(before.data, completed(body.given, before, **self.parts), self.defaults)
+            data = self.checked(call, data)
             if self.change is None:
                 return transaction.update(before, data)
             return self.change(call, transaction, before, data, prepared)

@@ -70,7 +70,7 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
 
 
 def _new(call: ApiRequest, body: Body[HealthMonitorCreate]) -> dict[str, Any]:
-    return _filled(merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": body.value.pool_id}
+    return _filled(call, merged(_DEFAULTS, body.given, _DEFAULTS)) | {"pool_id": body.value.pool_id}
 
 
 def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
@@ -83,12 +83,11 @@ def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) ->
 
 
 def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
-    data = _filled(data)
     _check_protocol(data, get_object(transaction.snapshot, "pool", data["pool_id"], call.actor.project_id))
     return transaction.update(before, data)
 
 
-def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(_: ApiRequest, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` with the defaults that depend on the type of the monitor."""
     if data["type"] in ("HTTP", "HTTPS"):
         return {**data, **{field: data[field] or value for field, value in _HTTP.items()}}
@@ -114,6 +113,7 @@ CRUD: Final = Crud(
     update_body=HealthMonitorUpdate,
     defaults=_DEFAULTS,
     fixed=("pool_id",),
+    checked=_filled,
     new=_new,
     insert=_insert,
     change=_change,

@@ -13,7 +13,6 @@ from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import (
     ApiRequest,
     ApiResponse,
-    Body,
     Route,
     body_of,
     get_object,
@@ -104,14 +103,6 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
     return wire(row, _DEFAULTS, listeners=references(bound(snapshot, row.id)))
 
 
-def _new(call: ApiRequest, body: Body[IpGroupCreate]) -> dict[str, Any]:
-    return _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS))
-
-
-def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
-    return transaction.update(before, _tidied(call, data))
-
-
 def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     if used := bound(transaction.snapshot, row.id):
         raise conflict(f"IP group {row.id} is used by listener {used[0].id}: remove it from that listener first")
@@ -196,8 +187,7 @@ CRUD: Final = Crud(
     create_body=IpGroupCreate,
     update_body=IpGroupUpdate,
     defaults=_DEFAULTS,
-    new=_new,
-    change=_change,
+    checked=_tidied,
     delete=_delete,
 )
 ROUTES: Final = (

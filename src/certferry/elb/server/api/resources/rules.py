@@ -145,7 +145,7 @@ def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) ->
 
 
 def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
-    row = transaction.update(before, normalize(data))
+    row = transaction.update(before, data)
     revalidate(transaction, call, path_object(call, transaction.snapshot, "l7policy", "l7policy_id"))
     return row
 
@@ -167,7 +167,7 @@ CRUD: Final = Crud(
     update_body=RuleUpdate,
     defaults=_DEFAULTS,
     fixed=("type",),
-    new=lambda call, body: rule_data(body.given),
+    checked=lambda _, data: normalize(data),
     insert=_insert,
     change=_change,
     delete=_delete,

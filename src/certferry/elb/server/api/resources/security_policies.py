@@ -15,7 +15,7 @@ from certferry.core.envoy.listeners.tls import POLICIES, PROTOCOLS, SUITES, Serv
 from certferry.core.model.elb import SecurityPolicy
 from certferry.elb.server.api.fields import Text
 from certferry.elb.server.api.listing import Resource, Wire
-from certferry.elb.server.api.request import ApiRequest, Body, merged, references
+from certferry.elb.server.api.request import ApiRequest, references
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.store.store import Transaction
@@ -87,21 +87,13 @@ def _policy(row: Row) -> SecurityPolicy:
     return SecurityPolicy(protocols=tuple(row.data["protocols"]), ciphers=tuple(row.data["ciphers"]))
 
 
-def _new(call: ApiRequest, body: Body[SecurityPolicyCreate]) -> dict[str, Any]:
-    return _checked(merged(_DEFAULTS, body.given, _DEFAULTS))
-
-
-def _change(call: ApiRequest, transaction: Transaction, before: Row, data: dict[str, Any], _: Any) -> Row:
-    return transaction.update(before, _checked(data))
-
-
 def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     if used := transaction.snapshot.find("listener", "security_policy_id", row.id):
         raise conflict(f"Security policy {row.id} is used by listener {used[0].id}: change that listener first")
     transaction.delete(row)
 
 
-def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(_: ApiRequest, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` with each name once. Raises ApiError (400) unless each version has a suite."""
     protocols, ciphers = list(dict.fromkeys(data["protocols"])), list(dict.fromkeys(data["ciphers"]))
     for field, given, known in (("protocols", protocols, PROTOCOLS), ("ciphers", ciphers, CUSTOM_CIPHERS)):
@@ -124,8 +116,7 @@ CRUD: Final = Crud(
     create_body=SecurityPolicyCreate,
     update_body=SecurityPolicyUpdate,
     defaults=_DEFAULTS,
-    new=_new,
-    change=_change,
+    checked=_checked,
     delete=_delete,
 )
 ROUTES: Final = CRUD.routes()
