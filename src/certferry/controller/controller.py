@@ -83,7 +83,7 @@ class Controller:
         self._generations: Generations = Latest(None)
         self._kube_connection = ConnectionState("kubernetes", self.metrics)
         self._elb_connection = ConnectionState("elb", self.metrics)
-        self._cache = Cache(kube, self._secret_changed, mode.scope)
+        self._cache = Cache(kube, self._secret_changed, mode.scope, elb.derived_key("claimed-since"))
         context = ApplyContext(
             elb=elb, kube=kube, observed=self._observed, metrics=self.metrics, secret=self._cache.secret
         )

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from certferry.core.model import kubernetes as objects
+from certferry.core.model.claimed_since import restored
 from certferry.core.model.kubernetes import Name, ReportedStatus
 from certferry.core.model.managers import Manager, managers
 
@@ -77,9 +78,8 @@ def secret(obj: Json) -> ListedSecret:
 
 def ingress(obj: Json) -> ListedIngress:
     """Parse a networking.k8s.io/v1 Ingress."""
-    return ListedIngress(
-        **_metadata("Ingress", obj), parsed=objects.parse_ingress(obj), reported=objects.parse_reported(obj)
-    )
+    parsed = restored(objects.parse_ingress(obj), obj, None)
+    return ListedIngress(**_metadata("Ingress", obj), parsed=parsed, reported=objects.parse_reported(obj))
 
 
 def service(obj: Json) -> ListedService:

@@ -18,7 +18,14 @@ import msgspec
 import structlog
 
 from certferry.controller.report.event_recorder import HOUR, EventMessage, EventRecorder
-from certferry.core.model.kubernetes import BALANCER_ID, MASTER_ANNOTATION, ROTATION_ANNOTATION, Name, ReportedStatus
+from certferry.core.model.kubernetes import (
+    AGE_ANNOTATION,
+    BALANCER_ID,
+    MASTER_ANNOTATION,
+    ROTATION_ANNOTATION,
+    Name,
+    ReportedStatus,
+)
 from certferry.core.model.problems import HOURLY
 from certferry.kube.client.cache import Cache
 from certferry.kube.client.client import INGRESS, KubeClient, KubeError, Object
@@ -170,6 +177,9 @@ class StatusWriter:
         if stands is None or _on_its_way(self._written, name, entry):
             return
         annotations = _differing(entry, stands)
+        since = self._cache.claimed_since(name)
+        if entry.master is not None and since is not None and since != stands.claimed_since:
+            annotations[AGE_ANNOTATION] = since
         restated = entry.status is not None and entry.status != stands.status
         if not annotations and not restated:
             return
@@ -191,6 +201,7 @@ class StatusWriter:
         keys = {
             MASTER_ANNOTATION: (entry.master, stands.master),
             ROTATION_ANNOTATION: (entry.rotation, stands.rotation),
+            AGE_ANNOTATION: (self._cache.claimed_since(name), stands.claimed_since),
         }
         annotations = {key: None for key, (ours, there) in keys.items() if there is not None and ours == there}
         self._written.pop(name, None)  # the Ingress may return to the class

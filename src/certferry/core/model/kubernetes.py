@@ -26,6 +26,8 @@ MASTER_ANNOTATION: Final = "kubernetes.io/elb.listener-master-ingress"
 BALANCER_ID: Final = "kubernetes.io/elb.id"
 """Filled in if ``elb.ip`` names the load balancer (table 1.3)."""
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
+AGE_ANNOTATION: Final = "certferry.io/claimed-since"
+"""The age of an Ingress before it was re-created: see ``claimed_since``."""
 RESUME_ANNOTATION: Final = "certferry.io/resume"
 """On a Secret: the fingerprint of a quarantined content that is to be tried again."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
@@ -126,6 +128,7 @@ class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
     master: str | None
     rotation: str | None
     loadbalancer: str | None
+    claimed_since: str | None
     status: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
     """(ip, ((port, protocol) …)) …"""
 
@@ -257,6 +260,7 @@ def parse_reported(obj: Json) -> ReportedStatus:
         master=annotations.get(MASTER_ANNOTATION),
         rotation=annotations.get(ROTATION_ANNOTATION),
         loadbalancer=annotations.get(BALANCER_ID),
+        claimed_since=annotations.get(AGE_ANNOTATION),
         status=tuple(
             (i.get("ip") or "", tuple((p.get("port") or 0, p.get("protocol", "TCP")) for p in i.get("ports") or ()))
             for i in balancer

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from certferry.core.model.claimed_since import restored
 from certferry.core.model.elb import Certificate, LoadBalancer, State
 from certferry.core.model.kubernetes import (
     ClusterView,
@@ -60,7 +61,7 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
             obj = _complete(manifest, base)
             match obj["kind"]:
                 case "Ingress":
-                    ingress = parse_ingress(obj)
+                    ingress = restored(parse_ingress(obj), obj, None)
                     ingresses[ingress.meta.key] = ingress
                 case "Service":
                     service = parse_service(obj)

@@ -7,6 +7,8 @@ decodes ``private_key`` of an answer and never quotes a request in an error.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -111,6 +113,11 @@ class ElbClient:
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Called right before each request that changes something; if False, nothing is sent."""
+
+    def derived_key(self, purpose: str) -> bytes:
+        """Return a key for signatures, from the secret of the credentials; empty with a token."""
+        secret = self._credentials.secret_key or self._credentials.password
+        return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).digest() if secret else b""
 
     def _proof_of(self, credentials: Credentials) -> AuthHeaders:
         if credentials.token:

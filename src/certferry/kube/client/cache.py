@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
+from certferry.core.model.claimed_since import claimed_since, restored
 from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
@@ -78,7 +79,8 @@ EVERYTHING: Final = Scope()
 class Cache:
     """A cluster. ``view`` is None until every kind has been listed."""
 
-    def __init__(self, client: KubeClient, subscriber: Subscriber, scope: Scope = EVERYTHING) -> None:
+    def __init__(self, client: KubeClient, subscriber: Subscriber, scope: Scope = EVERYTHING, key: bytes = b"") -> None:
+        """`key`: signs the age of Ingresses; empty: an Ingress has the age of its object."""
         self._client = client
         self._subscriber = subscriber
         self._scope = scope
@@ -86,7 +88,8 @@ class Cache:
         self._scheduled = False
         self.view: Latest[ClusterView | None] = Latest(None)
         self.trouble: Latest[str | None] = Latest(None)
-        self._ingresses: Source[Parsed] = self._all(kinds.INGRESS, _ingress)
+        self._key = key
+        self._ingresses: Source[Parsed] = self._all(kinds.INGRESS, self._ingress)
         self._classes: Source[IngressClass] = Informer(client, kinds.INGRESS_CLASS, parse_class, self._changed)
         self._services: Source[Service] = self._all(kinds.SERVICE, parse_service)
         self._slices: Source[EndpointSlice] = self._all(kinds.ENDPOINT_SLICE, parse_slice)
@@ -109,6 +112,15 @@ class Cache:
         """Return what an earlier run of ours wrote on an Ingress."""
         pair = self._ingresses.get(ingress)
         return pair[1] if pair else None
+
+    def claimed_since(self, ingress: Name) -> str | None:
+        """Return the annotation with the age of an Ingress; None if it cannot be signed."""
+        pair = self._ingresses.get(ingress)
+        return claimed_since(pair[0], self._key) if pair and self._key else None
+
+    def _ingress(self, item: Object) -> Parsed:
+        ingress = parse_ingress(item)
+        return restored(ingress, item, self._key) if self._key else ingress, parse_reported(item)
 
     def secret(self, name: Name) -> Secret | None:
         """Return the newest version of a Secret."""
@@ -179,10 +191,6 @@ class Cache:
             if not self._named.synced:
                 return  # a Secret that was not requested yet is not absent
         self.view.set(view)
-
-
-def _ingress(item: Object) -> Parsed:
-    return parse_ingress(item), parse_reported(item)
 
 
 def _by_name(nodes: Mapping[Name, Node]) -> Mapping[str, Node]:
