@@ -51,6 +51,7 @@ class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     drain_seconds: int = 60
     """Seconds until connections of a changed or removed filter chain are closed."""
     max_connections: int = 50_000
+    """Connections of clients; fewer if the file limit (``ulimit -n``) is too low: (limit - 256) / 2."""
     log_level: str = "warning"
     access_log: bool = True
     """Write each request to ``access.log`` in the state directory."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
+import re
+import resource
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from certferry.elb.server.dataplane.envoy import binary
+from certferry.elb.server.dataplane.envoy import supervisor as supervisor_module
 from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError
 from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import (
@@ -275,4 +280,75 @@ async def _closed(port: int) -> bool:
         await handshake(port)
     except OSError:
         return True
+    return False
+
+
+async def test_the_restart_delay_starts_over_once_envoy_has_served(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "_STEADY", 0.0)
+    port, printed = free_port(), ""
+
+    def lines(event: str) -> list[str]:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return [line for line in printed.splitlines() if event in line]
+
+    def restarted(times: int) -> bool:
+        return len(lines("envoy_steady")) == times
+
+    async with running(World(**https(port, {}))) as plane:
+        for kill in range(1, 6):
+            pid = plane.envoy.status().pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(functools.partial(restarted, kill))
+        delays = [re.findall(r'restart_in"?[:=] ?([\d.]+)', line) for line in lines("envoy_ended")]
+    assert delays[1:] == [["0.1"]] * 4
+
+
+_BOUNDED = """
+import asyncio, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+from tests.elb.support.dataplane import World, free_port, https, running
+
+async def main():
+    port = free_port()
+    async with running(World(**https(port, {}))) as plane:
+        print("port", port, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        print("restarts", plane.envoy.status().restarts, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_more_idle_connections_than_files_do_not_end_envoy() -> None:
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", _BOUNDED, stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    said = [(await child.stdout.readline()).decode()]
+    while not said[-1].startswith("port"):
+        said.append((await child.stdout.readline()).decode())
+        assert said[-1], said
+    port = int(said[-1].split()[1])
+    assert any('accepted": 384' in line or "accepted=384" in line for line in said), said
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(1_100)]
+    assert await opened[-1][0].read() == b""  # over the limit
+    for _, writer in opened:
+        writer.close()
+    await until_true(functools.partial(_handshakes, port))
+    told, _ = await child.communicate(b"\n")
+    assert b"restarts 0" in told
+
+
+async def _handshakes(port: int) -> bool:
+    """Return True if a server at `port` completes a handshake, with any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(OSError):
+        return bool(await handshake(port, context=context))
     return False

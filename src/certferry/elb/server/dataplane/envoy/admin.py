@@ -40,6 +40,13 @@ class Admin:
             return False
         return True
 
+    async def serves(self) -> bool:
+        """Return True if Envoy has its first configuration and accepts connections."""
+        try:
+            return (await self.ask("/ready")).strip() == "LIVE"
+        except Unanswered:
+            return False
+
     async def checked(self) -> dict[MemberKey, bool]:
         """Return the health of each member, except those whose first check is pending."""
         result = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -22,6 +21,7 @@ import structlog
 from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
 from certferry.elb.server.dataplane.envoy.bootstrap import Sockets, bootstrap, command, digest
+from certferry.elb.server.dataplane.envoy.connection_limit import fitted
 from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.status import EnvoyStatus
@@ -34,8 +34,8 @@ _POLL: Final = 0.1
 _READY_TIMEOUT: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 30.0
-_STEADY: Final = 10.0
-"""Seconds of life after which an exit is no longer part of a series."""
+_STEADY: Final = 1.0
+"""Seconds of serving after which an exit is no longer part of a series."""
 _LAST_WORDS: Final = 400
 """Bytes of Envoy's log that are quoted when it ends."""
 _LOG_LIMIT: Final = 16 << 20
@@ -61,7 +61,13 @@ class EnvoySupervisor:
         self._bootstrap = directory / "envoy-bootstrap.json"
         self._log = directory / "envoy.log"
         self._sockets = Sockets(str(xds_socket), str(private_directory(run_directory) / "admin.sock"))
-        self._options = options
+        self._options = fitted(options)
+        if self._options.max_connections < options.max_connections:
+            _log.warning(
+                "Envoy accepts fewer connections than configured, because of the file limit (ulimit -n)",
+                configured=options.max_connections,
+                accepted=self._options.max_connections,
+            )
         self._process: ProcessIdentity | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -138,7 +144,6 @@ class EnvoySupervisor:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
             self._log.replace(self._log.with_suffix(".log.1"))
         with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-            _raise_file_limit()
             self._child = subprocess.Popen(
                 command(binary, self._bootstrap, self._options),
                 stdin=subprocess.DEVNULL,
@@ -155,30 +160,33 @@ class EnvoySupervisor:
         self._set("running")
 
     async def _keep(self) -> None:
-        """Start it again whenever it ends, with pauses that grow while it does not live long.
+        """Start it again whenever it ends, with delays that grow until it has served for `_STEADY` seconds.
 
         A series of ends is one line in the log; the status says the rest.
         """
         clock = asyncio.get_running_loop().time
-        backoff, since, told = Backoff(_FIRST_DELAY, _LONGEST_DELAY), clock(), False
+        backoff, told, served = Backoff(_FIRST_DELAY, _LONGEST_DELAY), False, None
         while True:
             await asyncio.sleep(self._pause())
+            steady = served is not None and clock() - served > _STEADY
             if self._lives():
-                if told and clock() - since > _STEADY:
+                if served is None and await self.admin.serves():
+                    served = clock()
+                if told and steady:
                     _log.info("envoy_steady", restarts=self._status.restarts)
                     told = False
                 continue
-            steady = clock() - since > _STEADY
             if steady:
                 backoff.reset()
             if self._was_there():
                 words = self._last_words()
                 if steady or not told:
-                    _log.error("envoy_ended", exit_code=self._exit_code(), last_words=words, log=str(self._log))
+                    code, delay = self._exit_code(), backoff.delay
+                    _log.error("envoy_ended", exit_code=code, restart_in=delay, last_words=words, log=str(self._log))
                     told = True
                 self._ended(words, backoff.delay)
             await backoff.wait()
-            since = clock()
+            served = None
             with contextlib.suppress(_NoEnvoy):
                 await self._again()
 
@@ -267,16 +275,3 @@ async def _end(process: ProcessIdentity, child: subprocess.Popen[bytes] | None =
             if not process.alive():
                 return
             await asyncio.sleep(_POLL / 4)
-
-
-def _raise_file_limit() -> None:
-    """Two files for each connection: as many as the system lets us, for Envoy inherits our limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (131_072, 10_240):
-        if hard != resource.RLIM_INFINITY:
-            wanted = min(wanted, hard)
-        if soft >= wanted:
-            return
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            return
