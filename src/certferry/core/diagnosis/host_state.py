@@ -109,6 +109,8 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
     have: ListenerCertificates
     want: ListenerCertificates | None
     """None: the controller does not decide on it."""
+    brought_by: Mapping[str | Name, tuple[Name, ...]]
+    """The Ingresses of `group` by Secret, and by the id of a certificate that they choose."""
 
     @property
     def address(self) -> str:
@@ -179,6 +181,7 @@ class _HostFacts:
                 group=group,
                 have=current_slots(listener, self._observed.certificates),
                 want=binding.slots if binding and binding.slots.default else None,
+                brought_by=_brought_by(group),
             )
 
     def _of_host(self, place: _Place, host: str, claims: Sequence[ListenerClaim]) -> Iterator[HostState]:
@@ -275,7 +278,7 @@ class _HostFacts:
             matched=matched,
             why=_why(place, host, matched),
             source=source,
-            ingresses=tuple(dict.fromkeys(c.ingress.meta.key for c in place.group if _brings(c, source))),
+            ingresses=place.brought_by.get(source.secret or source.certificate_id, ()),
         )
 
     def _probes(self, place: _Place, key: HostKey, chain: Chain | None) -> tuple[ShownCertificate, ...]:
@@ -350,23 +353,21 @@ def _why(place: _Place, host: str, matched: str) -> str:
     return f"{what}: it is the default certificate of port {place.port}{owner}"
 
 
-def _brings(claim: ListenerClaim, source: CertificateSource) -> bool:
-    if source.secret is None:
-        return source.certificate_id in (claim.values.tls_certificate_ids or ())
-    return claim.ingress.meta.namespace == source.secret.namespace and any(
-        entry.secret == source.secret.name for entry in claim.ingress.tls
-    )
+def _brought_by(group: Sequence[ListenerClaim]) -> Mapping[str | Name, tuple[Name, ...]]:
+    result: dict[str | Name, dict[Name, None]] = {}
+    for claim in group:
+        ingress = claim.ingress.meta
+        secrets: Iterable[str | Name] = (Name(ingress.namespace, e.secret) for e in claim.ingress.tls if e.secret)
+        for brought in (*secrets, *(claim.values.tls_certificate_ids or ())):
+            result.setdefault(brought, {})[ingress.key] = None
+    return {brought: tuple(ingresses) for brought, ingresses in result.items()}
 
 
 def _successor(slots: ListenerCertificates | None, host: str, certificate: Certificate | None) -> str:
     """Return the name of the certificate that `slots` would select without `certificate`; "" if none."""
     if slots is None or certificate is None:
         return ""
-    without = ListenerCertificates(
-        default=None if slots.default and slots.default.id == certificate.id else slots.default,
-        sni=tuple(c for c in slots.sni if c.id != certificate.id),
-    )
-    following = without.answer(host, SLOT_KINDS[key_kind(certificate)])
+    following = slots.answer(host, SLOT_KINDS[key_kind(certificate)], without=certificate.id)
     return (following.name or following.id) if following else ""
 
 

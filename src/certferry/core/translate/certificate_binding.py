@@ -219,6 +219,7 @@ class _SniAssignment:
         self.holders: dict[tuple[str, str], CertificateCandidate] = {}
         """The offer that answers for each (key kind, host)."""
         self.bound: dict[str, Certificate] = {}
+        self._bound_names: set[str] = set()
         self.released: dict[str, frozenset[str]] = {}
         self.problems: list[Problem] = []
 
@@ -247,7 +248,7 @@ class _SniAssignment:
                 self.problems.append(_not_owner(self._owner, offer))
             return
         new = certificate_id not in self.bound and certificate_id != self._default_id
-        if new and (text := _too_many(self.bound.values(), free, self._options, self._owner.port)):
+        if new and (text := self._too_many(free)):
             text += f"; the one for {listed(offer.hosts)} is left out."
             self.problems.append(offer.claim.problem("LimitExceeded", text))
             return
@@ -255,6 +256,17 @@ class _SniAssignment:
         self.hold(offer, free)
         if certificate_id != self._default_id:
             self.bound[certificate_id] = offer.certificate
+            self._bound_names.update(offer.certificate.domain)
+
+    def _too_many(self, hosts: Set[str]) -> str:
+        """Return which limit one more certificate for `hosts` exceeds, or ""."""
+        options, port = self._options, self._owner.port
+        if len(self.bound) >= options.max_sni:
+            return f"Port {port} has {options.max_sni} SNI certificates, the most a listener may have"
+        names = options.max_sni_names
+        if len(self._bound_names) + len(hosts - self._bound_names) > names:
+            return f"The SNI certificates of port {port} have {names} names, the most a listener may have"
+        return ""
 
     def add_default(self, offer: CertificateCandidate) -> None:
         """Bind the default certificate under its names too, unless neither it nor another can release one of them."""
@@ -339,16 +351,6 @@ def _not_allowed(offer: CertificateCandidate, hosts: Set[str]) -> Problem:
 def _disallowed_hosts(offer: CertificateCandidate, options: TranslateOptions) -> set[str]:
     namespace, policy = offer.claim.ingress.meta.namespace, options.admission
     return {h for h in offer.hosts if not policy.host_allowed(namespace, h) or policy.foreign(namespace, h)}
-
-
-def _too_many(bound: Iterable[Certificate], more: set[str], options: TranslateOptions, port: int) -> str:
-    """Return which limit one more certificate exceeds, or ""."""
-    bound = tuple(bound)
-    if len(bound) >= options.max_sni:
-        return f"Port {port} has {options.max_sni} SNI certificates, the most a listener may have"
-    if len({n for c in bound for n in c.domain} | more) > options.max_sni_names:
-        return f"The SNI certificates of port {port} have {options.max_sni_names} names, the most a listener may have"
-    return ""
 
 
 def _intended_hosts(server: CertificateCandidate, offers: Sequence[CertificateCandidate]) -> tuple[str, ...]:

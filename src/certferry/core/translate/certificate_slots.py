@@ -38,21 +38,28 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
                 named[name] = (*named.get(name, ()), certificate)
         return named
 
-    def answer(self, host: str, kind: str = "EC") -> Certificate | None:
-        """Return the certificate for `host` ("" for none): exact name, longest wildcard, default."""
-        matching = self.named.get(self.matching_name(host), ())
-        return next((c for c in matching if kind_of(c) == kind), matching[0] if matching else self.default)
+    def answer(self, host: str, kind: str = "EC", without: str = "") -> Certificate | None:
+        """Return the certificate for `host` ("" for none): exact name, longest wildcard, default.
+
+        `without`: the id of a certificate that does not count.
+        """
+        for name in self._matching_names(host):
+            if matching := [c for c in self.named[name] if c.id != without]:
+                return next((c for c in matching if kind_of(c) == kind), matching[0])
+        return self.default if self.default and self.default.id != without else None
 
     def matching_name(self, host: str) -> str:
         """Return the SNI name that answers for `host`: exact, then longest wildcard; "" for the default."""
+        return next(self._matching_names(host), "")
+
+    def _matching_names(self, host: str) -> Iterator[str]:
         if host in self.named:
-            return host
+            yield host
         _, _, parent = host.partition(".")
         while parent:
             if f"*.{parent}" in self.named:
-                return f"*.{parent}"
+                yield f"*.{parent}"
             _, _, parent = parent.partition(".")
-        return ""
 
 
 class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
