@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certferry.core.diagnosis.host_state import HostState, host_states
@@ -134,6 +134,11 @@ def test_every_sentence_names_what_the_listener_selects(
 
 @settings(max_examples=200, deadline=None)
 @given(ingresses, some_secrets, some_secrets)
+@example(  # a Secret is created again, and its certificate does not cover a host that the old one serves
+    [(HOSTS[1], [{"secretName": "one"}, {"secretName": "two", "hosts": [HOSTS[0]]}], None)],
+    {"one": {"content": "v0", "names": [HOSTS[0]], "uid": "second"}},
+    {"one": {"content": "v0"}},
+)
 def test_every_event_states_what_the_listener_is_to_select(
     shape: list[Any], first: dict[str, Any], then: dict[str, Any]
 ) -> None:

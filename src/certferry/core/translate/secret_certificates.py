@@ -257,23 +257,31 @@ def _served_instead(
     """Return what clients of the hosts that want the Secret get, from the listeners' own selection."""
     kind = kind_of(ours) if ours else KEY_KINDS[0]
     served: set[str] = set()
+    previous = ours if verdict.rejected else None
     others: dict[str, set[str]] = {}
     for place in use.places:
         slots = bound.get((place.loadbalancer, place.port), ListenerCertificates())
         for host in place.hosts:
             answer = slots.answer(host, kind)
-            if answer and ours and answer.id == ours.id:
+            if answer and ours and _stem(answer) == _stem(ours):
                 served.add(host)
+                if answer.id != ours.id:  # of the Secret before it was created again
+                    previous = answer
             else:
                 others.setdefault(_other(answer, host, place.port), set()).add(host)
     text = ""
     if served and ours:
         only = f" for {listed(_named(served))}" if others and any(served) else ""
-        text = f" {_still(ours) if verdict.rejected else 'It is served anyway'}{only}."
+        text = f" {_still(previous) if previous else 'It is served anyway'}{only}."
     for what, hosts in sorted(others.items()):
         clients = f"Clients of {listed(named)}" if (named := _named(hosts)) else "Clients that name no host"
         text += f" {clients} get {what}."
     return text
+
+
+def _stem(certificate: Certificate) -> str:
+    """Return the name without the uid of the Secret."""
+    return certificate.name.rpartition("_")[0]
 
 
 def _still(certificate: Certificate) -> str:
@@ -362,7 +370,7 @@ def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = froze
         said = names.described(certificate.description)
         if said.get("cluster_id") == cluster_id and "secret_id" in said:
             by_uid.setdefault(said["secret_id"], certificate)
-            by_stem.setdefault(certificate.name.rpartition("_")[0], certificate)
+            by_stem.setdefault(_stem(certificate), certificate)
         elif said.get("secret_id") in secrets and not said.get("cluster_id"):
             vendor_s.append((said["secret_id"], certificate))
     for uid, certificate in vendor_s:
