@@ -113,7 +113,7 @@ def test_a_listener_opens_when_its_only_secret_is_corrected(site: MakeSite) -> N
     correct = shop.pair()
     shop.apply_secret(*correct)
     shop.shows(correct)
-    assert get(shop.address, shop.host) == 200
+    until(lambda: get(shop.address, shop.host) == 200, "the policy follows its listener")
 
 
 def test_a_deleted_secret_removes_nothing(site: MakeSite) -> None:

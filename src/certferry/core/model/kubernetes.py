@@ -139,7 +139,6 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     port: int
     node_port: int | None = None
-    target_port: int | str | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,9 +274,7 @@ def parse_service(obj: Json) -> Service:
         meta=parse_meta(obj),
         type=spec.get("type") or "ClusterIP",
         ports=tuple(
-            ServicePort(
-                name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"), target_port=p.get("targetPort")
-            )
+            ServicePort(name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"))
             for p in spec.get("ports") or ()
         ),
         local=spec.get("externalTrafficPolicy") == "Local",

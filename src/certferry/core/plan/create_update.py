@@ -99,7 +99,7 @@ def _pool(key: str, want: Pool, have: Pool | None) -> Iterator[Step]:
     else:
         changed = settings_of(want, have)
         if changed or want.description != have.description:
-            why = f"{', '.join(sorted(changed))} changed" if changed else "its Service changed"
+            why = _changed(changed, "its Service changed")
             fields = {**changed, "description": want.description}
             yield step("update", "pool", key, fields, why, name=want.name, id=have.id)
     for member in want.members:
@@ -144,8 +144,7 @@ def _monitor(pool: str, want: Pool, have: HealthMonitor | None) -> Iterator[Step
     there = monitor_fields(have)
     changed = {f: v for f, v in fields.items() if v != there.get(f)}
     if changed:
-        why = f"{', '.join(sorted(changed))} changed"
-        yield step("update", "healthmonitor", key, changed, why, name=name, id=have.id)
+        yield step("update", "healthmonitor", key, changed, _changed(changed, ""), name=name, id=have.id)
 
 
 def _member(pool: str, want: Member, have: Member | None) -> Iterator[Step]:
@@ -177,9 +176,8 @@ def _new_listener(key: str, want: Listener) -> Step:
 
 def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], *, moved: bool) -> Iterator[Step]:
     """Yield separate steps for certificates, default pool and options, so that a rejected one holds up no other."""
-    name = want.name or key
-    said, present_marks = names.described(want.description), names.described(have.description)
-    marks = {f: present_marks[f] for f in ("options", "bound") if f in present_marks}
+    name, said = want.name or key, names.described(want.description)
+    marks = {f: mark for f, mark in names.described(have.description).items() if f in ("options", "bound")}
     bound = {
         f: wire(v)
         for f in listening.BINDINGS
@@ -188,32 +186,34 @@ def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], 
     }
     if bound or said.get("bound") != marks.get("bound"):
         marks["bound"] = said.get("bound", "")
-        why = f"{', '.join(sorted(bound))} changed" if bound else "an Ingress asks for other certificates"
-        yield step(
-            "update", "listener", key, {**bound, "description": _marked(want, marks)}, why, name=name, id=have.id
-        )
+        why = _changed(bound, "an Ingress asks for other certificates")
+        fields = {**bound, "description": _marked(said["cluster_id"], marks)}
+        yield step("update", "listener", key, fields, why, name=name, id=have.id)
     pool = want.default_pool_id
     if pool is not None and _differs(pool, have.default_pool_id, ids):
         fields = {"default_pool_id": wire(pool)}
-        yield step("update", "listener", key, fields, "default_pool_id changed", name=name, id=have.id)
+        yield step("update", "listener", key, fields, _changed(fields, ""), name=name, id=have.id)
     options = {f: wire(getattr(want, f)) for f in listening.differing(want, have)}
     if want.name != have.name:
         options["name"] = want.name
     if options or said.get("options") != marks.get("options"):
         marks["options"] = said.get("options", "")
-        why = f"{', '.join(sorted(options))} changed" if options else "an Ingress asks for other options"
-        yield step(
-            "update", "listener", key, {**options, "description": _marked(want, marks)}, why, name=name, id=have.id
-        )
+        why = _changed(options, "an Ingress asks for other options")
+        fields = {**options, "description": _marked(said["cluster_id"], marks)}
+        yield step("update", "listener", key, fields, why, name=name, id=have.id)
+
+
+def _changed(fields: Mapping[str, Any], otherwise: str) -> str:
+    """Return which fields changed, or `otherwise` if none did."""
+    return f"{', '.join(sorted(fields))} changed" if fields else otherwise
 
 
 def _differs(want: Any, have: Any, ids: Mapping[str, str]) -> bool:
     return bool(resolved(wire(want), ids) != resolved(wire(have), ids))
 
 
-def _marked(want: Listener, marks: Mapping[str, str]) -> str:
+def _marked(cluster_id: str, marks: Mapping[str, str]) -> str:
     """Return the description with the marks of the parts written so far."""
-    cluster_id = names.described(want.description)["cluster_id"]
     return names.describe(cluster_id, **{f: marks[f] for f in ("options", "bound") if f in marks})
 
 
@@ -238,6 +238,6 @@ def _policy(key: str, want: Policy, have: Policy | None, ids: Mapping[str, str])
     if rule_set(want) != rule_set(have):
         changed["rules"] = rules
     if changed or want.description != have.description:
-        why = f"{', '.join(sorted(changed))} changed" if changed else "its Ingress changed"
+        why = _changed(changed, "its Ingress changed")
         changed["description"] = want.description
         yield step("update", "policy", key, changed, why, name=name, id=have.id)

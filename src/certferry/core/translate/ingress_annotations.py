@@ -98,7 +98,9 @@ def _number(low: int, high: int) -> Reader:
     return read
 
 
-def _choice(*allowed: str) -> Reader:
+def choice(*allowed: str) -> Reader:
+    """Return the reader of a text that is one of `allowed`."""
+
     def read(value: str) -> str:
         if value not in allowed:
             raise ValueError(f"one of {', '.join(allowed)}")
@@ -108,7 +110,7 @@ def _choice(*allowed: str) -> Reader:
 
 
 def _flag(value: str) -> bool:
-    return bool(_choice("true", "false")(value) == "true")
+    return bool(choice("true", "false")(value) == "true")
 
 
 def _object(value: str) -> Mapping[str, Any]:
@@ -147,7 +149,7 @@ def _groups(value: str) -> tuple[str, ...]:
 
 
 def _switch(value: str) -> bool:
-    return _choice("on", "true", "off", "false")(value) in ("on", "true")
+    return choice("on", "true", "off", "false")(value) in ("on", "true")
 
 
 def _order(value: str) -> int:
@@ -187,9 +189,9 @@ def _autocreate(value: str) -> Mapping[str, Any]:
 ANNOTATIONS: Final = (
     Annotation("acl-id", _groups, "acl_id"),
     Annotation("acl-status", _switch, "acl_status"),
-    Annotation("acl-type", _choice("white", "black"), "acl_type"),
+    Annotation("acl-type", choice("white", "black"), "acl_type"),
     Annotation("autocreate", _autocreate, "autocreate"),
-    Annotation("class", _choice("union", "performance"), "kind"),
+    Annotation("class", choice("union", "performance"), "kind"),
     Annotation("client_timeout", _number(1, 300), "client_timeout", str, "Request Timeout"),
     Annotation("http2-enable", _flag, "http2_enable", _flag_text, "HTTP2"),
     Annotation("id", _text, "id"),
@@ -198,21 +200,21 @@ ANNOTATIONS: Final = (
     Annotation("keepalive_timeout", _number(0, 4000), "keepalive_timeout", str, "Idle Timeout"),
     Annotation("listen-ports", _listen_ports, "listen_ports"),
     Annotation("member_timeout", _number(1, 300), "member_timeout", str, "Response Timeout"),
-    Annotation("pool-protocol", _choice("http", "https", "grpc"), "pool_protocol"),
+    Annotation("pool-protocol", choice("http", "https", "grpc"), "pool_protocol"),
     Annotation("port", _number(1, 65535), "port"),
     Annotation("redirect-url", redirect_target, "redirect_url"),
-    Annotation("redirect-url-code", _choice("301", "302", "303", "307", "308"), "redirect_url_code"),
+    Annotation("redirect-url-code", choice("301", "302", "303", "307", "308"), "redirect_url_code"),
     Annotation("rule-priority-enabled", _flag, "rule_priority_enabled"),
     Annotation("security_policy_id", _text, "security_policy_id", str),
     Annotation("slowstart", _number(30, 1200), "slowstart"),
     Annotation("ssl-redirect", _flag, "ssl_redirect"),
     Annotation("tls-certificate-ids", _ids, "tls_certificate_ids"),
-    Annotation("tls-ciphers-policy", _choice(*TLS_POLICIES), "tls_ciphers_policy", str, "Security Policy"),
+    Annotation("tls-ciphers-policy", choice(*TLS_POLICIES), "tls_ciphers_policy", str, "Security Policy"),
 )
 """Sorted by key."""
 LISTENER_SETTINGS: Final = {row.field: (row, row.write) for row in ANNOTATIONS if row.write}
 """The annotations of listener settings, with their writers, by field."""
-OWN: Final = (Annotation(MATCH_MODE, _choice(*MATCH_MODES), "match_mode"),)
+OWN: Final = (Annotation(MATCH_MODE, choice(*MATCH_MODES), "match_mode"),)
 """Our own annotations, under full keys: a stock API server prunes the vendor's field for them."""
 
 NOT_YET: Final = (

@@ -7,9 +7,9 @@ to by id.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,7 +18,9 @@ from certferry.core.model.elb import Certificate, LoadBalancer, State
 from certferry.core.model.kubernetes import (
     ClusterView,
     EndpointSlice,
+    IngressClass,
     Name,
+    Node,
     ObjectRef,
     parse_class,
     parse_ingress,
@@ -31,7 +33,14 @@ from certferry.core.translate.ingress_annotations import read as read_annotation
 
 Json = Mapping[str, Any]
 
-KINDS = ("EndpointSlice", "Ingress", "IngressClass", "Node", "Secret", "Service")
+_PARSERS: Final[Mapping[str, Callable[[Json], Any]]] = {
+    "EndpointSlice": parse_slice,
+    "Ingress": lambda obj: restored(parse_ingress(obj), obj, None),
+    "IngressClass": parse_class,
+    "Node": parse_node,
+    "Secret": lambda obj: parse_secret(obj)[0],
+    "Service": parse_service,
+}
 """The kinds that matter to a load balancer; others are ignored."""
 _LATEST = "9999-12-31T23:59:59+00:00"
 """The creation time of an object that does not exist yet: it is the youngest."""
@@ -44,49 +53,43 @@ def objects(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
             continue
         if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
             yield from objects(document["items"])
-        elif document.get("kind") in KINDS and isinstance(document.get("metadata"), dict):
+        elif str(document.get("kind")) in _PARSERS and isinstance(document.get("metadata"), dict):
             yield document
 
 
 def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
     """Return `base` with the objects of `given` applied. Those that cannot be parsed are in ``malformed`` of the result."""
-    ingresses, services, secrets = dict(base.ingresses), dict(base.services), dict(base.secrets)
-    classes, nodes = dict(base.classes), dict(base.nodes or {})
+    parts: dict[str, dict[Any, Any]] = {
+        "Ingress": dict(base.ingresses),
+        "Service": dict(base.services),
+        "Secret": dict(base.secrets),
+        "IngressClass": dict(base.classes),
+        "Node": dict(base.nodes or {}),
+    }
     slices: dict[Name, dict[Name, EndpointSlice]] = {
-        service: {s.meta.key: s for s in found} for service, found in base.slices.items()
+        service: {s.meta.key: s for s in pieces} for service, pieces in base.slices.items()
     }
     malformed = dict(base.malformed)
     for manifest in given:
         try:
             obj = _complete(manifest, base)
-            match obj["kind"]:
-                case "Ingress":
-                    ingress = restored(parse_ingress(obj), obj, None)
-                    ingresses[ingress.meta.key] = ingress
-                case "Service":
-                    service = parse_service(obj)
-                    services[service.meta.key] = service
-                case "EndpointSlice":
-                    piece = parse_slice(obj)
-                    slices.setdefault(Name(piece.meta.namespace, piece.service), {})[piece.meta.key] = piece
-                case "Secret":
-                    secret, _ = parse_secret(obj)
-                    secrets[secret.meta.key] = secret
-                case "IngressClass":
-                    ingress_class = parse_class(obj)
-                    classes[ingress_class.name] = ingress_class
-                case "Node":
-                    node = parse_node(obj)
-                    nodes[node.name] = node
+            parsed = _PARSERS[obj["kind"]](obj)
         except Exception as error:  # noqa: BLE001 (a malformed object affects only itself)
             malformed[_ref(manifest)] = type(error).__name__
+            continue
+        if isinstance(parsed, EndpointSlice):
+            service = Name(parsed.meta.namespace, parsed.service)
+            slices.setdefault(service, {})[parsed.meta.key] = parsed
+        else:
+            key = parsed.name if isinstance(parsed, IngressClass | Node) else parsed.meta.key
+            parts[obj["kind"]][key] = parsed
     return msgspec.structs.replace(
         base,
-        ingresses=MappingProxyType(ingresses),
-        services=MappingProxyType(services),
-        secrets=MappingProxyType(secrets),
-        classes=MappingProxyType(classes),
-        nodes=MappingProxyType(nodes) if nodes else base.nodes,
+        ingresses=MappingProxyType(parts["Ingress"]),
+        services=MappingProxyType(parts["Service"]),
+        secrets=MappingProxyType(parts["Secret"]),
+        classes=MappingProxyType(parts["IngressClass"]),
+        nodes=MappingProxyType(parts["Node"]) if parts["Node"] else base.nodes,
         malformed=MappingProxyType(malformed),
         slices=MappingProxyType({name: tuple(pieces[k] for k in sorted(pieces)) for name, pieces in slices.items()}),
     )

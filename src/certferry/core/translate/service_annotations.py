@@ -13,7 +13,7 @@ import msgspec
 from certferry.core.model.elb import HealthMonitor, SessionPersistence
 from certferry.core.model.kubernetes import Service, ServicePort
 from certferry.core.model.problems import Problem
-from certferry.core.translate.ingress_annotations import PREFIX
+from certferry.core.translate.ingress_annotations import PREFIX, choice
 
 NO_PERSISTENCE: Final = SessionPersistence(type="")
 NO_MONITOR: Final = HealthMonitor(id="", type="")
@@ -39,44 +39,37 @@ def read(service: Service, port: ServicePort) -> PoolSettings:
     texts = {k.removeprefix(PREFIX): v for k, v in service.meta.annotations.items() if k.startswith(PREFIX)}
     problems: list[Problem] = []
 
+    def ignore(key: str, why: str) -> None:
+        sentence = f"Annotation {PREFIX}{key} is ignored: {why}."
+        problems.append(Problem(object=service.ref, reason="AnnotationInvalid", sentence=sentence))
+
     def take(key: str, reader: Callable[[str], Any], otherwise: Any) -> Any:
         if key not in texts:
             return otherwise
         try:
             return reader(texts[key])
         except ValueError as expected:
-            sentence = f"Annotation {PREFIX}{key} is ignored: “{texts[key][:60]}” is not {expected}."
-            problems.append(Problem(object=service.ref, reason="AnnotationInvalid", sentence=sentence))
+            ignore(key, f"“{texts[key][:60]}” is not {expected}")
             return otherwise
 
-    def refuse(sentence: str) -> None:
-        problems.append(Problem(object=service.ref, reason="AnnotationInvalid", sentence=sentence))
-
-    algorithm = take("lb-algorithm", _one_of(*_ALGORITHMS), "ROUND_ROBIN")
-    mode = take("session-affinity-mode", _one_of("HTTP_COOKIE", "APP_COOKIE"), None)
+    algorithm = take("lb-algorithm", choice(*_ALGORITHMS), "ROUND_ROBIN")
+    mode = take("session-affinity-mode", choice("HTTP_COOKIE", "APP_COOKIE"), None)
     option = take("session-affinity-option", _affinity, {})
     if mode and algorithm == "SOURCE_IP":
-        refuse(
-            f"Annotation {PREFIX}session-affinity-mode is ignored: the algorithm SOURCE_IP has stickiness of its own."
-        )
+        ignore("session-affinity-mode", "the algorithm SOURCE_IP has stickiness of its own")
         mode = None
     if mode == "APP_COOKIE" and "cookie_name" not in option:
-        refuse(
-            f"Annotation {PREFIX}session-affinity-mode is ignored: APP_COOKIE needs app_cookie_name in session-affinity-option."
-        )
+        ignore("session-affinity-mode", "APP_COOKIE needs app_cookie_name in session-affinity-option")
         mode = None
-    monitor = HealthMonitor(id="")
-    if take("health-check-flag", _one_of("on", "off"), "on") == "off":
-        monitor = NO_MONITOR
-    else:
-        monitor = take("health-check-option", _check, monitor)
-        several = take("health-check-options", _checks, {})
-        monitor = several.get(port.port, monitor)
+    monitor = NO_MONITOR
+    if take("health-check-flag", choice("on", "off"), "on") == "on":
+        monitor = take("health-check-option", _check, HealthMonitor(id=""))
+        monitor = take("health-check-options", _checks, {}).get(port.port, monitor)
     return PoolSettings(
         algorithm=algorithm,
         persistence=_persistence(mode, option),
         monitor=monitor,
-        adaptive=take("adaptive-weight", _one_of("true", "false"), "false") == "true",
+        adaptive=take("adaptive-weight", choice("true", "false"), "false") == "true",
         problems=tuple(problems),
     )
 
@@ -88,15 +81,6 @@ def _persistence(mode: str | None, option: Mapping[str, Any]) -> SessionPersiste
     return SessionPersistence(
         type=mode, cookie_name=cookie, persistence_timeout=option.get("persistence_timeout", 1440)
     )
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-
-    return read
 
 
 def _affinity(text: str) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ import msgspec
 
 State = Literal["good", "late", "urgent", "critical", "expired"]
 
-
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
