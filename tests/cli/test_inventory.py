@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import yaml
 
-from certferry.cli.cert import show
+from certferry.cli.cert import rows as certificate_rows
 from certferry.cli.cert.lookup import FleetSnapshot
 from certferry.clusters.cluster import ClusterAccess
 from certferry.clusters.snapshot import ClusterSnapshot
@@ -37,7 +37,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> FleetSnapshot:
     snapshot = ClusterSnapshot(
         cluster=ClusterAccess(name="test"), observed=elb.state, extensions=frozenset(), options=options, view=cluster
     )
-    monkeypatch.setattr("certferry.cli.cert.show.datetime", Clock)
+    monkeypatch.setattr("certferry.cli.cert.rows.datetime", Clock)
     monkeypatch.setattr("certferry.cli.cert.lookup.datetime", Clock)
     return FleetSnapshot([snapshot], 0, Limits(), CheckPolicy())
 
@@ -51,7 +51,7 @@ class Clock:
 
 
 def test_every_wanted_certificate_has_a_row_with_the_status_of_its_hosts(fleet: FleetSnapshot) -> None:
-    rows = {row["secret"]: row["status"] for row in show.inventory(fleet)}
+    rows = {row["secret"]: row["status"] for row in certificate_rows.inventory(fleet)}
     assert rows["demo/hello-tls"] == "served"
     assert rows["team/live-tls"] == "missing (SecretNotFound)"
     assert rows["team/sso-tls"] == "unusable (CertificateUnusable)"
@@ -59,7 +59,7 @@ def test_every_wanted_certificate_has_a_row_with_the_status_of_its_hosts(fleet: 
 
 
 def test_a_row_names_the_cause_and_the_secret_to_change(fleet: FleetSnapshot) -> None:
-    rows = {row["secret"]: row for row in show.inventory(fleet)}
+    rows = {row["secret"]: row for row in certificate_rows.inventory(fleet)}
     old = rows["demo/old3-tls"]
     assert old["hosts"] == ["old3.example.test"]
     assert old["needs_action"]
@@ -80,4 +80,4 @@ def test_a_host_means_the_certificate_that_a_listener_selects_for_it(fleet: Flee
 
 
 def test_rows_are_values_that_json_can_hold(fleet: FleetSnapshot) -> None:
-    assert msgspec.json.encode(show.inventory(fleet))
+    assert msgspec.json.encode(certificate_rows.inventory(fleet))

@@ -12,6 +12,7 @@ import typer
 
 from certferry.cli.lazy import TYPER
 from certferry.cli.options import not_listening
+from certferry.cli.output import instant
 from certferry.settings import UserError, host_port, state_default
 
 State = Annotated[Path | None, typer.Option(envvar="CERTFERRY_STATE", help="State directory of `certferry up`.")]
@@ -101,4 +102,4 @@ def _about(certificate: Path, bad: str | None) -> str:
     except InvalidPem as defect:
         return str(defect)
     wrong = " with the key of another," if bad == "mismatch" else ""
-    return f"for {', '.join(chain.names)},{wrong} expires {chain.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"for {', '.join(chain.names)},{wrong} expires {instant(chain.not_after)}"

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -75,30 +76,32 @@ def document(value: Any, form: Format) -> None:
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], width: int | None = None) -> str:
     """Return aligned columns. If they are wider than `width`, the widest are wrapped; nothing is cut off."""
     cells = [[_cell(row.get(key), everything=width is None) for key in columns] for row in rows]
-    heads = list(columns.values())
-    widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
+    widths = _widths(columns, cells, width)
+    status = list(columns).index("status") if "status" in columns else None
+    lines = [_GAP.join(h.ljust(w) for h, w in zip(columns.values(), widths, strict=True)).rstrip()]
+    for row in cells:
+        wrapped = [_wrap(cell, w) for cell, w in zip(row, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            padded = [part.ljust(w) for part, w in zip(parts, widths, strict=True)]
+            if status is not None:
+                padded[status] = coloured(padded[status], row[status].split(" ")[0])
+            lines.append(_GAP.join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _widths(columns: Mapping[str, str], cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """Return the width of each column: of its longest cell, and less for the widest until all fit `width`."""
+    widths = [max(map(len, column)) for column in zip(columns.values(), *cells, strict=True)]
     least = [
         w if key in _NEVER_WRAPPED else max(len(head), _NARROWEST)
         for (key, head), w in zip(columns.items(), widths, strict=True)
     ]
     while width and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
-        spare = [w - m for w, m in zip(widths, least, strict=True)]
-        if max(spare) <= 0:
+        shrinkable = [i for i, w in enumerate(widths) if w > least[i]]
+        if not shrinkable:
             break
-        widest = max((i for i, s in enumerate(spare) if s > 0), key=lambda i: widths[i])
-        widths[widest] -= 1
-    status = next((i for i, key in enumerate(columns) if key == "status"), None)
-    lines = [_GAP.join(h.ljust(w) for h, w in zip(heads, widths, strict=True)).rstrip()]
-    for row in cells:
-        wrapped = [_wrap(cell, w) for cell, w in zip(row, widths, strict=True)]
-        style = row[status].split(" ")[0] if status is not None else ""
-        for number in range(max(map(len, wrapped))):
-            parts = [c[number] if number < len(c) else "" for c in wrapped]
-            padded = [part.ljust(w) for part, w in zip(parts, widths, strict=True)]
-            if status is not None:
-                padded[status] = coloured(padded[status], style)
-            lines.append(_GAP.join(padded).rstrip())
-    return "\n".join(lines)
+        widths[max(shrinkable, key=lambda i: widths[i])] -= 1
+    return widths
 
 
 def block(title: str, facts: Iterable[tuple[str, Any]], *, indent: str = "  ") -> str:

@@ -1,28 +1,20 @@
-"""``certferry cert ls``, ``show``, ``where``, ``expiring``: which certificates there are, where, and their status.
-
-Status and problems are those of the hosts (``core.diagnosis.host_state``).
-"""
+"""``certferry cert ls``, ``show``, ``where``, ``expiring``: which certificates there are, where, and their status."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from certferry.cli.cert.lookup import Cluster, FleetSnapshot, LocatedCertificate, Reference, read_fleet, run
+from certferry.cli.cert.rows import Sort, inventory, late, order, places, selected
 from certferry.cli.options import Config, State
-from certferry.cli.output import BAD, SEVERITIES, Format, Output, ago, block, document, duration, show
+from certferry.cli.output import BAD, SEVERITIES, Format, Output, block, document, duration, instant, show
 from certferry.core import checks
-from certferry.core.diagnosis import causes, sni_overlap, usage
-from certferry.core.diagnosis.host_state import HostState, WantedCertificate
-from certferry.core.diagnosis.inventory import SEVERITY
-from certferry.core.model import quarantine
-from certferry.core.x509 import expiry
-from certferry.core.x509.pem import Chain
+from certferry.core.diagnosis import causes, sni_overlap
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
@@ -42,18 +34,8 @@ PLACES: Final = {
     "hosts": "HOSTS",
     "ingresses": "INGRESSES",
 }
-ABSENT: Final = ("SecretNotFound", "CertificateNotFound")
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two readings of ``--watch``."""
-
-
-class Sort(StrEnum):
-    """Values of ``--sort``."""
-
-    expires = "expires"
-    secret = "secret"  # noqa: S105 - the column
-    host = "host"
-    status = "status"
 
 
 Namespace = Annotated[
@@ -77,8 +59,8 @@ def ls(
 
     async def listing(*, quiet: bool = False) -> tuple[list[dict[str, Any]], int]:
         fleet = await read_fleet(config, state, cluster, quiet=quiet)
-        rows = [r for r in inventory(fleet) if _selected(r, namespace, span) and not (unused and r["used"])]
-        return sorted(rows, key=lambda r: _order(r, sort)), fleet.code
+        rows = [r for r in inventory(fleet) if selected(r, namespace, span) and not (unused and r["used"])]
+        return sorted(rows, key=lambda r: order(r, sort)), fleet.code
 
     async def work() -> int:
         rows, code = await listing()
@@ -108,8 +90,8 @@ def expiring(
 
     async def work() -> int:
         fleet = await read_fleet(config, state, cluster)
-        rows = [r for r in inventory(fleet) if r["used"] and _late(r) and _selected(r, namespace, None)]
-        rows.sort(key=lambda r: (not r["needs_action"], _order(r, Sort.expires)))
+        rows = [r for r in inventory(fleet) if r["used"] and late(r) and selected(r, namespace, None)]
+        rows.sort(key=lambda r: (not r["needs_action"], order(r, Sort.expires)))
         if not output.for_people:
             document(rows, output)
         elif not rows:
@@ -177,159 +159,6 @@ def show_one(
     run(work)
 
 
-def inventory(fleet: FleetSnapshot) -> list[dict[str, Any]]:
-    """Return a row for each certificate, and for each that an Ingress wants and the ELB does not have."""
-    states = {id(snapshot): fleet.hosts(snapshot) for snapshot in fleet.clusters}
-    rows = [_row(fleet, located, states[id(located.snapshot)]) for located in fleet.certificates()]
-    for snapshot in fleet.clusters:
-        located = [c for c in fleet.certificates() if c.snapshot is snapshot]
-        present = {str(c.secret) if c.secret else c.info.id for c in located}
-        absent: dict[str, list[tuple[HostState, WantedCertificate]]] = {}
-        for state in states[id(snapshot)]:
-            for wanted in state.wants:
-                name = str(wanted.source.secret or wanted.source.certificate_id)
-                if name not in present and not wanted.good:
-                    absent.setdefault(name, []).append((state, wanted))
-        rows += [_absent_row(snapshot.cluster.name, wants, fleet) for _, wants in sorted(absent.items())]
-    return rows
-
-
-def places(located: LocatedCertificate) -> list[dict[str, Any]]:
-    """Return a row for each slot of a listener that has the certificate."""
-    snapshot, view = located.snapshot, located.snapshot.view
-    if view is None:
-        return [
-            {"cluster": located.cluster.name, "id": located.info.id, "port": port, "loadbalancer": balancer}
-            for port, _, balancer in (text.partition("@") for text in located.info.listeners)
-        ]
-    return [
-        {
-            "cluster": located.cluster.name,
-            "id": use.certificate,
-            "loadbalancer": _balancer(located, use.loadbalancer),
-            "listener": use.listener,
-            "port": use.port,
-            "slot": use.slot,
-            "hosts": list(use.hosts or use.names),
-            "ingresses": [str(i) for i in use.ingresses],
-            "governing": str(use.governing) if use.governing else "",
-        }
-        for use in usage.uses(snapshot.diagnosis)
-        if use.certificate == located.info.id
-    ]
-
-
-def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[HostState]) -> dict[str, Any]:
-    info, origin, now = located.info, located.info.origin, datetime.now(UTC)
-    mine = [s for s in states if _concerns(s, located)]
-    worst = max(mine, key=_rank, default=None)
-    age = expiry.state(info.not_before, info.not_after, now, fleet.limits)
-    status: str = info.role
-    if worst is not None:
-        status = _status(worst, age)
-    elif info.role == "stored":
-        status = "unused"
-    elif info.role == "chosen":
-        status = "not bound"
-    cause = causes.cause(origin) if origin else None
-    problem = worst.problems[0] if worst and worst.problems else None
-    return {
-        "cluster": located.cluster.name,
-        "secret": str(located.secret) if located.secret else f"(ELB) {info.name}",
-        "id": info.id,
-        "name": info.name,
-        "role": info.role,
-        "status": status,
-        "state": age,
-        "expires": ago(info.not_after, now),
-        "not_after": info.not_after,
-        "fingerprint": info.fingerprint,
-        "names": list(info.names),
-        "hosts": sorted({*info.hosts, *(s.host for s in mine if s.host)}),
-        "ingresses": [str(i) for i in info.ingresses],
-        "source": causes.source(origin) if origin else "",
-        "owner": causes.owner(origin) if origin else "",
-        "quarantined": quarantine.quarantined_mark(origin.certificate.description) if origin else None,
-        "used": info.used,
-        "needs_action": bool(worst and worst.needs_action),
-        "why": problem.sentence if problem else cause.why if cause and age != "good" else "",
-        "next": problem.action if problem else cause.command if cause and age != "good" else "",
-    }
-
-
-def _absent_row(cluster: str, wants: list[tuple[HostState, WantedCertificate]], fleet: FleetSnapshot) -> dict[str, Any]:
-    """Return the row of a certificate that Ingresses want and the ELB does not have."""
-    state, wanted = wants[0]
-    now = datetime.now(UTC)
-    chain: Chain | None = wanted.chain
-    problem = next((p for p in state.problems if p.reason == wanted.reason), None)
-    return {
-        "cluster": cluster,
-        "secret": str(wanted.source.secret or f"(ELB) {wanted.source.certificate_id}"),
-        "id": "",
-        "name": "",
-        "role": "missing",
-        "status": f"{'missing' if wanted.reason in ABSENT else 'unusable'} ({wanted.reason})",
-        "state": expiry.state(chain.not_before, chain.not_after, now, fleet.limits) if chain else "",
-        "expires": ago(chain.not_after, now) if chain else "",
-        "not_after": chain.not_after if chain else None,
-        "fingerprint": chain.fingerprint if chain else "",
-        "names": list(chain.names) if chain else [],
-        "hosts": sorted({s.host for s, _ in wants if s.host}),
-        "ingresses": sorted({f"{w.ingress.namespace}/{w.ingress.name}" for _, w in wants}),
-        "source": str(wanted.source),
-        "owner": f"namespace {wanted.object.namespace}",
-        "quarantined": None,
-        "used": True,
-        "needs_action": True,
-        "why": wanted.sentence,
-        "next": problem.action if problem else state.next_action,
-    }
-
-
-def _concerns(state: HostState, located: LocatedCertificate) -> bool:
-    """Return whether a host has its status from this certificate: it wants it, or it is bound and wants none."""
-    bound = state.bound is not None and state.bound.certificate_id == located.info.id
-    if state.wanted is None or not state.host:
-        return bound and (state.wanted is None or state.wanted.certificate_id == located.info.id)
-    source = state.wanted.source
-    if source.secret:
-        return source.secret == located.secret
-    return source.certificate_id == located.info.id
-
-
-def _status(state: HostState, age: str) -> str:
-    reason = state.problems[0].reason if state.problems else age if state.status == "expiring" else ""
-    if state.status in ("served", "expiring") and state.wanted and not state.wanted.good:
-        reason = f"update rejected: {reason}"  # else it would read as the reason of the served certificate
-    return f"{state.status} ({reason})" if reason else state.status
-
-
-def _rank(state: HostState) -> tuple[int, int]:
-    return SEVERITY.index(state.status), len(state.problems)
-
-
-def _late(row: Mapping[str, Any]) -> bool:
-    return bool(row["state"] != "good" or row["needs_action"])
-
-
-def _selected(row: Mapping[str, Any], namespace: str | None, span: timedelta | None) -> bool:
-    if namespace and not any(name.startswith(f"{namespace}/") for name in (row["secret"], *row["ingresses"])):
-        return False
-    return span is None or (row["not_after"] is not None and row["not_after"] <= datetime.now(UTC) + span)
-
-
-def _order(row: Mapping[str, Any], sort: Sort) -> tuple[Any, ...]:
-    end = row["not_after"] or datetime.min.replace(tzinfo=UTC)
-    first: Any = {
-        Sort.expires: end,
-        Sort.secret: row["secret"],
-        Sort.host: row["hosts"],
-        Sort.status: -SEVERITY.index(word) if (word := row["status"].split(" ")[0]) in SEVERITY else 0,
-    }[sort]
-    return first, end, row["secret"], row["id"]
-
-
 def _significant(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return rows without what changes by itself as time passes."""
     return [{key: value for key, value in row.items() if key != "expires"} for row in rows]
@@ -346,12 +175,7 @@ def _print_rows(rows: list[dict[str, Any]], output: Format) -> None:
 def _expiry(row: Mapping[str, Any]) -> str:
     if row["not_after"] is None:
         return ""
-    return f"{row['not_after'].astimezone(UTC):%Y-%m-%d %H:%M} UTC ({row['expires']})"
-
-
-def _balancer(located: LocatedCertificate, ref: str) -> str:
-    balancer = located.snapshot.observed.loadbalancers.get(ref)
-    return f"{balancer.name or ref} ({balancer.vip_address})" if balancer else ref
+    return f"{instant(row['not_after'])} ({row['expires']})"
 
 
 async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[str, Any]) -> dict[str, Any]:
@@ -415,7 +239,7 @@ def _print(facts: dict[str, Any], output: Format) -> None:
         ("next", facts["next"]),
     ]
     if glass := facts.get("break_glass"):
-        lines.append(("break-glass", f"until {glass.until:%Y-%m-%d %H:%M} UTC: {glass.reason}"))
+        lines.append(("break-glass", f"until {instant(glass.until)}: {glass.reason}"))
     if output is Format.wide:
         lines += [("name", facts["name"]), ("cluster", facts["cluster"]), ("role", facts["role"])]
     lines += [
