@@ -68,6 +68,12 @@ def test_a_row_names_the_cause_and_the_secret_to_change(fleet: FleetSnapshot) ->
     assert not rows["demo/hello-tls"]["needs_action"]
 
 
+def test_an_expired_certificate_that_a_host_wants_counts_as_used(fleet: FleetSnapshot) -> None:
+    rows = {row["secret"]: row for row in certificate_rows.inventory(fleet)}
+    assert rows["demo/old3-tls"]["used"]
+    assert certificate_rows.late(rows["demo/old3-tls"])
+
+
 def test_a_host_means_the_certificate_that_a_listener_selects_for_it(fleet: FleetSnapshot) -> None:
     def secrets(word: str) -> list[str]:
         return [str(located.secret) for located in fleet.matching(word)]

@@ -28,9 +28,8 @@ COLUMNS: Final = {
     "fingerprint": "FINGERPRINT",
     "written": "WRITTEN",
     "user": "USER",
-    "via": "VIA",
 }
-WIDE: Final = {"created_at": "WRITTEN AT", "not_after": "NOT AFTER", "cluster": "CLUSTER", "id": "ID"}
+WIDE: Final = {"via": "VIA", "created_at": "WRITTEN AT", "not_after": "NOT AFTER", "cluster": "CLUSTER", "id": "ID"}
 For = Annotated[str, typer.Option("--for", help="How long, like 30m, 4h or 2d.")]
 Reason = Annotated[str, typer.Option(help="Reason for the ELB's audit log.")]
 

@@ -98,7 +98,7 @@ def _row(fleet: FleetSnapshot, located: LocatedCertificate, states: Iterable[Hos
         "source": causes.source(origin) if origin else "",
         "owner": causes.owner(origin) if origin else "",
         "quarantined": quarantine.quarantined_mark(origin.certificate.description) if origin else None,
-        "used": info.used,
+        "used": info.used or bool(mine),
         "needs_action": bool(worst and worst.needs_action),
         "why": why,
         "next": action,
