@@ -88,6 +88,20 @@ async def test_a_content_that_the_data_plane_rejects_is_rolled_back_at_once_with
     assert (quarantined(system) or "?").startswith(facts(bad).fingerprint[:24])
 
 
+async def test_a_rollback_prefers_a_version_that_covers_the_hosts(system: System) -> None:
+    system.elb.extensions = (*ALL, "status")
+    good, bad = shop(), shop()
+    await running(system, good)
+    await system.stop()
+    other = authority().issue("other.example.com")
+    system.elb.replace(system.our_certificate()["id"], other.certificate, other.key)
+    system.elb.rejected = "Failed to load certificate chain: INVALID"
+    system.elb.stale_front = True
+    system.kube.secret("demo", "shop-tls", bad)
+    await system.start()
+    await until(lambda: quarantined(system) and content(system) == facts(good).fingerprint)
+
+
 async def test_quarantined_content_is_not_tried_again_after_a_restart(system: System) -> None:
     system.elb.extensions = ALL
     good, bad = await unusable(system)

@@ -16,6 +16,7 @@ import structlog
 from certferry.controller.sync.apply import ApplyContext
 from certferry.controller.sync.generation import Generation, Generations
 from certferry.controller.verify.rotation import RotationResult
+from certferry.core.checks.better import CertificateFacts, rank
 from certferry.core.model import quarantine
 from certferry.core.model.elb import Certificate
 from certferry.core.translate.secret_certificates import own_certificates
@@ -86,17 +87,19 @@ class Rollback:
         if not {"versions", "rollback"} <= await extensions.available(elb):
             return "impossible", NO_VERSION
         now, rejected = datetime.now(UTC), quarantine.mark(chain)
-        usable = [
-            v
+        ranked = [
+            (rank(CertificateFacts(v.domains, v.not_before, v.not_after), have.domain, now), v)
             for v in await extensions.versions(elb, have.id)
-            if v.digest != chain.digest and v.not_before <= now < v.not_after
+            if v.digest != chain.digest
         ]
+        usable = [(r, v) for r, v in ranked if r.valid]
         if not usable:
             return "impossible", f"{NO_VERSION} that is valid"
+        best = max(usable, key=lambda pair: (pair[0].fitness, pair[1].number))[1]
         if quarantine.quarantined_mark(have.description) != rejected:
             marked = {"description": quarantine.quarantine(have.description, chain)}
             observed.record_certificates(await elb.update_certificate(have.id, marked))
         reason = f"clients cannot use {chain.fingerprint[:16]}: {why}"[:200]
-        restored = await extensions.roll_back(elb, have.id, usable[0].number, reason)
+        restored = await extensions.roll_back(elb, have.id, best.number, reason)
         observed.record_certificates(restored)
-        return "done", f"{why}; version {usable[0].number} ({usable[0].fingerprint[:16]}) serves again"
+        return "done", f"{why}; version {best.number} ({best.fingerprint[:16]}) serves again"

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from certferry.core.checks.better import CertificateFacts, rank
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
@@ -83,7 +84,7 @@ def bind(
 
     `staying`: those slots with the content that their certificates are to get.
     """
-    default = _default_candidate(group[0], offers)
+    default = _default_candidate(group[0], offers, now)
     sni = _assign_sni(group, offers, default, options)
     want = ListenerCertificates(default=default.certificate if default else None, sni=tuple(sni.certificates()))
     # Hosts of every claim count, also of one that offers nothing now: no host loses its certificate.
@@ -204,10 +205,21 @@ def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, 
     return tuple(h for h in hosts if h in held) if hosts else certificate.domain
 
 
-def _default_candidate(owner: ListenerClaim, offers: Sequence[CertificateCandidate]) -> CertificateCandidate | None:
+def _default_candidate(
+    owner: ListenerClaim, offers: Sequence[CertificateCandidate], now: datetime
+) -> CertificateCandidate | None:
     own = [o for o in offers if o.server and o.claim.ingress.meta.key == owner.ingress.meta.key]
     # A listener owner without a usable certificate does not close the port to the others.
-    return next(iter(own), None) or next((o for o in offers if o.server), None)
+    others = (o for o in offers if o.server)
+    return next(iter(own), None) or max(others, key=lambda o: _fitness(o.certificate, now), default=None)
+
+
+def _fitness(certificate: Certificate, now: datetime) -> tuple[bool, int, bool]:
+    """Return the fitness of a server certificate for clients that name no host."""
+    chain = certificate.chain
+    if chain is None:
+        return False, 0, False
+    return rank(CertificateFacts(chain.names, chain.not_before, chain.not_after, chain.loadable), (), now).fitness
 
 
 class _SniAssignment:
@@ -271,8 +283,10 @@ class _SniAssignment:
     def add_default(self, offer: CertificateCandidate) -> None:
         """Bind the default certificate under its names too, unless neither it nor another can release one of them."""
         others = {claim for ref in self._fixed() for claim in claims(self.bound[ref])}
-        if not (offer.fixed and claims(offer.certificate) & others):
+        disallowed = _disallowed_hosts(offer, self._options)
+        if not (offer.fixed and (disallowed or claims(offer.certificate) & others)):
             self.bound[offer.certificate.id] = offer.certificate
+            self.release(offer.certificate.id, disallowed)
 
     def _fixed(self) -> set[str]:
         """Return the bound certificates whose domain must not change."""
