@@ -52,6 +52,23 @@ class EnvoyOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Seconds until connections of a changed or removed filter chain are closed."""
     max_connections: int = 50_000
     """Connections of clients; fewer if the file limit (``ulimit -n``) is too low: (limit - 256) / 2."""
+    max_connections_per_host: int = 0
+    """Connections to one host name of a listener, or to an HTTP listener; 0: three quarters of `max_connections`."""
+    max_heap_bytes: int = 2 << 30
+    """Memory of Envoy. From 95 % it returns memory, from 98 % it answers requests with 503."""
+    escaped_slashes: Literal["redirect", "reject", "unescape", "keep"] = "redirect"
+    """Paths with ``%2F`` or ``%5C``: redirect the client to the unescaped path, answer 400, unescape silently, or
+    keep them for backends that need them."""
+    merge_slashes: bool = True
+    """Replace ``//`` in paths by ``/``."""
+    underscores: Literal["reject", "drop", "keep"] = "reject"
+    """Headers with an underscore in their name, which backends may take for one with a hyphen: answer 400, drop the
+    header, or keep it."""
+    request_timeout: float = 0
+    """Seconds for a whole request with its body; 0: no limit, for long uploads and streams. A silent client is
+    given up by the listener's own timeouts in any case."""
+    trusted_client_headers: tuple[str, ...] = ()
+    """Headers that clients may set, such as ``Forwarded`` or ``X-Real-IP`` of a proxy in front of the ELB."""
     log_level: str = "warning"
     access_log: bool = True
     """Write each request to ``access.log`` in the state directory."""

@@ -36,12 +36,13 @@ OPTIONS = EnvoyOptions(concurrency=1, drain_seconds=2)
 class Plane:
     """Everything in one directory; `publish` and look."""
 
-    def __init__(self, directory: Path, world: World) -> None:
+    def __init__(self, directory: Path, world: World, edge: Options | None = None) -> None:
+        self.edge = edge or Options()
         self.directory = directory
         self.world = world
         self.socket = directory / "run" / "xds.sock"
         self.publications = Latest(world.publication())
-        self.ads = AdsServer(self.publications, Options())
+        self.ads = AdsServer(self.publications, self.edge)
         self.envoy = self.supervisor()
 
     def supervisor(self, options: EnvoyOptions = OPTIONS) -> EnvoySupervisor:
@@ -54,7 +55,7 @@ class Plane:
         """The control plane ends; then a new one, which knows nothing of the old, begins."""
         await self.ads.stop()
         pause()
-        self.ads = AdsServer(self.publications, Options())
+        self.ads = AdsServer(self.publications, self.edge)
         await self.ads.start(self.socket)
 
     async def counters(self, pattern: str) -> dict[str, int]:
@@ -145,10 +146,11 @@ def pool(port: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def running(world: World) -> AsyncIterator[Plane]:
+async def running(world: World, edge: Options | None = None, options: EnvoyOptions = OPTIONS) -> AsyncIterator[Plane]:
     """A plane that serves `world`, until the block ends; Envoy's log is shown if it fails."""
     directory = Path(tempfile.mkdtemp(prefix="certferry-"))
-    plane = Plane(directory, world)
+    plane = Plane(directory, world, edge)
+    plane.envoy = plane.supervisor(options)
     await plane.ads.start(plane.socket)
     await plane.envoy.start()
     try:

@@ -1,8 +1,10 @@
 """Translate ELB state to Envoy's xDS resources, as plain data; see ``snapshot``."""
 
+from certferry.core.envoy.options import Options
 from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TlsSecret, XdsResource
+from certferry.core.envoy.routes.headers import header_name_problem
 from certferry.core.envoy.routes.match import re2_problem
-from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
+from certferry.core.envoy.snapshot import Snapshot, snapshot
 
 __all__ = [
     "CLUSTERS",
@@ -14,6 +16,7 @@ __all__ = [
     "Snapshot",
     "TlsSecret",
     "XdsResource",
+    "header_name_problem",
     "re2_problem",
     "snapshot",
 ]

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any, Final
 
+from certferry.core.envoy.options import BUFFER
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.envoy.routes.session_affinity import stickiness
 from certferry.core.model.elb import HealthMonitor, Member, Pool
@@ -25,20 +26,22 @@ _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @remembered
-def cluster(pool_id: str, pool: Pool) -> XdsResource:
+def cluster(pool_id: str, pool: Pool, max_connections: int) -> XdsResource:
     """Build the cluster of a pool; its members come by ``endpoints``."""
     body: dict[str, Any] = {
         "name": pool_id,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ADS},
         "connect_timeout": "5s",
+        "per_connection_buffer_limit_bytes": BUFFER,
         "lb_policy": _algorithm(pool),
         "ignore_health_on_host_removal": True,
         # As the vendor does: if all members fail their check, requests get a 503.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        # The vendor has no such limits; Envoy's own (1024) would be met as unexplained 503s.
+        # The vendor has no such limits; Envoy's own (1024) would be met as unexplained 503s. But an Envoy without
+        # files for further connections ends.
         "circuit_breakers": {
-            "thresholds": [{"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY}]
+            "thresholds": [{"max_connections": max_connections, "max_pending_requests": _MANY, "max_requests": _MANY}]
         },
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _protocol(pool.protocol)},
     }

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from certferry.core.envoy.options import Options
 from certferry.core.envoy.resource import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
-from certferry.core.envoy.snapshot import Options, Snapshot, snapshot
+from certferry.core.envoy.snapshot import Snapshot, snapshot
 from certferry.core.model.elb import State
 
 

@@ -11,6 +11,7 @@ from certferry.core.envoy.clusters import SERVED, cluster, endpoints
 from certferry.core.envoy.listeners.listener import http_listener, https_listener
 from certferry.core.envoy.listeners.sds import CLIENT_CA, assign_secrets, secret_name
 from certferry.core.envoy.listeners.tls import negotiated
+from certferry.core.envoy.options import Options
 from certferry.core.envoy.resource import (
     CLUSTERS,
     ENDPOINTS,
@@ -27,15 +28,6 @@ from certferry.core.envoy.routes.match import hosts
 from certferry.core.envoy.routes.route_table import route_table
 from certferry.core.envoy.routes.session_affinity import stickiness
 from certferry.core.model.elb import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings for all load balancers of an ELB."""
-
-    default_tls_policy: str = "tls-1-2"
-    """For an HTTPS listener without a TLS policy."""
-    access_log: bool = False
-    """Whether Envoy writes an access log in its working directory."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
@@ -64,10 +56,11 @@ def snapshot(state: State, options: Options) -> Snapshot:
         built = _listener(state, options, loadbalancer, listener, own, secrets)
         if built is not None:
             messages[LISTENERS][listener.id] = built
+            untied, trusted = _untied(listener.id, listener), options.trusted_client_headers
             messages[ROUTES][listener.id] = route_table(
-                listener.id, _untied(listener.id, listener), loadbalancer, own, targets, state.ipgroups
+                listener.id, untied, loadbalancer, own, targets, state.ipgroups, trusted
             )
-    messages[CLUSTERS], messages[ENDPOINTS] = _backends("", state.pools)
+    messages[CLUSTERS], messages[ENDPOINTS] = _backends("", state.pools, options.max_connections)
     return Snapshot(messages, secrets)
 
 
@@ -81,7 +74,7 @@ def _listener(
 ) -> XdsResource | None:
     """Build the listener, if it can be served, and add its secrets to `secrets`."""
     if listener.protocol == "HTTP":
-        return http_listener(listener.id, loadbalancer, listener, options.access_log)
+        return http_listener(listener.id, loadbalancer, listener, options)
     if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
         return None
     assignment, own = assign_secrets(listener, state.certificates, _hosts(listener.id, policies))
@@ -91,7 +84,7 @@ def _listener(
     if listener.tls_ciphers_policy is None:
         listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
     tls = negotiated(listener, state.security_policies)
-    return https_listener(listener.id, loadbalancer, listener, assignment, tls, options.access_log)
+    return https_listener(listener.id, loadbalancer, listener, assignment, tls, options)
 
 
 def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, TlsSecret]) -> bool:
@@ -137,11 +130,13 @@ def _targets(
 
 
 @remembered
-def _backends(_: str, pools: Mapping[str, Pool]) -> tuple[dict[str, XdsResource], dict[str, XdsResource]]:
+def _backends(
+    _: str, pools: Mapping[str, Pool], max_connections: int
+) -> tuple[dict[str, XdsResource], dict[str, XdsResource]]:
     served = [pool for pool in pools.values() if pool.protocol in SERVED]
     ports = {pool.id: pool.healthmonitor.monitor_port if pool.healthmonitor else None for pool in served}
     return (
-        {pool.id: cluster(pool.id, _without_members(pool.id, pool)) for pool in served},
+        {pool.id: cluster(pool.id, _without_members(pool.id, pool), max_connections) for pool in served},
         {pool.id: endpoints(pool.id, pool.members, ports[pool.id]) for pool in served},
     )
 

@@ -21,7 +21,7 @@ _FIELDS: Final = {
     "method": "%REQ(:METHOD)%",
     "scheme": "%REQ(:SCHEME)%",
     "host": "%REQ(:AUTHORITY)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "path": "%REQ(:PATH)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",

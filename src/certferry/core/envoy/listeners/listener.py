@@ -12,12 +12,12 @@ from typing import Any, Final
 from certferry.core.envoy.listeners.filters import network_filters
 from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, ServerName, secret_name
 from certferry.core.envoy.listeners.tls import ServedCertificate
+from certferry.core.envoy.options import BUFFER, Options
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
 PLAIN: Final = "plain"
 """The one chain of an HTTP listener."""
-_BUFFER: Final = 1 << 20
 
 
 @remembered
@@ -27,10 +27,10 @@ def https_listener(
     listener: Listener,
     places: tuple[ServerName, ...],
     tls: ServedCertificate,
-    access_log: bool,
+    options: Options,
 ) -> XdsResource:
     """Build one chain per place: a client gets the chain of the longest matching name."""
-    filters = network_filters(listener, bool(listener.http2_enable), access_log)
+    filters = network_filters(listener, bool(listener.http2_enable), options)
     ca = secret_name(listener_id, CLIENT_CA) if listener.client_ca_tls_container_ref else ""
     alpn = ("h2", "http/1.1") if listener.http2_enable else ("http/1.1",)
     chains = tuple(_chain(f"{listener_id}/{p.name}", p.name, p.slots, tls, alpn, ca, filters) for p in places)
@@ -42,9 +42,9 @@ def https_listener(
 
 
 @remembered
-def http_listener(listener_id: str, loadbalancer: LoadBalancer, listener: Listener, access_log: bool) -> XdsResource:
+def http_listener(listener_id: str, loadbalancer: LoadBalancer, listener: Listener, options: Options) -> XdsResource:
     """Build one chain for all clients."""
-    chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, log=access_log)})
+    chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, options=options)})
     return XdsResource(_base(loadbalancer, listener) | {"filter_chains": (chain,)})
 
 
@@ -59,7 +59,7 @@ def _base(loadbalancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
         },
         # Else a second Envoy on this address would silently take half of the connections.
         "enable_reuse_port": False,
-        "per_connection_buffer_limit_bytes": _BUFFER,
+        "per_connection_buffer_limit_bytes": BUFFER,
     }
 
 
@@ -94,5 +94,6 @@ def _chain(
         "filters": filters,
     }
     if name:
-        chain["filter_chain_match"] = {"server_names": [name]}
+        # A final dot makes no difference (RFC 3986 3.2.2).
+        chain["filter_chain_match"] = {"server_names": [name, f"{name}."]}
     return XdsResource(chain)

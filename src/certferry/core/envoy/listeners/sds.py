@@ -141,7 +141,7 @@ def _bound(certificate: Certificate | None) -> Bound | None:
 def _places(listener_id: str, default: str, bound: tuple[Bound, ...], past: tuple[str, ...]) -> tuple[ServerName, ...]:
     holders = _holders(bound)
     places = [ServerName(None, (secret_name(listener_id, DEFAULT),), (default,))] if default else []
-    for name in sorted({*holders, *past}):
+    for name in sorted({*holders, *(n.removesuffix(".") for n in past)}):
         if ids := _holder(name, holders) or ((default,) if default else ()):
             slots = tuple(secret_name(listener_id, label(name), n) for n in range(len(ids)))
             places.append(ServerName(name, slots, ids))
@@ -152,8 +152,8 @@ def _holders(bound: Iterable[Bound]) -> dict[str, tuple[str, ...]]:
     """Return certificate ids by name: ECDSA before RSA (preferred by clients that support both); the first wins."""
     kinds: dict[str, dict[bool, str]] = {}
     for certificate in bound:
-        for name in filter(_NAME.fullmatch, certificate.names):
-            kinds.setdefault(name.lower(), {}).setdefault(certificate.rsa, certificate.id)
+        for name in filter(_NAME.fullmatch, (n.lower().removesuffix(".") for n in certificate.names)):
+            kinds.setdefault(name, {}).setdefault(certificate.rsa, certificate.id)
     return {name: tuple(by[rsa] for rsa in sorted(by)) for name, by in kinds.items()}
 
 

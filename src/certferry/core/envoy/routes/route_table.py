@@ -6,15 +6,17 @@ apply to it, in the ELB's order of precedence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from certferry.core.envoy.resource import XdsResource, remembered
 from certferry.core.envoy.routes.access_list import access
 from certferry.core.envoy.routes.actions import StickyRoute, Target, action, pinned
-from certferry.core.envoy.routes.headers import inserted_headers
+from certferry.core.envoy.routes.headers import client_headers_to_remove, inserted_headers
 from certferry.core.envoy.routes.match import Match, hosts, matches
 from certferry.core.model.elb import Listener, LoadBalancer, Policy
+from certferry.core.model.naming import described
 
 _REDIRECT: Final = "REDIRECT_TO_LISTENER"
 _CLIENT: Final = {
@@ -31,15 +33,27 @@ class CompiledPolicy(NamedTuple):
     matches: tuple[Match, ...]
     action: dict[str, Any]
     pinned: tuple[StickyRoute, ...]
+    of_ingress: bool
+    """Whether ``*.`` in its hosts stands for one label, as in an Ingress; else for any number."""
 
-    def routes(self, way: Match) -> list[dict[str, Any]]:
-        """Return the routes for one match of the policy."""
+    def routes(self, way: Match, host: str | None) -> list[dict[str, Any]]:
+        """Return the routes for one match of the policy, by its matching `host`."""
         name = {"name": self.policy.id}
-        headers = way.route.get("headers", [])
+        match = way.route
+        if self.of_ingress and host is not None and host.startswith("*."):
+            match = match | {"headers": [*match.get("headers", []), _one_label(host)]}
+        headers = match.get("headers", [])
         return [
-            *(name | {"match": way.route | {"headers": [*headers, p.condition]}} | p.action for p in self.pinned),
-            name | {"match": way.route} | self.action,
+            *(name | {"match": match | {"headers": [*headers, p.condition]}} | p.action for p in self.pinned),
+            name | {"match": match} | self.action,
         ]
+
+    def fits(self, host: str, name: str) -> bool:
+        """Return whether `host`, one of its own, may match requests to the virtual host `name`."""
+        if host == name:
+            return True
+        wild = host.startswith("*.") and name.endswith(host[1:])
+        return wild and not (self.of_ingress and "." in name.removesuffix(host[1:]))
 
 
 @remembered
@@ -50,8 +64,12 @@ def route_table(
     policies: tuple[Policy, ...],
     targets: Mapping[str, Target],
     groups: Mapping[str, tuple[str, ...]],
+    trusted: tuple[str, ...],
 ) -> XdsResource:
-    """Build the routes of all policies, last the default pool; without one the last is a 404."""
+    """Build the routes of all policies, last the default pool; without one the last is a 404.
+
+    `trusted` are headers that clients may set although they usually come from a proxy.
+    """
     ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
     names = sorted({h for r in ruled for h in r.hosts})
@@ -63,9 +81,11 @@ def route_table(
         "virtual_hosts": virtual,
         "ignore_port_in_host_matching": True,
         "request_headers_to_add": [_CLIENT, *inserted],
+        # A header without a value must not be the client's.
+        "request_headers_to_remove": sorted(
+            {*client_headers_to_remove(trusted), *(one["header"]["key"] for one in inserted)}
+        ),
     }
-    if inserted:  # a header without a value must not be the client's
-        body["request_headers_to_remove"] = [one["header"]["key"] for one in inserted]
     if rules := access(listener.ipgroup, groups):
         body["typed_per_filter_config"] = rules
     return XdsResource(body)
@@ -75,21 +95,24 @@ def _ruled(
     policy: Policy, listener: Listener, loadbalancer: LoadBalancer, targets: Mapping[str, Target]
 ) -> CompiledPolicy:
     done = action(policy, listener, loadbalancer, targets)
-    return CompiledPolicy(policy, hosts(policy), tuple(matches(policy)), done, tuple(pinned(policy, listener, targets)))
+    ways, sticky = tuple(matches(policy)), tuple(pinned(policy, listener, targets))
+    return CompiledPolicy(policy, hosts(policy), ways, done, sticky, "ingress_id" in described(policy.description))
 
 
 def _concerning(name: str, ruled: Iterable[CompiledPolicy]) -> tuple[tuple[CompiledPolicy, str | None], ...]:
     """Return policies that may apply to `name`, each with its best matching host (None = any)."""
     concerning = []
     for one in ruled:
-        fitting = [h for h in one.hosts if _fits(h, name)]
+        fitting = [h for h in one.hosts if one.fits(h, name)]
         if fitting or not one.hosts:
             concerning.append((one, max(fitting, key=_particular, default=None)))
     return tuple(concerning)
 
 
-def _fits(host: str, name: str) -> bool:
-    return host == name or (host.startswith("*.") and name.endswith(host[1:]))
+def _one_label(host: str) -> dict[str, Any]:
+    """Return a HeaderMatcher for an authority with one label in place of the ``*`` of `host`."""
+    pattern = f"(?i)[^.:]+{re.escape(host[1:])}(:[0-9]+)?"
+    return {"name": ":authority", "string_match": {"safe_regex": {"regex": pattern}}}
 
 
 def _particular(host: str | None) -> tuple[bool, int]:
@@ -107,7 +130,7 @@ def _virtual_host(
 ) -> XdsResource:
     ways = [(one, host, way) for one, host in concerning for way in one.matches]
     ways.sort(key=lambda w: _precedence(listener, w[0].policy, w[1], w[2]))
-    routes = [route for one, _, way in ways for route in one.routes(way)]
+    routes = [route for one, host, way in ways for route in one.routes(way, host)]
     if fallback is not None:
         routes.append({"name": "default", "match": {"prefix": "/"}} | fallback.route(listener))
     return XdsResource({"name": name, "domains": [name], "routes": routes})

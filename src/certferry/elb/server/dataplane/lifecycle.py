@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from certferry.core.envoy import Options
 from certferry.elb.server.dataplane.access_log.writer import AccessLog
+from certferry.elb.server.dataplane.envoy.connection_limit import edge_options
 from certferry.elb.server.dataplane.envoy.member_health import MemberHealth
 from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
 from certferry.elb.server.dataplane.remote.ca import Authority
@@ -58,7 +58,7 @@ async def data_plane(
     At its end, `leaves` decides if Envoy keeps serving. Raises ``UserError`` if it cannot listen for remote Envoys.
     """
     async with contextlib.AsyncExitStack() as stack:
-        ads = AdsServer(publications, Options(access_log=settings.envoy_options.access_log))
+        ads = AdsServer(publications, edge_options(settings.envoy_options))
         own = LocalEnvoy()
         await ads.start(sockets / "xds.sock")
         stack.push_async_callback(ads.stop)

@@ -13,6 +13,13 @@ from certferry.settings import EnvoyOptions
 _TYPE: Final = "type.googleapis.com/"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTIONS: Final = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_HEAP: Final = "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig"
+_RAPID_RESET: Final = {
+    "overload.premature_reset_total_stream_count": 200,
+    "overload.premature_reset_min_stream_lifetime_seconds": 1,
+    "http.max_requests_per_io_cycle": 10,
+}
+"""An HTTP/2 client that resets more than half of its first 200 streams within a second loses its connection."""
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -86,7 +93,6 @@ def _common(node: str, xds: dict[str, Any], options: EnvoyOptions) -> dict[str, 
             "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"}},
         }
     }
-    monitor = {"@type": _TYPE + _CONNECTIONS, "max_active_downstream_connections": options.max_connections}
     return {
         "node": {"id": node, "cluster": "certferry"},
         "dynamic_resources": {
@@ -100,11 +106,29 @@ def _common(node: str, xds: dict[str, Any], options: EnvoyOptions) -> dict[str, 
             "cds_config": _ADS,
         },
         "static_resources": {"clusters": [xds]},
-        "overload_manager": {
-            "resource_monitors": [
-                {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": monitor}
-            ]
-        },
+        "overload_manager": _overload(options),
+        "layered_runtime": {"layers": [{"name": "edge", "static_layer": _RAPID_RESET}]},
+    }
+
+
+def _overload(options: EnvoyOptions) -> dict[str, Any]:
+    """Return the limits of connections and memory, as Envoy's guide for edge proxies has them."""
+    connections = {"@type": _TYPE + _CONNECTIONS, "max_active_downstream_connections": options.max_connections}
+    heap = {"@type": _TYPE + _HEAP, "max_heap_size_bytes": options.max_heap_bytes}
+    actions = {"shrink_heap": 0.95, "stop_accepting_requests": 0.98}
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
+            {"name": "envoy.resource_monitors.fixed_heap", "typed_config": heap},
+        ],
+        "actions": [
+            {
+                "name": f"envoy.overload_actions.{action}",
+                "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": value}}],
+            }
+            for action, value in actions.items()
+        ],
     }
 
 

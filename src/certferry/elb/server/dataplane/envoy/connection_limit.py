@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from certferry.core.envoy import Options
 from certferry.settings import EnvoyOptions
 
 _RESERVE: Final = 256
@@ -28,6 +29,21 @@ def fitted(options: EnvoyOptions) -> EnvoyOptions:
     limit = _raised_file_limit()
     fitting = max(_LEAST, (limit - min(_RESERVE, limit // 2)) // 2)
     return msgspec.structs.replace(options, max_connections=min(options.max_connections, fitting))
+
+
+def edge_options(given: EnvoyOptions) -> Options:
+    """Return the part of the options that listeners, routes and clusters have; limits are fitted."""
+    connections = fitted(given).max_connections
+    return Options(
+        access_log=given.access_log,
+        max_connections=connections,
+        max_connections_per_host=given.max_connections_per_host or max(1, connections * 3 // 4),
+        escaped_slashes=given.escaped_slashes,
+        merge_slashes=given.merge_slashes,
+        underscores=given.underscores,
+        request_timeout=given.request_timeout,
+        trusted_client_headers=given.trusted_client_headers,
+    )
 
 
 def _raised_file_limit() -> int:

@@ -20,6 +20,7 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as _rbac
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
 from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_pb2 as _session
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
+from envoy.extensions.filters.network.connection_limit.v3 import connection_limit_pb2 as _limit
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _http
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _filter_state
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
@@ -46,6 +47,7 @@ NAMED_BY_TYPE_URL: Final = (
     _filter_state,
     _http,
     _inspector,
+    _limit,
     _metadata,
     _options,
     _raw,

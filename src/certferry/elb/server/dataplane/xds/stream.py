@@ -54,7 +54,7 @@ class Stream:
         self._subscriptions: dict[str, Subscription] = {}
         self._wake = asyncio.Event()
         self._nonces = count(1)
-        self._alone: set[str] = set()
+        self._alone: set[tuple[str, str]] = set()
         self._ended = False
         self._preparing: asyncio.Task[None] | None = None
 
@@ -112,10 +112,10 @@ class Stream:
                 # Envoy keeps the secret in this slot; if it has none, a removal keeps it from waiting.
                 gone += [name] if name in subscription.unanswered else []
                 continue
-            alone = name in self._alone
+            alone = (SECRETS, name) in self._alone
             if alone and resources:
                 continue
-            self._alone.discard(name)
+            self._alone.discard((SECRETS, name))
             self._acks.sent(name, held.version, held.chain.fingerprint)
             resources.append(secret(held, key, self._acks.retries(name, held.version)))
             if alone or len(resources) == _BATCH[SECRETS]:
@@ -141,6 +141,9 @@ class Stream:
             resources = snapshot.of(kind)
             ready = (name for name in subscription.changed(resources) if not subscription.under_way[name])
             batch = list(islice(ready, _BATCH[kind]))
+            if lone := next((name for name in batch if (kind, name) in self._alone), ""):
+                self._alone.discard((kind, lone))
+                batch = [lone]
             # Clusters are removed last; Envoy drops endpoints and route tables with their users.
             gone = subscription.gone(resources) if kind == LISTENERS else []
             if not (batch or gone or subscription.owes_greeting()):
@@ -219,6 +222,11 @@ class Stream:
         if kind == SECRETS:
             self._take_secrets(answer)
             return
+        if answer.error and len(answer.sent) > 1:
+            # As with secrets: one bad resource spoils its response, so each is sent again, alone.
+            self._alone.update((kind, name) for name, _ in answer.sent)
+            self._subscriptions[kind].again(name for name, _ in answer.sent)
+            return
         for name, _ in answer.sent:
             if answer.error:
                 self._acks.refusals[kind, name] = answer.error
@@ -240,7 +248,7 @@ class Stream:
             for name, digest in answer.sent:
                 if subscription.known.get(name) == digest:
                     self._acks.rejected_resource(name, digest)
-                    self._alone.add(name)
+                    self._alone.add((SECRETS, name))
                     subscription.again([name])
 
     def _later(self, act: Callable[[], None]) -> None:
