@@ -52,6 +52,24 @@ def test_a_port_is_used_once(api: Api, lb: str) -> None:
     assert (reply.status, reply.code) == (409, "ELB.8907")
 
 
+@pytest.mark.parametrize("name", ["", " ", "a b", "a\r\nX-Evil: 1", ":path", "é", "a" * 129, "a:b", "a\x00"])
+def test_an_alias_of_an_inserted_header_is_a_header_name(api: Api, lb: str, name: str) -> None:
+    headers = {"X-Real-IP": True, "X-Real-IP-alias": name}
+    listener = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80, "insert_headers": headers}
+    reply = api("POST", "/listeners", {"listener": listener})
+    assert reply.status == (201 if name == "" else 400), reply.body
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Transfer-Encoding", "CONNECTION", "TE", "Upgrade", "x-envoy-retry-on"]
+)
+def test_an_alias_is_not_a_header_that_frames_messages(api: Api, lb: str, name: str) -> None:
+    made = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)
+    headers = {"X-Real-IP": True, "X-Real-IP-alias": name}
+    reply = api("PUT", f"/listeners/{made['id']}", {"listener": {"insert_headers": headers}})
+    assert (reply.status, "X-Real-IP-alias" in reply.sentence) == (400, True)
+
+
 def test_invalid_listeners_are_rejected_with_a_reason(api: Api, lb: str) -> None:
     default, bare = certificate(api, "a.example"), certificate(api, "b.example")
     authority_id = api.make("certificate", type="client", certificate=authority().certificate)["id"]

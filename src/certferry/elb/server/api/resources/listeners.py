@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from certferry.core.envoy import header_name_problem
 from certferry.elb.server.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, within_quota
@@ -209,6 +210,9 @@ def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], iden
     if data["security_policy_id"]:
         get_object(snapshot, "security_policy", data["security_policy_id"], call.actor.project_id)
     check_groups(call, snapshot, data, identifier)
+    for field, value in data["insert_headers"].items():
+        if field.endswith("-alias") and value and (problem := header_name_problem(str(value))):
+            raise bad_request(f"insert_headers: {field} {problem}")
     if not data["admin_state_up"]:
         raise bad_request("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:
