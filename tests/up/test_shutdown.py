@@ -15,16 +15,16 @@ import pytest
 from certferry.up.endpoints_file import Endpoints
 from tests.e2e.support.waiting import until
 
-Start = Callable[[], subprocess.Popen[bytes]]
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(*flags: str) -> subprocess.Popen[bytes]:
         with (tmp_path / "output").open("ab") as output:
-            command = [sys.executable, "-m", "certferry", "up", "--state", str(tmp_path / "state")]
+            command = [sys.executable, "-m", "certferry", "up", "--state", str(tmp_path / "state"), *flags]
             started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output))
         return started[-1]
 
@@ -83,3 +83,41 @@ def test_programs_left_by_a_killed_up_are_adopted_and_ended(start: Start, tmp_pa
     up.send_signal(signal.SIGTERM)
     assert up.wait(20) == 0
     assert left(tmp_path) == {}
+
+
+def test_envoy_ends_with_an_elb_that_has_to_be_killed(start: Start, tmp_path: Path) -> None:
+    up = start()
+    file = tmp_path / "state" / "endpoints.json"
+    until(file.exists, "all is ready", seconds=60)
+    processes = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes
+    os.kill(processes["elb"], signal.SIGSTOP)
+    up.send_signal(signal.SIGINT)
+    assert up.wait(40) == 0
+    assert left(tmp_path) == {}
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["deleted", "emptied"])
+@pytest.mark.parametrize("store", ["elb.db", "kube/store.db"])
+def test_a_lost_store_is_refused_and_envoy_serves_on(store: str, emptied: bool, start: Start, tmp_path: Path) -> None:
+    former = start()
+    file, state = tmp_path / "state" / "endpoints.json", tmp_path / "state"
+    until(file.exists, "all is ready", seconds=60)
+    envoy = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes["envoy"]
+    former.kill()
+    former.wait()
+    until(lambda: set(left(tmp_path)) == {envoy}, "only Envoy is left")
+    for path in (state / store, state / f"{store}-wal", state / f"{store}-shm"):
+        path.unlink(missing_ok=True)
+    if emptied:
+        (state / store).touch()
+    up = start()
+    assert up.wait(60) == 2
+    refusal = (tmp_path / "output").read_text().splitlines()[-1]
+    assert str(state / store) in refusal
+    assert "certferry restore" in refusal
+    assert "--new" in refusal
+    assert set(left(tmp_path)) == {envoy}
+    again = start("--new")
+    until(file.exists, "all is ready with an empty store", seconds=60)
+    again.send_signal(signal.SIGINT)
+    assert again.wait(30) == 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,8 +15,12 @@ from certferry.settings import UserError
 if TYPE_CHECKING:
     from certferry.clusters import Fleet
 
+_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Errors of a disk, not of a socket."""
+
 Config = Annotated[Path | None, typer.Option(envvar="CERTFERRY_CONFIG", help="Settings file (YAML or JSON).")]
 State = Annotated[Path | None, typer.Option(help="State directory.")]
+New = Annotated[bool, typer.Option("--new", help="Start with an empty store where the old one is lost.")]
 Listen = Annotated[str | None, typer.Option(help="Address to listen on, like 127.0.0.1:8080.")]
 
 
@@ -39,6 +44,8 @@ def run_server(
     except refusals as refusal:
         raise UserError(str(refusal)) from None
     except OSError as error:
+        if error.filename is not None or error.errno in _STORAGE:
+            raise UserError(f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.") from None
         raise not_listening(listen, error) from None
 
 

@@ -5,17 +5,32 @@ As a last net, PEM blocks and text that looks like key material are masked in ev
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
 from certferry.core.redaction import masked
 
 _PEM: Final = re.compile(r"-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)", re.DOTALL)
+
+
+class _Stderr:
+    """Standard error, on which a line that cannot be written is lost: a full disk must not end a program."""
+
+    def write(self, text: str) -> None:
+        """Write `text`."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(program: str) -> None:
@@ -41,7 +56,7 @@ def configure(program: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(program=program)

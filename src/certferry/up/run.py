@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from certferry.runtime import store_marks
 from certferry.runtime.parent_watch import ParentPipe
 from certferry.settings import UpSettings, UserError
 from certferry.up import endpoints_file, free_ports, programs
@@ -31,15 +32,22 @@ _PORTS_FREE_WITHIN: Final = 3.0
 Say = Callable[[str], None]
 
 
-def run(settings: UpSettings, say: Say, show: Say) -> None:
-    """Run everything until SIGINT or SIGTERM. `say` prints a line, `show` the closing block. Raises UserError."""
+def run(settings: UpSettings, say: Say, show: Say, *, new: bool = False) -> None:
+    """Run everything until SIGINT or SIGTERM. `say` prints a line, `show` the closing block. Raises UserError.
+
+    `new` allows an empty store in place of a lost one.
+    """
     directory = open_state_directory(settings.state)
     try:
         directory.endpoints.unlink(missing_ok=True)
-        saved = load(directory.saved_state) or _choose()
+        for store in directory.stores if new else ():
+            store_marks.forget(store)
+        stored = load(directory.saved_state)
+        saved = stored or _choose()
         if not saved.console_port:  # a state from before there was a console
             saved = msgspec.structs.replace(saved, console_port=free_ports.free_ports(1)[0])
-        save(directory.saved_state, saved)
+        if saved != stored:
+            save(directory.saved_state, saved)
     except OSError as error:
         raise UserError(f"The state directory {directory.root} cannot be written: {error.strerror}.") from None
     asyncio.run(_System(directory, saved, settings, say, show).run())
@@ -64,7 +72,7 @@ class _System:
 
     def __init__(self, directory: StateDirectory, saved: SavedState, settings: UpSettings, say: Say, show: Say) -> None:
         self._directory, self._saved, self._settings = directory, saved, settings
-        self._say, self._show = say, show
+        self._say, self._show = _tolerant(say), _tolerant(show)
         self._pipe = ParentPipe()
         self._programs: dict[str, SupervisedProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +81,7 @@ class _System:
 
     async def run(self) -> None:
         """Start, watch, and end everything at a signal or after a failed start. Raises UserError."""
-        asked = _signals(self._kill)
+        asked, former = _signals(self._kill), envoy_pid(self._directory.envoy)
         try:
             await free_ports.wait_until_bindable(
                 programs.ports(self._saved), self._directory.saved_state, _PORTS_FREE_WITHIN
@@ -83,7 +91,8 @@ class _System:
                 self._task(self._watch())
                 await self._until(asked)
         finally:
-            await self._end()
+            # A start that failed must not end an Envoy that served before it.
+            await self._end(keep_envoy=bool(former) and not asked.is_set())
 
     async def _until(self, asked: asyncio.Event, goal: asyncio.Task[None] | None = None) -> None:
         """Wait until `goal` is done or a signal arrives; raise the error of a failed task."""
@@ -146,17 +155,28 @@ class _System:
         self._launch("controller", programs.controller(self._directory, self._saved))
 
     async def _watch(self) -> None:
+        """Keep ``endpoints.json`` and the log files up to date. What fails is said once, and tried again."""
+        said = ""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
-            if self._endpoints and self._processes() != self._endpoints.processes:
-                self._publish()
-            for program in self._programs.values():
-                program.trim()
+            try:
+                if self._endpoints and self._processes() != self._endpoints.processes:
+                    self._publish()
+                for program in self._programs.values():
+                    program.trim()
+            except OSError as error:
+                problem = f"The state directory {self._directory.root} cannot be written ({error.strerror})."
+                if problem != said:
+                    self._say(f"{problem} Everything goes on; it is tried again.")
+                said = problem
+            else:
+                said = ""
 
     def _publish(self) -> None:
         assert self._endpoints
-        self._endpoints = msgspec.structs.replace(self._endpoints, processes=self._processes())
-        endpoints_file.publish(self._directory.endpoints, self._endpoints)
+        endpoints = msgspec.structs.replace(self._endpoints, processes=self._processes())
+        endpoints_file.publish(self._directory.endpoints, endpoints)
+        self._endpoints = endpoints
 
     def _processes(self) -> dict[str, int]:
         envoy = envoy_pid(self._directory.envoy)
@@ -174,13 +194,16 @@ class _System:
         task.add_done_callback(self._finished.put_nowait)
         return task
 
-    async def _end(self) -> None:
+    async def _end(self, *, keep_envoy: bool) -> None:
         """End the controller first and the ELB late, because the ELB ends Envoy."""
         self._endpoints = None  # else the watch publishes it again while processes end
         self._directory.endpoints.unlink(missing_ok=True)
         for name in ("console", "controller", "kube", "elb", "backend"):
-            if name in self._programs:
-                await self._programs[name].stop()
+            # The ELB ends its Envoy at SIGINT, and leaves it at SIGTERM.
+            number = signal.SIGTERM if name == "elb" and keep_envoy else signal.SIGINT
+            program = self._programs.get(name)
+            if program and not await program.stop(number) and name == "elb" and not keep_envoy:
+                self._kill_envoy()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -189,9 +212,22 @@ class _System:
         self._say("Second signal: killing everything.")
         for program in self._programs.values():
             program.kill()
+        self._kill_envoy()
+
+    def _kill_envoy(self) -> None:
         if envoy := envoy_pid(self._directory.envoy):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(envoy, signal.SIGKILL)
+
+
+def _tolerant(say: Say) -> Say:
+    """Return `say` without its errors: standard output may be a file on a full disk, or a closed pipe."""
+
+    def attempt(text: str) -> None:
+        with contextlib.suppress(OSError):
+            say(text)
+
+    return attempt
 
 
 def _signals(on_second: Callable[[], None]) -> asyncio.Event:

@@ -29,6 +29,7 @@ class StateDirectory:
         self.admin_credentials = root / "elb-admin.json"
         self.settings = root / "certferry.yaml"
         self.demo = root / "demo"
+        self.stores = (root / "elb.db", root / "kube" / "store.db")
         self.logs = root / "logs"
 
 

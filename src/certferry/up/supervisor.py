@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from certferry.runtime import log_files
 from certferry.runtime.backoff import Backoff
 from certferry.runtime.parent_watch import ParentPipe
 
@@ -25,6 +24,10 @@ _RESET_AFTER: Final = 30.0
 """Seconds of life after which the restart delay begins anew."""
 _LOG_LIMIT: Final = 10_000_000
 """Bytes of a log file; then it becomes ``.1``, and the ``.1`` before goes away."""
+
+
+_REFUSED: Final = 2
+"""Exit code of a program whose last log line is a sentence for the user."""
 
 
 class ProcessEnded(Exception):
@@ -52,36 +55,44 @@ class SupervisedProcess:
         return self._process.pid if self._process else 0
 
     async def run(self, pipe: ParentPipe, environment: Mapping[str, str]) -> None:
-        """Start, and restart after each exit, until ``stop``. Raises ProcessEnded, OSError."""
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        """Start, and restart after each exit, until ``stop``. Raises ProcessEnded and OSError before it was ready."""
+        backoff, said = Backoff(_FIRST_DELAY, _LONGEST_DELAY), ""
         while True:
             began = asyncio.get_running_loop().time()
-            code = await self._once(pipe, environment)
+            try:
+                problem = self._ended_how(await self._once(pipe, environment))
+            except OSError as error:
+                if not self.ready.is_set():
+                    raise
+                problem = f"cannot be started ({error.strerror})"
             if self._stopping.is_set():
                 return
-            if not self.ready.is_set():
-                raise ProcessEnded(self.name, code, last_log_line(self.log))
             if asyncio.get_running_loop().time() - began > _RESET_AFTER:
                 backoff.reset()
-            self._say(f"{self.name} {_ended_how(code)}; restarting (see {self.log})")
+                said = ""
+            if problem != said:  # the same end again and again is one line
+                self._say(f"{self.name} {problem}; restarting (see {self.log})")
+                said = problem
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), backoff.advance())
                 return
 
-    async def stop(self, seconds: float = 10.0) -> None:
-        """Send SIGINT; after `seconds`, kill it."""
+    async def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 10.0) -> bool:
+        """Send signal `number`; after `seconds`, kill it. Return whether it ended by itself."""
         self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
-            return
+            return True
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)  # the ELB ends its Envoy then
+            process.send_signal(number)
         try:
             await asyncio.wait_for(process.wait(), seconds)
+            return True
         except TimeoutError:
             self._say(f"{self.name} did not end within {seconds:.0f} s and was killed")
             self.kill()
             await process.wait()
+            return False
 
     def kill(self) -> None:
         """Kill it at once."""
@@ -92,13 +103,9 @@ class SupervisedProcess:
 
     def trim(self) -> None:
         """Rotate the log file if it is too long. Raises OSError."""
-        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
-            shutil.copyfile(self.log, self.log.with_name(self.log.name + ".1"))
-            # Truncate, not rename, because the process holds the file open for appending.
-            os.truncate(self.log, 0)
+        log_files.trim(self.log, _LOG_LIMIT)
 
     async def _once(self, pipe: ParentPipe, environment: Mapping[str, str]) -> int:
-        self.trim()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -116,6 +123,15 @@ class SupervisedProcess:
             self.kill()
         return await self._process.wait()
 
+    def _ended_how(self, code: int) -> str:
+        """Return how it ended. Raises ProcessEnded before it was ready."""
+        if not self.ready.is_set() and not self._stopping.is_set():
+            raise ProcessEnded(self.name, code, last_log_line(self.log))
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        refusal = last_log_line(self.log) if code == _REFUSED else ""
+        return f"ended (exit code {code}{f': {refusal}' if refusal else ''})"
+
 
 def last_log_line(log: Path) -> str:
     """Return the last line of a log file without its prefix."""
@@ -124,9 +140,3 @@ def last_log_line(log: Path) -> str:
     except OSError:
         return ""
     return lines[-1].removeprefix("certferry: ").strip() if lines else ""
-
-
-def _ended_how(code: int) -> str:
-    if code >= 0:
-        return f"ended (exit code {code})"
-    return f"was ended by {signal.Signals(-code).name}"

@@ -11,7 +11,7 @@ import typer
 from certferry import __version__
 from certferry.cli.cluster.release import release
 from certferry.cli.lazy import TYPER
-from certferry.cli.options import Config, Listen, State, run_server, text
+from certferry.cli.options import Config, Listen, New, State, run_server, text
 from certferry.settings import (
     AlertSettings,
     ConsoleSettings,
@@ -29,6 +29,7 @@ def up(
     state: State = None,
     demo: Annotated[bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")] = None,
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
+    new: New = False,
     config: Config = None,
 ) -> None:
     """Run everything from one directory: Kubernetes API, ELB, Envoy, controller, console and demo."""
@@ -45,7 +46,7 @@ def up(
         # The programs that are started read their sections of the same file.
         os.environ["CERTFERRY_CONFIG"] = str(config.expanduser().absolute())
     typer.secho(f"Certferry {__version__}, state in {settings.state}", dim=True)
-    run(settings, say=typer.echo, show=_show)
+    run(settings, say=typer.echo, show=_show, new=new)
 
 
 def _over_plain_http(config: Path | None) -> None:
@@ -77,6 +78,7 @@ def elb(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     accounts_for: Annotated[str | None, typer.Option(help="Create an admin, and a controller of this cluster.")] = None,
+    new: New = False,
     config: Config = None,
 ) -> None:
     """Run the load balancer service: ELB v3 API and Envoy."""
@@ -93,7 +95,7 @@ def elb(
         "tls_key": tls_key,
     }
     settings = read(ElbSettings, "elb", flags, os.environ, config)
-    run_server("elb", lambda: serve(settings, accounts_for), settings.listen)
+    run_server("elb", lambda: serve(settings, accounts_for, new=new), settings.listen)
 
 
 def kube(
@@ -102,6 +104,7 @@ def kube(
     loopback_endpoints: Annotated[
         bool | None, typer.Option("--loopback-endpoints", help="Allow loopback addresses in EndpointSlices.")
     ] = None,
+    new: New = False,
     config: Config = None,
 ) -> None:
     """Run the embedded Kubernetes API."""
@@ -109,7 +112,7 @@ def kube(
 
     flags = {"state": state, "listen": listen, "loopback_endpoints": loopback_endpoints}
     settings = read(KubeServerSettings, "kube", flags, os.environ, config)
-    run_server("kube", lambda: serve(settings), settings.listen)
+    run_server("kube", lambda: serve(settings, new=new), settings.listen)
 
 
 def controller(

@@ -34,6 +34,7 @@ from certferry.elb.server.paths import encryption_key_file, lock_file, prepared,
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
+from certferry.runtime import store_marks
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.latest import Latest
 from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port, networks
@@ -47,14 +48,16 @@ _CHECKPOINT = 2.0
 """Seconds between two checkpoints of the write-ahead log."""
 
 
-async def serve(settings: ElbSettings, accounts_for: str | None = None) -> None:
+async def serve(settings: ElbSettings, accounts_for: str | None = None, *, new: bool = False) -> None:
     """Run until SIGTERM or SIGINT. `accounts_for`: the cluster whose accounts are created first.
 
-    Raises ``UserError`` if the start fails.
+    `new` allows an empty store in place of a lost one. Raises ``UserError`` if the start fails.
     """
     # The loop and the API's threads alternate several times per rotation: with Python's default switch interval of
     # 5 ms, clients would mostly wait for that.
     sys.setswitchinterval(_GIVE_WAY)
+    if new:
+        store_marks.forget(store_file(_state(settings)))
     leaves = settings.envoy_options.on_exit == "keep"
     async with running(settings, accounts_for, lambda: leaves):
         gc.collect()
@@ -120,6 +123,7 @@ def _opened(
             bootstrap(settings, cluster=accounts_for)
         encryption = EncryptionKeys.open_or_create(encryption_key_file(state))
         engine = open_database(store_file(state))
+        store_marks.mark(store_file(state))
         stack.callback(engine.dispose)
         identity = Identity(engine, encryption)
         stack.callback(identity.close)
@@ -128,6 +132,8 @@ def _opened(
         raise UserError(str(reason), EXIT_NEWER_STATE) from None
     except (StoreUnusable, EncryptionError) as reason:
         raise UserError(str(reason)) from None
+    except SQLAlchemyError as error:
+        raise UserError(f"The store {store_file(state)} cannot be used: {getattr(error, 'orig', error)}.") from None
 
 
 @contextmanager

@@ -29,8 +29,9 @@ from certferry.kube.apiserver.schema.decode import canonical
 from certferry.kube.apiserver.storage import mutations
 from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.lifecycle import run_lifecycle
-from certferry.kube.apiserver.storage.log import Retention, Store, StoreTooNew
+from certferry.kube.apiserver.storage.log import STORE_FILE, Retention, Store, StoreTooNew
 from certferry.kube.apiserver.storage.watch_cache import WatchCache
+from certferry.runtime import private_files, store_marks
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.private_ca import PrivateCaError
 from certferry.settings import EXIT_NEWER_STATE, KubeServerSettings, UserError, host_port
@@ -40,8 +41,10 @@ _DAY = 86_400.0
 _GRACE = 5.0
 
 
-async def serve(settings: KubeServerSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``UserError`` if the start fails."""
+async def serve(settings: KubeServerSettings, *, new: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; `new` allows an empty store in place of a lost one. Raises ``UserError``."""
+    if new:
+        store_marks.forget(_folder(settings.state) / STORE_FILE)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,8 +125,9 @@ def _listen(listen: str, folder: Path) -> socket.socket:
     """Open the listening socket. Port 0 means the port of the last run, so that kubeconfigs stay valid."""
     host, port = host_port(listen)
     port_file = folder / "port"
-    if port == 0 and port_file.exists():
-        port = int(port_file.read_text())
+    stored = port_file.read_text(errors="replace").strip() if port_file.exists() else ""
+    if port == 0 and stored.isdigit():
+        port = int(stored)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -136,23 +140,31 @@ def _listen(listen: str, folder: Path) -> socket.socket:
             f"The Kubernetes API cannot listen on {_bracketed(host)}:{port}: {os.strerror(error.errno or 0)}. "
             "Stop the process that uses the port, or choose another with --listen."
         ) from None
-    port_file.write_text(str(listener.getsockname()[1]))
+    chosen = str(listener.getsockname()[1])
+    if chosen != stored:
+        private_files.write(port_file, chosen)
     return listener
 
 
 def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retention) -> tuple[Store, WatchCache]:
-    path = folder / "store.db"
+    path = folder / STORE_FILE
+    if trouble := store_marks.lost(path):
+        raise UserError(
+            f"{trouble}: put a copy of it back (`certferry restore` brings back the ELB's store only), or give --new to "
+            "start with an empty one. The controller removes from the ELB what no Ingress asks for."
+        )
     encrypted_kinds = frozenset(k.plural for k in kinds if k.encrypted)
     try:
         path.touch(mode=0o600)
         store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), encrypted_kinds, retention)
+        store_marks.mark(path)
         return store, WatchCache(store, kinds)
     except StoreTooNew as error:
         raise UserError(f"The store {path} {error}.", EXIT_NEWER_STATE) from None
     except EncryptionError as error:
         raise UserError(str(error)) from None
     except sqlite3.Error as error:
-        raise UserError(f"The store {path} cannot be opened: {error}.") from None
+        raise UserError(f"The store {path} cannot be opened: {error}. Put a copy of it back.") from None
 
 
 async def _first_objects(cache: WatchCache, kinds: tuple[ResourceDefinition, ...]) -> None:

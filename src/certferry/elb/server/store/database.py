@@ -18,6 +18,8 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from certferry.runtime import store_marks
+
 HEAD: Final = "0004"
 """The newest schema; a test keeps it equal to the newest migration."""
 
@@ -42,6 +44,10 @@ class SchemaTooNew(StoreUnusable):
 
 def open_database(path: Path) -> Engine:
     """Open the database at `path`, created and migrated as needed. Raises StoreUnusable."""
+    if trouble := store_marks.lost(path):
+        raise StoreUnusable(
+            f"{trouble}: bring it back with `certferry restore BACKUP`, or give --new to start with an empty one."
+        )
     engine = _engine(path)
     try:
         with _alone(path):
@@ -49,7 +55,9 @@ def open_database(path: Path) -> Engine:
     except (OSError, OperationalError, DatabaseError) as error:
         engine.dispose()
         reason = error.orig if isinstance(error, DatabaseError) else error
-        raise StoreUnusable(f"The store {path} cannot be opened: {reason}.") from None
+        damaged = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
+        way_out = " Bring it back with `certferry restore BACKUP`." if damaged else ""
+        raise StoreUnusable(f"The store {path} cannot be opened: {reason}.{way_out}") from None
     except StoreUnusable:
         engine.dispose()
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from certferry.kube.apiserver.resources.builtin import KINDS
-from certferry.kube.apiserver.storage.log import purpose
+from certferry.kube.apiserver.storage.log import STORE_FILE, purpose
 from certferry.runtime import encryption
 from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, key_id_of
 from certferry.settings import UserError
@@ -25,7 +25,7 @@ _BATCH: Final = 500
 def store_in(state: Path) -> Path | None:
     """Return the store's folder in a state directory; None if absent."""
     folder = state / "kube"
-    return folder if (folder / "store.db").is_file() else None
+    return folder if (folder / STORE_FILE).is_file() else None
 
 
 def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
@@ -33,7 +33,7 @@ def rotate(folder: Path, environ: Mapping[str, str] = os.environ) -> int:
 
     If the key is in the environment, use the first key there. Raises ``UserError``.
     """
-    path, key = folder / "store.db", folder / "seal.key"
+    path, key = folder / STORE_FILE, folder / "seal.key"
     try:
         database = sqlite3.connect(path, isolation_level=None, timeout=30)
         try:

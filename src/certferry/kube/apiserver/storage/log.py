@@ -51,6 +51,8 @@ SCHEMA = (
 )
 """Migrations: the n-th upgrades a store from schema version n to n + 1 (PRAGMA user_version)."""
 
+STORE_FILE = "store.db"
+"""Name of the log in the server's folder."""
 _BATCH = 256
 _COMPACT_EVERY = 1_000
 

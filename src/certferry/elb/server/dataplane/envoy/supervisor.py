@@ -25,7 +25,7 @@ from certferry.elb.server.dataplane.envoy.connection_limit import fitted
 from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.status import EnvoyStatus
-from certferry.runtime import private_files
+from certferry.runtime import log_files, private_files
 from certferry.runtime.backoff import Backoff
 from certferry.settings import EnvoyOptions
 
@@ -77,10 +77,10 @@ class EnvoySupervisor:
     async def start(self) -> None:
         """Adopts the Envoy that runs, or starts one; then keeps it running until ``stop``.
 
-        Never raises for want of an Envoy: the API has to be up for people to see what is wrong.
+        Never raises for want of an Envoy or of disk space: the API has to be up for people to see what is wrong.
         """
         with contextlib.suppress(_NoEnvoy):
-            await self._adopt_or_spawn()
+            await self._again()
         self._watch = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -141,8 +141,6 @@ class EnvoySupervisor:
             return None
 
     def _spawn(self, binary: Path, wanted: str) -> None:
-        if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
-            self._log.replace(self._log.with_suffix(".log.1"))
         with os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._child = subprocess.Popen(
                 command(binary, self._bootstrap, self._options),
@@ -168,6 +166,8 @@ class EnvoySupervisor:
         backoff, told, served = Backoff(_FIRST_DELAY, _LONGEST_DELAY), False, None
         while True:
             await asyncio.sleep(self._pause())
+            with contextlib.suppress(OSError):
+                log_files.trim(self._log, _LOG_LIMIT)
             steady = served is not None and clock() - served > _STEADY
             if self._lives():
                 if served is None and await self.admin.serves():
