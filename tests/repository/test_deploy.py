@@ -85,3 +85,8 @@ def test_secrets_by_name_grant_access_to_no_other_secret() -> None:
 )
 def test_rbac_reports_invalid_flags(flags: list[str], says: str) -> None:
     assert says in refusal(certferry("rbac", *flags))
+
+
+def test_the_printed_permissions_begin_with_their_namespace() -> None:
+    first = next(yaml.safe_load_all(certferry("rbac").stdout))
+    assert first == yaml.safe_load((DEPLOY / "base" / "namespace.yaml").read_text())

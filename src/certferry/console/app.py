@@ -5,10 +5,11 @@ No page is shown without a session, and no form is carried out without its token
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 from starlette.applications import Starlette
@@ -53,6 +54,7 @@ def application(console: Console) -> Starlette:
 
     async def no_page(http: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
+        _open_cluster(console, http)
         sentence = "There is no such page." if status == 404 else "This page does not support this request."
         return _error_page(console, http, console.session(http), PageError(status, "Not found", sentence))
 
@@ -89,6 +91,16 @@ def _endpoint(console: Console, handler: Handler, role: str) -> Callable[[Reques
             return _remote_error(console, http, session, error)
 
     return endpoint
+
+
+def _open_cluster(console: Console, http: Request) -> None:
+    """Open the cluster that the path names, so that an error page keeps its navigation."""
+    session, parts = console.session(http), http.url.path.split("/")
+    if session is None or parts[1] != "clusters" or len(parts) < 3:
+        return
+    request = PageRequest(console, http, session, "reader")
+    with contextlib.suppress(PageError, LoginRequired):
+        http.state.cluster = request.context_of(request.access(unquote(parts[2])))
 
 
 async def _check_token(request: PageRequest) -> None:

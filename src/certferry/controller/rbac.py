@@ -68,6 +68,12 @@ class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
     name: str = NAME
 
 
+def namespace(account: ServiceAccount) -> Object:
+    """Return the Namespace of the service account, which must exist before it."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": account.namespace, "labels": labels}}
+
+
 def manifests(
     mode: Mode, account: ServiceAccount, namespaces: Sequence[str] = (), secrets: Iterable[Name] = ()
 ) -> list[Object]:

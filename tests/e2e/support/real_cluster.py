@@ -163,7 +163,6 @@ class RealSystem(System):
     def _enter(self) -> Path:
         """A kubeconfig of the service account, with the rights that are printed for it."""
         printed = certferry("rbac", *self.rbac).stdout
-        self.apply(objects.namespace(ACCOUNT[0]))
         self.apply(*(o for o in yaml.safe_load_all(printed) if o))
         token = self.kubectl("create", "token", ACCOUNT[1], "-n", ACCOUNT[0]).stdout.strip()
         config = yaml.safe_load(self.kubeconfig.read_text())

@@ -30,7 +30,7 @@ def rbac(
     state: Annotated[Path | None, typer.Option(help="State directory of a running `certferry up`.")] = None,
     config: Config = None,
 ) -> None:
-    """Print the RBAC manifests of the controller."""
+    """Print the controller's RBAC manifests and its Namespace, ready for `kubectl apply -f -`."""
     from certferry.controller import rbac as rules
 
     names = {m: m for m in rules.MODES}
@@ -42,9 +42,11 @@ def rbac(
     secrets = [_name(s) for s in secret or ()]
     if mode == "named" and not secrets:
         secrets = asyncio.run(_in_use(cluster, config, state, tuple(namespace or ())))
-    made = rules.manifests(
-        names[mode], rules.ServiceAccount(namespace=home, name=name), tuple(namespace or ()), secrets
-    )
+    service_account = rules.ServiceAccount(namespace=home, name=name)
+    made = [
+        rules.namespace(service_account),
+        *rules.manifests(names[mode], service_account, tuple(namespace or ()), secrets),
+    ]
     typer.echo(yaml.safe_dump_all(made, sort_keys=False), nl=False)
     if mode == "named":
         typer.echo(

@@ -38,7 +38,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
 COLUMNS: Final = (
     Column("object", "Object", lambda r: (r.kind, r.name)),
-    Column("type", "Event Type", lambda r: r.type),
+    Column("level", "Event Type", lambda r: r.type),
     Column("reason", "Event Name", lambda r: r.reason),
     Column("message", "Kubernetes Event", None),
     Column("count", "Occurrences", lambda r: r.count),

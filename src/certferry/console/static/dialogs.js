@@ -14,6 +14,11 @@ export function makeIdsUnique(root) {
       element.setAttribute(name, element.getAttribute(name).split(" ").map((id) => (ids.has(id) ? id + mark : id)).join(" "));
 }
 
+// Typed text is lost only if the user agrees.
+function leave(dialog) {
+  if (!dialog.typed || confirm("Close this dialog and lose what you typed?")) dialog.close();
+}
+
 export async function openDialog(url, opener) {
   let page;
   try { page = await fetchPage(url); } catch (error) { return error.login ? location.assign(error.login) : toast(error.message); }
@@ -33,6 +38,12 @@ export async function openDialog(url, opener) {
     close.innerHTML = '<button type="button" data-close>Close</button>';
     dialog.firstElementChild.append(close);
   }
+  dialog.addEventListener("input", () => { dialog.typed = true; });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || $(".menu:popover-open")) return;
+    event.preventDefault();
+    leave(dialog);
+  });
   dialog.addEventListener("close", () => { dialog.remove(); (opener?.isConnected ? opener : $("main")).focus(); });
   dialog.showModal();
   prepare(dialog);
@@ -53,7 +64,7 @@ addEventListener("click", (event) => {
   if (closer) {
     event.preventDefault();
     const dialog = closer.closest("dialog");
-    if (dialog) dialog.close(); else history.back();
+    if (dialog) leave(dialog); else history.back();
     return;
   }
 });

@@ -18,6 +18,15 @@ export function showErrors(form, errors) {
   $("[aria-invalid]", form)?.focus();
 }
 
+// While the checks say "Cannot be saved", the OK button is disabled and the reason stands above it.
+function block(form, sentence) {
+  const place = $("[data-blocked]", form), button = $("[data-ok]", form);
+  if (!place || !button) return;
+  place.textContent = sentence;
+  place.hidden = !sentence;
+  button.ariaDisabled = sentence ? "true" : null;
+}
+
 export async function submit(form, submitter) {
   const button = submitter ?? $("button:not([type=button])", form);
   if (button.ariaDisabled === "true") return;
@@ -74,7 +83,8 @@ export const refreshChecks = debounce(async (form) => {
     const page = await fetchPage(form.dataset.check, { method: "POST", body: new FormData(form) });
     const fresh = $("[data-checks]", page);
     if (fresh) place.replaceChildren(...fresh.childNodes);
-  } catch { /* the next key stroke asks again */ }
+    block(form, $("[data-blocks]", place)?.textContent ?? "");
+  } catch { block(form, ""); /* the next key stroke asks again */ }
 }, 250);
 
 export async function upload(input) {
@@ -169,6 +179,7 @@ addEventListener("submit", (event) => {
 addEventListener("input", (event) => {
   const form = event.target.form;
   clearError(event.target);
+  if (form?.matches("[data-check]")) block(form, "");
   if (form?.matches("[data-check]") && event.target.matches("textarea, [data-checked]")) refreshChecks(form);
   if (event.target.matches("form[data-auto] input[type=search]")) search(event.target);
 });
