@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.console.conftest import LogIn
 from tests.console.user import User
@@ -27,17 +27,25 @@ def user(request: pytest.FixtureRequest, log_in: LogIn) -> Iterator[User]:
     user.page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def window(user: User) -> int:
+    size = user.page.viewport_size
+    assert size
+    return size["width"]
+
+
 def test_every_cell_stands_below_its_heading_and_status_is_in_sight(user: User, shop: Site) -> None:
     for page in PAGES:
         user.page.goto(f"/clusters/local/{page}")
         table = user.page.get_by_role("table")
         assert table.evaluate(ALIGNED), page
-        width = user.page.viewport_size["width"]
+        width = window(user)
         assert user.page.evaluate("document.documentElement.scrollWidth") <= width, page
         status, operation = (user.page.locator(f"th.col-{key}") for key in ("status", "operation"))
         if width >= 1024 and status.count():
-            right = status.bounding_box()
-            assert right["x"] + right["width"] <= operation.bounding_box()["x"] + 1, page
+            left, right = status.bounding_box(), operation.bounding_box()
+            assert left, page
+            assert right, page
+            assert left["x"] + left["width"] <= right["x"] + 1, page
 
 
 def test_the_parts_of_the_header_do_not_overlap(user: User, shop: Site) -> None:
@@ -46,7 +54,7 @@ def test_the_parts_of_the_header_do_not_overlap(user: User, shop: Site) -> None:
     boxes = [box for part in parts if (box := part.bounding_box())]
     for left, right in itertools.pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"] + 1
-    assert boxes[-1]["x"] + boxes[-1]["width"] <= user.page.viewport_size["width"]
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= window(user)
     expect(user.page.get_by_role("button", name="Log out")).to_be_visible()
 
 
@@ -69,7 +77,12 @@ def test_escape_asks_before_typed_text_is_lost(user: User, shop: Site) -> None:
     user.page.goto(f"/clusters/local/secrets?namespace={shop.name}")
     user.row(SECRET).get_by_role("link", name="Update").click()
     asked: list[str] = []
-    user.page.once("dialog", lambda question: (asked.append(question.message), question.dismiss()))
+
+    def decline(question: Dialog) -> None:
+        asked.append(question.message)
+        question.dismiss()
+
+    user.page.once("dialog", decline)
     field = user.dialog.get_by_role("textbox", name="Certificate")
     field.fill("typed")
     field.press("Escape")
