@@ -7,8 +7,10 @@ and no more. tools/kubernetes/cluster.py makes such a cluster.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,9 +20,11 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from certferry.elb.client.credentials import Credentials
 from certferry.up import accounts
 from certferry.up import bootstrap as first
 from certferry.up import free_ports as addresses
+from certferry.up.envoy_pid import envoy_pid
 from certferry.up.free_ports import free_ports, free_subnet
 from tests.cli.test_cli import certferry
 from tests.e2e.support import objects
@@ -53,6 +57,9 @@ class RealSystem(System):
 
     def prepare(self) -> None:
         """Everything but the controller."""
+        # Its lease and its Ingresses belong to one system at a time.
+        self._turn = os.open(f"{self.kubeconfig}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         self.state.mkdir(mode=0o700, exist_ok=True)
         elb_port, metrics_port = self.elb_port(), free_ports(1)[0]
         subnet = free_subnet()
@@ -79,6 +86,7 @@ class RealSystem(System):
             processes={},
         )
         (self.state / "endpoints.json").write_bytes(msgspec.json.encode(endpoints))
+        self._write_settings(url, accounts.credentials(users, users.admin), balancer.id)
         self._node()
         self.kubectl("delete", "ingress", "--all", "--all-namespaces")
         self._controller = (
@@ -100,9 +108,15 @@ class RealSystem(System):
         until(lambda: metrics.call("GET", "/readyz").status == 200, "the controller is ready", seconds=seconds)
 
     def stop(self) -> int:
+        """End all of it: at SIGINT the ELB ends its Envoy too."""
         for child in reversed(self._children.values()):
-            child.terminate()
-        return max(child.wait(30) for child in self._children.values())
+            child.send_signal(signal.SIGINT)
+        code = max(child.wait(30) for child in self._children.values())
+        os.close(self._turn)
+        return code
+
+    def pid(self, name: str) -> int:
+        return envoy_pid(self.state / "envoy.json") if name == "envoy" else self._children[name].pid
 
     def elb_port(self) -> int:
         """Where the ELB is to listen."""
@@ -148,6 +162,18 @@ class RealSystem(System):
                 stderr=output,
                 env=self.environment(),
             )
+
+    def _write_settings(self, url: str, admin: Credentials, loadbalancer: str) -> None:
+        """The settings file that `up` writes for the commands."""
+        accounts.write_credentials(admin, self.state / "elb-admin.json")
+        elb = {"url": url, "credentials_file": "elb-admin.json"}
+        cluster = {
+            "name": "local",
+            "kubeconfig": str(self.kubeconfig),
+            "elb": elb,
+            "default_loadbalancer": loadbalancer,
+        }
+        (self.state / "certferry.yaml").write_text(yaml.safe_dump({"clusters": [cluster]}))
 
     def _node(self) -> None:
         """A Node object whose InternalIP is where the tests' backends listen."""
