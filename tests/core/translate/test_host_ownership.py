@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.core.model.claimed_since import claimed_since, restored
@@ -82,6 +82,13 @@ def decided(translation: Translation) -> Any:
 
 
 @given(CLAIMS)
+@example(  # a wildcard shadows a host of the default certificate, which also has a name of another namespace
+    [
+        ("two", ["b.test"], ["b.test"], 8443),
+        ("one", ["a.test", "b.test"], [], 443),
+        ("one", ["*.test"], ["*.test"], 443),
+    ]
+)
 def test_paths_and_certificates_of_a_host_are_of_one_namespace(claims: list[Claim]) -> None:
     cluster = world([manifest(n, claim, age=n) for n, claim in enumerate(claims)], claims)
     translation = translate(cluster, OBSERVED, OPTIONS, NOW)
