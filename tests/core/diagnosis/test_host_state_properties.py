@@ -139,6 +139,17 @@ def test_every_sentence_names_what_the_listener_selects(
     {"one": {"content": "v0", "names": [HOSTS[0]], "uid": "second"}},
     {"one": {"content": "v0"}},
 )
+@example(  # a Secret was made anew, and its listener keeps the certificate of the earlier one
+    shape=[
+        ("a.example.com", [{"secretName": "one"}], "c-mine"),
+        ("a.example.com", [{"secretName": "one"}, {"secretName": "three", "hosts": ["*.example.com"]}], None),
+    ],
+    first={"three": {"content": "v0", "uid": "second"}},
+    then={
+        "three": {"content": "v0"},
+        "one": {"content": "v0", "names": ["a.example.com"], "key": "RSA-2048", "not_after": NOW - timedelta(days=1)},
+    },
+)
 def test_every_event_states_what_the_listener_is_to_select(
     shape: list[Any], first: dict[str, Any], then: dict[str, Any]
 ) -> None:

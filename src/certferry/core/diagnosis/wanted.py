@@ -206,7 +206,7 @@ class CertificateSources:
         if origin and uid:
             cluster = "" if ours and marked else origin.cluster or marked or ""
             return CertificateSource(secret=Name(origin.namespace, origin.secret), cluster=cluster)
-        stem = certificate.name.removesuffix("_twin").rpartition("_")[0]
+        stem = names.certificate_stem(certificate.name)
         if marked == self._cluster_id and uid and (name := self._by_stem.get(stem)):
             return CertificateSource(secret=name)
         return CertificateSource(certificate_id=certificate.id, name=certificate.name)

@@ -29,6 +29,11 @@ def certificate_name(cluster_id: str, secret: Name, uid: str) -> str:
     return head[: MAX_NAME - len(tail)] + tail
 
 
+def certificate_stem(name: str) -> str:
+    """Return the part of a managed certificate's name that a Secret of the same name keeps when it is made anew."""
+    return name.removesuffix("_twin").rpartition("_")[0]
+
+
 def certificate_prefix(cluster_id: str) -> str:
     """Return the prefix of the certificate names of one cluster."""
     return f"{OWN_PREFIX}_{cluster_id[:8]}_"

@@ -256,32 +256,25 @@ def _served_instead(
 ) -> str:
     """Return what clients of the hosts that want the Secret get, from the listeners' own selection."""
     kind = kind_of(ours) if ours else KEY_KINDS[0]
-    served: set[str] = set()
-    previous = ours if verdict.rejected else None
+    served: dict[str, set[str]] = {}
     others: dict[str, set[str]] = {}
     for place in use.places:
         slots = bound.get((place.loadbalancer, place.port), ListenerCertificates())
         for host in place.hosts:
             answer = slots.answer(host, kind)
-            if answer and ours and _stem(answer) == _stem(ours):
-                served.add(host)
-                if answer.id != ours.id:  # of the Secret before it was created again
-                    previous = answer
+            if answer and ours and names.certificate_stem(answer.name) == names.certificate_stem(ours.name):
+                kept = verdict.rejected or answer.id != ours.id  # of the Secret before it was created again
+                served.setdefault(_still(answer) if kept else "It is served anyway", set()).add(host)
             else:
                 others.setdefault(_other(answer, host, place.port), set()).add(host)
     text = ""
-    if served and ours:
-        only = f" for {listed(_named(served))}" if others and any(served) else ""
-        text = f" {_still(previous) if previous else 'It is served anyway'}{only}."
+    for what, hosts in sorted(served.items()):
+        only = f" for {listed(_named(hosts))}" if (others or len(served) > 1) and any(hosts) else ""
+        text += f" {what}{only}."
     for what, hosts in sorted(others.items()):
         clients = f"Clients of {listed(named)}" if (named := _named(hosts)) else "Clients that name no host"
         text += f" {clients} get {what}."
     return text
-
-
-def _stem(certificate: Certificate) -> str:
-    """Return the name without the uid of the Secret."""
-    return certificate.name.rpartition("_")[0]
 
 
 def _still(certificate: Certificate) -> str:
