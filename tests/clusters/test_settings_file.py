@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from certferry import clusters as fleet
+from certferry.core.x509.expiry import Limits
 from certferry.settings import UserError
 
 ONE = "clusters: [{name: %s, kubeconfig: kubeconfig, elb: {url: 'http://127.0.0.1:1', credentials_file: e.json}}]\n"
@@ -104,3 +105,10 @@ def test_a_role_that_is_not_listed_gets_no_access(home: Path) -> None:
     cluster = fleet.read(file).cluster()
     with pytest.raises(UserError, match="“member” no access"):
         cluster.kube("member")
+
+
+def test_the_section_alerts_says_when_a_renewal_is_late(home: Path) -> None:
+    file = put(home / "own.yaml", "own")
+    assert fleet.read(file).cluster().limits == Limits()
+    file.write_text(file.read_text() + "\nalerts: {renewal_late_days: 20}\n")
+    assert fleet.read(file).cluster().limits == Limits(late_days=20)

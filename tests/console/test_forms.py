@@ -40,6 +40,7 @@ from certferry.console.web.security import local_path
 from certferry.core.model.kubernetes import MATCH_MODE, Name, ObjectRef
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client.credentials import Credentials
 from certferry.kube.apiserver.schema import patch as server
@@ -271,7 +272,7 @@ observed:
 def test_deleting_a_listener_owner_shows_the_impact_on_the_shared_listener() -> None:
     given = yaml.safe_load(SHARED)
     options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
-    world = derive(view(given), observed(given["observed"]), options, NOW)
+    world = derive(view(given), observed(given["observed"]), options, Limits(), NOW)
     preview = impact.of_ingress(world, Name("shop", "first"), options, NOW)
     assert any(
         "Port 443 stays open for other Ingresses, and Ingress shop/second becomes its listener owner" in t
@@ -290,7 +291,7 @@ def test_deleting_a_listener_owner_shows_the_impact_on_the_shared_listener() -> 
 def test_a_choice_is_previewed_by_the_controllers_own_translation() -> None:
     given = yaml.safe_load(SHARED)
     options = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
-    world = derive(view(given), observed(given["observed"]), options, NOW)
+    world = derive(view(given), observed(given["observed"]), options, Limits(), NOW)
     body = {
         "metadata": {"name": "third", "namespace": "shop", "creationTimestamp": NOW.isoformat()},
         "spec": {

@@ -14,6 +14,7 @@ from certferry.core.drift.drift import Modes
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
+from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
 from tests.support.golden import TESTDATA
 
@@ -31,7 +32,7 @@ def derived(*, secrets: bool = True) -> DerivedState:
     elb.ids = dict(decision.ids)
     elb.run(decision.steps)
     shown = cluster if secrets else view({**GIVEN, "secrets": []})
-    return derive(shown, elb.state, options, NOW, secrets=secrets)
+    return derive(shown, elb.state, options, Limits(), NOW, secrets=secrets)
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,11 @@ def send_test(config: Config = None) -> None:
 
 def rules(settings: AlertSettings) -> AlertRules:
     """Return the rules of alerts from the settings."""
+    from certferry.clusters.settings_file import expiry_limits
     from certferry.core.diagnosis.alert_rules import AlertRules
-    from certferry.core.x509.expiry import Limits
 
-    limits = Limits(
-        late=settings.renewal_late,
-        urgent=settings.renewal_urgent,
-        critical=settings.renewal_critical,
-        late_days=settings.renewal_late_days,
-        urgent_days=settings.renewal_urgent_days,
-        critical_days=settings.renewal_critical_days,
+    return AlertRules(
+        limits=expiry_limits(settings),
+        stalled_rotations=settings.stalled_rotations,
+        stalled_after=settings.stalled_after,
     )
-    return AlertRules(limits=limits, stalled_rotations=settings.stalled_rotations, stalled_after=settings.stalled_after)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from certferry.core.x509.expiry import Limits
 from certferry.elb.client import clouds_yaml as clouds
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
@@ -33,6 +34,8 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
     default_loadbalancer: str | None = None
     controller: ControllerSettings = ControllerSettings()
     """The section ``controller`` of the settings file."""
+    limits: Limits = Limits()
+    """When a renewal is late, from the section ``alerts`` of the settings file."""
     roles: dict[Role, RoleAccess] = {}
     """Credentials by role. Empty: all roles use the cluster's own credential."""
 
@@ -70,7 +73,7 @@ class ClusterAccess(msgspec.Struct, frozen=True, kw_only=True):
         return self.roles[role]
 
 
-def access(settings: ClusterSettings, controller: ControllerSettings) -> ClusterAccess:
+def access(settings: ClusterSettings, controller: ControllerSettings, limits: Limits) -> ClusterAccess:
     """Return the access of an entry of the settings file, whose section ``controller`` is `controller`."""
     return ClusterAccess(
         name=settings.name,
@@ -80,6 +83,7 @@ def access(settings: ClusterSettings, controller: ControllerSettings) -> Cluster
         class_name=settings.class_name or controller.class_name,
         default_loadbalancer=settings.default_loadbalancer,
         controller=controller,
+        limits=limits,
         roles=settings.roles,
     )
 

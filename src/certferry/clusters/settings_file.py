@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from certferry.clusters.cluster import ClusterAccess, access
-from certferry.settings import ControllerSettings, ElbPlace, UserError, clusters, state_default
+from certferry.core.x509.expiry import Limits
+from certferry.settings import AlertSettings, ControllerSettings, ElbPlace, UserError, clusters, state_default
 from certferry.settings import read as read_section
 
 NAME = "certferry.yaml"
@@ -51,7 +52,8 @@ def read(config: Path | None = None, state: Path | None = None) -> Fleet:
     named, controller = clusters(file), read_section(ControllerSettings, "controller", {}, os.environ, file)
     if not named and state is not None and (own := state.expanduser() / NAME).is_file():
         file, named = own, clusters(own)
-    accesses = tuple(access(settings, controller) for settings in named)
+    limits = expiry_limits(read_section(AlertSettings, "alerts", {}, os.environ, file))
+    accesses = tuple(access(settings, controller, limits) for settings in named)
     if not accesses:
         raise UserError(f"The settings file {file} names no cluster: add “clusters” (docs/clusters.md).")
     return Fleet(clusters=accesses, file=file)
@@ -75,6 +77,18 @@ def one(settings: ControllerSettings, config: Path | None) -> ClusterAccess:
         context=settings.context,
         elb_place=place,
         controller=settings,
+    )
+
+
+def expiry_limits(settings: AlertSettings) -> Limits:
+    """Return when a renewal is late, urgent and critical."""
+    return Limits(
+        late=settings.renewal_late,
+        urgent=settings.renewal_urgent,
+        critical=settings.renewal_critical,
+        late_days=settings.renewal_late_days,
+        urgent_days=settings.renewal_urgent_days,
+        critical_days=settings.renewal_critical_days,
     )
 
 

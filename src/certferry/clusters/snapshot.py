@@ -22,7 +22,6 @@ from certferry.core.model import naming as names
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.x509.expiry import Limits
 from certferry.elb.client import extensions
 from certferry.elb.client.observe import observe
 from certferry.kube.client.client import KubeError
@@ -46,8 +45,8 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @functools.cached_property
     def diagnosis(self) -> ClusterDiagnosis:
-        """The diagnosis, with the default limits of expiry and without a handshake."""
-        return diagnose(self.view, self.observed, self.options, datetime.now(UTC), Limits())
+        """The diagnosis, without a handshake."""
+        return diagnose(self.view, self.observed, self.options, datetime.now(UTC), self.cluster.limits)
 
     @functools.cached_property
     def watched(self) -> tuple[CertificateInfo, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from certferry.cli.cert.completion import certificates
 from certferry.cli.options import chosen
 from certferry.cli.output import PARTIAL, warn
-from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out, locate
+from certferry.clusters import ClusterAccess, ClusterResult, Fleet, fan_out
 from certferry.clusters.snapshot import ClusterSnapshot, take_snapshot
 from certferry.core.checks import CheckPolicy
 from certferry.core.diagnosis.host_state import HostProbe, HostState, for_host, host_states
@@ -23,8 +22,7 @@ from certferry.core.model.kubernetes import Name
 from certferry.core.translate.certificate_slots import KEY_KINDS, current_slots
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import covers
-from certferry.settings import AlertSettings, UserError
-from certferry.settings import read as read_settings
+from certferry.settings import UserError
 
 T = TypeVar("T")
 
@@ -130,11 +128,7 @@ async def read_fleet(
     config: Path | None, state: Path | None, cluster: str | None, *, quiet: bool = False
 ) -> FleetSnapshot:
     """Read every cluster, and report those that did not answer. Raises UserError if none did."""
-    from certferry.cli.alerts import rules
-
     fleet = chosen(config, state, cluster)
-    file = locate(config, state, os.environ)
-    limits = rules(read_settings(AlertSettings, "alerts", {}, os.environ, file)).limits
     answers = await fan_out(fleet, take_snapshot)
     snapshots = [a.value for a in answers if a.value is not None]
     problems = [f"Cluster {a.cluster}: {a.trouble}" for a in answers if a.trouble]
@@ -146,7 +140,9 @@ async def read_fleet(
             warn(problem)
     if not snapshots:
         raise UserError("No cluster answered.", PARTIAL)
-    return FleetSnapshot(snapshots, PARTIAL if problems else 0, limits, snapshots[0].options.checks)
+    return FleetSnapshot(
+        snapshots, PARTIAL if problems else 0, snapshots[0].cluster.limits, snapshots[0].options.checks
+    )
 
 
 async def each(fleet: Fleet, ask: Callable[[ClusterAccess], Awaitable[T]]) -> tuple[list[ClusterResult[T]], int]:

@@ -16,8 +16,7 @@ from certferry.cli.output import paragraph
 from certferry.core.diagnosis.cluster import diagnose
 from certferry.core.diagnosis.explain import Explanation, HostExplanation, explain
 from certferry.core.model.kubernetes import Name
-from certferry.core.x509.expiry import Limits
-from certferry.settings import ControllerSettings, UserError, read
+from certferry.settings import AlertSettings, ControllerSettings, UserError, read
 
 app = typer.Typer(help="Explain which certificate a host gets.", no_args_is_help=True, **TYPER)
 
@@ -36,13 +35,16 @@ def ingress(
     """Explain for each host of an Ingress which certificate it gets, why, and which would be next."""
     from certferry import clusters as fleet
     from certferry.cli.cluster.inputs import load_inputs
+    from certferry.clusters.settings_file import expiry_limits
 
     namespace, slash, short = name.partition("/")
     if not (namespace and slash and short):
         raise UserError(f"“{name}” is not an Ingress: write NAMESPACE/NAME.")
-    settings = read(ControllerSettings, "controller", {}, os.environ, fleet.locate(config, state, os.environ))
+    file = fleet.locate(config, state, os.environ)
+    settings = read(ControllerSettings, "controller", {}, os.environ, file)
+    alerts = read(AlertSettings, "alerts", {}, os.environ, file)
     view, observed, options = asyncio.run(load_inputs(settings, cluster, state, config))
-    current = diagnose(view, observed, options, datetime.now(UTC), Limits())
+    current = diagnose(view, observed, options, datetime.now(UTC), expiry_limits(alerts))
     explanation = explain(current, Name(namespace, short))
     if explanation is None:
         raise UserError(f"There is no Ingress {name} in the cluster.", 1)

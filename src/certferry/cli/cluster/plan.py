@@ -16,7 +16,7 @@ import yaml
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, paragraph
 from certferry.core.decide import decide
-from certferry.core.diagnosis.cluster import diagnose
+from certferry.core.diagnosis.cluster import translate_cluster
 from certferry.core.drift.drift import Modes
 from certferry.core.model.elb import State as ElbState
 from certferry.core.model.kubernetes import ClusterView
@@ -25,7 +25,6 @@ from certferry.core.plan_text import new_problems, render_plan
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.manifests import assumed, objects, overlaid
 from certferry.core.translate.translate import Translation
-from certferry.core.x509.expiry import Limits
 from certferry.settings import ControllerSettings, UserError, read
 from certferry.settings import clusters as read_clusters
 
@@ -87,9 +86,9 @@ def plan(
     before = (
         None
         if every or over_nothing
-        else _others(diagnose(base, observed, options, now, Limits()).translation, manifests)
+        else _others(translate_cluster(base, observed, options, now).translation, manifests)
     )
-    translation = diagnose(view, observed, options, now, Limits()).translation
+    translation = translate_cluster(view, observed, options, now).translation
     decision = decide(translation, observed, view.cluster_id, settings.drift if live else Modes())
     if over_nothing:
         _say(

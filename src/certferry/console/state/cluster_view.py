@@ -113,7 +113,9 @@ class ClusterContext:
         view, state = self.kube.view, self.elb.state
         derived, now = self._cache.get(self.name), datetime.now(UTC)
         if derived is None or derived.view is not view or derived.state is not state or now - derived.at > FRESH:
-            derived = self._cache[self.name] = derive(view, state, self.options, now, secrets=self.kube.reads_secrets)
+            derived = self._cache[self.name] = derive(
+                view, state, self.options, self.access.limits, now, secrets=self.kube.reads_secrets
+            )
         return derived
 
     def served(self, use: Use) -> bool | None:
@@ -164,10 +166,10 @@ class ClusterContext:
 
 
 def derive(
-    view: ClusterView, state: State, options: TranslateOptions, now: datetime, *, secrets: bool = True
+    view: ClusterView, state: State, options: TranslateOptions, limits: Limits, now: datetime, *, secrets: bool = True
 ) -> DerivedState:
     """Derive all values that pages need. `secrets`: whether `view` contains Secrets."""
-    current = diagnose(view, state, options, now, Limits(), check=usage.uses)
+    current = diagnose(view, state, options, now, limits, check=usage.uses)
     translation, uses, hosts = current.translation, usage.uses(current), current.states
     if not secrets:
         hosts = tuple(map(_without_secret, hosts))

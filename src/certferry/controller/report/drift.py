@@ -55,19 +55,23 @@ class DriftReporter:
         """Return the Events for `drifts`. `adopted`: the text of what an Ingress states now, by drift."""
         present = tuple(drifts)
         await self._learn([d for d in present if d not in self._sentences or d in adopted])
-        self._sentences = {
-            d: (d not in adopted and self._sentences.get(d)) or _sentence(d, self._author(d), adopted.get(d))
-            for d in present
-        }
+        self._sentences = {d: self._described(d, adopted) for d in present}
         for ref in (ref for d in present for ref in (d.id, *d.parts)):
             self._authors.pop(ref, None)  # the next change may have another author
-        left = [d for d in present if d.mode != "repair" and d not in adopted]
-        fresh = [d for d in present if d in adopted or (d.mode == "repair" and d not in self._reported)]
+        notices = DriftNotices(standing=[], once=[])
+        for drift in present:
+            if drift in adopted or (drift.mode == "repair" and drift not in self._reported):
+                notices.once.extend(self._notices(drift, translation))
+            elif drift.mode != "repair":
+                notices.standing.extend(self._notices(drift, translation))
         self._reported = frozenset(present)
-        return DriftNotices(
-            standing=[n for d in left for n in self._notices(d, translation)],
-            once=[n for d in fresh for n in self._notices(d, translation)],
-        )
+        return notices
+
+    def _described(self, drift: Drift, adopted: Mapping[Drift, str]) -> str:
+        """Return the sentence about a drift; it keeps the author of the change until it is adopted."""
+        if drift not in adopted and (sentence := self._sentences.get(drift)):
+            return sentence
+        return _sentence(drift, self._author(drift), adopted.get(drift))
 
     def _notices(self, drift: Drift, translation: Translation) -> list[EventMessage]:
         kind: Literal["Normal", "Warning"] = "Normal" if drift.mode == "adopt" else "Warning"

@@ -6,7 +6,7 @@ gives the same alerts, so that nothing has to be remembered over a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +18,7 @@ from certferry.core.diagnosis.alert import Alert, AlertName
 from certferry.core.diagnosis.host_state import HostState, WantedCertificate
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
-from certferry.core.model.problems import Problem
+from certferry.core.model.problems import Problem, Reason
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import listed
@@ -178,12 +178,8 @@ def _about_secret(
     info = _following(inputs, secret)
     if name == "CertificateExpired" and info and info.used:
         return  # its expiry is an alert of the certificate
-    sentence = wanted.sentence or wanted.warnings[0].sentence
-    reason = wanted.reason or wanted.warnings[0].reason
-    harmed = next((s for s, w in pairs if s.host and w.reason and s.status in ("wrong", "missing", "unusable")), None)
-    text = sentence if str(secret) in sentence else f"Secret {secret}: {sentence}"
-    if harmed:
-        text = harmed.sentence
+    sentence, reason = _verdict(wanted)
+    text = _harm(pairs) or (sentence if str(secret) in sentence else f"Secret {secret}: {sentence}")
     problem = next((p for p in state.problems if p.reason == reason), None)
     yield Alert(
         name=name,
@@ -192,10 +188,27 @@ def _about_secret(
         summary=f"{reason}: {text}",
         hosts=tuple(sorted({s.host for s, _ in pairs if s.host})) or (info.hosts if info else ()),
         owner=f"namespace {secret.namespace}",
-        source=causes.source(info.origin) if info and info.origin else f"Secret {secret}",
+        source=_source(info, secret),
         why=_why_secret(name, secret, wanted, sentence),
         command=problem.action if problem else f"certferry cert check secret/{secret}",
     )
+
+
+def _verdict(wanted: WantedCertificate) -> tuple[str, Reason]:
+    """Return the sentence and the reason against a wanted certificate, which has one or a warning."""
+    if wanted.reason:
+        return wanted.sentence, wanted.reason
+    return wanted.warnings[0].sentence, wanted.warnings[0].reason
+
+
+def _harm(pairs: Iterable[tuple[HostState, WantedCertificate]]) -> str:
+    """Return what clients of the first host get that lacks its certificate; "" if none does."""
+    harmed = (s for s, w in pairs if s.host and w.reason and s.status in ("wrong", "missing", "unusable"))
+    return next((s.sentence for s in harmed), "")
+
+
+def _source(info: CertificateInfo | None, secret: Name) -> str:
+    return causes.source(info.origin) if info and info.origin else f"Secret {secret}"
 
 
 def _why_secret(name: AlertName, secret: Name, wanted: WantedCertificate, sentence: str) -> str:

@@ -328,14 +328,13 @@ class _SniAssignment:
         return {h for h, o in holders.items() if o and o.certificate.id != offer.certificate.id}
 
     def _report_conflicts(self, offer: CertificateCandidate, held: Set[str]) -> None:
-        """Report each older Ingress that has some of the hosts `held`, on both Ingresses."""
+        """Report each older Ingress that has some of the hosts `held`, on the one whose certificate is not used."""
         kind, by_ingress = kind_of(offer.certificate), dict[Name, list[str]]()
         for host in sorted(held):
             by_ingress.setdefault(self.holders[kind, host].claim.ingress.meta.key, []).append(host)
         for other, hosts in by_ingress.items():
             text = f"Host {listed(tuple(hosts))} has a certificate from the older Ingress {other} on port {self._owner.port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
             self.problems.append(offer.claim.problem("SniConflict", text))
-            self.problems.append(self.holders[kind, hosts[0]].claim.problem("SniConflict", text))
 
 
 def _assign_sni(
