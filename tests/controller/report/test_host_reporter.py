@@ -53,9 +53,11 @@ async def test_a_host_is_wrong_while_handshakes_show_another_certificate(
     assert sample(metrics, wrong) == 0
     system.elb.show(str(system.our_certificate()["id"]), authority().issue("somebody.example.net"))
     await until(lambda: hosts(system, "wrong") == 1 and sample(metrics, wrong) > 0)
+    await until(lambda: system.annotation("certferry.io/hosts") == f'{{"{HOST}":"wrong"}}')
     assert sample(metrics, "certferry_host_seconds_total") > sample(metrics, wrong)
     system.elb.show(str(system.our_certificate()["id"]), pair)
     await until(lambda: hosts(system, "served") == 2 and hosts(system, "wrong") == 0)
+    await until(lambda: system.annotation("certferry.io/hosts") == f'{{"{HOST}":"served"}}')
 
 
 async def test_a_rotation_does_not_wait_for_host_states(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from certferry.controller.report.alert_state import AlertEvaluator
@@ -12,6 +13,7 @@ from certferry.controller.report.drift import DriftReporter
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.report.messages import (
     failure_targets,
+    hosts_annotation,
     ingress_status,
     ownership_change_events,
     problem_events,
@@ -24,6 +26,7 @@ from certferry.controller.sync.apply import Failure
 from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.diagnosis.cluster import ClusterDiagnosis
+from certferry.core.diagnosis.host_state import HostState
 from certferry.core.drift.drift import Drift
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
@@ -90,6 +93,9 @@ class ReportDispatcher:
         self._alert_evaluator.update_from_reconcile(diagnosis, failures)
         ours = {i.meta.key for i in owned_ingresses(view, self._options)}
         others = {n: status for n in view.ingresses.keys() - ours if (status := self._cache.reported(n))}
+        hosts: dict[Name, list[HostState]] = {}
+        for host, claim in ((s, claim) for s in diagnosis.states for claim in s.claims):
+            hosts.setdefault(claim, []).append(host)
         reported = {n: status for n in translation.status if (status := self._cache.reported(n))}
         self._status_writer.standing(
             [
@@ -100,7 +106,10 @@ class ReportDispatcher:
                 *self._alert_evaluator.notices(),
             ],
             {
-                name: ingress_status(status, translation, state, view.ingresses[name])
+                name: msgspec.structs.replace(
+                    ingress_status(status, translation, state, view.ingresses[name]),
+                    hosts=hosts_annotation(hosts.get(name, ())),
+                )
                 for name, status in translation.status.items()
             },
             stale_annotations(others, self._status_writer.ingresses, state),

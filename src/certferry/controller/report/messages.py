@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -15,12 +16,16 @@ from certferry.controller.sync.apply import QUOTA_CODES, Failure
 from certferry.controller.sync.generation import Generation
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.checks import Finding
+from certferry.core.diagnosis.host_state import HostState, HostStatus
+from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State, bind_port
 from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRef, ReportedStatus
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.core.translate.translate import IngressStatus, Translation
 
+MAX_HOSTS: Final = 100
+"""Hosts in the annotation of an Ingress: all annotations of an object together have at most 256 KiB."""
 _PLURAL: Final = {
     "loadbalancer": "load balancers",
     "certificate": "certificates",
@@ -136,6 +141,15 @@ def rotation_annotation(rotation: RotationResult) -> str:
     ).decode()
 
 
+def hosts_annotation(states: Iterable[HostState]) -> str:
+    """Return the JSON of ``certferry.io/hosts``: the most severe status of each host; at most 100, the worst first."""
+    worst: dict[str, HostStatus] = {}
+    for state in sorted(states, key=lambda state: (SEVERITY.index(state.status), state.key)):
+        if state.host:
+            worst.setdefault(state.host, state.status)
+    return msgspec.json.encode(dict(islice(worst.items(), MAX_HOSTS))).decode()
+
+
 def ingress_status(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> IngressReport:
     """Return the status and annotations of an Ingress: its real address and ports, and its listener owner."""
     balancer = state.loadbalancers.get(status.loadbalancer)
@@ -168,7 +182,9 @@ def stale_annotations(
         elif stands.rotation is not None:  # only a controller writes it: the class changed while none ran
             ours = all(ip in addresses for ip, _ in stands.status)
             status = stands.status if ours else None
-            stale[name] = IngressReport(status=status, master=stands.master, rotation=stands.rotation)
+            stale[name] = IngressReport(
+                status=status, master=stands.master, rotation=stands.rotation, hosts=stands.hosts
+            )
     return stale
 
 

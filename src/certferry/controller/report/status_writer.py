@@ -21,6 +21,7 @@ from certferry.controller.report.event_recorder import HOUR, EventMessage, Event
 from certferry.core.model.kubernetes import (
     AGE_ANNOTATION,
     BALANCER_ID,
+    HOSTS_ANNOTATION,
     MASTER_ANNOTATION,
     ROTATION_ANNOTATION,
     Name,
@@ -50,6 +51,7 @@ class IngressReport(msgspec.Struct, frozen=True, kw_only=True):
     status: tuple[tuple[str, Ports], ...] | None = None
     master: str | None = None
     rotation: str | None = None
+    hosts: str | None = None
     loadbalancer: str | None = None
 
 
@@ -202,6 +204,7 @@ class StatusWriter:
             MASTER_ANNOTATION: (entry.master, stands.master),
             ROTATION_ANNOTATION: (entry.rotation, stands.rotation),
             AGE_ANNOTATION: (self._cache.claimed_since(name), stands.claimed_since),
+            HOSTS_ANNOTATION: (entry.hosts, stands.hosts),
         }
         annotations = {key: None for key, (ours, there) in keys.items() if there is not None and ours == there}
         self._written.pop(name, None)  # the Ingress may return to the class
@@ -235,6 +238,7 @@ def _differing(entry: IngressReport, stands: ReportedStatus) -> dict[str, str]:
     wanted = (
         (MASTER_ANNOTATION, entry.master, stands.master),
         (ROTATION_ANNOTATION, entry.rotation, stands.rotation),
+        (HOSTS_ANNOTATION, entry.hosts, stands.hosts),
         (BALANCER_ID, entry.loadbalancer, stands.loadbalancer),
     )
     return {key: want for key, want, have in wanted if want is not None and want != have}

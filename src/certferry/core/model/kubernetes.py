@@ -28,6 +28,7 @@ BALANCER_ID: Final = "kubernetes.io/elb.id"
 ROTATION_ANNOTATION: Final = "certferry.io/rotation"
 AGE_ANNOTATION: Final = "certferry.io/claimed-since"
 """The age of an Ingress before it was re-created: see ``claimed_since``."""
+HOSTS_ANNOTATION: Final = "certferry.io/hosts"
 RESUME_ANNOTATION: Final = "certferry.io/resume"
 """On a Secret: the fingerprint of a quarantined content that is to be tried again."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
@@ -127,6 +128,7 @@ class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     master: str | None
     rotation: str | None
+    hosts: str | None
     loadbalancer: str | None
     claimed_since: str | None
     status: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
@@ -258,6 +260,7 @@ def parse_reported(obj: Json) -> ReportedStatus:
     return ReportedStatus(
         master=annotations.get(MASTER_ANNOTATION),
         rotation=annotations.get(ROTATION_ANNOTATION),
+        hosts=annotations.get(HOSTS_ANNOTATION),
         loadbalancer=annotations.get(BALANCER_ID),
         claimed_since=annotations.get(AGE_ANNOTATION),
         status=tuple(
