@@ -363,7 +363,7 @@ def own_certificates(observed: State, cluster_id: str, secrets: Set[str] = froze
         said = names.described(certificate.description)
         if said.get("cluster_id") == cluster_id and "secret_id" in said:
             by_uid.setdefault(said["secret_id"], certificate)
-            by_stem.setdefault(_stem(certificate), certificate)
+            by_stem.setdefault(names.certificate_stem(certificate.name), certificate)
         elif said.get("secret_id") in secrets and not said.get("cluster_id"):
             vendor_s.append((said["secret_id"], certificate))
     for uid, certificate in vendor_s:
