@@ -1,9 +1,8 @@
-"""From “accepted” to “served”: every changed certificate is looked for where clients meet it.
+"""Verification of rotations: from accepted by the ELB to served to clients.
 
-The loop and the fast path tell it what ought to be seen; it probes each address and name, with RSA
-and ECDSA where both exist, keeps the three instants, and hands each finished rotation on. When
-clients clearly cannot use what came, it says so at once: ``parking`` then goes back. It writes
-nothing itself.
+Each address and name that ought to serve a changed certificate is probed, with RSA and ECDSA if both exist. A finished
+rotation is passed on with its three instants. A certificate that clients cannot use is reported at once, which
+triggers the rollback. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -128,7 +127,7 @@ class RotationVerifier:
         self._prober = Prober()
 
     def verify_changes(self, expected: Mapping[Target, ExpectedCertificate], changed: float, accepted: float) -> None:
-        """After a reconcile: look for whatever is to be seen now and was not before."""
+        """Probe what is expected after a reconcile and was not before."""
         before = self._replace_expected(expected)
         news = [s for t, s in expected.items() if _content(before.get(t)) != s.chain.digest]
         by_content: dict[str, list[ExpectedCertificate]] = {}
@@ -138,11 +137,11 @@ class RotationVerifier:
             self._start(group[0].chain, group, before, changed, accepted)
 
     def set_baseline(self, expected: Mapping[Target, ExpectedCertificate]) -> None:
-        """After a reconcile that had nothing to do: nothing changed, so nothing is looked for."""
+        """Take what is expected after a reconcile without changes. Nothing is probed."""
         self._replace_expected(expected)
 
     def verify_rotation(self, certificate: str, chain: Chain, changed: float, accepted: float) -> None:
-        """After the fast path: `certificate` (its key) has new content wherever it is seen."""
+        """Probe the new content of `certificate` (its key) wherever it is expected, after the fast path."""
         group = [
             msgspec.structs.replace(expectation, chain=chain)
             for expectation in self._by_certificate.get(certificate, ())
