@@ -16,6 +16,7 @@ import uvicorn
 from certferry.clusters import Fleet
 from certferry.console.app import application
 from certferry.console.state.console import Console
+from certferry.runtime.http_deadline import http_protocol
 from certferry.settings import ConsoleSettings, UserError, host_port, networks
 
 GRACE: Final = 2
@@ -31,6 +32,7 @@ async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
         console = Console(fleet, settings, f"certferry-{port}")
         config = uvicorn.Config(
             application(console),
+            http=http_protocol(settings.read_timeout),
             log_config=None,
             access_log=False,
             server_header=False,

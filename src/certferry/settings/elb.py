@@ -123,6 +123,8 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Failed logins per user and address within a minute; further ones are rejected."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks of consoles and proxies in front: the `X-Forwarded-For` that they send counts."""
+    read_timeout: float = 30.0
+    """Seconds within which a request must arrive completely; then its connection is closed."""
     envoy: bool = True
     """Start an Envoy; without one the ELB only stores and answers."""
     envoy_options: EnvoyOptions = EnvoyOptions()

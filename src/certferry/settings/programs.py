@@ -39,6 +39,8 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Maps further roles of a vendor's Keystone to reader, member or admin."""
     served_timeout: float = 30.0
     """Seconds within which a changed certificate must be served."""
+    read_timeout: float = 30.0
+    """Seconds within which a request must arrive completely; then its connection is closed."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks of proxies in front: the `X-Forwarded-For` that they send counts."""
 
@@ -50,6 +52,8 @@ class KubeServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """State directory: kubeconfigs, and everything else in its folder `kube`."""
     listen: str = "127.0.0.1:0"
     """Address and port; port 0: a free port, chosen at the first start and stored."""
+    read_timeout: float = 30.0
+    """Seconds within which a request must arrive completely; then its connection is closed."""
     loopback_endpoints: bool = False
     """Allow loopback addresses in EndpointSlices (a real server forbids them)."""
     service_cidr: str = "10.96.0.0/16"

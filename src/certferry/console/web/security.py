@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_LOGIN: Final = 16 << 10
 """Bytes of a form that needs no session."""
 MAX_FORM: Final = 12 << 20
 """Bytes of any other form, files included."""
+_log = structlog.get_logger()
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -61,7 +63,7 @@ class Headers:
 
 
 class BodyLimit:
-    """Middleware that answers 413 to a body that is too long for its path, before it is kept."""
+    """Middleware that answers 413 to a body that is too long for its path, and drops requests that are cut off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,7 +81,10 @@ class BodyLimit:
                 raise HTTPException(413)
             return message
 
-        await self._app(scope, receiving if scope["type"] == "http" else receive, send)
+        try:
+            await self._app(scope, receiving if scope["type"] == "http" else receive, send)
+        except ClientDisconnect:
+            _log.debug("request cut off", path=scope.get("path"))
 
 
 def same_origin(request: Request) -> bool:

@@ -36,6 +36,7 @@ from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
 from certferry.runtime import store_marks
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+from certferry.runtime.http_deadline import http_protocol
 from certferry.runtime.latest import Latest
 from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port, networks
 
@@ -231,7 +232,9 @@ class _Server(uvicorn.Server):
 async def _answering(elb: ApiDependencies, listening: socket.socket, tls: ReloadingTls | None) -> AsyncIterator[None]:
     config = uvicorn.Config(
         application(elb),
-        http="httptools",  # a PUT of a certificate costs a twentieth of a rotation less than with h11
+        http=http_protocol(
+            elb.settings.read_timeout
+        ),  # httptools: a PUT of a certificate costs a twentieth of a rotation less than with h11
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -72,7 +72,12 @@ async def running(settings: KubeServerSettings) -> AsyncIterator[str]:
         cache.start()
         await _first_objects(cache, kinds)
         api = Api(cache, kinds, ServiceAllocator(settings.service_cidr), _now)
-        http_server = HttpServer(api, Tokens({t: kubeconfigs.user(r) for r, t in tokens_by_role.items()}), lambda: True)
+        http_server = HttpServer(
+            api,
+            Tokens({t: kubeconfigs.user(r) for r, t in tokens_by_role.items()}),
+            lambda: True,
+            settings.read_timeout,
+        )
         context = _context(files)
         tasks = [
             asyncio.create_task(run_lifecycle(cache, kinds, _now)),

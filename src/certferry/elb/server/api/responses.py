@@ -6,12 +6,15 @@ import uuid
 from typing import Any, Final
 
 import msgspec
+import structlog
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from certferry.elb.server.api.request import ApiResponse
 from certferry.elb.server.errors import ApiError, bad_request
 from certferry.elb.server.identity.request_signature import Presented
 
+_log = structlog.get_logger("certferry.elb")
 MAX_BODY: Final = 1 << 20
 """Bytes of a request's body."""
 
@@ -19,10 +22,14 @@ MAX_BODY: Final = 1 << 20
 async def read_request(request: Request, most: int = MAX_BODY) -> Presented:
     """Read a whole request with a body of at most `most` bytes. Raises ApiError (413, 400) if it is too long or its URI is not ASCII."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise ApiError(413, "ELB.8902", f"The body is longer than {most} bytes: send a smaller one")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise ApiError(413, "ELB.8902", f"The body is longer than {most} bytes: send a smaller one")
+    except ClientDisconnect:
+        _log.debug("request cut off", path=request.url.path)
+        raise bad_request("The body is incomplete") from None
     scope = request.scope
     try:
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")

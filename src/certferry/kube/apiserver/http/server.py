@@ -14,6 +14,8 @@ from urllib.parse import unquote
 
 import msgspec
 from aiohttp import ClientConnectionResetError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from certferry.kube.apiserver.auth import auth
@@ -22,8 +24,11 @@ from certferry.kube.apiserver.errors import ApiStatus, internal, unauthorized
 from certferry.kube.apiserver.http.discovery import VERSION
 from certferry.kube.apiserver.http.handlers import Api
 from certferry.kube.apiserver.http.request import Request, Response
+from certferry.runtime.http_deadline import Deadline
 
 MAX_BODY = 3 * 1024 * 1024
+_OF_SERVER = ("request_factory", "handler_cancellation")
+"""Options of the server that are not its connections'."""
 _BLOCK = 64 * 1024
 _HEALTH = ("/livez", "/readyz", "/healthz")
 
@@ -31,13 +36,14 @@ _HEALTH = ("/livez", "/readyz", "/healthz")
 class HttpServer:
     """The request handler of aiohttp's low-level server."""
 
-    def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool]) -> None:
-        self._api, self._tokens, self._ready = api, tokens, ready
+    def __init__(self, api: Api, tokens: Tokens, ready: Callable[[], bool], read_timeout: float) -> None:
+        self._api, self._tokens, self._ready, self._read_timeout = api, tokens, ready, read_timeout
         self._streams: set[asyncio.Task[Any]] = set()
 
     def server(self) -> web.Server:
         """Return the aiohttp server for a listening socket."""
-        return web.Server(
+        return _Server(
+            self._read_timeout,
             self.handle,
             request_factory=_request,
             handler_cancellation=True,
@@ -95,7 +101,7 @@ class HttpServer:
                 user=user,
                 accept=request.headers.get("Accept", ""),
                 media=request.headers.get("Content-Type", "").partition(";")[0].strip(),
-                body=await _body(request),
+                body=await _body(request, self._read_timeout),
                 host=request.host,
                 user_agent=request.headers.get("User-Agent", ""),
             )
@@ -115,11 +121,49 @@ class HttpServer:
         return auth.from_certificate(shown.get("subject")) if shown else None
 
 
-async def _body(request: BaseRequest) -> bytes:
+class _Server(web.Server):
+    """aiohttp's server with a deadline for each request."""
+
+    def __init__(self, read_timeout: float, handler: Any, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._read_timeout, self._options = read_timeout, options
+
+    def __call__(self) -> RequestHandler:
+        options = {name: value for name, value in self._options.items() if name not in _OF_SERVER}
+        return _Connection(self._read_timeout, self, **options)
+
+
+class _Connection(RequestHandler):
+    """One connection. A request's header must arrive within the deadline; ``_body`` bounds the body."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, read_timeout: float, server: web.Server, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._deadline = Deadline(read_timeout)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._deadline.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._deadline.stop()
+        elif self.transport is not None:
+            self._deadline.start(self.transport)
+
+
+async def _body(request: BaseRequest, seconds: float) -> bytes:
     if not request.body_exists:
         return b""
     try:
-        return await request.read()
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise ApiStatus(408, "Timeout", f"the request did not arrive within {seconds:g} s") from None
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise ApiStatus(400, "BadRequest", f"the body is incomplete: {type(error).__name__}") from None
     except web.HTTPRequestEntityTooLarge:
         raise ApiStatus(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}") from None
 
