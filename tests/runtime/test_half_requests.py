@@ -38,6 +38,10 @@ class Program(NamedTuple):
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         return self.tls.wrap_socket(plain, server_hostname="localhost") if self.tls else plain
 
+    def listens(self) -> bool:
+        with self.connect():
+            return True
+
     def closed_after(self, data: bytes) -> bool:
         """Return True once the program has closed a connection on which `data` is all that arrives."""
         with self.connect() as connection:
@@ -69,7 +73,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]
         command = [sys.executable, "-m", "certferry", *_command(name, tmp_path, port)]
         process = subprocess.Popen(command, stderr=file, stdout=file, env=environment)
     try:
-        until(lambda: Program(port, b"", log).connect().close() is None, "it listens", seconds=60)
+        until(lambda: Program(port, b"", log).listens(), "it listens", seconds=60)
         if name == "kube":
             kubeconfig = tmp_path / "state" / "kubeconfig"
             until(kubeconfig.exists, "the kubeconfig", seconds=30)

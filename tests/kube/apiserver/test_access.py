@@ -58,6 +58,17 @@ async def test_controller_role_reads_secrets_and_cannot_write_them(api: Client, 
         assert (await controller.delete(f"{SECRETS}/a")).code == 403
         assert (await controller.patch(f"{INGRESSES}/i/status", {"status": {}})).code == 200
         assert (await controller.patch(f"{INGRESSES}/i", {"metadata": {"annotations": {"a": "b"}}})).code == 200
+        spec = {"spec": {"defaultBackend": {"service": {"name": "mine", "port": {"number": 80}}}}}
+        refused = await controller.patch(f"{INGRESSES}/i", spec)
+        assert (refused.code, "only the metadata" in refused.body["message"]) == (403, True)
+        body = (await controller.get(f"{INGRESSES}/i")).body
+        assert (await controller.put(f"{INGRESSES}/i", body)).code == 403, "update is not granted"
+        for name in ("i", "new"):
+            whole = {**body, **spec, "metadata": {"name": name, "namespace": "default"}}
+            path = f"{INGRESSES}/{name}?fieldManager=x&force=true"
+            applied = await controller.call("PATCH", path, whole, media="application/apply-patch+yaml")
+            assert applied.code == 403, name
+        assert (await api.get(f"{INGRESSES}/i")).body["spec"] == body["spec"]
         assert (await controller.post("/api/v1/namespaces/default/events", event)).code == 201
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
         assert (await controller.post(leases, {"metadata": {"name": "l"}, "spec": {}})).code == 201

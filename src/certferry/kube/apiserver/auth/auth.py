@@ -80,7 +80,8 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "controller": (
         Rule(READ, _OPEN | {"secrets"}),
         Rule(frozenset({"create", "patch", "update"}), frozenset({"events", "leases"})),
-        Rule(frozenset({"patch", "update"}), frozenset({"ingresses", "ingresses/status", "services/status"})),
+        Rule(frozenset({"patch"}), frozenset({"ingresses"})),
+        Rule(frozenset({"patch", "update"}), frozenset({"ingresses/status", "services/status"})),
         _REVIEWS,
     ),
     "edit": (
@@ -94,6 +95,8 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "view": (Rule(READ, _OPEN | _STORED | _STATUSES), _REVIEWS),
 }
 """Rules of each role. The controller reads Secrets and never writes one."""
+_METADATA_ONLY: Final = {"controller": "ingresses"}
+"""The resource of which a role may change the metadata only. RBAC of a real server cannot express it."""
 
 
 class Tokens:
@@ -137,6 +140,12 @@ def authorize(user: User, action: Action) -> None:
     where = f'in the namespace "{action.namespace}"' if action.namespace else "at the cluster scope"
     why = f'User "{user.name}" cannot {action.verb} resource "{full}" in API group "{action.resource.group}" {where}'
     raise forbidden(action.resource, action.name, why)
+
+
+def authorize_change(user: User, resource: Resource, name: str, before: object, after: object) -> None:
+    """Raise ``ApiStatus`` (403) unless the role of `user` allows a change of the spec from `before` to `after`."""
+    if before != after and _METADATA_ONLY.get(user.role) == resource.plural:
+        raise forbidden(resource, name, f'User "{user.name}" may change only the metadata of {resource.plural}')
 
 
 def _hash(token: str) -> bytes:

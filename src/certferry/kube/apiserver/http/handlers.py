@@ -16,7 +16,7 @@ import msgspec
 
 from certferry.kube.apiserver.apply.managed_fields import Writer
 from certferry.kube.apiserver.auth import auth
-from certferry.kube.apiserver.auth.auth import Action
+from certferry.kube.apiserver.auth.auth import Action, User
 from certferry.kube.apiserver.discovery import discovery
 from certferry.kube.apiserver.errors import (
     ApiStatus,
@@ -312,6 +312,7 @@ class Api:
     async def _commit(self, request: Request, target: Target, decide: Decision) -> bytes:
         """Carry out `decide` and return the object's body; a dry run stores nothing."""
         kind, namespace, name = target.kind, target.namespace, target.name
+        decide = _authorized(request.user, target, decide)
         if request.dry_run:
             outcome = decide(self._cache.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
@@ -353,6 +354,20 @@ class Api:
         except ApiStatus as error:
             if error.code != 404:  # already deleted: the wanted result
                 raise
+
+
+def _authorized(user: User, target: Target, decide: Decision) -> Decision:
+    """Return `decide` with a check of what it changes, because a patch shows that only when it is applied."""
+
+    def checked(stored: Stored | None) -> Mutation | Stored:
+        outcome = decide(stored)
+        if isinstance(outcome, Mutation) and not target.subresource:
+            before = msgspec.json.decode(stored.body).get("spec") if stored else None
+            after = outcome.object.get("spec")
+            auth.authorize_change(user, target.kind.resource, target.name, before, after)
+        return outcome
+
+    return checked
 
 
 def _matches(selection: selectors.Selection, namespace: str, stored: Stored) -> bool:
