@@ -117,6 +117,10 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Return private keys in answers, as the vendor does by default."""
     certificate_versions: int = 5
     """Number of stored versions of a certificate, including the present one."""
+    audit_days: float = 400
+    """Age at which records of the audit log are deleted."""
+    audit_records: int = 1_000_000
+    """Largest number of records in the audit log; the oldest are deleted."""
     token_hours: float = 24
     """Lifetime of a token."""
     login_attempts: int = 10

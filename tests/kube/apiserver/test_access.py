@@ -74,6 +74,16 @@ async def test_controller_role_reads_secrets_and_cannot_write_them(api: Client, 
         assert (await controller.post(leases, {"metadata": {"name": "l"}, "spec": {}})).code == 201
 
 
+async def test_edit_role_writes_workload_objects_only(api: Client, tmp_path: Path) -> None:
+    async with client(tmp_path, "kubeconfig-edit") as editor:
+        assert (await editor.post(SECRETS, secret("mine"))).code == 201
+        assert (await editor.post(INGRESSES, ingress("i"))).code == 201
+        for path in ("/api/v1/namespaces", "/api/v1/namespaces/default/events", "/api/v1/nodes"):
+            assert (await editor.post(path, {"metadata": {"name": "x"}})).code == 403, path
+        roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+        assert (await editor.post(roles, {"metadata": {"name": "x"}, "rules": []})).code == 403
+
+
 async def test_requests_without_credentials_are_unauthorized(api: Client, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=str(tmp_path / "kube" / "ca.crt"))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -47,6 +48,10 @@ _GIVE_WAY = 0.0001
 """Seconds until a running thread yields to another."""
 _CHECKPOINT = 2.0
 """Seconds between two checkpoints of the write-ahead log."""
+_PRUNE = 3600.0
+"""Seconds between prunings of the audit log."""
+_BREATHER = 1.0
+"""Seconds for writers between two transactions of a pruning."""
 
 
 async def serve(settings: ElbSettings, accounts_for: str | None = None, *, new: bool = False) -> None:
@@ -89,6 +94,7 @@ async def running(
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
+        await stack.enter_async_context(_pruning(store, settings))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
         elb = ApiDependencies(
             settings, store, identity, Logins(settings.login_attempts), HashingTurns(), origin, changes, reporter
@@ -210,6 +216,26 @@ async def _checkpointing(engine: Engine, latest: Latest[Publication]) -> AsyncIt
                 await asyncio.to_thread(checkpoint, engine)
             except SQLAlchemyError as error:
                 _log.error("checkpoint failed", reason=str(getattr(error, "orig", error)))
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def _pruning(store: Store, settings: ElbSettings) -> AsyncIterator[None]:
+    async def work() -> None:
+        while True:
+            before, pruned = store.now() - timedelta(days=settings.audit_days), 0
+            try:
+                pruned = await asyncio.to_thread(store.prune_audit, before, settings.audit_records)
+            except SQLAlchemyError as error:
+                _log.error("audit log not pruned", reason=str(getattr(error, "orig", error)))
+            await asyncio.sleep(_BREATHER if pruned else _PRUNE)
 
     task = asyncio.create_task(work())
     try:

@@ -27,6 +27,8 @@ from certferry.elb.server.store.key_rotation import secret_purpose
 from certferry.runtime.encryption import EncryptionKeys
 
 DOMAIN: Final = "Default"
+_TOKENS: Final = 1000
+"""Valid tokens of one user."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +151,7 @@ class Identity:
         return None if row is None else str(row.name)
 
     def issue(self, actor: Actor, lifetime: timedelta) -> tuple[str, Session]:
-        """Issue a token and return it with its session; expired tokens are deleted."""
+        """Issue a token and return it with its session; expired tokens are deleted, and the user's oldest beyond 1000."""
         token, now = secrets.token_urlsafe(32), self._clock()
         with self._engine.begin() as connection:
             connection.execute(delete(schema.tokens).where(schema.tokens.c.expires_at < now))
@@ -157,6 +159,9 @@ class Identity:
                 insert(schema.tokens),
                 {"hash": _hash(token), "user_id": actor.user_id, "issued_at": now, "expires_at": now + lifetime},
             )
+            surplus = select(schema.tokens.c.hash).where(schema.tokens.c.user_id == actor.user_id)
+            surplus = surplus.order_by(schema.tokens.c.issued_at.desc()).limit(-1).offset(_TOKENS)
+            connection.execute(delete(schema.tokens).where(schema.tokens.c.hash.in_(surplus)))
         session = Session(actor=actor, project=self.project(actor), issued_at=now, expires_at=now + lifetime)
         return token, session
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from certferry.core.model.elb import domain_names
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.store import schema
-from certferry.elb.server.store.database import reading
+from certferry.elb.server.store.database import appendable, reading
 from certferry.elb.server.store.tables import Row
 
 
@@ -122,6 +122,29 @@ def newest(engine: Engine) -> int:
         return int(connection.execute(select(func.max(schema.audit.c.id))).scalar() or 0)
 
 
+def oldest(engine: Engine) -> int:
+    """Return the sequence of the first record; 0 if there is none."""
+    with reading(engine).connect() as connection:
+        return int(connection.execute(select(func.min(schema.audit.c.id))).scalar() or 0)
+
+
+def prune(connection: Connection, before: datetime, most: int) -> int:
+    """Delete the oldest records: those before an instant, and those beyond `most`. Return how many.
+
+    At most `_PRUNED` at a time. The newest record stays, because the next sequence follows it.
+    """
+    table = schema.audit
+    newest_id = connection.execute(select(func.max(table.c.id))).scalar() or 0
+    too_old = connection.execute(select(func.max(table.c.id)).where(table.c.at < before)).scalar() or 0
+    first = connection.execute(select(func.min(table.c.id))).scalar() or 0
+    last = min(max(too_old, newest_id - most), newest_id - 1, first + _PRUNED - 1)
+    if last < first or not first:
+        return 0
+    with appendable(connection):
+        connection.execute(delete(schema.audit_names).where(schema.audit_names.c.audit_id <= last))
+        return connection.execute(delete(table).where(table.c.id <= last)).rowcount
+
+
 def _entry(row: Any) -> Entry:
     return Entry(
         sequence=row["id"],
@@ -188,6 +211,8 @@ class Tail:
         return [entry for project, entry in kept if project == project_id and entry.sequence > sequence]
 
 
+_PRUNED: Final = 5_000
+"""Records that one transaction deletes; writers wait meanwhile."""
 _KEPT: Final = 100
 """Records in memory, of all projects: a rotation makes one."""
 _INSERT: Final = insert(schema.audit)

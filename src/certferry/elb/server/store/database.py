@@ -168,12 +168,25 @@ def _migrate(engine: Engine, path: Path) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        for table in _APPEND_ONLY:
-            for verb in ("UPDATE", "DELETE"):
-                connection.exec_driver_sql(
-                    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-                    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-                )
+        _protect(connection)
+
+
+def _protect(connection: Connection) -> None:
+    for table in _APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+
+
+@contextmanager
+def appendable(connection: Connection) -> Iterator[None]:
+    """Let the block delete from append-only tables; other connections cannot. Use it within a transaction."""
+    for table in _APPEND_ONLY:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table}_no_delete")
+    yield
+    _protect(connection)
 
 
 def _schema(connection: Connection) -> str | None:

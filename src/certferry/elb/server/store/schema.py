@@ -133,7 +133,7 @@ audit = Table(
     Column("previous_fingerprint", String(64), nullable=True),
     Column("reason", Text, nullable=True),
 )
-"""Append-only: nothing updates or deletes its rows. The id is the sequence of the event stream."""
+"""Append-only, except that ``audit.prune`` deletes the oldest rows. The id is the sequence of the event stream."""
 
 audit_names = Table(
     "audit_names",

@@ -190,6 +190,15 @@ class Store:
             row = connection.execute(select(table).where(own)).mappings().first()
         return None if row is None else BulkAnswer(key=key, digest=row["digest"], items=row["items"])
 
+    def prune_audit(self, before: datetime, most: int) -> int:
+        """Delete the oldest records of the audit log, some at a time; return how many. See ``audit.prune``."""
+        with self._writing, self._engine.begin() as connection:
+            return audit.prune(connection, before, most)
+
+    def oldest_event(self) -> int:
+        """Return the sequence of the first record of the audit log."""
+        return audit.oldest(self._engine)
+
     def newest_event(self) -> int:
         """Return the sequence of the last record of the audit log."""
         return audit.newest(self._engine)

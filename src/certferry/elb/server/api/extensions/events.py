@@ -71,8 +71,9 @@ def _admitted(elb: ApiDependencies, request: Request, presented: Presented) -> t
 async def _stream(elb: ApiDependencies, actor: Actor, at: int) -> AsyncIterator[bytes]:
     seen = elb.changes.sequence
     newest = await run_in_threadpool(elb.store.newest_event)
-    if at > newest:
-        # a backup was restored: what the reader saw last never happened here
+    oldest = await run_in_threadpool(elb.store.oldest_event)
+    if at > newest or 0 < at < oldest - 1:
+        # A backup was restored, so that the reader's last record never happened here; or its successors were pruned.
         at = newest
         yield b"event: gap\ndata: " + msgspec.json.encode({"sequence": newest}) + b"\n\n"
     yield b": connected\n\n"

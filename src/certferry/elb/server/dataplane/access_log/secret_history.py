@@ -17,7 +17,11 @@ import msgspec
 from certferry.runtime import private_files
 
 _KEPT: Final = 20
-"""Intervals per slot that are kept at start; the certificate of an older connection is unknown."""
+"""Intervals per slot that are kept when the file is written anew; the certificate of an older connection is unknown."""
+_SLOTS: Final = 10_000
+"""Slots that are kept. More exist only after many listeners and names were deleted."""
+_MOST: Final = 50_000
+"""Intervals that are appended to the file before it is written anew."""
 _SLACK: Final = 0.02
 """Seconds after Envoy's acknowledgement in which one of its threads may still serve the previous one."""
 
@@ -32,15 +36,14 @@ class SecretInterval(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SecretHistory:
-    """The intervals of all slots, in memory and in a file that only grows while this process lives."""
+    """The intervals of all slots, in memory and in a file. Both are bounded; the least recently changed slots go first."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._by_slot: dict[str, list[SecretInterval]] = {}
         for interval in _read(file):
             self._remember(interval)
-        kept = [s for some in self._by_slot.values() for s in some[-_KEPT:]]
-        private_files.write(file, _lines(kept))
+        self._compact()
 
     def add(self, intervals: Iterable[SecretInterval]) -> None:
         """Remember intervals, also for the next process. A repeated certificate of a slot is ignored."""
@@ -48,6 +51,9 @@ class SecretHistory:
         if new:
             with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
                 file.write(_lines(new))
+            self._written += len(new)
+            if self._written > _MOST:
+                self._compact()
 
     def shown(self, slot: str, at: float) -> tuple[str, ...]:
         """Return the fingerprints that `slot` may have served at `at`, most likely first.
@@ -64,8 +70,17 @@ class SecretHistory:
             fingerprints.append(some[index].fingerprint)
         return tuple(dict.fromkeys(fingerprints))
 
+    def _compact(self) -> None:
+        """Write the file anew with what is kept."""
+        slots = list(self._by_slot.items())[-_SLOTS:]
+        self._by_slot = {slot: some[-_KEPT:] for slot, some in slots}
+        kept = [interval for some in self._by_slot.values() for interval in some]
+        private_files.write(self._file, _lines(kept))
+        self._written = 0
+
     def _remember(self, interval: SecretInterval) -> bool:
-        some = self._by_slot.setdefault(interval.slot, [])
+        some = self._by_slot.pop(interval.slot, [])
+        self._by_slot[interval.slot] = some  # to the end of the order
         if some and some[-1].fingerprint == interval.fingerprint:
             return False
         some.append(interval)
