@@ -92,5 +92,5 @@ def test_escape_asks_before_typed_text_is_lost(user: User, shop: Site) -> None:
     user.dialog.get_by_role("link", name="Cancel").click()
     expect(user.page.get_by_role("dialog")).to_have_count(0)
     user.row(SECRET).get_by_role("link", name="Update").click()
-    user.dialog.get_by_role("textbox", name="Certificate").press("Escape")  # nothing is typed, so nobody asks
+    user.dialog.get_by_role("textbox", name="Certificate").press("Escape")  # nothing is typed, so no question
     expect(user.page.get_by_role("dialog")).to_have_count(0)
