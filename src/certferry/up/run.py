@@ -155,7 +155,7 @@ class _System:
         self._launch("controller", programs.controller(self._directory, self._saved))
 
     async def _watch(self) -> None:
-        """Keep ``endpoints.json`` and the log files up to date. What fails is said once, and tried again."""
+        """Keep ``endpoints.json`` and the log files up to date. It logs a failure once and tries again."""
         said = ""
         while True:
             await asyncio.sleep(_WATCH_INTERVAL)
