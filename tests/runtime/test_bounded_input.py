@@ -62,3 +62,15 @@ def test_deep_json_is_rejected(depth: int) -> None:
 
 def test_json_at_the_bound_is_read() -> None:
     assert load_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) is not None
+
+
+@pytest.mark.parametrize(
+    "number", ["1" * 3_000_000, ":".join(["59"] * 900_000), "0b" + "1" * 3_000_000, "1." + "0" * 99]
+)
+def test_a_long_plain_value_is_text_at_once(number: str) -> None:
+    assert load_yaml(f"a: {number}") == {"a": number}
+
+
+def test_a_long_number_by_its_tag_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match="more than 100 characters"):
+        load_yaml("a: !!int " + ":".join(["59"] * 900_000))

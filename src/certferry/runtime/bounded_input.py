@@ -13,6 +13,8 @@ import yaml
 
 MAX_DEPTH: Final = 100
 """Levels of nesting. Kubernetes objects need about 20."""
+MAX_NUMBER: Final = 100
+"""Characters of a number in YAML; longer plain text is no number. Base 60 (``59:59:59``) takes quadratic time."""
 MAX_VALUES: Final = 500_000
 """Keys and values in a YAML text."""
 
@@ -138,8 +140,10 @@ class _Resolver(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
         yaml.resolver.Resolver.__init__(self)
 
     def scalar(self, event: yaml.ScalarEvent) -> Any:
-        if event.tag is None and not event.implicit[0]:
+        if event.tag is None and (not event.implicit[0] or len(event.value) > MAX_NUMBER):
             return event.value
+        if len(event.value) > MAX_NUMBER and event.tag != "tag:yaml.org,2002:str":
+            raise InvalidInput(f"a number of more than {MAX_NUMBER} characters")
         tag = event.tag or self.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]
         if tag == "tag:yaml.org,2002:str":
             return event.value

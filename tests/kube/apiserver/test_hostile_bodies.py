@@ -53,6 +53,16 @@ HOSTILE = {
         "application/merge-patch+json",
         400,
     ),
+    "a large review, which every user may send": (
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        b"spec: [" + b"1, " * 900_000 + b"]",
+        "application/yaml",
+        413,
+    ),
+    "large options of a delete": ("DELETE", ONE, b"x: " + b"59:" * 900_000 + b"59", "application/yaml", 413),
+    "a number of base 60": ("POST", MAPS, b"kind: Pod\nx: " + b"59:" * 900_000 + b"59", "application/yaml", 400),
+    "a resource version of 5,000 digits": ("GET", f"{MAPS}?resourceVersion={'9' * 5000}", b"", "application/json", 400),
     "deep options of a delete": ("DELETE", ONE, b'{"a":' * 3_000 + b"1" + b"}" * 3_000, "application/json", 400),
 }
 

@@ -18,6 +18,8 @@ from certferry.runtime.bounded_input import InvalidInput, load_json, load_yaml
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 APPLY: Final = "application/apply-patch+yaml"
 VALIDATIONS: Final = ("Ignore", "Warn", "Strict")
+MAX_OPTIONS: Final = 32_768
+"""Bytes of the options of a deletion or of a review, which every user may send; they are parsed on the loop."""
 _REDACTED: Final = "<contents redacted>"
 
 
@@ -95,6 +97,8 @@ def parse_apply(body: bytes, kind: ResourceDefinition, target: str) -> Object:
 
 def parse_options(body: bytes, media: str, kind: str = "DeleteOptions") -> Object:
     """Decode options from a body; return an empty object if there is none. Raises ``ApiStatus``."""
+    if len(body) > MAX_OPTIONS:
+        raise ApiStatus(413, "RequestEntityTooLarge", f"{kind} has more than {MAX_OPTIONS} bytes")
     value = read_body(body, media, kind) if body else None
     if not value:
         return {}

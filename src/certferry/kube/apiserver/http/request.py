@@ -107,12 +107,16 @@ class Target(msgspec.Struct, frozen=True):
     subresource: str = ""
 
 
+_DIGITS = 19
+"""Digits of the largest 64-bit number."""
+
+
 def parse_count(text: str, name: str) -> int:
     """Parse a non-negative number of the query; 0 if absent. Raises ``ApiStatus``."""
     if not text:
         return 0
-    if not text.isdigit():
-        raise bad_request(f'{name}: Invalid value: "{text}": must be a number')
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise bad_request(f'{name}: Invalid value: "{text[:40]}": must be a number')
     return int(text)
 
 
