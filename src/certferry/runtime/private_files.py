@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_MARK: Final = "The store beside this file was created: if it is missing, it was lost.\n"
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -61,3 +64,30 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# Marks that a store exists, in NAME.created: without them a lost store would be taken for a first start.
+
+
+def lost_store(store: Path) -> str:
+    """Return what is wrong if `store` existed once and is missing or empty, else ""."""
+    if not _mark(store).exists():
+        return ""
+    if not store.exists():
+        return f"The store {store} is missing, and there was one"
+    return "" if store.stat().st_size else f"The store {store} is empty, and there was one"
+
+
+def mark_store(store: Path) -> None:
+    """Record that `store` exists. Raises OSError."""
+    create(_mark(store), _MARK)
+
+
+def forget_store(store: Path) -> None:
+    """Allow a new store if `store` is lost."""
+    if lost_store(store):
+        _mark(store).unlink()
+
+
+def _mark(store: Path) -> Path:
+    return store.with_name(store.name + ".created")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.runtime import store_marks
+from certferry.runtime import private_files
 from certferry.runtime.parent_watch import ParentPipe
 from certferry.settings import UpSettings, UserError
 from certferry.up import endpoints_file, free_ports, programs
@@ -41,7 +41,7 @@ def run(settings: UpSettings, say: Say, show: Say, *, new: bool = False) -> None
     try:
         directory.endpoints.unlink(missing_ok=True)
         for store in directory.stores if new else ():
-            store_marks.forget(store)
+            private_files.forget_store(store)
         stored = load(directory.saved_state)
         saved = stored or _choose()
         if not saved.console_port:  # a state from before there was a console

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from certferry.runtime import log_files
+from certferry.elb.server.dataplane.envoy.process import trim_log
 from certferry.runtime.backoff import Backoff
 from certferry.runtime.parent_watch import ParentPipe
 
@@ -103,7 +103,7 @@ class SupervisedProcess:
 
     def trim(self) -> None:
         """Rotate the log file if it is too long. Raises OSError."""
-        log_files.trim(self.log, _LOG_LIMIT)
+        trim_log(self.log, _LOG_LIMIT)
 
     async def _once(self, pipe: ParentPipe, environment: Mapping[str, str]) -> int:
         with self.log.open("ab") as log:

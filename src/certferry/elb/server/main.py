@@ -35,7 +35,7 @@ from certferry.elb.server.paths import encryption_key_file, lock_file, prepared,
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
-from certferry.runtime import store_marks
+from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.http_deadline import http_protocol
 from certferry.runtime.latest import Latest
@@ -63,7 +63,7 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None, *, new: 
     # 5 ms, clients would mostly wait for that.
     sys.setswitchinterval(_GIVE_WAY)
     if new:
-        store_marks.forget(store_file(_state(settings)))
+        private_files.forget_store(store_file(_state(settings)))
     leaves = settings.envoy_options.on_exit == "keep"
     async with running(settings, accounts_for, lambda: leaves):
         gc.collect()
@@ -130,7 +130,7 @@ def _opened(
             bootstrap(settings, cluster=accounts_for)
         encryption = EncryptionKeys.open_or_create(encryption_key_file(state))
         engine = open_database(store_file(state))
-        store_marks.mark(store_file(state))
+        private_files.mark_store(store_file(state))
         stack.callback(engine.dispose)
         identity = Identity(engine, encryption)
         stack.callback(identity.close)

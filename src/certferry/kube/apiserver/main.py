@@ -31,7 +31,7 @@ from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.lifecycle import run_lifecycle
 from certferry.kube.apiserver.storage.log import STORE_FILE, Retention, Store, StoreTooNew
 from certferry.kube.apiserver.storage.watch_cache import WatchCache
-from certferry.runtime import private_files, store_marks
+from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.private_ca import PrivateCaError
 from certferry.settings import EXIT_NEWER_STATE, KubeServerSettings, UserError, host_port
@@ -44,7 +44,7 @@ _GRACE = 5.0
 async def serve(settings: KubeServerSettings, *, new: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; `new` allows an empty store in place of a lost one. Raises ``UserError``."""
     if new:
-        store_marks.forget(_folder(settings.state) / STORE_FILE)
+        private_files.forget_store(_folder(settings.state) / STORE_FILE)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -153,7 +153,7 @@ def _listen(listen: str, folder: Path) -> socket.socket:
 
 def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retention) -> tuple[Store, WatchCache]:
     path = folder / STORE_FILE
-    if trouble := store_marks.lost(path):
+    if trouble := private_files.lost_store(path):
         raise UserError(
             f"{trouble}: put a copy of it back (`certferry restore` brings back the ELB's store only), or give --new to "
             "start with an empty one. The controller removes from the ELB what no Ingress asks for."
@@ -162,7 +162,7 @@ def _open(folder: Path, kinds: tuple[ResourceDefinition, ...], retention: Retent
     try:
         path.touch(mode=0o600)
         store = Store(path, EncryptionKeys.open_or_create(folder / "seal.key"), encrypted_kinds, retention)
-        store_marks.mark(path)
+        private_files.mark_store(path)
         return store, WatchCache(store, kinds)
     except StoreTooNew as error:
         raise UserError(f"The store {path} {error}.", EXIT_NEWER_STATE) from None

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from certferry.runtime import store_marks
+from certferry.runtime import private_files
 
 HEAD: Final = "0004"
 """The newest schema; a test keeps it equal to the newest migration."""
@@ -44,7 +44,7 @@ class SchemaTooNew(StoreUnusable):
 
 def open_database(path: Path) -> Engine:
     """Open the database at `path`, created and migrated as needed. Raises StoreUnusable."""
-    if trouble := store_marks.lost(path):
+    if trouble := private_files.lost_store(path):
         raise StoreUnusable(
             f"{trouble}: bring it back with `certferry restore BACKUP`, or give --new to start with an empty one."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -65,3 +66,14 @@ def _from_ps(pid: int) -> str:
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return "" if text.startswith("Z") else text.partition(" ")[2].strip()
+
+
+def trim_log(log: Path, limit: int) -> None:
+    """Move the content of `log` to ``LOG.1`` if it has more than `limit` bytes. Raises OSError."""
+    if not log.exists() or log.stat().st_size <= limit:
+        return
+    former = log.with_name(log.name + ".1")
+    former.unlink(missing_ok=True)  # makes room for the copy on a full disk
+    shutil.copyfile(log, former)
+    # Truncate, not rename, because the process holds the file open.
+    os.truncate(log, 0)

@@ -22,10 +22,10 @@ from certferry.elb.server.dataplane.envoy.admin import Admin, Unanswered
 from certferry.elb.server.dataplane.envoy.binary import EnvoyMissingError, EnvoyUnusableError, usable_binary
 from certferry.elb.server.dataplane.envoy.bootstrap import Sockets, bootstrap, command, digest
 from certferry.elb.server.dataplane.envoy.connection_limit import fitted
-from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify
+from certferry.elb.server.dataplane.envoy.process import ProcessIdentity, identify, trim_log
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.status import EnvoyStatus
-from certferry.runtime import log_files, private_files
+from certferry.runtime import private_files
 from certferry.runtime.backoff import Backoff
 from certferry.settings import EnvoyOptions
 
@@ -167,7 +167,7 @@ class EnvoySupervisor:
         while True:
             await asyncio.sleep(self._pause())
             with contextlib.suppress(OSError):
-                log_files.trim(self._log, _LOG_LIMIT)
+                trim_log(self._log, _LOG_LIMIT)
             steady = served is not None and clock() - served > _STEADY
             if self._lives():
                 if served is None and await self.admin.serves():
