@@ -57,9 +57,9 @@ class RealSystem(System):
 
     def prepare(self) -> None:
         """Everything but the controller."""
-        # Its lease and its Ingresses belong to one system at a time.
+        # Its lease and its Ingresses belong to one process at a time.
         self._turn = os.open(f"{self.kubeconfig}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        fcntl.lockf(self._turn, fcntl.LOCK_EX)  # a module may start a second one
         self.state.mkdir(mode=0o700, exist_ok=True)
         elb_port, metrics_port = self.elb_port(), free_ports(1)[0]
         subnet = free_subnet()
