@@ -95,6 +95,8 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
     """State directory (0700): store, encryption key, lock."""
+    database: str = ""
+    """URL of a PostgreSQL database (`postgresql://…`) that several ELBs share; empty: SQLite in the state directory."""
     listen: str = "127.0.0.1:0"
     """Address and port of the REST API; port 0 lets the system choose. Beyond loopback it needs TLS."""
     tls_certificate: Path | None = None

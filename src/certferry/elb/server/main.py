@@ -11,10 +11,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -31,7 +32,8 @@ from certferry.elb.server.identity.auth import HashingTurns, Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.own_tls import ReloadingTls, own_tls
-from certferry.elb.server.paths import encryption_key_file, lock_file, prepared, store_file
+from certferry.elb.server.paths import database, encryption_key_file, lock_file, prepared, store_file
+from certferry.elb.server.store import postgresql
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.store import Store
@@ -62,7 +64,7 @@ async def serve(settings: ElbSettings, accounts_for: str | None = None, *, new: 
     # The loop and the API's threads alternate several times per rotation: with Python's default switch interval of
     # 5 ms, clients would mostly wait for that.
     sys.setswitchinterval(_GIVE_WAY)
-    if new:
+    if new and not settings.database:
         private_files.forget_store(store_file(_state(settings)))
     leaves = settings.envoy_options.on_exit == "keep"
     async with running(settings, accounts_for, lambda: leaves):
@@ -94,6 +96,8 @@ async def running(
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(_checkpointing(engine, latest))
+        if settings.database:
+            await stack.enter_async_context(_in_background(postgresql.follow(settings.database, store.catch_up)))
         await stack.enter_async_context(_pruning(store, settings))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
         elb = ApiDependencies(
@@ -129,8 +133,9 @@ def _opened(
         if accounts_for:
             bootstrap(settings, cluster=accounts_for)
         encryption = EncryptionKeys.open_or_create(encryption_key_file(state))
-        engine = open_database(store_file(state))
-        private_files.mark_store(store_file(state))
+        engine = open_database(database(settings, state))
+        if not settings.database:
+            private_files.mark_store(store_file(state))
         stack.callback(engine.dispose)
         identity = Identity(engine, encryption)
         stack.callback(identity.close)
@@ -140,7 +145,7 @@ def _opened(
     except (StoreUnusable, EncryptionError) as reason:
         raise UserError(str(reason)) from None
     except SQLAlchemyError as error:
-        raise UserError(f"The store {store_file(state)} cannot be used: {getattr(error, 'orig', error)}.") from None
+        raise UserError(f"The store cannot be used: {getattr(error, 'orig', error)}.") from None
 
 
 @contextmanager
@@ -206,6 +211,17 @@ async def _data_plane(
 
 
 @asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
 async def _checkpointing(engine: Engine, latest: Latest[Publication]) -> AsyncIterator[None]:
     async def work() -> None:
         sequence = 0
@@ -237,13 +253,8 @@ async def _pruning(store: Store, settings: ElbSettings) -> AsyncIterator[None]:
                 _log.error("audit log not pruned", reason=str(getattr(error, "orig", error)))
             await asyncio.sleep(_BREATHER if pruned else _PRUNE)
 
-    task = asyncio.create_task(work())
-    try:
+    async with _in_background(work()):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 class _Server(uvicorn.Server):

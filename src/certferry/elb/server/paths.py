@@ -19,8 +19,13 @@ def prepared(settings: ElbSettings) -> Path:
 
 
 def store_file(state: Path) -> Path:
-    """Return the path of the database."""
+    """Return the path of the SQLite database."""
     return state / "elb.db"
+
+
+def database(settings: ElbSettings, state: Path) -> Path | str:
+    """Return the place of the database: a file, or the URL of a PostgreSQL database."""
+    return settings.database or store_file(state)
 
 
 def encryption_key_file(state: Path) -> Path:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -153,6 +153,9 @@ def _unstored(error: SQLAlchemyError, request_id: str) -> ApiError:
     if isinstance(error, IntegrityError):
         return conflict("The change conflicts with another that was made at the same time: try again")
     reason = str(getattr(error, "orig", error))
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or "connection failed" in reason):
+        _log.error("no connection to the database", reason=reason.strip(), request_id=request_id)
+        return ApiError(503, "ELB.8906", "The ELB has no connection to its database: try again in a few seconds")
     _log.error("not stored", reason=reason, request_id=request_id)
     return ApiError(
         507 if isinstance(error, OperationalError) else 500,

@@ -20,8 +20,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from certferry.elb.server.actor import ROLES
 from certferry.elb.server.identity.users import AccessKey, Identity, new_pair
-from certferry.elb.server.paths import encryption_key_file, prepared, store_file
-from certferry.elb.server.store import schema
+from certferry.elb.server.paths import database, encryption_key_file, prepared, store_file
+from certferry.elb.server.store import head, schema
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, open_database
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError
@@ -149,7 +149,9 @@ class Directory:
     def _writing(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
+                head.lock(connection)
                 yield connection
+                head.advance(connection, self._clock())
         except OperationalError as error:
             raise UserError(f"The store cannot be written: {error.orig}.", code=1) from None
 
@@ -192,13 +194,13 @@ class Directory:
 def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
     """Open the users of the ELB with these settings, which may be running. `new`: create the store if absent."""
     state = settings.state.expanduser().absolute()
-    if not new and not store_file(state).exists():
+    if not new and not settings.database and not store_file(state).exists():
         raise UserError(f"No ELB keeps its state in {state}: name the right --state.")
     engine = None
     try:
         state = prepared(settings)
         encryption = EncryptionKeys.open_or_create(encryption_key_file(state), os.environ)
-        engine = open_database(store_file(state))
+        engine = open_database(database(settings, state))
         yield Directory(engine, encryption, Identity(engine, encryption))
     except SchemaTooNew as reason:
         raise UserError(str(reason), EXIT_NEWER_STATE) from None

@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.elb.server.identity.accounts import Account, Accounts
 from certferry.elb.server.identity.users import AccessKey, Identity
-from certferry.elb.server.paths import encryption_key_file, prepared, store_file
+from certferry.elb.server.paths import database, encryption_key_file, prepared
 from certferry.elb.server.store.database import open_database
 from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionKeys
@@ -29,7 +29,7 @@ def bootstrap(settings: ElbSettings, *, cluster: str, project: str = "certferry"
     Raises ``StoreUnusable`` or ``EncryptionError``. May run while the ELB does.
     """
     state = prepared(settings)
-    engine = open_database(store_file(state))
+    engine = open_database(database(settings, state))
     try:
         identity = Identity(engine, EncryptionKeys.open_or_create(encryption_key_file(state)))
         home = identity.ensure_project(project)

@@ -194,13 +194,16 @@ class Identity:
     def _first(self, query: Select[Any], parameters: dict[str, str]) -> Row[Any] | None:
         """Run `query` on one open connection, because opening one takes three times as long as the query."""
         with self._turn:
-            if self._asking is None:
-                self._asking = self._reading.connect()
-            try:
-                return self._asking.execute(query, parameters).first()
-            except SQLAlchemyError:
-                self.close()
-                raise
+            for last in (False, True):
+                if self._asking is None:
+                    self._asking = self._reading.connect()
+                try:
+                    return self._asking.execute(query, parameters).first()
+                except SQLAlchemyError as error:
+                    self.close()
+                    if last or not getattr(error, "connection_invalidated", False):
+                        raise
+            raise AssertionError("unreachable")
 
     def _matches(self, stored: str | None, password: str) -> bool:
         try:

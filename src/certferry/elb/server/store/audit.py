@@ -116,6 +116,13 @@ def search(engine: Engine, wanted: Search) -> list[Entry]:
         return [_entry(row) for row in found]
 
 
+def between(connection: Connection, after: int, last: int) -> list[Recorded]:
+    """Return the records of all projects with `after` < id <= `last`, oldest first."""
+    table = schema.audit
+    query = select(table).where(table.c.id > after, table.c.id <= last).order_by(table.c.id)
+    return [(row["project_id"], _entry(row)) for row in connection.execute(query).mappings()]
+
+
 def newest(engine: Engine) -> int:
     """Return the sequence of the last record; 0 if there is none."""
     with reading(engine).connect() as connection:
@@ -202,6 +209,10 @@ class Tail:
         if kept and records and kept[-1][1].sequence + 1 != records[0][1].sequence:
             kept = ()  # another program wrote in between, and what is known here must have no gaps
         self._kept = (*kept, *records)[-_KEPT:]
+
+    def reset(self) -> None:
+        """Forget all records."""
+        self._kept = ()
 
     def after(self, project_id: str, sequence: int) -> list[Entry] | None:
         """Return the project's records after `sequence`, oldest first; None if memory does not reach back so far."""

@@ -1,7 +1,7 @@
-"""The database file: opening, migration and maintenance.
+"""The database: opening, migration and maintenance.
 
 SQLite runs with a write-ahead log, a sync to disk per commit (an answered write survives a power cut), and
-overwrites deleted content. Everything specific to SQLite is in this module.
+overwrites deleted content. Everything specific to SQLite is in this module, what is PostgreSQL's in ``postgresql``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from certferry.elb.server.store import postgresql
 from certferry.runtime import private_files
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest schema; a test keeps it equal to the newest migration."""
 
 _PRAGMAS: Final = (
@@ -42,22 +43,23 @@ class SchemaTooNew(StoreUnusable):
     """A newer program has written this store."""
 
 
-def open_database(path: Path) -> Engine:
-    """Open the database at `path`, created and migrated as needed. Raises StoreUnusable."""
-    if trouble := private_files.lost_store(path):
+def open_database(place: Path | str) -> Engine:
+    """Open the database in the file `place` or at the URL `place`, migrated as needed. Raises StoreUnusable."""
+    if isinstance(place, Path) and (trouble := private_files.lost_store(place)):
         raise StoreUnusable(
             f"{trouble}: bring it back with `certferry restore BACKUP`, or give --new to start with an empty one."
         )
-    engine = _engine(path)
+    engine = postgresql.engine(place) if isinstance(place, str) else _engine(place)
+    shown = engine.url.render_as_string() if isinstance(place, str) else str(place)
     try:
-        with _alone(path):
-            _migrate(engine, path)
+        with postgresql.alone(engine) if isinstance(place, str) else _alone(place):
+            _migrate(engine, shown)
     except (OSError, OperationalError, DatabaseError) as error:
         engine.dispose()
         reason = error.orig if isinstance(error, DatabaseError) else error
         damaged = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
-        way_out = " Bring it back with `certferry restore BACKUP`." if damaged else ""
-        raise StoreUnusable(f"The store {path} cannot be opened: {reason}.{way_out}") from None
+        way_out = " Bring it back with `certferry restore BACKUP`." if damaged and isinstance(place, Path) else ""
+        raise StoreUnusable(f"The store {shown} cannot be opened: {reason}.{way_out}") from None
     except StoreUnusable:
         engine.dispose()
         raise
@@ -88,7 +90,9 @@ def reading(engine: Engine) -> Engine:
 
 
 def checkpoint(engine: Engine) -> None:
-    """Carry the write-ahead log over into the database file, beside readers and writers."""
+    """Carry SQLite's write-ahead log over into the database file, beside readers and writers."""
+    if engine.dialect.name != "sqlite":
+        return
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -147,7 +151,7 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _migrate(engine: Engine, path: Path) -> None:
+def _migrate(engine: Engine, shown: str) -> None:
     with reading(engine).connect() as connection:
         result = _schema(connection)
     if result == HEAD:
@@ -162,7 +166,7 @@ def _migrate(engine: Engine, path: Path) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if result is not None and result not in known:
         raise SchemaTooNew(
-            f"The store {path} was written by a newer Certferry (schema {result}; this program knows "
+            f"The store {shown} was written by a newer Certferry (schema {result}; this program knows "
             f"{HEAD}). Start the newer program, or restore a backup made with this one."
         )
     with engine.begin() as connection:
@@ -173,6 +177,9 @@ def _migrate(engine: Engine, path: Path) -> None:
 
 def _protect(connection: Connection) -> None:
     for table in _APPEND_ONLY:
+        if connection.dialect.name == "postgresql":
+            postgresql.forbid_changes(connection, table)
+            continue
         for verb in ("UPDATE", "DELETE"):
             connection.exec_driver_sql(
                 f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
@@ -183,6 +190,10 @@ def _protect(connection: Connection) -> None:
 @contextmanager
 def appendable(connection: Connection) -> Iterator[None]:
     """Let the block delete from append-only tables; other connections cannot. Use it within a transaction."""
+    if connection.dialect.name == "postgresql":
+        postgresql.allow_deletion(connection)
+        yield
+        return
     for table in _APPEND_ONLY:
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table}_no_delete")
     yield

@@ -223,6 +223,15 @@ project_settings = _resource("project_settings")
 
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("instant", Instant, nullable=False),
+)
+"""The last committed change, in one row (see ``head``)."""
+
 bulk_answers = Table(
     "bulk_answers",
     metadata,

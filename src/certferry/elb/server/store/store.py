@@ -7,23 +7,27 @@ committed at once, and the new state is published.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, update
+import structlog
+from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, delete, insert, select, true, update
 
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.store import audit, schema, versions
+from certferry.elb.server.store import audit, head, schema, versions
 from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.database import StoreUnusable, reading
+from certferry.elb.server.store.head import Head
 from certferry.elb.server.store.projection import Publication, published
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, snapshot_of
 from certferry.runtime.encryption import EncryptionKeys
 
 T = TypeVar("T")
+_log = structlog.get_logger("certferry.elb")
 
 _COMMON: Final = ("id", "project_id", "data", "created_at", "updated_at", "revision")
 _OWN: Final[dict[str, tuple[str, ...]]] = {
@@ -134,10 +138,12 @@ class Store:
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
         self.tail = audit.Tail()
-        self.snapshot, self._oldest = _load(engine, encryption)
-        rows = [row for kind in schema.RESOURCES for row in self.snapshot.rows(kind).values()]
-        self.publication = published(self.snapshot, Publication(), rows)
+        with self._consistent() as connection:
+            rows = self._load(connection)
+            self._sequence = head.read(connection).sequence
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
+        self._shared = engine.dialect.name == "postgresql"
+        """Whether other processes may write the resources."""
 
     def on_commit(self, publish: Callable[[Publication], None]) -> None:
         """Call `publish` with the present publication, and with that of every later commit, in order."""
@@ -151,16 +157,84 @@ class Store:
         If `decide` raises, nothing is committed. Raises ``ConflictError`` if another process changed a row in between.
         """
         with self._writing:
-            transaction = Transaction(self.snapshot, actor, request_id, self._now())
-            result = decide(transaction)
-            if transaction.changes:
-                # Before the write, so that no state that the data plane cannot represent reaches the disk.
-                told = self._told(transaction)
-                with self._engine.begin() as connection:
+            if not self._shared:
+                transaction = Transaction(self.snapshot, actor, request_id, self._now())
+                result = decide(transaction)
+                if transaction.changes:
+                    prepared = self._projected(transaction)
+                    with self._engine.begin() as connection:
+                        records = _Writing(connection, transaction, self._encryption, self._keep).run()
+                    self._committed(transaction, prepared, records)
+                return result, self.snapshot
+            records = []
+            with self._engine.begin() as connection:
+                self._catch_up(connection, head.lock(connection))
+                transaction = Transaction(self.snapshot, actor, request_id, self._now())
+                result = decide(transaction)
+                if transaction.changes:
+                    prepared = self._projected(transaction)
                     records = _Writing(connection, transaction, self._encryption, self._keep).run()
-                self.tail.add(records)
-                self._take(transaction, told)
+                    head.advance(connection, transaction.now)
+            if transaction.changes:
+                self._committed(transaction, prepared, records)
             return result, self.snapshot
+
+    def catch_up(self) -> None:
+        """Take over what other processes committed, and publish it."""
+        with self._writing, self._consistent() as connection:
+            self._catch_up(connection, head.read(connection))
+
+    def _catch_up(self, connection: Connection, newest: Head | None) -> None:
+        if newest is None or newest.sequence == self._sequence:
+            return
+        if newest.sequence < self._sequence:
+            _log.error(
+                "the database lost committed changes",
+                last=self._sequence,
+                present=newest.sequence,
+                advice="It fell back to an older state, such as a standby's. This ELB follows it now.",
+            )
+            self._load(connection)
+            self.tail.reset()
+        else:
+            self._take_over(connection, newest)
+        self._instant = max(self._instant, newest.instant)
+        self._sequence = newest.sequence
+        self._publish(self.publication)
+
+    @contextmanager
+    def _consistent(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state of the database throughout."""
+        level = "REPEATABLE READ" if self._engine.dialect.name == "postgresql" else "AUTOCOMMIT"
+        with self._engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
+            yield connection
+
+    def _load(self, connection: Connection) -> list[Row]:
+        """Read everything and return all rows. Raises StoreUnusable, or EncryptionError with the wrong key."""
+        contents = _contents(connection, self._encryption)
+        rows = [row for kind in schema.RESOURCES for row in _rows(connection, kind, contents)]
+        self._oldest = dict(versions.oldest(connection))
+        self.snapshot = snapshot_of(rows, schema.RESOURCES)
+        self.publication = published(self.snapshot, Publication(), rows)
+        return rows
+
+    def _take_over(self, connection: Connection, newest: Head) -> None:
+        """Read the rows that the audit log names since our last change."""
+        records = audit.between(connection, self._sequence, newest.sequence)
+        snapshot, touched = self.snapshot, list[Row]()
+        for kind in schema.RESOURCES:
+            identifiers = sorted({entry.resource_id for _, entry in records if entry.kind == kind})
+            contents = _contents(connection, self._encryption, identifiers) if kind == "certificate" else {}
+            rows = {row.id: row for row in _rows(connection, kind, contents, identifiers)} if identifiers else {}
+            for identifier in identifiers:
+                before, after = snapshot.get(kind, identifier), rows.get(identifier)
+                if before is not None or after is not None:
+                    snapshot = snapshot.replaced(before, after)
+                    touched += [row for row in (before, after) if row is not None]
+        certificates = sorted({row.id for row in touched if row.kind == "certificate"})
+        self._oldest |= versions.oldest(connection, certificates)
+        self.snapshot, self.publication = snapshot, published(snapshot, self.publication, touched)
+        self.tail.add(records)
 
     def now(self) -> datetime:
         """Return the present instant."""
@@ -203,11 +277,14 @@ class Store:
         """Return the sequence of the last record of the audit log."""
         return audit.newest(self._engine)
 
-    def _told(self, transaction: Transaction) -> Publication:
+    def _projected(self, transaction: Transaction) -> Publication:
+        """Project before the write, so that no state that the data plane cannot represent reaches the disk."""
         touched = [row for change in transaction.changes for row in (change.before, change.after) if row is not None]
         return published(transaction.snapshot, self.publication, touched)
 
-    def _take(self, transaction: Transaction, told: Publication) -> None:
+    def _committed(self, transaction: Transaction, prepared: Publication, records: Sequence[audit.Recorded]) -> None:
+        self.tail.add(records)
+        self._sequence = records[-1][1].sequence
         self.snapshot = transaction.snapshot
         for before, after, _ in transaction.changes:
             if (
@@ -220,7 +297,7 @@ class Store:
             elif after is None and before is not None:
                 self._oldest.pop(before.id, None)
         self._instant += timedelta(microseconds=len(transaction.changes))
-        self.publication = told
+        self.publication = prepared
         self._publish(self.publication)
 
     def _now(self) -> datetime:
@@ -320,31 +397,33 @@ _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schem
 _FORGET_ANSWERS: Final = delete(schema.bulk_answers).where(schema.bulk_answers.c.created_at < bindparam("before"))
 
 
-def _load(engine: Engine, encryption: EncryptionKeys) -> tuple[StoreSnapshot, dict[str, int]]:
-    """Load all rows and the oldest kept version of each certificate. Raises StoreUnusable, or EncryptionError with the wrong key."""
-    with reading(engine).connect() as connection:
-        contents = _contents(connection, encryption)
-        rows = [
-            _row(kind, record, contents)
-            for kind, table in schema.RESOURCES.items()
-            for record in connection.execute(select(table)).mappings()
-        ]
-        oldest = dict(versions.oldest(connection))
-    return snapshot_of(rows, schema.RESOURCES), oldest
-
-
-def _contents(connection: Connection, encryption: EncryptionKeys) -> dict[str, Content]:
+def _contents(
+    connection: Connection, encryption: EncryptionKeys, only: Sequence[str] | None = None
+) -> dict[str, Content]:
+    """Return the present content of each certificate, or of those in `only`."""
     table, certificates = schema.certificate_versions, schema.certificates
     current = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version)
     last = (table.c.certificate_id == certificates.c.id) & (table.c.version == certificates.c.version - 1)
+    chosen = true() if only is None else table.c.certificate_id.in_(only)
     before = {
         row.certificate_id: parse_chain(row.certificate)
-        for row in connection.execute(select(table.c.certificate_id, table.c.certificate).join(certificates, last))
+        for row in connection.execute(
+            select(table.c.certificate_id, table.c.certificate).join(certificates, last).where(chosen)
+        )
     }
-    record = connection.execute(select(table).join(certificates, current)).mappings()
+    records = connection.execute(select(table).join(certificates, current).where(chosen)).mappings()
     return {
-        row["certificate_id"]: versions.opened(row, encryption, before.get(row["certificate_id"])) for row in record
+        row["certificate_id"]: versions.opened(row, encryption, before.get(row["certificate_id"])) for row in records
     }
+
+
+def _rows(
+    connection: Connection, kind: str, contents: Mapping[str, Content], only: Sequence[str] | None = None
+) -> list[Row]:
+    """Return the rows of a kind, or those in `only`."""
+    table = schema.RESOURCES[kind]
+    query = select(table) if only is None else select(table).where(table.c.id.in_(only))
+    return [_row(kind, record, contents) for record in connection.execute(query).mappings()]
 
 
 def _row(kind: str, record: RowMapping, contents: Mapping[str, Content]) -> Row:

@@ -5,7 +5,7 @@ A key is encrypted for its certificate and version. A row that is moved elsewher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -89,10 +89,12 @@ def content(engine: Engine, encryption: EncryptionKeys, certificate_id: str, num
     return None if row is None else opened(row, encryption)
 
 
-def oldest(connection: Connection) -> Mapping[str, int]:
-    """Return the number of the oldest kept content by certificate."""
+def oldest(connection: Connection, only: Sequence[str] | None = None) -> dict[str, int]:
+    """Return the number of the oldest kept content by certificate, or of those in `only`."""
     table = schema.certificate_versions
     query = select(table.c.certificate_id, func.min(table.c.version)).group_by(table.c.certificate_id)
+    if only is not None:
+        query = query.where(table.c.certificate_id.in_(only))
     return {row[0]: row[1] for row in connection.execute(query)}
 
 

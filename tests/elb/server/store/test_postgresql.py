@@ -1,0 +1,202 @@
+"""Several ELBs on one PostgreSQL database."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
+
+from certferry.elb.server.actor import Actor
+from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.paths import encryption_key_file
+from certferry.elb.server.store import audit, schema
+from certferry.elb.server.store.database import open_database
+from certferry.elb.server.store.store import Store, Transaction
+from certferry.runtime.encryption import EncryptionKeys
+from tests.e2e.support.waiting import until
+from tests.elb.server.store.test_store import content, furnish
+from tests.elb.support.postgres import Postgres, postgres
+from tests.elb.support.server import Api, serving, settings_in
+from tests.support.certs import authority
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def database(server: Postgres) -> str:
+    return server.database()
+
+
+class Replicas:
+    """Stores of several processes on one database."""
+
+    def __init__(self, directory: Path, database: str, number: int) -> None:
+        settings = settings_in(directory, database=database)
+        accounts = bootstrap(settings, cluster="blue")
+        self.actor = Actor(user_id="u", name="u", role="admin", project_id=accounts.project_id)
+        keys = EncryptionKeys.open_or_create(encryption_key_file(settings.state))
+        self.engines = [open_database(database) for _ in range(number)]
+        self.stores = [Store(engine, keys) for engine in self.engines]
+
+    def close(self) -> None:
+        for engine in self.engines:
+            engine.dispose()
+
+    def write(self, store: Store, decide: Callable[[Transaction], Any]) -> None:
+        store.transact(self.actor, "r", decide)
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, database: str) -> Iterator[Replicas]:
+    result = Replicas(tmp_path, database, 2)
+    yield result
+    result.close()
+
+
+def everything(store: Store) -> dict[str, Any]:
+    return {kind: dict(store.snapshot.rows(kind)) for kind in schema.RESOURCES}
+
+
+def group(name: str) -> Callable[[Transaction], Any]:
+    data = {"name": name, "description": "", "ip_list": [], "enterprise_project_id": "0"}
+    return lambda transaction: transaction.create("ipgroup", f"id-{name}", data)
+
+
+def renamed(identifier: str, name: str) -> Callable[[Transaction], Any]:
+    def decide(transaction: Transaction) -> None:
+        row = transaction.snapshot.get("ipgroup", identifier)
+        assert row is not None
+        transaction.update(row, {**row.data, "name": name})
+
+    return decide
+
+
+def test_a_writer_that_is_behind_decides_on_what_others_committed(replicas: Replicas) -> None:
+    first, second = replicas.stores
+    replicas.write(first, group("a"))
+    replicas.write(second, renamed("id-a", "b"))
+    replicas.write(first, renamed("id-a", "c"))
+    second.catch_up()
+    assert everything(first) == everything(second)
+    assert first.snapshot.rows("ipgroup")["id-a"].data["name"] == "c"
+
+
+def test_a_follower_publishes_each_commit_once(replicas: Replicas) -> None:
+    first, second = replicas.stores
+    published: list[object] = []
+    second.on_commit(published.append)
+    replicas.write(first, group("a"))
+    for _ in range(3):
+        second.catch_up()
+    assert len(published) == 2  # the present state, then the commit
+    assert set(second.publication.state.ipgroups) == set(first.publication.state.ipgroups) == {"id-a"}
+    replicas.write(first, lambda transaction: transaction.delete(transaction.snapshot.rows("ipgroup")["id-a"]))
+    second.catch_up()
+    assert not second.publication.state.ipgroups
+
+
+def test_audit_ids_are_in_the_order_of_commits(replicas: Replicas) -> None:
+    replicas.write(replicas.stores[0], group("x"))
+    together(
+        *(
+            [lambda store=store, name=f"{number}-{k}": replicas.write(store, group(name)) for k in range(20)]
+            for number, store in enumerate(replicas.stores)
+        )
+    )
+    for store in replicas.stores:
+        store.catch_up()
+    assert everything(replicas.stores[0]) == everything(replicas.stores[1])
+    assert len(replicas.stores[0].snapshot.rows("ipgroup")) == 41
+    entries = replicas.stores[0].audited(audit.Search(project_id=replicas.actor.project_id, limit=500))
+    created = [
+        row.id for row in sorted(replicas.stores[0].snapshot.rows("ipgroup").values(), key=lambda r: r.created_at)
+    ]
+    assert [entry.resource_id for entry in entries if entry.kind == "ipgroup"] == created
+
+
+def test_a_database_that_fell_back_is_followed_and_reported(
+    replicas: Replicas, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = replicas.stores
+    replicas.write(first, group("kept"))
+    second.catch_up()
+    before = everything(second)
+    newest = second.newest_event()
+    replicas.write(first, group("lost"))
+    second.catch_up()
+    # A standby that lost the last commit is promoted.
+    with replicas.engines[0].begin() as connection:
+        connection.execute(schema.ipgroups.delete().where(schema.ipgroups.c.id == "id-lost"))
+        connection.execute(update(schema.head).values(sequence=newest))
+    second.catch_up()
+    assert everything(second) == before
+    assert "lost committed changes" in capsys.readouterr().out
+
+
+def test_the_audit_log_is_append_only(replicas: Replicas) -> None:
+    replicas.write(replicas.stores[0], group("a"))
+    for statement in (update(schema.audit).values(name="x"), schema.audit.delete()):
+        with pytest.raises(DBAPIError, match="append-only"), replicas.engines[0].begin() as connection:
+            connection.execute(statement)
+
+
+def test_two_elbs_answer_alike_and_lose_nothing(tmp_path: Path, database: str) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(serving(settings_in(tmp_path / "a", database=database)))
+        other = settings_in(tmp_path / "b", database=database)
+        other.state.mkdir(parents=True, mode=0o700)
+        shutil.copy(encryption_key_file(first.settings.state), encryption_key_file(other.state))
+        shutil.copy(first.settings.state / "elb-credentials.json", other.state)
+        second = stack.enter_context(serving(other))
+        certificate, _ = furnish(first.admin)
+        until(lambda: second.admin("GET", f"/certificates/{certificate}").status == 200, "the other ELB has it")
+        pairs = [authority().issue("a.example") for _ in range(10)]
+        halves = ((first.admin, pairs[:5]), (second.admin, pairs[5:]))
+        together(*([lambda api=api, pair=pair: put(api, certificate, pair) for pair in part] for api, part in halves))
+        assert versions(first.admin, certificate) == versions(second.admin, certificate)
+        records = first.admin.extension("GET", "/audit", query=f"certificate_id={certificate}").body["records"]
+        assert len(records) == 1 + 7 + 10  # made, furnished, and nothing of the ten lost
+        shown = {api.show("certificate", certificate)["fingerprint"] for api in (first.admin, second.admin)}
+        assert shown == {records[-1]["fingerprint"]}
+
+
+def together(*works: Sequence[Callable[[], None]]) -> None:
+    """Do each of `works` in a thread of its own, its parts in order."""
+
+    def run(parts: Sequence[Callable[[], None]]) -> None:
+        for part in parts:
+            part()
+
+    threads = [threading.Thread(target=run, args=(parts,)) for parts in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def put(api: Api, certificate: str, pair: Any) -> None:
+    assert api("PUT", f"/certificates/{certificate}", {"certificate": content(pair)}).status == 200
+
+
+def versions(api: Api, certificate: str) -> list[int]:
+    listed = api.extension("GET", f"/certificates/{certificate}/versions").body["versions"]
+    return [one["number"] for one in listed]
+
+
+def test_a_restart_of_the_database_is_survived(tmp_path: Path, server: Postgres, database: str) -> None:
+    with serving(settings_in(tmp_path, database=database)) as elb:
+        certificate, _ = furnish(elb.admin)
+        server.restart()
+        put(elb.admin, certificate, authority().issue("a.example"))
+        assert elb.admin.show("certificate", certificate)["certferry"]["versions"] == 5
