@@ -45,7 +45,9 @@ COMMANDS: Final = {
         "Run the controller: make an ELB match the Ingresses of a cluster.",
         _PROGRAMS,
     ),
-    "elb": Entry("certferry.cli.programs.run:elb", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS),
+    "elb": Entry(
+        "certferry.cli.programs.run:elb_app", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS
+    ),
     "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS),
     "kube": Entry("certferry.cli.programs.run:kube", "Run the embedded Kubernetes API.", _PROGRAMS),
     "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION),

@@ -12,6 +12,7 @@ from certferry import __version__
 from certferry.cli.cluster.release import release
 from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config, Listen, New, State, run_server, text
+from certferry.cli.programs.store import migrate_store
 from certferry.settings import (
     AlertSettings,
     ConsoleSettings,
@@ -65,6 +66,7 @@ def _over_plain_http(config: Path | None) -> None:
 
 
 def elb(
+    context_: typer.Context,
     state: State = None,
     listen: Listen = None,
     vip_subnet: Annotated[str | None, typer.Option(help="Subnet of the load balancers' addresses.")] = None,
@@ -82,6 +84,8 @@ def elb(
     config: Config = None,
 ) -> None:
     """Run the load balancer service: ELB v3 API and Envoy."""
+    if context_.invoked_subcommand is not None:
+        return
     from certferry.elb.server.main import serve
 
     flags = {
@@ -183,6 +187,9 @@ def controller(
     run_server("controller", work, at, KubeconfigError, CredentialsError)
 
 
+elb_app = typer.Typer(invoke_without_command=True, **TYPER)
+elb_app.callback()(elb)
+elb_app.command()(migrate_store)
 controller_app = typer.Typer(invoke_without_command=True, **TYPER)
 controller_app.callback()(controller)
 controller_app.command()(release)

@@ -46,6 +46,18 @@ def restore(
     typer.echo("The previous files are beside it as *.before-restore.")
 
 
+def migrate_store(
+    to: Annotated[str, typer.Option("--to", help="URL of an empty PostgreSQL database: postgresql://…")],
+    state: State = None,
+) -> None:
+    """Copy the ELB's store from the state directory to PostgreSQL. The ELB must not run."""
+    from certferry.elb.server import backup as elb_backup
+
+    rows = elb_backup.migrate_store(_state(state), to)
+    typer.echo(f"Copied {counted(rows['certificates'], 'certificate')} and {sum(rows.values())} rows in all.")
+    typer.echo("Both databases hold the same. Set elb.database to the new URL, and start the ELB.")
+
+
 def rotate_seal_key(state: State = None) -> None:
     """Renamed to rotate-encryption-key."""
     del state  # accepted, so that an old command line gets the new name

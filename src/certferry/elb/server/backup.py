@@ -29,6 +29,7 @@ from certferry.elb.server.store.database import (
     open_database,
     reading,
 )
+from certferry.elb.server.store.migrate import migrate
 from certferry.runtime import private_files
 from certferry.runtime.encryption import VARIABLE, EncryptionError, EncryptionKeys, add_key, copy_keys, keep_first_key
 from certferry.settings import UserError
@@ -108,6 +109,20 @@ def restore(saved: Path, state: Path, key: Path | None, environ: Mapping[str, st
             for left in (draft, *companion_files(draft), draft.with_name(draft.name + ".migrating")):
                 left.unlink(missing_ok=True)
     return kept
+
+
+def migrate_store(state: Path, url: str) -> dict[str, int]:
+    """Copy the store of `state` to the empty PostgreSQL database at `url`; return the rows by table.
+
+    The ELB must not run. The file of the store stays.
+    """
+    path = _existing(state)
+    with _refusals(), exclusive_lock(state), _opened(path, open_database) as source:
+        target = open_database(url)
+        try:
+            return migrate(source, target)
+        finally:
+            target.dispose()
 
 
 def rotate_encryption_key(state: Path, environ: Mapping[str, str] = os.environ) -> int:

@@ -20,6 +20,7 @@ from certferry.elb.server.store import audit, schema
 from certferry.elb.server.store.database import open_database
 from certferry.elb.server.store.store import Store, Transaction
 from certferry.runtime.encryption import EncryptionKeys
+from tests.cli.test_cli import certferry
 from tests.e2e.support.waiting import until
 from tests.elb.server.store.test_store import content, furnish
 from tests.elb.support.postgres import Postgres, postgres
@@ -200,3 +201,21 @@ def test_a_restart_of_the_database_is_survived(tmp_path: Path, server: Postgres,
         server.restart()
         put(elb.admin, certificate, authority().issue("a.example"))
         assert elb.admin.show("certificate", certificate)["certferry"]["versions"] == 5
+
+
+def test_a_store_moves_from_sqlite_with_ids_and_keys(tmp_path: Path, database: str) -> None:
+    settings = settings_in(tmp_path)
+    with serving(settings) as elb:
+        certificate, pairs = furnish(elb.admin)
+        before = {kind: elb.admin("GET", f"/{kind}").body[kind] for kind in ("certificates", "l7policies", "listeners")}
+        records = elb.admin.extension("GET", "/audit").body["records"]
+    moved = certferry("elb", "migrate-store", "--state", str(settings.state), "--to", database)
+    assert "Copied 1 certificate" in moved.stdout, moved.stderr
+    again = certferry("elb", "migrate-store", "--state", str(settings.state), "--to", database)
+    assert "name an empty one" in again.stderr
+    with serving(settings_in(tmp_path, database=database)) as elb:
+        assert {kind: elb.admin("GET", f"/{kind}").body[kind] for kind in before} == before
+        assert elb.admin.extension("GET", "/audit").body["records"] == records
+        rolled = elb.admin.extension("POST", f"/certificates/{certificate}/rollback", {})
+        assert rolled.status == 200, rolled.body  # its key was decrypted
+        assert rolled.body["certificate"]["certificate"] == pairs[-2].certificate

@@ -1,4 +1,4 @@
-"""What is specific to PostgreSQL: the engine, the migration lock, append-only tables and the follower of commits."""
+"""PostgreSQL: engine, migration lock, append-only tables and follower of commits."""
 
 from __future__ import annotations
 
