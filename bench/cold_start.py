@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.scale import SETTINGS, SPACE, Scale, _say
+from certferry.core.model.elb import bind_port
 from certferry.core.x509.pem import parse_chain
-from certferry.kube.client.client import INGRESS, KubeClient
-from certferry.kube.client.kubeconfig import load
+from certferry.elb.client.client import ElbClient
+from certferry.elb.client.credentials import Credentials
+from certferry.elb.client.observe import observe
 from tests.e2e.support import objects
 from tests.e2e.support.separate_processes import ApartSystem
 
@@ -43,14 +45,14 @@ class OwnSecrets(Scale):
         return objects.pair_secret(SPACE, f"tls-{number}", pair)
 
     async def address(self) -> tuple[str, int]:
-        """Return the address of the first Ingress, once its status has one."""
-        async with KubeClient(load(Path(self.system.endpoints.kubeconfig))) as kube:
-            while True:
-                status = (await kube.get(INGRESS, "i-00000", SPACE)).get("status", {})
-                for entry in status.get("loadBalancer", {}).get("ingress", ()):
-                    if entry.get("ports"):
-                        return entry["ip"], entry["ports"][0]["port"]
-                await asyncio.sleep(0.02)
+        """Return where clients will find port 443 of the load balancer."""
+        endpoint = self.system.endpoints.elb
+        keys = Credentials(
+            project_id=endpoint.project_id, access_key=endpoint.access_key, secret_key=endpoint.secret_key
+        )
+        async with ElbClient(endpoint.url, keys) as elb:
+            balancer = (await observe(elb)).loadbalancers[self.balancers[0]]
+        return balancer.vip_address or "", bind_port(balancer, 443)
 
     def _secret_of(self, number: int) -> int:
         return number
@@ -95,9 +97,9 @@ def measure(number: int, state: Path) -> tuple[float, float]:
         cold = OwnSecrets(system, number)
         _say(f"making {number:,} Ingresses and Secrets")
         asyncio.run(cold.fill())
+        address, port = asyncio.run(cold.address())
         began = time.monotonic()
         system.launch_controller()
-        address, port = asyncio.run(cold.address())
         asyncio.run(served(address, port, dict(list(cold.shown.items())[:1])))
         first = time.monotonic() - began
         asyncio.run(served(address, port, cold.shown))
