@@ -110,6 +110,8 @@ class ElbClient:
         self._session: ClientSession | ShortSession | None = None
         self.bulk = True
         """Whether it has the lists of all members and of all rules; ``observe`` finds out."""
+        self.offered: tuple[float, frozenset[str] | None] = (0.0, None)
+        """The ELB's extensions and the time of that answer; None if not asked yet (see ``extensions.available``)."""
         self._date = ""
         self.may_write: Callable[[], bool] = lambda: True
         """Called right before each request that changes something; if False, nothing is sent."""

@@ -6,6 +6,7 @@ them: ``available`` says so first. Private keys are in none of the answers.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -20,6 +21,8 @@ from certferry.elb.client.wire import CertificateWire
 
 T = TypeVar("T")
 PAGE: Final = 500
+_REMEMBERED: Final = 60.0
+"""Seconds; an upgrade of the ELB changes the answer."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +128,15 @@ class Gap(Exception):
 
 
 async def available(elb: ElbClient) -> frozenset[str]:
-    """Return the names of this ELB's extensions; a vendor's ELB has none."""
+    """Return the names of this ELB's extensions; a vendor's ELB has none. An answer is remembered for a minute."""
+    at, names = elb.offered
+    if names is None or time.monotonic() - at > _REMEMBERED:
+        names = await _available(elb)
+        elb.offered = time.monotonic(), names
+    return names
+
+
+async def _available(elb: ElbClient) -> frozenset[str]:
     try:
         answer = await elb.extension("GET", "")
     except ElbError as error:
