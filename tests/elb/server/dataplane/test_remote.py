@@ -25,7 +25,7 @@ from certferry.elb.server.dataplane.envoy.binary import find_binary
 from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
 from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.remote.server import RemoteServer
-from certferry.elb.server.dataplane.status import ACCEPTED, secret_statuses
+from certferry.elb.server.dataplane.status import ACCEPTED, SecretStatuses
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.runtime.latest import Latest
 from certferry.runtime.private_ca import Issued
@@ -163,9 +163,9 @@ async def test_several_envoys_serve_a_load_balancer_and_rotate_together(scene: S
         await until_true(lambda: all_show(renewed.fingerprint))
 
         def told() -> Any:
-            return secret_statuses(scene.ads.snapshots.value.resources, scene.ads.reporting())
+            return SecretStatuses(scene.ads.snapshots.value.resources, scene.ads.reporting())
 
-        await until(lambda: told()["one"][0].state == ACCEPTED)
+        await until(lambda: told().of_listener("one")[0].state == ACCEPTED)
         # the control plane goes: they serve on
         await scene.remote.stop()
         assert await all_show(renewed.fingerprint)

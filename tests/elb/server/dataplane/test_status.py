@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, refusals, secret_statuses
+from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, SecretStatuses, refusals
 from certferry.settings import EnvoyOptions
 from tests.elb.support.dataplane import DEADLINE, Plane, World, free_port, https, running, until
 from tests.elb.support.server import Api, Elb, send, serving, settings_in
@@ -119,7 +119,7 @@ async def test_a_rejected_certificate_is_reported_with_its_slot_and_others_are_a
 
 
 def _seatings(plane: Plane) -> Any:
-    return secret_statuses(plane.ads.snapshots.value.resources, plane.ads.reporting()).get("web", ())
+    return SecretStatuses(plane.ads.snapshots.value.resources, plane.ads.reporting()).of_listener("web")
 
 
 def _states(plane: Plane) -> dict[str, str]:

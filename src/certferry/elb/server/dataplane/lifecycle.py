@@ -22,8 +22,8 @@ from certferry.elb.server.dataplane.status import (
     EnvoyStatus,
     MemberKey,
     Reporter,
+    SecretStatuses,
     refusals,
-    secret_statuses,
 )
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.projection import Publication
@@ -122,7 +122,7 @@ def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:
     return DataPlaneStatus(
         envoy=own.status(),
         connected=ads.connected(),
-        secret_statuses=secret_statuses(ads.snapshots.value.resources, acks_by_envoy),
+        secrets=SecretStatuses(ads.snapshots.value.resources, acks_by_envoy),
         refusals={**refusals(acks_by_envoy), **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()}},
         members=own.members(),
     )

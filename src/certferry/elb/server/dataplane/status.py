@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from certferry.core.envoy import Snapshot
+from certferry.core.envoy import Snapshot, TlsSecret
 from certferry.core.envoy.listeners.sds import DEFAULT
-from certferry.core.envoy.resource import LISTENERS, ROUTES
+from certferry.core.envoy.resource import LISTENERS, ROUTES, remembered
 from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 
 ACCEPTED: Final = "accepted"
@@ -56,6 +56,39 @@ class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in {"running", "adopted"}
 
 
+class SecretStatuses:
+    """The status of each secret of a snapshot, combined over Envoys. Computes only what a caller reads."""
+
+    def __init__(self, resources: Snapshot | None = None, acks_by_envoy: Mapping[str, AckLog] | None = None) -> None:
+        self._secrets = resources.secrets if resources else {}
+        self._acks = acks_by_envoy or {}
+
+    def of_listener(self, listener_id: str) -> tuple[SecretStatus, ...]:
+        """Return the statuses of a listener's slots, sorted by slot."""
+        by_digest = _slots_by_listener("", self._secrets).get(listener_id, {})
+        return tuple(self._status(slot) for slot in sorted(slot for slots in by_digest.values() for slot in slots))
+
+    def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
+        """Return the statuses of the slots that have the content `digest` (``Chain.digest``)."""
+        slots = _slots_by_listener("", self._secrets).get(listener_id, {}).get(digest, ())
+        return tuple(self._status(slot) for slot in slots)
+
+    def _status(self, slot: str) -> SecretStatus:
+        listener_id, place, _ = slot.split("/", 2)
+        answers = ((name, acks.slots.get(slot)) for name, acks in self._acks.items())
+        known = [(name, status) for name, status in answers if status is not None]
+        return _secret_status(listener_id, place, self._secrets[slot].version, known)
+
+
+@remembered  # many requests follow a change
+def _slots_by_listener(_: str, secrets: Mapping[str, TlsSecret]) -> Mapping[str, Mapping[str, list[str]]]:
+    """Return the sorted slots by listener and digest."""
+    result: dict[str, dict[str, list[str]]] = {}
+    for slot in sorted(secrets):
+        result.setdefault(slot.partition("/")[0], {}).setdefault(secrets[slot].version, []).append(slot)
+    return result
+
+
 class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """The state of the data plane at one moment."""
 
@@ -63,21 +96,16 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """The Envoy that this ELB supervises, if any."""
     connected: tuple[str, ...] = ()
     """Names of the Envoys that have a stream now; ours is ``local``."""
-    secret_statuses: Mapping[str, tuple[SecretStatus, ...]] = MappingProxyType({})
-    """By listener id."""
+    secrets: SecretStatuses = SecretStatuses()
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
     members: Mapping[MemberKey, bool] = MappingProxyType({})
     """Whether a member passes its health check; absent before the first check."""
 
-    def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
-        """Return the slots of a listener that have the content `digest` (``Chain.digest``)."""
-        return tuple(s for s in self.secret_statuses.get(listener_id, ()) if s.digest == digest)
-
     def troubles(self, listener_id: str) -> tuple[str, ...]:
         """Return the problems of a listener as sentences."""
         result = [self.refusals[listener_id]] if listener_id in self.refusals else []
-        result += [f"{s.place}: {s.message}" for s in self.secret_statuses.get(listener_id, ()) if s.state == REJECTED]
+        result += [f"{s.place}: {s.message}" for s in self.secrets.of_listener(listener_id) if s.state == REJECTED]
         return tuple(result)
 
 
@@ -87,18 +115,6 @@ Reporter = Callable[[], DataPlaneStatus]
 def no_data_plane() -> DataPlaneStatus:
     """Return the report of an ELB without a data plane."""
     return DataPlaneStatus()
-
-
-def secret_statuses(resources: Snapshot, acks_by_envoy: Mapping[str, AckLog]) -> dict[str, tuple[SecretStatus, ...]]:
-    """Return the status of every secret of `resources` on the Envoys in `acks_by_envoy`, by listener."""
-    statuses = {name: dict(acks.slots) for name, acks in acks_by_envoy.items()}
-    result: dict[str, list[SecretStatus]] = {}
-    for slot, secret in sorted(resources.secrets.items()):
-        listener_id, place, _ = slot.split("/", 2)
-        told = [(name, slots[slot]) for name, slots in statuses.items() if slot in slots]
-        seating = _secret_status(listener_id, place, secret.version, told)
-        result.setdefault(listener_id, []).append(seating)
-    return {listener_id: tuple(some) for listener_id, some in result.items()}
 
 
 def refusals(acks_by_envoy: Mapping[str, AckLog]) -> dict[str, str]:

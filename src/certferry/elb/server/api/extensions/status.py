@@ -41,7 +41,7 @@ def status(call: ApiRequest) -> ApiResponse:
 def _slots(row: Row, listener: Row, report: DataPlaneStatus) -> Iterator[dict[str, Any]]:
     """Yield one entry per kind of slot that the certificate has on `listener`."""
     assert row.content is not None
-    secret_statuses = report.of_chain(listener.id, row.content.chain.digest)
+    secret_statuses = report.secrets.of_chain(listener.id, row.content.chain.digest)
     bound = {
         "default": listener.data["default_tls_container_ref"] == row.id,
         "sni": row.id in (listener.data["sni_container_refs"] or ()),
