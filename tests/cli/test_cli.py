@@ -246,3 +246,35 @@ def test_a_check_distinguishes_failures_of_an_address(taken: int) -> None:
 
 def test_an_old_command_names_the_new_one() -> None:
     assert "certferry rotate-encryption-key" in refusal(certferry("rotate-seal-key", "--state", "/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--days", "nan"], "--days"),
+        (["--days", "1e9"], "--days"),
+        (["--host", ""], "--host"),
+        (["--host", "h\u00e9llo.test"], "--host"),
+    ],
+)
+def test_an_impossible_demo_certificate_is_refused(arguments: list[str], word: str) -> None:
+    assert word in refusal(certferry("demo", "certificate", *arguments))
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "certferry", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["certferry: The output cannot be written: No space left on device."]
+
+
+def test_an_unknown_section_of_the_settings_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("controler: {probe_interval: 5}")
+    assert "controler" in refusal(certferry("cert", "ls", "--config", file))
+
+
+def test_a_subnet_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
+    assert "vip_subnet" in refusal(certferry("elb", "--state", tmp_path, "--vip-subnet", "banana"))

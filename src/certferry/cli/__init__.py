@@ -6,7 +6,9 @@ An error that the user can correct is one line and an exit code, never a traceba
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import sys
 from typing import Annotated, Final
 
@@ -37,7 +39,11 @@ COMMANDS: Final = {
     "doctor": Entry(
         "certferry.cli.cluster.doctor:doctor", "Check what the controller needs, and say how to fix it.", _CLUSTERS
     ),
-    "rbac": Entry("certferry.cli.cluster.rbac:rbac", "Print the RBAC manifests of the controller.", _CLUSTERS),
+    "rbac": Entry(
+        "certferry.cli.cluster.rbac:rbac",
+        "Print the controller's RBAC manifests and its Namespace, ready for `kubectl apply -f -`.",
+        _CLUSTERS,
+    ),
     "alerts": Entry("certferry.cli.alerts:app", "Test the delivery of alerts.", _CLUSTERS),
     "up": Entry("certferry.cli.programs.run:up", "Run everything from one directory.", _PROGRAMS),
     "controller": Entry(
@@ -81,8 +87,14 @@ app = typer.Typer(
 )
 
 
+_OUTPUT: Final = (errno.EPIPE, errno.ENOSPC)
+"""Errors of a write to standard output."""
+
+
 def main() -> None:
     """Run the command in ``sys.argv``."""
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     core_dumps.forbid()
     parent_watch.exit_with_parent()
     if sys.argv[1:] in (["version"], ["--version"]):  # without Typer's 30 ms
@@ -101,6 +113,11 @@ def main() -> None:
         _exit(f"{message}{end} See `{command} --help`.", misuse.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in _OUTPUT or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at the end fails again
+        _exit(f"The output cannot be written: {error.strerror}.", 1)
     except Exception as error:
         from certferry.settings import UserError  # not above, because it imports cryptography
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,9 @@ from certferry.cli.output import instant
 from certferry.settings import UserError, host_port, state_default
 
 State = Annotated[Path | None, typer.Option(envvar="CERTFERRY_STATE", help="State directory of `certferry up`.")]
+
+_MOST_DAYS = 36_500
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.IGNORECASE)
 
 app = typer.Typer(help="Try things out with `certferry up`.", no_args_is_help=True, **TYPER)
 
@@ -37,6 +41,10 @@ def certificate(
     from certferry.demo import ca
     from certferry.runtime.private_ca import PrivateCaError
 
+    if not 0 < days <= _MOST_DAYS:
+        raise UserError(f"--days is a number from 1 to {_MOST_DAYS}.")
+    if host is not None and not _HOST.fullmatch(host):
+        raise UserError("--host is a host name in ASCII, like shop.example or *.shop.example.")
     if bad is not None and bad not in ca.BAD:
         raise UserError(f"There is no --bad {bad}; choose one of {', '.join(ca.BAD)}.")
     folder, now = (state or state_default(os.environ)).expanduser() / "demo", datetime.now(UTC)

@@ -15,6 +15,7 @@ from certferry.settings.renamed import RENAMED, RENAMED_ENVOY_OPTIONS, RENAMED_O
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_SECTIONS: Final = frozenset({"alerts", "clusters", "console", "controller", "elb", "kube", "up"})
 _NO_MAPPING: Final = "The settings file {file} needs a mapping, with one mapping per program in it."
 
 
@@ -76,6 +77,11 @@ def _document(file: Path) -> dict[str, Any]:
         raise UserError(f"The settings file {file} is neither YAML nor JSON.") from None
     if not isinstance(document, dict | None):
         raise UserError(_NO_MAPPING.format(file=file))
+    if unknown := sorted(set(map(str, document or {})) - _SECTIONS):
+        raise UserError(
+            f"The settings file {file} has a section “{unknown[0]}”, which does not exist: "
+            f"choose from {', '.join(sorted(_SECTIONS))}."
+        )
     return document or {}
 
 

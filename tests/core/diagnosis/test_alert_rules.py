@@ -31,7 +31,7 @@ def _alerts(world: ClusterDiagnosis) -> dict[str, Alert]:
 def test_each_broken_secret_is_one_alert_with_the_served_certificate() -> None:
     alerts = _alerts(_world())
     assert {subject: alert.name for subject, alert in alerts.items()} == {
-        "demo/old3-tls": "CertificateExpired",
+        "demo/old3-tls": "CertificateRejected",
         "team/live-tls": "SecretUnreadable",
         "team/sso-tls": "CertificateRejected",
     }

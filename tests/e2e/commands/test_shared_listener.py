@@ -113,6 +113,9 @@ def test_an_emergency_by_host_leaves_the_wildcard_alone(
     assert shared.site.shown(shared.host("any")) == fingerprint(shared.wildcard.certificate)
     assert typist.types("cert", "break-glass", shared.host("api"), "--end").returncode == 0
     shared.site.shows(new, shared.host("api"))
+    reasons = {event["reason"] for kind in ("Secret", "Ingress") for event in shared.site.warnings(kind, "api")}
+    reasons |= {event["reason"] for event in shared.site.warnings("Secret", "api-tls")}
+    assert "DriftDetected" not in reasons
 
 
 def test_show_says_why_a_content_was_rejected_and_what_to_do(shared: Shared, typist: CommandLine) -> None:

@@ -21,7 +21,7 @@ from certferry.clusters import ClusterAccess
 from certferry.core import checks
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.managers import managers
-from certferry.core.x509.pem import Chain, parse_chain
+from certferry.core.x509.pem import Chain, covers, listed, parse_chain
 from certferry.settings import UserError
 
 
@@ -72,10 +72,12 @@ def replace(
         rows = await results(fleet, todo, new.chain)
         columns = {"place": "PLACE", "listener": "LISTENER", "host": "HOST", "result": "RESULT"}
         show(rows, columns, output, {"cluster": "CLUSTER"})
-        if all(row["served"] for row in rows):
-            journal.remove()
-            return fleet.code
-        return BAD
+        if not all(row["served"] for row in rows):
+            return BAD
+        journal.remove()
+        if unbound := [place for place in todo if not any(c.info.listeners for c in _at(fleet, place))]:
+            warn(f"{unbound[0]} was on no listener before, so nothing was verified: see `certferry cert ls`.")
+        return fleet.code
 
     run(work)
 
@@ -110,6 +112,8 @@ def _objections(fleet: FleetSnapshot, todo: list[Place], new: Pair) -> list[str]
             refusal = checks.refusal(new.chain, certificate.chain, located.info.hosts, now, fleet.checks)
             if refusal:
                 said.append(f"{place}: {refusal.reason}: {refusal.sentence}.")
+            elif missing := [host for host in located.info.hosts if not covers(new.chain.names, host)]:
+                said.append(f"{place}: HostNotCovered: the new certificate does not cover {listed(tuple(missing))}.")
     return said
 
 

@@ -95,7 +95,7 @@ def expiring(
         if not output.for_people:
             document(rows, output)
         elif not rows:
-            typer.echo("No renewal is late.")
+            typer.echo("No renewal is late." if not fleet.code else "No renewal is late as far as clusters answered.")
         for row in rows if output.for_people else ():
             facts = [
                 ("hosts", row["hosts"]),

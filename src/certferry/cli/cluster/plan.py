@@ -83,11 +83,8 @@ def plan(
         raise UserError(f"{ref.kind} {ref.name} is malformed ({error}).")
     observed = live or assumed(view, options.default_loadbalancer)
     now = datetime.now(UTC)
-    before = (
-        None
-        if every or over_nothing
-        else _others(translate_cluster(base, observed, options, now).translation, manifests)
-    )
+    present = None if over_nothing else translate_cluster(base, observed, options, now).translation
+    before = None if every or present is None else _others(present, manifests)
     translation = translate_cluster(view, observed, options, now).translation
     decision = decide(translation, observed, view.cluster_id, settings.drift if live else Modes())
     if over_nothing:
@@ -95,7 +92,7 @@ def plan(
             "Planned over an empty cluster and an empty load balancer. A load balancer named by id is assumed to exist."
         )
     lines = render_plan(decision, translation, observed, before)
-    blocked = not decision.steps and any(p.reason in BLOCKING for p in new_problems(translation, before))
+    blocked = not decision.steps and any(p.reason in BLOCKING for p in new_problems(translation, present))
     if blocked:
         lines[-1] = "Nothing would change, because of the problems above."
     for line in lines:

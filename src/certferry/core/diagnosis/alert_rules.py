@@ -224,9 +224,9 @@ def _name_of(state: HostState, wanted: WantedCertificate) -> AlertName:
         return "SecretUnreadable"
     if wanted.rejected:
         return "CertificateRejected"
-    if wanted.reason == "CertificateExpired":
-        return "CertificateExpired"
     substitute = state.bound is None or state.bound.source != wanted.source
+    if wanted.reason == "CertificateExpired" and not substitute:
+        return "CertificateExpired"
     return "CertificateRejected" if wanted.reason and substitute else "CertificateDefective"
 
 

@@ -84,6 +84,7 @@ async def running(
     """
     async with contextlib.AsyncExitStack() as stack:
         networks(settings.trusted_proxies)
+        _check_subnet(settings.vip_subnet)
         state = _state(settings)
         stack.enter_context(_only_instance(state))
         tls = own_tls(settings, state)
@@ -105,6 +106,13 @@ async def running(
         )
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
+
+
+def _check_subnet(subnet: str) -> None:
+    try:
+        ipaddress.ip_network(subnet)
+    except ValueError as error:
+        raise UserError(f"elb.vip_subnet: {error}. Give a network, like 127.83.41.0/24.") from None
 
 
 def _hand_over(
