@@ -51,6 +51,8 @@ async def test_new_content_is_one_put_and_is_served(system: System) -> None:
     await system.start()
     await system.in_step()
     before, requests = system.our_certificate()["id"], len(system.elb.writes)
+    assert system.controller is not None
+    seen = system.controller.reconciled
     new = shop()
     system.kube.secret("demo", "shop-tls", new)
     fingerprint = parse_chain(new.certificate).fingerprint
@@ -67,8 +69,6 @@ async def test_new_content_is_one_put_and_is_served(system: System) -> None:
     instants = [datetime.fromisoformat(rotation[k]) for k in ("changed", "accepted", "served")]
     assert instants == sorted(instants)
     # and the whole, looked at afterwards, finds nothing to do
-    assert system.controller is not None
-    seen = system.controller.reconciled
     await until(lambda: system.controller is not None and system.controller.reconciled > seen)
     assert len(system.elb.writes) == requests + 1
 

@@ -82,8 +82,7 @@ def test_why_names_the_own_secret_of_the_host(shared: Shared, typist: CommandLin
     assert BROKEN[label] in done.stdout
     assert f"{shared.site.name}/{label}-tls" in done.stdout
     assert f"{shared.site.name}/shop-tls" not in done.stdout.split("Next", 1)[-1]
-    served = fingerprint(shared.wildcard.certificate)
-    assert served[:16] in done.stdout.replace(":", "").lower(), "clients get the wildcard"
+    assert shared.site.shown(shared.host(label))[:16] in done.stdout.replace(":", "").lower(), "the wildcard"
 
 
 @pytest.mark.parametrize("command", ["where", "replace"])
@@ -110,7 +109,7 @@ def test_an_emergency_by_host_leaves_the_wildcard_alone(
     done = typist.types("cert", words[0], shared.host("api"), *words[1:], *more, "--reason", "drill")
     assert done.returncode == 0, done.stderr
     until(lambda: shared.site.shown(shared.host("api")) != fingerprint(new.certificate), "another one is served")
-    assert shared.site.shown(shared.host("any")) == fingerprint(shared.wildcard.certificate)
+    assert shared.site.shown(shared.host("any")) == shared.site.shown(shared.host("other"))
     assert typist.types("cert", "break-glass", shared.host("api"), "--end").returncode == 0
     shared.site.shows(new, shared.host("api"))
     reasons = {event["reason"] for kind in ("Secret", "Ingress") for event in shared.site.warnings(kind, "api")}
@@ -129,6 +128,20 @@ def test_show_says_why_a_content_was_rejected_and_what_to_do(shared: Shared, typ
     assert "on its way" not in text
     assert "certferry cert show" not in text
     assert shared.site.shown(shared.host("api")) == fingerprint(good.certificate)
+
+
+def test_a_rotation_is_reported_on_the_ingress_that_names_the_certificate(shared: Shared) -> None:
+    new = authority().issue(shared.host("*"))
+    shared.site.system.apply(objects.pair_secret(shared.site.name, "star-tls", new))
+    shared.site.shows(new, shared.host("live"))
+    until(lambda: fingerprint(new.certificate)[:16] in rotated(shared, "star"), "the rotation is reported")
+    for label in ("live", "old3", "sso"):
+        assert fingerprint(new.certificate)[:16] not in rotated(shared, label)
+
+
+def rotated(shared: Shared, ingress: str) -> str:
+    annotations = shared.site.get("apis/networking.k8s.io/v1", "ingresses", ingress)["metadata"]["annotations"]
+    return str(annotations.get("certferry.io/rotation", ""))
 
 
 def rejection(typist: CommandLine, secret: str) -> str:

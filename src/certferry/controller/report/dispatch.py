@@ -121,14 +121,13 @@ class ReportDispatcher:
         if rotation.error:
             _log.warning("certificate not served", fingerprint=rotation.fingerprint[:16], why=rotation.error)
         self._alert_evaluator.update_from_rotation(rotation)
-        ingresses = sorted({expected.ingress for expected in rotation.expected})
-        for ingress in ingresses:
+        for ingress in rotation.ingresses:
             for instant in ("changed", "accepted", "served"):
                 at = getattr(rotation, instant)
                 self._metrics.rotation_instant.labels(ingress.namespace, ingress.name, instant).set(at or 0)
         self._status_writer.rotated(
             rotation_events(rotation, generation),
-            [Name(i.namespace, i.name) for i in ingresses],
+            [Name(i.namespace, i.name) for i in rotation.ingresses],
             rotation_annotation(rotation),
         )
 

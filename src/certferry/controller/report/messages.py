@@ -78,7 +78,7 @@ def rotation_events(rotation: RotationResult, generation: Generation | None) -> 
             reason="CertificateServed",
             sentence=_served_sentence(rotation, ingress, generation),
         )
-        for ingress in sorted({expected.ingress for expected in rotation.expected})
+        for ingress in rotation.ingresses
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain as chained
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +20,7 @@ from certferry.controller.verify.data_plane_rejection import DataPlaneRejection
 from certferry.controller.verify.rollback_trigger import RollbackTrigger
 from certferry.core.diagnosis.host_state import HostProbe, KeyKind
 from certferry.core.model.elb import State, bind_port
-from certferry.core.model.kubernetes import ObjectRef
+from certferry.core.model.kubernetes import Name, ObjectRef
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain
 from certferry.runtime.latest import Latest
@@ -47,6 +48,8 @@ class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """Id or key."""
     chain: Chain
     """The chain that clients should get there."""
+    brought: bool
+    """Whether the Ingress names the certificate. Otherwise its hosts get that of another Ingress."""
 
 
 class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +72,11 @@ class RotationResult(msgspec.Struct, frozen=True, kw_only=True):
         """Of its leaf."""
         return self.chain.fingerprint
 
+    @property
+    def ingresses(self) -> list[ObjectRef]:
+        """The Ingresses that name the certificate, sorted."""
+        return sorted({expected.ingress for expected in self.expected if expected.brought})
+
 
 Finished = Callable[[RotationResult], None]
 Refused = Callable[[RotationResult, str], None]
@@ -78,6 +86,7 @@ Refused = Callable[[RotationResult, str], None]
 def expected_certificates(translation: Translation, observed: State) -> dict[Target, ExpectedCertificate]:
     """Return the expected certificate of each address, port, host and key kind."""
     expected: dict[Target, ExpectedCertificate] = {}
+    brought = _brought(translation)
     by_name = {b.name: b for b in observed.loadbalancers.values()}
     for name in sorted(translation.status):
         status = translation.status[name]
@@ -89,13 +98,28 @@ def expected_certificates(translation: Translation, observed: State) -> dict[Tar
             target = Target(
                 address=balancer.vip_address, port=bind_port(balancer, served.port), host=served.host, kind=served.kind
             )
-            expected.setdefault(
-                target,
-                ExpectedCertificate(
-                    target=target, ingress=status.ref, certificate=served.certificate, chain=served.chain
-                ),
-            )
+            own = (name, served.certificate) in brought
+            if target not in expected or (own and not expected[target].brought):
+                expected[target] = ExpectedCertificate(
+                    target=target, ingress=status.ref, certificate=served.certificate, chain=served.chain, brought=own
+                )
     return expected
+
+
+def _brought(translation: Translation) -> set[tuple[Name, str]]:
+    """Return each Ingress with the id or key of each certificate that it names."""
+    by_secret = {
+        Name(c.source.namespace, c.source.secret): key
+        for key, c in translation.desired.certificates.items()
+        if c.source is not None
+    }
+    result: set[tuple[Name, str]] = set()
+    for claim in chained.from_iterable(translation.claims.values()):
+        ingress = claim.ingress.meta.key
+        result |= {(ingress, ref) for ref in claim.values.tls_certificate_ids or ()}
+        secrets = (Name(ingress.namespace, entry.secret) for entry in claim.ingress.tls if entry.secret)
+        result |= {(ingress, by_secret[secret]) for secret in secrets if secret in by_secret}
+    return result
 
 
 class RotationVerifier:
