@@ -104,6 +104,17 @@ async def test_a_used_up_quota_is_reported_and_the_rest_continues(system: System
     await until(lambda: system.elb.made("listeners"))
 
 
+@pytest.mark.parametrize("code", ["ELB.8905", "ELB.8902"])
+@pytest.mark.parametrize("message", ["It is full", "It is full."])
+async def test_a_quoted_sentence_ends_with_one_period(system: System, code: str, message: str) -> None:
+    await running(system, shop())
+    system.elb.refusals.append(("POST", "certificates", 409, code, message))
+    system.shop(authority().issue("new.example.com"), name="new")
+    reason = "QuotaExceeded" if code == "ELB.8905" else "LoadBalancerRejected"
+    await until(lambda: system.kube.events("Secret", reason))
+    assert system.kube.events("Secret", reason)[0]["message"].endswith(": It is full.")
+
+
 @pytest.mark.parametrize(("status", "header"), [(429, "2"), (503, "2"), (429, "")])
 async def test_a_retry_after_of_the_elb_is_respected(system: System, status: int, header: str) -> None:
     await running(system)

@@ -12,7 +12,7 @@ from tests.kube.support.server_process import Process
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    found = Process(tmp_path_factory.mktemp("state"), loopback_endpoints=True)
+    found = Process(tmp_path_factory.mktemp("state"), "--loopback-endpoints")
     found.start()
     yield found
     found.end()

@@ -68,16 +68,16 @@ async def test_namespace_termination_continues_after_a_restart(process: Process,
 def test_a_second_instance_exits_with_one_sentence(process: Process, tmp_path: Path) -> None:
     refused = _start(tmp_path)
     assert refused.returncode == EXIT_UNUSABLE
-    assert refused.stderr.startswith("Another Kubernetes API server uses ")
+    assert refused.stderr.startswith("certferry: Another Kubernetes API server uses ")
     assert refused.stderr.count("\n") == 1
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        refused = _start(tmp_path, f'"listen": "127.0.0.1:{port}"')
+        refused = _start(tmp_path, "--listen", f"127.0.0.1:{port}")
     assert refused.returncode == EXIT_UNUSABLE
-    assert refused.stderr.startswith(f"The Kubernetes API cannot listen on 127.0.0.1:{port}: ")
+    assert refused.stderr.startswith(f"certferry: The Kubernetes API cannot listen on 127.0.0.1:{port}: ")
     assert refused.stderr.count("\n") == 1
 
 
@@ -155,11 +155,10 @@ async def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> 
         assert (await api.post(SECRETS, secret("b", x="y" * 200_000))).code == 201
 
 
-def _start(state: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+def _start(state: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to fail."""
-    values = ", ".join([f'"state": "{state}"', *settings])
     return subprocess.run(
-        [sys.executable, "-m", "certferry.kube.apiserver", f"{{{values}}}"],
+        [sys.executable, "-m", "certferry", "kube", "--state", str(state), *flags],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

@@ -123,14 +123,14 @@ async def client(state: Path, kubeconfig: str = "kubeconfig", **tls: Path) -> As
 class Process:
     """The server as a process."""
 
-    def __init__(self, state: Path, **settings: Any) -> None:
-        self.state, self.settings = state, {"state": str(state)} | settings
+    def __init__(self, state: Path, *flags: str) -> None:
+        self.state, self.flags = state, flags
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "certferry.kube.apiserver", json.dumps(self.settings)],
+            [sys.executable, "-m", "certferry", "kube", "--state", str(self.state), *self.flags],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -207,13 +207,13 @@ def failure_targets(failure: Failure, translation: Translation) -> list[EventMes
             for status in translation.status.values()
             if any(f"@listener/{status.loadbalancer}/{port}" in f"{step.key}/{step.parent}" for port, _ in status.ports)
         ]
-    sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}"
+    sentence = f"Could not {step.verb} {step.kind} {step.name} on the load balancer: {failure.sentence}."
     reason = "LoadBalancerRejected"
     if failure.code in QUOTA_CODES:
         reason = "QuotaExceeded"
         sentence = (
             f"Could not create {step.name}, because the load balancer's quota of {_PLURAL[step.kind]} is used up: "
-            f"{failure.sentence}"
+            f"{failure.sentence}."
         )
     return [EventMessage(object=o, type="Warning", reason=reason, sentence=sentence) for o in objects]
 

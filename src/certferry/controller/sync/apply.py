@@ -56,6 +56,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     step: Step
     sentence: str
+    """Without a final period."""
     code: str = ""
     """The ELB's error code."""
     status: int = 0
@@ -270,13 +271,13 @@ class _Execution:
         except ElbError as error:
             if error.retryable:
                 raise
-            self._fail(step, error.message, error.code, error.status)
+            self._fail(step, error)
         else:
             self.done.append(step)
 
-    def _fail(self, step: Step, sentence: str, code: str, status: int) -> None:
+    def _fail(self, step: Step, error: ElbError) -> None:
         self._ids.pop(step.key, None)
-        self._failures.append(Failure(step=step, sentence=sentence, code=code, status=status))
+        self._failures.append(Failure(step=step, sentence=error.message, code=error.code, status=error.status))
 
     async def _send_together(self, writes: Sequence[_Write]) -> None:
         """Do many writes by one bulk call. Raises ElbError if the ELB does not answer."""
@@ -295,7 +296,7 @@ class _Execution:
             elif result.status == _DEPENDENT:
                 self._skipped.append(step)
             else:
-                self._fail(step, result.error_msg, result.error_code, result.status)
+                self._fail(step, ElbError(result.status, result.error_code, result.error_msg))
         self._context.observed.record_certificates(*certificates)
 
 

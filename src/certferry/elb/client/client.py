@@ -73,11 +73,11 @@ def rules_of(policy: str) -> Resource:
 
 
 class ElbError(Exception):
-    """An error answer of the ELB (`status` from 400), or no answer (`status` 0)."""
+    """An error answer of the ELB (`status` from 400), or no answer (`status` 0); `message` has no final period."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         # a second net: whatever a server puts into its text, no PEM goes into a log
-        message = _PEM.sub("[PEM]", message)[:500]
+        message = _PEM.sub("[PEM]", message)[:500].removesuffix(".")
         super().__init__(f"ELB: {message}" + (f" ({status} {code})" if status else ""))
         self.status = status
         self.code = code

@@ -59,9 +59,10 @@ EVENT: Final = Kind("v1", "events", "Event")
 
 
 class KubeError(Exception):
-    """An error answer (`status` from 400), or no answer (`status` 0)."""
+    """An error answer (`status` from 400), or no answer (`status` 0); `message` has no final period."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
+        message = message.removesuffix(".")  # API servers differ
         super().__init__(f"Kubernetes API: {message}" + (f" ({status} {reason})" if status else ""))
         self.status = status
         self.reason = reason
