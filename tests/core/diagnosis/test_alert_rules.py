@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
 import yaml
 
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, evaluate_alerts
 from certferry.core.diagnosis.cluster import ClusterDiagnosis, diagnose
-from certferry.core.diagnosis.inventory import watched
+from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, NOW, observed, view
@@ -41,3 +44,18 @@ def test_each_broken_secret_is_one_alert_with_the_served_certificate() -> None:
     assert "get the certificate of Secret demo/hello-tls" in old.summary
     assert "which does not cover old3.example.test" in old.summary
     assert "demo/old3-tls" in old.command
+
+
+def test_an_alert_rule_that_raises_does_not_stop_the_others() -> None:
+    days = timedelta(days=90)
+    late, odd = (
+        CertificateInfo(id=n, name=n, role="served", not_before=NOW - days, not_after=end, fingerprint="")
+        for n, end in (("late", NOW), ("odd", NOW.replace(tzinfo=None)))
+    )
+    inputs = AlertInput(watched=(late, odd), failures=(("listener x", "no"),), disconnected={"ELB": "away"})
+    failed: list[tuple[str, type[Exception]]] = []
+    alerts = evaluate_alerts(inputs, AlertRules(), NOW, lambda rule, error: failed.append((rule, type(error))))
+    assert {a.name for a in alerts} == {"CertificateExpired", "LoadBalancerRejected", "Disconnected"}
+    assert failed == [("expiry", TypeError), ("stalled rotations", TypeError)]
+    with pytest.raises(TypeError):
+        evaluate_alerts(inputs, AlertRules(), NOW)

@@ -61,7 +61,7 @@ async def test_a_store_of_version_0_1_opens_with_its_objects_keys_and_tokens(tmp
     rule = {"host": "shop.test", "http": {"paths": []}}
     ingress = older("Ingress", "shop", "demo", 4, spec={"rules": [rule]}, status={"loadBalancer": {}})
     ingress["apiVersion"] = "networking.k8s.io/v1"
-    rows = (
+    rows: tuple[tuple[str, str, dict[str, Any], dict[str, str]], ...] = (
         ("namespaces", "ADDED", namespace, {"status.phase": "Active"}),
         ("secrets", "ADDED", older("Secret", "gone", "demo", 2, type="Opaque"), {"type": "Opaque"}),
         ("secrets", "ADDED", kept, {"type": "kubernetes.io/tls"}),
@@ -88,8 +88,8 @@ async def test_a_store_of_version_0_1_opens_with_its_objects_keys_and_tokens(tmp
     async with server(tmp_path) as api:
         assert (await api.get(f"{SECRETS}/shop-tls")).body == kept
         assert [i["metadata"]["name"] for i in (await api.get(SECRETS)).body["items"]] == ["shop-tls"]
-        rules = (await api.get(f"{INGRESSES}/shop")).body
-        assert (rules["metadata"]["uid"], rules["spec"]) == (ingress["metadata"]["uid"], ingress["spec"])
+        shown = (await api.get(f"{INGRESSES}/shop")).body
+        assert (shown["metadata"]["uid"], shown["spec"]) == (ingress["metadata"]["uid"], ingress["spec"])
         changed = (await api.patch(f"{SECRETS}/shop-tls", {"data": {"tls.key": "Yw=="}})).body
         assert changed["metadata"]["uid"] == kept["metadata"]["uid"]
         assert int(changed["metadata"]["resourceVersion"]) > len(rows)

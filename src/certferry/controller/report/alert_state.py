@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import structlog
 
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.sync.apply import Failure
@@ -30,6 +31,8 @@ from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
 from certferry.runtime.tls_probe import Target
+
+_log = structlog.get_logger()
 
 ConnectionErrors = Callable[[], Mapping[str, tuple[str, float]]]
 """Remotes that do not answer: the error, and since which monotonic second."""
@@ -129,7 +132,16 @@ class AlertEvaluator:
             drift=tuple(sorted(self._drift)),
             disconnected=away,
         )
-        alerts = alert_rules.evaluate_alerts(inputs, self._rules, now)
+        broken: list[str] = []
+
+        def failed(rule: str, error: Exception) -> None:
+            broken.append(rule)
+            _log.error("alert rule failed", rule=rule, error=type(error).__name__, exc_info=error)
+
+        alerts = alert_rules.evaluate_alerts(inputs, self._rules, now, failed)
+        if broken:  # an alert that was not evaluated is not resolved
+            before = {a.identity: a for a in self.alerts.value}
+            alerts = tuple(sorted((before | {a.identity: a for a in alerts}).values()))
         self._measure(inputs, alerts, now)
         self.alerts.set(alerts)
 

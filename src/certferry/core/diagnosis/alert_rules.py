@@ -6,7 +6,7 @@ gives the same alerts, so that nothing has to be remembered over a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -93,18 +93,31 @@ class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     last_rotation: datetime | None = None
 
 
-def evaluate_alerts(inputs: AlertInput, rules: AlertRules, now: datetime) -> tuple[Alert, ...]:
-    """Return all alerts at `now`, sorted; at most one of each name per subject."""
-    alerts = [
-        *_expiring(inputs, rules, now),
-        *_stalled(inputs, rules, now),
-        *_from_secrets(inputs),
-        *_not_used(inputs),
-        *_unserved(inputs),
-        *(_refused(inputs, subject, sentence) for subject, sentence in inputs.failures),
-        *(_drifted(inputs, sentence) for sentence in inputs.drift),
-        *(_disconnected(inputs, remote, why) for remote, why in inputs.disconnected.items()),
-    ]
+def evaluate_alerts(
+    inputs: AlertInput, rules: AlertRules, now: datetime, failed: Callable[[str, Exception], None] | None = None
+) -> tuple[Alert, ...]:
+    """Return all alerts at `now`, sorted; at most one of each name per subject.
+
+    A rule that raises does not stop the others; `failed` gets its name and the error. Without `failed`, it raises.
+    """
+    evaluations: dict[str, Iterable[Alert]] = {
+        "expiry": _expiring(inputs, rules, now),
+        "stalled rotations": _stalled(inputs, rules, now),
+        "Secrets": _from_secrets(inputs),
+        "certificates not used": _not_used(inputs),
+        "certificates not served": _unserved(inputs),
+        "rejected changes": (_refused(inputs, subject, sentence) for subject, sentence in inputs.failures),
+        "drift": (_drifted(inputs, sentence) for sentence in inputs.drift),
+        "connections": (_disconnected(inputs, remote, why) for remote, why in inputs.disconnected.items()),
+    }
+    alerts: list[Alert] = []
+    for name, evaluation in evaluations.items():
+        try:
+            alerts.extend(evaluation)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(name, error)
     unique = {a.identity: a for a in sorted(alerts, reverse=True)}
     return tuple(sorted(unique.values()))
 

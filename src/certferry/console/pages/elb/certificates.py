@@ -19,7 +19,7 @@ from certferry.console.state.elb_feed import CertificateDetails
 from certferry.console.web.errors import not_found
 from certferry.console.web.formatting import Badge
 from certferry.console.web.forms import path
-from certferry.console.web.listing import Column, TablePage
+from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import OWN_PREFIX, Certificate
 from certferry.core.model.kubernetes import Name
@@ -67,29 +67,32 @@ COLUMNS: Final = (
 
 async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
-    listing = TablePage(rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate")
+    listing: TablePage[ElbCertificateRow] = TablePage(
+        rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate"
+    )
     return request.render(
         "elb_certificates/list.html",
         listing=listing,
-        states={row.certificate.id: _badge(cluster, row) for row in listing.rows},
+        states=listing.derive(lambda row: (row.certificate.id, _badge(cluster, row))),
         state=cluster.elb.state,
         live=f"/live/{cluster.name}",
     )
 
 
-def rows(request: PageRequest, cluster: ClusterContext) -> list[ElbCertificateRow]:
+def rows(request: PageRequest, cluster: ClusterContext) -> list[ElbCertificateRow | UnshownRow]:
     """Return the certificates of the ELB, by name."""
     uses = cluster.derived.by_certificate
-    every = (
-        ElbCertificateRow(
+
+    def row(c: Certificate) -> ElbCertificateRow:
+        return ElbCertificateRow(
             certificate=c,
             details=cluster.elb.details.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
             lock=lock_of(request, cluster, c),
         )
-        for c in cluster.elb.state.certificates.values()
-    )
-    return sorted(every, key=lambda row: (row.certificate.name, row.certificate.id))
+
+    ordered = sorted(cluster.elb.state.certificates.values(), key=lambda c: (c.name, c.id))
+    return build_rows(ordered, row, lambda c: c.name or c.id)
 
 
 def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:

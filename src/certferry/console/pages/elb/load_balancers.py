@@ -119,7 +119,7 @@ async def one(request: PageRequest, cluster: ClusterContext) -> Response:
         listing = TablePage(
             listeners, LISTENER_COLUMNS, request.query, lambda li: f"{li.name} {li.id} {li.protocol_port}", "listener"
         )
-        rows = [listener_row(cluster, listener) for listener in listing.rows]
+        rows = list(listing.derive(lambda listener: (listener.id, listener_row(cluster, listener))).values())
     elif tab == "policies":
         listing = TablePage(_policies(listeners, state), POLICY_COLUMNS, request.query, _text, "forwarding policy")
     elif tab == "status":

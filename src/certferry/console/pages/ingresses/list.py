@@ -14,7 +14,7 @@ from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.formatting import Badge
-from certferry.console.web.listing import Column, TablePage
+from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
 from certferry.core.diagnosis.host_state import HostState
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import LoadBalancer, bind_port
@@ -77,24 +77,21 @@ COLUMNS: Final = (
 async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/ingresses."""
     rows = _rows(cluster, request.namespace)
-    listing = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Ingress")
+    listing: TablePage[IngressRow] = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Ingress")
     return request.render(
         "ingresses/list.html",
         listing=listing,
-        states={row.ingress.name: _badge(cluster, row) for row in listing.rows},
-        differing={row.ingress.name for row in listing.rows if differences(cluster, row.ingress)},
+        states=listing.derive(lambda row: (row.ingress.name, _badge(cluster, row))),
+        differing=listing.derive(lambda row: (row.ingress.name, bool(differences(cluster, row.ingress)))),
         live=f"/live/{cluster.name}",
     )
 
 
-def _rows(cluster: ClusterContext, namespace: str) -> list[IngressRow]:
+def _rows(cluster: ClusterContext, namespace: str) -> list[IngressRow | UnshownRow]:
     """Return the Ingresses of `namespace` ("": all), by name."""
-    derived = cluster.derived
-    return [
-        _row(cluster, derived, ingress)
-        for name, ingress in sorted(cluster.kube.ingresses.items())
-        if not namespace or name.namespace == namespace
-    ]
+    derived, ingresses = cluster.derived, sorted(cluster.kube.ingresses.items())
+    chosen = [ingress for name, ingress in ingresses if namespace in ("", name.namespace)]
+    return build_rows(chosen, lambda ingress: _row(cluster, derived, ingress), lambda ingress: ingress.name)
 
 
 def _row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> IngressRow:

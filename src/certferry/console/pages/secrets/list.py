@@ -13,7 +13,7 @@ from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedSecret
 from certferry.console.web.formatting import Badge
-from certferry.console.web.listing import Column, TablePage
+from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain
@@ -54,18 +54,20 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/secrets."""
     if not cluster.may("member"):
         return request.render("secrets/hidden.html")
-    listing = TablePage(rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret")
-    states: dict[Name, Badge | None] = {row.secret.name: status(cluster, row.secret, row.uses) for row in listing.rows}
+    listing: TablePage[SecretRow] = TablePage(
+        rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
+    )
+    states: dict[Name, Badge | None] = listing.derive(
+        lambda row: (row.secret.name, status(cluster, row.secret, row.uses))
+    )
     return request.render("secrets/list.html", listing=listing, states=states, live=f"/live/{cluster.name}")
 
 
-def rows(cluster: ClusterContext, namespace: str) -> list[SecretRow]:
+def rows(cluster: ClusterContext, namespace: str) -> list[SecretRow | UnshownRow]:
     """Return the Secrets of `namespace` ("": all), by name."""
-    return [
-        _row(cluster.derived, secret)
-        for name, secret in sorted(cluster.kube.secrets.items())
-        if not namespace or name.namespace == namespace
-    ]
+    derived, secrets = cluster.derived, sorted(cluster.kube.secrets.items())
+    chosen = [secret for name, secret in secrets if namespace in ("", name.namespace)]
+    return build_rows(chosen, lambda secret: _row(derived, secret), lambda secret: secret.name)
 
 
 def _row(derived: DerivedState, secret: ListedSecret) -> SecretRow:
