@@ -1,7 +1,8 @@
 """The embedded Kubernetes API under load: `python -m bench kube` measures it and writes its page.
 
 10,000 Secrets of 4 KB: how long a list takes, how much memory the server needs at most, how soon it is
-back after kill -9; and how late 20 watchers hear of 300 writes a second. `python -m bench kube list` runs
+back after kill -9; how late 20 watchers hear of 300 writes a second; and how long the hostile requests of a user of
+role `view` delay another user. `python -m bench kube list` runs
 one row alone. The server is a process of its own; its clients share the machine.
 """
 
@@ -17,7 +18,7 @@ import ssl
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,9 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 import yaml
+from yarl import URL
 
+from tests.kube.support.hostile import REQUESTS
 from tests.kube.support.server_process import Process
 
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks-kubernetes.md"
@@ -144,10 +147,50 @@ async def ready(load: Load) -> list[Measured]:
     ]
 
 
+async def hostile(load: Load) -> list[Measured]:
+    """How long another user's read takes at most while a user of role `view` sends hostile requests, one by one."""
+    config = yaml.safe_load((load.process.state / "kubeconfig-view").read_text())
+    viewer = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
+    usual = await _slowest_read(load, asyncio.sleep(1))
+    worst: list[tuple[float, str]] = []
+    for name, (method, path, body, media) in REQUESTS.items():
+
+        async def send(method: str = method, path: str = path, body: bytes = body, media: str = media) -> None:
+            headers = {**viewer, "Content-Type": media}
+            url = load.url + path
+            async with load.session.request(method, URL(url, encoded=True), data=body, headers=headers) as answer:
+                assert answer.status < 500, f"{path[:80]}: {answer.status}"
+                await answer.read()
+
+        slowest = await _slowest_read(load, send())
+        worst.append((slowest, name))
+    slowest, name = max(worst)
+    what = f"another user's read during {len(REQUESTS)} hostile requests of a `view` user, at most"
+    return [
+        Measured(f"{what} ({name})", f"{slowest:.0f} ms", "< 100 ms", slowest < 100),
+        Measured("the same without them", f"{usual:.0f} ms", "", True),
+    ]
+
+
+async def _slowest_read(load: Load, meanwhile: Coroutine[Any, Any, None]) -> float:
+    """Return the slowest of the reads that are sent until `meanwhile` ends, in ms."""
+    task, slowest = asyncio.create_task(meanwhile), 0.0
+    while not task.done():
+        start = time.monotonic()
+        async with load.session.get(f"{load.url}/api/v1/namespaces/default") as answer:
+            assert answer.status == 200
+            await answer.read()
+        slowest = max(slowest, 1000 * (time.monotonic() - start))
+        await asyncio.sleep(0.002)
+    await task
+    return slowest
+
+
 ROWS: Final[dict[str, Callable[[Load], Awaitable[list[Measured]]]]] = {
     "list": lists,
     "watch": watches,
     "memory": memory_of,
+    "hostile": hostile,
     "ready": ready,
 }
 
