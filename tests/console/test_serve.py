@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,9 +84,33 @@ def test_an_unreachable_cluster_is_reported_at_login(origin: str) -> None:
     assert "secret-word" not in said
 
 
+def shown(origin: str) -> bytes | None:
+    """The certificate in a handshake."""
+    address = urllib.parse.urlsplit(origin)
+    with (
+        socket.create_connection(("127.0.0.1", address.port or 0), 10) as plain,
+        trusting().wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        return tls.getpeercert(binary_form=True)
+
+
+def test_a_renewed_tls_pair_is_served_without_a_restart_and_a_broken_one_is_not(origin: str, tmp_path: Path) -> None:
+    first, renewed = shown(origin), authority().issue("localhost")
+    (tmp_path / "tls.crt").write_text("garbage")
+    (tmp_path / "tls.key").write_text(renewed.key)
+    assert shown(origin) == first
+    (tmp_path / "tls.crt").write_text(renewed.certificate)
+    der = ssl.PEM_cert_to_DER_cert(renewed.certificate.partition("-----END")[0] + "-----END CERTIFICATE-----")
+    until(lambda: shown(origin) == der, "the console serves the new certificate", seconds=20)
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
+        (
+            ["--tls-key", "no.key", "--tls-certificate", "no.crt"],
+            "served over TLS with no.crt and no.key: no.crt: No such",
+        ),
         (["--listen", "0.0.0.0:0"], "does not listen on 0.0.0.0 without TLS"),
         (["--listen", "nonsense"], "is no address to listen on"),
         (["--tls-key", "missing.pem"], "needs both tls_certificate and tls_key"),

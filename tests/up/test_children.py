@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from certferry.runtime.parent_watch import ParentPipe
+from certferry.runtime.process import ParentPipe
 from certferry.up.free_ports import free_ports
 from certferry.up.supervisor import ProcessEnded, SupervisedProcess
 
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
-from certferry.runtime.parent_watch import ParentPipe
+from certferry.runtime.process import ParentPipe
 from certferry.up.supervisor import SupervisedProcess
 
 async def main():

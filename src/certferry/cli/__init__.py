@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from certferry import __version__
 from certferry.cli.lazy import Entry, lazy_group
-from certferry.runtime import core_dumps, parent_watch
+from certferry.runtime import process
 
 NAME: Final = "certferry"
 
@@ -95,8 +95,8 @@ def main() -> None:
     """Run the command in ``sys.argv``."""
     if sys.stdout is None:  # closed by the caller
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    core_dumps.forbid()
-    parent_watch.exit_with_parent()
+    process.forbid_core_dumps()
+    process.exit_with_parent()
     if sys.argv[1:] in (["version"], ["--version"]):  # without Typer's 30 ms
         print(__version__)  # noqa: T201
         return

@@ -5,8 +5,8 @@ Plain HTTP is accepted on loopback addresses only, because session cookies and p
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import os
 import socket
 from typing import Final
 
@@ -17,6 +17,7 @@ from certferry.clusters import Fleet
 from certferry.console.app import application
 from certferry.console.state.console import Console
 from certferry.runtime.http_deadline import http_protocol
+from certferry.runtime.reloading_tls import ReloadingTls, UnusableTlsFiles
 from certferry.settings import ConsoleSettings, UserError, host_port, networks
 
 GRACE: Final = 2
@@ -27,6 +28,7 @@ _log = structlog.get_logger()
 async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ``UserError`` and ``OSError``."""
     check(settings)
+    tls = _tls(settings)
     with _listen(settings.listen) as listening:
         port = listening.getsockname()[1]
         console = Console(fleet, settings, f"certferry-{port}")
@@ -38,12 +40,16 @@ async def serve(fleet: Fleet, settings: ConsoleSettings) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE,
-            ssl_certfile=settings.tls_certificate,
-            ssl_keyfile=settings.tls_key,
+            ssl_context_factory=(lambda _config, _default: tls.context) if tls else None,
         )
         scheme = "https" if console.tls else "http"
         _log.info("console listening", url=f"{scheme}://{settings.listen.rpartition(':')[0]}:{port}/")
-        await uvicorn.Server(config).serve(sockets=[listening])
+        watching = asyncio.create_task(tls.watch()) if tls else None
+        try:
+            await uvicorn.Server(config).serve(sockets=[listening])
+        finally:
+            if watching:
+                watching.cancel()
 
 
 def check(settings: ConsoleSettings) -> None:
@@ -52,14 +58,20 @@ def check(settings: ConsoleSettings) -> None:
     networks(settings.trusted_proxies)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UserError("The console needs both tls_certificate and tls_key, or neither.")
-    for file in (settings.tls_certificate, settings.tls_key):
-        if file is not None and not os.access(file, os.R_OK):
-            raise UserError(f"The console's TLS file {file} cannot be read.")
     if settings.tls_certificate is None and not _loopback(host):
         raise UserError(
             f"The console does not listen on {host} without TLS, because passwords and keys are sent to it. "
             "Set console.tls_certificate and console.tls_key, or listen on 127.0.0.1."
         )
+
+
+def _tls(settings: ConsoleSettings) -> ReloadingTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return ReloadingTls("console", settings.tls_certificate.expanduser(), settings.tls_key.expanduser())
+    except UnusableTlsFiles as error:
+        raise UserError(str(error)) from None
 
 
 def _loopback(host: str) -> bool:

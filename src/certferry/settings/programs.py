@@ -28,7 +28,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9443"
     """Address and port; port 0 lets the system choose. Beyond loopback it needs `tls_certificate` and `tls_key`."""
     tls_certificate: Path | None = None
-    """Certificate chain (PEM), leaf first."""
+    """Certificate chain (PEM), leaf first; watched, so that a renewal needs no restart."""
     tls_key: Path | None = None
     """Its private key."""
     session_hours: float = 12

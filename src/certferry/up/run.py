@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from certferry.runtime import private_files
-from certferry.runtime.parent_watch import ParentPipe
+from certferry.runtime.process import ParentPipe
 from certferry.settings import UpSettings, UserError
 from certferry.up import endpoints_file, free_ports, programs
 from certferry.up.envoy_pid import envoy_pid

@@ -16,7 +16,7 @@ from typing import Final
 
 from certferry.elb.server.dataplane.envoy.process import trim_log
 from certferry.runtime.backoff import Backoff
-from certferry.runtime.parent_watch import ParentPipe
+from certferry.runtime.process import ParentPipe
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 """Seconds before a restart: after the first exit, at most."""

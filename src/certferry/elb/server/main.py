@@ -31,7 +31,6 @@ from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.identity.auth import HashingTurns, Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.identity.users import Identity
-from certferry.elb.server.own_tls import ReloadingTls, own_tls
 from certferry.elb.server.paths import database, encryption_key_file, lock_file, prepared, store_file
 from certferry.elb.server.store import postgresql
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
@@ -41,6 +40,7 @@ from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.runtime.http_deadline import http_protocol
 from certferry.runtime.latest import Latest
+from certferry.runtime.reloading_tls import ReloadingTls, UnusableTlsFiles
 from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError, host_port, networks
 
 _log = structlog.get_logger("certferry.elb")
@@ -87,7 +87,7 @@ async def running(
         _check_subnet(settings.vip_subnet)
         state = _state(settings)
         stack.enter_context(_only_instance(state))
-        tls = own_tls(settings, state)
+        tls = _own_tls(settings, state)
         listening = stack.enter_context(_listening(settings.listen, tls=tls is not None))
         engine, store, identity = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
@@ -271,6 +271,18 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _own_tls(settings: ElbSettings, state: Path) -> ReloadingTls | None:
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UserError("TLS of the API needs both tls_certificate and tls_key.")
+    try:
+        return ReloadingTls("API", certificate.expanduser(), key.expanduser(), state)
+    except UnusableTlsFiles as error:
+        raise UserError(str(error)) from None
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from certferry.core.x509.pem import parse_chain
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
 from certferry.elb.server.main import running
-from certferry.elb.server.own_tls import ReloadingTls
+from certferry.runtime.reloading_tls import ReloadingTls
 from certferry.settings import UserError
 from tests.elb.support.server import Elb, serving, settings_in
 from tests.support.certs import Pair, authority
@@ -112,7 +112,7 @@ def served_by(own: ReloadingTls) -> str:
 
 @pytest.mark.parametrize("bad", ["garbage", "mismatch", "expired", "gone"])
 def test_a_worse_pair_does_not_replace_the_served_one(tmp_path: Path, files: Files, bad: str) -> None:
-    own = ReloadingTls(files.certificate, files.key, tmp_path)
+    own = ReloadingTls("API", files.certificate, files.key, tmp_path)
     good = served_by(own)
     match bad:
         case "garbage":

@@ -1,4 +1,4 @@
-"""The certificate of the REST API itself: loaded, watched, and replaced without a restart.
+"""The certificate of a server of our own (REST API, console): loaded, watched, and replaced without a restart.
 
 Invariant: a pair that is unusable, or worse than the one in service, does not replace it; the log says why.
 """
@@ -17,19 +17,25 @@ import structlog
 
 from certferry.core import checks
 from certferry.core.x509.pem import Chain, InvalidPem, KeyPair, parse_pair
-from certferry.settings import ElbSettings, UserError
 
 _LOOK: Final = 1.0
 """Seconds between two checks of the files; a check is two calls of stat."""
-_log = structlog.get_logger("certferry.elb")
+_log = structlog.get_logger("certferry")
 
 Stamp = tuple[tuple[int, int, int], ...]
 
 
-class ReloadingTls:
-    """A server's TLS context that follows two files. Raises ``UserError`` if they are unusable at first."""
+class UnusableTlsFiles(Exception):
+    """Files that a server cannot start with; the message is for users."""
 
-    def __init__(self, certificate: Path, key: Path, scratch: Path) -> None:
+
+class ReloadingTls:
+    """A server's TLS context that follows two files. Raises ``UnusableTlsFiles`` if they are unusable at first.
+
+    `scratch`: where a copy of the files is while it is loaded, mode 0600; None: the system's folder.
+    """
+
+    def __init__(self, server: str, certificate: Path, key: Path, scratch: Path | None = None) -> None:
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._files = (certificate, key)
@@ -38,7 +44,8 @@ class ReloadingTls:
             self._seen = self._stamp()
             self._serve(self._read())
         except (OSError, InvalidPem, ssl.SSLError) as reason:
-            raise UserError(f"The API cannot be served over TLS with {certificate} and {key}: {_why(reason)}") from None
+            sentence = f"The {server} cannot be served over TLS with {certificate} and {key}: {_why(reason)}"
+            raise UnusableTlsFiles(sentence) from None
 
     async def watch(self) -> None:
         """Follow the files until cancelled."""
@@ -79,16 +86,6 @@ class ReloadingTls:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)
             self.context.load_cert_chain(file.name)
         self._chain: Chain = pair.chain
-
-
-def own_tls(settings: ElbSettings, state: Path) -> ReloadingTls | None:
-    """Load the certificate of the settings; None without TLS. Raises ``UserError``."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
-        raise UserError("TLS of the API needs both tls_certificate and tls_key.")
-    return ReloadingTls(certificate.expanduser(), key.expanduser(), state)
 
 
 def _why(reason: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, even after ``kill -9``.
+"""Processes: children end with their parent, even after ``kill -9``, and no program writes a core dump with keys.
 
 The parent holds the write end of a pipe and hands the read end to each child. A child leaves when the read
 end reports the end of the pipe. Envoy gets no read end, because it must keep serving.
@@ -7,11 +7,15 @@ end reports the end of the pipe. Envoy gets no read end, because it must keep se
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from typing import Final
 
 VARIABLE: Final = "CERTFERRY_LIFELINE"
 """Environment variable with the number of the read end's file descriptor."""
+
+_CORE: Final = 1
+"""Bytes. Linux treats 1 as “not to a pipe either”; 0 would still feed a core pattern that is a pipe (core(5))."""
 
 
 class ParentPipe:
@@ -40,3 +44,10 @@ def _leave_at_end(descriptor: int) -> None:
         pass
     # Not sys.exit: nothing may delay the exit, and no handler may stop Envoy.
     os._exit(0)
+
+
+def forbid_core_dumps() -> None:
+    """Forbid core dumps of this process and of the processes that it starts, Envoy among them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = _CORE if hard == resource.RLIM_INFINITY else min(_CORE, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
