@@ -59,7 +59,7 @@ def audit(
 def _row(cluster: str, record: extensions.Record) -> dict[str, Any]:
     return {
         "cluster": cluster,
-        "when": f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z",
+        "when": f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "at": record.at,
         "user": record.user,
         "role": record.role,

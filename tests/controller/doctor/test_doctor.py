@@ -26,7 +26,7 @@ async def test_a_quota_is_fine_scarce_or_used_up(system: System) -> None:
     for used, level in ((10, "ok"), (115, "warning"), (120, "failure")):
         system.elb.quotas = [quota(used), {"quota_key": "member", "quota_limit": -1, "used": 9}]
         verdict = (await on_the_elb(system))["Quota"]
-        assert (verdict.level, f"{120 - used} of 120 certificates" in verdict.sentence) == (level, True)
+        assert (verdict.level, verdict.sentence == f"Certificate quota: {used} of 120 used.") == (level, True)
 
 
 async def test_an_elb_without_quotas_or_lock_is_only_noted(system: System) -> None:

@@ -139,7 +139,7 @@ def test_rollback_of_a_managed_certificate(shop: Site, typist: CommandLine) -> N
     assert done.returncode == 0, done.stderr
     (story,) = typist.says("why", shop.host, code=1)
     assert story["served"].startswith(versions[1]["fingerprint"][:16])
-    assert "BreakGlassActive" in " ".join(story["problems"])
+    assert "RollbackPauseActive" in " ".join(story["problems"])
     assert typist.types("cert", "break-glass", shop.host, "--end").returncode == 0
     shop.shows(second)
 

@@ -43,6 +43,6 @@ def test_explain_names_the_certificate_its_source_and_the_reason(site: MakeSite)
     done = run(shop, "explain", "ingress", f"{shop.name}/{INGRESS}")
     assert done.returncode == 0, done.stderr
     assert f"{shop.host}, port {shop.port}" in done.stdout
-    assert f"shown:  {shop.own_certificate()['name']}" in done.stdout
+    assert f"bound:  {shop.own_certificate()['name']}" in done.stdout
     assert f"from:   Secret {shop.name}/" in done.stdout
     assert f"Ingress {shop.name}/{INGRESS} owns the listener" in done.stdout

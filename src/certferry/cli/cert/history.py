@@ -88,7 +88,7 @@ def rollback(
                     return BAD
                 why = reason or "rolled back by hand"
                 until = datetime.now(UTC) + duration(pause)
-                await extensions.open_break_glass(elb, located.info.id, why, until)
+                await extensions.open_break_glass(elb, located.info.id, why, until, "rollback-pause")
             try:
                 back = await extensions.roll_back(elb, located.info.id, to, reason)
             except ElbError:
@@ -135,7 +135,9 @@ def break_glass(
     key: Annotated[Path | None, typer.Option(help="Private key file.")] = None,
     reason: Reason = "",
     for_: For = "4h",
-    end: Annotated[bool, typer.Option("--end", help="End it: sync from the Secret again.")] = False,
+    end: Annotated[
+        bool, typer.Option("--end", help="End it, or the pause of a rollback: sync from the Secret again.")
+    ] = False,
     cluster: Cluster = None,
     config: Config = None,
     state: State = None,
@@ -152,7 +154,7 @@ def break_glass(
         async with located.cluster.elb(short=True) as elb:
             if end:
                 await extensions.close_break_glass(elb, located.info.id)
-                typer.echo(f"Break-glass ended: {located.info.name} follows its Secret again.")
+                typer.echo(f"The pause ended: {located.info.name} follows its Secret again.")
                 return 0
             span = duration(for_)
             await _emergency(elb, located, cert, key, reason, span)

@@ -34,6 +34,8 @@ PLACES: Final = {
     "hosts": "HOSTS",
     "ingresses": "INGRESSES",
 }
+_NOT_ON_THE_ELB: Final[dict[str, Any]] = {"not_before": None, "key": "", "chain": [], "findings": [], "places": []}
+"""What is not there to show of a certificate that an Ingress wants and no listener can have."""
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two readings of ``--watch``."""
 
@@ -144,10 +146,14 @@ def show_one(
 
     async def work() -> int:
         fleet = await read_fleet(config, state, cluster)
-        rows = {(r["cluster"], r["id"]): r for r in inventory(fleet)}
+        listed = inventory(fleet)
+        rows = {(r["cluster"], r["id"]): r for r in listed}
         facts = [
+            r | _NOT_ON_THE_ELB for r in listed if not r["id"] and certificate.removeprefix("secret/") == r["secret"]
+        ]
+        facts += [
             await _facts(fleet, located, rows[located.cluster.name, located.info.id])
-            for located in fleet.matching(certificate)
+            for located in (fleet.matching(certificate) if not facts else ())
         ]
         if output.for_people:
             for one in facts:
@@ -235,11 +241,11 @@ def _print(facts: dict[str, Any], output: Format) -> None:
         ("id", facts["id"]),
         ("quarantined", facts["quarantined"]),
         ("ELB status", facts.get("elb_status")),
-        ("not newer", facts["why_not_newer"]),
+        ("why", facts["why"]) if not facts["id"] else ("not newer", facts["why_not_newer"]),
         ("next", facts["next"]),
     ]
     if glass := facts.get("break_glass"):
-        lines.append(("break-glass", f"until {instant(glass.until)}: {glass.reason}"))
+        lines.append((glass.kind, f"until {instant(glass.until)}: {glass.reason}"))
     if output is Format.wide:
         lines += [("name", facts["name"]), ("cluster", facts["cluster"]), ("role", facts["role"])]
     lines += [

@@ -72,7 +72,7 @@ def lines(explanation: Explanation) -> Iterator[str]:
 
 def _host(host: HostExplanation) -> Iterator[str]:
     yield f"{host.host or '(clients that name no host)'}, port {host.port}"
-    yield f"  shown:  {host.certificate or 'nothing'}"
+    yield f"  {'to be:' if host.now else 'bound:'}  {host.certificate or 'nothing'}"
     if host.source:
         yield f"  from:   {host.source}"
     yield f"  why:    {host.why}"

@@ -11,7 +11,7 @@ from certferry.console.web.formatting import Badge
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.problems import Problem
 
-_BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive")
+_BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive", "RollbackPauseActive")
 
 
 def status(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:

@@ -69,10 +69,9 @@ async def _quota(elb: ElbClient) -> CheckResult:
     lowest = min(kinds, key=_left, default=None)
     if lowest is None:
         return ok("Quota", "Without limits.")
-    left = int(lowest["quota_limit"]) - int(lowest["used"])
-    text = f"{left} of {lowest['quota_limit']} {lowest['quota_key']}s are left, the scarcest."
+    text = f"{lowest['quota_key'].capitalize()} quota: {lowest['used']} of {lowest['quota_limit']} used."
     remedy = "Delete what is not used, or have the quota raised."
-    if left <= 0:
+    if _left(lowest) <= 0:
         return failure("Quota", text, remedy)
     return warning("Quota", text, remedy) if _left(lowest) <= SCARCE else ok("Quota", text)
 

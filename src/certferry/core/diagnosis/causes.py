@@ -82,9 +82,10 @@ def _on_the_elb(certificate: Certificate) -> Cause:
     said = names.described(certificate.description)
     if certificate.source and "secret_id" in said:
         of = certificate.source
+        cluster = of.cluster or said.get("cluster_id")
         return Cause(
-            why=f"it follows Secret {of.namespace}/{of.secret} of cluster {of.cluster or said.get('cluster_id')}",
-            command=f"certferry cert show {certificate.id}",
+            why=f"it follows Secret {of.namespace}/{of.secret} of cluster {cluster}",
+            command=f"kubectl describe secret {of.secret} -n {of.namespace} in cluster {cluster}",
         )
     return Cause(
         why="its content on the ELB has not been replaced",

@@ -122,6 +122,8 @@ def action(source: CertificateSource, reason: Reason | None, secret: Secret | No
         return f"kubectl get secret {name.name} -n {name.namespace}"
     if reason == "CertificateQuarantined":
         return f"certferry cert check secret/{name}, correct the Secret; or certferry cert resume {name}"
+    if reason in ("BreakGlassActive", "RollbackPauseActive"):
+        return f"certferry cert break-glass {name} --end"
     if secret.manager:
         return look_at_manager(secret.manager.where)
     if reason in ("CertificateExpired", "CertificateNotYetValid", "HostNotCovered", None):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from certferry.core.model.elb import BreakGlass, Certificate
+from certferry.core.model.problems import Reason
 from certferry.core.x509.pem import Chain
 
 
@@ -22,7 +23,15 @@ def waiting_for(have: Certificate | None, chain: Chain, now: datetime) -> BreakG
     return emergency if emergency.digest == chain.digest else None
 
 
+def waiting_reason(emergency: BreakGlass) -> Reason:
+    """Return the reason of the problem that the owner's content waits."""
+    return "RollbackPauseActive" if emergency.kind == "rollback-pause" else "BreakGlassActive"
+
+
 def break_glass_text(emergency: BreakGlass) -> str:
-    """Return the end, user and reason of an emergency for use in a sentence."""
+    """Return what the owner's content waits for, with end, user and reason, for use in a sentence."""
     by = f" by {emergency.user}" if emergency.user else ""
-    return f"break-glass is open until {emergency.until:%Y-%m-%d %H:%M} UTC{by} ({emergency.reason})"
+    until = f"until {emergency.until:%Y-%m-%d %H:%M} UTC{by} ({emergency.reason})"
+    if emergency.kind == "rollback-pause":
+        return f"a rollback pauses sync {until}"
+    return f"break-glass is open {until}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -107,9 +107,14 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Whether the content was written under break-glass, and so is not the owner's."""
 
 
-class BreakGlass(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An emergency that an admin declared: its end, and the owner's content at its start."""
+PauseKind = Literal["break-glass", "rollback-pause"]
+"""Why the owner's content waits: an emergency certificate is in place, or an earlier version."""
 
+
+class BreakGlass(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pause of the owner's content that an admin declared: its end, and that content at its start."""
+
+    kind: PauseKind = "break-glass"
     reason: str
     until: datetime
     user: str = ""

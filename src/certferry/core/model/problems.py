@@ -42,6 +42,7 @@ Reason = Literal[
     "ListenerConflict",
     "LoadBalancerNotFound",
     "SniConflict",
+    "RollbackPauseActive",
     "NamesRemoved",
     "SubjectAltNameMissing",
     "NamespaceNotAllowed",
@@ -55,7 +56,7 @@ Reason = Literal[
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
-HOURLY: frozenset[Reason] = frozenset({"BreakGlassKept", "BreakGlassActive"})
+HOURLY: frozenset[Reason] = frozenset({"BreakGlassKept", "BreakGlassActive", "RollbackPauseActive"})
 """Reasons that are reported again each hour while they last."""
 
 

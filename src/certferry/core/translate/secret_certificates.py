@@ -187,7 +187,9 @@ def _rejection(
     if waiting := break_glass.waiting_for(have, secret.chain, now):
         sentence = f"The Secret's certificate waits: {break_glass.break_glass_text(waiting)}."
         advice = " It is served after that if it is no worse; a newer one is judged at once."
-        return SecretVerdict(reason="BreakGlassActive", sentence=sentence, advice=advice, rejected=True)
+        return SecretVerdict(
+            reason=break_glass.waiting_reason(waiting), sentence=sentence, advice=advice, rejected=True
+        )
     if have and quarantine.is_quarantined(secret, have.description):
         sentence = (
             f"The Secret's certificate ({secret.chain.fingerprint[:16]}) is quarantined: it did not work for clients."
@@ -278,7 +280,8 @@ def _served_instead(
 
 
 def _still(certificate: Certificate) -> str:
-    which = "emergency" if certificate.emergency else "previous"
+    paused = certificate.break_glass is not None and certificate.break_glass.kind == "rollback-pause"
+    which = "earlier" if paused else "emergency" if certificate.emergency else "previous"
     if certificate.chain is None:
         return f"Still serving the {which} certificate, which cannot be read"
     end = f"{certificate.chain.not_after:%Y-%m-%d %H:%M} UTC"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from certferry.core.model.elb import BreakGlass, Certificate
+from certferry.core.model.elb import BreakGlass, Certificate, PauseKind
 from certferry.elb.client import wire
 from certferry.elb.client.client import ElbClient, ElbError
 from certferry.elb.client.wire import CertificateWire
@@ -40,7 +40,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     user: str
     via: str
-    """How it came: create, put, rollback, break-glass."""
+    """How it came: create, put, rollback, break-glass, rollback-pause."""
     request_id: str
 
 
@@ -109,7 +109,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     role: str
     verb: str
-    """create, update, delete, rollback, break-glass, break-glass-end, release."""
+    """create, update, delete, rollback, break-glass, break-glass-end, rollback-pause, rollback-pause-end, release."""
     kind: str
     resource_id: str
     name: str
@@ -172,9 +172,11 @@ async def status(elb: ElbClient, certificate_id: str) -> CertificateStatus:
     return _part(await elb.extension("GET", _of(certificate_id, "status")), "status", CertificateStatus)
 
 
-async def open_break_glass(elb: ElbClient, certificate_id: str, reason: str, until: datetime) -> BreakGlass:
+async def open_break_glass(
+    elb: ElbClient, certificate_id: str, reason: str, until: datetime, kind: PauseKind = "break-glass"
+) -> BreakGlass:
     """Let admins replace the content of an owned certificate until then. For admins."""
-    body = msgspec.json.encode({"reason": reason, "until": _instant(until)})
+    body = msgspec.json.encode({"kind": kind, "reason": reason, "until": _instant(until)})
     answer = await elb.extension("POST", _of(certificate_id, "break-glass"), body=body)
     return _part(answer, "break_glass", BreakGlass)
 

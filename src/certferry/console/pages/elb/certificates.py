@@ -101,7 +101,7 @@ def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:
     if c.type != "server":
         return Badge("idle", "CA certificate")
     if c.break_glass:
-        return Badge("bad", "Break-glass", f"{c.break_glass.user}: {c.break_glass.reason}")
+        return Badge("bad", c.break_glass.kind.capitalize(), f"{c.break_glass.user}: {c.break_glass.reason}")
     return served_badge(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
 
 

@@ -42,6 +42,7 @@ def shown(row: Row, now: datetime) -> dict[str, Any] | None:
     if current is None:
         return None
     return {
+        "kind": current.kind,
         "reason": current.reason,
         "until": _instant(current.until),
         "user": current.user,
@@ -71,7 +72,8 @@ def after_owners(data: Mapping[str, Any], chain: Chain) -> dict[str, Any]:
 
 def _open(row: Row, current: BreakGlass, why: str) -> ApiError:
     name = row.data["name"] or row.id
-    return ApiError(409, "BreakGlassActive", f"Certificate {name}: {emergency.break_glass_text(current)}; {why}")
+    reason = emergency.waiting_reason(current)
+    return ApiError(409, reason, f"Certificate {name}: {emergency.break_glass_text(current)}; {why}")
 
 
 def _instant(at: datetime) -> str:

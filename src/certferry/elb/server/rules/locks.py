@@ -56,13 +56,13 @@ def authorize(row: Row, actor: Actor, change: Change, now: datetime) -> Permissi
         break_glass.check_owners(row, change.chain, now)
     if emergency is not None and change.fields - CONTENT:
         raise conflict(
-            f"Break-glass on certificate {row.data['name'] or row.id} opens certificate and private_key alone: "
+            f"The open {emergency.kind} on certificate {row.data['name'] or row.id} opens certificate and private_key alone: "
             f"leave out {', '.join(sorted(change.fields - CONTENT))}"
         )
     if change.fields & {"name", "description"}:
         check_own_marks(change.data, actor)
     if emergency is not None:
-        return Permission({"emergency": True}, AuditNote(via="break-glass", reason=emergency.reason))
+        return Permission({"emergency": True}, AuditNote(via=emergency.kind, reason=emergency.reason))
     if change.chain is not None and (row.data.get("emergency") or row.data.get("break_glass")):
         return Permission(break_glass.after_owners(row.data, change.chain))
     return Permission({})

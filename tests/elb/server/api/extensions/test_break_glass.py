@@ -196,3 +196,23 @@ def test_a_release_takes_the_owner_away(elb: Elb) -> None:
     assert "secret_id" not in shown["description"]
     assert put(elb.admin, identifier, shop(), name=shown["name"]).status == 200, "it is anybody's now"
     assert put(elb.controller, identifier, shop()).status == 403
+
+
+def test_a_pause_for_a_rollback_has_a_name_of_its_own(elb: Elb) -> None:
+    first, second = shop(), shop()
+    identifier = owned(elb, first)
+    assert put(elb.controller, identifier, second).status == 200
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    path = f"/certificates/{identifier}/break-glass"
+    body = {"kind": "rollback-pause", "reason": "game day", "until": until}
+    assert elb.admin.extension("POST", path, body).body["break_glass"]["kind"] == "rollback-pause"
+    assert elb.admin.extension("POST", f"/certificates/{identifier}/rollback", {}).status == 200
+    reply = put(elb.controller, identifier, second)
+    assert (reply.status, reply.code) == (409, "RollbackPauseActive")
+    assert "a rollback pauses sync until" in reply.sentence
+    assert elb.admin.extension("DELETE", path).status == 204
+    records = elb.admin.extension("GET", "/audit").body["records"]
+    verbs = [r["verb"] for r in records if r["resource_id"] == identifier]
+    assert verbs[-3:] == ["rollback-pause", "rollback", "rollback-pause-end"]
+    assert "break-glass" not in verbs
+    assert elb.admin.extension("POST", path, {**body, "kind": "holiday"}).status == 400

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from certferry.core.model.elb import BreakGlass
+from certferry.core.model.elb import BreakGlass, PauseKind
 from certferry.elb.server.api.extensions.bodies import plain_body
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
 from certferry.elb.server.errors import bad_request, conflict, forbidden, not_found
@@ -21,8 +21,9 @@ LONGEST: Final = timedelta(days=30)
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """The reason and the end (RFC 3339, with a zone)."""
+    """The kind of pause, its reason and its end (RFC 3339, with a zone)."""
 
+    kind: PauseKind = "break-glass"
     reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     until: Annotated[datetime, Meta(tz=True)]
 
@@ -42,13 +43,14 @@ def open_(call: ApiRequest) -> ApiResponse:
         before = emergency.of(row, transaction.now)
         assert row.content is not None
         current = BreakGlass(
+            kind=body.kind,
             reason=body.reason.strip(),
             until=until,
             user=call.actor.name,
             since=before.since if before else transaction.now,
             digest=before.digest if before else _owners(row),
         )
-        transaction.note = AuditNote(verb="break-glass", reason=f"until {until:%Y-%m-%d %H:%M} UTC: {current.reason}")
+        transaction.note = AuditNote(verb=body.kind, reason=f"until {until:%Y-%m-%d %H:%M} UTC: {current.reason}")
         return transaction.update(row, emergency.opened(row, current))
 
     row, _ = call.write(decide)
@@ -61,9 +63,10 @@ def close(call: ApiRequest) -> ApiResponse:
 
     def decide(transaction: Transaction) -> None:
         row = path_object(call, transaction.snapshot, "certificate")
-        if emergency.of(row, transaction.now) is None:
+        current = emergency.of(row, transaction.now)
+        if current is None:
             raise not_found("An open break-glass on certificate", row.id)
-        transaction.note = AuditNote(verb="break-glass-end")
+        transaction.note = AuditNote(verb=f"{current.kind}-end")
         transaction.update(row, emergency.closed(row))
 
     call.write(decide)
