@@ -231,6 +231,7 @@ class Controller:
 
     def declined(self) -> None:
         """Reconcile soon."""
+        self._reconciler.note_change()
         self._debouncer.trigger()
 
     def failed(self, error: ElbError) -> None:

@@ -6,6 +6,7 @@ It publishes a generation after each gather, and marks it as settled once nothin
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -65,7 +66,7 @@ class Reconciler:
         """How long an object has to be unused before it is deleted."""
         self._unused_since: Mapping[str, datetime] = {}
         self._changed_at = time.time()
-        """Instant of the newest change that a reconcile has to deal with, in seconds since 1970."""
+        """Instant of the newest change that a reconcile has to deal with, in seconds since 1970; infinite if none."""
         self.deletion_due: datetime | None = None
         """Instant of the next deletion that waits for the delay."""
         self.next_validity_change: datetime | None = None
@@ -87,6 +88,8 @@ class Reconciler:
                 decision, steps = await self._decide(generation)
                 if not steps or self._mode.apply is None:
                     self._finish(replace(generation, in_step=not steps), worked, min(started, self._changed_at))
+                    if self._changed_at <= started:
+                        self._changed_at = math.inf  # a later rotation is not this change's
                     return True
                 worked = True
                 if not await self._act(generation, decision, steps):
