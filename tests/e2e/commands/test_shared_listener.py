@@ -130,6 +130,13 @@ def test_show_says_why_a_content_was_rejected_and_what_to_do(shared: Shared, typ
     assert shared.site.shown(shared.host("api")) == fingerprint(good.certificate)
 
 
+def test_a_secret_that_is_not_on_the_load_balancer_is_explained(shared: Shared, typist: CommandLine) -> None:
+    for label, word in (("sso", "key"), ("live", "does not exist")):
+        done = typist.types("cert", "show", f"{shared.site.name}/{label}-tls")
+        assert done.returncode == 2
+        assert word in done.stderr
+
+
 def test_a_rotation_is_reported_on_the_ingress_that_names_the_certificate(shared: Shared) -> None:
     new = authority().issue(shared.host("*"))
     shared.site.system.apply(objects.pair_secret(shared.site.name, "star-tls", new))

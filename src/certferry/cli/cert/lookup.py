@@ -99,6 +99,11 @@ class FleetSnapshot(NamedTuple):
         starts = [c for c in every if len(word) >= 6 and c.info.id.startswith(word)]
         if starts:
             return starts
+        for state in (s for snapshot in self.clusters for s in self.hosts(snapshot)):
+            for wanted in state.wants:
+                if str(wanted.source.secret) == word:
+                    action = f" Next: {state.next_action}." if state.next_action else ""
+                    raise UserError(f"Secret {word} has no certificate on a load balancer: {wanted.sentence}{action}")
         raise UserError(
             f"No certificate is “{word}”: give an id, a name, NAMESPACE/SECRET or a host (certferry cert ls)."
         )

@@ -153,9 +153,14 @@ def _concerns(state: HostState, located: LocatedCertificate) -> bool:
     return source.certificate_id == located.info.id
 
 
+_NO_UPDATE: Final = ("SecretNotFound", "BreakGlassActive", "BreakGlassKept")
+"""Reasons for which the wanted certificate is not served, other than a rejected content."""
+
+
 def _status(state: HostState, age: str) -> str:
     reason = state.problems[0].reason if state.problems else age if state.status == "expiring" else ""
-    if state.status in ("served", "expiring") and state.wanted and not state.wanted.good:
+    rejected = state.wanted and not state.wanted.good and state.wanted.reason not in _NO_UPDATE
+    if state.status in ("served", "expiring") and rejected:
         reason = f"update rejected: {reason}"  # else it would read as the reason of the served certificate
     return f"{state.status} ({reason})" if reason else state.status
 

@@ -25,6 +25,8 @@ _WORDS: Final = {
     "expired": "Expired",
 }
 WRONG: Final = "Wrong certificate served"
+SUBSTITUTE: Final = "Another certificate served"
+"""It covers the host, and comes from another source than the wanted one."""
 
 
 class CertificateExpiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +52,11 @@ def host_badge(states: Iterable[HostState]) -> Badge | None:
     worst = max(states, key=lambda state: SEVERITY.index(state.status), default=None)
     if worst is None or worst.status in ("served", "expiring"):
         return None
-    # a host without its own certificate gets another one, unless nothing is bound
     word = _WORDS.get(worst.status, WRONG)
-    return Badge("bad", WRONG if word == "Not served" and worst.bound else word, worst.sentence)
+    if word != "Not served" or worst.bound is None:
+        return Badge("bad", word, worst.sentence)
+    # a host without its own certificate gets another one
+    return Badge("bad", WRONG, worst.sentence) if worst.harm else Badge("warn", SUBSTITUTE, worst.sentence)
 
 
 def expiries(states: Sequence[HostState], now: datetime) -> list[CertificateExpiry]:
@@ -97,7 +101,7 @@ def _wants(state: HostState) -> tuple[WantedCertificate, ...]:
 def _wanted(wanted: WantedCertificate, now: datetime) -> CertificateExpiry:
     badge = expiry(wanted.chain, now)
     if not wanted.good and badge.level != "bad":
-        badge = Badge("bad", "Cannot be served", wanted.sentence)
+        badge = Badge("bad", "Wrong host" if wanted.reason == "HostNotCovered" else "Cannot be served", wanted.sentence)
     return CertificateExpiry(
         source=wanted.source,
         chain=wanted.chain,
