@@ -11,6 +11,7 @@ import msgspec
 from certferry.core.checks import Action, Severity
 from certferry.core.drift.drift import Modes
 from certferry.core.model.problems import Reason
+from certferry.core.translate.ingress_annotations import TlsPolicy
 from certferry.core.translate.members import Backends
 
 
@@ -55,6 +56,12 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Names of all SNI certificates of one listener together; 0: the ELB's limit, or 200 if it does not tell."""
     max_policies: int = 0
     """Forwarding policies on one listener; 0: the ELB's limit, or 100 if it does not tell."""
+    tls_ciphers_policy: Literal[""] | TlsPolicy = ""
+    """TLS policy of an HTTPS listener without the annotation; empty: the default of our ELB (`elb.tls_ciphers_policy`),
+    or `tls-1-2` elsewhere, as in CCE."""
+    http2_enable: bool | None = None
+    """HTTP/2 of an HTTPS listener without the annotation; none: the default of our ELB (`elb.http2_enable`), or off
+    elsewhere, as in CCE."""
     resync: float = 60.0
     """Interval of a full read of the ELB."""
     debounce: float = 0.02

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from certferry.core.translate.ingress_annotations import TlsPolicy
 from certferry.settings.defaults import state_default
 
 
@@ -115,6 +116,10 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One address for all load balancers, each with its own port map; for machines with a single address."""
     privileged_shift: int = 0
     """Added to ports under 1024 of new load balancers if those cannot be bound (8000: 443 → 8443)."""
+    tls_ciphers_policy: TlsPolicy = "tls-1-2-fs-with-1-3"
+    """TLS policy of a new HTTPS listener that names none: TLS 1.2 and 1.3 with forward secrecy."""
+    http2_enable: bool = True
+    """Whether a new HTTPS listener offers HTTP/2 unless it says otherwise."""
     private_key_echo: bool = False
     """Return private keys in answers, as the vendor does by default."""
     certificate_versions: int = 5

@@ -26,7 +26,7 @@ def test_plan_sees_what_a_manifest_would_change_and_changes_nothing(site: MakeSi
     file.write_text(yaml.safe_dump(shop.ingress()))
     until(lambda: "Nothing would change." in run(shop, "plan", "-f", file).stdout, "all is in step")
 
-    file.write_text(yaml.safe_dump(shop.ingress({"kubernetes.io/elb.http2-enable": "true"})))
+    file.write_text(yaml.safe_dump(shop.ingress({"kubernetes.io/elb.http2-enable": "false"})))
     done = run(shop, "plan", "-f", file)
     assert done.returncode == 2, done.stderr
     assert f"~ update listener k8s_HTTPS_{shop.port}: http2_enable changed" in done.stdout

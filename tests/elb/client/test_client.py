@@ -4,10 +4,11 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
-from certferry.core.model.elb import ListenerLimits
+from certferry.core.model.elb import ListenerDefaults, ListenerLimits
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import LOADBALANCERS, ElbClient, ElbError, members_of
@@ -81,6 +82,17 @@ async def test_the_limits_of_a_listener_are_those_of_the_elb(fake: FakeElb, clie
     limits = (await observe(client)).limits
     assert (limits.policies, limits.sni_names) == (300, 200)
     assert limits.sni_certificates > 1_000_000
+
+
+@pytest.mark.parametrize("said", [None, {}, {"listener_defaults": {"http2_enable": "yes"}}, {"listener_defaults": 7}])
+async def test_the_defaults_of_a_listener_are_those_of_cce_unless_the_elb_tells(
+    fake: FakeElb, client: ElbClient, said: object
+) -> None:
+    fake.limits = {"sni_names": 3, "certferry": said}
+    assert (await observe(client)).listener_defaults == ListenerDefaults()
+    told = ListenerDefaults(tls_ciphers_policy="tls-1-2-fs", http2_enable=True)
+    fake.limits = {"certferry": {"listener_defaults": msgspec.to_builtins(told)}}
+    assert (await observe(client)).listener_defaults == told
 
 
 async def test_an_unparseable_certificate_is_kept_in_the_state(fake: FakeElb, client: ElbClient) -> None:

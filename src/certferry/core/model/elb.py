@@ -258,6 +258,13 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Names of all its SNI certificates together."""
 
 
+class ListenerDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of an HTTPS listener whose Ingress does not set them; the values here are those of CCE."""
+
+    tls_ciphers_policy: str = "tls-1-2"
+    http2_enable: bool = False
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The objects of load balancers, by id (observed) or by key (desired)."""
 
@@ -270,6 +277,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses, networks and a-b ranges by group id."""
     security_policies: Mapping[str, SecurityPolicy] = MappingProxyType({})
     limits: ListenerLimits = ListenerLimits()
+    listener_defaults: ListenerDefaults = ListenerDefaults()
 
 
 class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

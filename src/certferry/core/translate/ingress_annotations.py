@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -21,7 +21,7 @@ from certferry.core.model.problems import Problem, Reason
 PREFIX: Final = "kubernetes.io/elb."
 MATCH_MODES: Final = ("STARTS_WITH", "EQUAL_TO", "REGEX")
 
-TLS_POLICIES: Final = (
+TlsPolicy = Literal[
     "tls-1-0-inherit",
     "tls-1-0",
     "tls-1-1",
@@ -32,7 +32,8 @@ TLS_POLICIES: Final = (
     "tls-1-0-with-1-3",
     "tls-1-2-fs-with-1-3",
     "hybrid-policy-1-0",
-)
+]
+TLS_POLICIES: Final = get_args(TlsPolicy)
 
 Reader = Callable[[str], Any]
 """Return the value of a text; raises ValueError with the expected format if the text is invalid."""

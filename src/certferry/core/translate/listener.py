@@ -89,7 +89,9 @@ def build_listener(group: Sequence[ListenerClaim], have: Listener | None, contex
             problems += (_no_certificate(group, have),)
             if have is None:
                 return ListenerResult(retained=True, binding=binding, problems=problems)
-    setting = listener_options.Setting(access=access, shared=shared)
+    setting = listener_options.Setting(
+        access=access, shared=shared, defaults=context.options.listener_defaults(context.observed)
+    )
     routed = _routed(group, have, context, binding, setting)
     retained = binding is not None and binding.slots.default is None
     return msgspec.structs.replace(routed, retained=retained, binding=binding, problems=problems + routed.problems)

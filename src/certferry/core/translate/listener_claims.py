@@ -13,7 +13,7 @@ import msgspec
 
 from certferry.core.checks import CheckPolicy
 from certferry.core.model import naming as names
-from certferry.core.model.elb import ListenerLimits, LoadBalancer, State
+from certferry.core.model.elb import ListenerDefaults, LoadBalancer, State
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate import namespace_policy as admission
@@ -50,18 +50,33 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Names of all SNI certificates of a listener together; 0: the load balancer's limit."""
     max_policies: int = 0
     """Policies per listener; 0: the load balancer's limit."""
+    tls_ciphers_policy: str = ""
+    """For an HTTPS listener without the annotation; empty: the load balancer's default."""
+    http2_enable: bool | None = None
+    """The same for HTTP/2."""
     backends: Backends = "auto"
     admission: NamespacePolicy = NamespacePolicy()
     checks: CheckPolicy = CheckPolicy()
     """The certificate policy: findings that reject a certificate, and findings that only warn."""
 
-    def within(self, limits: ListenerLimits) -> TranslateOptions:
-        """Return the options with `limits` for those that are 0."""
+    def within(self, observed: State) -> TranslateOptions:
+        """Return the options with limits and defaults of `observed` for those that are not set."""
+        limits, defaults = observed.limits, self.listener_defaults(observed)
         return msgspec.structs.replace(
             self,
+            tls_ciphers_policy=defaults.tls_ciphers_policy,
+            http2_enable=defaults.http2_enable,
             max_sni=self.max_sni or limits.sni_certificates,
             max_sni_names=self.max_sni_names or limits.sni_names,
             max_policies=self.max_policies or limits.policies,
+        )
+
+    def listener_defaults(self, observed: State) -> ListenerDefaults:
+        """Return the options of an HTTPS listener whose Ingress does not set them."""
+        theirs = observed.listener_defaults
+        return ListenerDefaults(
+            tls_ciphers_policy=self.tls_ciphers_policy or theirs.tls_ciphers_policy,
+            http2_enable=theirs.http2_enable if self.http2_enable is None else self.http2_enable,
         )
 
 

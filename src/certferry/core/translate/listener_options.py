@@ -12,13 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from certferry.core.model import naming as names
-from certferry.core.model.elb import IpGroupBinding, Listener, State
+from certferry.core.model.elb import IpGroupBinding, Listener, ListenerDefaults, State
 from certferry.core.model.problems import Problem
 from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.listener_claims import ListenerClaim
 
-DEFAULT_TLS_POLICY: Final = "tls-1-2"
-"""The TLS policy of an HTTPS listener without an annotation (CCE; the raw ELB default is older)."""
 NO_ACCESS_LIST: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
 """The value of a listener without access list: an existing one is removed."""
 
@@ -42,6 +40,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     access: IpGroupBinding | None = None
     shared: bool = False
     """Whether the load balancer is a shared one."""
+    defaults: ListenerDefaults = ListenerDefaults()
 
 
 def listener(
@@ -56,10 +55,11 @@ def listener(
     master, values = group[0], group[0].values
     https = master.protocol == "HTTPS"
     default = binding.slots.default if binding else None
+    http2 = setting.defaults.http2_enable if values.http2_enable is None else values.http2_enable
     options: dict[str, Any] = {
-        "tls_ciphers_policy": _tls_policy(master, shared=setting.shared) if https else None,
+        "tls_ciphers_policy": _tls_policy(master, setting) if https else None,
         "security_policy_id": values.security_policy_id if https and not setting.shared else None,
-        "http2_enable": bool(values.http2_enable) if https else None,
+        "http2_enable": http2 if https else None,
         "keepalive_timeout": values.keepalive_timeout,
         "client_timeout": values.client_timeout,
         "member_timeout": values.member_timeout,
@@ -146,6 +146,6 @@ def differing(want: Listener, have: Listener) -> tuple[str, ...]:
     return tuple(f for f in OPTIONS if not equal(getattr(want, f), getattr(have, f)))
 
 
-def _tls_policy(master: ListenerClaim, *, shared: bool) -> str:
-    asked = master.values.tls_ciphers_policy or DEFAULT_TLS_POLICY
-    return DEFAULT_TLS_POLICY if shared and asked not in _SHARED else asked
+def _tls_policy(master: ListenerClaim, setting: Setting) -> str:
+    asked = master.values.tls_ciphers_policy or setting.defaults.tls_ciphers_policy
+    return ListenerDefaults().tls_ciphers_policy if setting.shared and asked not in _SHARED else asked

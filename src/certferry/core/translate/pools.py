@@ -60,7 +60,7 @@ def build_pool(
     elif options.backends == "node" and port.node_port is None:
         text = f"Service {backend.service} has no node port for port {backend.port}, and backends are reached by node port here; Pod addresses are used. Make it a NodePort Service."
         problems.append(claim.problem("BackendNotFound", text))
-    protocol = _protocol(claim, problems)
+    protocol = _protocol(claim, problems, http2=bool(options.http2_enable))
     slow_start = _slow_start(claim, said, problems)
     source = MemberSource(service=where, backend=backend, adaptive=said.adaptive)
     settings: dict[str, Any] = {
@@ -82,13 +82,13 @@ def build_pool(
     return BuiltPool(pool=pool, source=source, problems=tuple(problems), by_node=nodes)
 
 
-def _protocol(claim: ListenerClaim, problems: list[Problem]) -> str:
+def _protocol(claim: ListenerClaim, problems: list[Problem], *, http2: bool) -> str:
     asked = claim.values.pool_protocol or "http"
     if asked != "http" and claim.protocol != "HTTPS":
         text = f"Annotation kubernetes.io/elb.pool-protocol {asked} needs an HTTPS port; port {claim.port} is {claim.protocol}, and its backends are reached by HTTP."
         problems.append(claim.problem("AnnotationInvalid", text))
         asked = "http"
-    if asked == "grpc" and not claim.values.http2_enable:
+    if asked == "grpc" and not (http2 if claim.values.http2_enable is None else claim.values.http2_enable):
         text = "Annotation kubernetes.io/elb.pool-protocol grpc needs kubernetes.io/elb.http2-enable; the backends are reached by HTTP."
         problems.append(claim.problem("AnnotationInvalid", text))
         asked = "http"

@@ -84,7 +84,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
 def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
     """Return the desired state for `view`. It never replaces a certificate in `observed` by a worse one."""
-    options = options.within(observed.limits)
+    options = options.within(observed)
     collected = claims.collect_claims(view, observed, options)
     existing = listeners.by_port(observed)
     uses, own = _secrets(view, observed, collected.groups, existing, options, now)

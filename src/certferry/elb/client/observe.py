@@ -7,7 +7,19 @@ import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from certferry.core.model.elb import HealthMonitor, Listener, ListenerLimits, Member, Policy, Pool, Rule, State
+import msgspec
+
+from certferry.core.model.elb import (
+    HealthMonitor,
+    Listener,
+    ListenerDefaults,
+    ListenerLimits,
+    Member,
+    Policy,
+    Pool,
+    Rule,
+    State,
+)
 from certferry.elb.client import wire
 from certferry.elb.client.client import (
     ALL_MEMBERS,
@@ -33,7 +45,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
     """Read the present state: the whole project, or these load balancers and all certificates."""
     only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
     of_these = {} if only is None else {"loadbalancer_id": only}
-    balancers, listeners, pools, monitors, policies, certificates, groups, limits = await _together(
+    balancers, listeners, pools, monitors, policies, certificates, groups, quota = await _together(
         elb.find(LOADBALANCERS, **({} if only is None else {"id": only})),
         elb.find(LISTENERS, **of_these),
         elb.find(POOLS, **of_these),
@@ -41,7 +53,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         elb.find(POLICIES),
         elb.certificates(),
         _ipgroups(elb),
-        _limits(elb),
+        _quota(elb),
     )
     by_listener = {one.id: one for one in map(wire.listener, listeners)}
     mine = [p for p in policies if p.get("listener_id") in by_listener]
@@ -54,7 +66,8 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         pools=_by_id(_pool(p, members, checks, by_listener) for p in pools),
         policies=_by_id(_policy(p, rules) for p in mine),
         ipgroups=groups,
-        limits=limits,
+        limits=_limits(quota),
+        listener_defaults=_listener_defaults(quota),
     )
 
 
@@ -95,17 +108,29 @@ async def _ipgroups(elb: ElbClient) -> dict[str, tuple[str, ...]]:
     return {group["id"]: wire.ipgroup(group) for group in groups}
 
 
-async def _limits(elb: ElbClient) -> ListenerLimits:
-    """Return the limits of a listener; the vendor's defaults for what the ELB does not tell."""
+async def _quota(elb: ElbClient) -> dict[str, Any]:
+    """Return the project's quota; empty if the ELB has none."""
     try:
-        quota = await elb.quota()
+        return await elb.quota()
     except ElbError as error:
         if error.retryable:
             raise
-        quota = {}
+        return {}
+
+
+def _limits(quota: dict[str, Any]) -> ListenerLimits:
+    """Return the limits of a listener; the vendor's defaults for what the ELB does not tell."""
     keys = {"policies": "l7policies_per_listener", "sni_certificates": "sni_certificates", "sni_names": "sni_names"}
     given = {field: value for field, key in keys.items() if isinstance(value := quota.get(key), int)}
     return ListenerLimits(**{field: sys.maxsize if value < 0 else value for field, value in given.items()})
+
+
+def _listener_defaults(quota: dict[str, Any]) -> ListenerDefaults:
+    """Return what our ELB applies to an HTTPS listener that says nothing; CCE's values for another ELB."""
+    try:
+        return msgspec.convert(quota["certferry"]["listener_defaults"], ListenerDefaults)
+    except (LookupError, TypeError, msgspec.ValidationError):
+        return ListenerDefaults()
 
 
 async def _together(*requests: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -16,11 +16,10 @@ from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.errors import not_found
 from certferry.console.web.forms import path
-from certferry.core.model.elb import Listener
+from certferry.core.model.elb import Listener, ListenerDefaults
 from certferry.core.model.kubernetes import Name
 from certferry.core.translate.ingress_annotations import LISTENER_SETTINGS, PREFIX, Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
-from certferry.core.translate.listener_options import DEFAULT_TLS_POLICY
 from certferry.kube.client.client import INGRESS
 
 
@@ -35,11 +34,12 @@ class Difference(NamedTuple):
     """None: the annotation is removed."""
 
 
-def _desired(values: Values, field: str) -> object:
+def _desired(values: Values, field: str, defaults: ListenerDefaults) -> object:
     """Return the value of a listener setting that an Ingress wants; None if it sets none."""
     if field == "tls_ciphers_policy":
-        return None if values.security_policy_id else values.tls_ciphers_policy or DEFAULT_TLS_POLICY
-    return bool(values.http2_enable) if field == "http2_enable" else getattr(values, field)
+        return None if values.security_policy_id else values.tls_ciphers_policy or defaults.tls_ciphers_policy
+    value = getattr(values, field)
+    return defaults.http2_enable if field == "http2_enable" and value is None else value
 
 
 def _on_listener(listener: Listener, field: str) -> object:
@@ -56,10 +56,11 @@ def differences(cluster: ClusterContext, ingress: ListedIngress) -> list[Differe
     if listener is None:
         return []
     values, _ = read_annotations(ingress.parsed)
+    defaults = cluster.options.listener_defaults(cluster.elb.state)
     settings = []
     for field in _ORDER:
         annotation, write = LISTENER_SETTINGS[field]
-        wanted, has = _desired(values, field), _on_listener(listener, field)
+        wanted, has = _desired(values, field, defaults), _on_listener(listener, field)
         if wanted is not None and wanted != has and has is not None:
             text = write(has)
             settings.append(Difference(annotation.label, write(wanted), text, PREFIX + annotation.key, text))

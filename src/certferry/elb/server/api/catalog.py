@@ -84,8 +84,10 @@ def preoccupied(call: ApiRequest) -> ApiResponse:
 
 
 def quotas(call: ApiRequest) -> ApiResponse:
-    """GET: the limits; -1 is none."""
-    return ApiResponse(200, {"quota": {"project_id": call.actor.project_id, **_quota(call)}})
+    """GET: the limits; -1 is none. Ours: the defaults of HTTPS listeners, so that a controller applies the same."""
+    defaults = {"tls_ciphers_policy": call.settings.tls_ciphers_policy, "http2_enable": call.settings.http2_enable}
+    own = {"listener_defaults": defaults}
+    return ApiResponse(200, {"quota": {"project_id": call.actor.project_id, **_quota(call), "certferry": own}})
 
 
 def quota_details(call: ApiRequest) -> ApiResponse:

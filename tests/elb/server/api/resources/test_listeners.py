@@ -29,7 +29,8 @@ def test_a_listener_is_created_updated_and_deleted(api: Api, lb: str) -> None:
         default_tls_container_ref=default,
         insert_headers={"X-Forwarded-Host": True},
     )
-    assert (made["protocol"], made["tls_ciphers_policy"]) == ("HTTPS", "tls-1-2")
+    assert (made["protocol"], made["tls_ciphers_policy"]) == ("HTTPS", "tls-1-2-fs-with-1-3")
+    assert made["http2_enable"] is True
     assert made["loadbalancers"] == [{"id": lb}]
     assert "loadbalancer_id" not in made
     assert (made["keepalive_timeout"], made["connection_limit"]) == (60, -1)
@@ -43,6 +44,23 @@ def test_a_listener_is_created_updated_and_deleted(api: Api, lb: str) -> None:
     assert api.show("listener", made["id"]) == changed
     assert api("DELETE", path).status == 204
     assert api("GET", path).status == 404
+
+
+def test_what_a_listener_says_of_tls_and_http2_stays(api: Api, lb: str) -> None:
+    fields: dict[str, Any] = {
+        "protocol": "HTTPS",
+        "protocol_port": 443,
+        "default_tls_container_ref": certificate(api, "a.example"),
+    }
+    said: dict[str, Any] = {"tls_ciphers_policy": "tls-1-2", "http2_enable": False}
+    made = api.make("listener", loadbalancer_id=lb, **fields, **said)
+    path = f"/listeners/{made['id']}"
+    after = api("PUT", path, {"listener": {"name": "other"}}).body["listener"]
+    assert {field: after[field] for field in said} == said
+    reset = api("PUT", path, {"listener": dict.fromkeys(said)}).body["listener"]
+    assert (reset["tls_ciphers_policy"], reset["http2_enable"]) == ("tls-1-2-fs-with-1-3", True)
+    plain = api.make("listener", loadbalancer_id=lb, protocol="HTTP", protocol_port=80)
+    assert (plain["tls_ciphers_policy"], plain["http2_enable"]) == (None, False)
 
 
 def test_a_port_is_used_once(api: Api, lb: str) -> None:

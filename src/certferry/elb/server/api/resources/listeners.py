@@ -93,7 +93,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "sni_match_algo": "wildcard",
     "tls_ciphers_policy": None,
     "security_policy_id": None,
-    "http2_enable": False,
+    "http2_enable": None,
     "keepalive_timeout": 60,
     "client_timeout": 60,
     "member_timeout": 60,
@@ -151,7 +151,7 @@ def _new(call: ApiRequest, body: Body[ListenerCreate]) -> dict[str, Any]:
         "transport": "tcp",
         "past_names": [],
     }
-    return _tidied(merged(_DEFAULTS, body.given, _DEFAULTS) | place)
+    return _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS) | place)
 
 
 def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) -> Row:
@@ -173,7 +173,7 @@ def _change(
     snapshot, protocol = transaction.snapshot, before.data["protocol"]
     if PROTOCOLS.get(str(body.raw.get("protocol", protocol))) != protocol:
         raise bad_request("protocol of a listener cannot be changed: create another listener")
-    data = _tidied(data)
+    data = _tidied(call, data)
     if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
         raise bad_request("enhance_l7policy_enable cannot be switched off again: create another listener")
     if data != before.data:
@@ -194,14 +194,16 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
     transaction.delete(row)
 
 
-def _tidied(data: dict[str, Any]) -> dict[str, Any]:
-    """Empty references as none, headers without a word not at all, the default TLS policy where there is TLS."""
+def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
+    """Empty references as none, headers without a word not at all, the ELB's defaults of an HTTPS listener."""
     tidy = {**data, **{field: data[field] or None for field in _REFERENCES}}
     tidy["insert_headers"] = {name: word for name, word in tidy["insert_headers"].items() if word is not None}
     if tidy["protocol"] == "HTTPS" and not tidy["tls_ciphers_policy"]:
-        tidy["tls_ciphers_policy"] = "tls-1-2"
+        tidy["tls_ciphers_policy"] = call.settings.tls_ciphers_policy
     if tidy["protocol"] == "HTTP":
         tidy["tls_ciphers_policy"] = None
+    if tidy["http2_enable"] is None:
+        tidy["http2_enable"] = tidy["protocol"] == "HTTPS" and call.settings.http2_enable
     return tidy
 
 
