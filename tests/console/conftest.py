@@ -88,7 +88,7 @@ def windows(browser: Browser) -> Iterator[dict[tuple[str, str], User]]:
 
 @pytest.fixture
 def log_in(system: System, browser: Browser, windows: dict[tuple[str, str], User]) -> Iterator[LogIn]:
-    """A person of some role before the list of clusters; at the end it is looked at what their window did."""
+    """Log in a user of some role; at the end, check what their browser did."""
 
     def enter(role: str = "admin", theme: str = "light") -> User:
         door = system.endpoints

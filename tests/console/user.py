@@ -1,4 +1,4 @@
-"""A person at a browser: a window, what they do there, and what the window did behind their back."""
+"""A user at a browser: a window, their actions, and the errors and requests of the window."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def shop(days: float = 90, **options: Any) -> Pair:
 
 
 class Desk:
-    """A person with the command line and the pager."""
+    """An on-call engineer: the command line and the alerts."""
 
     def __init__(self, system: System, folder: Path) -> None:
         self.system = system

@@ -1,4 +1,4 @@
-"""The vendor's two Python clients behind one small face, so that both are led through the same life.
+"""The vendor's two Python clients behind one interface, so that one scenario drives both.
 
 Nothing of them is replaced or patched: what is here only picks their method by the kind's name.
 """

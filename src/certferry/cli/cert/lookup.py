@@ -138,7 +138,9 @@ async def read_fleet(
     snapshots = [a.value for a in answers if a.value is not None]
     problems = [f"Cluster {a.cluster}: {a.trouble}" for a in answers if a.trouble]
     problems += [
-        f"Cluster {s.cluster.name}: {s.trouble}. The answer is from its ELB alone." for s in snapshots if s.trouble
+        f"Cluster {s.cluster.name}: {s.trouble.rstrip('.')}. The answer is from its ELB alone."
+        for s in snapshots
+        if s.trouble
     ]
     if not quiet:
         for problem in problems:

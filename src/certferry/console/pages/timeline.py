@@ -20,7 +20,7 @@ SLOTS: Final = 90
 
 
 class Dot(NamedTuple):
-    """One certificate."""
+    """The expiry of a certificate, as a row of the timeline."""
 
     x: float
     y: float

@@ -38,7 +38,7 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ElbCertificateRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One certificate."""
+    """A row of the list of ELB certificates."""
 
     certificate: Certificate
     details: CertificateDetails
