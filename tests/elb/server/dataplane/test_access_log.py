@@ -95,7 +95,13 @@ async def test_a_long_log_is_rotated(tmp_path: Path) -> None:
     log = AccessLog(tmp_path, Silent(), lambda: (), 1000)  # type: ignore[arg-type]
     task = asyncio.create_task(log.follow())
     try:
-        raw = {"time": "1.5", "listener": "web", "status": 200, "place": "plain", "connected_us": 3}
+        raw = {
+            "time": "1970-01-01T00:00:01.500000Z",
+            "listener": "web",
+            "status": 200,
+            "place": "plain",
+            "connected_us": 3,
+        }
         for number in range(3):
             with (tmp_path / "access.raw").open("ab") as file:
                 file.write((msgspec.json.encode(raw) + b"\n") * 20 + b"not JSON\n")

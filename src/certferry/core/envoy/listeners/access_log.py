@@ -1,7 +1,7 @@
 """The access log: one line of JSON per request, in Envoy's working directory.
 
-Envoy cannot say which certificate it showed. It says where (listener and place) and when the client
-connected; ``elb.plane.access`` puts the fingerprint to it, knowing what sat there then.
+Envoy cannot say which certificate it showed. It says where (listener and place) and when the client connected; the
+writer of the access log appends the fingerprint, and keeps Envoy's text as it is, because that is the cheapest.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from certferry.core.envoy.resource import TYPE
 
 FILE: Final = "access.raw"
 """Its name, in the directory that Envoy was started in."""
-PLACE: Final = "place"
-STARTED: Final = "time"
-CONNECTED: Final = "connected_us"
 
 _FIELDS: Final = {
-    STARTED: "%START_TIME(%s.%6f)%",
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
     "method": "%REQ(:METHOD)%",
     "scheme": "%REQ(:SCHEME)%",
     "host": "%REQ(:AUTHORITY)%",
@@ -38,13 +35,14 @@ _FIELDS: Final = {
     "tls_version": "%DOWNSTREAM_TLS_VERSION%",
     "tls_cipher": "%DOWNSTREAM_TLS_CIPHER%",
     "server_name": "%REQUESTED_SERVER_NAME%",
-    PLACE: "%FILTER_CHAIN_NAME%",
-    CONNECTED: "%COMMON_DURATION(DS_CX_BEG:DS_RX_BEG:us)%",
+    "place": "%FILTER_CHAIN_NAME%",
+    "connected_us": "%COMMON_DURATION(DS_CX_BEG:DS_RX_BEG:us)%",
 }
 
 
 def access_log(listener_id: str) -> list[dict[str, Any]]:
     """Return Envoy's ``access_log`` of a listener."""
-    form = {"json_format": {"listener": listener_id.replace("%", "%%"), **_FIELDS}}
+    fields = {"listener": listener_id.replace("%", "%%"), **_FIELDS}
+    form = {"json_format": fields, "omit_empty_values": True}
     config = {"@type": f"{TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": FILE, "log_format": form}
     return [{"name": "envoy.access_loggers.file", "typed_config": config}]

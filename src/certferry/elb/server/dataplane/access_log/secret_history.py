@@ -60,7 +60,11 @@ class SecretHistory:
 
         Usually one; several around a change; none if the time is unknown.
         """
-        some = self._by_slot.get(slot, [])
+        some = self._by_slot.get(slot)
+        if not some:
+            return ()
+        if at >= max(some[-1].sent, some[-1].accepted + _SLACK):
+            return (some[-1].fingerprint,)  # nearly always
         index = bisect.bisect_right([s.sent for s in some], at) - 1
         if index < 0:
             return ()

@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 import structlog
 
-from certferry.core.envoy.listeners.access_log import CONNECTED, FILE, PLACE, STARTED
+from certferry.core.envoy.listeners.access_log import FILE
 from certferry.core.envoy.listeners.listener import PLAIN
 from certferry.core.envoy.listeners.sds import DEFAULT, label, secret_name
 from certferry.elb.server.dataplane.access_log.secret_history import SecretHistory, SecretInterval
@@ -37,6 +37,20 @@ class ReadOffset(msgspec.Struct, frozen=True):
 
     inode: int
     offset: int
+
+
+class RawLine(msgspec.Struct, frozen=True):
+    """The fields of Envoy's line by which the certificate is looked up."""
+
+    time: datetime
+    listener: str
+    place: str = PLAIN
+    connected_us: int | None = None
+    """Microseconds from the start of the connection to `time`."""
+    tls_cipher: str = ""
+
+
+_decode: Final = msgspec.json.Decoder(RawLine).decode
 
 
 class AccessLog:
@@ -107,32 +121,22 @@ class AccessLog:
 
     def _told(self, line: bytes) -> bytes:
         try:
-            raw = msgspec.json.decode(line, type=dict[str, Any])
-            return msgspec.json.encode(self._line(raw)) + b"\n"
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError):
+            raw = _decode(line)
+        except (msgspec.DecodeError, ValueError):
             return line  # an unprocessed line is better than none
+        if raw.place == PLAIN or raw.connected_us is None:
+            return line
+        first, *others = self._shown(raw, raw.time.timestamp() - raw.connected_us / 1e6) or (None,)
+        alternatives = b',"certificate_sha256_or":%b' % msgspec.json.encode(others) if others else b""
+        return b'%b,"certificate_sha256":%b%b}\n' % (line.rstrip()[:-1], msgspec.json.encode(first), alternatives)
 
-    def _line(self, raw: dict[str, Any]) -> dict[str, Any]:
-        started = float(raw.pop(STARTED))
-        waited, place = raw.pop(CONNECTED, None), raw.pop(PLACE, None)
-        told: dict[str, Any] = {"time": _instant(started)}
-        told |= {name: value for name, value in raw.items() if value is not None}
-        if place in (None, PLAIN) or waited is None:
-            return told
-        first, *others = (*self._shown(raw, place, started - int(waited) / 1e6), "")
-        told["certificate_sha256"] = first or None
-        if others[:-1]:
-            told["certificate_sha256_or"] = others[:-1]
-        return told
-
-    def _shown(self, raw: dict[str, Any], place: str, connected: float) -> list[str]:
+    def _shown(self, raw: RawLine, connected: float) -> list[str]:
         """Return fingerprints, most likely first. A place may have two slots: ECDSA, then RSA."""
-        where = DEFAULT if place == DEFAULT else label(place)
-        slots = [self._intervals.shown(secret_name(raw["listener"], where, n), connected) for n in (0, 1)]
-        suite = raw.get("tls_cipher") or ""
-        if slots[1] and "RSA" in suite:
+        where = DEFAULT if raw.place == DEFAULT else label(raw.place)
+        slots = [self._intervals.shown(secret_name(raw.listener, where, n), connected) for n in (0, 1)]
+        if slots[1] and "RSA" in raw.tls_cipher:
             slots = slots[1:]
-        elif "ECDSA" in suite:
+        elif "ECDSA" in raw.tls_cipher:
             slots = slots[:1]
         return [fingerprint for some in slots for fingerprint in some]
 
@@ -148,7 +152,3 @@ def _whole_lines(raw: BinaryIO) -> list[bytes]:
         data = raw.read(end)
     raw.seek(begun + end)
     return data[:end].splitlines(keepends=True)
-
-
-def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
