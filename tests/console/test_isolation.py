@@ -1,4 +1,4 @@
-"""One object that cannot be shown: a sentence in its place, and the rest of the page stays."""
+"""One object that cannot be shown, or that is very large: the rest of the page and the other users are served."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from certferry.console.pages.objects.diff import diff
 from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
 from certferry.console.web.templating import TEMPLATES, Templates
 
@@ -68,3 +69,17 @@ def test_every_table_shows_its_rows_one_by_one() -> None:
     tables = [part for part in loops if not part.startswith("<li>")]
     assert len(tables) >= 8
     assert all(part.startswith("{% call listing.show(") for part in tables)
+
+
+def test_the_diff_of_a_large_object_is_linear_and_shows_what_changes() -> None:
+    """difflib takes minutes for lines that repeat, and every page of the console waits for it."""
+    old = {"kind": "ConfigMap", "metadata": {"name": "big"}, "data": {f"k{n:05}": str(n % 150) for n in range(3_000)}}
+    data = {**old["data"], "k00100": "changed"}  # type: ignore[dict-item]
+    lines = diff(old, {**old, "data": data})
+    assert [(line.kind, line.text.strip()) for line in lines[1:]] == [
+        ("removed", "-  k00100: '100'"),
+        ("added", "+  k00100: changed"),
+    ]
+    assert diff(old, old) == []
+    swapped = {**old, "data": {f"k{n:05}": str(n * 7 % 150) for n in range(3_000)}}
+    assert len(diff(old, swapped)) > 2_000

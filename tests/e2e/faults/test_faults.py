@@ -7,6 +7,7 @@ import asyncio
 from tests.controller.support.fake_kube import until
 from tests.e2e.faults.run import FAULTS, outcome, stage
 from tests.e2e.faults.system import FaultySystem
+from tests.e2e.faults.tested import ROOT, TESTED
 from tests.e2e.support.site import Site
 
 
@@ -41,6 +42,13 @@ async def test_a_restart_after_any_step_of_a_plan_ends_with_one_of_each() -> Non
             listener = await asyncio.to_thread(site.listener)
             assert listener["protocol_port"] == site.port
         assert nth > 4
+
+
+def test_each_fault_of_the_page_names_tests_that_exist() -> None:
+    for row in TESTED:
+        for name in row.tests:
+            file, _, function = name.partition("::")
+            assert f"def {function}(" in (ROOT / "tests" / file).read_text(), name
 
 
 async def _ended(system: FaultySystem, made: asyncio.Task[None]) -> None:

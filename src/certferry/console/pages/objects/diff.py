@@ -19,6 +19,8 @@ KEPT: Final = "(kept: not shown)"
 NEW: Final = "(new: not shown)"
 """Placeholder in a diff for a changed masked value."""
 APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+MAX_COMPARED: Final = 4_000
+"""Lines of both texts up to which they are compared line by line, which takes quadratic time."""
 _PUBLIC: Final = ("tls.crt", "ca.crt")
 
 
@@ -101,8 +103,24 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Line]:
     """Return the difference of two objects as lines of YAML; empty if they are equal."""
     before, after = (text(readable(old)).splitlines(), text(_mark_changed(readable(new), old, new)).splitlines())
     kinds = {"+": "added", "-": "removed"}
-    lines = list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
+    compare = _changed_block if len(before) + len(after) > MAX_COMPARED else _unified
+    lines = compare(before, after)
     return [Line(kinds.get(line[:1], "same"), line) for line in lines]
+
+
+def _unified(before: list[str], after: list[str]) -> list[str]:
+    return list(difflib.unified_diff(before, after, lineterm="", n=3))[2:]
+
+
+def _changed_block(before: list[str], after: list[str]) -> list[str]:
+    """Return the lines between the first and the last difference as removed and added; linear, unlike difflib."""
+    if before == after:
+        return []
+    shorter = min(len(before), len(after))
+    start = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    end = next((n for n in range(shorter - start) if before[-1 - n] != after[-1 - n]), shorter - start)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    return [f"@@ -{start + 1},{len(old)} +{start + 1},{len(new)} @@", *(f"-{o}" for o in old), *(f"+{n}" for n in new)]
 
 
 def _mark_changed(shown: Object, old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:

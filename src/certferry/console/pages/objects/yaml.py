@@ -5,6 +5,7 @@ The text of a Secret has placeholders for its values; an unchanged placeholder k
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any, Final
 
@@ -20,11 +21,14 @@ from certferry.core.model.managers import managers
 from certferry.kube.client.client import KubeError
 from certferry.runtime.bounded_input import InvalidInput, load_yaml
 
+MAX_TEXT: Final = 3 << 20
+"""Characters of an edited object; an API server accepts no larger body."""
+
 
 async def view(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/yaml; ?download gives the file."""
     opened = await open_object(request, cluster)
-    shown = text(readable(opened.body))
+    shown = await asyncio.to_thread(text, readable(opened.body))
     if "download" in request.query:
         name = f"{opened.kind.name.lower()}-{opened.name.name}.yaml"
         return PlainTextResponse(shown, headers={"content-disposition": f'attachment; filename="{name}"'})
@@ -34,7 +38,7 @@ async def view(request: PageRequest, cluster: ClusterContext) -> Response:
 async def edit(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/yaml/edit."""
     opened = await open_object(request, cluster)
-    shown = text(readable(opened.body))
+    shown = await asyncio.to_thread(text, readable(opened.body))
     return request.render(
         "objects/yaml_edit.html", object=opened, text=shown, kept=KEPT, managers=managers(opened.body)
     )
@@ -46,7 +50,7 @@ async def preview(request: PageRequest, cluster: ClusterContext) -> Response:
     typed = (await request.form()).exact("yaml") or ""
     errors: dict[str, str] = {}
     try:
-        lines = diff(opened.body, _whole(typed, opened))
+        lines = await asyncio.to_thread(lambda: diff(opened.body, _whole(typed, opened)))
     except FormErrors as error:
         lines, errors = [], error.errors
     return request.render("objects/yaml_preview.html", lines=lines, errors=errors, seen=_seen(typed))
@@ -57,7 +61,7 @@ async def save(request: PageRequest, cluster: ClusterContext) -> Response:
     opened = await open_object(request, cluster)
     form = await request.form()
     typed = form.exact("yaml") or ""
-    whole = _whole(typed, opened)
+    whole = await asyncio.to_thread(_whole, typed, opened)
     if form.text("seen") != _seen(typed):
         refuse({"": "Click “Show changes” first."})
     try:
@@ -73,7 +77,9 @@ async def save(request: PageRequest, cluster: ClusterContext) -> Response:
 
 
 def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
-    """Return the edited text as a whole object. Raises ``FormErrors``."""
+    """Return the edited text as a whole object; slow if it is long. Raises ``FormErrors``."""
+    if len(typed) > MAX_TEXT:
+        raise FormErrors({"yaml": f"This YAML has more than {MAX_TEXT:,} characters."})
     try:
         edited = load_yaml(typed)
     except InvalidInput as error:
