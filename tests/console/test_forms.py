@@ -397,27 +397,29 @@ def test_a_login_redirects_only_to_pages_of_the_console(path: str, led: str) -> 
 
 def test_an_expiry_is_shown_in_one_unit_and_with_its_level() -> None:
     def pill(**left: float) -> tuple[str, str]:
-        said = words.until(NOW + timedelta(**left), now=NOW)
+        said = words.until(NOW + timedelta(**left), NOW - timedelta(days=10), now=NOW)
         return said.level, said.word
 
     assert pill(days=90, hours=5) == ("good", "90 days left")
-    assert pill(days=29) == ("warn", "29 days left")
-    assert pill(hours=25) == ("bad", "1 day left")
+    assert pill(days=6) == ("good", "6 days left"), "a certificate of 16 days is renewed later than one of a year"
+    assert pill(days=4) == ("warn", "4 days left")
+    assert pill(hours=5) == ("bad", "5 hours left")
     assert pill(days=-2) == ("bad", "Expired 2 days ago")
     assert words.fingerprint("ab" * 32) == "AB:AB:AB:AB:AB:AB:AB:AB"
     assert words.common_name("CN=Some CA,O=Us") == "Some CA"
 
 
 def test_the_timeline_has_a_dot_per_expiry_and_counts_the_overflow() -> None:
-    ends = [(NOW - timedelta(days=1), "gone"), (NOW + timedelta(days=3), "soon")]
-    ends += [(NOW + timedelta(days=200), f"n{i}") for i in range(40)]
-    picture = draw(ends, NOW)
+    start = NOW - timedelta(days=90)
+    lives = [(NOW - timedelta(days=1), start, "gone"), (NOW + timedelta(days=3), start, "soon")]
+    lives += [(NOW + timedelta(days=200), start, f"n{i}") for i in range(40)]
+    picture = draw(lives, NOW)
     xs = [dot.x for dot in picture.dots]
     assert xs == sorted(xs)
     assert [dot.level for dot in picture.dots[:3]] == ["bad", "bad", "good"]
     assert len(picture.dots) + sum(int(mark.label) for mark in picture.more) == 42
     assert picture.description.startswith(
-        "2 certificates have expired or expire within 7 days, 0 within 30 days, 40 later"
+        "2 certificates have expired or are about to expire, the renewal of 0 is late, 40 are in order"
     )
 
 

@@ -49,7 +49,7 @@ def test_an_ingress_shows_its_own_secret_and_not_the_certificate_in_its_place(
 ) -> None:
     ingress, state = Name(namespace, name), derived()
     hosts = state.hosts_by_ingress[ingress]
-    own, badge = own_expiry(hosts, ingress, NOW), host_badge(hosts)
+    own, badge = own_expiry(hosts, ingress, NOW, Limits()), host_badge(hosts)
     assert own
     assert own.badge.word == expires
     assert (badge.word if badge else None) == status
@@ -57,7 +57,7 @@ def test_an_ingress_shows_its_own_secret_and_not_the_certificate_in_its_place(
 
 def test_unserved_certificates_of_an_ingress_come_first() -> None:
     state = derived()
-    entries = expiries(state.hosts, NOW)
+    entries = expiries(state.hosts, NOW, Limits())
     unusable = {str(entry.source) for entry in entries if not entry.usable}
     assert {f"Secret {name}" for name in ("demo/old3-tls", "team/sso-tls", "team/live-tls")} <= unusable
     assert [entry.usable for entry in entries] == sorted(entry.usable for entry in entries)
@@ -68,7 +68,7 @@ def test_unserved_certificates_of_an_ingress_come_first() -> None:
 def test_a_reader_who_sees_no_secret_is_shown_what_is_bound() -> None:
     state = derived(secrets=False)
     hosts = state.hosts_by_ingress[Name("demo", "hello")]
-    own = own_expiry(hosts, Name("demo", "hello"), NOW)
+    own = own_expiry(hosts, Name("demo", "hello"), NOW, Limits())
     assert host_badge(hosts) is None
     assert own
     assert own.usable

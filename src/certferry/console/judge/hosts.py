@@ -15,6 +15,7 @@ from certferry.console.web.formatting import Badge, expiry
 from certferry.core.diagnosis.host_state import CertificateSource, HostState, WantedCertificate
 from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model.kubernetes import Name
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain
 
 _WORDS: Final = {
@@ -59,11 +60,11 @@ def host_badge(states: Iterable[HostState]) -> Badge | None:
     return Badge("bad", WRONG, worst.sentence) if worst.harm else Badge("warn", SUBSTITUTE, worst.sentence)
 
 
-def expiries(states: Sequence[HostState], now: datetime) -> list[CertificateExpiry]:
+def expiries(states: Sequence[HostState], now: datetime, limits: Limits) -> list[CertificateExpiry]:
     """Return one entry per certificate that claims want or clients get, in the order of ``order``."""
     entries: dict[CertificateSource, CertificateExpiry] = {}
     ingresses: dict[CertificateSource, dict[Name, None]] = {}
-    for entry in (e for state in states for e in _of_host(state, now)):
+    for entry in (e for state in states for e in _of_host(state, now, limits)):
         ingresses.setdefault(entry.source, {}).update(dict.fromkeys(entry.ingresses))
         if entry.source not in entries or entry.order < entries[entry.source].order:
             entries[entry.source] = entry
@@ -71,23 +72,26 @@ def expiries(states: Sequence[HostState], now: datetime) -> list[CertificateExpi
     return sorted(complete, key=lambda entry: (entry.order, str(entry.source)))
 
 
-def own_expiry(states: Sequence[HostState], name: Name, now: datetime) -> CertificateExpiry | None:
+def own_expiry(states: Sequence[HostState], name: Name, now: datetime, limits: Limits) -> CertificateExpiry | None:
     """Return the first expiry among the certificates that Ingress `name` wants; of those bound if it wants none."""
     wanted = [
-        _wanted(w, now) for state in states for w in _wants(state) if Name(w.ingress.namespace, w.ingress.name) == name
+        _wanted(w, now, limits)
+        for state in states
+        for w in _wants(state)
+        if Name(w.ingress.namespace, w.ingress.name) == name
     ]
-    return min(wanted or expiries(states, now), key=lambda entry: entry.order, default=None)
+    return min(wanted or expiries(states, now, limits), key=lambda entry: entry.order, default=None)
 
 
-def _of_host(state: HostState, now: datetime) -> Iterator[CertificateExpiry]:
-    yield from (_wanted(wanted, now) for wanted in _wants(state) if not wanted.good)
+def _of_host(state: HostState, now: datetime, limits: Limits) -> Iterator[CertificateExpiry]:
+    yield from (_wanted(wanted, now, limits) for wanted in _wants(state) if not wanted.good)
     bound = state.bound
     if bound and bound.chain and (state.claims or bound.ingresses):
         own = state.claims if state.wanted is None or state.wanted.source == bound.source else ()
         yield CertificateExpiry(
             source=bound.source,
             chain=bound.chain,
-            badge=expiry(bound.chain, now),
+            badge=expiry(bound.chain, now, limits),
             usable=True,
             ingresses=tuple(dict.fromkeys((*own, *bound.ingresses))),
             certificate_id=bound.certificate_id,
@@ -98,8 +102,8 @@ def _wants(state: HostState) -> tuple[WantedCertificate, ...]:
     return (*((state.wanted,) if state.wanted else ()), *state.other_wants)
 
 
-def _wanted(wanted: WantedCertificate, now: datetime) -> CertificateExpiry:
-    badge = expiry(wanted.chain, now)
+def _wanted(wanted: WantedCertificate, now: datetime, limits: Limits) -> CertificateExpiry:
+    badge = expiry(wanted.chain, now, limits)
     if not wanted.good and badge.level != "bad":
         badge = Badge("bad", "Wrong host" if wanted.reason == "HostNotCovered" else "Cannot be served", wanted.sentence)
     return CertificateExpiry(

@@ -67,11 +67,11 @@ async def show(request: PageRequest) -> Response:
     ordered = sorted(rows.values(), key=lambda row: (row.chain.not_after, row.key))
     listing = TablePage(ordered, COLUMNS, request.query, lambda row: row.text, "certificate")
     shown = matching(ordered, listing.search, lambda row: row.text)
-    ends = [(r.chain.not_after, listed(r.chain.names) or r.name) for r in shown]
+    lives = [(r.chain.not_after, r.chain.not_before, listed(r.chain.names) or r.name) for r in shown]
     return request.render(
         "clusters/certificates.html",
         listing=listing,
-        timeline=draw(ends, datetime.now(UTC)),
+        timeline=draw(lives, datetime.now(UTC), *(access.limits for access in request.console.fleet.clusters[:1])),
         errors=errors,
         live="/live",
     )

@@ -61,7 +61,7 @@ async def _row(request: PageRequest, access: ClusterAccess) -> ClusterRow:
 
 def _read_row(cluster: ClusterContext) -> ClusterRow:
     derived = cluster.derived
-    first = next(iter(expiries(derived.hosts, derived.at)), None)
+    first = next(iter(expiries(derived.hosts, derived.at, cluster.access.limits)), None)
     return ClusterRow(
         name=cluster.name,
         level="good",

@@ -36,7 +36,9 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     problems = [p for p in derived.translation.problems if namespace in ("", p.object.namespace) and _shown(cluster, p)]
     return request.render(
         "clusters/overview.html",
-        expiring=[e for e in expiries(derived.hosts, derived.at) if _concerns(e, namespace)][:MOST],
+        expiring=[e for e in expiries(derived.hosts, derived.at, cluster.access.limits) if _concerns(e, namespace)][
+            :MOST
+        ],
         problems=problems[:MOST],
         more=max(0, len(problems) - MOST),
         drift=_drift(cluster, namespace)[:MOST],

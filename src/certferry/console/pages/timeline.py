@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from certferry.console.web.formatting import SOON, VERY_SOON, level
+from certferry.console.web.formatting import level
+from certferry.core.x509.expiry import Limits
 
 WIDTH: Final = 1000
 LEFT: Final = 70
@@ -17,6 +18,7 @@ HIGH: Final = 9
 """Most dots of a column; the others are counted."""
 SPAN: Final = timedelta(days=365)
 SLOTS: Final = 90
+_LIMITS: Final = Limits()
 
 
 class Dot(NamedTuple):
@@ -46,23 +48,24 @@ class Timeline(NamedTuple):
     """The same in words, for screen readers."""
 
 
-def draw(ends: Iterable[tuple[datetime, str]], now: datetime) -> Timeline:
-    """Draw the expiry dates `ends`: (instant, title)."""
-    columns: dict[int, list[tuple[datetime, str]]] = {}
+def draw(lives: Iterable[tuple[datetime, datetime, str]], now: datetime, limits: Limits = _LIMITS) -> Timeline:
+    """Draw the ends of `lives`: (end, start, title)."""
+    columns: dict[int, list[tuple[datetime, str, str]]] = {}
     counts = {"bad": 0, "warn": 0, "good": 0}
-    for end, title in sorted(ends):
-        columns.setdefault(_slot(end, now), []).append((end, title))
-        counts[level(end, now)] += 1
+    for end, start, title in sorted(lives):
+        severity = level(start, end, now, limits)
+        columns.setdefault(_slot(end, now), []).append((end, severity, title))
+        counts[severity] += 1
     dots, more = [], []
     for slot, entries in sorted(columns.items()):
         x = _x(slot)
-        for number, (end, title) in enumerate(entries[:HIGH]):
-            dots.append(Dot(x, BASE - 8 - number * STEP, level(end, now), f"{title}: {end:%Y-%m-%d}"))
+        for number, (end, severity, title) in enumerate(entries[:HIGH]):
+            dots.append(Dot(x, BASE - 8 - number * STEP, severity, f"{title}: {end:%Y-%m-%d}"))
         if len(entries) > HIGH:
             more.append(Mark(x, f"+{len(entries) - HIGH}"))
     description = (
-        f"{counts['bad']} certificates have expired or expire within {VERY_SOON.days} days, "
-        f"{counts['warn']} within {SOON.days} days, {counts['good']} later."
+        f"{counts['bad']} certificates have expired or are about to expire, "
+        f"the renewal of {counts['warn']} is late, {counts['good']} are in order."
     )
     return Timeline(dots, _months(now), more, description)
 

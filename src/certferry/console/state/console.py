@@ -33,7 +33,7 @@ class Console:
         self.sites = sites(fleet)
         self.feeds = Feeds()
         self.rotations = RotationTracker(settings.served_timeout)
-        self.templates = Templates()
+        self.templates = Templates(*(access.limits for access in fleet.clusters[:1]))
         self.sessions = Sessions(
             timedelta(hours=settings.session_hours), timedelta(minutes=settings.idle_minutes), self._ended
         )

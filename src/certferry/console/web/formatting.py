@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from certferry.core.plural import counted
+from certferry.core.x509.expiry import Limits, State, state
 from certferry.core.x509.pem import Chain
 
-SOON: Final = timedelta(days=30)
-VERY_SOON: Final = timedelta(days=7)
+_LEVELS: Final[Mapping[State, str]] = {
+    "good": "good",
+    "late": "warn",
+    "urgent": "warn",
+    "critical": "bad",
+    "expired": "bad",
+}
+_LIMITS: Final = Limits()
 
 
 class Badge(NamedTuple):
@@ -20,27 +28,26 @@ class Badge(NamedTuple):
     hint: str = ""
 
 
-def expiry(chain: Chain | None, now: datetime | None = None) -> Badge:
-    """Return the time that a certificate is still valid, counted from `now`."""
+def expiry(chain: Chain | None, now: datetime | None = None, limits: Limits = _LIMITS) -> Badge:
+    """Return the time that a certificate is still valid, counted from `now`; its level is the expiry state's."""
     if chain is None:
         return Badge("idle", "—", "The certificate cannot be read.")
-    return until(chain.not_after, chain.not_before, now)
+    return until(chain.not_after, chain.not_before, now, limits)
 
 
-def until(end: datetime, start: datetime | None = None, now: datetime | None = None) -> Badge:
+def until(end: datetime, start: datetime, now: datetime | None = None, limits: Limits = _LIMITS) -> Badge:
     """Return the time until `end`, or until `start` if that is in the future."""
     now = now or datetime.now(UTC)
     if end <= now:
         return Badge("bad", f"Expired {span(now - end)} ago", f"Expired on {instant(end)}")
-    if start and start > now:
+    if start > now:
         return Badge("warn", f"Valid in {span(start - now)}", f"Not valid before {instant(start)}")
-    return Badge(level(end, now), f"{span(end - now)} left", f"Valid until {instant(end)}")
+    return Badge(level(start, end, now, limits), f"{span(end - now)} left", f"Valid until {instant(end)}")
 
 
-def level(end: datetime, now: datetime) -> str:
-    """Return the level of an expiry: bad below 7 days, warn below 30 days, else good."""
-    left = end - now
-    return "bad" if left < VERY_SOON else "warn" if left < SOON else "good"
+def level(start: datetime, end: datetime, now: datetime, limits: Limits) -> str:
+    """Return the level of the expiry state that the alerts use too: good, warn or bad."""
+    return _LEVELS[state(start, end, now, limits)]
 
 
 def instant(at: datetime | None) -> str:

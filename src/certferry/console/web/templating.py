@@ -6,6 +6,7 @@ Templates get plain values: no request and no session.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ from certferry import __version__
 from certferry.console.web import formatting
 from certferry.console.web.forms import path
 from certferry.core.plural import counted
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import listed
 
 TEMPLATES: Final = Path(__file__).parent.parent / "templates"
+_LIMITS: Final = Limits()
 
 
 class PageFrame(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,7 @@ class PageFrame(msgspec.Struct, frozen=True, kw_only=True):
 class Templates:
     """The templates, compiled once."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = _LIMITS) -> None:
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -62,11 +65,11 @@ class Templates:
             "breakable": _breakable,
             "clock": formatting.clock,
             "common": formatting.common_name,
-            "expiry": formatting.expiry,
+            "expiry": partial(formatting.expiry, limits=limits),
             "fingerprint": formatting.fingerprint,
             "instant": formatting.instant,
             "listed": listed,
-            "until": formatting.until,
+            "until": partial(formatting.until, limits=limits),
         }
         self._templates.globals |= {"path": path, "pairs": _pairs, "plural": counted, "release": __version__}
 

@@ -104,7 +104,7 @@ def _row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress)
         source=_source(ingress),
         uses=derived.by_ingress.get(ingress.name, ()),
         host_states=hosts,
-        expiry=own_expiry(hosts, ingress.name, derived.at),
+        expiry=own_expiry(hosts, ingress.name, derived.at, cluster.access.limits),
         problems=derived.problems.get(("Ingress", ingress.name), ()),
     )
 
