@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import typer.testing
+import yaml
 
 from certferry.cli import app
 from certferry.cli.cert.lookup import FleetSnapshot
 from certferry.settings import UserError
-from tests.cli.conftest import settled_fleet
+from tests.cli.conftest import Clock, settled_fleet
 from tests.core.support.fixtures import NOW
 from tests.support.certs import authority
 
@@ -115,6 +116,48 @@ def test_a_host_means_only_what_its_listener_selects(cert: Command, tmp_path: Pa
     (shown,) = json.loads(cert("show", host, "-o", "json").stdout)
     assert shown["secret"] == secret
     assert place["id"] == shown["id"]
+
+
+@pytest.mark.parametrize(
+    ("host", "secret", "said"),
+    [
+        ("new.example.test", "new-tls", "SecretNotFound"),
+        ("fresh.apps.example.test", "wildcard-tls", "create forwarding policy"),
+    ],
+)
+def test_plan_shows_only_what_a_manifest_changes(
+    fleet: FleetSnapshot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, secret: str, said: str
+) -> None:
+    (snapshot,) = fleet.clusters
+    monkeypatch.setattr("certferry.cli.cluster.plan.datetime", Clock)
+    monkeypatch.setattr(
+        "certferry.cli.cluster.plan._live", lambda *_: (snapshot.view, snapshot.observed, snapshot.options)
+    )
+    (tmp_path / "settings.yaml").write_text("controller: {}\n")
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
+    ingress = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "new", "namespace": "apps"},
+        "spec": {
+            "ingressClassName": "cce",
+            "tls": [{"hosts": [host], "secretName": secret}],
+            "rules": [{"host": host, "http": {"paths": [path]}}],
+        },
+    }
+    both = [ingress, service | {"metadata": {"name": "web", "namespace": "apps"}}]
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump_all(both))
+    options = ["--config", str(tmp_path / "settings.yaml"), "--cluster", "test"]
+    done = typer.testing.CliRunner().invoke(app, ["plan", "-f", str(tmp_path / "new.yaml"), *options])
+    assert done.exception is None, done.output
+    text = " ".join(done.stdout.split())
+    assert host in text
+    assert said in text
+    for other in ("hello.", "old3", "sso", "live", "shop.apps"):
+        assert other not in text
+    every = typer.testing.CliRunner().invoke(app, ["plan", "--all", "-f", str(tmp_path / "new.yaml"), *options])
+    assert "hello.example.test" in every.stdout
 
 
 def _options(command: str, folder: Path, host: str) -> list[str]:
