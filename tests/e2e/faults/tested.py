@@ -26,7 +26,7 @@ class Tested(NamedTuple):
 TESTED: Final = (
     Tested(
         "full disk, and then a program of `up` dies",
-        "it is restarted, and no request of a client fails",
+        "it is restarted and answers, and the same Envoy serves on",
         ("up/test_full_disk.py::test_a_program_that_dies_on_a_full_disk_comes_back_and_traffic_goes_on",),
     ),
     Tested(
@@ -47,6 +47,7 @@ TESTED: Final = (
         "one line names the file and the way out",
         (
             "cli/test_cli.py::test_a_damaged_state_directory_is_reported_in_one_line",
+            "kube/apiserver/test_durability.py::test_damaged_tokens_are_one_sentence_with_the_way_out",
             "runtime/test_private_ca.py::test_a_missing_or_damaged_key_is_an_error_that_names_the_file_and_the_way_out",
             "runtime/test_private_ca.py::test_a_damaged_certificate_is_an_error_with_the_way_out",
         ),

@@ -101,6 +101,16 @@ async def test_a_lost_encryption_key_is_one_sentence(tmp_path: Path) -> None:
     assert "key" in refused.stderr
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"admin": 5}', "\ud800"])
+def test_damaged_tokens_are_one_sentence_with_the_way_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "kube").mkdir()
+    (tmp_path / "kube" / "tokens.json").write_text(text, errors="surrogatepass")
+    refused = _start(tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (EXIT_UNUSABLE, 1)
+    assert f"{tmp_path / 'kube' / 'tokens.json'} cannot be read" in refused.stderr
+    assert "Restore the file from a backup, or delete it" in refused.stderr
+
+
 async def test_key_rotation_beside_a_running_server(process: Process, tmp_path: Path) -> None:
     folder = key_rotation.store_in(tmp_path)
     assert folder is not None
