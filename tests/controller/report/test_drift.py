@@ -172,7 +172,7 @@ async def test_an_adopted_change_is_written_into_the_ingress(shop: Shop) -> None
     theirs = authority().issue("shop.example.com")
     body = {"name": "by-hand", "certificate": theirs.certificate, "private_key": theirs.key}
     other = (await shop.asks("POST", "/certificates", {"certificate": body}))["certificate"]["id"]
-    change = {"default_tls_container_ref": other, "client_timeout": 5, "http2_enable": True}
+    change = {"default_tls_container_ref": other, "client_timeout": 5, "http2_enable": False}
     await shop.asks("PUT", f"/listeners/{listener}", {"listener": change})
     said = await shop.told("default_tls_container_ref of listener")
     who = f"It was {shop.admin.account.username} at "
@@ -181,8 +181,8 @@ async def test_an_adopted_change_is_written_into_the_ingress(shop: Shop) -> None
     )
     assert who in said
     said = await shop.told("http2_enable of listener")
-    assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: true" in said
-    await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "true")
+    assert "kubernetes.io/elb.client_timeout: 5, kubernetes.io/elb.http2-enable: false" in said
+    await until(lambda: shop.annotation("kubernetes.io/elb.http2-enable") == "false")
     assert shop.annotation("kubernetes.io/elb.client_timeout") == "5"
     assert shop.annotation("kubernetes.io/elb.tls-certificate-ids") == other
     # it stays adopted after another change of the Ingress, and after a restart

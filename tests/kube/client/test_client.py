@@ -4,11 +4,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from certferry.core.model.kubernetes import Name
+from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.kube.client import informer, kubeconfig
 from certferry.kube.client.cache import Cache, SecretUpdate
 from certferry.kube.client.client import INGRESS, SECRET, KubeClient, KubeError
@@ -213,15 +214,31 @@ async def test_an_empty_list_is_believed_after_the_grace_time(
     await until(lambda: watched.names() == set())
 
 
-async def test_our_own_writes_publish_no_new_view(fake: FakeKube, watched: Watched) -> None:
+async def test_our_own_writes_publish_no_new_view(
+    fake: FakeKube, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake.put("ingresses", "demo", "i", {"spec": {"ingressClassName": "cce"}})
     await until(lambda: watched.cache.view.value and watched.cache.view.value.ingresses)
-    sequence = watched.cache.view.sequence
+    view = watched.cache.view.value
+    assert view is not None
+    built: list[ClusterView] = []
+
+    def build(**fields: Any) -> ClusterView:
+        built.append(ClusterView(**fields))
+        return built[-1]
+
+    monkeypatch.setattr("certferry.kube.client.cache.ClusterView", build)
     annotated = {"metadata": {"annotations": {"certferry.io/rotation": "{}"}}}
     fake.put("ingresses", "demo", "i", {**annotated, "spec": {"ingressClassName": "cce"}})
     name = Name("demo", "i")
     await until(lambda: (r := watched.cache.reported(name)) and r.rotation == "{}")
-    assert watched.cache.view.sequence == sequence
+    watched.cache._publish()  # what the event scheduled, at once
+    assert watched.cache.view.value is view
+    assert built == []
+    fake.put("ingresses", "demo", "other", {"spec": {"ingressClassName": "cce"}})
+    await until(lambda: (v := watched.cache.view.value) and len(v.ingresses) == 2)
+    # the Ingress is still the same object, so that a comparison of two views costs nothing for it
+    assert built[-1].ingresses[name] is view.ingresses[name]
 
 
 async def test_a_malformed_object_affects_only_itself(fake: FakeKube, watched: Watched) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from immutables import Map
 
 from certferry.controller.report.event_recorder import HOUR, EventMessage, EventRecorder
 from certferry.core.model.kubernetes import (
@@ -61,7 +62,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     standing: frozenset[EventMessage] = frozenset()
     news: int = 0
     """Single Events so far, so that a new one makes an unequal report."""
-    ingresses: Mapping[Name, IngressReport] = MappingProxyType({})
+    ingresses: Map[Name, IngressReport] = Map()
     cleanup: Mapping[Name, IngressReport] = MappingProxyType({})
     """Ingresses of another class now, with what the controller wrote on them."""
 
@@ -104,18 +105,18 @@ class StatusWriter:
         }
         self._latest.set(
             msgspec.structs.replace(
-                before, standing=frozenset(notices), ingresses=MappingProxyType(kept), cleanup=MappingProxyType(left)
+                before, standing=frozenset(notices), ingresses=Map(kept), cleanup=MappingProxyType(left)
             )
         )
 
     def rotated(self, notices: Iterable[EventMessage], ingresses: Iterable[Name], rotation: str) -> None:
         """Report a finished rotation; `rotation` is the annotation's text."""
         before = self._latest.value
-        entries = dict(before.ingresses)
+        entries = before.ingresses
         for name in ingresses:
-            entries[name] = msgspec.structs.replace(entries.get(name, IngressReport()), rotation=rotation)
+            entries = entries.set(name, msgspec.structs.replace(entries.get(name, IngressReport()), rotation=rotation))
             self._urgent.append(name)
-        self._latest.set(msgspec.structs.replace(before, ingresses=MappingProxyType(entries)))
+        self._latest.set(msgspec.structs.replace(before, ingresses=entries))
         self.record(notices)
 
     def record(self, notices: Iterable[EventMessage]) -> None:

@@ -7,6 +7,7 @@ suspicion: an error removes nothing, and an empty list is believed only after ``
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,12 +80,15 @@ class Informer(Generic[V]):
         parse: Callable[[Object], V],
         changed: Callable[[], None],
         namespace: str | None = None,
+        same: Callable[[V, V], bool] = operator.eq,
     ) -> None:
+        """`same`: whether two versions of an object are alike to readers of ``values``; ``get`` returns the newest."""
         self._client = client
         self._kind = kind
         self._namespace = namespace
         self._parse = parse
         self._changed = changed
+        self._same = same
         self._entries: dict[Name, _Entry[V]] = {}
         self._version: str | None = None
         self._empty_since: float | None = None
@@ -193,7 +197,7 @@ class Informer(Generic[V]):
             self.malformed = {**self.malformed, **malformed(self._kind, item, error)}
             return name
         self._entries[name] = _Entry(version, value)
-        if present is None or present.value != value:
+        if present is None or not self._same(present.value, value):
             self._snapshot = None
         return name
 
