@@ -15,7 +15,7 @@ import msgspec
 from certferry.core.checks import CheckInput, leaf
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State
-from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, TlsEntry
+from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret, TlsEntry
 from certferry.core.model.problems import Reason
 from certferry.core.translate import secret_certificates
 from certferry.core.translate.certificate_slots import ListenerCertificates, kind_of
@@ -128,7 +128,11 @@ class WantedCertificates:
         if secret is None:
             text = f"Secret {name} does not exist or cannot be read."
             return msgspec.structs.replace(wanted, reason="SecretNotFound", sentence=text)
-        said = self._translation.verdicts.get(name, ())
+        return self._secret_verdict(wanted, secret)
+
+    def _secret_verdict(self, wanted: WantedCertificate, secret: Secret) -> WantedCertificate:
+        """Add what the translation says of a Secret's content, else whether it can be served now."""
+        said = self._translation.verdicts.get(secret.meta.key, ())
         warnings = tuple(v for v in said if not v.rejected)
         if rejected := next((v for v in said if v.rejected), None):
             text = rejected.sentence + rejected.advice
