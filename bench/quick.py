@@ -74,7 +74,7 @@ def reconcile() -> None:
 
 
 def put() -> None:
-    """Replace the content of a certificate 100 times in a store with 100 certificates."""
+    """Replace the content of a certificate 300 times in a store with 100 certificates."""
     from tests.elb.support.server import serving, settings_in
     from tests.support.certs import authority
 
@@ -85,7 +85,7 @@ def put() -> None:
             contents = [{"certificate": pair.certificate, "private_key": pair.key} for pair in pairs]
             made = [elb.admin.make("certificate", **contents[0])["id"] for _ in range(100)]
             begin()
-            for number in range(100):
+            for number in range(300):
                 body = {"certificate": contents[number % len(contents)]}
                 assert elb.admin("PUT", f"/certificates/{made[0]}", body).status == 200
     finally:
@@ -99,7 +99,7 @@ def commands() -> None:
 
 
 def push() -> None:
-    """Send 1,000 secrets to four Envoys, and renew them."""
+    """Send 4,000 secrets to four Envoys, and renew them."""
     import asyncio
 
     from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
@@ -114,7 +114,7 @@ def push() -> None:
 
     pairs = [parse_pair(*authority().issue(f"h{number}.example")) for number in range(20)]
     keys = {pair.chain.digest: pair.key for pair in pairs}
-    names = [f"listener/h{number}/0" for number in range(1_000)]
+    names = [f"listener/h{number}/0" for number in range(4_000)]
 
     def snapshot(shift: int) -> StreamSnapshot:
         secrets = {
