@@ -168,3 +168,25 @@ def _options(command: str, folder: Path, host: str) -> list[str]:
     (folder / "new.key").write_text(pair.key)
     files = ["--cert", str(folder / "new.crt"), "--key", str(folder / "new.key")]
     return [*files, *(["--yes", "--force"] if command == "replace" else ["--reason", "test"])]
+
+
+@pytest.mark.parametrize("words", [("why", "nobody.example.com"), ("cert", "check", "secret/demo/gone-tls")])
+def test_an_absence_is_not_stated_while_a_cluster_cannot_be_read(
+    world: list[FleetSnapshot], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    async def read_fleet(*_: Any, **__: Any) -> FleetSnapshot:
+        return world[0]
+
+    for module in ("certferry.cli.cluster.why", "certferry.cli.cert.check"):
+        monkeypatch.setattr(f"{module}.read_fleet", read_fleet)
+    messages = []
+    for code in (0, 4):
+        world[0] = partly_answered(world[0], code)
+        with pytest.raises(UserError) as refused:
+            typer.testing.CliRunner().invoke(app, words, catch_exceptions=False, standalone_mode=False)
+        messages.append((refused.value.code == 4, "not every cluster answered" in str(refused.value)))
+    assert messages == [(False, False), (True, True)]
+
+
+def partly_answered(fleet: FleetSnapshot, code: int) -> FleetSnapshot:
+    return FleetSnapshot(fleet.clusters, code, fleet.limits, fleet.checks)

@@ -135,8 +135,15 @@ def _secret(fleet: FleetSnapshot, text: str) -> list[CheckSubject]:
             subject = CheckSubject(what, secret.chain, flaw=flaw)
             subjects.append(subject._replace(**_in_place(snapshot, name)))
     if not subjects:
-        raise UserError(f"There is no Secret {text} in any cluster that answered.")
+        raise _absent(f"Secret {text}", fleet)
     return [subject._replace(hosts=tuple(sorted(hosts))) for subject in subjects]
+
+
+def _absent(what: str, fleet: FleetSnapshot) -> UserError:
+    """Return the error for an object that no cluster has, as far as they answered."""
+    if fleet.code:
+        return UserError(f"There is no {what} that can be read, and not every cluster answered.", fleet.code)
+    return UserError(f"There is no {what}.")
 
 
 def _in_place(snapshot: ClusterSnapshot, secret: Name) -> dict[str, Any]:
@@ -158,7 +165,7 @@ async def _ingress(fleet: FleetSnapshot, text: str) -> list[CheckSubject]:
         )
     ]
     if not targets:
-        raise UserError(f"There is no Ingress {text} that is served over HTTPS in any cluster that answered.")
+        raise _absent(f"Ingress {text} that is served over HTTPS", fleet)
     subjects = await asyncio.gather(*(_address(address, host) for _, address, host in dict.fromkeys(targets)))
     return [
         subject._replace(what=f"{cluster} {address}" + (f" ({host})" if host else ""))

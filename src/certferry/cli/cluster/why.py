@@ -34,7 +34,8 @@ def why(
 ) -> None:
     """Explain what HOST serves, what is wrong, and what to do next. Exit code 1 if something is wrong."""
     name, _, digits = host.lower().partition(":")
-    if digits and not digits.isdigit():
+    name = name.rstrip(".")
+    if not name or (digits and not digits.isdigit()):
         raise UserError(f"“{host}” is not HOST:PORT.")
 
     async def work() -> int:
@@ -43,10 +44,13 @@ def why(
         answers = await asyncio.gather(*(_of_cluster(fleet, one, name, port) for one in fleet.clusters))
         facts = [_facts(one, answer) for one, states in zip(fleet.clusters, answers, strict=True) for answer in states]
         if not facts:
-            raise UserError(
-                f"No Ingress of a cluster that answered asks for {host} over HTTPS (certferry cert ls lists what is served).",
-                BAD,
-            )
+            if fleet.code:
+                raise UserError(
+                    f"No Ingress that can be read asks for {host}, and not every cluster answered. "
+                    f"`certferry cert where {name}` asks the load balancers alone.",
+                    fleet.code,
+                )
+            raise UserError(f"No Ingress asks for {host} over HTTPS (certferry cert ls lists what is served).", BAD)
         if output.for_people:
             for one in facts:
                 _print(one)
