@@ -1,7 +1,7 @@
 """CPU time of fixed work at HEAD and at an earlier commit, interleaved: a guard against slower code.
 
 Run as ``python -m bench.quick [BASE]``; `make bench-quick` does, and CI. BASE is by default the merge base with the
-main branch, or the parent of HEAD where both are the same. Each commit measures itself with its own copy of this file.
+main branch, or the parent of HEAD where both are the same. A commit with another copy of this file is not compared.
 It fails if a work takes 15 % more CPU time than at BASE; the least of several runs counts, because noise only adds.
 """
 
@@ -165,6 +165,8 @@ def main() -> None:
         print(f"{_cpu() - _began:.4f}")
         return
     base = _git("rev-parse", asked.base) if asked.base else _base()
+    if not base:
+        sys.exit(compare(None, ""))
     with tempfile.TemporaryDirectory(prefix="cfq-") as place:
         tree = Path(place) / "base"
         _git("worktree", "add", "--detach", str(tree), base)
@@ -174,12 +176,12 @@ def main() -> None:
             _git("worktree", "remove", "--force", str(tree))
 
 
-def compare(tree: Path, base: str) -> int:
+def compare(tree: Path | None, base: str) -> int:
     """Print the CPU times of each work in both trees; return 1 if one is slower than the tolerance allows."""
     worst = 0
-    print(f"| work | {base[:8]} | now | ratio | |\n|---|---:|---:|---:|---|")
+    print(f"| work | {base[:8] or 'no earlier commit'} | now | ratio | |\n|---|---:|---:|---:|---|")
     for work in WORKS:
-        if not _knows(tree, work):
+        if tree is None or not _same_works(tree):
             print(f"| {work} | – | {_seconds(ROOT, work):.2f} s | – | new |")
             continue
         before = now = math.inf
@@ -202,9 +204,10 @@ def _seconds(tree: Path, work: str) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def _knows(tree: Path, work: str) -> bool:
-    module = tree / "bench" / "quick.py"
-    return module.exists() and f'"{work}": {work}' in module.read_text()
+def _same_works(tree: Path) -> bool:
+    """Return whether this file is the same in `tree`: times of different works cannot be compared."""
+    there = tree / "bench" / "quick.py"
+    return there.exists() and there.read_bytes() == Path(__file__).read_bytes()
 
 
 def _cpu() -> float:
@@ -213,14 +216,18 @@ def _cpu() -> float:
 
 
 def _base() -> str:
-    head = _git("rev-parse", "HEAD")
+    """Return the commit to compare with; "" if this checkout has no earlier one."""
+    head = _parsed("HEAD")
     for branch in ("origin/main", "main"):
-        try:
-            if (base := _git("merge-base", "HEAD", branch)) != head:
-                return base
-        except subprocess.CalledProcessError:
-            continue
-    return _git("rev-parse", "HEAD^")
+        base = _parsed(branch) and _git("merge-base", "HEAD", branch)
+        if base and base != head:
+            return base
+    return _parsed("HEAD^")
+
+
+def _parsed(name: str) -> str:
+    command = ["git", "rev-parse", "--verify", "--quiet", name]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _git(*arguments: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from certferry.controller import rehearsal
+from certferry.controller import dry_run
 from certferry.controller.report import dispatch
 from certferry.core import checks
 from certferry.core.diagnosis import host_state, inventory
@@ -77,8 +77,8 @@ async def test_an_object_over_which_a_step_raises_is_skipped(
     module, name = STEPS[step]
     failing = fails_over_odd(getattr(module, name))
     monkeypatch.setattr(module, name, failing)
-    if hasattr(rehearsal, name):
-        monkeypatch.setattr(rehearsal, name, failing)
+    if hasattr(dry_run, name):
+        monkeypatch.setattr(dry_run, name, failing)
     system.shop(authority().issue("odd.example.com"), name="odd")
     system.shop(authority().issue("shop.example.com"))
     await system.start()

@@ -27,9 +27,12 @@ NAMESPACE: Final = ("unshare", "--user", "--map-root-user", "--mount")
 MOUNT: Final = 'mount -t tmpfs -o size=48m tmpfs "$0" && exec "$@"'
 
 pytestmark = pytest.mark.skipif(
-    not shutil.which("unshare")
-    or subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode != 0,
-    reason="needs a mount namespace of its own",
+    not os.environ.get("CI")
+    and (
+        not shutil.which("unshare")
+        or subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode != 0
+    ),
+    reason="needs a mount namespace of its own; in CI it fails without one",
 )
 
 

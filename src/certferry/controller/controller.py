@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 import structlog
 
+from certferry.controller.dry_run import dry_run
 from certferry.controller.mode import ControllerMode
 from certferry.controller.reconciler import Reconciler, ReconcilerDependencies
-from certferry.controller.rehearsal import rehearse
 from certferry.controller.report.alert_state import AlertEvaluator
 from certferry.controller.report.dispatch import ReportDispatcher
 from certferry.controller.report.drift import DriftReporter
@@ -113,7 +113,7 @@ class Controller:
             context, self._cache.view, self._generations, options.backends, self._debouncer.trigger
         )
         self._translations = IsolatedTranslation(
-            options, lambda cluster: rehearse(cluster, monitoring.rules, mode.drift), self.metrics
+            options, lambda cluster: dry_run(cluster, monitoring.rules, mode.drift), self.metrics
         )
         self._inputs = InputReader(elb, self._cache, self._observed, self._translations, self._elb_connection)
         self._hosts = HostReporter(dispatcher, self._verifier, self._generations, monitoring.rules.limits, self.metrics)

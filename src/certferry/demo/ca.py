@@ -76,7 +76,7 @@ BAD: Final[dict[str, Callable[[PrivateCa, str, datetime, float], Pair]]] = {
     "expired": expired,
     "wrong-host": wrong_host,
 }
-"""What can be wrong with a pair, by the word of ``certferry demo certificate --bad``."""
+"""Makers of defective pairs, by the word of ``certferry demo certificate --bad``."""
 
 
 class Files(NamedTuple):

@@ -86,7 +86,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     checks: Mapping[Reason | Severity, Action] = {}
     """Reaction to findings of checks: refuse, warn, info or off, by reason or by severity."""
     opaque_secrets: bool = True
-    """Whether an Opaque Secret with tls.crt and tls.key is used like a TLS Secret."""
+    """Use an Opaque Secret with tls.crt and tls.key like a TLS Secret."""
     clock_skew: float = 300.0
     """Tolerance for the clocks of clients."""
     rollback_within: float = 10.0

@@ -119,7 +119,7 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls_ciphers_policy: TlsPolicy = "tls-1-2-fs-with-1-3"
     """TLS policy of a new HTTPS listener that names none: TLS 1.2 and 1.3 with forward secrecy."""
     http2_enable: bool = True
-    """Whether a new HTTPS listener offers HTTP/2 unless it says otherwise."""
+    """HTTP/2 of a new HTTPS listener that does not set it."""
     private_key_echo: bool = False
     """Return private keys in answers, as the vendor does by default."""
     certificate_versions: int = 5

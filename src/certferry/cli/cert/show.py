@@ -35,7 +35,7 @@ PLACES: Final = {
     "ingresses": "INGRESSES",
 }
 _NOT_ON_THE_ELB: Final[dict[str, Any]] = {"not_before": None, "key": "", "chain": [], "findings": [], "places": []}
-"""What is not there to show of a certificate that an Ingress wants and no listener can have."""
+"""Fields of a certificate that an Ingress wants and that is not on the ELB."""
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two readings of ``--watch``."""
 

@@ -49,7 +49,7 @@ class ExpectedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     chain: Chain
     """The chain that clients should get there."""
     brought: bool
-    """Whether the Ingress names the certificate. Otherwise its hosts get that of another Ingress."""
+    """True if the Ingress names the certificate; False if its hosts get another Ingress's certificate."""
 
 
 class RotationResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ class CertificateFacts(NamedTuple):
     not_before: datetime
     not_after: datetime
     usable: bool = True
-    """Whether the data plane loads it."""
+    """True if the data plane loads it."""
 
 
 class Rank(NamedTuple):

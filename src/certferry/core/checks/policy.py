@@ -25,7 +25,7 @@ class CheckPolicy(msgspec.Struct, frozen=True, kw_only=True):
     skew: float = 300.0
     """Seconds by which the clocks of clients may be off."""
     opaque_secrets: bool = True
-    """Whether an Opaque Secret with a certificate is used."""
+    """True if an Opaque Secret with a pair counts as a TLS Secret."""
 
     def usable_type(self, secret: Secret) -> bool:
         """Return whether a Secret of this type is used."""

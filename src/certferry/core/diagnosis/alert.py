@@ -53,7 +53,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     name: AlertName
     subject: str
-    """What it is about: with the name it is the alert's identity."""
+    """The object of the alert. Name and subject identify an alert."""
     summary: str
     cluster: str = ""
     hosts: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):
     why: str = ""
     """Why it is not newer, or not served."""
     command: str = ""
-    """What to type next."""
+    """The next command."""
 
     @property
     def urgency(self) -> Urgency:

@@ -26,9 +26,9 @@ class HostExplanation(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     why: str
     now: str
-    """What the ELB has for it at the moment if that is something else; "" if it is in step."""
+    """The name of the certificate that the ELB selects at the moment; "" if it is in step."""
     following: str
-    """What would be selected if this certificate went."""
+    """The certificate that would be selected without this one."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

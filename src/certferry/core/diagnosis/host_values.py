@@ -15,7 +15,7 @@ from certferry.core.x509 import expiry
 from certferry.core.x509.pem import Chain
 
 HostStatus = Literal["served", "expiring", "expired", "wrong", "unusable", "missing", "unreachable", "unknown"]
-"""What clients get for a host.
+"""The certificate that clients get for a host, in one word.
 
 served: the right certificate. expiring: the same, and its renewal is late. expired: a certificate that has expired,
 or is not valid yet. wrong: a certificate that does not cover the host, or another than the listener has.
@@ -25,7 +25,7 @@ unreachable: no probe reached the listener. unknown: the bound certificate canno
 
 
 Harm = Literal["nothing", "wrong", "expired", "unreachable"]
-"""What clients get instead of a certificate that they can use; most severe first."""
+"""The harm to clients of a host without a certificate that they can use; most severe first."""
 
 
 class HostKey(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -105,7 +105,7 @@ class HostProblem(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     sentence: str
     action: str
-    """What to type or edit."""
+    """A command or an edit."""
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +125,13 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     wanted: WantedCertificate | None
     """The oldest claim's that can be bound, else the oldest claim's; None if no claim wants one."""
     other_wants: tuple[WantedCertificate, ...]
-    """What other claims, or other Secrets of the claim, want for the same host and key kind."""
+    """Certificates that other claims, or other Secrets of the claim, name for the same host and key kind."""
     bound: BoundCertificate | None
-    """What the listener has now."""
+    """The certificate that the listener selects now."""
     desired: BoundCertificate | None
-    """What the controller binds there."""
+    """The certificate that the controller binds there."""
     in_step: bool
-    """Whether `bound` is `desired`, with the same content."""
+    """True if `bound` is `desired`, with the same content."""
     successor: str
     """The certificate that would be selected without the desired one; "" if none."""
     shown: tuple[ShownCertificate, ...]
@@ -146,7 +146,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     """One line: what clients get, and why it is wrong."""
     next_action: str
-    """What to type or edit; "" if nothing is wrong."""
+    """A command or an edit; "" if nothing is wrong."""
 
     @property
     def host(self) -> str:

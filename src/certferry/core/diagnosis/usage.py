@@ -41,7 +41,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     governing: Name | None
     """The listener owner; None if no Ingress of this cluster decides on the listener."""
     served: bool | None
-    """Whether every handshake that is known showed it; None: none is known."""
+    """True if every handshake that is known showed it; None: none is known."""
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):

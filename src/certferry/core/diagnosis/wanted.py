@@ -71,9 +71,9 @@ class WantedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """Its key in the desired state, or its id."""
     kind: KeyKind = ""
     rejected: bool = False
-    """Whether its content is not to be served at all."""
+    """True if its content is not to be served at all."""
     warnings: tuple[SecretVerdict, ...] = ()
-    """What is wrong with a content that is to be served."""
+    """Defects of a content that is served all the same."""
 
     @property
     def good(self) -> bool:

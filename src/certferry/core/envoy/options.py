@@ -26,7 +26,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     default_tls_policy: str = "tls-1-2"
     """For an HTTPS listener without a TLS policy."""
     access_log: bool = False
-    """Whether Envoy writes an access log in its working directory."""
+    """Write an access log in Envoy's working directory."""
     max_connections: int = 100_000
     """Connections to the members of one pool."""
     max_connections_per_host: int = 0

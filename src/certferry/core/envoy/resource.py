@@ -56,7 +56,7 @@ class TlsSecret(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     chain: Chain
     trust: bool = False
-    """Whether it is the authority for client certificates."""
+    """True if it is the authority for client certificates."""
 
     @property
     def version(self) -> str:

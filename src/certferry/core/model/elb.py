@@ -104,7 +104,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     break_glass: BreakGlass | None = None
     """Set while admins may replace the content although it has an owner (our ELB only)."""
     emergency: bool = False
-    """Whether the content was written under break-glass, and so is not the owner's."""
+    """True if the content was written under break-glass, and so is not the owner's."""
 
 
 PauseKind = Literal["break-glass", "rollback-pause"]

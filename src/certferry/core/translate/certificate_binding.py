@@ -31,9 +31,9 @@ class CertificateCandidate(msgspec.Struct, frozen=True, kw_only=True):
     """Names that it is an SNI certificate for; for a server certificate the names of its domain."""
     server: bool
     named: bool = False
-    """Whether a spec.tls entry names the hosts."""
+    """True if a spec.tls entry names the hosts."""
     fixed: bool = False
-    """Whether its domain must not change: it was chosen by id, or its Secret is gone."""
+    """True if its domain must not change: it was chosen by id, or its Secret is gone."""
 
 
 class ListenerBinding(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     default_pool: str | None
     """Key of the pool for requests that no policy matches."""
     advanced: bool
-    """Whether the listener needs advanced forwarding, in which policies have numbers."""
+    """True if the listener needs advanced forwarding, in which policies have numbers."""
     problems: tuple[Problem, ...]
 
 

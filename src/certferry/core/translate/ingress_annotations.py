@@ -75,7 +75,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     acl_status: bool | None = None
     acl_type: str | None = None
     acl_unclear: bool = False
-    """Whether the access list is incomplete or invalid: the port must then not be opened to all clients."""
+    """True if the access list is incomplete or invalid: the port must then not be opened to all clients."""
     ingress_order: int | None = None
     rule_priority_enabled: bool | None = None
     redirect_url: RedirectUrl | None = None

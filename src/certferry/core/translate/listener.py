@@ -54,7 +54,7 @@ class ListenerResult(msgspec.Struct, frozen=True, kw_only=True):
     listener: Listener | None = None
     """None: none is created; `retained` decides whether an existing one stays."""
     retained: bool = False
-    """Whether an existing listener must stay although nothing can be desired of it now."""
+    """True if an existing listener must stay although nothing can be desired of it now."""
     binding: ListenerBinding | None = None
     pools: Mapping[str, BuiltPool] = MappingProxyType({})
     policies: Mapping[str, Policy] = MappingProxyType({})

@@ -36,10 +36,10 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs of the options beside the annotations."""
 
     advanced: bool = False
-    """Whether policies have numbers."""
+    """True if policies have numbers."""
     access: IpGroupBinding | None = None
     shared: bool = False
-    """Whether the load balancer is a shared one."""
+    """True if the load balancer is a shared one."""
     defaults: ListenerDefaults = ListenerDefaults()
 
 

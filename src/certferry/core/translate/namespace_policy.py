@@ -24,7 +24,7 @@ class NamespacePolicy(msgspec.Struct, frozen=True, kw_only=True):
     loadbalancers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     hosts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     shared_hosts: bool = False
-    """Whether namespaces may share each host. If not, they may share those for which `hosts` names them."""
+    """Allow namespaces to share every host. Otherwise they share only the hosts for which `hosts` names them."""
     owners: Mapping[str, Ingress] = MappingProxyType({})
     """The oldest Ingress that claims each host on the load balancer in question."""
 

@@ -38,7 +38,7 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     places: tuple[SecretPlace, ...]
     """The listeners and hosts that want it."""
     wanted: bool
-    """Whether it is created if it does not exist (False: an ELB certificate is used instead)."""
+    """True if it is created if it does not exist (False: an ELB certificate is used instead)."""
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -61,9 +61,9 @@ class SecretVerdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     sentence: str
     advice: str = ""
-    """What to do, if the sentence does not say it."""
+    """The next action, if the sentence does not name it."""
     rejected: bool = False
-    """Whether its content is not to be served."""
+    """True if its content is not to be served."""
 
     @property
     def clause(self) -> str:

@@ -30,7 +30,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     persistence: SessionPersistence = NO_PERSISTENCE
     monitor: HealthMonitor = HealthMonitor(id="")
     adaptive: bool = False
-    """Whether a node's weight is the number of its Pods."""
+    """True if a node's weight is the number of its Pods."""
     problems: tuple[Problem, ...] = ()
 
 

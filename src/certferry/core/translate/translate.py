@@ -75,7 +75,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, MemberSource] = MappingProxyType({})
     """The Service behind each pool, by the pool's key."""
     needs_nodes: bool = False
-    """Whether members are nodes, so that Nodes must be watched."""
+    """True if members are nodes, so that Nodes must be watched."""
     claims: Mapping[tuple[str, int], tuple[ListenerClaim, ...]] = MappingProxyType({})
     """The claims by load balancer and port, the listener owner first."""
     verdicts: Mapping[Name, tuple[SecretVerdict, ...]] = MappingProxyType({})

@@ -32,9 +32,9 @@ class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     """The hash it was signed with: ``SHA256``; "" if the algorithm has none of its own (Ed25519)."""
     authority: bool
-    """Whether it may sign others (basic constraints)."""
+    """True if it may sign others (basic constraints)."""
     signed_by_next: bool
-    """Whether the next of the chain really signed it."""
+    """True if the next of the chain really signed it."""
     fingerprint: str
     """SHA-256 of it, hex."""
 
@@ -48,11 +48,11 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     """The uses that the leaf permits."""
 
     server: bool = True
-    """Whether it may be a server's: it has no extended key usage, or one with server authentication."""
+    """True if it may be a server's: it has no extended key usage, or one with server authentication."""
     public: bool = False
-    """Whether a public CA issued it: it has the policy or the log entries that browsers require."""
+    """True if a public CA issued it: it has the policy or the log entries that browsers require."""
     fetchable: bool = False
-    """Whether it has a URL of its issuer's certificate: then the issuer is no root."""
+    """True if it has a URL of its issuer's certificate: then the issuer is no root."""
 
 
 def links(chain: Sequence[x509.Certificate]) -> tuple[ChainCertificate, ...]:

@@ -123,7 +123,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     purpose: Purpose = Purpose()
     """The uses that the leaf permits."""
     reordered: bool = False
-    """Whether the input had another order."""
+    """True if the input had another order."""
 
     data_plane_objection: str = ""
     """Why Envoy would reject it whatever its kind of key; "" if it would not. See ``loadable``."""

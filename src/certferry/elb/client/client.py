@@ -108,8 +108,8 @@ class ElbClient:
         self._proof = self._proof_of(credentials)
         self._short = short
         self._session: ClientSession | ShortSession | None = None
-        self.bulk = True
-        """Whether it has the lists of all members and of all rules; ``observe`` finds out."""
+        self.lists_parts = True
+        """True if the ELB lists all members and all rules at once. ``observe`` clears it at the first rejection."""
         self.offered: tuple[float, frozenset[str] | None] = (0.0, None)
         """The ELB's extensions and the time of that answer; None if not asked yet (see ``extensions.available``)."""
         self._date = ""

@@ -75,13 +75,13 @@ async def _leaves(
     elb: ElbClient, pools: list[dict[str, Any]], policies: list[dict[str, Any]]
 ) -> tuple[dict[str, list[Member]], dict[str, list[Rule]]]:
     """Members by pool and rules by policy: two requests where the ELB has the bulk lists."""
-    if elb.bulk:
+    if elb.lists_parts:
         try:
             members, rules = await _together(elb.find(ALL_MEMBERS), elb.find(ALL_RULES))
         except ElbError as error:
             if error.status not in (400, 404, 405):
                 raise
-            elb.bulk = False
+            elb.lists_parts = False
         else:
             return _joined(pools, "members", members, wire.member), _joined(policies, "rules", rules, wire.rule)
     turn = asyncio.Semaphore(PARALLEL)

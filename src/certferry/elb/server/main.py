@@ -11,11 +11,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uvicorn
@@ -25,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from certferry.elb.server.api.app import application
 from certferry.elb.server.api.dependencies import ApiDependencies
 from certferry.elb.server.api.extensions import events
+from certferry.elb.server.background import in_background
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
@@ -96,10 +96,10 @@ async def running(
         store.on_commit(lambda publication: _hand_over(loop, latest, changes, publication))
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
-        await stack.enter_async_context(_checkpointing(engine, latest))
+        await stack.enter_async_context(in_background(_checkpoints(engine, latest)))
         if settings.database:
-            await stack.enter_async_context(_in_background(postgresql.follow(settings.database, store.catch_up)))
-        await stack.enter_async_context(_pruning(store, settings))
+            await stack.enter_async_context(in_background(postgresql.follow(settings.database, store.catch_up)))
+        await stack.enter_async_context(in_background(_prunings(store, settings)))
         reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
         elb = ApiDependencies(
             settings, store, identity, Logins(settings.login_attempts), HashingTurns(), origin, changes, reporter
@@ -218,51 +218,25 @@ async def _data_plane(
         yield reporter
 
 
-@asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def _checkpoints(engine: Engine, latest: Latest[Publication]) -> None:
+    sequence = 0
+    while True:
+        sequence, _ = await latest.after(sequence)
+        await asyncio.sleep(_CHECKPOINT)
+        try:
+            await asyncio.to_thread(checkpoint, engine)
+        except SQLAlchemyError as error:
+            _log.error("checkpoint failed", reason=str(getattr(error, "orig", error)))
 
 
-@asynccontextmanager
-async def _checkpointing(engine: Engine, latest: Latest[Publication]) -> AsyncIterator[None]:
-    async def work() -> None:
-        sequence = 0
-        while True:
-            sequence, _ = await latest.after(sequence)
-            await asyncio.sleep(_CHECKPOINT)
-            try:
-                await asyncio.to_thread(checkpoint, engine)
-            except SQLAlchemyError as error:
-                _log.error("checkpoint failed", reason=str(getattr(error, "orig", error)))
-
-    task = asyncio.create_task(work())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-@asynccontextmanager
-async def _pruning(store: Store, settings: ElbSettings) -> AsyncIterator[None]:
-    async def work() -> None:
-        while True:
-            before, pruned = store.now() - timedelta(days=settings.audit_days), 0
-            try:
-                pruned = await asyncio.to_thread(store.prune_audit, before, settings.audit_records)
-            except SQLAlchemyError as error:
-                _log.error("audit log not pruned", reason=str(getattr(error, "orig", error)))
-            await asyncio.sleep(_BREATHER if pruned else _PRUNE)
-
-    async with _in_background(work()):
-        yield
+async def _prunings(store: Store, settings: ElbSettings) -> None:
+    while True:
+        before, pruned = store.now() - timedelta(days=settings.audit_days), 0
+        try:
+            pruned = await asyncio.to_thread(store.prune_audit, before, settings.audit_records)
+        except SQLAlchemyError as error:
+            _log.error("audit log not pruned", reason=str(getattr(error, "orig", error)))
+        await asyncio.sleep(_BREATHER if pruned else _PRUNE)
 
 
 class _Server(uvicorn.Server):

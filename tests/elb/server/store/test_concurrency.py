@@ -6,8 +6,9 @@ import pytest
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.identity.bootstrap import bootstrap
-from certferry.elb.server.store.store import ConflictError, Store, Transaction
+from certferry.elb.server.store.store import Store
 from certferry.elb.server.store.tables import Row
+from certferry.elb.server.store.transaction import ConflictError, Transaction
 from tests.elb.support.server import settings_in, stored
 
 

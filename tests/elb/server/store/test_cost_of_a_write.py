@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.store.store import Transaction
+from certferry.elb.server.store.transaction import Transaction
 from tests.elb.server.store.test_store import content, furnish
 from tests.elb.support.server import UNLIMITED, Api, serving, settings_in, stored
 from tests.support.certs import authority
@@ -17,7 +17,7 @@ ACTOR = Actor(user_id="test", name="test", project_id="", role="admin")
 
 
 class Operations:
-    """Counts Python and C calls in the threads that handle requests."""
+    """Counts Python and C calls in the threads that start while it is set: the service's."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -15,7 +15,8 @@ from certferry.elb.server.dataplane.access_log.secret_history import SecretHisto
 from certferry.elb.server.paths import encryption_key_file, store_file
 from certferry.elb.server.store import audit
 from certferry.elb.server.store.database import open_database
-from certferry.elb.server.store.store import Store, Transaction
+from certferry.elb.server.store.store import Store
+from certferry.elb.server.store.transaction import Transaction
 from certferry.runtime.encryption import EncryptionKeys
 from tests.elb.support.server import Elb, connected, stored
 

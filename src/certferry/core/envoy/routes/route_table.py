@@ -34,7 +34,7 @@ class CompiledPolicy(NamedTuple):
     action: dict[str, Any]
     pinned: tuple[StickyRoute, ...]
     of_ingress: bool
-    """Whether ``*.`` in its hosts stands for one label, as in an Ingress; else for any number."""
+    """True if ``*.`` in its hosts matches one label, as in an Ingress; False if it matches any number."""
 
     def routes(self, way: Match, host: str | None) -> list[dict[str, Any]]:
         """Return the routes for one match of the policy, by its matching `host`."""

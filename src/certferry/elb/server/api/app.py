@@ -47,7 +47,7 @@ from certferry.elb.server.dataplane.status import DataPlaneStatus
 from certferry.elb.server.errors import ApiError, conflict, forbidden, unknown_path
 from certferry.elb.server.identity.auth import authenticated
 from certferry.elb.server.identity.request_signature import Presented
-from certferry.elb.server.store.store import ConflictError
+from certferry.elb.server.store.transaction import ConflictError
 
 ROUTES: Final[tuple[Route, ...]] = (
     *private_key_echo.ROUTES,

@@ -16,8 +16,8 @@ from certferry.elb.server.api.fields import Identifier
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of, get_object, path_object
 from certferry.elb.server.api.resources import certificates, l7policies, members
 from certferry.elb.server.errors import ApiError, bad_request
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 _ROOM: Final = 2000
 Ids = Annotated[list[Identifier], Meta(max_length=_ROOM)]

@@ -15,8 +15,8 @@ from certferry.elb.server.api.resources.loadbalancers import check_unprotected
 from certferry.elb.server.api.resources.members import check_deletable
 from certferry.elb.server.api.resources.pools import policies as policies_to
 from certferry.elb.server.api.resources.pools import release
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
+from certferry.elb.server.store.transaction import Transaction
 
 
 class CascadeOption(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ _PAGING: Final = ("limit", "marker", "page_reverse")
 
 
 Fits = Callable[[StoreSnapshot, Wire, set[str]], bool]
-"""Whether an object (as it is on the wire) is among those that a filter asks for."""
+"""Decides if an object, in its wire form, matches a filter."""
 
 
 @dataclass(frozen=True, slots=True)

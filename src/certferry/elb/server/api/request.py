@@ -15,8 +15,9 @@ import msgspec
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.errors import bad_request, not_found, not_supported, over_quota
-from certferry.elb.server.store.store import Store, Transaction
+from certferry.elb.server.store.store import Store
 from certferry.elb.server.store.tables import Row, StoreSnapshot, project
+from certferry.elb.server.store.transaction import Transaction
 from certferry.settings import ElbSettings
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Route:
     under: str = "/elb"
     """Where `path` begins within a project; tags have a place of their own."""
     gives: type[Any] | None = None
-    """What an answer other than the usual ones holds (for OpenAPI)."""
+    """The type of an answer of another form than the usual ones (for OpenAPI)."""
     roles: tuple[str, ...] = WRITERS
     """The roles that may write by it; every role may read."""
 

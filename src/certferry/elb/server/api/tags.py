@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 from certferry.elb.server.api.fields import Tag, one_of
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, Route, body_of, path_object
 from certferry.elb.server.errors import bad_request
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import project
+from certferry.elb.server.store.transaction import Transaction
 
 MOST: Final = 20
 """Tags on one object."""

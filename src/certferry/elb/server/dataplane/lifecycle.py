@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+from certferry.elb.server.background import in_background
 from certferry.elb.server.dataplane.access_log.writer import AccessLog
 from certferry.elb.server.dataplane.envoy.connection_limit import edge_options
 from certferry.elb.server.dataplane.envoy.member_health import MemberHealth
@@ -67,7 +67,7 @@ async def data_plane(
         if settings.envoy:
             await _own(own, ads, state, sockets, settings, stack, leaves)
             assert own.health is not None
-            await stack.enter_async_context(_running(own.health.follow(publications)))
+            await stack.enter_async_context(in_background(own.health.follow(publications)))
         yield lambda: _report(ads, own)
 
 
@@ -96,7 +96,7 @@ async def _own(
     await envoy.start()
     if options.access_log:
         log = AccessLog(state, envoy.admin, lambda: ads.acks().intervals(), options.access_log_bytes)
-        await stack.enter_async_context(_running(log.follow()))
+        await stack.enter_async_context(in_background(log.follow()))
 
 
 async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
@@ -104,17 +104,6 @@ async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
         envoy.release()
     else:
         await envoy.stop()
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:

@@ -100,7 +100,7 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
     members: Mapping[MemberKey, bool] = MappingProxyType({})
-    """Whether a member passes its health check; absent before the first check."""
+    """True for a member that passes its health check; absent before the first check."""
 
     def troubles(self, listener_id: str) -> tuple[str, ...]:
         """Return the problems of a listener as sentences."""

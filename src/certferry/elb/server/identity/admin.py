@@ -41,7 +41,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     cluster: str | None
     password: bool
-    """Whether it can log in with a password."""
+    """True if the user can log in with a password."""
     access_keys: tuple[str, ...]
 
 

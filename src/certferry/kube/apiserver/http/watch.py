@@ -37,7 +37,7 @@ class Watch(msgspec.Struct, frozen=True):
     seconds: float
     bookmarks: bool = False
     initial_end: bool = False
-    """Whether a bookmark marks the end of the initial events."""
+    """True if a bookmark marks the end of the initial events."""
 
 
 async def events(cache: WatchCache, watch: Watch, clock: Callable[[], datetime]) -> AsyncIterator[bytes]:

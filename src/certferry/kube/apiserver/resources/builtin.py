@@ -52,15 +52,15 @@ class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[str, ...] = ()
     namespaced: bool = True
     status: bool = False
-    """Whether `status` is a subresource."""
+    """True if `status` is a subresource."""
     status_on_create: bool = False
-    """Whether a new object may contain its status."""
+    """True if a new object may contain its status."""
     generation: bool = False
-    """Whether metadata.generation counts changes of the spec."""
+    """True if metadata.generation counts changes of the spec."""
     unconditional_update: bool = True
-    """Whether a PUT without a resourceVersion is accepted."""
+    """True if a PUT without a resourceVersion is accepted."""
     encrypted: bool = False
-    """Whether the stored body is encrypted."""
+    """True if the stored body is encrypted."""
     deprecated: str = ""
     """Warning that every response carries."""
     lifetime: float | None = None

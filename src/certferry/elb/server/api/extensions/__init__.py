@@ -9,7 +9,7 @@ from certferry.elb.server.api.extensions import audit, breakglass, release, stat
 from certferry.elb.server.api.request import Route
 
 NAMES: Final = ("versions", "rollback", "status", "break-glass", "audit", "events", "release", "bulk")
-"""What ``GET /v3/certferry`` tells clients."""
+"""The names in the answer to ``GET /v3/certferry``."""
 ROUTES: Final[tuple[Route, ...]] = tuple(
     replace(route, under="/certferry")
     for subject in (versions, status, breakglass, release, audit)

@@ -14,8 +14,8 @@ from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, pat
 from certferry.elb.server.errors import bad_request, conflict, forbidden, not_found
 from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.store.audit import AuditNote
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
+from certferry.elb.server.store.transaction import Transaction
 
 LONGEST: Final = timedelta(days=30)
 

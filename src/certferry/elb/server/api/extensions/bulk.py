@@ -19,7 +19,7 @@ from msgspec import Meta
 from certferry.elb.server.api.extensions.bodies import plain_body
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Handler, Route
 from certferry.elb.server.errors import ApiError, conflict, forbidden, unknown_path
-from certferry.elb.server.store.store import BulkAnswer, Transaction
+from certferry.elb.server.store.transaction import BulkAnswer, Transaction
 
 NAME: Final = "bulk"
 _MOST: Final = 1000
@@ -42,7 +42,7 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
 
     items: Annotated[list[BulkItem], Meta(max_length=_MOST)]
     atomic: bool = True
-    """Whether a rejected item rejects all; otherwise only items that refer to it fail with it."""
+    """Reject all items if one is rejected. Otherwise only items that refer to the rejected one fail."""
     key: Annotated[str, Meta(max_length=64)] = ""
     """Names this call among the user's; empty: a repetition writes again."""
 

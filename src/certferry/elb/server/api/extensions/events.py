@@ -30,7 +30,7 @@ from certferry.elb.server.store.audit import Search
 HEARTBEAT: Final = 15.0
 """Seconds of silence until a comment shows that the connection lives."""
 ENDED: Final = -1
-"""What ``Elb.changes`` becomes when the service ends."""
+"""The value of ``ApiDependencies.changes`` when the service ends."""
 TOGETHER: Final = 0.02
 """Seconds that a reader waits after a change: many changes are then one look into the log, and the
 data plane comes first."""

@@ -13,8 +13,8 @@ from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, pat
 from certferry.elb.server.api.resources import certificates
 from certferry.elb.server.errors import forbidden
 from certferry.elb.server.store.audit import AuditNote
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
+from certferry.elb.server.store.transaction import Transaction
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

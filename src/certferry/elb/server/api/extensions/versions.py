@@ -20,8 +20,8 @@ from certferry.elb.server.errors import ApiError, conflict, not_found
 from certferry.elb.server.rules import locks
 from certferry.elb.server.rules.certificate_binding import check_certificate
 from certferry.elb.server.store.audit import AuditNote
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Content, Row
+from certferry.elb.server.store.transaction import Transaction
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):

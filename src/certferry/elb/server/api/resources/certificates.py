@@ -26,8 +26,8 @@ from certferry.elb.server.rules import break_glass as emergency
 from certferry.elb.server.rules import findings, locks
 from certferry.elb.server.rules.certificate_binding import bound_names, check_certificate, past_names, users
 from certferry.elb.server.store.projection import source
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 _HIDDEN: Final = "******"
 _ASTERISKS: Final = re.compile(r"\*+")

@@ -27,8 +27,8 @@ from certferry.elb.server.api.request import (
     unchanged,
     within_quota,
 )
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row
+from certferry.elb.server.store.transaction import Transaction
 
 
 def create_row(call: ApiRequest, transaction: Transaction, kind: str, data: Mapping[str, Any]) -> Row:

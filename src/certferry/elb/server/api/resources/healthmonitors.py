@@ -12,8 +12,8 @@ from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged
 from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.errors import bad_request, conflict
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 Kind = Annotated[str, one_of("TCP", "UDP_CONNECT", "HTTP", "HTTPS", "TLS", "GRPC")]
 Seconds = Annotated[int, Meta(ge=1, le=50)]

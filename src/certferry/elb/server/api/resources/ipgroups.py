@@ -22,8 +22,8 @@ from certferry.elb.server.api.request import (
 )
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict, over_quota
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 _ROOM: Final = 10_000
 """Entries that a body may have before the limit of the settings is looked at."""

@@ -20,8 +20,8 @@ from certferry.elb.server.api.resources.rules import check_rules, forget_names, 
 from certferry.elb.server.api.resources.rules import render as render_rule
 from certferry.elb.server.api.status_tree import policy_status
 from certferry.elb.server.errors import bad_request, conflict, over_quota
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "",

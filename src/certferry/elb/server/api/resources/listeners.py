@@ -19,8 +19,8 @@ from certferry.elb.server.api.resources.security_policies import TLS_POLICIES
 from certferry.elb.server.errors import bad_request, conflict, over_quota
 from certferry.elb.server.rules.addresses import bind_of, check_port
 from certferry.elb.server.rules.certificate_binding import bound_names, check_listener, past_names
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
 PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}

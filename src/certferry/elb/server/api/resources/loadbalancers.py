@@ -16,8 +16,8 @@ from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.api.status_tree import statuses
 from certferry.elb.server.errors import bad_request, conflict
 from certferry.elb.server.rules.addresses import allocate
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 
 class LoadBalancerUpdate(Protected, frozen=True, kw_only=True):

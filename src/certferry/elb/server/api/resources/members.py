@@ -15,8 +15,8 @@ from certferry.elb.server.api.request import ApiRequest, Body, Route, merged, pa
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.api.status_tree import member_status
 from certferry.elb.server.errors import ApiError, bad_request, conflict, over_quota
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 Weight = Annotated[int, Meta(ge=0, le=100)]
 

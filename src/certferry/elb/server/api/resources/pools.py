@@ -15,8 +15,8 @@ from certferry.elb.server.api.resources.crud import Crud, create_row, wire
 from certferry.elb.server.api.resources.listeners import check_pool
 from certferry.elb.server.api.resources.member_filters import MEMBER_FILTERS
 from certferry.elb.server.errors import bad_request, conflict
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 PROTOCOLS: Final = ("HTTP", "HTTPS", "GRPC", "TCP", "UDP", "QUIC", "TLS")
 LAYER_4: Final = ("TCP", "UDP", "QUIC", "TLS")

@@ -11,8 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, body_of
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 _KIND: Final = "project_setting"
 _FIELD: Final = "private_key_echo"

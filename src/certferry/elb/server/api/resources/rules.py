@@ -15,8 +15,8 @@ from certferry.elb.server.api.request import ApiRequest, Route, merged, path_obj
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, over_quota
 from certferry.elb.server.rules.certificate_binding import past_names
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 Kind = Annotated[str, one_of("HOST_NAME", "PATH", "METHOD", "HEADER", "QUERY_STRING", "SOURCE_IP", "COOKIE")]
 Comparison = Annotated[str, one_of("EQUAL_TO", "STARTS_WITH", "REGEX")]

@@ -18,8 +18,8 @@ from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, references
 from certferry.elb.server.api.resources.crud import Crud, wire
 from certferry.elb.server.errors import bad_request, conflict
-from certferry.elb.server.store.store import Transaction
 from certferry.elb.server.store.tables import Row, StoreSnapshot
+from certferry.elb.server.store.transaction import Transaction
 
 TLS_POLICIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     name: (policy.protocols, policy.ciphers) for name, policy in POLICIES.items()
@@ -33,7 +33,7 @@ CUSTOM_CIPHERS: Final = (
     "ECDHE-RSA-CHACHA20-POLY1305",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
 )
-"""What a custom policy may list: the vendor's 28."""
+"""The cipher suites that a custom policy may list: the vendor's 28."""
 TLS_13: Final = frozenset(cipher for cipher in SUITES if cipher.startswith("TLS_"))
 """The suites of TLS 1.3; all others are for the versions before it."""
 

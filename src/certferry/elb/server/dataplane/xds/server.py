@@ -55,7 +55,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         self.skipped: Mapping[str, str] = {}
         """The type of the error for each listener or pool that cannot be built, by id."""
         self.snapshots = Latest(self._snapshot(publications.value, Snapshot({}, {})))
-        """What there is for Envoys to have, of all load balancers."""
+        """The resources of all load balancers."""
         self._following = contextlib.ExitStack()
         self._following.enter_context(publications.on_change(self._follow))
 

@@ -1,4 +1,4 @@
-"""Derive all that a reconcile and its reports derive from a translation, and drop it.
+"""Dry run of a reconcile: derive all that follows from a translation, and drop the results.
 
 ``translate_cluster`` calls it after an unexpected error, so that the object at fault is skipped whichever step fails over it.
 """
@@ -17,7 +17,7 @@ from certferry.core.diagnosis.inventory import watched
 from certferry.core.drift.drift import Modes
 
 
-def rehearse(cluster: TranslatedCluster, rules: AlertRules, modes: Modes) -> None:
+def dry_run(cluster: TranslatedCluster, rules: AlertRules, modes: Modes) -> None:
     """Run the pure steps that follow a translation. Raises what they raise."""
     view, observed, translation = cluster.view, cluster.observed, cluster.translation
     now = datetime.now(UTC)
