@@ -203,7 +203,7 @@ async def test_the_right_leaf_without_its_intermediate(system: System, desk: Des
     system.elb.sends = lambda chain: chain.partition(end)[0] + end
     system.kube.secret("demo", "shop-tls", intermediate.issue("shop.example.com", chain=True))
     alert = await desk.alert("CertificateNotServed")
-    assert "the right certificate is shown, but CN=Intermediate (" in alert.why
+    assert "the leaf is right, but CN=Intermediate (" in alert.why
     said = await desk.types("why", f"shop.example.com:{system.elb.front_port}")
     assert "the leaf is right, but CN=Intermediate (" in " ".join(said.split())
     assert "ChainIncomplete" in await desk.types("cert", "check", f"127.0.0.1:{system.elb.front_port}")

@@ -103,7 +103,10 @@ class Controller:
             DataPlaneRejection(elb, self._certificate_id),
         )
         self._prober = PeriodicProber(
-            self._verifier, self.alert_evaluator.update_from_probes, monitoring.probe_interval, monitoring.own_endpoints
+            self._verifier,
+            self.alert_evaluator.update_from_own_certificates,
+            monitoring.probe_interval,
+            monitoring.own_endpoints,
         )
         self._rollback = Rollback(context, self._rolled_back, self._generations)
         # a controller that only observes leaves every Secret to the reconcile

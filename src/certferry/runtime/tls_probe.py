@@ -54,7 +54,7 @@ class WrongChain(msgspec.Struct, frozen=True, kw_only=True):
     """The listener serves the expected certificate with other intermediates."""
 
     why: str
-    """Continues “the right certificate is shown, but …”."""
+    """Continues “the leaf is right, but …”."""
 
 
 class HandshakeFailed(msgspec.Struct, frozen=True, kw_only=True):

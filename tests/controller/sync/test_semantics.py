@@ -229,3 +229,16 @@ async def test_content_for_another_domain_on_a_chosen_certificate_is_reported(sy
 
 
 MASTER = "kubernetes.io/elb.listener-master-ingress"
+
+
+async def test_a_chosen_certificate_for_other_hosts_is_reported_though_another_ingress_covers_the_host(
+    system: System,
+) -> None:
+    elsewhere = authority().issue("elsewhere.example.org")
+    ref = system.elb.certificate(elsewhere.certificate, elsewhere.key, "mine", "")
+    system.shop(authority().issue("other.example.com", "shop.example.com"), "other")
+    await running(system, tls_certificate_ids=ref)
+    await until(lambda: system.kube.events("Ingress", "HostNotCovered"))
+    (event,) = system.kube.events("Ingress", "HostNotCovered")
+    assert event["involvedObject"]["name"] == "shop"
+    assert event["message"] == "ELB certificate mine does not cover shop.example.com."

@@ -16,11 +16,10 @@ import structlog
 
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.sync.apply import Failure
-from certferry.controller.verify.periodic import describe_mismatch
 from certferry.controller.verify.rotation import RotationResult
 from certferry.core.diagnosis import alert_rules
 from certferry.core.diagnosis.alert import Alert
-from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, ProbeMismatch
+from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules
 from certferry.core.diagnosis.cluster import ClusterDiagnosis
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.model import quarantine
@@ -30,7 +29,6 @@ from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
-from certferry.runtime.tls_probe import Target
 
 _log = structlog.get_logger()
 
@@ -57,7 +55,6 @@ class AlertEvaluator:
         self._state = State()
         self._own: tuple[CertificateInfo, ...] = ()
         self._drift: dict[str, float] = {}
-        self._not_served: dict[Target, ProbeMismatch] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.alerts: Latest[tuple[Alert, ...]] = Latest(())
 
@@ -85,11 +82,7 @@ class AlertEvaluator:
         self._drift |= dict.fromkeys(sentences, time.monotonic())
 
     def update_from_rotation(self, rotation: RotationResult) -> None:
-        """Take the result of a rotation at each address and name."""
-        for expected in rotation.expected:
-            self._not_served.pop(expected.target, None)
-        for expected, result in rotation.not_served:
-            self._not_served[expected.target] = describe_mismatch(expected, result)
+        """Take the instant of a rotation."""
         if rotation.served is not None:
             self._inputs = msgspec.structs.replace(
                 self._inputs, last_rotation=datetime.fromtimestamp(rotation.served, UTC)
@@ -98,9 +91,8 @@ class AlertEvaluator:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(EVALUATE_DELAY, self.evaluate)
 
-    def update_from_probes(self, bad: Mapping[Target, ProbeMismatch], own: tuple[CertificateInfo, ...]) -> None:
-        """Take the complete result of a periodic round; it replaces the one before."""
-        self._not_served = dict(bad)
+    def update_from_own_certificates(self, own: tuple[CertificateInfo, ...]) -> None:
+        """Take the certificates of the system itself, as they were last seen."""
         self._own = own
         self.evaluate()
 
@@ -116,19 +108,9 @@ class AlertEvaluator:
             for remote, (why, since) in self._connection_errors().items()
             if clock - since >= self._rules.disconnected_after
         }
-        by_key = {w.origin.secret.meta.uid: w.id for w in self._inputs.watched if w.origin and w.origin.secret}
-        not_served = tuple(
-            sorted(
-                msgspec.structs.replace(
-                    u, certificate=by_key.get(u.certificate.removeprefix("@certificate/"), u.certificate)
-                )
-                for u in self._not_served.values()
-            )
-        )
         inputs = msgspec.structs.replace(
             self._inputs,
             watched=(*self._inputs.watched, *self._own),
-            unserved=not_served,
             drift=tuple(sorted(self._drift)),
             disconnected=away,
         )
@@ -179,8 +161,8 @@ class AlertEvaluator:
         metrics.quarantined.set(
             sum(1 for c in self._state.certificates.values() if quarantine.quarantined_mark(c.description))
         )
-        for place in inputs.unserved:
-            metrics.not_served.labels("wrong" if place.reachable else "unreachable").inc()
+        for _, shown in alert_rules.mismatches(inputs.states):
+            metrics.not_served.labels("wrong" if shown.reached else "unreachable").inc()
         for a in alerts:
             metrics.alert.labels(
                 a.name, a.urgency, a.cluster, a.subject, ",".join(a.hosts), a.owner, a.source, a.command

@@ -13,6 +13,7 @@ from certferry.controller.report.drift import DriftReporter
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.report.messages import (
     failure_targets,
+    host_events,
     hosts_annotation,
     ingress_status,
     ownership_change_events,
@@ -97,14 +98,15 @@ class ReportDispatcher:
         for host, claim in ((s, claim) for s in diagnosis.states for claim in s.claims):
             hosts.setdefault(claim, []).append(host)
         reported = {n: status for n in translation.status if (status := self._cache.reported(n))}
+        events = [
+            *problem_events(translation),
+            *ownership_change_events(translation, reported),
+            *self._drifts,
+            *(notice for failure in failures for notice in failure_targets(failure, translation)),
+            *self._alert_evaluator.notices(),
+        ]
         self._status_writer.standing(
-            [
-                *problem_events(translation),
-                *ownership_change_events(translation, reported),
-                *self._drifts,
-                *(notice for failure in failures for notice in failure_targets(failure, translation)),
-                *self._alert_evaluator.notices(),
-            ],
+            [*events, *host_events(diagnosis.states, events)],
             {
                 name: msgspec.structs.replace(
                     ingress_status(status, translation, state, view.ingresses[name]),

@@ -44,6 +44,15 @@ def problem_events(translation: Translation) -> list[EventMessage]:
     ]
 
 
+def host_events(states: Iterable[HostState], told: Iterable[EventMessage]) -> list[EventMessage]:
+    """Return one Warning for each object and reason of the hosts' problems that `told` does not contain."""
+    seen = {(event.object, event.reason) for event in told}
+    problems = {(p.object, p.reason): p for s in states for p in s.problems if (p.object, p.reason) not in seen}
+    return [
+        EventMessage(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence) for p in problems.values()
+    ]
+
+
 def ownership_change_events(translation: Translation, reported: Mapping[Name, ReportedStatus]) -> list[EventMessage]:
     """Return one Event for each Ingress whose listener owner differs from the one in its `reported` status."""
     events = []

@@ -13,19 +13,9 @@ from typing import Final
 import structlog
 
 from certferry.controller.verify.rotation import ExpectedCertificate, RotationVerifier
-from certferry.core.diagnosis.alert_rules import ProbeMismatch
 from certferry.core.diagnosis.inventory import CertificateInfo, own
 from certferry.core.x509.pem import InvalidPem, parse_shown
-from certferry.runtime.tls_probe import (
-    HandshakeFailed,
-    ProbeResult,
-    Served,
-    Target,
-    Unreachable,
-    WrongCertificate,
-    WrongChain,
-    handshake,
-)
+from certferry.runtime.tls_probe import ProbeResult, Served, Target, Unreachable, handshake
 
 GAP: Final = 0.02
 """Seconds between two handshakes, so that a thousand hosts take twenty seconds."""
@@ -33,7 +23,8 @@ GAP: Final = 0.02
 SELDOM: Final = 10
 """Rounds between two probes of our own certificates: each one is logged by a server that demands client certificates."""
 
-Seen = Callable[[Mapping[Target, ProbeMismatch], tuple[CertificateInfo, ...]], None]
+OwnSeen = Callable[[tuple[CertificateInfo, ...]], None]
+"""Called after each round with the system's own certificates."""
 
 _log = structlog.get_logger()
 
@@ -42,10 +33,10 @@ class PeriodicProber:
     """Rounds, one after the other. `own_endpoints`: (what it is, host:port) of each certificate of our own."""
 
     def __init__(
-        self, proof: RotationVerifier, seen: Seen, every: float, own_endpoints: tuple[tuple[str, str], ...]
+        self, proof: RotationVerifier, own_seen: OwnSeen, every: float, own_endpoints: tuple[tuple[str, str], ...]
     ) -> None:
         self._proof = proof
-        self._seen = seen
+        self._own_seen = own_seen
         self._every = every
         self._own_endpoints = own_endpoints
         self._rounds = 0
@@ -72,8 +63,7 @@ class PeriodicProber:
                 self._own[where] = found
         for target, (expected, result) in bad.items():
             self._proof.record(target, expected.chain, result)
-        mismatches = {target: describe_mismatch(*one) for target, one in bad.items()}
-        self._seen(mismatches, tuple(self._own.values()))
+        self._own_seen(tuple(self._own.values()))
 
     async def _unserved(self, places: Iterable[Target]) -> Mapping[Target, tuple[ExpectedCertificate, ProbeResult]]:
         unserved: dict[Target, tuple[ExpectedCertificate, ProbeResult]] = {}
@@ -89,29 +79,6 @@ class PeriodicProber:
                 unserved[target] = expected, result
             await asyncio.sleep(GAP)
         return unserved
-
-
-def describe_mismatch(expected: ExpectedCertificate, result: ProbeResult) -> ProbeMismatch:
-    """Describe an endpoint that does not show the expected certificate."""
-    target = expected.target
-    match result:
-        case Unreachable():
-            why = f"the endpoint does not answer ({result.why})"
-        case WrongCertificate():
-            why = f"another certificate is shown ({result.fingerprint[:16]})"
-        case WrongChain():
-            why = f"the right certificate is shown, but {result.why}"
-        case HandshakeFailed():
-            why = result.why
-        case Served():
-            why = "it is shown again"
-    return ProbeMismatch(
-        certificate=expected.certificate,
-        where=f"{target.address}:{target.port}",
-        host=target.host,
-        reachable=not isinstance(result, Unreachable),
-        why=why,
-    )
 
 
 async def _own(what: str, where: str) -> CertificateInfo | None:

@@ -16,6 +16,7 @@ import msgspec
 from certferry.core.diagnosis import causes
 from certferry.core.diagnosis.alert import Alert, AlertName
 from certferry.core.diagnosis.host_state import HostState, WantedCertificate
+from certferry.core.diagnosis.host_values import ShownCertificate
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem, Reason
@@ -63,17 +64,6 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which reverted drift is an alert."""
 
 
-class ProbeMismatch(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A place that does not show what it is to show."""
-
-    certificate: str
-    """Id or key of the certificate that is expected there."""
-    where: str
-    host: str
-    reachable: bool
-    why: str
-
-
 class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     """All that alerts are made of."""
 
@@ -83,7 +73,6 @@ class AlertInput(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[HostState, ...] = ()
     """The state of each host."""
     view: ClusterView | None = None
-    unserved: tuple[ProbeMismatch, ...] = ()
     failures: tuple[tuple[str, str], ...] = ()
     """(what was to be changed, what the load balancer answered)."""
     drift: tuple[str, ...] = ()
@@ -105,7 +94,7 @@ def evaluate_alerts(
         "stalled rotations": _stalled(inputs, rules, now),
         "Secrets": _from_secrets(inputs),
         "certificates not used": _not_used(inputs),
-        "certificates not served": _unserved(inputs),
+        "certificates not served": _not_served(inputs),
         "rejected changes": (_refused(inputs, subject, sentence) for subject, sentence in inputs.failures),
         "drift": (_drifted(inputs, sentence) for sentence in inputs.drift),
         "connections": (_disconnected(inputs, remote, why) for remote, why in inputs.disconnected.items()),
@@ -270,27 +259,35 @@ def _not_used(inputs: AlertInput) -> Iterator[Alert]:
         )
 
 
-def _unserved(inputs: AlertInput) -> Iterator[Alert]:
-    by_certificate: dict[tuple[str, bool], list[ProbeMismatch]] = {}
-    for one in sorted(inputs.unserved):
-        by_certificate.setdefault((one.certificate, one.reachable), []).append(one)
-    for (ref, reachable), places in by_certificate.items():
-        mismatch = _by_ref(inputs, ref)
-        first = places[0]
-        where = listed(tuple(dict.fromkeys(p.where for p in places)))
-        hosts = tuple(sorted({p.host for p in places if p.host}))
-        name: AlertName = "CertificateNotServed" if reachable else "CertificateUnreachable"
-        what = "do not show it as they should" if reachable else "cannot be reached"
-        base = Alert(name=name, subject=ref, cluster=inputs.cluster, summary="", hosts=hosts)
-        alert = about(mismatch, inputs, name, "") if mismatch else base
-        host = first.host or first.where
-        port = first.where.rpartition(":")[2]
+def mismatches(states: Iterable[HostState]) -> Iterator[tuple[HostState, ShownCertificate]]:
+    """Yield each host whose clients are shown another certificate than the bound one, or none, with the probe."""
+    for state in states:
+        for shown in state.shown:
+            if state.bound and not shown.matches_bound:
+                yield state, shown
+
+
+def _not_served(inputs: AlertInput) -> Iterator[Alert]:
+    by_certificate: dict[tuple[str, bool], list[tuple[HostState, ShownCertificate]]] = {}
+    for state, shown in mismatches(inputs.states):
+        if state.bound:
+            by_certificate.setdefault((state.bound.certificate_id, shown.reached), []).append((state, shown))
+    for (certificate_id, reached), places in by_certificate.items():
+        certificate = next((w for w in inputs.watched if w.id == certificate_id), None)
+        state, shown = places[0]
+        where = listed(tuple(dict.fromkeys(f"{s.key.address}:{s.key.port}" for s, _ in places)))
+        hosts = tuple(sorted({s.host for s, _ in places if s.host}))
+        name: AlertName = "CertificateNotServed" if reached else "CertificateUnreachable"
+        what = "do not show it as they should" if reached else "cannot be reached"
+        base = Alert(name=name, subject=certificate_id, cluster=inputs.cluster, summary="", hosts=hosts)
+        alert = about(certificate, inputs, name, "") if certificate else base
+        at = f"{state.key.address}:{state.key.port}"
         yield msgspec.structs.replace(
             alert,
             hosts=hosts or alert.hosts,
-            summary=f"{_title(mismatch) if mismatch else 'A certificate'}: {where} {what}: {first.why}.",
-            why=first.why,
-            command=f"certferry why {host}:{port}" if first.host else f"certferry cert check {first.where}",
+            summary=f"{_title(certificate) if certificate else 'A certificate'}: {where} {what}: {shown.mismatch}.",
+            why=shown.mismatch,
+            command=f"certferry why {state.host}:{state.key.port}" if state.host else f"certferry cert check {at}",
         )
 
 
@@ -340,7 +337,3 @@ def _title(it: CertificateInfo) -> str:
 
 def _following(known: AlertInput, secret: Name) -> CertificateInfo | None:
     return next((w for w in known.watched if w.origin and w.origin.secret_name == secret), None)
-
-
-def _by_ref(known: AlertInput, ref: str) -> CertificateInfo | None:
-    return next((w for w in known.watched if w.id == ref), None)

@@ -80,6 +80,17 @@ class ShownCertificate(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None
     matches_bound: bool
 
+    @property
+    def mismatch(self) -> str:
+        """A clause: how this contradicts the binding; "" if it does not."""
+        if self.matches_bound:
+            return ""
+        if not self.reached:
+            return f"the endpoint does not answer ({self.error})"
+        if not self.fingerprint:
+            return f"the TLS handshake failed ({self.error})"
+        return self.error or f"another certificate ({self.fingerprint[:16]}) is served"
+
 
 class BoundCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate that a listener selects."""

@@ -193,13 +193,8 @@ def _without(wanted: WantedCertificate | None) -> HostStatus:
 def _shown_otherwise(facts: Facts) -> str:
     """Return how probes contradict the binding; "" if they do not."""
     for shown in facts.shown:
-        if shown.reached and not shown.matches_bound:
-            where = f" at {shown.address}" if shown.address else ""
-            if shown.fingerprint and shown.error:
-                return f"{shown.error}{where}"
-            if shown.fingerprint:
-                return f"another certificate ({shown.fingerprint[:16]}) is served{where}"
-            return f"the TLS handshake failed{where} ({shown.error})"
+        if shown.reached and shown.mismatch:
+            return f"{shown.mismatch} at {shown.address}" if shown.address else shown.mismatch
     return ""
 
 

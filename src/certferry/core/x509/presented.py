@@ -12,7 +12,7 @@ from certferry.core.x509.pem import Chain, listed
 def chain_difference(shown: Chain, want: Chain) -> str:
     """Return how the chain of `shown` differs from `want`, which has the same leaf; "" if not for clients.
 
-    The text continues “the right certificate is shown, but …”.
+    The text continues “the leaf is right, but …”.
     """
     # in any order: clients accept any (RFC 8446, 4.4.2)
     sent, due = _needed(shown), _needed(want)
