@@ -6,6 +6,7 @@ that is the load balancer's part.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -61,6 +62,7 @@ class _Server(ThreadingHTTPServer):
 def serve(address: str, port: int) -> NoReturn:
     """Answer until SIGTERM. Raises OSError when the port is taken."""
     server = _Server((address, port), _Page)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # An exception from a handler is lost if the signal arrives in a finalizer.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     server.serve_forever()
-    sys.exit(0)
+    os._exit(0)
