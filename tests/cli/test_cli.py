@@ -249,6 +249,13 @@ def test_an_old_command_names_the_new_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "old", "new"), [("up", "--patience", "--ready-timeout"), ("controller", "--hold-off", "--debounce")]
+)
+def test_an_old_flag_names_the_new_one(command: str, old: str, new: str) -> None:
+    assert f"It is {new} now." in refusal(certferry(command, old, "3"))
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["--days", "nan"], "--days"),

@@ -321,3 +321,30 @@ def _same_host(name: str, secret: str = "", path: str = "/") -> dict[str, Any]:
     host = "shop.example.com"
     tls = [{"secretName": secret or f"{name}-tls", "hosts": [host]}]
     return {"spec": {"ingressClassName": "cce", "tls": tls, "rules": [{"host": host, "http": {"paths": [rule]}}]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "{}",
+        '{"fingerprint": "\\u001b[2J", "changed": "now", "accepted": "", "served": null}',
+        '{"fingerprint": 1, "changed": "2026-01-01T00:00:00", "accepted": "2026-01-01T00:00:00Z", "served": null}',
+    ],
+)
+async def test_a_rotation_that_no_controller_wrote_is_not_told(system: System, desk: Desk, text: str) -> None:
+    content = yaml.safe_load(desk.settings.read_text())
+    desk.settings.write_text(yaml.safe_dump({**content, "controller": {"default_loadbalancer": system.balancer}}))
+    system.shop(shop())
+    ingress = system.kube.objects["ingresses", "demo", "shop"]
+    meta = {**ingress["metadata"], "annotations": {"certferry.io/rotation": text}}
+    system.kube.put("ingresses", "demo", "shop", {"spec": ingress["spec"], "metadata": meta})
+    said = await desk.types("why", "shop.example.com")
+    assert "last rotation:  none" in said
+    assert "\x1b" not in said
+
+
+async def test_the_last_rotation_is_told_with_its_durations(system: System, desk: Desk) -> None:
+    await running(system, shop())
+    said = await desk.types("why", "shop.example.com")
+    assert re.search(r"changed \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, accepted after \d+ ms, served after \d+ ms", said)

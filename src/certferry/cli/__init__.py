@@ -109,6 +109,7 @@ def main() -> None:
             sys.exit(misuse.exit_code)
         context = getattr(misuse, "ctx", None)
         command = context.command_path if context else NAME
+        message += _renamed(context.info_name if context else "", getattr(misuse, "option_name", ""))
         end = "" if message.endswith(("?", ".")) else "."
         _exit(f"{message}{end} See `{command} --help`.", misuse.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -127,6 +128,14 @@ def main() -> None:
     finally:
         gc.freeze()  # else the end of the process searches all modules for garbage, for 30 ms
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _renamed(command: str | None, option: str) -> str:
+    """Return the present name of a flag of version 0.1, to be added to the error; "" if it was not renamed."""
+    from certferry.settings.renamed import new_name
+
+    present = new_name(command or "", option.lstrip("-").replace("-", "_"))
+    return f". It is --{present.replace('_', '-')} now" if present else ""
 
 
 @app.callback()

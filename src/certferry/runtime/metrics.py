@@ -65,7 +65,12 @@ class Metrics:
             ["kind", "mode"],
             registry=self._registry,
         )
-        self.problems = Gauge("certferry_problems", "Present problems by reason", ["reason"], registry=self._registry)
+        self.problems = Gauge(
+            "certferry_problems",
+            "Present problems by reason, each on the object that has to change",
+            ["reason"],
+            registry=self._registry,
+        )
         self.objects_skipped = Counter(
             "certferry_objects_skipped_total",
             "Objects that were skipped because they cannot be processed",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from certferry.cli.cert.completion import hosts
@@ -21,6 +21,21 @@ from certferry.core.x509.pem import Chain
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 from certferry.settings import UserError
+
+
+class _Rotation(msgspec.Struct, frozen=True):
+    """The annotation ``certferry.io/rotation``."""
+
+    fingerprint: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    changed: Annotated[datetime, msgspec.Meta(tz=True)]
+    accepted: Annotated[datetime, msgspec.Meta(tz=True)]
+    served: Annotated[datetime, msgspec.Meta(tz=True)] | None
+
+    def after(self, at: datetime) -> str:
+        """Return the time from the change to `at`."""
+        seconds = (at - self.changed).total_seconds()
+        return f"{1000 * seconds:.0f} ms" if abs(seconds) < 10 else f"{seconds:.0f} s"
+
 
 _PROBE_KINDS: Final = {"": "", "ECDSA": "EC", "RSA": "RSA"}
 
@@ -173,12 +188,14 @@ def _rotation(cluster: ClusterSnapshot, host: str) -> str:
         ingress = cluster.view.ingresses.get(name)
         if text and ingress and host in {*ingress.hosts, *(h for e in ingress.tls for h in e.hosts)}:
             try:
-                rotation = json.loads(text)
-            except ValueError:
+                rotation = msgspec.json.decode(text, type=_Rotation)
+            except msgspec.DecodeError:  # anybody may write an annotation
                 continue
-            served = f"served {rotation['served']}" if rotation.get("served") else "not served yet"
-            fingerprint = str(rotation.get("fingerprint"))[:16]
-            return f"{fingerprint}: changed {rotation.get('changed')}, accepted {rotation.get('accepted')}, {served}"
+            served = f"served after {rotation.after(rotation.served)}" if rotation.served else "not served yet"
+            return (
+                f"{rotation.fingerprint[:16]}: changed {rotation.changed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
+                f"accepted after {rotation.after(rotation.accepted)}, {served}"
+            )
     return ""
 
 

@@ -139,7 +139,8 @@ class ReportDispatcher:
             self._metrics.hosts.labels(status).set(number)
         self._metrics.problems.clear()
         for problem in diagnosis.translation.problems:
-            self._metrics.problems.labels(problem.reason).inc()
+            if problem.secret is None:  # else it is counted on the Secret
+                self._metrics.problems.labels(problem.reason).inc()
 
 
 def _title(step: Step) -> str:

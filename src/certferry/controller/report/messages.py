@@ -44,10 +44,10 @@ def problem_events(translation: Translation) -> list[EventMessage]:
     ]
 
 
-def host_events(states: Iterable[HostState], told: Iterable[EventMessage]) -> list[EventMessage]:
-    """Return one Warning for each object and reason of the hosts' problems that `told` does not contain."""
-    seen = {(event.object, event.reason) for event in told}
-    problems = {(p.object, p.reason): p for s in states for p in s.problems if (p.object, p.reason) not in seen}
+def host_events(states: Iterable[HostState], others: Iterable[EventMessage]) -> list[EventMessage]:
+    """Return one Warning for each object and reason of the hosts' problems that `others` do not have."""
+    present = {(event.object, event.reason) for event in others}
+    problems = {(p.object, p.reason): p for s in states for p in s.problems if (p.object, p.reason) not in present}
     return [
         EventMessage(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence) for p in problems.values()
     ]
