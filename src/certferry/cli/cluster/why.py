@@ -189,7 +189,7 @@ def _rotation(cluster: ClusterSnapshot, host: str) -> str:
         if text and ingress and host in {*ingress.hosts, *(h for e in ingress.tls for h in e.hosts)}:
             try:
                 rotation = msgspec.json.decode(text, type=_Rotation)
-            except msgspec.DecodeError:  # anybody may write an annotation
+            except msgspec.DecodeError:  # every user of the Ingress may write it
                 continue
             served = f"served after {rotation.after(rotation.served)}" if rotation.served else "not served yet"
             return (

@@ -77,6 +77,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds for a member to answer, then 504."""
     ipgroup: IpGroupBinding | None = None
     enhance_l7policy_enable: bool | None = None
+    gzip_enable: bool | None = None
+    """Compress responses for clients that accept gzip."""
     insert_headers: Mapping[str, bool | str] | None = None
     admin_state_up: bool | None = None
     protection_status: str | None = None

@@ -262,6 +262,16 @@ async def test_an_access_list_allows_or_denies_clients(shared: Site) -> None:
         assert (await at.get()).status == 200
 
 
+async def test_responses_are_compressed_if_the_listener_and_the_client_want_it(shared: Site) -> None:
+    async with member() as only:
+        pools = pool(only.port, name="zip")
+        for enabled, accepted, encoding in [(True, "gzip", "gzip"), (True, "identity", None), (False, "gzip", None)]:
+            at = await shared.serve({"default_pool_id": "zip", "gzip_enable": enabled}, pools=pools)
+            reply = await at.get(headers={"Accept-Encoding": accepted})
+            assert (reply.status, reply.headers.get("Content-Encoding")) == (200, encoding)
+            assert json.loads(reply.text)
+
+
 async def test_a_policy_to_a_pool_wins_over_the_default_pool(shared: Site) -> None:
     async with member("a") as a, member("b") as b:
         pools = pool(a.port, name="pa") | pool(b.port, name="pb")

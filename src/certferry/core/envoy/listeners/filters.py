@@ -13,6 +13,7 @@ from certferry.core.envoy.options import ESCAPED_SLASHES, UNDERSCORES, Options
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.envoy.routes import redirect as redirects
 from certferry.core.envoy.routes import session_affinity as stickiness
+from certferry.core.envoy.routes.compression import uncompressed
 from certferry.core.envoy.routes.match import CLIENT
 from certferry.core.model.elb import Listener
 
@@ -91,6 +92,7 @@ def _http(listener_id: str, http2: bool, idle: int, client: int, options: Option
             {"name": "envoy.filters.http.rbac", "typed_config": {"@type": f"{TYPE}{_HTTP}rbac.v3.RBAC"}},
             redirects.unredirected(),
             stickiness.unstuck(),
+            uncompressed(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{TYPE}{_HTTP}router.v3.Router", "suppress_envoy_headers": True},

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from certferry.core.envoy.resource import XdsResource, remembered
 from certferry.core.envoy.routes.access_list import access
 from certferry.core.envoy.routes.actions import StickyRoute, Target, action, pinned
+from certferry.core.envoy.routes.compression import compression
 from certferry.core.envoy.routes.headers import client_headers_to_remove, inserted_headers
 from certferry.core.envoy.routes.match import Match, hosts, matches
 from certferry.core.model.elb import Listener, LoadBalancer, Policy
@@ -86,8 +87,8 @@ def route_table(
             {*client_headers_to_remove(trusted), *(one["header"]["key"] for one in inserted)}
         ),
     }
-    if rules := access(listener.ipgroup, groups):
-        body["typed_per_filter_config"] = rules
+    if filters := access(listener.ipgroup, groups) | compression(listener.gzip_enable):
+        body["typed_per_filter_config"] = filters
     return XdsResource(body)
 
 

@@ -15,6 +15,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.file.v3 import file_pb2 as _file_log
+from envoy.extensions.compression.gzip.compressor.v3 import gzip_pb2 as _gzip
+from envoy.extensions.filters.http.compressor.v3 import compressor_pb2 as _compressor
 from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2 as _metadata
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as _rbac
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router
@@ -42,9 +44,11 @@ KINDS: Final[Mapping[str, Any]] = {
     ROUTES: RouteConfiguration,
 }
 NAMED_BY_TYPE_URL: Final = (
+    _compressor,
     _cookie,
     _file_log,
     _filter_state,
+    _gzip,
     _http,
     _inspector,
     _limit,
