@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-fast docs reference check bench bench-quick faults kubernetes lock wheel clean preflight
+.PHONY: help install up test test-fast docs reference check bench bench-quick faults kubernetes deploy-tools lock wheel clean preflight
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Another Python:   make up PYTHON=python3.12'
 	@echo '  More flags:       make up ARGS="--no-demo", make test ARGS="-k kubectl"'
@@ -51,7 +51,10 @@ faults: $(VENV)/dev.stamp ## make an ELB and an API server misbehave, and write 
 	$(BIN)/python -m tests.e2e.faults
 
 kubernetes: $(VENV)/dev.stamp ## a real kube-apiserver and etcd on loopback (needs go; builds them once), in .kubernetes
-	$(BIN)/python tools/kubernetes/cluster.py .kubernetes
+	$(BIN)/python -m tools.kubernetes.cluster .kubernetes
+
+deploy-tools: $(VENV)/dev.stamp ## helm and actionlint, for the tests of deploy/ (needs go; builds them once, 2 minutes)
+	$(BIN)/python -m tools.deploy.programs
 
 lock: ## compile requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.chromium import CHROMIUM
+from tests.support.go_programs import HELM, REQUIRED
 
 # how fast the machine is decides no test
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,4 +58,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if CHROMIUM is None and not os.environ.get("CI") and not _fast:
         terminalreporter.write_line(
             "The console's browser tests were not collected: there is no Chromium (apt-get install chromium)."
+        )
+    if not (HELM or REQUIRED or _fast):
+        terminalreporter.write_line(
+            "The tests of the Helm chart were not collected: there is no helm (make deploy-tools)."
         )

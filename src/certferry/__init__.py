@@ -1,3 +1,3 @@
 """Certferry keeps the HTTPS certificate of every LoadBalancer ingress valid."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

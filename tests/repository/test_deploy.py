@@ -40,9 +40,8 @@ def test_each_overlay_grants_the_permissions_that_the_code_needs(mode: str) -> N
     granted = yaml.safe_load_all((DEPLOY / mode / "rbac.yaml").read_text())
     assert [o for o in granted if o] == OVERLAYS[mode]
     objects = built(mode)
-    assert {o["kind"] for o in OVERLAYS[mode]} | {"Namespace", "ConfigMap", "Service", "Deployment"} == {
-        o["kind"] for o in objects
-    }
+    others = {"Namespace", "ConfigMap", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {o["kind"] for o in OVERLAYS[mode]} | others == {o["kind"] for o in objects}
     account = one(objects, "ServiceAccount")["metadata"]
     for binding in (o for o in objects if o["kind"].endswith("Binding")):
         assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [(account["name"], account["namespace"])]

@@ -1,6 +1,6 @@
 """Run a real kube-apiserver and etcd on loopback for the end-to-end suite.
 
-    python tools/kubernetes/cluster.py DIR     # until Ctrl-C; DIR/kubeconfig is an admin's
+    python -m tools.kubernetes.cluster DIR     # until Ctrl-C; DIR/kubeconfig is an admin's
 
 Both are ordinary Go modules, named with their versions in go.mod beside this file, and built once
 into a cache directory (with go, some minutes and 5 GB of build cache). There is no kubelet, no scheduler and no
@@ -13,8 +13,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-import re
 import secrets
 import shutil
 import signal
@@ -28,45 +26,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools import go_programs
+
 HERE = Path(__file__).resolve().parent
 APISERVER, ETCD = "k8s.io/kubernetes/cmd/kube-apiserver", "go.etcd.io/etcd/server/v3"
 PATIENCE = 60.0
 """Seconds until the API must be ready."""
 
 
-def versions() -> dict[str, str]:
-    """Return module → version, from go.mod."""
-    text = (HERE / "go.mod").read_text()
-    return dict(re.findall(r"^\s(k8s\.io/kubernetes|go\.etcd\.io/etcd/server/v3) (v\S+)", text, re.MULTILINE))
-
-
 def built() -> Path:
-    """Return the directory with both programs; build them if it is missing."""
-    of = versions()
+    """Return the directory with both programs; build them if one is missing."""
+    of = go_programs.versions(HERE, ("k8s.io/kubernetes", "go.etcd.io/etcd/server/v3"))
     kubernetes, etcd = of["k8s.io/kubernetes"], of["go.etcd.io/etcd/server/v3"]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = base / "certferry" / f"kubernetes-{kubernetes}-etcd-{etcd}"
-    if (folder / "kube-apiserver").exists() and (folder / "etcd").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"Building etcd {etcd} and kube-apiserver {kubernetes}, once ...", flush=True)
-    _build(folder / "etcd", ETCD, "")
     said = "k8s.io/component-base/version"
     major, minor = kubernetes.lstrip("v").split(".")[:2]
     marks = {"gitVersion": kubernetes, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    _build(folder / "kube-apiserver", APISERVER, " ".join(f"-X {said}.{k}={v}" for k, v in marks.items()))
-    return folder
-
-
-def _build(program: Path, package: str, flags: str) -> None:
-    # one package at a time and at low priority: the machine may be in use
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=1 -mod=readonly"}
-    fresh = program.with_suffix(".new")
-    command = ["nice", "-n", "19", "go", "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(fresh), package]
-    began = time.monotonic()
-    subprocess.run(command, cwd=HERE, env=environment, check=True)
-    fresh.rename(program)
-    print(f"  {program.name}: {time.monotonic() - began:.0f} s", flush=True)
+    flags = " ".join(f"-X {said}.{k}={v}" for k, v in marks.items())
+    programs = {"etcd": (ETCD, ""), "kube-apiserver": (APISERVER, flags)}
+    return go_programs.built(HERE, go_programs.cache(f"kubernetes-{kubernetes}-etcd-{etcd}"), programs)
 
 
 @contextlib.contextmanager
@@ -166,7 +143,7 @@ def _ports(count: int) -> list[int]:
 def main() -> None:
     """Run until SIGINT or SIGTERM."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python tools/kubernetes/cluster.py DIR")
+        sys.exit("usage: python -m tools.kubernetes.cluster DIR")
     with running(Path(sys.argv[1]).absolute()) as kubeconfig:
         print(f"Ready: export CERTFERRY_TEST_KUBECONFIG={kubeconfig}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

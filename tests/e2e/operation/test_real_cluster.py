@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from certferry.controller.rbac import MODES
 from tests.e2e.conftest import MakeSite
@@ -14,6 +15,9 @@ from tests.e2e.support.real_cluster import ACCOUNT, KUBECONFIG, RealSystem
 from tests.e2e.support.site import Site
 from tests.e2e.support.system import KUBECTL, System
 from tests.repository.test_deploy import DEPLOY
+from tests.support import golden
+from tests.support.chart import pods, render
+from tests.support.go_programs import HELM, REQUIRED
 
 
 @pytest.mark.parametrize("mode", reversed(MODES))  # the widest last: others need it
@@ -76,3 +80,31 @@ def test_secrets_by_name_are_enough_for_a_rotation(named: RealSystem, backend: i
     who = f"--as=system:serviceaccount:{':'.join(ACCOUNT)}"
     refused = named.kubectl("get", "secrets", "-A", who, check=False)
     assert "forbidden" in refused.stderr
+
+
+CHARTS = [*golden.cases("chart")] if HELM or REQUIRED else []
+
+
+@pytest.mark.parametrize("path", CHARTS)
+def test_the_server_accepts_the_objects_of_the_chart(system: System, path: Path) -> None:
+    for namespace in ("trial", "shop", "office"):
+        system.apply(objects.namespace(namespace))
+    made = render(yaml.safe_load(path.read_text()), "trial")
+    served = [o for o in made if not o["apiVersion"].startswith("monitoring.coreos.com/")]
+    done = system.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", give=served)
+    assert len(done.stdout.splitlines()) == len(served)
+    assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize("path", CHARTS)
+def test_pods_of_the_chart_are_admitted_where_security_is_restricted(system: System, path: Path) -> None:
+    restricted = objects.namespace("restricted")
+    restricted["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": "restricted"}
+    system.apply(restricted)
+    for name, spec in pods(render(yaml.safe_load(path.read_text()))).items():
+        spec["volumes"] = [*(v for v in spec["volumes"] if v["name"] != "state"), {"name": "state", "emptyDir": {}}]
+        spec.pop("priorityClassName", None)
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "restricted"}, "spec": spec}
+        done = system.kubectl("create", "--dry-run=server", "-f", "-", give=[pod], check=False)
+        admitted = done.returncode == 0
+        assert admitted != bool(spec.get("hostNetwork")), done.stderr
