@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from certferry.controller.report import host_reporter
 from certferry.controller.report.host_reporter import HostSeconds
 from certferry.core.decide import decide
 from certferry.core.diagnosis import cluster
+from certferry.core.diagnosis.cluster import TranslatedCluster
 from certferry.core.diagnosis.host_state import HostProbe, HostState, host_states
 from certferry.core.drift.drift import Modes
+from certferry.core.model.kubernetes import Name
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
+from certferry.core.x509.pem import parse_chain
 from certferry.runtime.metrics import Metrics
 from tests.controller.conftest import System
 from tests.controller.support.fake_kube import until
@@ -35,6 +39,10 @@ def sample(metrics: Metrics, series: str) -> float:
 def hosts(system: System, status: str) -> float:
     assert system.controller is not None
     return sample(system.controller.metrics, f'certferry_hosts{{status="{status}"}}')
+
+
+def served(system: System, fingerprint: str) -> bool:
+    return fingerprint in system.annotation("certferry.io/rotation")
 
 
 async def test_a_host_is_wrong_while_handshakes_show_another_certificate(
@@ -79,6 +87,33 @@ async def test_a_rotation_does_not_wait_for_host_states(system: System, monkeypa
     assert hosts(system, "served") == 0
     free.set()
     await until(lambda: hosts(system, "served") == 2)
+
+
+async def test_a_rotation_is_reported_with_its_generation_alone(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived: list[TranslatedCluster] = []
+
+    def recorded(generation: TranslatedCluster, *given: Any) -> Any:
+        derived.append(generation)
+        return cluster.with_host_states(generation, *given)
+
+    monkeypatch.setattr(host_reporter, "with_host_states", recorded)
+    monkeypatch.setattr(host_reporter, "GATHER", 0)
+    monkeypatch.setattr(host_reporter, "SHARE", 0)
+    system.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0))
+    system.shop(authority().issue(HOST))
+    await system.start()
+    await system.in_step()
+    await until(lambda: hosts(system, "served") == 2)
+    derived.clear()
+    for _ in range(4):
+        pair = authority().issue(HOST)
+        chain = parse_chain(pair.certificate)
+        system.kube.secret("demo", "shop-tls", pair)
+        await until(partial(served, system, chain.fingerprint))
+    await until(lambda: bool(derived) and derived[-1].view.secrets[Name("demo", "shop-tls")].chain == chain)
+    assert len({id(generation) for generation in derived}) == len(derived)
 
 
 def states(*shown: HostProbe, content: dict[str, Any] | None = None) -> tuple[HostState, ...]:

@@ -88,7 +88,8 @@ class AlertEvaluator:
                 self._inputs, last_rotation=datetime.fromtimestamp(rotation.served, UTC)
             )
             self._metrics.last_rotation.set(rotation.served)
-        if self._timer is None:
+        stalled = any(a.name == "RotationStalled" for a in self.alerts.value)
+        if self._timer is None and stalled:
             self._timer = asyncio.get_running_loop().call_later(EVALUATE_DELAY, self.evaluate)
 
     def update_from_own_certificates(self, own: tuple[CertificateInfo, ...]) -> None:

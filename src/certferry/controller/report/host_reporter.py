@@ -24,7 +24,9 @@ from certferry.core.x509.expiry import Limits
 from certferry.runtime.metrics import Metrics
 
 GATHER: Final = 0.2
-"""Seconds between two reports, because each one reads every certificate."""
+"""Least seconds between two reports, because each one reads every certificate."""
+SHARE: Final = 10
+"""A report is followed by a pause that is so many times as long, at most ``TICK``."""
 TICK: Final = 5.0
 """Seconds after which the host seconds are counted although nothing happened."""
 
@@ -99,8 +101,9 @@ class HostReporter:
             if self._newest and (self._changed.is_set() or self._verifier.probed.sequence > probed):
                 self._changed.clear()
                 probed = self._verifier.probed.sequence
+                begun = time.monotonic()
                 await self._report(*self._newest)
-                await asyncio.sleep(GATHER)
+                await asyncio.sleep(min(max(GATHER, SHARE * (time.monotonic() - begun)), TICK))
 
     async def _wait(self, probed: int) -> None:
         """Wait for a generation, or for probes after the sequence `probed`."""

@@ -82,6 +82,8 @@ class StatusWriter:
         self._begun = False
         """True after the first report. Until then an earlier controller may have written the same Events."""
         self._written: dict[Name, tuple[float, IngressReport]] = {}
+        self._in_step: dict[Name, tuple[IngressReport, ReportedStatus]] = {}
+        """Reports that were compared with these versions of their Ingresses, without a difference."""
         self._removed: dict[Name, tuple[float, IngressReport]] = {}
         self._urgent: list[Name] = []
 
@@ -99,10 +101,9 @@ class StatusWriter:
         """Set the report of the present state. The reported rotation of an Ingress is kept."""
         self._stood = True
         before = self._latest.value
-        kept = {
-            name: entry if entry.rotation else msgspec.structs.replace(entry, rotation=_rotation(before, name))
-            for name, entry in ingresses.items()
-        }
+        kept = {name: _kept(entry, before.ingresses.get(name)) for name, entry in ingresses.items()}
+        for name in self._in_step.keys() - kept.keys():
+            del self._in_step[name]
         self._latest.set(
             msgspec.structs.replace(
                 before, standing=frozenset(notices), ingresses=Map(kept), cleanup=MappingProxyType(left)
@@ -176,8 +177,10 @@ class StatusWriter:
         return frozenset(n for n, at in self._reported_at.items() if n.reason not in HOURLY or at > due)
 
     async def _ingress(self, name: Name, entry: IngressReport) -> None:
-        stands = self._cache.reported(name)
-        if stands is None or _on_its_way(self._written, name, entry):
+        stands, compared = self._cache.reported(name), self._in_step.get(name)
+        if stands is None or (compared and compared[0] is entry and compared[1] is stands):
+            return
+        if _on_its_way(self._written, name, entry):
             return
         annotations = _differing(entry, stands)
         since = self._cache.claimed_since(name)
@@ -185,6 +188,7 @@ class StatusWriter:
             annotations[AGE_ANNOTATION] = since
         restated = entry.status is not None and entry.status != stands.status
         if not annotations and not restated:
+            self._in_step[name] = entry, stands
             return
         self._written[name] = (time.monotonic(), entry)
         try:
@@ -230,9 +234,11 @@ def _on_its_way(done: Mapping[Name, tuple[float, IngressReport]], name: Name, en
     return written == entry and time.monotonic() - at < ECHO
 
 
-def _rotation(report: StatusReport, name: Name) -> str | None:
-    entry = report.ingresses.get(name)
-    return entry.rotation if entry else None
+def _kept(entry: IngressReport, before: IngressReport | None) -> IngressReport:
+    """Return `entry` with the rotation of `before`; the same object if nothing differs."""
+    if before and not entry.rotation:
+        entry = msgspec.structs.replace(entry, rotation=before.rotation)
+    return before if before == entry else entry
 
 
 def _differing(entry: IngressReport, stands: ReportedStatus) -> dict[str, str]:

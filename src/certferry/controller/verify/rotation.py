@@ -145,8 +145,10 @@ class RotationVerifier:
         self._by_certificate: dict[str, list[ExpectedCertificate]] = {}
         self._seen: dict[Target, str] = {}
         self._probes: dict[Target, HostProbe] = {}
+        self._ahead: set[Target] = set()
+        """Targets whose expected content is newer than the last reconcile."""
         self.probed: Latest[int] = Latest(0)
-        """Changes of `probes`."""
+        """Changes of `probes` that concern a content of the last reconcile."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prober = Prober()
 
@@ -173,6 +175,7 @@ class RotationVerifier:
         if group:
             before = {expectation.target: self._expected[expectation.target] for expectation in group}
             self._by_certificate[certificate] = group
+            self._ahead.update(before)
             self._expected = {**self._expected, **{expectation.target: expectation for expectation in group}}
             self._start(chain, group, before, changed, accepted)
 
@@ -206,7 +209,8 @@ class RotationVerifier:
             return
         probe = _as_host_probe(target, chain, result)
         before, self._probes[target] = self._probes.get(target), probe
-        if before is None or msgspec.structs.replace(before, at=probe.at) != probe:
+        news = before is None or msgspec.structs.replace(before, at=probe.at) != probe
+        if news and target not in self._ahead:  # else the next reconcile reports it
             self.probed.set(self.probed.value + 1)
 
     async def stop(self) -> None:
@@ -217,6 +221,7 @@ class RotationVerifier:
 
     def _replace_expected(self, expected: Mapping[Target, ExpectedCertificate]) -> Mapping[Target, ExpectedCertificate]:
         before, self._expected = self._expected, expected
+        self._ahead.clear()
         self._seen = {t: f for t, f in self._seen.items() if t in expected}
         self._probes = {t: p for t, p in self._probes.items() if t in expected}
         self._by_certificate = {}

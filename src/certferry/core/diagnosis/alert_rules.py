@@ -168,16 +168,16 @@ def _from_secrets(inputs: AlertInput) -> Iterator[Alert]:
         for wanted in state.wants:
             if wanted.source.secret and (wanted.reason or wanted.warnings):
                 by_secret.setdefault(wanted.source.secret, []).append((state, wanted))
+    following = {w.origin.secret_name: w for w in reversed(inputs.watched) if w.origin}
     for secret, pairs in by_secret.items():
-        yield from _about_secret(inputs, secret, pairs)
+        yield from _about_secret(inputs, secret, pairs, following.get(secret))
 
 
 def _about_secret(
-    inputs: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]]
+    inputs: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]], info: CertificateInfo | None
 ) -> Iterator[Alert]:
     state, wanted = next(((s, w) for s, w in pairs if w.reason), pairs[0])
     name = _name_of(state, wanted)
-    info = _following(inputs, secret)
     if name == "CertificateExpired" and info and info.used:
         return  # its expiry is an alert of the certificate
     sentence, reason = _verdict(wanted)
@@ -272,8 +272,9 @@ def _not_served(inputs: AlertInput) -> Iterator[Alert]:
     for state, shown in mismatches(inputs.states):
         if state.bound:
             by_certificate.setdefault((state.bound.certificate_id, shown.reached), []).append((state, shown))
+    by_ref = {w.id: w for w in reversed(inputs.watched)}
     for (certificate_id, reached), places in by_certificate.items():
-        certificate = next((w for w in inputs.watched if w.id == certificate_id), None)
+        certificate = by_ref.get(certificate_id)
         state, shown = places[0]
         where = listed(tuple(dict.fromkeys(f"{s.key.address}:{s.key.port}" for s, _ in places)))
         hosts = tuple(sorted({s.host for s, _ in places if s.host}))
@@ -333,7 +334,3 @@ def _disconnected(known: AlertInput, remote: str, why: str) -> Alert:
 def _title(it: CertificateInfo) -> str:
     what = f"The certificate of {listed(it.hosts)}" if it.hosts else f"The certificate {it.name}"
     return f"{what} ({it.name})" if it.hosts else what
-
-
-def _following(known: AlertInput, secret: Name) -> CertificateInfo | None:
-    return next((w for w in known.watched if w.origin and w.origin.secret_name == secret), None)

@@ -56,15 +56,18 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 
 def uses(diagnosis: ClusterDiagnosis) -> tuple[Use, ...]:
     """Return every certificate on every HTTPS listener, by load balancer, port and slot."""
-    by_listener: dict[str, list[HostState]] = {}
+    owners: dict[str, Name | None] = {}
+    bound: dict[tuple[str, str], list[HostState]] = {}
     for state in diagnosis.states:
         if state.listener_id:
-            by_listener.setdefault(state.listener_id, []).append(state)
-    listeners = [it for ref, it in diagnosis.observed.listeners.items() if ref in by_listener]
+            owners.setdefault(state.listener_id, state.owner)
+            if state.bound:
+                bound.setdefault((state.listener_id, state.bound.certificate_id), []).append(state)
+    listeners = [it for ref, it in diagnosis.observed.listeners.items() if ref in owners]
     return tuple(
-        _use(diagnosis, listener, ref, seat, by_listener[listener.id])
+        _use(diagnosis, listener, owners[listener.id], ref, slot, bound.get((listener.id, ref), []))
         for listener in sorted(listeners, key=_order)
-        for ref, seat in _refs(listener)
+        for ref, slot in _refs(listener)
     )
 
 
@@ -80,11 +83,12 @@ def touched_by(all_uses: Iterable[Use], what: str | Name) -> Touched:
     )
 
 
-def _use(diagnosis: ClusterDiagnosis, listener: Listener, ref: str, slot: Slot, states: list[HostState]) -> Use:
+def _use(
+    diagnosis: ClusterDiagnosis, listener: Listener, owner: Name | None, ref: str, slot: Slot, bound: list[HostState]
+) -> Use:
+    """Describe one slot; `bound`: the states of the listener's hosts whose clients get the certificate."""
     certificate = diagnosis.observed.certificates.get(ref)
-    mine = [s for s in states if s.bound and s.bound.certificate_id == ref]
-    owner = states[0].owner
-    wanted = [s for s in mine if owner and s.claims and s.host]
+    wanted = [s for s in bound if owner and s.claims and s.host]
     ingresses = {name for s in wanted for name in s.claims} | ({owner} if owner and slot == "default" else set())
     followed = diagnosis.sources.get(ref)
     return Use(
@@ -100,7 +104,7 @@ def _use(diagnosis: ClusterDiagnosis, listener: Listener, ref: str, slot: Slot, 
         hosts=tuple(sorted({s.host for s in wanted})),
         ingresses=tuple(sorted(ingresses, key=lambda name: _age(diagnosis, name))),
         governing=owner,
-        served=_served(certificate, wanted or mine),
+        served=_served(certificate, wanted or bound),
     )
 
 
