@@ -307,6 +307,10 @@ def test_a_choice_is_previewed_by_the_controllers_own_translation() -> None:
     assert preview.chosen == chain
     assert preview.rejected == ()  # nothing valid is in service for the host
     assert {p.reason for p in preview.problems} == {"SniConflict", "HostNotCovered"}
+    hosts = {host.host: host for host in preview.hosts}
+    assert "does not cover c.example.com" in hosts["c.example.com"].problem
+    assert hosts["c.example.com"].after  # of another Ingress
+    assert not hosts["b.example.com"].changes  # the oldest Ingress keeps it
     present = preview_change(world, options, body | {"metadata": {"name": "first", "namespace": "shop"}}, [chain], NOW)
     assert present.present == chain
 

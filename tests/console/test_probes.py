@@ -11,10 +11,19 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from certferry.console.judge.hosts import served_badge
+from certferry.console.state.cluster_view import derive
 from certferry.console.state.probes import ProbeCache
+from certferry.core.diagnosis.host_probes import with_probes
+from certferry.core.diagnosis.host_state import HostState
+from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
+from certferry.core.model.kubernetes import ClusterView
+from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import parse_chain
 from certferry.runtime.tls_probe import Target
 from tests.support.certs import Authority, Pair, authority
@@ -33,6 +42,30 @@ def tls_context(folder: Path, pair: Pair) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context
+
+
+def host_state(target: Target, pair: Pair) -> HostState:
+    """Return the state of the host of `target`, for which an ELB has the certificate of `pair`."""
+    balancer = LoadBalancer(id="lb", name="edge", vip_address=target.address)
+    certificate = Certificate(id="c", name="c", chain=parse_chain(pair.certificate), domain=(target.host,))
+    listener = Listener(
+        id="l",
+        loadbalancer_id="lb",
+        protocol="HTTPS",
+        protocol_port=target.port,
+        default_tls_container_ref="c",
+        sni_container_refs=("c",),
+    )
+    state = State(loadbalancers={"lb": balancer}, listeners={"l": listener}, certificates={"c": certificate})
+    now = datetime.now(UTC)
+    derived = derive(ClusterView(cluster_id="test"), state, TranslateOptions(cluster_name="test"), Limits(), now)
+    (host,) = [host for host in derived.hosts if host.host == target.host]
+    return host
+
+
+def seen(probes: ProbeCache, state: HostState) -> HostState:
+    (after,) = with_probes([state], probes.results([state]), ClusterView(cluster_id="test"), datetime.now(UTC))
+    return after
 
 
 def fingerprint(pair: Pair) -> str:
@@ -65,12 +98,14 @@ def test_a_listener_is_probed_until_it_serves_the_expected_certificate(tmp_path:
     async def work() -> None:
         probes, fingerprints = ProbeCache(), []
         async with listener(late(tmp_path), "a.example") as target, asyncio.timeout(10):
-            probes.request([target], parse_chain(NEW.certificate))
+            state = host_state(target, NEW)
+            probes.request([state])
             async for _ in probes.changed.changes():
-                if result := probes.get(target):
-                    fingerprints.append(result.fingerprint)
+                if shown := seen(probes, state).shown:
+                    fingerprints.append(shown[0].fingerprint)
                 if fingerprints and fingerprints[-1] == fingerprint(NEW):
                     break
+        assert served_badge([seen(probes, state)]).word == "Served"
         assert fingerprints == [fingerprint(OLD), fingerprint(NEW)]
         await probes.close()
 
@@ -83,9 +118,29 @@ def test_the_right_leaf_with_another_chain_is_an_objection(tmp_path: Path) -> No
         bare = intermediate.issue("b.example")
         whole = bare.certificate + intermediate.certificate
         async with listener(tls_context(tmp_path, bare), "b.example") as target:
-            result = await ProbeCache().probe(target)
+            result = await ProbeCache().probe(target, [])
         assert result.objection(parse_chain(bare.certificate)) == ""
         assert "is not sent with it" in result.objection(parse_chain(whole))
         assert result.objection(parse_chain(OLD.certificate)) == "Another certificate is served."
+
+    run(work())
+
+
+def test_a_host_state_has_what_handshakes_show(tmp_path: Path) -> None:
+    async def work() -> None:
+        probes = ProbeCache()
+        async with listener(tls_context(tmp_path, OLD), "a.example") as target:
+            state = host_state(target, NEW)
+            assert served_badge([seen(probes, state)]).word == "Accepted"
+            await probes.probe(target, [parse_chain(NEW.certificate)])
+        wrong = seen(probes, state)
+        assert (wrong.status, served_badge([wrong]).word) == ("wrong", "Wrong certificate served")
+        assert fingerprint(OLD)[:16] in wrong.sentence
+        # what was shown before a change says nothing about the new content
+        changed = host_state(target, OLD)
+        assert seen(probes, changed) == changed
+        await probes.probe(target, [parse_chain(OLD.certificate)])  # nothing listens there now
+        gone = seen(probes, changed)
+        assert (gone.status, served_badge([gone]).word) == ("unreachable", "Not reachable")
 
     run(work())

@@ -14,7 +14,8 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from certferry.core.diagnosis.host_state import HostState, host_states
+from certferry.core.diagnosis.host_probes import with_probes
+from certferry.core.diagnosis.host_state import HostProbe, HostState, host_states
 from certferry.core.diagnosis.wanted import SLOT_KINDS
 from certferry.core.model.elb import Certificate, State
 from certferry.core.model.kubernetes import ClusterView, Name
@@ -175,6 +176,34 @@ def test_every_event_states_what_the_listener_is_to_select(
         assert says_served == bool(served), problem.sentence
         others = {h for clients in OTHERS.findall(problem.sentence) for h in clients.split(", ")}
         assert others == {h for h in hosts - served if h}, problem.sentence
+
+
+@settings(max_examples=200, deadline=None)
+@given(ingresses, some_secrets, some_secrets, st.integers(0, 8), st.data())
+def test_a_probe_that_comes_later_has_the_same_effect(
+    shape: list[Any], first: dict[str, Any], then: dict[str, Any], steps: int, data: st.DataObject
+) -> None:
+    elb = _elb()
+    _run(_cluster(shape, first), elb)
+    after = _cluster(shape, then)
+    _run(after, elb, steps)
+    translation = translate(after, elb.state, OPTIONS, NOW)
+    states = host_states(after, elb.state, translation, (), NOW, Limits())
+    chains = [s.bound.chain for s in states if s.bound and s.bound.chain] or [chain("other", names=HOSTS)]
+    results = [
+        HostProbe(
+            address=state.key.address,
+            port=state.key.port,
+            sni=state.host,
+            key_kind=data.draw(st.sampled_from(["", "RSA", "ECDSA"])),
+            expected=data.draw(st.sampled_from(["", *(c.digest for c in chains)])),
+            **data.draw(st.sampled_from([{"chain": c} for c in chains] + [{"error": "late", "reached": False}])),
+        )
+        for state in states
+        if data.draw(st.booleans())
+    ]
+    at_once = host_states(after, elb.state, translation, results, NOW, Limits())
+    assert with_probes(states, results, after, NOW) == at_once
 
 
 def _is(answer: Certificate | None, use: SecretUse) -> bool:

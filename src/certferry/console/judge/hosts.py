@@ -15,6 +15,7 @@ from certferry.console.web.formatting import Badge, expiry
 from certferry.core.diagnosis.host_state import CertificateSource, HostState, WantedCertificate
 from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model.kubernetes import Name
+from certferry.core.plural import counted
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain
 
@@ -25,6 +26,8 @@ _WORDS: Final = {
     "unusable": "Not served",
     "expired": "Expired",
 }
+PER_ROW: Final = 3
+"""Hosts of each certificate that are probed for one row of a list."""
 WRONG: Final = "Wrong certificate served"
 SUBSTITUTE: Final = "Another certificate served"
 """It covers the host, and comes from another source than the wanted one."""
@@ -58,6 +61,16 @@ def host_badge(states: Iterable[HostState]) -> Badge | None:
         return Badge("bad", word, worst.sentence)
     # a host without its own certificate gets another one
     return Badge("bad", WRONG, worst.sentence) if worst.harm else Badge("warn", SUBSTITUTE, worst.sentence)
+
+
+def served_badge(states: Sequence[HostState]) -> Badge:
+    """Return whether the hosts of `states`, which have their probes, get their certificates."""
+    if badge := host_badge(states):
+        return badge
+    shown = [state for state in states if state.shown]
+    if not shown:
+        return Badge("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
+    return Badge("good", "Served", f"The last handshakes show it ({counted(len(shown), 'host')}).")
 
 
 def expiries(states: Sequence[HostState], now: datetime, limits: Limits) -> list[CertificateExpiry]:

@@ -5,21 +5,41 @@ Pure. The result contains no key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from certferry.console.state.cluster_view import DerivedState
 from certferry.core import checks
 from certferry.core.checks import Finding
+from certferry.core.diagnosis.host_state import HostState, host_states
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name, parse_ingress
 from certferry.core.model.problems import Problem
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import IngressStatus, translate
+from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain, covers
+
+_LIMITS: Final = Limits()
+
+
+class HostPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificate that clients of a host get now, and after the change."""
+
+    host: str
+    port: int
+    now: Chain | None
+    after: Chain | None
+    problem: str
+    """Sentence: why the host does not get the certificate that its Ingress names; "" if it does."""
+
+    @property
+    def changes(self) -> bool:
+        """True if clients get another chain."""
+        return (self.now and self.now.digest) != (self.after and self.after.digest)
 
 
 class ChangePreview(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,14 +52,14 @@ class ChangePreview(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     """Other problems that the controller would report and does not report now."""
     findings: tuple[Finding, ...] = ()
+    hosts: tuple[HostPreview, ...] = ()
+    """Hosts of the Ingress, and others whose certificate changes; those with a problem first."""
 
 
 def served_chain(derived: DerivedState, name: Name) -> Chain | None:
-    """Return the certificate that clients of the Ingress get now."""
-    uses = derived.by_ingress.get(name, ())
-    ingress = derived.view.ingresses.get(name)
-    hosts = ingress.hosts if ingress else ()
-    return next((use.chain for use in uses if use.chain and (use.hosts or not hosts)), None)
+    """Return the certificate that clients of the Ingress get now: of the first of its hosts that has one."""
+    hosts = derived.hosts_by_ingress.get(name, ())
+    return next((host.bound.chain for host in hosts if host.bound and host.bound.chain), None)
 
 
 def preview_change(
@@ -52,8 +72,10 @@ def preview_change(
     ingress = parse_ingress(changed)
     name = ingress.meta.key
     neighbours = _neighbours(derived, options, ingress, now)
-    before = set(_problems(derived, neighbours, options, now))
-    new = [p for p in _problems(derived, {**neighbours, name: ingress}, options, now) if p not in before]
+    before = set(translate(_only(derived, neighbours), derived.state, options, now).problems)
+    view = _only(derived, {**neighbours, name: ingress})
+    after = translate(view, derived.state, options, now)
+    new = [p for p in after.problems if p not in before]
     present = served_chain(derived, name)
     server = chosen[0] if chosen else None
     hosts = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
@@ -69,7 +91,30 @@ def preview_change(
         rejected=tuple(rejected),
         problems=tuple(p for p in new if p.reason != "CertificateHeldBack" and not objection),
         findings=tuple(f for f in findings if f.sentence not in sentences),
+        hosts=_hosts(derived, host_states(view, derived.state, after, (), now, _LIMITS), name),
     )
+
+
+def _hosts(derived: DerivedState, after: Iterable[HostState], name: Name) -> tuple[HostPreview, ...]:
+    """Return the hosts of Ingress `name`, and others for which another certificate is desired than before."""
+    before = {state.key: state for state in derived.hosts}
+    hosts = []
+    for state in after:
+        desired, present = state.desired, before.get(state.key)
+        was = present.desired if present else None
+        moved = (desired and desired.chain) != (was and was.chain) and present is not None
+        if name in state.claims or moved:
+            problem = next((w.sentence for w in state.wants if not w.good), "")
+            hosts.append(
+                HostPreview(
+                    host=state.host,
+                    port=state.key.port,
+                    now=state.bound.chain if state.bound else None,
+                    after=desired.chain if desired else None,
+                    problem=problem,
+                )
+            )
+    return tuple(sorted(hosts, key=lambda host: (not host.problem, not host.changes, host.host, host.port)))
 
 
 def _neighbours(
@@ -88,12 +133,6 @@ def _neighbours(
 
 def _ports(status: IngressStatus) -> set[tuple[str, int]]:
     return {(status.loadbalancer, port) for port, _ in status.ports}
-
-
-def _problems(
-    derived: DerivedState, ingresses: Mapping[Name, Ingress], options: TranslateOptions, now: datetime
-) -> tuple[Problem, ...]:
-    return translate(_only(derived, ingresses), derived.state, options, now).problems
 
 
 def _only(derived: DerivedState, ingresses: Mapping[Name, Ingress]) -> ClusterView:

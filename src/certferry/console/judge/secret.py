@@ -5,40 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from certferry.console.judge.hosts import PER_ROW, served_badge
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.objects import ListedSecret
 from certferry.console.web.formatting import Badge
-from certferry.core.diagnosis.usage import Use
+from certferry.core.diagnosis.host_state import HostState
+from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 
 _BLOCKING: Final = ("CertificateQuarantined", "BreakGlassKept", "BreakGlassActive", "RollbackPauseActive")
 
 
-def status(cluster: ClusterContext, secret: ListedSecret, uses: tuple[Use, ...]) -> Badge | None:
+def status(cluster: ClusterContext, secret: ListedSecret) -> Badge | None:
     """Return the status of a Secret; None if its type holds no certificate."""
+    chain, derived = secret.parsed.chain, cluster.derived
     if not secret.parsed.tls:
         return None
-    if secret.parsed.chain is None:
+    if chain is None:
         return Badge("bad", "Cannot be used", secret.parsed.flaw.sentence if secret.parsed.flaw else "")
-    if why := objection(cluster.derived.problems.get(("Secret", secret.name), ())):
+    if why := objection(derived.problems.get(("Secret", secret.name), ())):
         return Badge("bad", "Rejected", why)
-    if not uses:
-        if cluster.derived.referring.get(secret.name):
-            return Badge("idle", "Not in use", "Its Ingresses use an ELB server certificate, or no load balancer.")
+    hosts = [host for host in derived.hosts_by_secret.get(secret.name, ()) if _decides(secret.name, host)]
+    if not hosts:
+        if derived.referring.get(secret.name):
+            return Badge("idle", "Not in use", "Its Ingresses use another certificate, or no load balancer.")
         return Badge("idle", "Not in use", "No Ingress names it.")
-    if any(use.chain is None or use.chain.digest != secret.parsed.chain.digest for use in uses):
+    if any(
+        _follows(secret.name, h) and not (h.bound and h.bound.chain and h.bound.chain.digest == chain.digest)
+        for h in hosts
+    ):
         return Badge("busy", "On its way", "The load balancer does not have this content yet.")
-    return served_badge(cluster, uses)
+    return served_badge(cluster.probed(hosts, PER_ROW))
 
 
-def served_badge(cluster: ClusterContext, uses: tuple[Use, ...]) -> Badge:
-    """Return whether handshakes with the listeners of `uses` show what the ELB has."""
-    served = [cluster.served(use) for use in uses]
-    if False in served:
-        return Badge("bad", "Not served", "A handshake with a listener shows another certificate or chain.")
-    if None in served:
-        return Badge("busy", "Accepted", "The load balancer has it; no handshake has shown it yet.")
-    return Badge("good", "Served", "A handshake with each listener shows it.")
+def _decides(name: Name, host: HostState) -> bool:
+    """Return whether the content of Secret `name` is bound for a host, or is the one that counts there."""
+    return _is_bound(name, host) or bool(host.wanted and host.wanted.source.secret == name)
+
+
+def _follows(name: Name, host: HostState) -> bool:
+    """Return whether the host is to get the content of Secret `name`."""
+    return _is_bound(name, host) or bool(host.desired and host.desired.source.secret == name)
+
+
+def _is_bound(name: Name, host: HostState) -> bool:
+    return bool(host.bound and host.bound.source.secret == name and not host.bound.source.cluster)
 
 
 def objection(problems: Iterable[Problem]) -> str:

@@ -19,10 +19,11 @@ from certferry.clusters.translate_options import cluster_options
 from certferry.console.state.elb_feed import ElbFeed
 from certferry.console.state.elb_sites import RANKS, ElbLogin
 from certferry.console.state.kube_feed import KubeFeed
-from certferry.console.state.probes import ProbeCache, targets
+from certferry.console.state.probes import ProbeCache
 from certferry.console.web.errors import FormErrors
 from certferry.core.diagnosis import usage
 from certferry.core.diagnosis.cluster import diagnose
+from certferry.core.diagnosis.host_probes import with_probes
 from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import State
@@ -33,6 +34,8 @@ from certferry.core.translate.translate import Translation
 from certferry.core.x509.expiry import Limits
 from certferry.kube.client.client import Kind, KubeClient, KubeError
 
+Place = tuple[str, int, str]
+"""Address, port and SNI name."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -58,8 +61,14 @@ class DerivedState(msgspec.Struct, frozen=True):
     referring: Mapping[Name, tuple[Name, ...]]
     """Ingresses that name a Secret in spec.tls, used or not."""
     hosts: tuple[HostState, ...]
-    """Without probes: ``ClusterContext.served`` knows those."""
+    """Without probes: ``ClusterContext.probed`` adds them."""
+    by_place: Mapping[Place, tuple[HostState, ...]]
     hosts_by_ingress: Mapping[Name, tuple[HostState, ...]]
+    hosts_by_secret: Mapping[Name, tuple[HostState, ...]]
+    """The hosts that want a Secret, and those whose clients get its certificate."""
+    hosts_by_certificate: Mapping[str, tuple[HostState, ...]]
+    """The hosts whose clients get an ELB certificate, by its id."""
+    hosts_by_listener: Mapping[str, tuple[HostState, ...]]
     problems: Mapping[tuple[str, Name], tuple[Problem, ...]]
     """By kind and name of the object."""
 
@@ -118,32 +127,19 @@ class ClusterContext:
             )
         return derived
 
-    def served(self, use: Use) -> bool | None:
-        """Return whether handshakes show the certificate of `use`; None if not probed yet.
+    def probed(self, states: Iterable[HostState], most: int | None = None) -> tuple[HostState, ...]:
+        """Return `states` with the console's last handshakes, and request those that are not recent.
 
-        Requests a probe if the last one is not recent.
+        `most`: request no more than this number for each certificate of a listener; None for all.
         """
-        chain = use.chain
-        if chain is None:
-            return None
-        places = targets(use, self.elb.state)
-        self.probes.request(places, chain)
-        results = [result for place in places if (result := self.probes.get(place))]
-        others = self._other_fingerprints(use) if any(r.fingerprint != chain.fingerprint for r in results) else set()
-        # a client that takes RSA and ECDSA is shown one of them, which says nothing of the other
-        telling = [r for r in results if r.fingerprint not in others]
-        return not any(r.objection(chain) for r in telling) if telling else None
-
-    def _other_fingerprints(self, use: Use) -> set[str]:
-        """Return fingerprints of the other certificates that the listener has for hosts of `use`."""
-        return {
-            other.chain.fingerprint
-            for other in self.derived.uses
-            if other.listener == use.listener
-            and other.chain
-            and (use.chain and other.chain.fingerprint != use.chain.fingerprint)
-            and not {*other.hosts}.isdisjoint(use.hosts)
-        }
+        wanted = tuple(states)
+        # a handshake shows one of a host's key kinds: it needs the states of both
+        derived, places = self.derived, dict.fromkeys(map(_place, wanted))
+        both = tuple(state for place in places for state in derived.by_place.get(place, ()))
+        self.probes.request(both if most is None else _sample(both, most))
+        shown = with_probes(both, self.probes.results(both), derived.view, datetime.now(UTC))
+        by_key = {state.key: state for state in shown}
+        return tuple(by_key.get(state.key, state) for state in wanted)
 
     async def merge(self, kind: Kind, name: Name, patch: dict[str, Any], version: str) -> None:
         """Merge `patch` into an object. Raises ``FormErrors`` if it has changed since `version`, and ``KubeError``."""
@@ -188,7 +184,11 @@ def derive(
         by_ingress=_grouped((name, u) for u in uses for name in u.ingresses),
         referring={secret: tuple(names) for secret, names in referring.items()},
         hosts=hosts,
+        by_place=_grouped((_place(host), host) for host in hosts),
         hosts_by_ingress=_grouped((name, host) for host in hosts for name in host.claims),
+        hosts_by_secret=_grouped((name, host) for host in hosts for name in _secrets(host)),
+        hosts_by_certificate=_grouped((host.bound.certificate_id, host) for host in hosts if host.bound),
+        hosts_by_listener=_grouped((host.listener_id, host) for host in hosts if host.listener_id),
         problems=_grouped(
             ((p.object.kind, Name(p.object.namespace, p.object.name)), p)
             for p in translation.problems
@@ -206,6 +206,25 @@ def _without_secret(host: HostState) -> HostState:
         status = {"expired": "expired", "good": "served"}.get(host.expiry_state or "", "expiring")  # type: ignore[assignment]
     sentence = host.sentence.removesuffix(f" {host.wanted.sentence}")
     return msgspec.structs.replace(host, wanted=None, other_wants=(), problems=(), status=status, sentence=sentence)
+
+
+def _place(host: HostState) -> Place:
+    return host.key.address, host.key.port, host.host
+
+
+def _sample(states: Iterable[HostState], most: int) -> Iterable[HostState]:
+    """Yield the first `most` hosts of each certificate of a listener."""
+    counts: dict[tuple[str, str], int] = {}
+    for state in states:
+        place = state.listener_id, state.bound.certificate_id if state.bound else ""
+        counts[place] = counts.get(place, 0) + 1
+        if counts[place] <= most:
+            yield state
+
+
+def _secrets(host: HostState) -> tuple[Name, ...]:
+    sources = (*(w.source for w in host.wants), *((host.bound.source,) if host.bound else ()))
+    return tuple(dict.fromkeys(source.secret for source in sources if source.secret and not source.cluster))
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Mapping[K, tuple[V, ...]]:

@@ -205,7 +205,8 @@ async def _probed(cluster: ClusterContext, progress: TargetProgress, chains: Map
     balancer = cluster.elb.state.loadbalancers.get(place.loadbalancer)
     if balancer is None or not balancer.vip_address:
         return progress
-    result = await cluster.probes.probe(target(balancer, place.port, place.host))
+    bound = [chain for digest, chain in chains.items() if digest in _bound(place, cluster.elb.state)]
+    result = await cluster.probes.probe(target(balancer, place.port, place.host), bound)
     expected = chains.get(result.fingerprint)
     error = result.objection(expected) if expected else result.error
     served = datetime.now(UTC) if expected and not error else None

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from certferry.core.diagnosis import host_verdict
+from certferry.core.diagnosis.host_probes import shown_certificates
 from certferry.core.diagnosis.host_values import (
     BoundCertificate,
     HostKey,
@@ -46,7 +47,6 @@ from certferry.core.translate.translate import Translation
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain
-from certferry.core.x509.presented import chain_difference
 
 HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 KINDS: Final[tuple[KeyKind, ...]] = ("ECDSA", "RSA")
@@ -282,33 +282,11 @@ class _HostFacts:
         )
 
     def _probes(self, place: _Place, key: HostKey, chain: Chain | None) -> tuple[ShownCertificate, ...]:
-        bound, content = (chain.fingerprint, chain.digest) if chain else ("", "")
-        results = self._shown.get((key.address, key.port, key.sni), ())
-        # a client that takes both kinds is shown one of them: that says nothing of the other
-        both = {c.chain.fingerprint for k in KINDS if (c := place.have.answer(key.sni, SLOT_KINDS[k])) and c.chain}
-        return tuple(
-            ShownCertificate(
-                address=result.prober,
-                chain=result.chain,
-                fingerprint=result.leaf,
-                error=result.error or (f"the leaf is right, but {difference}" if difference else ""),
-                reached=result.reached,
-                at=result.at,
-                matches_bound=bool(bound)
-                and not (difference or result.error)
-                and (result.leaf == bound or (not result.key_kind and result.leaf in both)),
-            )
-            for result in results
-            if result.key_kind in ("", key.key_kind) and result.expected in ("", content)
-            for difference in (self._difference(place, key, result),)
-        )
-
-    def _difference(self, place: _Place, key: HostKey, result: HostProbe) -> str:
-        """Return how the chain that is served with the right leaf is another than the bound one; "" if it is not."""
-        bound = place.have.answer(key.sni, SLOT_KINDS[key.key_kind])
-        if not (bound and bound.chain and result.chain and result.leaf == bound.chain.fingerprint):
-            return ""
-        return chain_difference(result.chain, bound.chain)
+        results = self._shown.get((key.address, key.port, key.sni))
+        if not results:
+            return ()
+        have = (place.have.answer(key.sni, SLOT_KINDS[kind]) for kind in KINDS)
+        return shown_certificates(results, key.key_kind, chain, {c.chain.fingerprint for c in have if c and c.chain})
 
     def _in_step(self, have: Certificate | None, want: Certificate | None) -> bool:
         if have is None or want is None:

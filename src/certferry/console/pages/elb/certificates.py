@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.secret import served_badge
+from certferry.console.judge.hosts import PER_ROW, served_badge
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_feed import CertificateDetails
@@ -102,7 +102,11 @@ def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:
         return Badge("idle", "CA certificate")
     if c.break_glass:
         return Badge("bad", c.break_glass.kind.capitalize(), f"{c.break_glass.user}: {c.break_glass.reason}")
-    return served_badge(cluster, row.uses) if row.uses else Badge("idle", "Not in use", "No listener uses it.")
+    if hosts := cluster.derived.hosts_by_certificate.get(c.id):
+        return served_badge(cluster.probed(hosts, PER_ROW))
+    if row.uses:
+        return Badge("idle", "Not selected", "Its listeners select another certificate for each host.")
+    return Badge("idle", "Not in use", "No listener uses it.")
 
 
 def lock_of(request: PageRequest, cluster: ClusterContext, certificate: Certificate) -> Lock | None:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.secret import served_badge
+from certferry.console.judge.hosts import served_badge
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import not_found
@@ -141,6 +141,7 @@ async def one(request: PageRequest, cluster: ClusterContext) -> Response:
 def listener_row(cluster: ClusterContext, listener: Listener) -> ListenerRow:
     """Return the row of a listener."""
     uses = tuple(use for use in cluster.derived.uses if use.listener == listener.id)
+    hosts = cluster.derived.hosts_by_listener.get(listener.id, ())
     balancer = cluster.elb.state.loadbalancers[listener.loadbalancer_id]
     return ListenerRow(
         listener=listener,
@@ -148,7 +149,7 @@ def listener_row(cluster: ClusterContext, listener: Listener) -> ListenerRow:
         owner=next((use.governing for use in uses if use.governing), None) or _owner(cluster, listener),
         ours="cluster_id" in described(listener.description),
         uses=uses,
-        state=served_badge(cluster, uses) if uses else None,
+        state=served_badge(cluster.probed(hosts, 1)) if hosts else None,
     )
 
 

@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from certferry.console.judge.hosts import WRONG, CertificateExpiry, host_badge, own_expiry
-from certferry.console.judge.secret import served_badge
+from certferry.console.judge.hosts import PER_ROW, WRONG, CertificateExpiry, own_expiry, served_badge
 from certferry.console.pages.ingresses.synchronize import differences
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -125,15 +124,16 @@ def _badge(cluster: ClusterContext, row: IngressRow) -> Badge:
         return Badge("idle", "Other class", "Its class belongs to another controller.")
     if not any(protocol == "HTTPS" for _, protocol in row.status.ports):
         return _warning(row) or Badge("good", "HTTP", "It is served without TLS.")
-    pending = any(not host.in_step and host.desired for host in row.host_states)
-    badge = host_badge(row.host_states)
-    if badge and badge.word == WRONG and not pending:
+    hosts = cluster.probed(row.host_states, PER_ROW)
+    pending = any(not host.in_step and host.desired for host in hosts)
+    badge = served_badge(hosts)
+    if badge.word == WRONG and not pending:
         return badge
     if warning := _warning(row):
         return warning
     if pending or not row.uses:
         return Badge("busy", "On its way", "The load balancer does not have it yet.")
-    return badge or served_badge(cluster, tuple(use for use in row.uses if use.hosts or not row.hosts))
+    return badge
 
 
 def _warning(row: IngressRow) -> Badge | None:

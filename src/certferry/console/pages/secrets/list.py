@@ -57,9 +57,7 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     listing: TablePage[SecretRow] = TablePage(
         rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
     )
-    states: dict[Name, Badge | None] = listing.derive(
-        lambda row: (row.secret.name, status(cluster, row.secret, row.uses))
-    )
+    states: dict[Name, Badge | None] = listing.derive(lambda row: (row.secret.name, status(cluster, row.secret)))
     return request.render("secrets/list.html", listing=listing, states=states, live=f"/live/{cluster.name}")
 
 
