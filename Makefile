@@ -58,9 +58,9 @@ deploy-tools: $(VENV)/dev.stamp ## helm and actionlint, for the tests of deploy/
 
 lock: ## compile requirements/*.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		pyproject.toml --group build -o requirements/run.lock
+		pyproject.toml --extra up --group build -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		pyproject.toml --group dev -c requirements/run.lock -o requirements/dev.lock
+		pyproject.toml --extra up --group dev -c requirements/run.lock -o requirements/dev.lock
 
 wheel: $(VENV)/dev.stamp ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -45,30 +45,38 @@ COMMANDS: Final = {
         _CLUSTERS,
     ),
     "alerts": Entry("certferry.cli.alerts:app", "Test the delivery of alerts.", _CLUSTERS),
-    "up": Entry("certferry.cli.programs.run:up", "Run everything from one directory.", _PROGRAMS),
+    "up": Entry("certferry.cli.programs.run:up", "Run everything from one directory.", _PROGRAMS, extra="up"),
     "controller": Entry(
         "certferry.cli.programs.run:controller_app",
         "Run the controller: make an ELB match the Ingresses of a cluster.",
         _PROGRAMS,
     ),
     "elb": Entry(
-        "certferry.cli.programs.run:elb_app", "Run the load balancer service: ELB v3 API and Envoy.", _PROGRAMS
+        "certferry.cli.programs.run:elb_app",
+        "Run the load balancer service: ELB v3 API and Envoy.",
+        _PROGRAMS,
+        extra="elb",
     ),
-    "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS),
+    "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS, extra="console"),
     "kube": Entry("certferry.cli.programs.run:kube", "Run the embedded Kubernetes API.", _PROGRAMS),
-    "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION),
-    "envoy": Entry("certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION),
+    "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION, extra="elb"),
+    "envoy": Entry(
+        "certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION, extra="elb"
+    ),
     "kubeconfig": Entry(
         "certferry.cli.programs.kubeconfig:kubeconfig",
         "Print a kubeconfig for the embedded Kubernetes API.",
         _OPERATION,
     ),
-    "backup": Entry("certferry.cli.programs.store:backup", "Copy the ELB's store to a file.", _OPERATION),
-    "restore": Entry("certferry.cli.programs.store:restore", "Replace the ELB's store by a backup.", _OPERATION),
+    "backup": Entry("certferry.cli.programs.store:backup", "Copy the ELB's store to a file.", _OPERATION, extra="elb"),
+    "restore": Entry(
+        "certferry.cli.programs.store:restore", "Replace the ELB's store by a backup.", _OPERATION, extra="elb"
+    ),
     "rotate-encryption-key": Entry(
         "certferry.cli.programs.store:rotate_encryption_key",
         "Encrypt all stored private keys and secrets under a new key.",
         _OPERATION,
+        extra="elb",
     ),
     "rotate-seal-key": Entry(
         "certferry.cli.programs.store:rotate_seal_key", "Renamed to rotate-encryption-key.", _OPERATION, hidden=True
@@ -119,6 +127,11 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at the end fails again
         _exit(f"The output cannot be written: {error.strerror}.", 1)
+    except ModuleNotFoundError as missing:
+        command, package = next(iter(sys.argv[1:]), ""), (missing.name or "").partition(".")[0]
+        if package == NAME or command not in COMMANDS or not (extra := COMMANDS[command].extra):
+            raise
+        _exit(f"`{NAME} {command}` needs the extra “{extra}” ({package} is missing): pip install '{NAME}[{extra}]'.", 1)
     except Exception as error:
         from certferry.settings import UserError  # not above, because it imports cryptography
 

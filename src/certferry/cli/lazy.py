@@ -27,6 +27,8 @@ class Entry(NamedTuple):
     help: str
     section: str = "Commands"
     hidden: bool = False
+    extra: str = ""
+    """The extra of the package that the command needs."""
 
 
 class LazyGroup(TyperGroup):

@@ -34,6 +34,8 @@ def up(
     config: Config = None,
 ) -> None:
     """Run everything from one directory: Kubernetes API, ELB, Envoy, controller, console and demo."""
+    import python_multipart  # noqa: F401 - of the console, another process; absent without the extra “up”
+
     from certferry import preflight
     from certferry.up.run import run
 
