@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.identity.bootstrap import bootstrap
 from certferry.elb.server.paths import encryption_key_file
-from certferry.elb.server.store import audit, schema
+from certferry.elb.server.store import audit, postgresql, schema
 from certferry.elb.server.store.database import open_database
 from certferry.elb.server.store.store import Store
 from certferry.elb.server.store.transaction import Transaction
-from certferry.runtime.encryption import EncryptionKeys
+from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from tests.cli.test_cli import certferry
 from tests.e2e.support.waiting import until
 from tests.elb.server.store.test_store import content, furnish
@@ -145,6 +147,97 @@ def test_a_database_that_fell_back_is_followed_and_reported(
     second.catch_up()
     assert everything(second) == before
     assert "lost committed changes" in capsys.readouterr().out
+
+
+def test_changes_that_others_made_after_a_fallback_are_followed(
+    replicas: Replicas, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = replicas.stores
+    replicas.write(first, group("kept"))
+    newest = first.newest_event()
+    replicas.write(first, group("lost"))
+    second.catch_up()
+    # A standby without the last commit is promoted, and commits more before this replica looks again.
+    with replicas.engines[0].begin() as connection:
+        connection.execute(schema.ipgroups.delete().where(schema.ipgroups.c.id == "id-lost"))
+        postgresql.allow_deletion(connection)
+        connection.execute(schema.audit.delete().where(schema.audit.c.id > newest))
+        connection.execute(text("SELECT setval(pg_get_serial_sequence('audit', 'id'), :last)"), {"last": newest})
+        connection.execute(update(schema.head).values(sequence=newest))
+    first.catch_up()
+    replicas.write(first, group("new"))
+    replicas.write(first, group("newer"))
+    capsys.readouterr()
+    second.catch_up()
+    assert everything(second) == everything(first)
+    assert set(second.publication.state.ipgroups) == {"id-kept", "id-new", "id-newer"}
+    assert "lost committed changes" in capsys.readouterr().out
+
+
+def test_a_replica_that_is_behind_the_pruned_audit_log_reads_everything(
+    replicas: Replicas, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = replicas.stores
+    replicas.write(first, group("kept"))
+    replicas.write(first, group("gone"))
+    second.catch_up()
+    published: list[object] = []
+    second.on_commit(published.append)
+    replicas.write(first, group("missed"))
+    replicas.write(first, renamed("id-kept", "other"))
+    replicas.write(first, lambda transaction: transaction.delete(transaction.snapshot.rows("ipgroup")["id-gone"]))
+    replicas.write(first, group("last"))
+    assert first.prune_audit(datetime.now(UTC), 0)
+    second.catch_up()
+    assert everything(second) == everything(first)
+    assert set(second.publication.state.ipgroups) == {"id-kept", "id-missed", "id-last"}
+    assert len(published) == 2
+    assert "lost" not in capsys.readouterr().out
+
+
+def test_a_writer_that_is_behind_the_pruned_audit_log_decides_on_the_present(replicas: Replicas) -> None:
+    first, second = replicas.stores
+    replicas.write(first, group("a"))
+    second.catch_up()
+    replicas.write(first, renamed("id-a", "b"))
+    replicas.write(first, group("last"))
+    assert first.prune_audit(datetime.now(UTC), 0)
+    seen: list[Any] = []
+    replicas.write(second, lambda transaction: seen.append(transaction.snapshot.rows("ipgroup")["id-a"].data["name"]))
+    assert seen == ["b"]
+
+
+@pytest.mark.parametrize("error", [OperationalError("SELECT", {}, Exception("closed")), EncryptionError("no such key")])
+def test_a_follower_outlives_a_failed_read(database: str, error: Exception) -> None:
+    calls: list[bool] = []
+
+    async def followed() -> None:
+        again = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def catch_up() -> None:
+            calls.append(True)
+            if len(calls) == 1:
+                raise error
+            loop.call_soon_threadsafe(again.set)
+
+        task = asyncio.create_task(postgresql.follow(database, catch_up))
+        async with asyncio.timeout(20):
+            await again.wait()
+        task.cancel()
+
+    asyncio.run(followed())
+    assert len(calls) > 1
+
+
+def test_one_replica_at_a_time_prunes(replicas: Replicas) -> None:
+    first, second = replicas.stores
+    for name in "abcd":
+        replicas.write(first, group(name))
+    with replicas.engines[0].begin() as connection:
+        assert audit.prune(connection, datetime.min.replace(tzinfo=UTC), 3) > 0
+        assert second.prune_audit(datetime.now(UTC), 0) == 0  # at once, without waiting
+    assert second.prune_audit(datetime.now(UTC), 0) > 0
 
 
 def test_the_audit_log_is_append_only(replicas: Replicas) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 from certferry.core.model.elb import domain_names
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.store import schema
-from certferry.elb.server.store.database import appendable, reading
+from certferry.elb.server.store.database import appendable, prunes_alone, reading
 from certferry.elb.server.store.tables import Row
 
 
@@ -123,6 +123,11 @@ def between(connection: Connection, after: int, last: int) -> list[Recorded]:
     return [(row["project_id"], _entry(row)) for row in connection.execute(query).mappings()]
 
 
+def instant_of(connection: Connection, sequence: int) -> datetime | None:
+    """Return the instant of the record `sequence`; None if there is no such record."""
+    return connection.execute(select(schema.audit.c.at).where(schema.audit.c.id == sequence)).scalar()
+
+
 def newest(engine: Engine) -> int:
     """Return the sequence of the last record; 0 if there is none."""
     with reading(engine).connect() as connection:
@@ -138,9 +143,12 @@ def oldest(engine: Engine) -> int:
 def prune(connection: Connection, before: datetime, most: int) -> int:
     """Delete the oldest records: those before an instant, and those beyond `most`. Return how many.
 
-    At most `_PRUNED` at a time. The newest record stays, because the next sequence follows it.
+    At most `_PRUNED` at a time. The newest record stays, because the next sequence follows it. None are deleted while
+    another process of a shared database prunes.
     """
     table = schema.audit
+    if not prunes_alone(connection):
+        return 0
     newest_id = connection.execute(select(func.max(table.c.id))).scalar() or 0
     too_old = connection.execute(select(func.max(table.c.id)).where(table.c.at < before)).scalar() or 0
     first = connection.execute(select(func.min(table.c.id))).scalar() or 0

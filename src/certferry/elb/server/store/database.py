@@ -200,6 +200,11 @@ def appendable(connection: Connection) -> Iterator[None]:
     _protect(connection)
 
 
+def prunes_alone(connection: Connection) -> bool:
+    """Return whether this transaction is the only one that prunes, until it ends."""
+    return connection.dialect.name != "postgresql" or postgresql.prunes_alone(connection)
+
+
 def _schema(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.server.store.head import CHANNEL
 from certferry.runtime.backoff import Backoff
@@ -18,6 +19,8 @@ from certferry.runtime.backoff import Backoff
 _log = structlog.get_logger("certferry.elb")
 _MIGRATION_LOCK: Final = 0x63657274
 """The advisory lock that a migration holds."""
+_PRUNE_LOCK: Final = 0x6365727470
+"""The advisory lock of the process that prunes the audit log."""
 _EVERY: Final = 5.0
 """Seconds after which the follower looks at the head without a notification."""
 _FIRST, _LONGEST = 0.2, 5.0
@@ -67,6 +70,11 @@ def allow_deletion(connection: Connection) -> None:
     connection.execute(text("SET LOCAL certferry.pruning = 'on'"))
 
 
+def prunes_alone(connection: Connection) -> bool:
+    """Take the lock on pruning until the transaction ends; return False if another process has it."""
+    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _PRUNE_LOCK}).scalar())
+
+
 async def follow(url: str, catch_up: Callable[[], None]) -> None:
     """Call `catch_up` in a thread after each commit of another process, until cancelled.
 
@@ -82,8 +90,10 @@ async def follow(url: str, catch_up: Callable[[], None]) -> None:
                 await asyncio.to_thread(catch_up)
                 backoff.reset()
                 await _listen(connection, catch_up)
-        except (psycopg.Error, OSError) as error:
-            _log.warning("not connected to the database", reason=str(error).strip())
+        except (psycopg.Error, SQLAlchemyError, OSError) as error:
+            _log.warning("not connected to the database", reason=str(getattr(error, "orig", None) or error).strip())
+        except Exception:  # noqa: BLE001 (a follower that ended would leave this ELB behind without a word)
+            _log.exception("commits of other processes not taken over")
         await backoff.wait()
 
 

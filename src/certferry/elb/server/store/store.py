@@ -50,6 +50,8 @@ class Store:
         with self._consistent() as connection:
             rows = self._load(connection)
             self._sequence = head.read(connection).sequence
+            self._last = audit.instant_of(connection, self._sequence)
+            """The instant of our last change: another process's change may have the same sequence after a fallback."""
         self._instant = max((row.updated_at for row in rows), default=datetime.min.replace(tzinfo=UTC))
         self._shared = engine.dialect.name == "postgresql"
         """True if other processes may write the resources."""
@@ -90,19 +92,25 @@ class Store:
     def _catch_up(self, connection: Connection, newest: Head | None) -> None:
         if newest is None or newest.sequence == self._sequence:
             return
-        if newest.sequence < self._sequence:
-            _log.error(
-                "the database lost committed changes",
-                last=self._sequence,
-                present=newest.sequence,
-                advice="It fell back to an older state, such as a standby's. This ELB follows it now.",
-            )
+        records = audit.between(connection, self._sequence, newest.sequence)
+        # Read after the records: then nothing that follows our last change was pruned before they were read.
+        present = audit.instant_of(connection, self._sequence)
+        fell_back = newest.sequence < self._sequence or present not in {None, self._last}
+        if present is not None and not fell_back:
+            self._take_over(connection, records)
+        else:
+            if fell_back:
+                _log.error(
+                    "the database lost committed changes",
+                    last=self._sequence,
+                    present=newest.sequence,
+                    advice="It fell back to an older state, such as a standby's. This ELB follows it now.",
+                )
             self._load(connection)
             self.tail.reset()
-        else:
-            self._take_over(connection, newest)
         self._instant = max(self._instant, newest.instant)
         self._sequence = newest.sequence
+        self._last = audit.instant_of(connection, self._sequence)
         self._publish(self.publication)
 
     @contextmanager
@@ -121,9 +129,8 @@ class Store:
         self.publication = published(self.snapshot, Publication(), rows)
         return rows
 
-    def _take_over(self, connection: Connection, newest: Head) -> None:
-        """Read the rows that the audit log names since our last change."""
-        records = audit.between(connection, self._sequence, newest.sequence)
+    def _take_over(self, connection: Connection, records: Sequence[audit.Recorded]) -> None:
+        """Read the rows that `records`, the audit log since our last change, name."""
         snapshot, touched = self.snapshot, list[Row]()
         for kind in schema.RESOURCES:
             identifiers = sorted({entry.resource_id for _, entry in records if entry.kind == kind})
@@ -187,7 +194,7 @@ class Store:
 
     def _committed(self, transaction: Transaction, prepared: Publication, records: Sequence[audit.Recorded]) -> None:
         self.tail.add(records)
-        self._sequence = records[-1][1].sequence
+        self._sequence, self._last = records[-1][1].sequence, records[-1][1].at
         self.snapshot = transaction.snapshot
         for before, after, _ in transaction.changes:
             if (
