@@ -31,6 +31,7 @@ def test_every_check_has_a_golden_case() -> None:
         for path in (golden.TESTDATA / stage).glob("*.out.yaml")
     )
     reasons = {
+        "CertificateCompromised",
         "CertificateExpired",
         "CertificateNotYetValid",
         "CertificateUnusable",
@@ -69,9 +70,10 @@ def _replacing(given: Any) -> Any:
     hosts = tuple(given.get("hosts", ()))
     new = chain("new", **given["new"])
     old = chain("old", **given["old"]) if "old" in given else None
-    objection = checks.objection(new, old, hosts, NOW)
+    compromised = frozenset(given.get("compromised", ()))
+    objection = checks.objection(new, old, hosts, NOW, compromised)
     return {
-        "findings": _told(checks.findings(new, old, hosts, NOW)),
+        "findings": _told(checks.findings(new, old, hosts, NOW, compromised=compromised)),
         "objection": objection.sentence if objection else None,
         "look again": checks.next_instant(new, NOW),
     }

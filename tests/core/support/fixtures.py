@@ -52,13 +52,13 @@ def chain(name: str, **facts: Any) -> Chain:
         "not_before": datetime(2026, 11, 1, tzinfo=UTC),
         "not_after": datetime(2027, 2, 1, tzinfo=UTC),
         "key": "P-256",
+        "spki": name,
         **facts,
     }
     return Chain(
         pem=f"<pem of {name}>",
         digest=name,
         fingerprint=name,
-        spki=name,
         names=names_,
         sans=names_,
         common_name=names_[0] if names_ else "",

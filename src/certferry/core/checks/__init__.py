@@ -6,7 +6,7 @@ that. ``refusal`` is the invariant, then the policy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -25,6 +25,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     leaf.not_expired,
     leaf.started,
     place.covers_hosts,
+    leaf.uncompromised,
     leaf.usage,
     leaf.signature,
     bundle.linked,
@@ -46,6 +47,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 """In the order in which findings are reported."""
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+NO_MARKS: Final[Set[str]] = frozenset()
 
 
 def findings(
@@ -57,13 +59,21 @@ def findings(
     *,
     taken: Mapping[str, str] = NOTHING,
     key: str | None = None,
+    compromised: Set[str] = NO_MARKS,
 ) -> tuple[Finding, ...]:
     """Return all findings for `chain` as a replacement for `before`, for `hosts` at `now`, most severe first.
 
-    `taken` and `key`: see ``CheckInput``. Findings that `policy` switches off are omitted.
+    `taken`, `key` and `compromised`: see ``CheckInput``. Findings that `policy` switches off are omitted.
     """
     case = CheckInput(
-        chain=chain, before=before, hosts=hosts, now=now, skew=timedelta(seconds=policy.skew), taken=taken, key=key
+        chain=chain,
+        before=before,
+        hosts=hosts,
+        now=now,
+        skew=timedelta(seconds=policy.skew),
+        taken=taken,
+        key=key,
+        compromised=compromised,
     )
     results = [f for check in CHECKS if (f := check(case)) and (f := policy.applied(f))]
     return tuple(sorted(results, key=lambda f: ("refuse", "warn", "info").index(f.severity)))
@@ -80,16 +90,25 @@ def expired(chain: Chain, now: datetime) -> Finding | None:
     return leaf.not_expired(CheckInput(chain=chain, now=now))
 
 
-def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime) -> Finding | None:
+def objection(
+    new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, compromised: Set[str] = NO_MARKS
+) -> Finding | None:
     """Return why `new` must not replace `old` for `hosts`, or None if it may.
 
-    The invariant: expired, not yet valid or broken never replaces valid, and no host that `old` serves validly is
-    lost. If `old` is no better, any certificate that can be loaded is served.
+    The invariant: expired, not yet valid or broken never replaces valid, no host that `old` serves validly is lost,
+    and a `compromised` key (``Chain.spki``) replaces no other one that is as good. If `old` is no better, any
+    certificate that can be loaded is served.
     """
-    case = CheckInput(chain=new, now=now)
+    case = CheckInput(chain=new, now=now, compromised=compromised)
     if unusable := leaf.loadable(case):
         return unusable
-    if old is None or old.digest == new.digest or not valid(old, now):
+    if old is None or old.digest == new.digest:
+        return None
+    if marked := leaf.uncompromised(case):
+        better = old.loadable and old.spki not in compromised and _no_worse(old, new, hosts, now)
+        if better:
+            return marked
+    if not valid(old, now):
         return None
     if finding := leaf.not_expired(case) or leaf.started(case):
         return finding
@@ -97,15 +116,26 @@ def objection(new: Chain, old: Chain | None, hosts: tuple[str, ...], now: dateti
     return place.covers_hosts(CheckInput(chain=new, now=now, hosts=served))
 
 
+def _no_worse(old: Chain, new: Chain, hosts: tuple[str, ...], now: datetime) -> bool:
+    """Return whether `old` serves one of `hosts`, and is valid or no less valid than `new`; keys aside."""
+    serves = not hosts or any(covers(old.names, h) for h in hosts) or not any(covers(new.names, h) for h in hosts)
+    return serves and (valid(old, now) or not valid(new, now))
+
+
 def refusal(
-    new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, policy: CheckPolicy = DEFAULT
+    new: Chain,
+    old: Chain | None,
+    hosts: tuple[str, ...],
+    now: datetime,
+    policy: CheckPolicy = DEFAULT,
+    compromised: Set[str] = NO_MARKS,
 ) -> Finding | None:
     """Return why `new` is rejected as a replacement for `old`: by the invariant, then by `policy`.
 
     A policy protects the certificate in service. If that is not valid either, or has the same defect, `new` is no worse
     and is accepted.
     """
-    if broken := objection(new, old, hosts, now):
+    if broken := objection(new, old, hosts, now, compromised):
         return broken
     if old is None or old.digest == new.digest or not valid(old, now):
         return None
@@ -127,6 +157,7 @@ def next_instant(chain: Chain, now: datetime, policy: CheckPolicy = DEFAULT) -> 
 __all__ = [
     "CHECKS",
     "DEFAULT",
+    "NO_MARKS",
     "Action",
     "CheckInput",
     "CheckPolicy",

@@ -1,4 +1,6 @@
-"""The order of certificates for the hosts of one place: usable, covering the hosts, valid now, later expiry last.
+"""The order of certificates for the hosts of one place.
+
+Usable, covering the hosts, valid now, with a key that is not marked as compromised, later expiry last.
 
 It chooses among candidates. ``objection`` judges a replacement, and is stricter: it protects each host that is served
 validly. Both are explained in docs/design/0027-what-better-means.md.
@@ -21,6 +23,8 @@ class CertificateFacts(NamedTuple):
     not_after: datetime
     usable: bool = True
     """True if the data plane loads it."""
+    compromised: bool = False
+    """True if its key is marked as compromised."""
 
 
 class Rank(NamedTuple):
@@ -30,12 +34,14 @@ class Rank(NamedTuple):
     covered: int
     """The number of hosts that it is for."""
     valid: bool
+    trusted: bool
+    """True unless its key is marked as compromised."""
     not_after: datetime
 
     @property
-    def fitness(self) -> tuple[bool, int, bool]:
+    def fitness(self) -> tuple[bool, int, bool, bool]:
         """The rank without the expiry, if a choice must not change with each renewal."""
-        return self.usable, self.covered, self.valid
+        return self.usable, self.covered, self.valid, self.trusted
 
 
 def rank(certificate: CertificateFacts, hosts: Iterable[str], now: datetime) -> Rank:
@@ -44,5 +50,6 @@ def rank(certificate: CertificateFacts, hosts: Iterable[str], now: datetime) -> 
         usable=certificate.usable,
         covered=sum(covers(certificate.names, host) for host in hosts),
         valid=certificate.not_before <= now < certificate.not_after,
+        trusted=not certificate.compromised,
         not_after=certificate.not_after,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
@@ -40,6 +40,8 @@ class CheckInput(msgspec.Struct, frozen=True, kw_only=True):
     ``diagnosis.sni_overlap``)."""
     key: str | None = None
     """SHA-256 of the public half of the key that came with it; None: not known here."""
+    compromised: Set[str] = frozenset()
+    """The public keys that are marked as compromised, as ``Chain.spki``."""
 
 
 Check = Callable[[CheckInput], Finding | None]

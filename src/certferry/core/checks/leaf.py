@@ -57,6 +57,13 @@ def started(case: CheckInput) -> Finding | None:
     return Finding(reason="CertificateNotYetValid", sentence=f"it is not valid before {instant(case.chain.not_before)}")
 
 
+def uncompromised(case: CheckInput) -> Finding | None:
+    """Require a key that is not marked as compromised."""
+    if case.chain.spki not in case.compromised:
+        return None
+    return Finding(reason="CertificateCompromised", sentence="its key is marked as compromised")
+
+
 def clock_skew(case: CheckInput) -> Finding | None:
     """Require both edges of its validity to be farther away than a client's clock may be off."""
     chain, now, minutes = case.chain, case.now, case.skew.total_seconds() / 60

@@ -16,6 +16,7 @@ Reason = Literal[
     "AnnotationInvalid",
     "AnnotationUnknown",
     "BackendNotFound",
+    "CertificateCompromised",
     "CertificateExpired",
     "CertificateHeldBack",
     "CertificateNotFound",
@@ -56,7 +57,9 @@ Reason = Literal[
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
-HOURLY: frozenset[Reason] = frozenset({"BreakGlassKept", "BreakGlassActive", "RollbackPauseActive"})
+HOURLY: frozenset[Reason] = frozenset(
+    {"BreakGlassKept", "BreakGlassActive", "CertificateCompromised", "RollbackPauseActive"}
+)
 """Reasons that are reported again each hour while they last."""
 
 

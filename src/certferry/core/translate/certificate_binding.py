@@ -214,11 +214,11 @@ def _default_candidate(
     return next(iter(own), None) or max(others, key=lambda o: _fitness(o.certificate, now), default=None)
 
 
-def _fitness(certificate: Certificate, now: datetime) -> tuple[bool, int, bool]:
+def _fitness(certificate: Certificate, now: datetime) -> tuple[bool, int, bool, bool]:
     """Return the fitness of a server certificate for clients that name no host."""
     chain = certificate.chain
     if chain is None:
-        return False, 0, False
+        return False, 0, False, False
     return rank(CertificateFacts(chain.names, chain.not_before, chain.not_after, chain.loadable), (), now).fitness
 
 
