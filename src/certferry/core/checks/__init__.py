@@ -90,6 +90,11 @@ def expired(chain: Chain, now: datetime) -> Finding | None:
     return leaf.not_expired(CheckInput(chain=chain, now=now))
 
 
+def compromised(chain: Chain, marked: Set[str]) -> Finding | None:
+    """Return the finding that its key is among the `marked` ones (``Chain.spki``), or None."""
+    return leaf.uncompromised(CheckInput(chain=chain, now=chain.not_before, compromised=marked))
+
+
 def objection(
     new: Chain, old: Chain | None, hosts: tuple[str, ...], now: datetime, compromised: Set[str] = NO_MARKS
 ) -> Finding | None:
@@ -163,6 +168,7 @@ __all__ = [
     "CheckPolicy",
     "Finding",
     "Severity",
+    "compromised",
     "expired",
     "findings",
     "next_instant",

@@ -280,6 +280,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     security_policies: Mapping[str, SecurityPolicy] = MappingProxyType({})
     limits: ListenerLimits = ListenerLimits()
     listener_defaults: ListenerDefaults = ListenerDefaults()
+    compromised: frozenset[str] = frozenset()
+    """Public keys (``Chain.spki``) that are marked as compromised."""
 
 
 class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

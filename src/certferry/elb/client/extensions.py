@@ -21,6 +21,8 @@ from certferry.elb.client.wire import CertificateWire
 
 T = TypeVar("T")
 PAGE: Final = 500
+COMPROMISED_KEYS: Final = "compromised-keys"
+"""The name of this extension, and its path."""
 _REMEMBERED: Final = 60.0
 """Seconds; an upgrade of the ELB changes the answer."""
 
@@ -37,6 +39,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime
     not_after: datetime
     domains: tuple[str, ...]
+    spki: str = ""
+    """SHA-256 of the leaf's public key, hex; "" if the ELB does not tell."""
+    compromised: bool = False
+    """True if its key is marked as compromised: it is not served again."""
     created_at: datetime
     user: str
     via: str
@@ -101,6 +107,24 @@ class CertificateStatus(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: Any = None
 
 
+class CompromisedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The mark of a compromised key."""
+
+    spki: str
+    """SHA-256 of the public key, hex."""
+    reason: str
+    user: str
+    marked_at: datetime
+
+
+class ReplacedCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate with a compromised key, and the earlier version that replaced it; None if none could."""
+
+    id: str
+    name: str = ""
+    version: int | None = None
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the audit log."""
 
@@ -109,7 +133,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     role: str
     verb: str
-    """create, update, delete, rollback, break-glass, break-glass-end, rollback-pause, rollback-pause-end, release."""
+    """create, update, delete, rollback, break-glass, break-glass-end, rollback-pause, rollback-pause-end, release,
+    compromised, compromised-end."""
     kind: str
     resource_id: str
     name: str
@@ -190,6 +215,28 @@ async def release(elb: ElbClient, certificate_id: str, reason: str = "") -> Cert
     """Take the owner from a certificate. For admins, and for the owner itself."""
     answer = await elb.extension("POST", _of(certificate_id, "release"), body=msgspec.json.encode({"reason": reason}))
     return wire.certificate(_part(answer, "certificate", CertificateWire))
+
+
+async def compromised_keys(elb: ElbClient) -> list[CompromisedKey]:
+    """Return the marks of compromised keys, oldest first."""
+    return _part(await elb.extension("GET", COMPROMISED_KEYS), "compromised_keys", list[CompromisedKey])
+
+
+async def mark_compromised(
+    elb: ElbClient, reason: str, *, spki: str = "", certificate_id: str = ""
+) -> tuple[CompromisedKey, list[ReplacedCertificate]]:
+    """Mark a public key, or that of a certificate; return the mark and the certificates that had the key."""
+    body = {"reason": reason} | ({"spki": spki} if spki else {"certificate_id": certificate_id})
+    answer = await elb.extension("POST", COMPROMISED_KEYS, body=msgspec.json.encode(body))
+    return (
+        _part(answer, "compromised_key", CompromisedKey),
+        _part(answer, "certificates", list[ReplacedCertificate]),
+    )
+
+
+async def unmark_compromised(elb: ElbClient, spki: str, reason: str = "") -> None:
+    """Remove the mark of a public key. For admins."""
+    await elb.extension("DELETE", f"{COMPROMISED_KEYS}/{quote(spki, safe='')}", [("reason", reason)] if reason else [])
 
 
 async def audit(

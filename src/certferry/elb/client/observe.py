@@ -20,7 +20,7 @@ from certferry.core.model.elb import (
     Rule,
     State,
 )
-from certferry.elb.client import wire
+from certferry.elb.client import extensions, wire
 from certferry.elb.client.client import (
     ALL_MEMBERS,
     ALL_RULES,
@@ -45,7 +45,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
     """Read the present state: the whole project, or these load balancers and all certificates."""
     only = sorted(load_balancer_ids) if load_balancer_ids is not None else None
     of_these = {} if only is None else {"loadbalancer_id": only}
-    balancers, listeners, pools, monitors, policies, certificates, groups, quota = await _together(
+    balancers, listeners, pools, monitors, policies, certificates, groups, quota, compromised = await _together(
         elb.find(LOADBALANCERS, **({} if only is None else {"id": only})),
         elb.find(LISTENERS, **of_these),
         elb.find(POOLS, **of_these),
@@ -54,6 +54,7 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         elb.certificates(),
         _ipgroups(elb),
         _quota(elb),
+        compromised_keys(elb),
     )
     by_listener = {one.id: one for one in map(wire.listener, listeners)}
     mine = [p for p in policies if p.get("listener_id") in by_listener]
@@ -68,7 +69,15 @@ async def observe(elb: ElbClient, load_balancer_ids: Iterable[str] | None = None
         ipgroups=groups,
         limits=_limits(quota),
         listener_defaults=_listener_defaults(quota),
+        compromised=compromised,
     )
+
+
+async def compromised_keys(elb: ElbClient) -> frozenset[str]:
+    """Return the public keys that are marked as compromised; none if the ELB has no marks."""
+    if extensions.COMPROMISED_KEYS not in await extensions.available(elb):
+        return frozenset()
+    return frozenset(one.spki for one in await extensions.compromised_keys(elb))
 
 
 async def _leaves(

@@ -10,23 +10,26 @@ from typing import Any, Final
 from certferry.core import checks
 from certferry.core.model.elb import domain_names
 from certferry.core.x509.pem import covers
+from certferry.elb.server.rules import compromised
 from certferry.elb.server.rules.certificate_binding import family
 from certferry.elb.server.store.tables import Row, StoreSnapshot
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def found(row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING) -> list[dict[str, Any]]:
+def found(
+    snapshot: StoreSnapshot, row: Row, now: datetime, taken: Mapping[str, str] = _NOTHING
+) -> list[dict[str, Any]]:
     """Return reason, severity and sentence of each finding, most severe first.
 
     The content is checked by itself and compared with the version before; with `taken`, also in its slots.
     """
     if row.content is None or row.data["type"] != "server":
         return []
-    hosts = domain_names(row.data["domain"])
+    hosts, marks = domain_names(row.data["domain"]), compromised.marks(snapshot, row.project_id, row.content.chain)
     return [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
-        for f in checks.findings(row.content.chain, row.content.before, hosts, now, taken=taken)
+        for f in checks.findings(row.content.chain, row.content.before, hosts, now, taken=taken, compromised=marks)
     ]
 
 

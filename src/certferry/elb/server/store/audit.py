@@ -77,7 +77,7 @@ def append(
     row = after or before
     assert row is not None
     verb = "create" if before is None else "delete" if after is None else "update"
-    special = row.kind == "certificate"
+    special = row.kind in _NOTED
     columns = {
         "at": at,
         "actor": actor.name,
@@ -230,6 +230,8 @@ class Tail:
         return [entry for project, entry in kept if project == project_id and entry.sequence > sequence]
 
 
+_NOTED: Final = ("certificate", "compromised_key")
+"""Kinds whose records have the verb and the reason of the note."""
 _PRUNED: Final = 5_000
 """Records that one transaction deletes; writers wait meanwhile."""
 _KEPT: Final = 100

@@ -221,6 +221,11 @@ security_policies = _resource("security_policies")
 project_settings = _resource("project_settings")
 """Choices of a project's users: at most one row per project, with the project's id."""
 
+compromised_keys = _resource(
+    "compromised_keys", Column("spki", String(64), nullable=False), UniqueConstraint("project_id", "spki")
+)
+"""Public keys (SHA-256 of the SubjectPublicKeyInfo) whose private keys are in the wrong hands."""
+
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 
 head = Table(
@@ -246,6 +251,7 @@ bulk_answers = Table(
 
 RESOURCES: Final[dict[str, Table]] = {
     "project_setting": project_settings,
+    "compromised_key": compromised_keys,
     "ipgroup": ipgroups,
     "security_policy": security_policies,
     "loadbalancer": loadbalancers,

@@ -25,6 +25,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     fingerprint: str
     digest: str
+    spki: str
     not_before: datetime
     not_after: datetime
     domains: tuple[str, ...]
@@ -114,13 +115,15 @@ def key_purpose(certificate_id: str, version: int) -> str:
 
 
 def _version(row: Any) -> Version:
+    chain = parse_chain(row["certificate"])
     return Version(
         number=row["version"],
         fingerprint=row["fingerprint"],
         digest=row["digest"],
+        spki=chain.spki,
         not_before=row["not_before"],
         not_after=row["not_after"],
-        domains=parse_chain(row["certificate"]).names,
+        domains=chain.names,
         created_at=row["created_at"],
         user=row["actor"],
         via=row["via"] or ("create" if row["version"] == 1 else "put"),

@@ -30,7 +30,7 @@ def status(call: ApiRequest) -> ApiResponse:
                 "certificate_id": row.id,
                 "fingerprint": row.content.chain.fingerprint,
                 "listeners": [slot for one in users(snapshot, row.id, *_SERVING) for slot in _slots(row, one, report)],
-                "findings": findings.found(row, now, findings.taken(snapshot, row)),
+                "findings": findings.found(snapshot, row, now, findings.taken(snapshot, row)),
                 "break_glass": emergency.shown(row, now),
                 "quarantined": quarantine.quarantined_mark(row.data["description"]),
             }

@@ -17,7 +17,7 @@ from certferry.elb.server.api.extensions.bodies import instant, plain_body
 from certferry.elb.server.api.request import ApiRequest, ApiResponse, Route, path_object
 from certferry.elb.server.api.resources import certificates
 from certferry.elb.server.errors import ApiError, conflict, not_found
-from certferry.elb.server.rules import locks
+from certferry.elb.server.rules import compromised, locks
 from certferry.elb.server.rules.certificate_binding import check_certificate
 from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.tables import Content, Row
@@ -44,6 +44,7 @@ def listed(call: ApiRequest) -> ApiResponse:
                 {
                     **msgspec.to_builtins(one),
                     "current": one.number == current,
+                    "compromised": bool(compromised.mark_of(call.snapshot, row.project_id, one.spki)),
                     "not_before": instant(one.not_before),
                     "not_after": instant(one.not_after),
                     "created_at": instant(one.created_at),
@@ -62,7 +63,7 @@ def roll_back(call: ApiRequest) -> ApiResponse:
         row = path_object(call, transaction.snapshot, "certificate")
         change = locks.Change(fields=locks.CONTENT, data=row.data)
         locks.authorize(row, call.actor, change, transaction.now)
-        earlier = _earlier(call, row, body.version)
+        earlier = _earlier(call, transaction, row, body.version)
         assert row.content is not None
         if earlier.chain.digest == row.content.chain.digest:
             return row
@@ -81,8 +82,11 @@ def roll_back(call: ApiRequest) -> ApiResponse:
     return ApiResponse(200, certificates.RESOURCE.one(call, snapshot, row))
 
 
-def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:
-    """Return the content of version `number`, or of the newest earlier version that differs from the present one."""
+def _earlier(call: ApiRequest, transaction: Transaction, row: Row, number: int | None) -> Content:
+    """Return the content of version `number`, or of the newest earlier one that differs from the present one.
+
+    Versions with a compromised key are skipped.
+    """
     assert row.content is not None
     if number is not None:
         content = call.store.content(row.id, number)
@@ -90,7 +94,8 @@ def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:
             raise not_found(f"version {number} of certificate", row.id)
         return content
     for one in call.store.versions(row.id):
-        if one.number < row.content.version and one.digest != row.content.chain.digest:
+        marked = compromised.mark_of(transaction.snapshot, row.project_id, one.spki)
+        if one.number < row.content.version and one.digest != row.content.chain.digest and not marked:
             content = call.store.content(row.id, one.number)
             assert content is not None
             return content
@@ -98,11 +103,14 @@ def _earlier(call: ApiRequest, row: Row, number: int | None) -> Content:
 
 
 def _check_usable(row: Row, earlier: Content, transaction: Transaction) -> None:
-    """Raise ApiError (409) where the earlier content is expired, or worse than the present one."""
+    """Raise ApiError (409) where the earlier content is compromised, expired, or worse than the present one."""
     assert row.content is not None
+    marked = compromised.marks(transaction.snapshot, row.project_id, earlier.chain)
     hosts = domain_names(row.data["domain"])
-    flaw = checks.expired(earlier.chain, transaction.now) or checks.objection(
-        earlier.chain, row.content.chain, hosts, transaction.now
+    flaw = (
+        checks.compromised(earlier.chain, marked)
+        or checks.expired(earlier.chain, transaction.now)
+        or checks.objection(earlier.chain, row.content.chain, hosts, transaction.now)
     )
     if flaw is not None:
         raise _worse(earlier.version, flaw.sentence)

@@ -23,7 +23,7 @@ from certferry.elb.server.api.resources.crud import Crud
 from certferry.elb.server.api.resources.private_key_echo import echoes
 from certferry.elb.server.errors import bad_request, conflict, unusable
 from certferry.elb.server.rules import break_glass as emergency
-from certferry.elb.server.rules import findings, locks
+from certferry.elb.server.rules import compromised, findings, locks
 from certferry.elb.server.rules.certificate_binding import bound_names, check_certificate, past_names, users
 from certferry.elb.server.store.projection import source
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot
@@ -116,7 +116,7 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
             "source": msgspec.to_builtins(origin) if origin else None,
             "digest": chain.digest,
             "not_before": _instant(chain.not_before),
-            "findings": findings.found(row, now),
+            "findings": findings.found(snapshot, row, now),
             "versions": call.store.kept(row),
             "break_glass": emergency.shown(row, now),
             "emergency": bool(data.get("emergency")),
@@ -164,6 +164,7 @@ def _change(
         _check_domain(data["domain"], call)
     content = _replaced(before, chain, key)
     if content is not before.content:
+        compromised.check_content(transaction.snapshot, before, content.chain, transaction.now)
         if permission.note is not None:
             transaction.note = permission.note
         data |= permission.marks
