@@ -228,10 +228,7 @@ async def mark_compromised(
     """Mark a public key, or that of a certificate; return the mark and the certificates that had the key."""
     body = {"reason": reason} | ({"spki": spki} if spki else {"certificate_id": certificate_id})
     answer = await elb.extension("POST", COMPROMISED_KEYS, body=msgspec.json.encode(body))
-    return (
-        _part(answer, "compromised_key", CompromisedKey),
-        _part(answer, "certificates", list[ReplacedCertificate]),
-    )
+    return (_part(answer, "compromised_key", CompromisedKey), _part(answer, "certificates", list[ReplacedCertificate]))
 
 
 async def unmark_compromised(elb: ElbClient, spki: str, reason: str = "") -> None:
