@@ -100,8 +100,8 @@ def objection(
 ) -> Finding | None:
     """Return why `new` must not replace `old` for `hosts`, or None if it may.
 
-    The invariant: expired, not yet valid or broken never replaces valid, no host that `old` serves validly is lost,
-    and a `compromised` key (``Chain.spki``) replaces no other one that is as good. If `old` is no better, any
+    The invariant: expired, not yet valid or broken never replaces valid, and no host that `old` serves validly is
+    lost. A `compromised` key (``Chain.spki``) replaces no other one that is as good. If `old` is no better, any
     certificate that can be loaded is served.
     """
     case = CheckInput(chain=new, now=now, compromised=compromised)

@@ -85,7 +85,7 @@ def _spki(call: ApiRequest, snapshot: StoreSnapshot, body: CompromisedKey) -> st
 def _authorize(call: ApiRequest, certificates: tuple[Row, ...], transaction: Transaction) -> None:
     """Raise ApiError (403, 409) unless the user is an admin, or may change every certificate with the key.
 
-    A certificate without its private key counts for nothing: anybody can have it.
+    A certificate without its private key does not count, because each client of a host has it.
     """
     if call.actor.role == "admin":
         return
