@@ -13,9 +13,9 @@ import pytest
 from certferry import __version__
 from certferry.cli import COMMANDS
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]  # packages may come from a registry
+pytestmark = pytest.mark.timeout(300)  # packages may come from a registry
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 OF_EXTRAS = ("certferry.elb.server", "certferry.console", "certferry.up", "certferry.runtime.http_deadline")
 """Modules that a bare installation cannot import, and nothing else of it needs."""
 
