@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from certferry.core.checks import chain as bundle
-from certferry.core.checks import leaf
+from certferry.core.checks import leaf, path
 from certferry.core.checks import usage as place
 from certferry.core.checks.check import Check, CheckInput, Finding, Severity
 from certferry.core.checks.policy import DEFAULT, Action, CheckPolicy
@@ -28,7 +28,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     leaf.uncompromised,
     leaf.usage,
     leaf.signature,
+    path.critical,
     bundle.linked,
+    path.permitted,
     bundle.members_valid,
     bundle.members_strong,
     bundle.complete,

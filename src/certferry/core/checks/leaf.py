@@ -98,7 +98,7 @@ def usage(case: CheckInput) -> Finding | None:
             reason="ServerAuthMissing",
             sentence="its extended key usage has no server authentication: clients do not accept it",
         )
-    if case.chain.links and case.chain.links[0].authority and case.chain.length > 1:
+    if case.chain.links and case.chain.links[0].authority:
         return Finding(
             reason="ServerAuthMissing",
             severity="warn",

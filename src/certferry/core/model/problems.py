@@ -28,6 +28,7 @@ Reason = Literal[
     "ChainIncomplete",
     "ChainOutOfOrder",
     "ClockSkew",
+    "CriticalExtensionUnknown",
     "DriftDetected",
     "BreakGlassKept",
     "BreakGlassActive",

@@ -11,7 +11,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from certferry.core.x509.path_limits import PathLimits, may_serve, path_limits
 
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 WEAK: Final = frozenset({"MD2", "MD5", "SHA1"})
@@ -37,6 +39,8 @@ class ChainCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """True if the next of the chain really signed it."""
     fingerprint: str
     """SHA-256 of it, hex."""
+    limits: PathLimits = PathLimits()
+    """Its limits for clients that follow the chain."""
 
     @property
     def self_issued(self) -> bool:
@@ -55,21 +59,18 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     """True if it has a URL of its issuer's certificate: then the issuer is no root."""
 
 
-def links(chain: Sequence[x509.Certificate]) -> tuple[ChainCertificate, ...]:
-    """Return the facts of each certificate; an unreadable extension counts as absent."""
-    return tuple(_link(one, following) for one, following in zip(chain, [*chain[1:], None], strict=True))
+def links(chain: Sequence[x509.Certificate], names: tuple[str, ...] = ()) -> tuple[ChainCertificate, ...]:
+    """Return the facts of each certificate of a leaf with `names`; an unreadable extension counts as absent."""
+    return tuple(_link(one, following, names) for one, following in zip(chain, [*chain[1:], None], strict=True))
 
 
 def purpose(leaf: x509.Certificate) -> Purpose:
     """Return the uses that `leaf` permits."""
-    said = _extensions(leaf)
-    usage = said.get(x509.ExtendedKeyUsage)
+    said = _values(_extensions(leaf))
     fetched = said.get(x509.AuthorityInformationAccess, ())
     policies = said.get(x509.CertificatePolicies, ())
     return Purpose(
-        server=usage is None
-        or ExtendedKeyUsageOID.SERVER_AUTH in usage
-        or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage,
+        server=may_serve(said.get(x509.ExtendedKeyUsage)),
         public=x509.PrecertificateSignedCertificateTimestamps in said
         or any(p.policy_identifier.dotted_string.startswith(_FORUM) for p in policies),
         fetchable=any(a.access_method == AuthorityInformationAccessOID.CA_ISSUERS for a in fetched),
@@ -104,8 +105,10 @@ def signed(one: x509.Certificate, by: x509.Certificate) -> bool:
     return True
 
 
-def _link(one: x509.Certificate, following: x509.Certificate | None) -> ChainCertificate:
-    constraints = _extensions(one).get(x509.BasicConstraints)
+def _link(one: x509.Certificate, following: x509.Certificate | None, names: tuple[str, ...]) -> ChainCertificate:
+    extensions = _extensions(one)
+    values = _values(extensions)
+    constraints = values.get(x509.BasicConstraints)
     return ChainCertificate(
         subject=one.subject.rfc4514_string(),
         issuer=one.issuer.rfc4514_string(),
@@ -116,6 +119,7 @@ def _link(one: x509.Certificate, following: x509.Certificate | None) -> ChainCer
         authority=bool(constraints and constraints.ca),
         signed_by_next=following is not None and signed(one, following),
         fingerprint=one.fingerprint(hashes.SHA256()).hex(),
+        limits=path_limits(extensions, values, names),
     )
 
 
@@ -134,9 +138,13 @@ def _hash(one: x509.Certificate) -> str:
     return algorithm.name.upper() if algorithm else ""
 
 
-def _extensions(one: x509.Certificate) -> dict[type, Any]:
-    """Return the extensions by type; a look-up by the library would search all of them each time."""
+def _extensions(one: x509.Certificate) -> Sequence[x509.Extension[Any]]:
     try:
-        return {type(extension.value): extension.value for extension in one.extensions}
+        return tuple(one.extensions)
     except (x509.DuplicateExtension, ValueError):
-        return {}
+        return ()
+
+
+def _values(extensions: Sequence[x509.Extension[Any]]) -> dict[type, Any]:
+    """Return the extensions by type; a look-up by the library would search all of them each time."""
+    return {type(extension.value): extension.value for extension in extensions}

@@ -311,7 +311,8 @@ _chains: Final[WeakValueDictionary[str, Chain]] = WeakValueDictionary()
 
 
 def _read_facts(chain: Sequence[x509.Certificate], digest: str) -> Chain:
-    leaf, each, sans = chain[0], links(chain), _sans(chain[0])
+    leaf, sans = chain[0], _sans(chain[0])
+    each = links(chain, sans)
     common = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     common_name = common[0] if common else ""
     first = each[0]
