@@ -67,8 +67,10 @@ class Plane:
         await until(lambda: (s := self.ads.status().get(slot)) is not None and s.accepted == digest)
 
     async def up(self) -> None:
-        """Waits until every listener takes connections."""
+        """Waits until every listener takes connections, those for datagrams excepted."""
         for listener in self.world.state.listeners.values():
+            if listener.protocol == "UDP":
+                continue
             await until_true(functools.partial(_connects, listener.protocol_port))
 
 

@@ -65,7 +65,7 @@ async def member(name: str = "a", port: int = 0, tls: bool = False) -> AsyncIter
     app.router.add_route("*", "/{path:.*}", told.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=_context(told) if tls else None).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=server_context(told.names) if tls else None).start()
     told.port = runner.addresses[0][1]
     try:
         yield told
@@ -96,12 +96,13 @@ async def grpc_member() -> AsyncIterator[int]:
         await server.stop(grace=None)
 
 
-def _context(told: Member) -> ssl.SSLContext:
+def server_context(names: list[Any]) -> ssl.SSLContext:
+    """Return a TLS server's context that appends the names that clients ask for to `names`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pair = authority().issue("member.example.com")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "member.pem"
         path.write_text(pair.certificate + pair.key)
         context.load_cert_chain(path)
-    context.sni_callback = lambda _, name, __: told.names.append(name)
+    context.sni_callback = lambda _, name, __: names.append(name)
     return context

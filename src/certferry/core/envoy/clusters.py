@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from certferry.core.envoy.options import BUFFER
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
-from certferry.core.envoy.routes.session_affinity import stickiness
-from certferry.core.model.elb import HealthMonitor, Member, Pool
+from certferry.core.model.elb import LAYER_4, HealthMonitor, Member, Pool
 
-SERVED: Final = frozenset({"HTTP", "HTTPS", "GRPC"})
+SERVED: Final = frozenset({"HTTP", "HTTPS", "GRPC", *LAYER_4})
 """Pool protocols that the data plane serves."""
 _TLS: Final = {
     "name": "envoy.transport_sockets.tls",
@@ -21,13 +20,14 @@ _RAW: Final = {
     "name": "envoy.transport_sockets.raw_buffer",
     "typed_config": {"@type": f"{TYPE}envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"},
 }
+_OVER_TLS: Final = frozenset({"HTTPS", "TLS"})
 _MANY: Final = 100_000
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @remembered
-def cluster(pool_id: str, pool: Pool, max_connections: int) -> XdsResource:
-    """Build the cluster of a pool; its members come by ``endpoints``."""
+def cluster(pool_id: str, pool: Pool, max_connections: int, proxied: bool = False) -> XdsResource:
+    """Build the cluster of a pool; its members come by ``endpoints``. `proxied`: they expect the PROXY protocol."""
     body: dict[str, Any] = {
         "name": pool_id,
         "type": "EDS",
@@ -43,24 +43,29 @@ def cluster(pool_id: str, pool: Pool, max_connections: int) -> XdsResource:
         "circuit_breakers": {
             "thresholds": [{"max_connections": max_connections, "max_pending_requests": _MANY, "max_requests": _MANY}]
         },
-        "typed_extension_protocol_options": {_HTTP_OPTIONS: _protocol(pool.protocol)},
     }
+    if pool.protocol not in LAYER_4:
+        body["typed_extension_protocol_options"] = {_HTTP_OPTIONS: _protocol(pool.protocol)}
     if pool.slow_start is not None and pool.slow_start.enable:
         window = {"slow_start_config": {"slow_start_window": f"{pool.slow_start.duration}s"}}
         if body["lb_policy"] == "ROUND_ROBIN":
             body["round_robin_lb_config"] = window
         elif body["lb_policy"] == "LEAST_REQUEST":
             body["least_request_lb_config"] = window
-    if pool.protocol == "HTTPS":
+    own = _TLS if pool.protocol in _OVER_TLS else _RAW
+    if own is _TLS:
         # As the vendor does: traffic to members is encrypted, their certificates are not verified.
         body["transport_socket"] = _TLS
-    if (monitor := pool.healthmonitor) is not None:
+    if proxied:
+        body["transport_socket"] = _introduced(own)
+    # Envoy cannot check datagrams: members of UDP pools get their share without.
+    if (monitor := pool.healthmonitor) is not None and monitor.type != "UDP_CONNECT":
         body["health_checks"] = [_health(monitor)]
-        encrypted = monitor.type in {"HTTPS", "TLS"}
-        if encrypted != (pool.protocol == "HTTPS"):
+        other = _TLS if monitor.type in _OVER_TLS else _RAW
+        if other is not own:
             # The check has a transport of its own, because it differs from that of requests.
             match = {"check": True}
-            other = _TLS if encrypted else _RAW
+            other = _introduced(other) if proxied else other
             body["transport_socket_matches"] = [{"name": "check", "match": match, "transport_socket": other}]
             body["health_checks"][0]["transport_socket_match_criteria"] = match
     return XdsResource(body)
@@ -78,8 +83,15 @@ def endpoints(pool_id: str, members: tuple[Member, ...], monitor_port: int | Non
     return XdsResource(body | ({"endpoints": [{"lb_endpoints": hosts}]} if hosts else {}))
 
 
+def _introduced(socket: dict[str, Any]) -> dict[str, Any]:
+    """Return `socket` behind a line with the client's address (PROXY protocol, version 1)."""
+    kind = f"{TYPE}envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+    config = {"@type": kind, "config": {"version": "V1"}, "transport_socket": socket}
+    return {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": config}
+
+
 def _algorithm(pool: Pool) -> str:
-    if stickiness(pool).address:
+    if pool.by_address:
         return "MAGLEV"
     return "LEAST_REQUEST" if pool.lb_algorithm == "LEAST_CONNECTIONS" else "ROUND_ROBIN"
 

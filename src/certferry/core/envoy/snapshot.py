@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from certferry.core.envoy.clusters import SERVED, cluster, endpoints
-from certferry.core.envoy.listeners.listener import http_listener, https_listener
+from certferry.core.envoy.listeners.filters import network_filters
+from certferry.core.envoy.listeners.layer4 import connection_filters, datagram_filter
+from certferry.core.envoy.listeners.listener import plain_listener, tls_listener, udp_listener
 from certferry.core.envoy.listeners.sds import CLIENT_CA, assign_secrets, secret_name
 from certferry.core.envoy.listeners.tls import negotiated
 from certferry.core.envoy.options import Options
@@ -27,7 +29,17 @@ from certferry.core.envoy.routes.actions import Target
 from certferry.core.envoy.routes.match import hosts
 from certferry.core.envoy.routes.route_table import route_table
 from certferry.core.envoy.routes.session_affinity import stickiness
-from certferry.core.model.elb import Certificate, Listener, LoadBalancer, Policy, Pool, State, bind_port
+from certferry.core.model.elb import (
+    ENCRYPTED,
+    LAYER_4,
+    Certificate,
+    Listener,
+    LoadBalancer,
+    Policy,
+    Pool,
+    State,
+    bind_port,
+)
 
 
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
@@ -56,11 +68,14 @@ def snapshot(state: State, options: Options) -> Snapshot:
         built = _listener(state, options, loadbalancer, listener, own, secrets)
         if built is not None:
             messages[LISTENERS][listener.id] = built
+        if built is not None and listener.protocol not in LAYER_4:
             untied, trusted = _untied(listener.id, listener), options.trusted_client_headers
             messages[ROUTES][listener.id] = route_table(
                 listener.id, untied, loadbalancer, own, targets, state.ipgroups, trusted
             )
-    messages[CLUSTERS], messages[ENDPOINTS] = _backends("", state.pools, options.max_connections)
+    messages[CLUSTERS], messages[ENDPOINTS] = _backends(
+        "", state.pools, options.max_connections, _proxied("", state.listeners)
+    )
     return Snapshot(messages, secrets)
 
 
@@ -73,10 +88,17 @@ def _listener(
     secrets: dict[str, TlsSecret],
 ) -> XdsResource | None:
     """Build the listener, if it can be served, and add its secrets to `secrets`."""
-    if listener.protocol == "HTTP":
-        return http_listener(listener.id, loadbalancer, listener, options)
-    if listener.protocol not in {"HTTPS", "TERMINATED_HTTPS"}:
+    if listener.protocol not in LAYER_4 | ENCRYPTED | {"HTTP"}:
         return None
+    if listener.protocol == "UDP":
+        proxy = datagram_filter(listener, state.pools, state.ipgroups)
+        return udp_listener(listener.id, loadbalancer, listener, proxy)
+    if listener.protocol in LAYER_4:
+        filters = connection_filters(listener, state.pools, state.ipgroups, options)
+    else:
+        filters = network_filters(listener, bool(listener.http2_enable) and listener.protocol != "HTTP", options)
+    if listener.protocol not in ENCRYPTED:
+        return plain_listener(listener.id, loadbalancer, listener, filters)
     assignment, own = assign_secrets(listener, state.certificates, _hosts(listener.id, policies))
     if not assignment or not _trust(listener, state.certificates, secrets):
         return None
@@ -84,7 +106,7 @@ def _listener(
     if listener.tls_ciphers_policy is None:
         listener = msgspec.structs.replace(listener, tls_ciphers_policy=options.default_tls_policy)
     tls = negotiated(listener, state.security_policies)
-    return https_listener(listener.id, loadbalancer, listener, assignment, tls, options)
+    return tls_listener(listener.id, loadbalancer, listener, assignment, tls, filters)
 
 
 def _trust(listener: Listener, certificates: Mapping[str, Certificate], secrets: dict[str, TlsSecret]) -> bool:
@@ -121,7 +143,9 @@ def _targets(
 ) -> Mapping[str, Target]:
     """Return the targets of policies, by the id of a pool or a listener."""
     targets = {
-        pool.id: Target(pool_id=pool.id, sticky=stickiness(pool)) for pool in pools.values() if pool.protocol in SERVED
+        pool.id: Target(pool_id=pool.id, sticky=stickiness(pool))
+        for pool in pools.values()
+        if pool.protocol in SERVED - LAYER_4
     }
     for listener in listeners.values():
         if (loadbalancer := loadbalancers.get(listener.loadbalancer_id)) is not None:
@@ -131,13 +155,26 @@ def _targets(
 
 @remembered
 def _backends(
-    _: str, pools: Mapping[str, Pool], max_connections: int
+    _: str, pools: Mapping[str, Pool], max_connections: int, proxied: frozenset[str]
 ) -> tuple[dict[str, XdsResource], dict[str, XdsResource]]:
     served = [pool for pool in pools.values() if pool.protocol in SERVED]
     ports = {pool.id: pool.healthmonitor.monitor_port if pool.healthmonitor else None for pool in served}
     return (
-        {pool.id: cluster(pool.id, _without_members(pool.id, pool), max_connections) for pool in served},
+        {
+            pool.id: cluster(pool.id, _without_members(pool.id, pool), max_connections, pool.id in proxied)
+            for pool in served
+        },
         {pool.id: endpoints(pool.id, pool.members, ports[pool.id]) for pool in served},
+    )
+
+
+@remembered
+def _proxied(_: str, listeners: Mapping[str, Listener]) -> frozenset[str]:
+    """Return the pools whose members expect the PROXY protocol."""
+    return frozenset(
+        listener.default_pool_id or ""
+        for listener in listeners.values()
+        if listener.proxy_protocol_enable and listener.protocol in {"TCP", "TLS"}
     )
 
 

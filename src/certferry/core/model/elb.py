@@ -26,6 +26,12 @@ OWN_PREFIX: Final = "k8s_plb_default"
 """The prefix of the name of every managed certificate."""
 
 
+LAYER_4: Final = frozenset({"TCP", "UDP", "TLS"})
+"""Protocols of listeners and pools that carry bytes or datagrams, and know nothing of requests."""
+ENCRYPTED: Final = frozenset({"HTTPS", "TERMINATED_HTTPS", "TLS"})
+"""Protocols of listeners that have certificates."""
+
+
 class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One VIP. The shifts map its ports to bound ports: see ``bind_port``."""
 
@@ -57,7 +63,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     loadbalancer_id: str
     protocol: str
-    """HTTP or HTTPS (others are stored, and not served)."""
+    """HTTP, HTTPS, TCP, UDP or TLS."""
     protocol_port: int
     name: str | None = None
     description: str | None = None
@@ -70,7 +76,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     security_policy_id: str | None = None
     http2_enable: bool | None = None
     keepalive_timeout: int | None = None
-    """Seconds without a request until an idle connection is closed."""
+    """Seconds without a request, or without bytes, until an idle connection is closed."""
     client_timeout: int | None = None
     """Seconds for a client to send its request."""
     member_timeout: int | None = None
@@ -79,6 +85,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     enhance_l7policy_enable: bool | None = None
     gzip_enable: bool | None = None
     """Compress responses for clients that accept gzip."""
+    proxy_protocol_enable: bool | None = None
+    """Tell members of a TCP or TLS listener the client's address, by the PROXY protocol."""
     insert_headers: Mapping[str, bool | str] | None = None
     admin_state_up: bool | None = None
     protection_status: str | None = None
@@ -172,6 +180,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slow_start: SlowStart | None = None
     members: tuple[Member, ...] = ()
     healthmonitor: HealthMonitor | None = None
+
+    @property
+    def by_address(self) -> bool:
+        """Return whether the client's address chooses the member."""
+        if self.session_persistence is None:
+            return self.lb_algorithm == "SOURCE_IP"
+        return self.session_persistence.type == "SOURCE_IP"
 
 
 class SessionPersistence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

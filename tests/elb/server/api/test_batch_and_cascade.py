@@ -206,7 +206,7 @@ def test_a_project_chooses_whether_keys_are_echoed(own: Elb) -> None:
     ("path", "kind", "fields"),
     [
         ("/listeners", "listener", {"quic_config": {"enable_quic_upgrade": True}}),
-        ("/listeners", "listener", {"proxy_protocol_enable": True}),
+        ("/listeners", "listener", {"ssl_early_data_enable": True}),
         ("/pools", "pool", {"any_port_enable": True}),
         ("/l7policies", "l7policy", {"redirect_pools_extend_config": {"rewrite_url_enable": True}}),
     ],

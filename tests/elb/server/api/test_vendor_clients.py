@@ -107,6 +107,33 @@ def _ends(client: Client, life: Life, ids: Ids) -> None:
     assert not set(client.ids(life.kind, {}, home)) & set(ids[life.kind])
 
 
+@pytest.mark.parametrize("make", [Huawei, Otc])
+def test_layer_4_listeners_from_create_to_delete(make: Callable[[Elb], Client], service: Elb) -> None:
+    client = make(service)
+    home = client.create("loadbalancer", {"name": "l4", "availability_zone_list": ["eu-de-01"], "vpc_id": "v"})["id"]
+    certificate = client.create("certificate", content("tls.example") | {"domain": "tls.example"})["id"]
+    tls = {"default_tls_container_ref": certificate, "sni_container_refs": [certificate]}
+    for port, protocol in enumerate(("TCP", "UDP", "TLS"), 7000):
+        sticky = {"type": "SOURCE_IP", "persistence_timeout": 5}
+        pool = {"loadbalancer_id": home, "protocol": protocol, "lb_algorithm": "ROUND_ROBIN", "name": "p"}
+        pool_id = client.create("pool", pool | {"session_persistence": sticky})["id"]
+        assert agrees({"protocol": protocol, "session_persistence": sticky}, client.show("pool", pool_id))
+        check = {"type": "UDP_CONNECT" if protocol == "UDP" else "TCP", "delay": 5, "timeout": 3, "max_retries": 3}
+        monitor = client.create("healthmonitor", check | {"pool_id": pool_id})["id"]
+        fields = {"protocol": protocol, "protocol_port": port, "default_pool_id": pool_id}
+        fields |= tls if protocol == "TLS" else {}
+        made = client.create("listener", fields | {"loadbalancer_id": home})
+        assert agrees(fields | {"keepalive_timeout": 300}, made)
+        changed = client.update("listener", made["id"], {"keepalive_timeout": 900})
+        assert agrees(fields | {"keepalive_timeout": 900}, changed)
+        assert client.ids("listener", {"protocol": protocol, "loadbalancer_id": home}) == [made["id"]]
+        client.delete("healthmonitor", monitor)
+        client.delete("pool", pool_id)
+        client.delete("listener", made["id"])
+    client.delete("certificate", certificate)
+    client.delete("loadbalancer", home)
+
+
 def test_requests_that_only_huaweis_client_sends(service: Elb) -> None:
     client = Huawei(service).client
     echo = v3.CreateCertificatePrivateKeyEchoRequestBody(private_key_echo=False)

@@ -1,4 +1,4 @@
-"""The access log: one line of JSON per request, in Envoy's working directory.
+"""The access log: one line of JSON per request or layer-4 connection, in Envoy's working directory.
 
 Envoy cannot say which certificate it showed. It says where (listener and place) and when the client connected; the
 writer of the access log appends the fingerprint, and keeps Envoy's text as it is, because that is the cheapest.
@@ -6,6 +6,7 @@ writer of the access log appends the fingerprint, and keeps Envoy's text as it i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from certferry.core.envoy.resource import TYPE
@@ -40,9 +41,24 @@ _FIELDS: Final = {
 }
 
 
+_CONNECTION: Final = ("time", "flags", "received", "sent", "duration_ms", "client", "member", "pool")
+_OF_TLS: Final = ("tls_version", "tls_cipher", "server_name", "place")
+_START: Final = "%COMMON_DURATION(DS_CX_BEG:DS_CX_BEG:us)%"
+"""0: the time of a line about a connection is the start of it."""
+
+
 def access_log(listener_id: str) -> list[dict[str, Any]]:
-    """Return Envoy's ``access_log`` of a listener."""
-    fields = {"listener": listener_id.replace("%", "%%"), **_FIELDS}
+    """Return Envoy's ``access_log`` of a listener: a line per request."""
+    return _log(listener_id, _FIELDS)
+
+
+def connection_log(listener_id: str) -> list[dict[str, Any]]:
+    """Return Envoy's ``access_log`` of a TCP or TLS listener: a line per connection, when it ends."""
+    return _log(listener_id, {f: _FIELDS[f] for f in (*_CONNECTION, *_OF_TLS)} | {"connected_us": _START})
+
+
+def _log(listener_id: str, shown: Mapping[str, str]) -> list[dict[str, Any]]:
+    fields = {"listener": listener_id.replace("%", "%%"), **shown}
     form = {"json_format": fields, "omit_empty_values": True}
     config = {"@type": f"{TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": FILE, "log_format": form}
     return [{"name": "envoy.access_loggers.file", "typed_config": config}]

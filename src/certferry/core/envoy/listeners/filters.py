@@ -1,4 +1,4 @@
-"""The network filters that all chains of a listener share.
+"""The network filters that all chains of an HTTP or HTTPS listener share.
 
 Called by ``listeners``. Routes, access lists, stickiness and redirects come with the route table, so
 that changing them closes no connection; their filters stand here and do nothing by themselves.
@@ -39,7 +39,7 @@ def network_filters(listener: Listener, http2: bool, options: Options) -> tuple[
     client = _or(listener.client_timeout, 60)
     http = _http(listener.id, http2, idle, client, options)
     limit = options.max_connections_per_host
-    return (*((_limit(limit),) if limit else ()), _client_address(""), http)
+    return (*((connection_limit(limit),) if limit else ()), _client_address(""), http)
 
 
 @remembered
@@ -54,7 +54,8 @@ def _client_address(_: str) -> XdsResource:
 
 
 @remembered
-def _limit(connections: int) -> XdsResource:
+def connection_limit(connections: int) -> XdsResource:
+    """Return the filter that closes further connections to one chain."""
     kind = f"{TYPE}{_NETWORK}connection_limit.v3.ConnectionLimit"
     config = {"@type": kind, "stat_prefix": "host", "max_connections": connections}
     return XdsResource({"name": "envoy.filters.network.connection_limit", "typed_config": config})

@@ -9,30 +9,30 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from certferry.core.envoy.listeners.filters import network_filters
 from certferry.core.envoy.listeners.sds import CLIENT_CA, DEFAULT, ServerName, secret_name
 from certferry.core.envoy.listeners.tls import ServedCertificate
-from certferry.core.envoy.options import BUFFER, Options
+from certferry.core.envoy.options import BUFFER
 from certferry.core.envoy.resource import ADS, TYPE, XdsResource, remembered
 from certferry.core.model.elb import Listener, LoadBalancer, bind_port
 
 PLAIN: Final = "plain"
-"""The one chain of an HTTP listener."""
+"""The one chain of an HTTP or TCP listener."""
 
 
 @remembered
-def https_listener(
+def tls_listener(
     listener_id: str,
     loadbalancer: LoadBalancer,
     listener: Listener,
     places: tuple[ServerName, ...],
     tls: ServedCertificate,
-    options: Options,
+    filters: tuple[XdsResource, ...],
 ) -> XdsResource:
     """Build one chain per place: a client gets the chain of the longest matching name."""
-    filters = network_filters(listener, bool(listener.http2_enable), options)
     ca = secret_name(listener_id, CLIENT_CA) if listener.client_ca_tls_container_ref else ""
-    alpn = ("h2", "http/1.1") if listener.http2_enable else ("http/1.1",)
+    alpn: tuple[str, ...] = ("h2", "http/1.1") if listener.http2_enable else ("http/1.1",)
+    if listener.protocol == "TLS":
+        alpn = ()  # members speak, and what they speak is not known here
     chains = tuple(_chain(f"{listener_id}/{p.name}", p.name, p.slots, tls, alpn, ca, filters) for p in places)
     inspector = {
         "name": "envoy.filters.listener.tls_inspector",
@@ -42,10 +42,23 @@ def https_listener(
 
 
 @remembered
-def http_listener(listener_id: str, loadbalancer: LoadBalancer, listener: Listener, options: Options) -> XdsResource:
-    """Build one chain for all clients."""
-    chain = XdsResource({"name": PLAIN, "filters": network_filters(listener, http2=False, options=options)})
+def plain_listener(
+    listener_id: str, loadbalancer: LoadBalancer, listener: Listener, filters: tuple[XdsResource, ...]
+) -> XdsResource:
+    """Build one chain for all clients, without TLS."""
+    chain = XdsResource({"name": PLAIN, "filters": filters})
     return XdsResource(_base(loadbalancer, listener) | {"filter_chains": (chain,)})
+
+
+@remembered
+def udp_listener(
+    listener_id: str, loadbalancer: LoadBalancer, listener: Listener, proxy: dict[str, Any]
+) -> XdsResource:
+    """Build the listener for datagrams. Envoy gives each worker a socket of its own, else it refuses the listener."""
+    base = _base(loadbalancer, listener)
+    base["address"]["socket_address"]["protocol"] = "UDP"
+    del base["per_connection_buffer_limit_bytes"]
+    return XdsResource(base | {"enable_reuse_port": True, "listener_filters": [proxy]})
 
 
 def _base(loadbalancer: LoadBalancer, listener: Listener) -> dict[str, Any]:
@@ -75,7 +88,7 @@ def _chain(
 ) -> XdsResource:
     common: dict[str, Any] = {
         "tls_params": tls.parameters(),
-        "alpn_protocols": list(alpn),
+        **({"alpn_protocols": list(alpn)} if alpn else {}),
         "tls_certificate_sds_secret_configs": [{"name": s, "sds_config": ADS} for s in slots],
     }
     if ca:

@@ -59,10 +59,8 @@ class Stickiness(msgspec.Struct, frozen=True):
 def stickiness(pool: Pool) -> Stickiness:
     """Return the affinity of `pool`, from its session persistence or its algorithm."""
     kept = pool.session_persistence
-    if kept is None:
-        return Stickiness(address=pool.lb_algorithm == "SOURCE_IP")
-    if kept.type not in {"HTTP_COOKIE", "APP_COOKIE"}:
-        return Stickiness(address=True)
+    if kept is None or pool.by_address:
+        return Stickiness(address=pool.by_address)
     # A name for each pool: behind one host there may be several, by path.
     seconds = 60 * (kept.persistence_timeout or 1440) if kept.type == "HTTP_COOKIE" else 0
     return Stickiness(f"{COOKIE}_{_mark(pool.id)}", seconds)

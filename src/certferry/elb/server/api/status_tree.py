@@ -94,9 +94,9 @@ def _operating(row: Row, parts: list[Wire]) -> str:
 
 
 def member_status(report: DataPlaneStatus, snapshot: StoreSnapshot, member: Row) -> str:
-    """Return NO_MONITOR without an active health monitor, INITIAL before the first check, then ONLINE or OFFLINE."""
+    """Return NO_MONITOR without an active health monitor (the data plane has none for UDP), INITIAL before the first check, then ONLINE or OFFLINE."""
     monitors = snapshot.find("healthmonitor", "pool_id", member.data["pool_id"])
-    if not (monitors and monitors[0].data["admin_state_up"]):
+    if not (monitors and monitors[0].data["admin_state_up"]) or monitors[0].data["type"] == "UDP_CONNECT":
         return "NO_MONITOR"
     key = (member.data["pool_id"], member.data["address"], member.data["protocol_port"])
     passes = report.members.get(key)

@@ -39,14 +39,14 @@ def bind_of(loadbalancer: Row, port: int) -> int:
     return bind_port(LoadBalancer(id=loadbalancer.id, **shifts), port)
 
 
-def check_port(snapshot: StoreSnapshot, loadbalancer: Row, port: int) -> None:
-    """Raise ApiError when a listener of `loadbalancer` cannot have `port`."""
+def check_port(snapshot: StoreSnapshot, loadbalancer: Row, port: int, transport: str) -> None:
+    """Raise ApiError when a listener of `loadbalancer` cannot have `port` of `transport` (tcp or udp)."""
     wanted = bind_of(loadbalancer, port)
     if wanted > 65_535:
         raise bad_request(f"protocol_port {port} cannot be reached: this load balancer's ports are moved to {wanted}")
     for sibling in snapshot.find("loadbalancer", "vip_address", loadbalancer.data["vip_address"]):
         for listener in snapshot.find("listener", "loadbalancer_id", sibling.id):
-            if bind_of(sibling, listener.data["protocol_port"]) == wanted:
+            if listener.data["transport"] == transport and bind_of(sibling, listener.data["protocol_port"]) == wanted:
                 raise conflict(
                     f"protocol_port {port} is used by listener {listener.id}"
                     + ("" if sibling.id == loadbalancer.id else f" of load balancer {sibling.id}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from certferry.core.model.elb import domain_names
+from certferry.core.model.elb import ENCRYPTED, domain_names
 from certferry.core.x509.pem import listed
 from certferry.elb.server.errors import bad_request, conflict, not_found, over_quota, unusable
 from certferry.elb.server.store.tables import Row, StoreSnapshot
@@ -34,12 +34,12 @@ def check_listener(snapshot: StoreSnapshot, listener: Mapping[str, Any], project
     """Raise ApiError unless the certificates of `listener` exist, fit, and can be served."""
     default, authority = listener["default_tls_container_ref"], listener["client_ca_tls_container_ref"]
     sni = listener["sni_container_refs"]
-    if listener["protocol"] != "HTTPS":
+    if listener["protocol"] not in ENCRYPTED:
         if default or authority or sni:
-            raise bad_request("Only a listener of protocol HTTPS has certificates")
+            raise bad_request("Only a listener of protocol HTTPS or TLS has certificates")
         return
     if not default:
-        raise bad_request("A listener of protocol HTTPS needs default_tls_container_ref")
+        raise bad_request(f"A listener of protocol {listener['protocol']} needs default_tls_container_ref")
     _server(snapshot, default, project_id)
     if authority:
         _of_type(snapshot, authority, project_id, "client")

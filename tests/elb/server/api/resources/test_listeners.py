@@ -100,7 +100,11 @@ def test_invalid_listeners_are_rejected_with_a_reason(api: Api, lb: str) -> None
         (full | {"sni_container_refs": [bare]}, 400, "no domain"),
         (full | {"client_ca_tls_container_ref": default}, 400, "client"),
         (full | {"tls_ciphers_policy": "tls-9"}, 400, "tls-1-2"),
-        (full | {"protocol": "UDP"}, 400, "protocol"),
+        (full | {"protocol": "UDP"}, 400, "HTTPS or TLS"),
+        (full | {"protocol": "QUIC"}, 400, "protocol"),
+        (base | {"protocol": "TLS"}, 400, "default_tls_container_ref"),
+        (base | {"protocol": "TCP", "keepalive_timeout": 9}, 400, "10 to 4000"),
+        (base | {"protocol": "UDP", "proxy_protocol_enable": True}, 400, "TCP and TLS"),
         (full | {"protocol": "HTTP"}, 400, "HTTPS"),
         (full | {"protocol_port": 0}, 400, "protocol_port"),
         (full | {"loadbalancer_id": "x"}, 404, "could not be found"),
@@ -112,6 +116,51 @@ def test_invalid_listeners_are_rejected_with_a_reason(api: Api, lb: str) -> None
         assert reply.status == status, reply.body
         assert words in reply.sentence
     assert api("GET", "/listeners", query=f"loadbalancer_id={lb}").body["listeners"] == []
+
+
+def test_layer_4_listeners_have_their_own_defaults(api: Api, lb: str) -> None:
+    base: dict[str, Any] = {"loadbalancer_id": lb, "protocol_port": 443}
+    tcp = api.make("listener", **base | {"protocol": "TCP"})
+    udp = api.make("listener", **base | {"protocol": "UDP", "client_timeout": 7})
+    assert api("POST", "/listeners", {"listener": base | {"protocol": "HTTP"}}).code == "ELB.8907", "the port is TCP's"
+    assert api("POST", "/listeners", {"listener": base | {"protocol": "UDP"}}).code == "ELB.8907"
+    default = certificate(api, "tls.example")
+    tls = api.make(
+        "listener", **base | {"protocol": "TLS", "protocol_port": 8443, "default_tls_container_ref": default}
+    )
+    for made in (tcp, udp, tls):
+        assert (made["keepalive_timeout"], made["client_timeout"], made["member_timeout"]) == (300, None, None)
+        assert (made["http2_enable"], made["proxy_protocol_enable"]) == (False, False)
+    assert (tcp["tls_ciphers_policy"], tls["tls_ciphers_policy"]) == (None, "tls-1-2-fs-with-1-3")
+    path = f"/listeners/{tcp['id']}"
+    changed = api("PUT", path, {"listener": {"keepalive_timeout": 4000, "proxy_protocol_enable": True}}).body[
+        "listener"
+    ]
+    assert (changed["keepalive_timeout"], changed["proxy_protocol_enable"]) == (4000, True)
+    reset = api("PUT", path, {"listener": {"keepalive_timeout": None, "proxy_protocol_enable": None}}).body["listener"]
+    assert (reset["keepalive_timeout"], reset["proxy_protocol_enable"]) == (300, False)
+    policy = {"listener_id": tls["id"], "action": "REDIRECT_TO_POOL", "redirect_pool_id": "x"}
+    assert "no forwarding policies" in api("POST", "/l7policies", {"l7policy": policy}).sentence
+
+
+def test_certificates_of_a_tls_listener_are_in_use_as_those_of_an_https_one(api: Api, lb: str) -> None:
+    default, sni = certificate(api, "a.example"), certificate(api, "b.example", "b.example")
+    fields: dict[str, Any] = {"default_tls_container_ref": default, "sni_container_refs": [sni]}
+    listener = api.make("listener", loadbalancer_id=lb, protocol="TLS", protocol_port=443, **fields)
+    for one in (default, sni):
+        assert api("DELETE", f"/certificates/{one}").code == "ELB.8907"
+    assert api("PUT", f"/certificates/{sni}", {"certificate": {"domain": ""}}).code == "ELB.8907"
+    assert api("DELETE", f"/listeners/{listener['id']}").status == 204
+    assert api("DELETE", f"/certificates/{sni}").status == 204
+
+
+def test_listeners_of_one_pool_agree_on_the_proxy_protocol(api: Api, lb: str) -> None:
+    pool = api.make("pool", loadbalancer_id=lb, protocol="TCP", lb_algorithm="ROUND_ROBIN")["id"]
+    base = {"loadbalancer_id": lb, "protocol": "TCP", "default_pool_id": pool}
+    first = api.make("listener", **base | {"protocol_port": 1000, "proxy_protocol_enable": True})
+    refused = api("POST", "/listeners", {"listener": base | {"protocol_port": 1001}})
+    assert (refused.status, first["id"] in refused.sentence) == (409, True)
+    api.make("listener", **base | {"protocol_port": 1001, "proxy_protocol_enable": True})
 
 
 def test_immutable_fields_cannot_change(api: Api, lb: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.elb.support.server import Api
+from tests.support.certs import authority
 
 
 @pytest.fixture
@@ -87,6 +88,39 @@ def test_a_listener_accepts_pools_of_its_protocol_and_load_balancer(api: Api, lb
     for one in pools:
         fields = {"loadbalancer_id": lb, "protocol": "HTTP", "protocol_port": 80, "default_pool_id": one}
         assert api("POST", "/listeners", {"listener": fields}).code == "ELB.8902"
+
+
+def test_layer_4_listeners_accept_pools_of_their_protocol(api: Api, lb: str) -> None:
+    pools = {
+        protocol: api.make("pool", loadbalancer_id=lb, protocol=protocol, lb_algorithm="ROUND_ROBIN")["id"]
+        for protocol in ("HTTP", "TCP", "UDP", "TLS")
+    }
+    certificate = authority().issue("tls.example")
+    default = api.make("certificate", certificate=certificate.certificate, private_key=certificate.key)["id"]
+    accepted = set()
+    for listener in ("TCP", "UDP", "TLS"):
+        own = {"default_tls_container_ref": default} if listener == "TLS" else {}
+        for protocol, pool in pools.items():
+            fields = {"loadbalancer_id": lb, "protocol": listener, "protocol_port": 443, "default_pool_id": pool, **own}
+            reply = api("POST", "/listeners", {"listener": fields})
+            if reply.status == 201:
+                accepted.add((listener, protocol))
+                api("DELETE", f"/listeners/{reply.body['listener']['id']}")
+    assert accepted == {("TCP", "TCP"), ("UDP", "UDP"), ("TLS", "TCP"), ("TLS", "TLS")}
+
+
+def test_members_of_a_udp_pool_are_not_monitored(api: Api, lb: str) -> None:
+    pool = api.make("pool", loadbalancer_id=lb, protocol="UDP", lb_algorithm="ROUND_ROBIN")["id"]
+    api.make("member", f"/pools/{pool}/members", address="127.0.0.1", protocol_port=53)
+    check: dict[str, Any] = {"delay": 5, "timeout": 3, "max_retries": 3}
+    assert api("POST", "/healthmonitors", {"healthmonitor": check | {"pool_id": pool, "type": "TCP"}}).status == 400
+    monitor = api.make("healthmonitor", pool_id=pool, type="UDP_CONNECT", **check)
+    listener = api.make("listener", loadbalancer_id=lb, protocol="UDP", protocol_port=53, default_pool_id=pool)
+    tree = api("GET", f"/loadbalancers/{lb}/statuses").body["statuses"]["loadbalancer"]
+    branch = tree["listeners"][0]
+    assert (branch["id"], branch["operating_status"], branch["l7policies"]) == (listener["id"], "ONLINE", [])
+    assert branch["pools"][0]["members"][0]["operating_status"] == "NO_MONITOR"
+    assert branch["pools"][0]["healthmonitor"]["id"] == monitor["id"]
 
 
 def test_a_member_is_created_updated_and_deleted(api: Api, pool: str) -> None:

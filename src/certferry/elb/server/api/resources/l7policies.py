@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from certferry.core.model.elb import LAYER_4
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, references, within_quota
 from certferry.elb.server.api.resources.crud import Crud, wire
@@ -193,6 +194,8 @@ def _listener_priority(policy: Row) -> list[tuple[str, int | None]]:
 def _check(call: ApiRequest, snapshot: StoreSnapshot, data: Mapping[str, Any], listener: Row) -> None:
     """Raise ApiError unless the policy has what its action needs, and no more."""
     action = data["action"]
+    if listener.data["protocol"] in LAYER_4:
+        raise bad_request(f"A listener of protocol {listener.data['protocol']} has no forwarding policies")
     for other, fields in _TARGETS.items():
         given = [field for field in fields if data[field] is not None]
         if other == action and not given:

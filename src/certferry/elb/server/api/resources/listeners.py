@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from certferry.core.envoy import header_name_problem
+from certferry.core.model.elb import ENCRYPTED, LAYER_4
 from certferry.elb.server.api.fields import PROTECTION, Flag, Identifier, Port, Protected, Reference, Tags, Text, one_of
 from certferry.elb.server.api.listing import Resource, Wire
 from certferry.elb.server.api.request import ApiRequest, Body, get_object, merged, within_quota
@@ -23,8 +24,14 @@ from certferry.elb.server.store.tables import Row, StoreSnapshot
 from certferry.elb.server.store.transaction import Transaction
 
 Seconds = Annotated[int, Meta(ge=1, le=300)] | UnsetType | None
-PROTOCOLS: Final = {"HTTP": "HTTP", "HTTPS": "HTTPS", "TERMINATED_HTTPS": "HTTPS"}
-POOL_PROTOCOLS: Final = {"HTTP": ("HTTP",), "HTTPS": ("HTTP", "HTTPS", "GRPC")}
+PROTOCOLS: Final = {name: name for name in ("HTTP", "HTTPS", *sorted(LAYER_4))} | {"TERMINATED_HTTPS": "HTTPS"}
+POOL_PROTOCOLS: Final = {
+    "HTTP": ("HTTP",),
+    "HTTPS": ("HTTP", "HTTPS", "GRPC"),
+    "TCP": ("TCP",),
+    "TLS": ("TCP", "TLS"),
+    "UDP": ("UDP",),
+}
 """Listener protocol → the protocols of pools it may send to."""
 ListKind = Annotated[str, one_of("white", "black")]
 
@@ -69,6 +76,7 @@ class ListenerUpdate(Protected, frozen=True, kw_only=True):
     enable_member_retry: Flag = UNSET
     transparent_client_ip_enable: Flag = UNSET
     gzip_enable: Flag = UNSET
+    proxy_protocol_enable: Flag = UNSET
 
 
 class ListenerCreate(ListenerUpdate, frozen=True, kw_only=True):
@@ -94,27 +102,24 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "tls_ciphers_policy": None,
     "security_policy_id": None,
     "http2_enable": None,
-    "keepalive_timeout": 60,
-    "client_timeout": 60,
-    "member_timeout": 60,
+    "keepalive_timeout": None,
+    "client_timeout": None,
+    "member_timeout": None,
     "insert_headers": {},
     "ipgroup": None,
     "enhance_l7policy_enable": False,
     "enable_member_retry": True,
     "transparent_client_ip_enable": True,
     "gzip_enable": False,
+    "proxy_protocol_enable": False,
     "tags": [],
     "enterprise_project_id": "0",
     **PROTECTION,
 }
-_UNSERVED: Final = (
-    *("quic_config", "proxy_protocol_enable", "port_ranges", "ssl_early_data_enable"),
-    *("cps", "connection", "nat64_enable"),
-)
+_UNSERVED: Final = (*("quic_config", "port_ranges", "ssl_early_data_enable"), *("cps", "connection", "nat64_enable"))
 _OWN: Final = {"loadbalancer_id", "past_names", "transport"}
 _FIXED: Final[dict[str, Any]] = {
     "connection_limit": -1,
-    "proxy_protocol_enable": False,
     "quic_config": None,
     "port_ranges": None,
     "ssl_early_data_enable": False,
@@ -122,6 +127,11 @@ _FIXED: Final[dict[str, Any]] = {
     "nat64_enable": False,
 }
 """Without ``connection``: openstacksdk cannot list objects that have a field of this name."""
+_SECONDS: Final[dict[bool, dict[str, int | None]]] = {
+    False: {"keepalive_timeout": 60, "client_timeout": 60, "member_timeout": 60},
+    True: {"keepalive_timeout": 300, "client_timeout": None, "member_timeout": None},
+}
+"""Default timeouts, by whether the protocol is of layer 4; None: the listener has no such timeout."""
 _REFERENCES: Final = (
     "default_pool_id",
     "default_tls_container_ref",
@@ -139,7 +149,8 @@ def render(call: ApiRequest, snapshot: StoreSnapshot, row: Row) -> Wire:
         "bind_port": bind_of(loadbalancer, row.data["protocol_port"]),
     }
     fields = [field for field in row.data if field not in _OWN and field not in _FIXED]
-    return wire(row, fields, **_FIXED, loadbalancers=[{"id": loadbalancer.id}], certferry=bind)
+    newer = {field: default for field, default in _DEFAULTS.items() if field not in row.data}
+    return wire(row, fields, **newer, **_FIXED, loadbalancers=[{"id": loadbalancer.id}], certferry=bind)
 
 
 def _new(call: ApiRequest, body: Body[ListenerCreate]) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def _new(call: ApiRequest, body: Body[ListenerCreate]) -> dict[str, Any]:
         "protocol": PROTOCOLS[value.protocol],
         "protocol_port": value.protocol_port,
         "loadbalancer_id": value.loadbalancer_id,
-        "transport": "tcp",
+        "transport": "udp" if value.protocol == "UDP" else "tcp",
         "past_names": [],
     }
     return _tidied(call, merged(_DEFAULTS, body.given, _DEFAULTS) | place)
@@ -161,7 +172,7 @@ def _insert(call: ApiRequest, transaction: Transaction, data: dict[str, Any]) ->
     limit = call.settings.limits.listeners_per_loadbalancer
     if 0 <= limit <= snapshot.count("listener", "loadbalancer_id", loadbalancer.id):
         raise over_quota("listeners_per_loadbalancer", limit)
-    check_port(snapshot, loadbalancer, data["protocol_port"])
+    check_port(snapshot, loadbalancer, data["protocol_port"], data["transport"])
     _check(call, snapshot, data, None)
     return transaction.create("listener", str(uuid.uuid4()), data)
 
@@ -173,7 +184,7 @@ def _change(
     snapshot, protocol = transaction.snapshot, before.data["protocol"]
     if PROTOCOLS.get(str(body.raw.get("protocol", protocol))) != protocol:
         raise bad_request("protocol of a listener cannot be changed: create another listener")
-    data = _tidied(call, data)
+    data = _tidied(call, {**_DEFAULTS, **data})
     if before.data["enhance_l7policy_enable"] and not data["enhance_l7policy_enable"]:
         raise bad_request("enhance_l7policy_enable cannot be switched off again: create another listener")
     if data != before.data:
@@ -195,13 +206,16 @@ def _delete(call: ApiRequest, transaction: Transaction, row: Row) -> None:
 
 
 def _tidied(call: ApiRequest, data: dict[str, Any]) -> dict[str, Any]:
-    """Empty references as none, headers without a word not at all, the ELB's defaults of an HTTPS listener."""
+    """Return `data` with empty references as none, only headers with a value, and the defaults of the protocol."""
     tidy = {**data, **{field: data[field] or None for field in _REFERENCES}}
     tidy["insert_headers"] = {name: word for name, word in tidy["insert_headers"].items() if word is not None}
-    if tidy["protocol"] == "HTTPS" and not tidy["tls_ciphers_policy"]:
-        tidy["tls_ciphers_policy"] = call.settings.tls_ciphers_policy
-    if tidy["protocol"] == "HTTP":
+    layer4 = tidy["protocol"] in LAYER_4
+    if tidy["protocol"] not in ENCRYPTED:
         tidy["tls_ciphers_policy"] = None
+    elif not tidy["tls_ciphers_policy"]:
+        tidy["tls_ciphers_policy"] = call.settings.tls_ciphers_policy
+    for field, seconds in _SECONDS[layer4].items():
+        tidy[field] = seconds if tidy[field] is None or seconds is None else tidy[field]
     if tidy["http2_enable"] is None:
         tidy["http2_enable"] = tidy["protocol"] == "HTTPS" and call.settings.http2_enable
     return tidy
@@ -215,10 +229,25 @@ def _check(call: ApiRequest, snapshot: StoreSnapshot, data: dict[str, Any], iden
     for field, value in data["insert_headers"].items():
         if field.endswith("-alias") and value and (problem := header_name_problem(str(value))):
             raise bad_request(f"insert_headers: {field} {problem}")
+    if data["protocol"] in LAYER_4 and data["keepalive_timeout"] < 10:
+        raise bad_request(f"keepalive_timeout of a {data['protocol']} listener is 10 to 4000 seconds")
+    if data["proxy_protocol_enable"] and data["protocol"] not in ("TCP", "TLS"):
+        raise bad_request("proxy_protocol_enable is for listeners of protocol TCP and TLS")
     if not data["admin_state_up"]:
         raise bad_request("admin_state_up of a listener can only be true")
     if data["default_pool_id"]:
         check_pool(call, snapshot, data["default_pool_id"], data["protocol"], data["loadbalancer_id"])
+        _check_proxy(snapshot, data, identifier)
+
+
+def _check_proxy(snapshot: StoreSnapshot, data: dict[str, Any], identifier: str | None) -> None:
+    """Raise ApiError if another listener of the default pool wants what members cannot tell apart."""
+    for other in snapshot.find("listener", "default_pool_id", data["default_pool_id"]):
+        if other.id != identifier and bool(other.data.get("proxy_protocol_enable")) != data["proxy_protocol_enable"]:
+            raise conflict(
+                f"Listener {other.id} has the same default pool and another proxy_protocol_enable: "
+                "members cannot tell their connections apart"
+            )
 
 
 def check_pool(call: ApiRequest, snapshot: StoreSnapshot, pool_id: str, protocol: str, loadbalancer_id: str) -> None:

@@ -48,4 +48,6 @@ class MemberHealth:
 
 
 def _checked(state: State) -> frozenset[str]:
-    return frozenset(pool.id for pool in state.pools.values() if pool.healthmonitor is not None)
+    return frozenset(
+        pool.id for pool in state.pools.values() if pool.healthmonitor and pool.healthmonitor.type != "UDP_CONNECT"
+    )

@@ -24,8 +24,14 @@ from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_p
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2 as _inspector
 from envoy.extensions.filters.network.connection_limit.v3 import connection_limit_pb2 as _limit
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as _http
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as _network_rbac
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2 as _filter_state
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2 as _tcp
+from envoy.extensions.filters.udp.udp_proxy.v3 import route_pb2 as _udp_route
+from envoy.extensions.filters.udp.udp_proxy.v3 import udp_proxy_pb2 as _udp
 from envoy.extensions.http.stateful_session.cookie.v3 import cookie_pb2 as _cookie
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2 as _inputs
+from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as _proxy
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2 as _raw
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as SecretMessage
@@ -33,6 +39,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as _opt
 from envoy.service.discovery.v3.discovery_pb2 import Resource
 from google.protobuf.json_format import Parse
 from google.protobuf.message_factory import GetMessageClass
+from xds.type.matcher.v3 import ip_pb2 as _ip
 
 from certferry.core.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TlsSecret, XdsResource
 from certferry.core.x509.pem import PrivateKey
@@ -50,15 +57,22 @@ NAMED_BY_TYPE_URL: Final = (
     _filter_state,
     _gzip,
     _http,
+    _inputs,
     _inspector,
+    _ip,
     _limit,
     _metadata,
+    _network_rbac,
     _options,
+    _proxy,
     _raw,
     _rbac,
     _router,
     _session,
+    _tcp,
     _tls,
+    _udp,
+    _udp_route,
 )
 """Imported so that protobuf knows the messages which resources hold as Any."""
 
