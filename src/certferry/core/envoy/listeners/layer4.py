@@ -1,7 +1,7 @@
-"""What a TCP, UDP or TLS listener does with a connection or datagram: its access list, then its pool.
+"""The filters of TCP, UDP and TLS listeners: access list, then pool.
 
-There is no route table here as for HTTP. So changing the access list, the pool or the timeout of a TCP or TLS listener
-replaces its chains, and Envoy closes their connections after the drain time. Certificates are in secrets, as for HTTPS.
+They have no route table. A changed access list, pool or timeout replaces the chains of a TCP or TLS listener, and Envoy
+closes their connections after the drain time. Certificates are in secrets, as for HTTPS.
 """
 
 from __future__ import annotations
