@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from certferry.runtime import private_files
 VARIABLE: Final = "CERTFERRY_SEAL_KEY"
 _MAGIC: Final = b"CF1"
 _ID, _NONCE, _KEY = 8, 12, 32
+_COMMAND_SECONDS: Final = 30
 
 
 class EncryptionError(Exception):
@@ -47,6 +49,24 @@ class EncryptionKeys:
     def current(self) -> str:
         """Return the id (hex) of the key that encrypts. Ids reveal nothing about keys."""
         return self._current.hex()
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids (hex) of all keys, the one that encrypts first."""
+        self._reload()
+        return tuple(key.hex() for key in self._ciphers)
+
+    @classmethod
+    def of_command(cls, command: Sequence[str]) -> EncryptionKeys:
+        """Return the keys that `command` prints in the form of a key file. Raises ``EncryptionError``."""
+        name = f"The command {command[0]} (elb.encryption_key_command)"
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = getattr(error, "strerror", None) or f"it did not end within {_COMMAND_SECONDS} s"
+            raise EncryptionError(f"{name} gave no key: {why}.") from None
+        if done.returncode:
+            raise EncryptionError(f"{name} gave no key: it ended with code {done.returncode}.")
+        return cls(_keys(done.stdout.decode(errors="replace"), name))
 
     @classmethod
     def open_or_create(cls, path: Path, environ: Mapping[str, str] = os.environ) -> EncryptionKeys:
@@ -118,6 +138,17 @@ def key_id_of(blob: bytes) -> str:
 def add_key(path: Path) -> None:
     """Add a new first key to the file at `path`; the others still decrypt."""
     private_files.write(path, _new_key() + path.read_text())
+
+
+def add_last_key(path: Path) -> None:
+    """Add a new key to the file at `path` that only decrypts."""
+    private_files.write(path, path.read_text().rstrip() + "\n" + _new_key())
+
+
+def move_last_key_first(path: Path) -> None:
+    """Let the last key of the file at `path` encrypt."""
+    *others, last = path.read_text().split()
+    private_files.write(path, "\n".join([last, *others]) + "\n")
 
 
 def copy_keys(source: Path, target: Path) -> None:

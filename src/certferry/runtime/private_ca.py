@@ -73,6 +73,26 @@ class PrivateCa:
         self.pem = certificate.public_bytes(Encoding.PEM)
 
     @classmethod
+    def create(cls, name: str, start: datetime) -> PrivateCa:
+        """Return a new CA that is valid from `start`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return cls(_self_signed(key, name, start), key)
+
+    @classmethod
+    def of_pem(cls, certificate: bytes, key: bytes) -> PrivateCa:
+        """Return the CA of this certificate and key. Raises ValueError."""
+        private = load_pem_private_key(key, None)
+        public = x509.load_pem_x509_certificate(certificate)
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or public.public_key() != private.public_key():
+            raise PrivateCaError("The key is not that of the CA's certificate.")
+        return cls(public, private)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The private key."""
+        return _key_pem(self._key)
+
+    @classmethod
     def open(cls, certificate: Path, key: Path) -> PrivateCa:
         """Open the CA in these files. Raises OSError, ``PrivateCaError``."""
         private = _read_key(key, certificate)

@@ -98,6 +98,12 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """State directory (0700): store, encryption key, lock."""
     database: str = ""
     """URL of a PostgreSQL database (`postgresql://…`) that several ELBs share; empty: SQLite in the state directory."""
+    encryption_key_file: Path | None = None
+    """File of the encryption key, one key a line, in base64; none: `elb-seal.key` in the state directory. The variable
+    CERTFERRY_SEAL_KEY takes precedence."""
+    encryption_key_command: tuple[str, ...] = ()
+    """Program with arguments that prints the encryption key in the form of that file, such as a client of a secret
+    store. It replaces the file, and runs at the start."""
     listen: str = "127.0.0.1:0"
     """Address and port of the REST API; port 0 lets the system choose. Beyond loopback it needs TLS."""
     tls_certificate: Path | None = None

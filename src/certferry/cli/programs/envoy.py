@@ -6,6 +6,8 @@ An Envoy authenticates by the certificate that `add` issues. A running ELB reads
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,7 @@ import typer
 
 from certferry.cli.lazy import TYPER
 from certferry.cli.options import Config, State, given
-from certferry.settings import ElbSettings, UserError, host_port, read, state_default
+from certferry.settings import ElbSettings, UserError, host_port, read
 
 if TYPE_CHECKING:
     from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
@@ -41,24 +43,26 @@ def add(
     """Add a remote Envoy, and write its bootstrap. For a name that exists, the old certificate becomes invalid."""
     from certferry.elb.server.dataplane.envoy.bootstrap import RemoteBootstrap, remote_bootstrap
     from certferry.elb.server.dataplane.remote.ca import SERVER_NAME, Authority
-    from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy
+    from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEnvoyRegistry
+    from certferry.elb.server.identity.admin import opened
 
     settings = _settings(state, config)
     host, port = host_port(elb or settings.remote_envoys.advertise or settings.remote_envoys.listen)
     if not port or host in ("0.0.0.0", "::"):  # noqa: S104 (not an address to connect to)
         raise UserError("Give --elb: host and port at which the Envoy reaches the ELB.")
     try:
-        authority = Authority(settings.state)
-        issued = authority.client(name, days)
-        _register(settings).add(
-            RemoteEnvoy(
-                name=name,
-                fingerprint=issued.fingerprint,
-                loadbalancers=tuple(loadbalancer),
-                not_after=issued.not_after,
-                address=address,
+        with opened(settings, new=True) as directory:
+            authority = Authority(directory.engine, directory.encryption)
+            issued = authority.client(name, days)
+            RemoteEnvoyRegistry(directory.engine).add(
+                RemoteEnvoy(
+                    name=name,
+                    fingerprint=issued.fingerprint,
+                    loadbalancers=tuple(loadbalancer),
+                    not_after=issued.not_after,
+                    address=address,
+                )
             )
-        )
         to = RemoteBootstrap(
             name=name,
             host=host,
@@ -77,10 +81,8 @@ def add(
 @app.command("ls")
 def list_(state: State = None, config: Config = None) -> None:
     """List the remote Envoys."""
-    try:
-        envoys = _register(_settings(state, config)).read()
-    except (OSError, ValueError) as problem:
-        raise UserError(str(problem)) from None
+    with _register(state, config) as register:
+        envoys = register.read()
     for envoy in envoys:
         over = " (expired)" if envoy.not_after < datetime.now(UTC) else ""
         typer.echo(f"{envoy.name}\t{','.join(envoy.loadbalancers)}\t{envoy.not_after:%Y-%m-%d}{over}")
@@ -91,24 +93,24 @@ def remove(
     name: Annotated[str, typer.Argument(help="Name of the Envoy.")], state: State = None, config: Config = None
 ) -> None:
     """Remove a remote Envoy. It keeps serving what it has, and gets no more updates."""
-    try:
-        removed = _register(_settings(state, config)).remove(name)
-    except (OSError, ValueError) as problem:
-        raise UserError(str(problem)) from None
+    with _register(state, config) as register:
+        removed = register.remove(name)
     if not removed:
         raise UserError(f"There is no remote Envoy {name}: see `certferry envoy ls`.")
     typer.echo(f"Removed {name}. What it holds, keys included, is still on that machine.")
 
 
 def _settings(state: Path | None, config: Path | None) -> ElbSettings:
-    flags = {"state": state_default(os.environ)} | given({"state": state})
-    return read(ElbSettings, "elb", flags, os.environ, config)
+    return read(ElbSettings, "elb", given({"state": state}), os.environ, config)
 
 
-def _register(settings: ElbSettings) -> RemoteEnvoyRegistry:
+@contextmanager
+def _register(state: Path | None, config: Path | None) -> Iterator[RemoteEnvoyRegistry]:
     from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
+    from certferry.elb.server.identity.admin import opened
 
-    return RemoteEnvoyRegistry(settings.state)
+    with opened(_settings(state, config)) as directory:
+        yield RemoteEnvoyRegistry(directory.engine)
 
 
 def _write(out: Path, bootstrap: object) -> None:

@@ -8,20 +8,21 @@ from typing import Annotated
 
 import typer
 
-from certferry.cli.options import State
+from certferry.cli.options import Config, State, given
 from certferry.core.plural import counted
-from certferry.settings import UserError, state_default
+from certferry.settings import ElbSettings, UserError, read
 
 
 def backup(
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     key_out: Annotated[Path | None, typer.Option(help="Also copy the encryption key, to another directory.")] = None,
     state: State = None,
+    config: Config = None,
 ) -> None:
     """Copy the ELB's store to a file. The ELB may run. Private keys in the file are encrypted."""
     from certferry.elb.server import backup as elb_backup
 
-    kept = elb_backup.backup(_state(state), out.expanduser(), key_out.expanduser() if key_out else None)
+    kept = elb_backup.backup(_settings(state, config), out.expanduser(), key_out.expanduser() if key_out else None)
     typer.echo(
         f"{out}: {counted(kept.certificates, 'certificate')}, {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
@@ -35,15 +36,16 @@ def restore(
         Path | None, typer.Option(help="Encryption key of the backup. Default: the one in the state directory.")
     ] = None,
     state: State = None,
+    config: Config = None,
 ) -> None:
-    """Replace the ELB's store by a backup. The ELB must not run."""
+    """Replace the ELB's store by a backup. The ELB must not run, nor any other on its database."""
     from certferry.elb.server import backup as elb_backup
 
-    kept = elb_backup.restore(saved.expanduser(), _state(state), key.expanduser() if key else None)
+    kept = elb_backup.restore(_settings(state, config), saved.expanduser(), key.expanduser() if key else None)
     typer.echo(
         f"Restored {counted(kept.certificates, 'certificate')} and {counted(kept.secrets, 'encrypted secret')}; all can be decrypted."
     )
-    typer.echo("The previous files are beside it as *.before-restore.")
+    typer.echo("The previous content is in the state directory as *.before-restore.")
 
 
 def migrate_store(
@@ -53,7 +55,7 @@ def migrate_store(
     """Copy the ELB's store from the state directory to PostgreSQL. The ELB must not run."""
     from certferry.elb.server import backup as elb_backup
 
-    rows = elb_backup.migrate_store(_state(state), to)
+    rows = elb_backup.migrate_store(_settings(state, None), to)
     typer.echo(f"Copied {counted(rows['certificates'], 'certificate')} and {sum(rows.values())} rows in all.")
     typer.echo("Both databases hold the same. Set elb.database to the new URL, and start the ELB.")
 
@@ -64,20 +66,20 @@ def rotate_seal_key(state: State = None) -> None:
     raise UserError("rotate-seal-key is now `certferry rotate-encryption-key`.")
 
 
-def rotate_encryption_key(state: State = None) -> None:
+def rotate_encryption_key(state: State = None, config: Config = None) -> None:
     """Encrypt all stored private keys and secrets under a new key.
 
-    The keys of the ELB and of the embedded Kubernetes API; both may run.
+    The keys of the ELB and of the embedded Kubernetes API; both may run. ELBs that share a database take three steps:
+    run it again until it removes the old key.
     """
-    from certferry.elb.server import backup as elb_backup
+    from certferry.elb.server import rotate_key
     from certferry.kube.apiserver.storage import key_rotation
 
-    place = _state(state)
-    changed = elb_backup.rotate_encryption_key(place)
-    typer.echo(f"Encrypted {changed} secrets under a new key. Older backups need the older key.")
-    if folder := key_rotation.store_in(place):
+    settings = _settings(state, config)
+    typer.echo(rotate_key.rotate_encryption_key(settings))
+    if folder := key_rotation.store_in(settings.state):
         typer.echo(f"Encrypted {key_rotation.rotate(folder)} Secrets of the embedded Kubernetes API too.")
 
 
-def _state(state: Path | None) -> Path:
-    return (state or state_default(os.environ)).expanduser().absolute()
+def _settings(state: Path | None, config: Path | None) -> ElbSettings:
+    return read(ElbSettings, "elb", given({"state": state}), os.environ, config)

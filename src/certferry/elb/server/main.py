@@ -27,14 +27,17 @@ from certferry.elb.server.api.extensions import events
 from certferry.elb.server.background import in_background
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane
+from certferry.elb.server.dataplane.remote import old_files
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.identity.auth import HashingTurns, Logins
 from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.identity.shared_logins import SharedLogins
 from certferry.elb.server.identity.users import Identity
-from certferry.elb.server.paths import database, encryption_key_file, lock_file, prepared, store_file
-from certferry.elb.server.store import postgresql
+from certferry.elb.server.keys import encryption_keys
+from certferry.elb.server.paths import database, lock_file, prepared, store_file
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.projection import Publication
+from certferry.elb.server.store.shared import postgresql, replicas
 from certferry.elb.server.store.store import Store
 from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
@@ -89,7 +92,7 @@ async def running(
         stack.enter_context(_only_instance(state))
         tls = _own_tls(settings, state)
         listening = stack.enter_context(_listening(settings.listen, tls=tls is not None))
-        engine, store, identity = _opened(settings, state, accounts_for, stack)
+        engine, store, identity, encryption = _opened(settings, state, accounts_for, stack)
         latest = Latest(store.publication)
         loop = asyncio.get_running_loop()
         changes = Latest(0)
@@ -99,10 +102,11 @@ async def running(
         await stack.enter_async_context(in_background(_checkpoints(engine, latest)))
         if settings.database:
             await stack.enter_async_context(in_background(postgresql.follow(settings.database, store.catch_up)))
+            await stack.enter_async_context(in_background(replicas.announce(engine, encryption)))
         await stack.enter_async_context(in_background(_prunings(store, settings)))
-        reporter = await stack.enter_async_context(_data_plane(settings, state, latest, leaves))
+        reporter = await stack.enter_async_context(_data_plane(settings, state, latest, engine, encryption, leaves))
         elb = ApiDependencies(
-            settings, store, identity, Logins(settings.login_attempts), HashingTurns(), origin, changes, reporter
+            settings, store, identity, _logins(settings, engine), HashingTurns(), origin, changes, reporter
         )
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
@@ -113,6 +117,10 @@ def _check_subnet(subnet: str) -> None:
         ipaddress.ip_network(subnet)
     except ValueError as error:
         raise UserError(f"elb.vip_subnet: {error}. Give a network, like 127.83.41.0/24.") from None
+
+
+def _logins(settings: ElbSettings, engine: Engine) -> Logins | SharedLogins:
+    return SharedLogins(settings.login_attempts, engine) if settings.database else Logins(settings.login_attempts)
 
 
 def _hand_over(
@@ -136,18 +144,20 @@ def _state(settings: ElbSettings) -> Path:
 
 def _opened(
     settings: ElbSettings, state: Path, accounts_for: str | None, stack: contextlib.AsyncExitStack
-) -> tuple[Engine, Store, Identity]:
+) -> tuple[Engine, Store, Identity, EncryptionKeys]:
     try:
         if accounts_for:
             bootstrap(settings, cluster=accounts_for)
-        encryption = EncryptionKeys.open_or_create(encryption_key_file(state))
+        encryption = encryption_keys(settings, create=True)
         engine = open_database(database(settings, state))
         if not settings.database:
             private_files.mark_store(store_file(state))
         stack.callback(engine.dispose)
+        old_files.move_files(state, engine, encryption)
         identity = Identity(engine, encryption)
         stack.callback(identity.close)
-        return engine, Store(engine, encryption, versions=settings.certificate_versions), identity
+        store = Store(engine, encryption, versions=settings.certificate_versions)
+        return engine, store, identity, encryption
     except SchemaTooNew as reason:
         raise UserError(str(reason), EXIT_NEWER_STATE) from None
     except (StoreUnusable, EncryptionError) as reason:
@@ -205,7 +215,12 @@ def _in_url(host: str) -> str:
 
 @asynccontextmanager
 async def _data_plane(
-    settings: ElbSettings, state: Path, latest: Latest[Publication], leaves: Callable[[], bool]
+    settings: ElbSettings,
+    state: Path,
+    latest: Latest[Publication],
+    engine: Engine,
+    encryption: EncryptionKeys,
+    leaves: Callable[[], bool],
 ) -> AsyncIterator[Reporter]:
     if not settings.envoy and not settings.remote_envoys.listen:
         yield no_data_plane
@@ -214,7 +229,7 @@ async def _data_plane(
         directory = run_directory(state)
     except OSError as error:
         raise UserError(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    async with data_plane(state, directory, latest, settings, leaves) as reporter:
+    async with data_plane(state, directory, latest, settings, engine, encryption, leaves) as reporter:
         yield reporter
 
 

@@ -36,13 +36,3 @@ def encryption_key_file(state: Path) -> Path:
 def lock_file(state: Path) -> Path:
     """Held by the one ELB process of this state."""
     return state / "elb.lock"
-
-
-def envoys_file(state: Path) -> Path:
-    """Return the path of the register of remote Envoys."""
-    return state / "envoys.json"
-
-
-def envoys_authority(state: Path) -> tuple[Path, Path]:
-    """Return the paths of the certificate and key of the remote Envoys' CA."""
-    return state / "envoys-ca.crt", state / "envoys-ca.key"

@@ -17,6 +17,7 @@ import grpc.aio
 import pytest
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from certferry.cli import app
@@ -27,11 +28,19 @@ from certferry.elb.server.dataplane.remote.registry import RemoteEnvoy, RemoteEn
 from certferry.elb.server.dataplane.remote.server import RemoteServer
 from certferry.elb.server.dataplane.status import ACCEPTED, SecretStatuses
 from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.paths import encryption_key_file, store_file
+from certferry.elb.server.store.database import open_database
+from certferry.runtime.encryption import EncryptionKeys
 from certferry.runtime.latest import Latest
 from certferry.runtime.private_ca import Issued
 from tests.elb.support.dataplane import DEADLINE, World, free_port, handshake, https, until, until_true
 
 ADDRESSES = {"one": "127.0.0.1", "two": "127.0.0.1"}
+
+
+def store_in(state: Path) -> tuple[Engine, EncryptionKeys]:
+    state.mkdir(exist_ok=True)
+    return open_database(store_file(state)), EncryptionKeys.open_or_create(encryption_key_file(state))
 
 
 class Scene:
@@ -51,8 +60,9 @@ class Scene:
         self.state = state
         self.publications = Latest(self.world.publication())
         self.ads = AdsServer(self.publications)
-        self.register = RemoteEnvoyRegistry(state)
-        self.authority = Authority(state)
+        engine, encryption = store_in(state)
+        self.register = RemoteEnvoyRegistry(engine)
+        self.authority = Authority(engine, encryption)
         self.remote = RemoteServer(self.ads, self.register, self.authority)
         self.port = 0
 
@@ -98,7 +108,7 @@ async def test_the_client_certificate_decides_the_resources_of_an_envoy(scene: S
 
 
 async def test_an_unregistered_certificate_is_rejected(scene: Scene, tmp_path: Path) -> None:
-    stranger = Authority(_made(tmp_path / "else")).client("first", 1)
+    stranger = Authority(*store_in(tmp_path / "else")).client("first", 1)
     unregistered = scene.authority.client("first", 1)
     refused = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED}
     for issued, status in ((None, refused), (stranger, refused), (unregistered, {grpc.StatusCode.PERMISSION_DENIED})):
@@ -192,16 +202,16 @@ def test_commands_add_list_and_remove_remote_envoys(tmp_path: Path) -> None:
     bootstrap = json.loads(out.read_text())
     assert "admin" not in bootstrap
     assert "edge\ta,b\t" in _cli("envoy", "ls", *common)
-    first = RemoteEnvoyRegistry(tmp_path).read()[0]
+    first = RemoteEnvoyRegistry(store_in(tmp_path)[0]).read()[0]
     assert first.not_after - datetime.now(UTC) > timedelta(days=360)
     _cli("envoy", "add", "edge", "--loadbalancer", "a", "--elb", "elb.example:18000", "--out", str(out), *common)
-    (second,) = RemoteEnvoyRegistry(tmp_path).read()
+    (second,) = RemoteEnvoyRegistry(store_in(tmp_path)[0]).read()
     assert second.fingerprint != first.fingerprint
     assert "Removed edge" in _cli("envoy", "remove", "edge", *common)
     assert _cli("envoy", "ls", *common) == ""
     key = bootstrap["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     secret = key["tls_certificates"][0]["private_key"]["inline_string"].splitlines()[1]
-    assert secret not in (tmp_path / "envoys.json").read_text()
+    assert secret.encode() not in store_file(tmp_path).read_bytes()
 
 
 def _asking(kind: str, *names: str, node: str = "") -> Any:

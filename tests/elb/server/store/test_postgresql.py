@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from certferry.elb.server.actor import Actor
+from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.bootstrap import bootstrap
+from certferry.elb.server.identity.shared_logins import SharedLogins
 from certferry.elb.server.paths import encryption_key_file
-from certferry.elb.server.store import audit, postgresql, schema
+from certferry.elb.server.store import audit, schema
 from certferry.elb.server.store.database import open_database
+from certferry.elb.server.store.shared import postgresql
 from certferry.elb.server.store.store import Store
 from certferry.elb.server.store.transaction import Transaction
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+from certferry.settings import ElbSettings
 from tests.cli.test_cli import certferry
 from tests.e2e.support.waiting import until
 from tests.elb.server.store.test_store import content, furnish
@@ -319,3 +325,95 @@ def test_a_store_moves_from_sqlite_with_ids_and_keys(tmp_path: Path, database: s
         rolled = elb.admin.extension("POST", f"/certificates/{certificate}/rollback", {})
         assert rolled.status == 200, rolled.body  # its key was decrypted
         assert rolled.body["certificate"]["certificate"] == pairs[-2].certificate
+
+
+def test_a_backup_is_restored_into_either_database(tmp_path: Path, server: Postgres) -> None:
+    settings = settings_in(tmp_path / "one", database=server.database())
+    saved = tmp_path / "saved.db"
+    with serving(settings) as elb:
+        certificate, pairs = furnish(elb.admin)
+        kept = certferry("backup", str(saved), *places(settings))
+        assert "1 certificate" in kept.stdout, kept.stderr
+        put(elb.admin, certificate, authority().issue("a.example"))
+        elsewhere = msgspec.structs.replace(settings, state=tmp_path / "elsewhere")
+        key = str(encryption_key_file(settings.state))
+        running = certferry("restore", str(saved), *places(elsewhere), "--key", key)
+        assert "An ELB runs on the database" in running.stderr
+    file = settings_in(tmp_path / "file")
+    for there in (settings, settings_in(tmp_path / "other", database=server.database()), file):
+        there.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        restored = certferry("restore", str(saved), *places(there), *([] if there is settings else ["--key", key]))
+        assert "Restored 1 certificate" in restored.stdout, restored.stderr
+        with serving(there) as elb:
+            assert elb.admin.show("certificate", certificate)["certferry"]["versions"] == 5
+            put(elb.admin, certificate, authority().issue("a.example"))
+            rolled = elb.admin.extension("POST", f"/certificates/{certificate}/rollback", {})
+            assert rolled.body["certificate"]["certificate"] == pairs[-1].certificate
+    before = settings.state / "elb.db.before-restore"
+    assert before.stat().st_mode & 0o777 == 0o600
+    with serving(settings):
+        pass
+
+
+def test_a_key_is_rotated_while_several_elbs_run(tmp_path: Path, database: str) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(serving(settings_in(tmp_path / "a", database=database)))
+        other = settings_in(tmp_path / "b", database=database)
+        other.state.mkdir(parents=True, mode=0o700)
+        key, copy = encryption_key_file(first.settings.state), encryption_key_file(other.state)
+        shutil.copy(key, copy)
+        shutil.copy(first.settings.state / "elb-credentials.json", other.state)
+        second = stack.enter_context(serving(other))
+        certificate, _ = furnish(first.admin)
+        (old,) = key.read_text().split()
+
+        def step(expected: str) -> None:
+            until(lambda: expected in certferry("rotate-encryption-key", *places(first.settings)).stdout, expected)
+
+        step("Added a new key")
+        assert key.read_text().split()[0] == old
+        lacking = certferry("rotate-encryption-key", *places(first.settings))
+        assert "lack the new key" in lacking.stderr
+        put(second.admin, certificate, authority().issue("a.example"))
+        shutil.copy(key, copy)
+        step("under a new key")  # as soon as both ELBs are known to have it
+        put(second.admin, certificate, authority().issue("a.example"))
+        late = certferry("rotate-encryption-key", *places(first.settings))
+        assert "encrypt with the old key" in late.stderr
+        shutil.copy(key, copy)
+        step("The old key is removed")
+        shutil.copy(key, copy)
+        (new,) = key.read_text().split()
+        assert new != old
+        put(first.admin, certificate, authority().issue("a.example"))
+        rolled = second.admin.extension("POST", f"/certificates/{certificate}/rollback", {})
+        assert rolled.status == 200, rolled.body
+
+
+def test_failed_logins_count_at_all_elbs_together(tmp_path: Path, database: str) -> None:
+    engines = [open_database(database) for _ in range(2)]
+    try:
+        logins = [SharedLogins(4, engine) for engine in engines]
+        for number in range(4):
+            logins[number % 2].attempt("ann", "192.0.2.1")
+        for one in logins:
+            with pytest.raises(ApiError, match="Too many failed logins"):
+                one.attempt("ann", "192.0.2.1")
+            one.attempt("ann", "192.0.2.2")  # another address
+            one.succeeded("ann", "192.0.2.2")
+        with engines[0].begin() as connection:
+            table = schema.failed_logins
+            assert connection.execute(select(func.count()).select_from(table)).scalar() == 12
+            connection.execute(update(table).values(at=datetime.now(UTC) - timedelta(minutes=2)))
+        logins[1].attempt("ann", "192.0.2.1")
+    finally:
+        for engine in engines:
+            engine.dispose()
+
+
+def places(settings: ElbSettings) -> list[str]:
+    """Return the flags of a command for these settings."""
+    config = settings.state.with_suffix(".yaml")
+    elb = {"state": str(settings.state), "database": settings.database}
+    config.write_text(json.dumps({"elb": elb}))
+    return ["--config", str(config), "--state", str(settings.state)]

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 
 from certferry.elb.server.dataplane.status import Reporter, no_data_plane
 from certferry.elb.server.identity.auth import HashingTurns, Logins
+from certferry.elb.server.identity.shared_logins import SharedLogins
 from certferry.elb.server.identity.users import Identity
 from certferry.elb.server.store.store import Store
 from certferry.runtime.latest import Latest
@@ -24,7 +25,7 @@ class ApiDependencies:
     settings: ElbSettings
     store: Store
     identity: Identity
-    logins: Logins
+    logins: Logins | SharedLogins
     turns: HashingTurns
     origin: str
     """The base URL at which clients reach the service."""

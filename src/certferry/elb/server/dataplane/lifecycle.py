@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from sqlalchemy import Engine
+
 from certferry.elb.server.background import in_background
 from certferry.elb.server.dataplane.access_log.writer import AccessLog
 from certferry.elb.server.dataplane.envoy.connection_limit import edge_options
@@ -27,6 +29,7 @@ from certferry.elb.server.dataplane.status import (
 )
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.projection import Publication
+from certferry.runtime.encryption import EncryptionKeys
 from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings, UserError
 
@@ -51,7 +54,13 @@ class LocalEnvoy:
 
 @asynccontextmanager
 async def data_plane(
-    state: Path, sockets: Path, publications: Latest[Publication], settings: ElbSettings, leaves: Callable[[], bool]
+    state: Path,
+    sockets: Path,
+    publications: Latest[Publication],
+    settings: ElbSettings,
+    engine: Engine,
+    encryption: EncryptionKeys,
+    leaves: Callable[[], bool],
 ) -> AsyncIterator[Reporter]:
     """Serve `publications` within the block, with files in `state` and sockets in `sockets`.
 
@@ -63,7 +72,7 @@ async def data_plane(
         await ads.start(sockets / "xds.sock")
         stack.push_async_callback(ads.stop)
         if settings.remote_envoys.listen:
-            await _remote(ads, state, settings.remote_envoys.listen, stack)
+            await _remote(ads, engine, encryption, settings.remote_envoys.listen, stack)
         if settings.envoy:
             await _own(own, ads, state, sockets, settings, stack, leaves)
             assert own.health is not None
@@ -71,9 +80,11 @@ async def data_plane(
         yield lambda: _report(ads, own)
 
 
-async def _remote(ads: AdsServer, state: Path, listen: str, stack: contextlib.AsyncExitStack) -> None:
+async def _remote(
+    ads: AdsServer, engine: Engine, encryption: EncryptionKeys, listen: str, stack: contextlib.AsyncExitStack
+) -> None:
     try:
-        remote = RemoteServer(ads, RemoteEnvoyRegistry(state), Authority(state))
+        remote = RemoteServer(ads, RemoteEnvoyRegistry(engine), Authority(engine, encryption))
         await remote.start(listen)
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(f"Remote Envoys cannot be served on {listen}: {error}.") from None

@@ -6,7 +6,6 @@ audit log as a change by the operator.
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,9 +19,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from certferry.elb.server.actor import ROLES
 from certferry.elb.server.identity.users import AccessKey, Identity, new_pair
-from certferry.elb.server.paths import database, encryption_key_file, prepared, store_file
-from certferry.elb.server.store import head, schema
+from certferry.elb.server.keys import encryption_keys
+from certferry.elb.server.paths import database, prepared, store_file
+from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, open_database
+from certferry.elb.server.store.shared import head
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.settings import EXIT_NEWER_STATE, ElbSettings, UserError
 
@@ -55,14 +56,14 @@ class Directory:
         identity: Identity,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._engine = engine
-        self._encryption = encryption
+        self.engine = engine
+        self.encryption = encryption
         self._identity = identity
         self._clock = clock
 
     def users(self) -> list[User]:
         """Return all users by name."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             keys: dict[str, list[str]] = {}
             for credential in connection.execute(select(schema.credentials).order_by(schema.credentials.c.created_at)):
                 keys.setdefault(credential.user_id, []).append(credential.access_key)
@@ -124,7 +125,7 @@ class Directory:
         """Create another access key; its secret is shown only once."""
         with self._writing() as connection:
             row = self._the(connection, name)
-            pair = new_pair(connection, self._encryption, row.id, self._clock())
+            pair = new_pair(connection, self.encryption, row.id, self._clock())
             self._note(connection, "update", row.id, row.project_id, name, ["access_keys"])
         return pair
 
@@ -148,7 +149,7 @@ class Directory:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 head.lock(connection)
                 yield connection
                 head.advance(connection, self._clock())
@@ -199,7 +200,7 @@ def opened(settings: ElbSettings, *, new: bool = False) -> Iterator[Directory]:
     engine = None
     try:
         state = prepared(settings)
-        encryption = EncryptionKeys.open_or_create(encryption_key_file(state), os.environ)
+        encryption = encryption_keys(settings, create=True)
         engine = open_database(database(settings, state))
         yield Directory(engine, encryption, Identity(engine, encryption))
     except SchemaTooNew as reason:

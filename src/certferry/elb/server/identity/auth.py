@@ -23,7 +23,7 @@ from certferry.elb.server.identity.users import Identity
 
 _MINUTE: Final = 60.0
 _REMEMBERED: Final = 10_000
-_WIDER: Final = 5
+WIDER: Final = 5
 """A user at all addresses, and an address with all users, may fail this many times as often as both together."""
 _HASHING: Final = max(1, (os.cpu_count() or 1) // 2)
 """Passwords hashed at a time: half of the cores."""
@@ -71,21 +71,21 @@ class Logins:
     def attempt(self, user: str, address: str) -> None:
         """Count an attempt. Raises ApiError (429) if there were too many."""
         now = self._clock().timestamp()
-        pair, *wider = keys = _keys(user, address)
+        pair, *wider = keys = login_keys(user, address)
         with self._lock:
             self._sweep(now)
-            over = any(len(self._recent(key, now)) >= self._most * _WIDER for key in wider)
+            over = any(len(self._recent(key, now)) >= self._most * WIDER for key in wider)
             if len(self._recent(pair, now)) >= (1 if over else self._most):
-                raise ApiError(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+                raise too_many_logins()
             for key in keys:
                 recent = self._recent(key, now)
                 self._attempts.pop(key, None)  # to the end of the order
-                self._attempts[key] = [*recent, now][-self._most * _WIDER :]
+                self._attempts[key] = [*recent, now][-self._most * WIDER :]
 
     def succeeded(self, user: str, address: str) -> None:
         """Forget the last attempt, because it succeeded."""
         with self._lock:
-            for key in _keys(user, address):
+            for key in login_keys(user, address):
                 if attempts := self._attempts.get(key):
                     attempts.pop()
 
@@ -103,7 +103,13 @@ class Logins:
         return [at for at in self._attempts.get(key, ()) if at > now - _MINUTE]
 
 
-def _keys(user: str, address: str) -> tuple[bytes, bytes, bytes]:
+def too_many_logins() -> ApiError:
+    """Return the error for an attempt above the limits."""
+    return ApiError(429, "SYS.0429", "Too many failed logins: wait a minute and try again")
+
+
+def login_keys(user: str, address: str) -> tuple[bytes, bytes, bytes]:
+    """Return digests of both together, of the user, and of the address."""
     if ":" in address:
         address = address.rpartition("%")[0] or address
         address = str(ipaddress.ip_network(f"{address}/64", strict=False))  # one client has a whole /64

@@ -14,10 +14,10 @@ import msgspec
 
 from certferry.elb.server.identity.accounts import Account, Accounts
 from certferry.elb.server.identity.users import AccessKey, Identity
-from certferry.elb.server.paths import database, encryption_key_file, prepared
+from certferry.elb.server.keys import encryption_keys
+from certferry.elb.server.paths import database, prepared
 from certferry.elb.server.store.database import open_database
 from certferry.runtime import private_files
-from certferry.runtime.encryption import EncryptionKeys
 from certferry.settings import ElbSettings
 
 FILE: Final = "elb-credentials.json"
@@ -31,7 +31,7 @@ def bootstrap(settings: ElbSettings, *, cluster: str, project: str = "certferry"
     state = prepared(settings)
     engine = open_database(database(settings, state))
     try:
-        identity = Identity(engine, EncryptionKeys.open_or_create(encryption_key_file(state)))
+        identity = Identity(engine, encryption_keys(settings, create=True))
         home = identity.ensure_project(project)
         password = _kept_password(state, admin) or secrets.token_urlsafe(18)
         admin_id = identity.ensure_user(admin, role="admin", project=home, password=password)

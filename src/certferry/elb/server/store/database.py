@@ -18,10 +18,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from certferry.elb.server.store import postgresql
+from certferry.elb.server.store.shared import postgresql
 from certferry.runtime import private_files
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest schema; a test keeps it equal to the newest migration."""
 
 _PRAGMAS: Final = (
@@ -66,9 +66,15 @@ def open_database(place: Path | str) -> Engine:
     return engine
 
 
-def open_as_it_is(path: Path) -> Engine:
-    """Open the database at `path` in its present schema, possibly an older program's."""
-    return _engine(path)
+def open_as_it_is(place: Path | str) -> Engine:
+    """Open the database in a file or at a URL in its present schema, possibly an older program's."""
+    return postgresql.engine(place) if isinstance(place, str) else _engine(place)
+
+
+def has_present_schema(engine: Engine) -> bool:
+    """Return whether this program's tables are in the database."""
+    with reading(engine).connect() as connection:
+        return _schema(connection) == HEAD
 
 
 def _engine(path: Path) -> Engine:
@@ -89,6 +95,14 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+@contextmanager
+def consistent(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that sees one state of the database throughout, and hinders no writer."""
+    level = "REPEATABLE READ" if engine.dialect.name == "postgresql" else "AUTOCOMMIT"
+    with engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
+        yield connection
+
+
 def checkpoint(engine: Engine) -> None:
     """Carry SQLite's write-ahead log over into the database file, beside readers and writers."""
     if engine.dialect.name != "sqlite":
@@ -98,7 +112,9 @@ def checkpoint(engine: Engine) -> None:
 
 
 def forget_log(engine: Engine) -> None:
-    """Empty the write-ahead log into the database file, so that overwritten content is in neither."""
+    """Empty SQLite's write-ahead log into the database file, so that overwritten content is in neither."""
+    if engine.dialect.name != "sqlite":
+        return
     with reading(engine).connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -7,10 +7,10 @@ does not know a key.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, select, update
+from sqlalchemy import Connection, Engine, Select, inspect, select, update
 
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import forget_log, reading
@@ -30,10 +30,13 @@ class EncryptedColumn(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Callable[[Any], str]
 
 
+CA_PURPOSE: Final = "envoy-authority"
+"""The purpose under which the key of the remote Envoys' CA is encrypted."""
 _VERSIONS, _CREDENTIALS = schema.certificate_versions, schema.credentials
 ENCRYPTED_COLUMNS = (
     EncryptedColumn(column=_VERSIONS.c.sealed_key, purpose=lambda row: key_purpose(row.certificate_id, row.version)),
     EncryptedColumn(column=_CREDENTIALS.c.sealed_secret, purpose=lambda row: secret_purpose(row.access_key)),
+    EncryptedColumn(column=schema.envoy_authority.c.sealed_key, purpose=lambda _: CA_PURPOSE),
 )
 """All encrypted columns of the store."""
 
@@ -43,7 +46,7 @@ def keys_needed(engine: Engine) -> frozenset[str]:
     with reading(engine).connect() as connection:
         return frozenset(
             key_id_of(blob)
-            for secret in ENCRYPTED_COLUMNS
+            for secret in _present(connection)
             for (blob,) in connection.execute(select(secret.column).where(secret.column.is_not(None)))
         )
 
@@ -52,7 +55,7 @@ def check_decrypts(engine: Engine, encryption: EncryptionKeys) -> int:
     """Decrypt every secret and return their number. Raises EncryptionError at the first failure."""
     opened = 0
     with reading(engine).connect() as connection:
-        for secret in ENCRYPTED_COLUMNS:
+        for secret in _present(connection):
             for row in connection.execute(_rows(secret)):
                 encryption.decrypt(getattr(row, secret.column.name), secret.purpose(row))
                 opened += 1
@@ -65,9 +68,15 @@ def encrypt_again(engine: Engine, encryption: EncryptionKeys) -> int:
     Raises ``EncryptionError`` if a secret does not decrypt; then nothing has changed.
     """
     with engine.begin() as connection:
-        changed = sum(_column(connection, secret, encryption) for secret in ENCRYPTED_COLUMNS)
+        changed = sum(_column(connection, secret, encryption) for secret in _present(connection))
     forget_log(engine)
     return changed
+
+
+def _present(connection: Connection) -> list[EncryptedColumn]:
+    """Return the columns that the database has: it may be an older program's."""
+    tables = inspect(connection).get_table_names()
+    return [secret for secret in ENCRYPTED_COLUMNS if secret.column.table.name in tables]
 
 
 def _column(connection: Connection, secret: EncryptedColumn, encryption: EncryptionKeys) -> int:

@@ -249,6 +249,54 @@ bulk_answers = Table(
 )
 """Answers to bulk calls with a key, for a day."""
 
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("key_ids", JSON, nullable=False),
+)
+"""The ELBs that run on the database, and their encryption keys: the one that encrypts, and all that decrypt."""
+
+encryption_keys = Table(
+    "encryption_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("first_used", Instant, nullable=False),
+)
+"""Ids of the keys that have encrypted since the database is shared."""
+
+failed_logins = Table(
+    "failed_logins",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("digest", String(32), nullable=False, index=True),
+    Column("at", Instant, nullable=False, index=True),
+)
+"""Attempts of the last minute to log in, by digests of user and address (shared databases only)."""
+
+remote_envoys = Table(
+    "remote_envoys",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("loadbalancers", JSON, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("address", String(45), nullable=False),
+)
+"""The registered Envoys of other machines."""
+
+envoy_authority = Table(
+    "envoy_authority",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("certificate", Text, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+)
+"""The CA of the connection to them, in one row."""
+
 RESOURCES: Final[dict[str, Table]] = {
     "project_setting": project_settings,
     "compromised_key": compromised_keys,

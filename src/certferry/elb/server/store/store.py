@@ -7,8 +7,8 @@ committed at once, and the new state is published.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -16,11 +16,12 @@ import structlog
 from sqlalchemy import Connection, Engine, select
 
 from certferry.elb.server.actor import Actor
-from certferry.elb.server.store import audit, head, schema, versions
-from certferry.elb.server.store.database import reading
-from certferry.elb.server.store.head import Head
+from certferry.elb.server.store import audit, schema, versions
+from certferry.elb.server.store.database import consistent, reading
 from certferry.elb.server.store.projection import Publication, published
 from certferry.elb.server.store.rows import TransactionWriter, read_contents, read_rows
+from certferry.elb.server.store.shared import head
+from certferry.elb.server.store.shared.head import Head
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, snapshot_of
 from certferry.elb.server.store.transaction import BulkAnswer, Transaction
 from certferry.runtime.encryption import EncryptionKeys
@@ -47,7 +48,7 @@ class Store:
         self._writing = threading.Lock()
         self._publish: Callable[[Publication], None] = lambda _: None
         self.tail = audit.Tail()
-        with self._consistent() as connection:
+        with consistent(self._engine) as connection:
             rows = self._load(connection)
             self._sequence = head.read(connection).sequence
             self._last = audit.instant_of(connection, self._sequence)
@@ -86,7 +87,7 @@ class Store:
 
     def catch_up(self) -> None:
         """Take over what other processes committed, and publish it."""
-        with self._writing, self._consistent() as connection:
+        with self._writing, consistent(self._engine) as connection:
             self._catch_up(connection, head.read(connection))
 
     def _catch_up(self, connection: Connection, newest: Head | None) -> None:
@@ -112,13 +113,6 @@ class Store:
         self._sequence = newest.sequence
         self._last = audit.instant_of(connection, self._sequence)
         self._publish(self.publication)
-
-    @contextmanager
-    def _consistent(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database throughout."""
-        level = "REPEATABLE READ" if self._engine.dialect.name == "postgresql" else "AUTOCOMMIT"
-        with self._engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
-            yield connection
 
     def _load(self, connection: Connection) -> list[Row]:
         """Read everything and return all rows. Raises StoreUnusable, or EncryptionError with the wrong key."""

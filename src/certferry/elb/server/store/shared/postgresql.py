@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from certferry.elb.server.store.head import CHANNEL
+from certferry.elb.server.store.shared.head import CHANNEL
 from certferry.runtime.backoff import Backoff
 
 _log = structlog.get_logger("certferry.elb")
@@ -21,6 +21,8 @@ _MIGRATION_LOCK: Final = 0x63657274
 """The advisory lock that a migration holds."""
 _PRUNE_LOCK: Final = 0x6365727470
 """The advisory lock of the process that prunes the audit log."""
+_RUNNING_LOCK: Final = 0x63657275
+"""The advisory lock that each running ELB shares, and a restore holds alone."""
 _EVERY: Final = 5.0
 """Seconds after which the follower looks at the head without a notification."""
 _FIRST, _LONGEST = 0.2, 5.0
@@ -45,6 +47,13 @@ def alone(engine: Engine) -> Iterator[None]:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
         yield
+
+
+@contextmanager
+def without_replicas(engine: Engine) -> Iterator[bool]:
+    """Lock out ELBs within the block; yields False if one runs."""
+    with engine.connect() as connection:
+        yield bool(connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _RUNNING_LOCK}).scalar())
 
 
 def forbid_changes(connection: Connection, table: str) -> None:
@@ -86,6 +95,7 @@ async def follow(url: str, catch_up: Callable[[], None]) -> None:
     while True:
         try:
             async with await psycopg.AsyncConnection.connect(_plain(url), autocommit=True) as connection:
+                await connection.execute(f"SELECT pg_advisory_lock_shared({_RUNNING_LOCK})")
                 await connection.execute(f"LISTEN {CHANNEL}")
                 await asyncio.to_thread(catch_up)
                 backoff.reset()

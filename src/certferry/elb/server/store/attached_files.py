@@ -1,13 +1,6 @@
-"""Credential files in a backup: the list of remote Envoys and their CA.
-
-They are files because a command changes them beside a running ELB. In a backup they are encrypted rows of a table that
-a running store does not have.
-"""
+"""Files in a backup of version 0.1: the list of remote Envoys and their CA, as encrypted rows of a table."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
 
 from sqlalchemy import Column, Engine, LargeBinary, MetaData, String, Table, inspect, select
 
@@ -22,22 +15,10 @@ _FILES = Table(
 )
 
 
-def add_files(engine: Engine, encryption: EncryptionKeys, files: Mapping[str, Path]) -> None:
-    """Add the `files` that exist to the backup at `engine`, by name. Raises OSError."""
-    stored = {name: path.read_bytes() for name, path in files.items() if path.exists()}
-    if not stored:
-        return
-    with engine.begin() as connection:
-        _FILES.create(connection)
-        for name, content in stored.items():
-            ciphertext = encryption.encrypt(content, _purpose(name))
-            connection.execute(_FILES.insert(), {"name": name, "sealed_content": ciphertext})
-
-
-def extract_files(engine: Engine, encryption: EncryptionKeys) -> dict[str, bytes]:
+def extract(engine: Engine, encryption: EncryptionKeys) -> dict[str, bytes]:
     """Remove the files from the backup and return their content by name. Raises ``EncryptionError``."""
     encrypted = _rows(engine)
-    files = {name: encryption.decrypt(content, _purpose(name)) for name, content in encrypted.items()}
+    files = {name: encryption.decrypt(content, f"attached/{name}") for name, content in encrypted.items()}
     if encrypted:
         with engine.begin() as connection:
             _FILES.drop(connection)
@@ -55,7 +36,3 @@ def _rows(engine: Engine) -> dict[str, bytes]:
         if not inspect(connection).has_table(_FILES.name):
             return {}
         return {row.name: row.sealed_content for row in connection.execute(select(_FILES))}
-
-
-def _purpose(name: str) -> str:
-    return f"attached/{name}"
