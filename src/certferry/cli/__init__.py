@@ -32,6 +32,11 @@ COMMANDS: Final = {
         "certferry.cli.cluster.why:why", "Explain what HOST serves, what is wrong, and what to do next.", _CERTIFICATES
     ),
     "explain": Entry("certferry.cli.cluster.explain:app", "Explain which certificate a host gets.", _CERTIFICATES),
+    "horizon": Entry(
+        "certferry.cli.cluster.horizon:horizon",
+        "Show who renews each certificate, when, and the load of shorter lifetimes.",
+        _CERTIFICATES,
+    ),
     "audit": Entry("certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES),
     "plan": Entry(
         "certferry.cli.cluster.plan:plan", "Show what manifests would change on the load balancer, and why.", _CLUSTERS
@@ -145,6 +150,8 @@ def main() -> None:
 
 def _renamed(command: str | None, option: str) -> str:
     """Return the present name of a flag of version 0.1, to be added to the error; "" if it was not renamed."""
+    if not option:
+        return ""
     from certferry.settings.renamed import new_name
 
     present = new_name(command or "", option.lstrip("-").replace("-", "_"))

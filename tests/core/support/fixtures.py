@@ -36,8 +36,10 @@ from certferry.core.model.kubernetes import (
     parse_service,
     parse_slice,
 )
+from certferry.core.model.managers import Manager
 from certferry.core.plan.plan import Step
 from certferry.core.translate.certificate_slots import kind_of
+from certferry.core.x509.chain import Purpose
 from certferry.core.x509.pem import Chain
 
 CLUSTER = "c1u5te12-0000-0000-0000-000000000000"
@@ -53,6 +55,8 @@ def chain(name: str, **facts: Any) -> Chain:
         "not_after": datetime(2027, 2, 1, tzinfo=UTC),
         "key": "P-256",
         "spki": name,
+        "issuer": "CN=CA",
+        "purpose": Purpose(public=facts.pop("public", False)),
         **facts,
     }
     return Chain(
@@ -63,7 +67,6 @@ def chain(name: str, **facts: Any) -> Chain:
         sans=names_,
         common_name=names_[0] if names_ else "",
         subject="CN=" + (names_[0] if names_ else ""),
-        issuer="CN=CA",
         serial="1",
         length=1,
         self_signed=False,
@@ -98,7 +101,7 @@ def view(given: Mapping[str, Any]) -> ClusterView:
 
 
 def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
-    """Secrets by ``namespace/name`` (namespace shop by default): facts of a chain, or a flaw."""
+    """Secrets by ``namespace/name`` (namespace shop by default): facts of a chain, or a flaw; and their manager."""
     result = {}
     for full, facts in given.items():
         namespace, _, name = full.rpartition("/")
@@ -106,10 +109,11 @@ def secrets(given: Mapping[str, Any]) -> dict[Name, Secret]:
         uid = facts.pop("uid", f"uid-{name}")
         meta = parse_meta({"metadata": {"namespace": namespace or "shop", "name": name, "uid": uid}})
         kind = facts.pop("type", "kubernetes.io/tls")
+        by = Manager(**facts.pop("manager"), sentence="") if "manager" in facts else None
         if flaw := facts.pop("flaw", None):
             held = Secret(meta=meta, type=kind, flaw=SecretProblem(reason="KeyMismatch", sentence=flaw))
         else:
-            held = Secret(meta=meta, type=kind, chain=chain(facts.pop("content", name), **facts))
+            held = Secret(meta=meta, type=kind, manager=by, chain=chain(facts.pop("content", name), **facts))
         result[meta.key] = held
     return result
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certferry.core.checks.check import CheckInput, Finding, instant
+from certferry.core.x509 import lifetimes
 from certferry.core.x509.chain import WEAK
 from certferry.core.x509.expiry import shifted
 from certferry.core.x509.pem import listed
 
-LIFETIMES: Final = (
-    (datetime(2029, 3, 15, tzinfo=UTC), 47),
-    (datetime(2027, 3, 15, tzinfo=UTC), 100),
-    (datetime(2026, 3, 15, tzinfo=UTC), 200),
-    (datetime(2020, 9, 1, tzinfo=UTC), 398),
-)
-"""(first day of issue, most days) of the lifetime of public certificates (CA/Browser Forum, SC-081)."""
 PRIVATE_LIFETIME: Final = 825
 """Days; Apple's systems trust no server certificate with a longer lifetime, not even of a private CA."""
 SLOW_RSA: Final = 4096
@@ -151,10 +144,9 @@ def lifetime(case: CheckInput) -> Finding | None:
     chain = case.chain
     if chain.self_signed:
         return None
-    # the last second counts as valid (RFC 5280, 4.1.2.5)
-    days = (chain.not_after - chain.not_before + timedelta(seconds=1)) / timedelta(days=1)
+    days = lifetimes.days_of(chain.not_before, chain.not_after)
     if chain.purpose.public:
-        most = next((limit for since, limit in LIFETIMES if chain.not_before >= since), None)
+        most = lifetimes.limit_of_browsers(chain.not_before)
         whose = f"a public one issued on {chain.not_before:%Y-%m-%d} may live {most}"
     else:
         most, whose = PRIVATE_LIFETIME, f"Apple's systems accept {PRIVATE_LIFETIME}"

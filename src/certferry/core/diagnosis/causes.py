@@ -50,10 +50,24 @@ def owner(origin: CertificateOrigin) -> str:
 
 
 def cause(origin: CertificateOrigin) -> Cause:
-    """Return the first thing that stands in the way of a newer certificate."""
-    name, secret, rejection = origin.secret_name, origin.secret, origin.rejection
+    """Return the first thing that stands in the way of a newer certificate, else that there is none."""
+    if obstacle := obstacle_of(origin):
+        return obstacle
+    name, secret = origin.secret_name, origin.secret
     if name is None:
         return _on_the_elb(origin.certificate)
+    command = host_verdict.action(CertificateSource(secret=name), None, secret)
+    if secret and (manager := secret.manager):
+        why = f"{manager.tool} ({manager.where}) has not renewed Secret {name}; it overwrites manual changes"
+        return Cause(why=why, command=command)
+    return Cause(why=f"Secret {name} has not been renewed", command=command)
+
+
+def obstacle_of(origin: CertificateOrigin) -> Cause | None:
+    """Return the first thing that keeps a newer content of the Secret from the listeners, or None."""
+    name, secret, rejection = origin.secret_name, origin.secret, origin.rejection
+    if name is None:
+        return None
     if secret is None:
         why = f"Secret {name} does not exist or cannot be read"
         return Cause(why=why, command=f"kubectl describe secret {name.name} -n {name.namespace}")
@@ -71,11 +85,7 @@ def cause(origin: CertificateOrigin) -> Cause:
     if not same:
         why = f"the controller has not written the content of Secret {name} yet"
         return Cause(why=why, command="certferry doctor")
-    command = host_verdict.action(CertificateSource(secret=name), None, secret)
-    if manager := secret.manager:
-        why = f"{manager.tool} ({manager.where}) has not renewed Secret {name}; it overwrites manual changes"
-        return Cause(why=why, command=command)
-    return Cause(why=f"Secret {name} has not been renewed", command=command)
+    return None
 
 
 def _on_the_elb(certificate: Certificate) -> Cause:
