@@ -301,6 +301,7 @@ class Controller:
             try:
                 async with self._endpoints_fast_path.lock:
                     settled = await self._reconciler.run()
+                self._debouncer.rest_after(self._reconciler.duration)
             except ElbError as error:
                 self._inputs.invalidate()
                 pause = self._delay_after(error)

@@ -73,6 +73,8 @@ class Reconciler:
         """Instant at which a certificate becomes valid or expires next."""
         self.count = 0
         """Reconciles that ended with nothing left to do."""
+        self.duration = 0.0
+        """Seconds of the last gather and decision."""
         self.in_step = asyncio.Event()
 
     def note_change(self) -> None:
@@ -84,8 +86,10 @@ class Reconciler:
         with self._parts.context.metrics.reconcile_duration.time():
             started, worked = time.time(), False
             for _ in range(ROUNDS):
+                begun = time.monotonic()
                 generation = await self._gather()
                 decision, steps = await self._decide(generation)
+                self.duration = time.monotonic() - begun
                 if not steps or self._mode.apply is None:
                     self._finish(replace(generation, in_step=not steps), worked, min(started, self._changed_at))
                     if self._changed_at <= started:

@@ -7,7 +7,6 @@ Together with ``adopt_drift`` it is the only writer to Kubernetes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -82,8 +81,8 @@ class StatusWriter:
         self._begun = False
         """True after the first report. Until then an earlier controller may have written the same Events."""
         self._written: dict[Name, tuple[float, IngressReport]] = {}
-        self._in_step: dict[Name, tuple[IngressReport, ReportedStatus]] = {}
-        """Reports that were compared with these versions of their Ingresses, without a difference."""
+        self._compare_all = True
+        """Compare all Ingresses in the next round, not only those that a rotation touched."""
         self._removed: dict[Name, tuple[float, IngressReport]] = {}
         self._urgent: list[Name] = []
 
@@ -101,9 +100,11 @@ class StatusWriter:
         """Set the report of the present state. The reported rotation of an Ingress is kept."""
         self._stood = True
         before = self._latest.value
-        kept = {name: _kept(entry, before.ingresses.get(name)) for name, entry in ingresses.items()}
-        for name in self._in_step.keys() - kept.keys():
-            del self._in_step[name]
+        kept = {
+            name: entry if entry.rotation else msgspec.structs.replace(entry, rotation=_rotation(before, name))
+            for name, entry in ingresses.items()
+        }
+        self._compare_all = True
         self._latest.set(
             msgspec.structs.replace(
                 before, standing=frozenset(notices), ingresses=Map(kept), cleanup=MappingProxyType(left)
@@ -132,9 +133,11 @@ class StatusWriter:
         written = 0
         while True:
             # not wait_for: before Python 3.12 it can swallow a cancellation
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(AGAIN):
                     await self._latest.after(written)
+            except TimeoutError:
+                self._compare_all = True
             # before each round, so that writing one of many rotations does not delay the next
             await asyncio.sleep(GATHER)
             sequence, report = self._latest.sequence, self._latest.value
@@ -143,18 +146,20 @@ class StatusWriter:
             except KubeError as error:
                 _log.debug("report delayed", error=str(error))
                 await asyncio.sleep(RETRY)
-                written = -1
+                written, self._compare_all = -1, True
             else:
                 written = sequence
 
     async def _write(self, report: StatusReport) -> None:
         """Write what differs; what was rotated last comes first. Ends early when there is a newer report."""
-        stood = self._stood
+        stood, compare_all = self._stood, self._compare_all
         urgent = [name for name in reversed(self._urgent) if name in report.ingresses]
         self._urgent.clear()
-        for name in dict.fromkeys((*urgent, *report.ingresses)):
+        self._compare_all = False
+        for name in dict.fromkeys((*urgent, *(report.ingresses if compare_all else ()))):
             await self._ingress(name, report.ingresses[name])
             if self._urgent:
+                self._compare_all = True
                 return
         for name, entry in report.cleanup.items():
             await self._leave(name, entry)
@@ -177,10 +182,8 @@ class StatusWriter:
         return frozenset(n for n, at in self._reported_at.items() if n.reason not in HOURLY or at > due)
 
     async def _ingress(self, name: Name, entry: IngressReport) -> None:
-        stands, compared = self._cache.reported(name), self._in_step.get(name)
-        if stands is None or (compared and compared[0] is entry and compared[1] is stands):
-            return
-        if _on_its_way(self._written, name, entry):
+        stands = self._cache.reported(name)
+        if stands is None or _on_its_way(self._written, name, entry):
             return
         annotations = _differing(entry, stands)
         since = self._cache.claimed_since(name)
@@ -188,7 +191,6 @@ class StatusWriter:
             annotations[AGE_ANNOTATION] = since
         restated = entry.status is not None and entry.status != stands.status
         if not annotations and not restated:
-            self._in_step[name] = entry, stands
             return
         self._written[name] = (time.monotonic(), entry)
         try:
@@ -234,11 +236,9 @@ def _on_its_way(done: Mapping[Name, tuple[float, IngressReport]], name: Name, en
     return written == entry and time.monotonic() - at < ECHO
 
 
-def _kept(entry: IngressReport, before: IngressReport | None) -> IngressReport:
-    """Return `entry` with the rotation of `before`; the same object if nothing differs."""
-    if before and not entry.rotation:
-        entry = msgspec.structs.replace(entry, rotation=before.rotation)
-    return before if before == entry else entry
+def _rotation(report: StatusReport, name: Name) -> str | None:
+    entry = report.ingresses.get(name)
+    return entry.rotation if entry else None
 
 
 def _differing(entry: IngressReport, stands: ReportedStatus) -> dict[str, str]:

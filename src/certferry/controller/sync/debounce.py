@@ -13,6 +13,13 @@ import msgspec
 
 LATER: Final = 25
 """How many times longer both waits are for what can wait."""
+REST: Final = 50
+"""A reconcile that can wait begins after a pause of so many times the duration of the last one.
+
+A full reconcile follows each burst of rotations. So it takes at most a fiftieth of the time.
+"""
+LONGEST_REST: Final = 30.0
+"""The longest such pause, in seconds."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +42,11 @@ class Debouncer:
         self._waits = waits
         self._poked = asyncio.Event()
         self._soon = False
+        self._rest_until = 0.0
+
+    def rest_after(self, duration: float) -> None:
+        """Begin the pause after a reconcile that took `duration` seconds."""
+        self._rest_until = asyncio.get_running_loop().time() + min(REST * duration, LONGEST_REST)
 
     def trigger(self) -> None:
         """Something changed."""
@@ -55,9 +67,11 @@ class Debouncer:
         while True:
             factor = 1 if self._soon else LATER
             quiet = clock() + self._waits.debounce * factor
-            end = min(first + self._waits.debounce_max * factor, due)
+            end = min(quiet, first + self._waits.debounce_max * factor)
+            if not self._soon:
+                end = max(end, self._rest_until)
             self._poked.clear()
-            if not await self._poke_before(min(quiet, end)):
+            if not await self._poke_before(min(end, due)):
                 break
         self._soon = False
         self._poked.clear()

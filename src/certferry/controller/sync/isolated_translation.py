@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from certferry.core.diagnosis.cluster import Isolation, TranslatedCluster, translate_cluster
+from certferry.core.memo import Memo
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView
 from certferry.core.model.problems import Problem
@@ -37,6 +38,7 @@ class IsolatedTranslation:
         self._check: Callable[[TranslatedCluster], object] = lambda cluster: cluster
         self._metrics = metrics
         self._isolation = Isolation()
+        self._memo = Memo()
         self._searched_at = 0.0
         self._reported: frozenset[Problem] = frozenset()
 
@@ -52,7 +54,9 @@ class IsolatedTranslation:
             self._searched_at = time.monotonic()
             isolation = Isolation(before=isolation.before)
         now = datetime.now(UTC)
-        cluster = await asyncio.to_thread(translate_cluster, view, observed, self._options, now, isolation, self._check)
+        cluster = await asyncio.to_thread(
+            translate_cluster, view, observed, self._options, now, isolation, self._check, self._memo
+        )
         self._isolation = Isolation(before=cluster.view, known=cluster.skipped)
         skipped = frozenset(p for p in cluster.translation.problems if p.reason == "ObjectSkipped")
         for problem in sorted(skipped - self._reported):

@@ -17,6 +17,7 @@ from certferry.core.diagnosis.host_state import CertificateSource, HostProbe, Ho
 from certferry.core.diagnosis.isolation import SkippedObject, isolated, skipped_problem
 from certferry.core.diagnosis.retained import retained
 from certferry.core.diagnosis.wanted import CertificateSources
+from certferry.core.memo import Memo
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate.listener_claims import TranslateOptions
@@ -67,14 +68,15 @@ def translate_cluster(
     now: datetime,
     isolation: Isolation = _ALONE,
     check: Callable[[TranslatedCluster], object] = lambda cluster: cluster,
+    memo: Memo | None = None,
 ) -> TranslatedCluster:
-    """Translate a cluster. An object over which the translation or `check` raises is skipped."""
+    """Translate a cluster. An object over which the translation or `check` raises is skipped. `memo`: see ``translate``."""
 
     def derive(cluster: TranslatedCluster) -> TranslatedCluster:
         check(cluster)
         return cluster
 
-    return _isolated(derive, view, observed, options, now, isolation)
+    return _isolated(derive, view, observed, options, now, isolation, memo)
 
 
 def with_host_states(
@@ -127,9 +129,10 @@ def _isolated(
     options: TranslateOptions,
     now: datetime,
     isolation: Isolation,
+    memo: Memo | None = None,
 ) -> C:
     def attempt(view: ClusterView, observed: State) -> C:
-        translation = translate(view, observed, options, now)
+        translation = translate(view, observed, options, now, memo)
         if missing := _missing_ingresses(given, view):
             translation = retained(translation, observed, missing)
         return derive(TranslatedCluster(view=view, observed=observed, translation=translation))

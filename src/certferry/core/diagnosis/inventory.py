@@ -12,6 +12,7 @@ import msgspec
 from certferry.core.diagnosis.causes import CertificateOrigin
 from certferry.core.diagnosis.cluster import ClusterDiagnosis
 from certferry.core.diagnosis.host_state import HostStatus
+from certferry.core.diagnosis.isolation import IDS
 from certferry.core.diagnosis.usage import Use, uses
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import ClusterView, Name
@@ -108,6 +109,8 @@ def _watched(
 def _chosen(view: ClusterView) -> Mapping[str, tuple[Name, ...]]:
     chosen: dict[str, tuple[Name, ...]] = {}
     for name, ingress in view.ingresses.items():
+        if IDS not in ingress.meta.annotations:
+            continue
         values, _ = read_annotations(ingress)
         for ref in values.tls_certificate_ids or ():
             chosen[ref] = (*chosen.get(ref, ()), name)

@@ -43,6 +43,9 @@ class ListenerCertificates(msgspec.Struct, frozen=True, kw_only=True, dict=True)
 
         `without`: the id of a certificate that does not count.
         """
+        exact = self.named.get(host, ())
+        if len(exact) == 1 and not without:  # as for almost every host
+            return exact[0]
         for name in self._matching_names(host):
             if matching := [c for c in self.named[name] if c.id != without]:
                 return next((c for c in matching if kind_of(c) == kind), matching[0])
@@ -105,6 +108,8 @@ def keep_better(
     `staying`: the certificates of `have` with the content that they are to get, under the names that they have.
     Repeated on its own result until nothing changes, so that the next plan changes nothing.
     """
+    if _same_selection(want, have):
+        return want, ()
     wanted = sorted({"", *hosts})
     kept, held = _hold(want, have, staying, wanted, now)
     for _ in range(2 + len(want.sni) + len(have.sni)):
@@ -113,6 +118,15 @@ def keep_better(
             break
         kept, held = again, tuple(dict.fromkeys((*held, *more)))
     return kept, held
+
+
+def _same_selection(one: ListenerCertificates, other: ListenerCertificates) -> bool:
+    """Return whether both select certificates of the same ids for all clients."""
+    return _selection(one) == _selection(other)
+
+
+def _selection(slots: ListenerCertificates) -> tuple[str | None, list[tuple[str, str, tuple[str, ...]]]]:
+    return slots.default.id if slots.default else None, [(c.id, kind_of(c), c.domain) for c in slots.sni]
 
 
 def _hold(

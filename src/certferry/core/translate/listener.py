@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from certferry.core.memo import Memo
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, Policy, State
 from certferry.core.model.kubernetes import ClusterView, Name
@@ -72,7 +73,9 @@ def by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
     return {(x.loadbalancer_id, x.protocol_port): x for x in listeners if x.protocol != "UDP"}
 
 
-def build_listener(group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext) -> ListenerResult:
+def build_listener(
+    group: Sequence[ListenerClaim], have: Listener | None, context: ListenerContext, memo: Memo
+) -> ListenerResult:
     """Build the listener that the claims of `group` want; `have` is the observed one."""
     if conflict := _conflict(group, have, context.view.cluster_id):
         return ListenerResult(retained=True, problems=tuple(conflict))
@@ -92,7 +95,7 @@ def build_listener(group: Sequence[ListenerClaim], have: Listener | None, contex
     setting = listener_options.Setting(
         access=access, shared=shared, defaults=context.options.listener_defaults(context.observed)
     )
-    routed = _routed(group, have, context, binding, setting)
+    routed = _routed(group, have, context, binding, setting, memo)
     retained = binding is not None and binding.slots.default is None
     return msgspec.structs.replace(routed, retained=retained, binding=binding, problems=problems + routed.problems)
 
@@ -103,6 +106,7 @@ def _routed(
     context: ListenerContext,
     binding: ListenerBinding | None,
     setting: listener_options.Setting,
+    memo: Memo,
 ) -> ListenerResult:
     key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), context.view.cluster_id
     # A shared load balancer has no redirects by rule.
@@ -115,7 +119,10 @@ def _routed(
             ),
             problems=tuple(forwarding.overridden(group)),
         )
-    routed = forwarding.forward(group, key, context.view, context.options, have, context.observed)
+    view = context.view
+    backends = ClusterView(cluster_id=cluster_id, services=view.services, slices=view.slices, nodes=view.nodes)
+    policies = State(policies=context.observed.policies)
+    routed = memo.call(key, forwarding.forward, group, key, backends, context.options, have, policies)
     setting = msgspec.structs.replace(setting, advanced=routed.advanced)
     return ListenerResult(
         listener=listener_options.listener(group, key, binding, routed.default_pool, cluster_id, setting),

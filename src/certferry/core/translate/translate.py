@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from certferry.core.memo import Memo
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
@@ -82,14 +83,23 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """The verdicts on each Secret in use, most severe first."""
 
 
-def translate(view: ClusterView, observed: State, options: TranslateOptions, now: datetime) -> Translation:
-    """Return the desired state for `view`. It never replaces a certificate in `observed` by a worse one."""
+def translate(
+    view: ClusterView, observed: State, options: TranslateOptions, now: datetime, memo: Memo | None = None
+) -> Translation:
+    """Return the desired state for `view`. It never replaces a certificate in `observed` by a worse one.
+
+    `memo` of the last translation: what does not depend on a change since then is not computed again.
+    """
+    memo = memo or Memo()
+    memo.begin()
     options = options.within(observed)
-    collected = claims.collect_claims(view, observed, options)
+    collected = _claims(view, observed, options, memo)
     existing = listeners.by_port(observed)
     uses, own = _secrets(view, observed, collected.groups, existing, options, now)
     context = _context(view, observed, options, now, collected, own)
-    results = {at: listeners.build_listener(group, existing.get(at), context) for at, group in collected.groups.items()}
+    results = {
+        at: listeners.build_listener(group, existing.get(at), context, memo) for at, group in collected.groups.items()
+    }
     bindings = {at: result.binding for at, result in results.items() if result.binding}
     bound = {at: _bound(bindings.get(at), existing.get(at), context.certificates) for at in collected.groups}
     verdicts = _verdicts(uses, own, bindings.values())
@@ -112,6 +122,11 @@ def translate(view: ClusterView, observed: State, options: TranslateOptions, now
         claims=collected.groups,
         verdicts=verdicts,
     )
+
+
+def _claims(view: ClusterView, observed: State, options: TranslateOptions, memo: Memo) -> claims.Claims:
+    alone = ClusterView(cluster_id=view.cluster_id, ingresses=view.ingresses, classes=view.classes)
+    return memo.call("", claims.collect_claims, alone, State(loadbalancers=observed.loadbalancers), options)
 
 
 def _context(
