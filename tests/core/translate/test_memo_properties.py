@@ -30,7 +30,7 @@ contents = st.fixed_dictionaries(
         "key": st.sampled_from(["P-256", "RSA-2048"]),
     },
 )
-annotations = st.fixed_dictionaries(
+notes = st.fixed_dictionaries(
     {"example.com/note": st.just("any")},
     optional={
         "kubernetes.io/elb.port": st.sampled_from(["443", "8443"]),
@@ -43,7 +43,7 @@ annotations = st.fixed_dictionaries(
 fields: dict[str, st.SearchStrategy[Any]] = {
     "host": st.sampled_from(HOSTS),
     "secret": st.sampled_from(SECRETS),
-    "annotations": annotations,
+    "annotations": notes,
 }
 ingresses = st.fixed_dictionaries(
     fields,
