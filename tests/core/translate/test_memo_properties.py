@@ -46,8 +46,7 @@ fields: dict[str, st.SearchStrategy[Any]] = {
     "annotations": notes,
 }
 ingresses = st.fixed_dictionaries(
-    fields,
-    optional={"class": st.sampled_from(["cce", "other"]), "path": st.sampled_from(["/", "/a"])},
+    fields, optional={"class": st.sampled_from(["cce", "other"]), "path": st.sampled_from(["/", "/a"])}
 )
 worlds = st.fixed_dictionaries(
     {
