@@ -37,7 +37,8 @@ from certferry.elb.server.keys import encryption_keys
 from certferry.elb.server.paths import database, lock_file, prepared, store_file
 from certferry.elb.server.store.database import SchemaTooNew, StoreUnusable, checkpoint, open_database
 from certferry.elb.server.store.projection import Publication
-from certferry.elb.server.store.shared import postgresql, replicas
+from certferry.elb.server.store.shared import postgresql
+from certferry.elb.server.store.shared.replicas import ReplicaRecord
 from certferry.elb.server.store.store import Store
 from certferry.runtime import private_files
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
@@ -100,11 +101,14 @@ async def running(
         host, port = listening.getsockname()[:2]
         origin = settings.origin or f"{'https' if tls else 'http'}://{_in_url(host)}:{port}"
         await stack.enter_async_context(in_background(_checkpoints(engine, latest)))
-        if settings.database:
+        record = ReplicaRecord(engine, encryption) if settings.database else None
+        if record:
+            await stack.enter_async_context(in_background(record.run()))
             await stack.enter_async_context(in_background(postgresql.follow(settings.database, store.catch_up)))
-            await stack.enter_async_context(in_background(replicas.announce(engine, encryption)))
         await stack.enter_async_context(in_background(_prunings(store, settings)))
-        reporter = await stack.enter_async_context(_data_plane(settings, state, latest, engine, encryption, leaves))
+        reporter = await stack.enter_async_context(
+            _data_plane(settings, state, latest, engine, encryption, record, leaves)
+        )
         elb = ApiDependencies(
             settings, store, identity, _logins(settings, engine), HashingTurns(), origin, changes, reporter
         )
@@ -220,6 +224,7 @@ async def _data_plane(
     latest: Latest[Publication],
     engine: Engine,
     encryption: EncryptionKeys,
+    record: ReplicaRecord | None,
     leaves: Callable[[], bool],
 ) -> AsyncIterator[Reporter]:
     if not settings.envoy and not settings.remote_envoys.listen:
@@ -229,7 +234,7 @@ async def _data_plane(
         directory = run_directory(state)
     except OSError as error:
         raise UserError(f"The directory for the ELB's sockets cannot be used: {error}.") from None
-    async with data_plane(state, directory, latest, settings, engine, encryption, leaves) as reporter:
+    async with data_plane(state, directory, latest, settings, engine, encryption, record, leaves) as reporter:
         yield reporter
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
+import socket
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -30,11 +34,13 @@ from certferry.elb.server.store.store import Store
 from certferry.elb.server.store.transaction import Transaction
 from certferry.runtime.encryption import EncryptionError, EncryptionKeys
 from certferry.settings import ElbSettings
+from certferry.up.envoy_pid import envoy_pid
 from tests.cli.test_cli import certferry
 from tests.e2e.support.waiting import until
 from tests.elb.server.store.test_store import content, furnish
+from tests.elb.support.dataplane import OPTIONS, free_port
 from tests.elb.support.postgres import Postgres, postgres
-from tests.elb.support.server import Api, serving, settings_in
+from tests.elb.support.server import Api, Elb, serving, settings_in
 from tests.support.certs import authority
 
 
@@ -417,3 +423,42 @@ def places(settings: ElbSettings) -> list[str]:
     elb = {"state": str(settings.state), "database": settings.database}
     config.write_text(json.dumps({"elb": elb}))
     return ["--config", str(config), "--state", str(settings.state)]
+
+
+def test_a_status_knows_the_envoys_of_all_elbs(tmp_path: Path, database: str) -> None:
+    envoy = {"envoy": True, "envoy_options": OPTIONS, "vip_shared_address": "127.0.0.1"}
+    with ExitStack() as stack:
+        first = stack.enter_context(serving(settings_in(tmp_path / "a", database=database, **envoy)))
+        other = settings_in(tmp_path / "b", database=database, **envoy)
+        other.state.mkdir(parents=True, mode=0o700)
+        shutil.copy(encryption_key_file(first.settings.state), encryption_key_file(other.state))
+        shutil.copy(first.settings.state / "elb-credentials.json", other.state)
+        certificate = first.admin.make("certificate", **content(authority().issue("a.example")))["id"]
+        balancer = first.admin.make("loadbalancer")["id"]
+        fields = {"loadbalancer_id": balancer, "protocol": "HTTPS", "default_tls_container_ref": certificate}
+        first.admin.make("listener", protocol_port=free_port(), **fields)
+
+        def state(api: Api) -> str:
+            body = api.extension("GET", f"/certificates/{certificate}/status").body
+            return str([one["state"] for one in body["status"]["listeners"]])
+
+        until(lambda: state(first.admin) == "['accepted']", "our Envoy has it")
+        second = stack.enter_context(serving(other))
+        until(lambda: state(second.admin) == "['accepted']", "the other Envoy has it")
+        mine = {"envoy": f"{socket.gethostname()}/local"}
+        until(lambda: mine["envoy"] in healthz(first)["connected"], "the first ELB knows the other's Envoy")
+        pid = envoy_pid(other.state / "envoy.json")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            put(first.admin, certificate, authority().issue("a.example"))
+            until(
+                lambda: state(first.admin) == state(second.admin) == "['pending']", "the other Envoy has not answered"
+            )
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: state(first.admin) == state(second.admin) == "['accepted']", "both have it")
+
+
+def healthz(elb: Elb) -> Any:
+    with urllib.request.urlopen(f"{elb.origin}/healthz", timeout=10) as answer:
+        return json.load(answer)

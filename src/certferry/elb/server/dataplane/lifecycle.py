@@ -19,6 +19,7 @@ from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
 from certferry.elb.server.dataplane.remote.ca import Authority
 from certferry.elb.server.dataplane.remote.registry import RemoteEnvoyRegistry
 from certferry.elb.server.dataplane.remote.server import RemoteServer
+from certferry.elb.server.dataplane.shared_acks import SharedAcks
 from certferry.elb.server.dataplane.status import (
     DataPlaneStatus,
     EnvoyStatus,
@@ -29,6 +30,7 @@ from certferry.elb.server.dataplane.status import (
 )
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.projection import Publication
+from certferry.elb.server.store.shared.replicas import ReplicaRecord
 from certferry.runtime.encryption import EncryptionKeys
 from certferry.runtime.latest import Latest
 from certferry.settings import ElbSettings, UserError
@@ -60,9 +62,12 @@ async def data_plane(
     settings: ElbSettings,
     engine: Engine,
     encryption: EncryptionKeys,
+    record: ReplicaRecord | None,
     leaves: Callable[[], bool],
 ) -> AsyncIterator[Reporter]:
     """Serve `publications` within the block, with files in `state` and sockets in `sockets`.
+
+    `record` is this ELB's on a shared database.
 
     At its end, `leaves` decides if Envoy keeps serving. Raises ``UserError`` if it cannot listen for remote Envoys.
     """
@@ -77,7 +82,10 @@ async def data_plane(
             await _own(own, ads, state, sockets, settings, stack, leaves)
             assert own.health is not None
             await stack.enter_async_context(in_background(own.health.follow(publications)))
-        yield lambda: _report(ads, own)
+        shared = SharedAcks(record, ads) if record else None
+        if shared:
+            await stack.enter_async_context(in_background(shared.publish()))
+        yield lambda: _report(ads, own, shared)
 
 
 async def _remote(
@@ -117,12 +125,19 @@ async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
         await envoy.stop()
 
 
-def _report(ads: AdsServer, own: LocalEnvoy) -> DataPlaneStatus:
-    acks_by_envoy = ads.reporting()
+def _report(ads: AdsServer, own: LocalEnvoy, shared: SharedAcks | None) -> DataPlaneStatus:
+    elsewhere = shared.connected() if shared else ()
+    acks_by_envoy = {} if elsewhere and not ads.connected() else ads.reporting()
+    refused = {name: dict(acks.refusals) for name, acks in acks_by_envoy.items()}
     return DataPlaneStatus(
         envoy=own.status(),
-        connected=ads.connected(),
-        secrets=SecretStatuses(ads.snapshots.value.resources, acks_by_envoy),
-        refusals={**refusals(acks_by_envoy), **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()}},
+        connected=(*ads.connected(), *elsewhere),
+        secrets=SecretStatuses(
+            ads.snapshots.value.resources, acks_by_envoy, shared.slots if shared and elsewhere else lambda _: {}
+        ),
+        refusals={
+            **refusals({**refused, **(shared.refusals() if shared and elsewhere else {})}),
+            **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()},
+        },
         members=own.members(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +17,8 @@ from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 PENDING: Final = "pending"
+
+SlotsElsewhere = Callable[[str], Mapping[str, Mapping[str, SlotStatus]]]
 
 MemberKey = tuple[str, str, int]
 """Pool id, address, port."""
@@ -59,25 +61,41 @@ class EnvoyStatus(msgspec.Struct, frozen=True, kw_only=True):
 class SecretStatuses:
     """The status of each secret of a snapshot, combined over Envoys. Computes only what a caller reads."""
 
-    def __init__(self, resources: Snapshot | None = None, acks_by_envoy: Mapping[str, AckLog] | None = None) -> None:
+    def __init__(
+        self,
+        resources: Snapshot | None = None,
+        acks_by_envoy: Mapping[str, AckLog] | None = None,
+        elsewhere: SlotsElsewhere = lambda _: {},
+    ) -> None:
+        """`elsewhere` returns the slots of a listener on the Envoys of other ELBs, by Envoy."""
         self._secrets = resources.secrets if resources else {}
         self._acks = acks_by_envoy or {}
+        self._elsewhere = elsewhere
 
     def of_listener(self, listener_id: str) -> tuple[SecretStatus, ...]:
         """Return the statuses of a listener's slots, sorted by slot."""
         by_digest = _slots_by_listener("", self._secrets).get(listener_id, {})
-        return tuple(self._status(slot) for slot in sorted(slot for slots in by_digest.values() for slot in slots))
+        return self._statuses(listener_id, sorted(slot for slots in by_digest.values() for slot in slots))
 
     def of_chain(self, listener_id: str, digest: str) -> tuple[SecretStatus, ...]:
         """Return the statuses of the slots that have the content `digest` (``Chain.digest``)."""
         slots = _slots_by_listener("", self._secrets).get(listener_id, {}).get(digest, ())
-        return tuple(self._status(slot) for slot in slots)
+        return self._statuses(listener_id, slots)
 
-    def _status(self, slot: str) -> SecretStatus:
-        listener_id, place, _ = slot.split("/", 2)
-        answers = ((name, acks.slots.get(slot)) for name, acks in self._acks.items())
-        known = [(name, status) for name, status in answers if status is not None]
-        return _secret_status(listener_id, place, self._secrets[slot].version, known)
+    def _statuses(self, listener_id: str, slots: Sequence[str]) -> tuple[SecretStatus, ...]:
+        if not slots:
+            return ()
+        by_envoy: list[tuple[str, Mapping[str, SlotStatus]]] = [(n, acks.slots) for n, acks in self._acks.items()]
+        by_envoy += self._elsewhere(listener_id).items()
+        return tuple(
+            _secret_status(
+                listener_id,
+                slot.split("/", 2)[1],
+                self._secrets[slot].version,
+                [(name, status) for name, present in by_envoy if (status := present.get(slot))],
+            )
+            for slot in slots
+        )
 
 
 @remembered  # many requests follow a change
@@ -117,11 +135,11 @@ def no_data_plane() -> DataPlaneStatus:
     return DataPlaneStatus()
 
 
-def refusals(acks_by_envoy: Mapping[str, AckLog]) -> dict[str, str]:
-    """Return Envoy's reasons for rejected listeners or route tables, by listener id."""
+def refusals(by_envoy: Mapping[str, Mapping[tuple[str, str], str]]) -> dict[str, str]:
+    """Return the Envoys' reasons for rejected listeners or route tables, by listener id."""
     result: dict[str, str] = {}
-    for name, acks in acks_by_envoy.items():
-        for (kind, resource), why in dict(acks.refusals).items():
+    for name, refused in by_envoy.items():
+        for (kind, resource), why in refused.items():
             if kind in (LISTENERS, ROUTES):
                 result.setdefault(resource, _by(name, why))
     return result

@@ -10,7 +10,7 @@ from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import StoreUnusable, appendable, consistent
 
 _BATCH = 500
-_OF_PROCESSES = (schema.head, schema.replicas, schema.failed_logins)
+_OF_PROCESSES = (schema.head, schema.replicas, schema.envoy_answers, schema.failed_logins)
 _TABLES = tuple(table for table in schema.metadata.sorted_tables if table not in _OF_PROCESSES)
 
 

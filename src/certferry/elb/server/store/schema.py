@@ -257,8 +257,25 @@ replicas = Table(
     Column("seen_at", Instant, nullable=False),
     Column("key_id", String(16), nullable=False),
     Column("key_ids", JSON, nullable=False),
+    Column("envoys", JSON, nullable=False),
 )
-"""The ELBs that run on the database, and their encryption keys: the one that encrypts, and all that decrypt."""
+"""The ELBs that run on the database. Of its encryption keys, ``key_id`` encrypts, and all ``key_ids`` decrypt. ``envoys``
+are the names of those that are connected to it."""
+
+envoy_answers = Table(
+    "envoy_answers",
+    metadata,
+    Column("replica", String(36), primary_key=True),
+    Column("envoy", String(255), primary_key=True),
+    Column("kind", String(128), primary_key=True),
+    Column("name", String(512), primary_key=True),
+    Column("listener", String(36), nullable=False, index=True),
+    Column("digest", String(64), nullable=False),
+    Column("accepted", String(64)),
+    Column("error", Text, nullable=False),
+    Column("since", Instant),
+)
+"""The last answer of each connected Envoy: ``kind`` is empty for a slot, else the type URL of a rejected resource."""
 
 encryption_keys = Table(
     "encryption_keys",

@@ -40,6 +40,8 @@ class AckLog:
         self._clock = clock
         self._met: dict[str, str] = {}
         self.slots: dict[str, SlotStatus] = {}
+        self.changed: set[str] = set()
+        """Slots whose status is new since a reader emptied it."""
         self.refusals: dict[tuple[str, str], str] = {}
         self._refused: dict[str, tuple[str, int]] = {}
         self._fingerprints: dict[str, tuple[str, str, float]] = {}
@@ -76,6 +78,7 @@ class AckLog:
         self._met.update(versions)
         for slot, digest in versions.items():
             self.slots.setdefault(slot, SlotStatus(digest=digest, accepted=digest))
+            self.changed.add(slot)
 
     def already_has(self, slot: str, fingerprint: str) -> None:
         """Record a certificate that Envoy had before it connected."""
@@ -107,8 +110,10 @@ class AckLog:
     def removed(self, slot: str) -> None:
         """Forget a removed slot."""
         self.slots.pop(slot, None)
+        self.changed.add(slot)
         self._refused.pop(slot, None)
         self._fingerprints.pop(slot, None)
 
     def _say(self, slot: str, digest: str, accepted: str | None, error: str) -> None:
         self.slots[slot] = SlotStatus(digest=digest, accepted=accepted, error=error, since=self._clock())
+        self.changed.add(slot)

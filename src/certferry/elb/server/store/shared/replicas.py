@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.elb.server.store import schema
@@ -36,26 +36,52 @@ class Replica(NamedTuple):
     """All keys that decrypt."""
 
 
-async def announce(engine: Engine, encryption: EncryptionKeys) -> None:
-    """Record this ELB until cancelled, and then remove it."""
-    identifier = str(uuid.uuid4())
-    try:
-        while True:
-            try:
-                await asyncio.to_thread(_record, engine, identifier, encryption.ids())
-            except SQLAlchemyError as error:
-                _log.warning("this ELB is not recorded", reason=str(getattr(error, "orig", error)))
-            await asyncio.sleep(_EVERY)
-    finally:
-        _remove(engine, identifier)
+class ReplicaRecord:
+    """The record of this ELB. `envoys` are the names of the Envoys that are connected to it."""
+
+    def __init__(self, engine: Engine, encryption: EncryptionKeys) -> None:
+        self.id = str(uuid.uuid4())
+        self.engine = engine
+        self.envoys: tuple[str, ...] = ()
+        self._encryption = encryption
+
+    async def run(self) -> None:
+        """Write the record every few seconds until cancelled, and then remove it."""
+        try:
+            while True:
+                try:
+                    await asyncio.to_thread(self.write)
+                except SQLAlchemyError as error:
+                    _log.warning("this ELB is not recorded", reason=str(getattr(error, "orig", error)))
+                await asyncio.sleep(_EVERY)
+        finally:
+            self._remove()
+
+    def write(self) -> None:
+        """Write the record. Raises SQLAlchemyError."""
+        table, answers, key_ids = schema.replicas, schema.envoy_answers, self._encryption.ids()
+        with self.engine.begin() as connection:
+            now = database_time(connection)
+            values = {"seen_at": now, "key_id": key_ids[0], "key_ids": list(key_ids), "envoys": list(self.envoys)}
+            if connection.execute(update(table).where(table.c.id == self.id).values(values)).rowcount == 0:
+                host = socket.gethostname()[:255]
+                connection.execute(insert(table), {"id": self.id, "host": host, **values})
+            connection.execute(delete(table).where(table.c.seen_at < now - 10 * _LIVING))
+            connection.execute(delete(answers).where(answers.c.replica.not_in(select(table.c.id))))
+
+    def _remove(self) -> None:
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(delete(schema.envoy_answers).where(schema.envoy_answers.c.replica == self.id))
+                connection.execute(delete(schema.replicas).where(schema.replicas.c.id == self.id))
+        except SQLAlchemyError:
+            _log.debug("the record of this ELB stays until it is old")
 
 
 def living(connection: Connection) -> tuple[Replica, ...]:
     """Return the ELBs that run, by host."""
     table = schema.replicas
-    rows = connection.execute(
-        select(table).where(table.c.seen_at > database_time(connection) - _LIVING).order_by(table.c.host, table.c.id)
-    )
+    rows = connection.execute(select(table).where(is_living(connection)).order_by(table.c.host, table.c.id))
     return tuple(Replica(row.host, row.key_id, tuple(row.key_ids)) for row in rows)
 
 
@@ -71,22 +97,9 @@ def record_keys(connection: Connection, key_ids: Iterable[str]) -> None:
         connection.execute(insert(schema.encryption_keys), {"key_id": key_id, "first_used": database_time(connection)})
 
 
-def _record(engine: Engine, identifier: str, key_ids: tuple[str, ...]) -> None:
-    table = schema.replicas
-    with engine.begin() as connection:
-        now = database_time(connection)
-        values = {"seen_at": now, "key_id": key_ids[0], "key_ids": list(key_ids)}
-        connection.execute(delete(table).where(table.c.seen_at < now - 100 * _LIVING))
-        if connection.execute(update(table).where(table.c.id == identifier).values(values)).rowcount == 0:
-            connection.execute(insert(table), {"id": identifier, "host": socket.gethostname()[:255], **values})
-
-
-def _remove(engine: Engine, identifier: str) -> None:
-    try:
-        with engine.begin() as connection:
-            connection.execute(delete(schema.replicas).where(schema.replicas.c.id == identifier))
-    except SQLAlchemyError:
-        _log.debug("the record of this ELB stays until it is old")
+def is_living(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition on rows of ``replicas`` that the ELB runs."""
+    return schema.replicas.c.seen_at > database_time(connection) - _LIVING
 
 
 def database_time(connection: Connection) -> datetime:

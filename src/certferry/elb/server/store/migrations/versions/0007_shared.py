@@ -23,8 +23,23 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.DateTime(), nullable=False),
         sa.Column("key_id", sa.String(16), nullable=False),
         sa.Column("key_ids", sa.JSON(), nullable=False),
+        sa.Column("envoys", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_replicas")),
     )
+    op.create_table(
+        "envoy_answers",
+        sa.Column("replica", sa.String(36), nullable=False),
+        sa.Column("envoy", sa.String(255), nullable=False),
+        sa.Column("kind", sa.String(128), nullable=False),
+        sa.Column("name", sa.String(512), nullable=False),
+        sa.Column("listener", sa.String(36), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("accepted", sa.String(64), nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("replica", "envoy", "kind", "name", name=op.f("pk_envoy_answers")),
+    )
+    op.create_index(op.f("ix_envoy_answers_listener"), "envoy_answers", ["listener"])
     op.create_table(
         "encryption_keys",
         sa.Column("key_id", sa.String(16), nullable=False),
