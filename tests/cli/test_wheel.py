@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from certferry import __version__
 from certferry.cli import COMMANDS
+from tests.e2e.support.system import KUBECTL
 
 pytestmark = pytest.mark.timeout(300)  # packages may come from a registry
 
@@ -54,6 +56,13 @@ def test_version_and_help_work(bare: Path) -> None:
     for command in COMMANDS:
         done = run(bare / "certferry", command, "--help")
         assert done.returncode == 0, done.stderr
+
+
+def test_kubectl_has_the_plugin(bare: Path) -> None:
+    environment = {**os.environ, "PATH": f"{bare}{os.pathsep}{os.environ['PATH']}"}
+    command = [KUBECTL, "certferry", "version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+    assert done.stdout.strip() == __version__
 
 
 def test_every_module_outside_the_extras_can_be_imported(bare: Path) -> None:

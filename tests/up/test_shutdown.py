@@ -85,6 +85,25 @@ def test_programs_left_by_a_killed_up_are_adopted_and_ended(start: Start, tmp_pa
     assert left(tmp_path) == {}
 
 
+def test_with_on_exit_keep_sigterm_leaves_envoy_to_the_next_start(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CERTFERRY_UP_ON_EXIT", "keep")
+    former = start()
+    file = tmp_path / "state" / "endpoints.json"
+    until(file.exists, "all is ready", seconds=60)
+    envoy = msgspec.json.decode(file.read_bytes(), type=Endpoints).processes["envoy"]
+    former.send_signal(signal.SIGTERM)
+    assert former.wait(20) == 0
+    assert set(left(tmp_path)) == {envoy}
+    up = start()
+    until(file.exists, "all is ready", seconds=60)
+    assert msgspec.json.decode(file.read_bytes(), type=Endpoints).processes["envoy"] == envoy
+    up.send_signal(signal.SIGINT)
+    assert up.wait(20) == 0
+    assert left(tmp_path) == {}
+
+
 def test_envoy_ends_with_an_elb_that_has_to_be_killed(start: Start, tmp_path: Path) -> None:
     up = start()
     file = tmp_path / "state" / "endpoints.json"

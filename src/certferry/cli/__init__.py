@@ -64,6 +64,9 @@ COMMANDS: Final = {
     ),
     "console": Entry("certferry.cli.programs.console:console", "Run the web console.", _PROGRAMS, extra="console"),
     "kube": Entry("certferry.cli.programs.run:kube", "Run the embedded Kubernetes API.", _PROGRAMS),
+    "service": Entry(
+        "certferry.cli.programs.service:app", "Run a program as a systemd service of this machine.", _OPERATION
+    ),
     "user": Entry("certferry.cli.programs.user:app", "Manage the users of an ELB.", _OPERATION, extra="elb"),
     "envoy": Entry(
         "certferry.cli.programs.envoy:app", "Manage remote Envoys: add, list, remove.", _OPERATION, extra="elb"

@@ -20,6 +20,8 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Create the demo page and print the commands to try."""
     ready_timeout: float = 60.0
     """Seconds within which everything must be ready."""
+    on_exit: Literal["stop", "keep"] = "stop"
+    """At SIGTERM, Envoy stops too, or keeps serving until the next start adopts it. SIGINT (Ctrl+C) stops it."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):

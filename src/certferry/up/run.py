@@ -78,10 +78,13 @@ class _System:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         self._endpoints: endpoints_file.Endpoints | None = None
+        self._signal = 0
+        """The first signal that asks for the end."""
 
     async def run(self) -> None:
         """Start, watch, and end everything at a signal or after a failed start. Raises UserError."""
-        asked, former = _signals(self._kill), envoy_pid(self._directory.envoy)
+        asked, former = asyncio.Event(), envoy_pid(self._directory.envoy)
+        self._handle_signals(asked)
         try:
             await free_ports.wait_until_bindable(
                 programs.ports(self._saved), self._directory.saved_state, _PORTS_FREE_WITHIN
@@ -92,7 +95,8 @@ class _System:
                 await self._until(asked)
         finally:
             # A start that failed must not end an Envoy that served before it.
-            await self._end(keep_envoy=bool(former) and not asked.is_set())
+            keep = self._settings.on_exit == "keep" and self._signal == signal.SIGTERM
+            await self._end(keep_envoy=keep or (bool(former) and not asked.is_set()))
 
     async def _until(self, asked: asyncio.Event, goal: asyncio.Task[None] | None = None) -> None:
         """Wait until `goal` is done or a signal arrives; raise the error of a failed task."""
@@ -208,6 +212,21 @@ class _System:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _handle_signals(self, asked: asyncio.Event) -> None:
+        """Set `asked` at the first SIGINT or SIGTERM; kill everything at each later one."""
+
+        def handle(number: int) -> None:
+            if asked.is_set():
+                self._kill()
+            self._signal = self._signal or number
+            asked.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, handle, number)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup: the terminal was closed
+            loop.add_signal_handler(signal.SIGHUP, handle, signal.SIGHUP)
+
     def _kill(self) -> None:
         self._say("Second signal: killing everything.")
         for program in self._programs.values():
@@ -228,23 +247,6 @@ def _tolerant(say: Say) -> Say:
             say(text)
 
     return attempt
-
-
-def _signals(on_second: Callable[[], None]) -> asyncio.Event:
-    """Return an event that the first SIGINT or SIGTERM sets; each later one calls `on_second`."""
-    asked = asyncio.Event()
-
-    def handle() -> None:
-        if asked.is_set():
-            on_second()
-        asked.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup: the terminal was closed
-        loop.add_signal_handler(signal.SIGHUP, handle)
-    return asked
 
 
 def _raise(task: asyncio.Task[None], directory: StateDirectory) -> None:
