@@ -104,7 +104,9 @@ def unit(program: Program, executable: Path, config: Path | None = None, encrypt
     """
     extra = f"Environment=CERTFERRY_CONFIG={config}\n" if config else ""
     if encryption_key:
-        extra += f"LoadCredential=seal-key:{encryption_key}\nEnvironment=CERTFERRY_ELB_ENCRYPTION_KEY_FILE=%d/seal-key\n"
+        extra += (
+            f"LoadCredential=seal-key:{encryption_key}\nEnvironment=CERTFERRY_ELB_ENCRYPTION_KEY_FILE=%d/seal-key\n"
+        )
     if program is Program.UP:
         extra += "Environment=CERTFERRY_UP_ON_EXIT=keep\n"
     if program in _ENVOY:
