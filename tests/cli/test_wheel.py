@@ -60,7 +60,7 @@ def test_version_and_help_work(bare: Path) -> None:
 
 def test_kubectl_has_the_plugin(bare: Path) -> None:
     environment = {**os.environ, "PATH": f"{bare}{os.pathsep}{os.environ['PATH']}"}
-    command = [KUBECTL, "certferry", "version"]
+    command = [str(KUBECTL), "certferry", "version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
     assert done.stdout.strip() == __version__
 
