@@ -22,6 +22,7 @@ from aiohttp import web
 from certferry.core.envoy import Options
 from certferry.core.x509.pem import Chain, KeyPair, PrivateKey, parse_pair
 from certferry.elb.server.dataplane.envoy.supervisor import EnvoySupervisor
+from certferry.elb.server.dataplane.xds.fallback import RejectionFile
 from certferry.elb.server.dataplane.xds.server import AdsServer
 from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
@@ -42,8 +43,13 @@ class Plane:
         self.world = world
         self.socket = directory / "run" / "xds.sock"
         self.publications = Latest(world.publication())
-        self.ads = AdsServer(self.publications, self.edge)
+        self.ads = self._ads()
         self.envoy = self.supervisor()
+
+    def _ads(self) -> AdsServer:
+        return AdsServer(
+            self.publications, self.edge, RejectionFile(self.directory / "rejections.json", self.world.contents.get)
+        )
 
     def supervisor(self, options: EnvoyOptions = OPTIONS) -> EnvoySupervisor:
         return EnvoySupervisor(self.directory, self.directory / "run", self.socket, options)
@@ -55,7 +61,7 @@ class Plane:
         """The control plane ends; then a new one, which knows nothing of the old, begins."""
         await self.ads.stop()
         pause()
-        self.ads = AdsServer(self.publications, self.edge)
+        self.ads = self._ads()
         await self.ads.start(self.socket)
 
     async def counters(self, pattern: str) -> dict[str, int]:
@@ -80,6 +86,8 @@ class World:
     def __init__(self, **written: Any) -> None:
         self.pairs: dict[str, KeyPair] = {}
         self.withheld: set[str] = set()
+        self.contents: dict[str, tuple[Chain, PrivateKey]] = {}
+        """Contents by digest, as the store keeps them."""
         written = {"loadbalancers": {"lb": {"vip_address": "127.0.0.1"}}, **written}
         self.state = state(written, self._issue)
 
@@ -98,6 +106,8 @@ class World:
         return pair.chain
 
     def put(self, name: str, chain: Chain, key: PrivateKey) -> None:
+        if (before := self.pairs.get(name)) is not None:
+            self.contents[before.chain.digest] = (before.chain, before.key)
         self.pairs[name] = KeyPair(chain=chain, key=key)
         self.add("certificates", name, msgspec.structs.replace(self.state.certificates[name], chain=chain))
 

@@ -36,3 +36,8 @@ def encryption_key_file(state: Path) -> Path:
 def lock_file(state: Path) -> Path:
     """Held by the one ELB process of this state."""
     return state / "elb.lock"
+
+
+def rejections_file(state: Path) -> Path:
+    """Return the path of the digests of contents that Envoy rejected."""
+    return state / "envoy-rejections.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -28,7 +29,10 @@ from certferry.elb.server.dataplane.status import (
     SecretStatuses,
     refusals,
 )
+from certferry.elb.server.dataplane.xds.fallback import RejectionFile
 from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.paths import rejections_file
+from certferry.elb.server.store import versions
 from certferry.elb.server.store.projection import Publication
 from certferry.elb.server.store.shared.replicas import ReplicaRecord
 from certferry.runtime.encryption import EncryptionKeys
@@ -72,7 +76,8 @@ async def data_plane(
     At its end, `leaves` decides if Envoy keeps serving. Raises ``UserError`` if it cannot listen for remote Envoys.
     """
     async with contextlib.AsyncExitStack() as stack:
-        ads = AdsServer(publications, edge_options(settings.envoy_options))
+        rejections = RejectionFile(rejections_file(state), partial(versions.content_of, engine, encryption))
+        ads = AdsServer(publications, edge_options(settings.envoy_options), rejections)
         own = LocalEnvoy()
         await ads.start(sockets / "xds.sock")
         stack.push_async_callback(ads.stop)

@@ -10,13 +10,17 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from certferry.core.x509.pem import Chain, PrivateKey, parse_chain
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import reading
 from certferry.elb.server.store.tables import Content, Row
-from certferry.runtime.encryption import EncryptionKeys
+from certferry.runtime.encryption import EncryptionError, EncryptionKeys
+
+_log = structlog.get_logger("certferry.elb")
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +92,19 @@ def content(engine: Engine, encryption: EncryptionKeys, certificate_id: str, num
     with reading(engine).connect() as connection:
         row = connection.execute(query).mappings().first()
     return None if row is None else opened(row, encryption)
+
+
+def content_of(engine: Engine, encryption: EncryptionKeys, digest: str) -> tuple[Chain, PrivateKey | None] | None:
+    """Return a kept content of any certificate by ``Chain.digest``; None if it is not kept or cannot be read."""
+    table = schema.certificate_versions
+    try:
+        with reading(engine).connect() as connection:
+            row = connection.execute(select(table).where(table.c.digest == digest).limit(1)).mappings().first()
+        content = None if row is None else opened(row, encryption)
+    except (SQLAlchemyError, EncryptionError) as error:
+        _log.error("kept content not read", reason=str(getattr(error, "orig", error)))
+        return None
+    return None if content is None else (content.chain, content.key)
 
 
 def oldest(connection: Connection, only: Sequence[str] | None = None) -> dict[str, int]:

@@ -157,6 +157,70 @@ async def test_a_nack_is_known_after_a_control_plane_restart() -> None:
         assert (status.digest, status.accepted) == ("torn", good.chain.digest)
 
 
+@pytest.mark.parametrize("ends", ["Envoy", "both"])
+@pytest.mark.parametrize("problem", ["rejected", "key missing"])
+async def test_an_envoy_that_restarts_gets_the_content_before_a_rejected_one(ends: str, problem: str) -> None:
+    port = free_port()
+    many = _names(*(f"n{number}" for number in range(4)))
+    async with running(World(**https(port, many, *many))) as plane:
+        world, slot = plane.world, "web/n1.example.com/0"
+        good = world.pairs["n1"]
+        await plane.accepted(slot, good.chain.digest)
+        if problem == "rejected":
+            world.put("n1", msgspec.structs.replace(good.chain, pem="nonsense", digest="torn"), good.key)
+        else:
+            world.renew("n1")
+            world.withheld.add("n1")
+        plane.publish()
+        await until(lambda: bool(plane.ads.status()[slot].error))
+        for _ in range(2):
+            if ends == "both":
+                await plane.ads.stop()
+            await plane.envoy.stop()
+            if ends == "both":
+                await plane.restart_ads()
+            plane.envoy = plane.supervisor()
+            await plane.envoy.start()
+            await plane.up()
+            for name in many:
+                assert await handshake(port, f"{name}.example.com") == world.fingerprint(name) or name == "n1"
+            assert await handshake(port, "n1.example.com") == good.chain.fingerprint
+            await until(lambda: bool((s := plane.ads.status().get(slot)) and s.error and s.digest != s.accepted))
+            assert plane.ads.status()[slot].accepted == good.chain.digest
+            assert await handshake(port, "n1.example.com") == good.chain.fingerprint
+        world.withheld.clear()
+        renewed = world.renew("n1")
+        plane.publish()
+        await plane.accepted(slot, renewed.digest)
+        assert await handshake(port, "n1.example.com") == renewed.fingerprint
+        assert "n1" not in (plane.directory / "rejections.json").read_text()
+
+
+async def test_a_fallback_that_envoy_rejects_too_is_not_sent_again() -> None:
+    port = free_port()
+    async with running(World(**https(port, _names("a", "b"), "a", "b"))) as plane:
+        world, slot = plane.world, "web/a.example.com/0"
+        good = world.pairs["a"]
+        await plane.accepted(slot, good.chain.digest)
+        world.put("a", msgspec.structs.replace(good.chain, pem="nonsense", digest="torn"), good.key)
+        plane.publish()
+        await until(lambda: bool(plane.ads.status()[slot].error))
+        await plane.ads.stop()
+        await plane.envoy.stop()
+        broken = msgspec.structs.replace(good.chain, pem="nonsense too", digest=good.chain.digest)
+        world.contents[good.chain.digest] = (broken, good.key)
+        await plane.restart_ads()
+        plane.envoy = plane.supervisor()
+        await plane.envoy.start()
+        await plane.up()
+        await until(lambda: bool((s := plane.ads.status().get(slot)) and s.error and s.digest == "torn"))
+        assert await handshake(port, "b.example.com") == world.fingerprint("b")
+        renewed = world.renew("a")
+        plane.publish()
+        await plane.accepted(slot, renewed.digest)
+        assert await handshake(port, "a.example.com") == renewed.fingerprint
+
+
 async def test_resources_removed_during_downtime_are_removed_after_a_restart() -> None:
     port, other = free_port(), free_port()
     written = https(port, {})

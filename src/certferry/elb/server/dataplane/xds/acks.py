@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from certferry.elb.server.dataplane.access_log.secret_history import SecretInterval
+from certferry.elb.server.dataplane.xds.fallback import Fallbacks, RejectionFile
 
 _UNREAD: Final = 20_000
 """Intervals kept until they are read: more than a renewal of all certificates makes in a second."""
@@ -35,7 +36,10 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
 class AckLog:
     """Statuses by slot, and rejections of other resources by (type URL, name)."""
 
-    def __init__(self, generation: int = 0, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, generation: int = 0, clock: Callable[[], datetime] = _now, fallbacks: Fallbacks | None = None
+    ) -> None:
+        self.fallbacks = fallbacks or Fallbacks(RejectionFile(), "")
         self._generation = generation
         self._clock = clock
         self._met: dict[str, str] = {}
@@ -100,6 +104,7 @@ class AckLog:
         before = self.slots.get(slot)
         self._refused[slot] = (digest, self.refusals_of(slot, digest) + 1)
         accepted = before.accepted if before else None
+        self.fallbacks.rejected(slot, digest, accepted)
         if before is None or before.digest == digest:
             self._say(slot, digest, accepted, error)
 
@@ -111,6 +116,7 @@ class AckLog:
         """Forget a removed slot."""
         self.slots.pop(slot, None)
         self.changed.add(slot)
+        self.fallbacks.removed(slot)
         self._refused.pop(slot, None)
         self._fingerprints.pop(slot, None)
 

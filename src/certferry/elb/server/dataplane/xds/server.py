@@ -23,6 +23,7 @@ from certferry.core.envoy.isolated_snapshot import isolated_snapshot
 from certferry.elb.server.dataplane.envoy.run_directory import private_directory
 from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 from certferry.elb.server.dataplane.xds.encode import Encoder
+from certferry.elb.server.dataplane.xds.fallback import Fallbacks, RejectionFile
 from certferry.elb.server.dataplane.xds.stream import Stream, StreamSnapshot
 from certferry.elb.server.store.projection import Publication
 from certferry.runtime.latest import Latest
@@ -45,7 +46,10 @@ GRPC_OPTIONS: Final = (
 class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
     """Serves the newest of `publications` over incremental ADS: all of it to our own Envoy."""
 
-    def __init__(self, publications: Latest[Publication], options: Options | None = None) -> None:
+    def __init__(
+        self, publications: Latest[Publication], options: Options | None = None, rejections: RejectionFile | None = None
+    ) -> None:
+        self._rejections = rejections or RejectionFile()
         self._publications = publications
         self._options = options or Options()
         self._encoder = Encoder()
@@ -78,7 +82,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     def acks(self, name: str = LOCAL) -> AckLog:
         """Return the acknowledgements of the Envoy `name`."""
         if name not in self._acks:
-            self._acks[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS)
+            fallbacks = Fallbacks(self._rejections, name)
+            self._acks[name] = AckLog(generation=2 + os.getpid() % _GENERATIONS, fallbacks=fallbacks)
         return self._acks[name]
 
     def status(self) -> Mapping[str, SlotStatus]:

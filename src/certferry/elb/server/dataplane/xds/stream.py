@@ -20,6 +20,7 @@ from certferry.core.model.elb import State
 from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.dataplane.xds.acks import AckLog
 from certferry.elb.server.dataplane.xds.encode import Encoder, secret
+from certferry.elb.server.dataplane.xds.fallback import SlotContent
 from certferry.elb.server.dataplane.xds.subscription import Answer, Subscription
 from certferry.runtime.latest import Latest
 
@@ -55,13 +56,20 @@ class Stream:
         self._wake = asyncio.Event()
         self._nonces = count(1)
         self._alone: set[tuple[str, str]] = set()
+        self._filled: set[str] = set()
+        """Slots in which Envoy has a content."""
+        self._offered: dict[tuple[str, str], SlotContent] = {}
+        """Contents without an answer yet, by slot and digest."""
         self._ended = False
         self._preparing: asyncio.Task[None] | None = None
 
     async def receive(self, requests: AsyncIterator[Any]) -> None:
         """Take requests and answers until the stream ends."""
         async for request in requests:
-            if request.type_url == SECRETS and request.initial_resource_versions:
+            if request.type_url == SECRETS:
+                # Envoy subscribes again because it no longer has the resource.
+                self._filled.difference_update(request.resource_names_subscribe)
+                self._filled.update(request.initial_resource_versions)
                 self._reported(request.initial_resource_versions)
             subscription = self._subscriptions.setdefault(request.type_url, Subscription())
             if (answer := subscription.request(request)) is not None:
@@ -69,10 +77,14 @@ class Stream:
             self._wake.set()
 
     def _reported(self, versions: Mapping[str, str]) -> None:
+        if not versions:
+            return
         self._acks.reported(versions)
         for slot, held in self._snapshots.value.resources.secrets.items():
             if versions.get(slot) == held.version:
                 self._acks.already_has(slot, held.chain.fingerprint)
+                content = SlotContent(held, self._snapshots.value.keys.get(held.chain.digest))
+                self._acks.fallbacks.accepted(slot, content)
 
     def end(self, _: object = None) -> None:
         """End the stream: stop sending."""
@@ -105,9 +117,14 @@ class Stream:
         resources: list[Resource] = []
         gone = subscription.gone(snapshot.resources.secrets)
         for name in subscription.changed(snapshot.resources.secrets):
-            held = snapshot.resources.secrets[name]
-            key = snapshot.keys.get(held.chain.digest)
-            if not held.trust and (problem := _mismatch(held, key)):
+            content = self._content(snapshot, name)
+            held = content.secret
+            fallback = None if name in self._filled else self._acks.fallbacks.instead_of(name, held.version)
+            if fallback is not None:
+                if subscription.under_way[name]:
+                    continue  # until Envoy has the fallback, nothing else may fill the slot
+                content, held = fallback, fallback.secret
+            elif problem := _mismatch(content):
                 self._withhold(name, held, problem)
                 # Envoy keeps the secret in this slot; if it has none, a removal keeps it from waiting.
                 gone += [name] if name in subscription.unanswered else []
@@ -117,13 +134,19 @@ class Stream:
                 continue
             self._alone.discard((SECRETS, name))
             self._acks.sent(name, held.version, held.chain.fingerprint)
-            resources.append(secret(held, key, self._acks.retries(name, held.version)))
+            self._offered[name, held.version] = content
+            resources.append(secret(held, content.key, self._acks.retries(name, held.version)))
             if alone or len(resources) == _BATCH[SECRETS]:
                 break
+        self._filled.difference_update(gone)
         for name in gone:
             if name not in snapshot.resources.secrets:
                 self._acks.removed(name)
         return self._respond(SECRETS, resources, gone)
+
+    def _content(self, snapshot: StreamSnapshot, name: str) -> SlotContent:
+        held = snapshot.resources.secrets[name]
+        return SlotContent(held, snapshot.keys.get(held.chain.digest))
 
     def _withhold(self, name: str, held: TlsSecret, problem: str) -> None:
         status = self._acks.slots.get(name)
@@ -236,9 +259,13 @@ class Stream:
             self._later(lambda: self._subscriptions[LISTENERS].again(n for n, _ in answer.sent))
 
     def _take_secrets(self, answer: Answer) -> None:
+        contents = {sent: self._offered.pop(sent, None) for sent in answer.sent}
         if not answer.error:
-            for name, digest in answer.sent:
+            for (name, digest), content in contents.items():
                 self._acks.accepted(name, digest)
+                self._filled.add(name)
+                if content is not None:
+                    self._acks.fallbacks.accepted(name, content)
         elif len(answer.sent) == 1:
             name, digest = answer.sent[0]
             self._acks.refused(name, digest, answer.error)
@@ -259,8 +286,12 @@ class Stream:
         asyncio.get_running_loop().call_later(_RETRY, once_more)
 
 
-def _mismatch(held: TlsSecret, key: PrivateKey | None) -> str:
-    """Return the reason to withhold a chain from Envoy ("" = none)."""
-    if key is None:
+def _mismatch(content: SlotContent) -> str:
+    """Return the reason to withhold a content from Envoy ("" = none)."""
+    if content.secret.trust:
+        return ""
+    if content.key is None:
         return "The private key of this certificate is not at hand."
-    return "" if key.spki == held.chain.spki else "The private key does not belong to the certificate."
+    if content.key.spki == content.secret.chain.spki:
+        return ""
+    return "The private key does not belong to the certificate."
