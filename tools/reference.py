@@ -281,7 +281,7 @@ def reasons_page() -> str:
             if reason in old:
                 facts.append(f"`{old[reason]}` in version 0.1.")
             if facts:
-                lines += ["", f"*{' '.join(facts)}*"]
+                lines += ["", *textwrap.wrap(f"*{' '.join(facts)}*", 120, break_on_hyphens=False)]
     return "\n".join(lines) + "\n"
 
 

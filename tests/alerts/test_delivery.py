@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certferry.alerts import sender
@@ -88,6 +89,15 @@ def test_a_firing_alert_is_posted_again_only_after_the_repeat_interval() -> None
     tracker.delivered(tracker.due((LATE,), NOW), NOW)
     assert tracker.due((LATE,), NOW + timedelta(hours=3)) == ()
     assert [t.since for t in tracker.due((LATE,), NOW + timedelta(hours=4))] == [NOW]
+
+
+def test_a_compromised_key_is_posted_each_hour_whatever_the_interval() -> None:
+    served = msgspec.structs.replace(LATE, name="CertificateCompromised")
+    hour = timedelta(hours=1)
+    tracker = RepeatTracker(4 * hour)
+    tracker.delivered(tracker.due((served, LATE), NOW), NOW)
+    assert tracker.next_repeat(NOW) == NOW + hour
+    assert [t.alert for t in tracker.due((served, LATE), NOW + hour)] == [served]
 
 
 def test_an_alert_that_ended_before_its_delivery_is_never_posted() -> None:

@@ -36,6 +36,7 @@ class System:
         self.resync = 60.0
         self.garbage = 0.05
         self.probe_deadline = 3.0
+        self.compromised: frozenset[str] = frozenset()
         self.mode = ControllerMode(monitoring=MonitoringOptions(probe_interval=0))
 
     async def start(self) -> None:
@@ -55,7 +56,9 @@ class System:
 
     async def _run(self) -> None:
         access = Access(self.kube.url, None, FixedToken(self.kube.token))
-        options = TranslateOptions(default_loadbalancer=self.balancer, cluster_name="test")
+        options = TranslateOptions(
+            default_loadbalancer=self.balancer, cluster_name="test", compromised=self.compromised
+        )
         waits = Timing(
             debounce=0.01,
             debounce_max=0.1,

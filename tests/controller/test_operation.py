@@ -94,6 +94,34 @@ def move(system: System, class_name: str) -> None:
     system.kube.put("ingresses", "demo", "shop", body)
 
 
+async def test_a_key_of_the_settings_leaves_a_vendors_elb_when_there_is_another(system: System) -> None:
+    stolen, new = shop(), shop()
+    system.compromised = frozenset({parse_chain(stolen.certificate).spki})
+    await running(system, stolen)
+    await served(system, stolen)
+    for kind in ("Secret", "Ingress"):
+        await until(lambda kind=kind: system.kube.events(kind, "CertificateCompromised"))  # type: ignore[misc]
+        assert "It is served anyway" in system.kube.events(kind, "CertificateCompromised")[0]["message"]
+    assert alerts(system) == ["CertificateCompromised"]
+    assert metric(system, 'certferry_hosts{status="compromised"}') >= 1
+    system.kube.secret("demo", "shop-tls", new)
+    await served(system, new)
+    await until(lambda: alerts(system) == [])
+    writes = len(system.elb.writes)
+    system.kube.secret("demo", "shop-tls", stolen)
+    await until(lambda: len(system.kube.events("Secret", "CertificateCompromised")) == 2)
+    assert not [w for w in system.elb.writes[writes:] if "certificate" in w[2].get("certificate", {})]
+    assert (
+        "Still serving the previous certificate"
+        in system.kube.events("Secret", "CertificateCompromised")[-1]["message"]
+    )
+
+
+def alerts(system: System) -> list[str]:
+    assert system.controller is not None
+    return [alert.name for alert in system.controller.alert_evaluator.alerts.value]
+
+
 async def test_a_used_up_quota_is_reported_and_the_rest_continues(system: System) -> None:
     system.elb.fail("POST", "certificates", 409, "ELB.8905")
     system.shop(authority().issue("other.example.com"), name="other")

@@ -8,10 +8,11 @@ from typing import Literal
 
 import msgspec
 
-from certferry.core.diagnosis.alert import Alert
+from certferry.core.diagnosis.alert import HOURLY, Alert
 
 Status = Literal["firing", "resolved"]
 Identity = tuple[str, str, str]
+_HOUR = timedelta(hours=1)
 
 
 class AlertNotification(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +61,11 @@ class RepeatTracker:
 
     def next_repeat(self, now: datetime) -> datetime:
         """Return the next instant at which a notification is due although no alert changes."""
-        return min((at + self._repeat for _, at in self._delivered.values()), default=now + self._repeat)
+        return min((at + self._interval(alert) for alert, at in self._delivered.values()), default=now + self._repeat)
+
+    def _interval(self, alert: Alert) -> timedelta:
+        return min(self._repeat, _HOUR) if alert.name in HOURLY else self._repeat
 
     def _is_news(self, identity: Identity, alert: Alert, now: datetime) -> bool:
         last = self._delivered.get(identity)
-        return last is None or last[0] != alert or now - last[1] >= self._repeat
+        return last is None or last[0] != alert or now - last[1] >= self._interval(alert)

@@ -29,6 +29,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
             hosts=settings.namespaces_of_host,
             shared_hosts=settings.share_hosts_between_namespaces,
         ),
+        compromised=frozenset(settings.compromised),
         checks=CheckPolicy(actions=settings.checks, skew=settings.clock_skew, opaque_secrets=settings.opaque_secrets),
     )
 

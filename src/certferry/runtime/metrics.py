@@ -85,7 +85,8 @@ class Metrics:
         )
         self.hosts = Gauge(
             "certferry_hosts",
-            "Hosts by what clients get: served, expiring, expired, wrong, unusable, missing, unreachable, unknown",
+            "Hosts by what clients get: served, expiring, compromised, expired, wrong, unusable, missing, unreachable, "
+            "unknown",
             ["status"],
             registry=self._registry,
         )

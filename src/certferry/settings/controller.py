@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -93,6 +93,9 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time within which an unusable certificate is rolled back, if the ELB keeps versions; 0: never."""
     probe_interval: float = 60.0
     """Interval of probes of each address and name while nothing changes; 0: never."""
+    compromised: tuple[Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")], ...] = ()
+    """Public keys whose certificates are to leave service: SHA-256 of the SubjectPublicKeyInfo, hex. For a load balancer
+    without `certferry cert compromised`; the marks of an ELB of ours count in any case."""
     own_certificates: tuple[str, ...] = ()
     """host:port of further certificates of this system to watch. The controller always watches those of the
     two APIs, and of the console and the xDS server if the same settings file has their addresses."""

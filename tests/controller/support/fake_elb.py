@@ -380,6 +380,7 @@ def _version(number: int, kept: list[Pair]) -> Object:
         "current": number == len(kept),
         "fingerprint": chain.fingerprint,
         "digest": chain.digest,
+        "spki": chain.spki,
         "not_before": chain.not_before.isoformat(),
         "not_after": chain.not_after.isoformat(),
         "domains": list(chain.names),

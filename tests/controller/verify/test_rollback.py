@@ -200,3 +200,15 @@ async def test_a_listener_that_still_serves_the_old_one_triggers_no_rollback(sys
     system.kube.secret("demo", "shop-tls", new)
     await until(lambda: system.kube.events("Ingress", "CertificateNotServed"))
     assert content(system) == facts(new).fingerprint
+
+
+async def test_a_rollback_never_chooses_a_compromised_key(system: System) -> None:
+    """Also if it is the newest of the valid versions."""
+    system.elb.extensions = ALL
+    oldest, stolen, bad = shop(), shop(), shop()
+    system.compromised = frozenset({facts(stolen).spki})
+    await running(system, oldest)
+    system.elb.replace(system.our_certificate()["id"], stolen.certificate, stolen.key)
+    system.elb.unusable.add(facts(bad).fingerprint)
+    system.kube.secret("demo", "shop-tls", bad)
+    await until(lambda: quarantined(system) and content(system) == facts(oldest).fingerprint)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 import yaml
 
+from certferry.core.decide import decide
 from certferry.core.diagnosis.alert import Alert
 from certferry.core.diagnosis.alert_rules import AlertInput, AlertRules, evaluate_alerts
 from certferry.core.diagnosis.cluster import ClusterDiagnosis, diagnose
 from certferry.core.diagnosis.inventory import CertificateInfo, watched
+from certferry.core.drift.drift import Modes
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
-from tests.core.support.fixtures import BALANCER, NOW, observed, view
+from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
 from tests.support.golden import TESTDATA
 
 OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
@@ -59,3 +63,21 @@ def test_an_alert_rule_that_raises_does_not_stop_the_others() -> None:
     assert failed == [("expiry", TypeError), ("stalled rotations", TypeError)]
     with pytest.raises(TypeError):
         evaluate_alerts(inputs, AlertRules(), NOW)
+
+
+def test_a_served_compromised_key_is_an_alert_of_its_own_and_a_replaced_one_is_not() -> None:
+    given = yaml.safe_load((TESTDATA / "host-state/compromised-keys.in.yaml").read_text())
+    options = msgspec.structs.replace(OPTIONS, compromised=frozenset(given["options"]["compromised"]))
+    cluster, elb = view(given), Elb(observed(given["observed"]))
+    elb.chains |= {s.chain.digest: s.chain for s in cluster.secrets.values() if s.chain}
+    decision = decide(translate(cluster, elb.state, options, NOW), elb.state, CLUSTER, Modes())
+    elb.ids = dict(decision.ids)
+    elb.run(decision.steps)
+    alerts = _alerts(diagnose(cluster, elb.state, options, NOW, Limits()))
+    assert {(a.name, subject, a.hosts) for subject, a in alerts.items()} == {
+        ("CertificateCompromised", "team/alone", ("c.example.net",)),
+        ("CertificateCompromised", "by-hand", ("d.example.net",)),
+        ("CertificateDefective", "team/replaced", ("a.example.com",)),
+    }
+    assert alerts["team/alone"].urgency == "critical"
+    assert "certferry cert replace team/alone" in alerts["team/alone"].command

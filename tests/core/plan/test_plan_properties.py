@@ -177,6 +177,65 @@ def test_no_step_worsens_the_served_certificate(
     assert _steps(after, elb) == ()
 
 
+@settings(max_examples=250, deadline=None)
+@given(ingresses, some_secrets, choices, some_ports, st.sets(st.sampled_from([*SECRETS, "mine", "named"]), min_size=1))
+def test_a_mark_takes_no_good_certificate_from_a_host(
+    shape: list[Any], secrets: dict[str, Any], ids: list[str | None], ports: Sequence[str], marked: set[str]
+) -> None:
+    """No step of a mark, and none of its end, makes a host worse, also with the mark counted as worse."""
+    cluster, elb = _cluster(shape, secrets, ids, ports), _elb()
+    for _ in range(3):
+        elb.run(_steps(cluster, elb))
+    wanted = {
+        (int(port), h)
+        for (host, tls), port in zip(shape, ports, strict=False)
+        for h in (host, *(named for entry in tls for named in entry.get("hosts", ())))
+    }
+    compromised = _keys(cluster, marked)
+    elb.state = msgspec.structs.replace(elb.state, compromised=compromised)
+    for _ in range(4):
+        for step in _steps(cluster, elb):
+            before = _served(elb.state)
+            elb.apply(step)
+            after = _served(elb.state)
+            for (port, host), had in before.items():
+                if (port, host) in wanted and _good(had, host):
+                    has = after[port, host]
+                    assert _good(has, host), (port, host)
+                    assert had
+                    assert has
+                    assert not (has.spki in compromised and had.spki not in compromised), (port, host)
+    assert _steps(cluster, elb) == ()
+
+
+@settings(max_examples=250, deadline=None)
+@given(ingresses, some_secrets, st.sets(st.sampled_from(SECRETS), min_size=1))
+def test_a_marked_key_leaves_each_host_that_another_certificate_would_serve(
+    shape: list[Any], secrets: dict[str, Any], marked: set[str]
+) -> None:
+    """Whatever a host gets if the marked Secrets do not exist, it gets at the mark."""
+    none: list[str | None] = [None] * 3
+    cluster, elb = _cluster(shape, secrets, none), _elb()
+    elb.run(_steps(cluster, elb))
+    elb.state = msgspec.structs.replace(elb.state, compromised=_keys(cluster, marked))
+    for _ in range(4):
+        elb.run(_steps(cluster, elb))
+    without = _elb()
+    rest = _cluster(shape, {name: facts for name, facts in secrets.items() if name not in marked}, none)
+    without.run(_steps(rest, without))
+    now, instead = _served(elb.state), _served(without.state)
+    for (port, host), chain_instead in instead.items():
+        if host in {h for h, _ in shape} and _good(chain_instead, host):
+            has = now[port, host]
+            assert has is not None
+            assert has.spki not in elb.state.compromised, (port, host)
+
+
+def _keys(cluster: ClusterView, marked: set[str]) -> frozenset[str]:
+    chains = (s.chain for name, s in cluster.secrets.items() if name.name in marked)
+    return frozenset({c.spki for c in chains if c} | (marked & {"mine", "named"}))
+
+
 _BACKED = ("none", "rules", "default", "rules and default")
 
 

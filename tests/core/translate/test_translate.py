@@ -38,6 +38,7 @@ def _produce(given: Any) -> Any:
         stage = {**before, **change} if change.get("keep") else change
         before = {k: v for k, v in stage.items() if k not in ("then", "tamper", "keep")}
         elb.state = tampered(elb.state, change.get("tamper", ()))
+        elb.state = msgspec.structs.replace(elb.state, compromised=frozenset(stage.get("compromised", ())))
         now = stage.get("now", NOW)
         cluster = view(stage)
         made = translate(cluster, elb.state, options, now)

@@ -25,6 +25,7 @@ _WORDS: Final = {
     "missing": "Not served",
     "unusable": "Not served",
     "expired": "Expired",
+    "compromised": "Key compromised",
 }
 PER_ROW: Final = 3
 """Hosts of each certificate that are probed for one row of a list."""

@@ -158,6 +158,8 @@ class SecretFastPath:
             return None
         if (mark := quarantine.quarantined_mark(have.description)) and mark == quarantine.mark(chain):
             return None
+        if {chain.spki, have.chain.spki} & translation.compromised:
+            return None  # another certificate may be bound in its place
         if checks.refusal(chain, have.chain, follow.depend, now, self._policy):
             return None
         before = translation.desired.certificates.get(follow.key)

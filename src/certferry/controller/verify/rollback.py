@@ -1,13 +1,13 @@
 """Rollback: a certificate that clients cannot use is replaced by the last valid version and quarantined.
 
-It goes back only to a version that is valid now, and only on an ELB that keeps versions. The quarantine mark is
+It goes back only to a version that is valid now and whose key is not compromised, and only on an ELB that keeps versions. The quarantine mark is
 written before the rollback, so that a restart in between can resume it (``resume_interrupted``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 from typing import Final
 
@@ -74,14 +74,14 @@ class Rollback:
             if have is None or have.chain is None or have.chain.fingerprint != fingerprint:
                 return  # a newer content took its place meanwhile
             try:
-                result, sentence = await self._exchange(have, why)
+                result, sentence = await self._exchange(have, why, generation.translation.compromised)
             except ElbError as error:
                 result, sentence = "failed", error.message
         _log.warning("certificate rolled back", certificate=have.name, result=result, why=why, how=sentence)
         self._context.metrics.rollbacks.labels(result).inc()
         self._finished(have, result, sentence if result == "done" else f"{why}; not rolled back: {sentence}")
 
-    async def _exchange(self, have: Certificate, why: str) -> tuple[str, str]:
+    async def _exchange(self, have: Certificate, why: str, compromised: Set[str]) -> tuple[str, str]:
         elb, observed, chain = self._context.elb, self._context.observed, have.chain
         assert chain is not None
         if not {"versions", "rollback"} <= await extensions.available(elb):
@@ -90,7 +90,7 @@ class Rollback:
         ranked = [
             (rank(CertificateFacts(v.domains, v.not_before, v.not_after), have.domain, now), v)
             for v in await extensions.versions(elb, have.id)
-            if v.digest != chain.digest
+            if v.digest != chain.digest and not v.compromised and v.spki not in compromised
         ]
         usable = [(r, v) for r, v in ranked if r.valid]
         if not usable:

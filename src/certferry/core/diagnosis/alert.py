@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 AlertName = Literal[
+    "CertificateCompromised",
     "CertificateDefective",
     "CertificateExpired",
     "CertificateNotServed",
@@ -29,6 +30,7 @@ NAMES: Final[tuple[str, ...]] = get_args(AlertName)
 Urgency = Literal["critical", "warning"]
 
 URGENCIES: Final[dict[AlertName, Urgency]] = {
+    "CertificateCompromised": "critical",
     "CertificateDefective": "warning",
     "CertificateExpired": "critical",
     "CertificateNotServed": "critical",
@@ -46,6 +48,10 @@ URGENCIES: Final[dict[AlertName, Urgency]] = {
     "SecretUnreadable": "critical",
     "Test": "warning",
 }
+
+
+HOURLY: Final[frozenset[AlertName]] = frozenset({"CertificateCompromised"})
+"""Alerts that are posted again each hour, whatever the setting."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, order=True):

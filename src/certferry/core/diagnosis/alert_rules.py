@@ -15,7 +15,7 @@ import msgspec
 
 from certferry.core.diagnosis import causes
 from certferry.core.diagnosis.alert import Alert, AlertName
-from certferry.core.diagnosis.host_state import HostState, WantedCertificate
+from certferry.core.diagnosis.host_state import CertificateSource, HostState, WantedCertificate
 from certferry.core.diagnosis.host_values import ShownCertificate
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
@@ -93,6 +93,7 @@ def evaluate_alerts(
         "expiry": _expiring(inputs, rules, now),
         "stalled rotations": _stalled(inputs, rules, now),
         "Secrets": _from_secrets(inputs),
+        "compromised keys": _compromised(inputs),
         "certificates not used": _not_used(inputs),
         "certificates not served": _not_served(inputs),
         "rejected changes": (_refused(inputs, subject, sentence) for subject, sentence in inputs.failures),
@@ -173,6 +174,28 @@ def _from_secrets(inputs: AlertInput) -> Iterator[Alert]:
         yield from _about_secret(inputs, secret, pairs, following.get(secret))
 
 
+def _compromised(inputs: AlertInput) -> Iterator[Alert]:
+    """Yield an alert for each certificate that is served although its key is marked as compromised."""
+    by_source: dict[CertificateSource, list[HostState]] = {}
+    for state in inputs.states:
+        if state.status == "compromised" and state.bound:
+            by_source.setdefault(state.bound.source, []).append(state)
+    for source, states in sorted(by_source.items(), key=lambda item: str(item[0])):
+        hosts = tuple(sorted({s.host for s in states if s.host}))
+        what = f"{source.certificate[:1].upper()}{source.certificate[1:]}"
+        yield Alert(
+            name="CertificateCompromised",
+            subject=str(source.secret or source.name or source.certificate_id),
+            cluster=inputs.cluster,
+            summary=f"{what} is served although its key is marked as compromised.",
+            hosts=hosts,
+            owner=f"namespace {source.secret.namespace}" if source.secret else "the administrator of the ELB project",
+            source=str(source),
+            why="no other valid certificate for its hosts can take its place",
+            command=states[0].next_action,
+        )
+
+
 def _about_secret(
     inputs: AlertInput, secret: Name, pairs: Sequence[tuple[HostState, WantedCertificate]], info: CertificateInfo | None
 ) -> Iterator[Alert]:
@@ -180,6 +203,8 @@ def _about_secret(
     name = _name_of(state, wanted)
     if name == "CertificateExpired" and info and info.used:
         return  # its expiry is an alert of the certificate
+    if wanted.warnings and not wanted.reason and any(s.status == "compromised" for s, _ in pairs):
+        return  # its key is an alert of the certificate
     sentence, reason = _verdict(wanted)
     text = _harm(pairs) or (sentence if str(secret) in sentence else f"Secret {secret}: {sentence}")
     problem = next((p for p in state.problems if p.reason == reason), None)

@@ -279,6 +279,7 @@ class _HostFacts:
             why=_why(place, host, matched),
             source=source,
             ingresses=place.brought_by.get(source.secret or source.certificate_id, ()),
+            compromised=bool(certificate.chain and certificate.chain.spki in self._translation.compromised),
         )
 
     def _probes(self, place: _Place, key: HostKey, chain: Chain | None) -> tuple[ShownCertificate, ...]:

@@ -14,10 +14,13 @@ from certferry.core.model.problems import Reason
 from certferry.core.x509 import expiry
 from certferry.core.x509.pem import Chain
 
-HostStatus = Literal["served", "expiring", "expired", "wrong", "unusable", "missing", "unreachable", "unknown"]
+HostStatus = Literal[
+    "served", "expiring", "compromised", "expired", "wrong", "unusable", "missing", "unreachable", "unknown"
+]
 """The certificate that clients get for a host, in one word.
 
-served: the right certificate. expiring: the same, and its renewal is late. expired: a certificate that has expired,
+served: the right certificate. expiring: the same, and its renewal is late. compromised: a valid certificate whose
+key is marked as compromised. expired: a certificate that has expired,
 or is not valid yet. wrong: a certificate that does not cover the host, or another than the listener has.
 unusable, missing: nothing, or a substitute, because the wanted certificate cannot be used or does not exist.
 unreachable: no probe reached the listener. unknown: the bound certificate cannot be read.
@@ -107,6 +110,8 @@ class BoundCertificate(msgspec.Struct, frozen=True, kw_only=True):
     source: CertificateSource
     ingresses: tuple[Name, ...]
     """The Ingresses on this listener that bring it, oldest first."""
+    compromised: bool = False
+    """True if its key is marked as compromised."""
 
 
 class HostProblem(msgspec.Struct, frozen=True, kw_only=True):

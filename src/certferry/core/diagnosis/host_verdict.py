@@ -79,6 +79,8 @@ def status(facts: Facts) -> HostStatus:
         return "wrong"
     if facts.expiry_state == "expired" or bound.chain.not_before > facts.now:
         return "expired"
+    if bound.compromised:
+        return "compromised"
     if facts.substitute and wanted and not wanted.good:
         return _without(wanted)
     return "served" if facts.expiry_state == "good" else "expiring"
@@ -113,6 +115,8 @@ def action(source: CertificateSource, reason: Reason | None, secret: Secret | No
 
     `secret`: the Secret of the source; None if it does not exist, or the source is an ELB certificate.
     """
+    if reason == "CertificateCompromised":
+        return f"issue a certificate with a new key: {action(source, None, secret)}"
     if source.secret is None:
         if reason == "CertificateNotFound":
             return "edit the annotation kubernetes.io/elb.tls-certificate-ids"
@@ -147,6 +151,8 @@ def next_action(facts: Facts, status: HostStatus, problems: tuple[HostProblem, .
     if status == "served":
         return ""
     source = facts.bound.source if facts.bound else facts.wanted.source if facts.wanted else None
+    if status == "compromised" and source:
+        return action(source, "CertificateCompromised", _secret(source, view))
     if status in ("expiring", "expired") and source:
         return action(source, None, _secret(source, view))
     if status == "unreachable" or not facts.host:
@@ -212,7 +218,8 @@ def _got(facts: Facts) -> str:
         return f"{text}, which is not valid before {bound.chain.not_before:%Y-%m-%d %H:%M} UTC"
     if bound.chain.not_after <= facts.now:
         return f"{text}, which expired on {bound.chain.not_after:%Y-%m-%d %H:%M} UTC"
-    return f"{text}, valid until {bound.chain.not_after:%Y-%m-%d %H:%M} UTC"
+    text += f", valid until {bound.chain.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"{text}, whose key is marked as compromised" if bound.compromised else text
 
 
 def _of_source(wanted: WantedCertificate) -> str:

@@ -23,7 +23,7 @@ Role = Literal["served", "chosen", "stored", "own"]
 """served: on a listener. chosen: an Ingress names it, and it is not on a listener (yet).
 stored: on the ELB and not used. own: of a part of this system."""
 SEVERITY: Final[tuple[HostStatus, ...]] = (
-    *("served", "expiring", "unknown", "unreachable", "missing", "unusable", "expired", "wrong"),
+    *("served", "expiring", "unknown", "unreachable", "missing", "unusable", "compromised", "expired", "wrong"),
 )
 """Statuses of hosts, the most severe last."""
 _NO_FAILURES: Final[Mapping[Name, str]] = MappingProxyType({})

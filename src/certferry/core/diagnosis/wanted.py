@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from certferry.core import checks
 from certferry.core.checks import CheckInput, leaf
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State
@@ -20,7 +21,7 @@ from certferry.core.model.problems import Reason
 from certferry.core.translate import secret_certificates
 from certferry.core.translate.certificate_slots import ListenerCertificates, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim
-from certferry.core.translate.secret_certificates import SecretVerdict, key_of
+from certferry.core.translate.secret_certificates import NEW_KEY, SecretVerdict, key_of
 from certferry.core.translate.translate import Translation
 from certferry.core.x509.pem import Chain, covers
 
@@ -182,6 +183,9 @@ class WantedCertificates:
         if certificate.chain is None:
             text = f"{wanted.source} cannot be read."
             return msgspec.structs.replace(wanted, reason="CertificateUnusable", sentence=text)
+        if finding := checks.compromised(certificate.chain, self._translation.compromised):
+            verdict = SecretVerdict(reason=finding.reason, sentence=f"{finding.sentence}.", advice=NEW_KEY)
+            wanted = msgspec.structs.replace(wanted, warnings=(verdict,))
         return self._validity(wanted, certificate.chain)
 
 

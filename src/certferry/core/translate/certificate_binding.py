@@ -18,7 +18,7 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_slots
 from certferry.core.translate.certificate_slots import HeldBackCertificate, ListenerCertificates, claims, kind_of
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
-from certferry.core.translate.secret_certificates import NOT_FOR_OTHERS
+from certferry.core.translate.secret_certificates import NEW_KEY, NOT_FOR_OTHERS
 from certferry.core.x509.pem import covers, listed
 
 
@@ -79,20 +79,30 @@ def bind(
     staying: ListenerCertificates,
     options: TranslateOptions,
     now: datetime,
+    elsewhere: Set[str] = frozenset(),
 ) -> ListenerBinding:
     """Return the slots of the listener of `group`, from `offers` and the slots that it has.
 
-    `staying`: those slots with the content that their certificates are to get.
+    `staying`: those slots with the content that their certificates are to get. `elsewhere`: certificates that other
+    listeners are offered too.
     """
-    default = _default_candidate(group[0], offers, now)
+    offered = offers
+    offers, replaced = _without_compromised(group, offers, elsewhere, options, now)
+    default = _default_candidate(group[0], offers, options, now)
     sni = _assign_sni(group, offers, default, options)
+    for ref, hosts_replaced in replaced.items():
+        sni.release(ref, hosts_replaced)
     want = ListenerCertificates(default=default.certificate if default else None, sni=tuple(sni.certificates()))
     # Hosts of every claim count, also of one that offers nothing now: no host loses its certificate.
-    hosts = {h for o in offers for h in o.hosts}
+    hosts = {h for o in offered for h in o.hosts}
     for claim in group:
         hosts.update(claim.ingress.hosts, *(entry.hosts for entry in claim.ingress.tls))
-    kept, held_back = certificate_slots.keep_better(want, have, staying, hosts, now)
-    problems = [*sni.problems, *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h))]
+    kept, held_back = certificate_slots.keep_better(want, have, staying, hosts, now, options.compromised)
+    problems = [
+        *sni.problems,
+        *_compromised_problems(offered, kept, options),
+        *(_held_back_problem(o, h) for h in held_back for o in offers if _chosen_by_id(o, h)),
+    ]
     return ListenerBinding(
         slots=kept,
         released_names=sni.released,
@@ -206,20 +216,123 @@ def _held_names(hosts: tuple[str, ...], certificate: Certificate) -> tuple[str, 
 
 
 def _default_candidate(
-    owner: ListenerClaim, offers: Sequence[CertificateCandidate], now: datetime
+    owner: ListenerClaim, offers: Sequence[CertificateCandidate], options: TranslateOptions, now: datetime
 ) -> CertificateCandidate | None:
     own = [o for o in offers if o.server and o.claim.ingress.meta.key == owner.ingress.meta.key]
     # A listener owner without a usable certificate does not close the port to the others.
     others = (o for o in offers if o.server)
-    return next(iter(own), None) or max(others, key=lambda o: _fitness(o.certificate, now), default=None)
+    return next(iter(own), None) or max(others, key=lambda o: _fitness(o.certificate, options, now), default=None)
 
 
-def _fitness(certificate: Certificate, now: datetime) -> tuple[bool, int, bool, bool]:
-    """Return the fitness of a server certificate for clients that name no host."""
+def _fitness(
+    certificate: Certificate, options: TranslateOptions, now: datetime, host: str = ""
+) -> tuple[bool, int, bool, bool]:
+    """Return the fitness of a certificate for clients of `host`; "" for clients that name none."""
     chain = certificate.chain
     if chain is None:
         return False, 0, False, False
-    return rank(CertificateFacts(chain.names, chain.not_before, chain.not_after, chain.loadable), (), now).fitness
+    marked = chain.spki in options.compromised
+    facts = CertificateFacts(chain.names, chain.not_before, chain.not_after, chain.loadable, marked)
+    return rank(facts, (host,) if host else (), now).fitness
+
+
+def _without_compromised(
+    group: Sequence[ListenerClaim],
+    offers: Sequence[CertificateCandidate],
+    elsewhere: Set[str],
+    options: TranslateOptions,
+    now: datetime,
+) -> tuple[Sequence[CertificateCandidate], Mapping[str, frozenset[str]]]:
+    """Return `offers` without compromised certificates for the hosts that others serve, and those hosts by certificate.
+
+    A host leaves a compromised certificate if its clients get a better one from the listener without it. The domain of
+    a certificate of `elsewhere` stays, because other listeners have it too.
+    """
+    marked = [o for o in offers if o.certificate.chain and o.certificate.chain.spki in options.compromised]
+    if not marked or len(marked) == len(offers):
+        return offers, {}
+    default = _default_candidate(group[0], offers, options, now)
+    offers = _with_server(offers, marked)
+    remaining = [o for o in offers if o not in marked]
+    others = _selection(group, remaining, options, now)
+    if default in marked and _indispensable(default, _intended_hosts(default, offers), others, options, now):
+        remaining = [o for o in offers if o not in marked or o is default]
+        others = _selection(group, remaining, options, now)
+    else:
+        default = None
+    result, gone, kept = list[CertificateCandidate](), dict[str, set[str]](), dict[str, set[str]]()
+    for offer in offers:
+        if offer not in marked or offer is default:
+            result.append(offer)
+            continue
+        needed = tuple(h for h in offer.hosts if _lacks(others, h, offer.certificate, options, now))
+        if needed:
+            hosts = offer.hosts if offer.fixed or offer.certificate.id in elsewhere else needed
+            result.append(msgspec.structs.replace(offer, hosts=hosts, server=False))
+            kept.setdefault(offer.certificate.id, set()).update(hosts)
+        gone.setdefault(offer.certificate.id, set()).update(offer.hosts)
+    return result, {ref: frozenset(gone[ref] - hosts) for ref, hosts in kept.items()}
+
+
+def _with_server(
+    offers: Sequence[CertificateCandidate], marked: Sequence[CertificateCandidate]
+) -> Sequence[CertificateCandidate]:
+    """Return `offers` with a server certificate besides the `marked` ones: the first one if there is none."""
+    first = next(o for o in offers if o not in marked)
+    if any(o.server for o in offers if o not in marked):
+        return offers
+    return [msgspec.structs.replace(o, server=True) if o is first else o for o in offers]
+
+
+def _indispensable(
+    default: CertificateCandidate,
+    intended: Sequence[str],
+    others: ListenerCertificates,
+    options: TranslateOptions,
+    now: datetime,
+) -> bool:
+    """Return whether a compromised default certificate has to stay: as SNI certificate it would not be enough.
+
+    It stays too if none of its hosts would gain.
+    """
+    lacking = [h for h in ("", *intended) if _lacks(others, h, default.certificate, options, now)]
+    gains = any(h not in lacking for h in intended)
+    return bool(lacking) and (not gains or any(not h or not covers(default.hosts, h) for h in lacking))
+
+
+def _selection(
+    group: Sequence[ListenerClaim], offers: Sequence[CertificateCandidate], options: TranslateOptions, now: datetime
+) -> ListenerCertificates:
+    """Return the slots of the listener with these offers alone."""
+    default = _default_candidate(group[0], offers, options, now)
+    sni = _assign_sni(group, offers, default, options)
+    return ListenerCertificates(default=default.certificate if default else None, sni=tuple(sni.certificates()))
+
+
+def _lacks(
+    slots: ListenerCertificates, host: str, certificate: Certificate, options: TranslateOptions, now: datetime
+) -> bool:
+    """Return whether some client of `host` gets a worse certificate from `slots` than `certificate`."""
+    answers = (slots.answer(host, kind) for kind in certificate_slots.KEY_KINDS)
+    fitness = _fitness(certificate, options, now, host)
+    return any(a is None or _fitness(a, options, now, host) < fitness for a in answers)
+
+
+def _compromised_problems(
+    offers: Iterable[CertificateCandidate], bound: ListenerCertificates, options: TranslateOptions
+) -> Iterator[Problem]:
+    """Report chosen ELB certificates with a compromised key. Those of Secrets are reported on the Secret."""
+    serving = {c.id for c in (bound.default, *bound.sni) if c}
+    for offer in offers:
+        chain = offer.certificate.chain
+        if offer.claim.values.tls_certificate_ids and chain and chain.spki in options.compromised:
+            now = (
+                "It stays in service, because no other one can replace it"
+                if offer.certificate.id in serving
+                else "It is not bound"
+            )
+            text = f"The key of certificate {_name(offer.certificate)} is marked as compromised. {now}.{NEW_KEY}"
+            yield offer.claim.problem("CertificateCompromised", text)
 
 
 class _SniAssignment:

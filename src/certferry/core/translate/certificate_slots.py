@@ -7,8 +7,9 @@ that is no worse replaces it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -75,6 +76,13 @@ class HeldBackCertificate(msgspec.Struct, frozen=True, kw_only=True):
     objection: str
 
 
+class _Case(NamedTuple):
+    """The facts that every comparison needs."""
+
+    now: datetime
+    compromised: Set[str]
+
+
 def kind_of(certificate: Certificate) -> str:
     """Return EC or RSA (any other kind of key counts as EC)."""
     return "RSA" if certificate.chain and certificate.chain.key.startswith("RSA") else "EC"
@@ -102,18 +110,20 @@ def keep_better(
     staying: ListenerCertificates,
     hosts: Iterable[str],
     now: datetime,
+    compromised: Set[str] = checks.NO_MARKS,
 ) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
     """Return `want`, but for `hosts` never worse than `have`, and the certificates held back.
 
     `staying`: the certificates of `have` with the content that they are to get, under the names that they have.
+    `compromised`: the public keys that are marked.
     Repeated on its own result until nothing changes, so that the next plan changes nothing.
     """
     if _same_selection(want, have):
         return want, ()
-    wanted = sorted({"", *hosts})
-    kept, held = _hold(want, have, staying, wanted, now)
+    wanted, case = sorted({"", *hosts}), _Case(now, compromised)
+    kept, held = _hold(want, have, staying, wanted, case)
     for _ in range(2 + len(want.sni) + len(have.sni)):
-        again, more = _hold(want, kept, kept, wanted, now)
+        again, more = _hold(want, kept, kept, wanted, case)
         if again == kept:
             break
         kept, held = again, tuple(dict.fromkeys((*held, *more)))
@@ -134,12 +144,12 @@ def _hold(
     have: ListenerCertificates,
     staying: ListenerCertificates,
     wanted: Sequence[str],
-    now: datetime,
+    case: _Case,
 ) -> tuple[ListenerCertificates, tuple[HeldBackCertificate, ...]]:
     held: list[HeldBackCertificate] = []
     # each round takes one certificate of `want` out, or brings one of `have` back
     for _ in range(2 + len(want.sni) + len(have.sni)):
-        worse = next(_worse(want, have, wanted, now), None)
+        worse = next(_worse(want, have, wanted, case), None)
         if worse is None:
             break
         held.append(worse)
@@ -148,19 +158,19 @@ def _hold(
 
 
 def _worse(
-    want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], now: datetime
+    want: ListenerCertificates, have: ListenerCertificates, hosts: Iterable[str], case: _Case
 ) -> Iterator[HeldBackCertificate]:
     for host in hosts:
         for kind in KEY_KINDS:
             new, old = want.answer(host, kind), have.answer(host, kind)
-            if new and old and new.id != old.id and (objection := _objection(new, old, host, now)):
+            if new and old and new.id != old.id and (objection := _objection(new, old, host, case)):
                 yield HeldBackCertificate(rejected=new, kept=old, host=host, objection=objection)
 
 
-def _objection(new: Certificate, old: Certificate, host: str, now: datetime) -> str | None:
+def _objection(new: Certificate, old: Certificate, host: str, case: _Case) -> str | None:
     if new.chain is None:
         return "it cannot be read" if old.chain else None
-    finding = checks.objection(new.chain, old.chain, (host,) if host else (), now)
+    finding = checks.objection(new.chain, old.chain, (host,) if host else (), case.now, case.compromised)
     return finding.sentence if finding else None
 
 

@@ -149,8 +149,24 @@ def _bind(
         current_slots(have, context.staying_certificates),
         limits,
         context.now,
+        _offered_elsewhere(group, context) if limits.compromised else frozenset(),
     )
     return binding, (*missing, *binding.problems)
+
+
+def _offered_elsewhere(group: Sequence[ListenerClaim], context: ListenerContext) -> frozenset[str]:
+    """Return the compromised managed certificates that another listener is offered too."""
+    own = {Name(claim.ingress.meta.namespace, entry.secret) for claim in group for entry in claim.ingress.tls}
+    marked = {
+        name: certificate.id
+        for name in own
+        if (certificate := context.secrets.get(name))
+        and certificate.chain
+        and certificate.chain.spki in context.options.compromised
+    }
+    others = (c for g in context.groups.values() if marked and g is not group for c in g if c.protocol == "HTTPS")
+    names_elsewhere = {Name(c.ingress.meta.namespace, entry.secret) for c in others for entry in c.ingress.tls}
+    return frozenset(ref for name, ref in marked.items() if name in names_elsewhere)
 
 
 def _shared(balancer: str, observed: State) -> bool:

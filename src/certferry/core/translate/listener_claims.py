@@ -58,9 +58,11 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     admission: NamespacePolicy = NamespacePolicy()
     checks: CheckPolicy = CheckPolicy()
     """The certificate policy: findings that reject a certificate, and findings that only warn."""
+    compromised: frozenset[str] = frozenset()
+    """Public keys (``Chain.spki``) that are marked as compromised."""
 
     def within(self, observed: State) -> TranslateOptions:
-        """Return the options with limits and defaults of `observed` for those that are not set."""
+        """Return the options with limits and defaults of `observed` for those that are not set, and with its marks."""
         limits, defaults = observed.limits, self.listener_defaults(observed)
         return msgspec.structs.replace(
             self,
@@ -69,6 +71,7 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
             max_sni=self.max_sni or limits.sni_certificates,
             max_sni_names=self.max_sni_names or limits.sni_names,
             max_policies=self.max_policies or limits.policies,
+            compromised=self.compromised | observed.compromised,
         )
 
     def listener_defaults(self, observed: State) -> ListenerDefaults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -81,6 +82,8 @@ class SecretCertificate(msgspec.Struct, frozen=True, kw_only=True):
 NOT_FOR_OTHERS: Final = "it does not cover a host of another Ingress that gets the bound certificate"
 """An objection over a host that is not the reader's."""
 _REJECTED: Final = "Rejected the new certificate: "
+NEW_KEY: Final = " Issue a certificate with a new key."
+_ADVICE: Final[Mapping[Reason, str]] = MappingProxyType({"CertificateCompromised": NEW_KEY})
 
 
 def key_of(uid: str) -> str:
@@ -148,14 +151,17 @@ def secret_certificate(
     if secret.chain is None or (not have and not use.wanted):
         return SecretCertificate(certificate=None)
     before = have.chain if have else None
-    warnings = [
-        f for f in checks.findings(secret.chain, before, use.own_hosts, now, options.checks) if f.severity != "info"
-    ]
+    judged = checks.findings(secret.chain, before, use.own_hosts, now, options.checks, compromised=options.compromised)
+    warnings = [f for f in judged if f.severity != "info"]
     return SecretCertificate(
         certificate=content(secret, secret.chain, use, view.cluster_id, options.cluster_name),
         verdicts=(
             *(
-                SecretVerdict(reason=w.reason, sentence=f"The certificate has a defect: {w.sentence}.")
+                SecretVerdict(
+                    reason=w.reason,
+                    sentence=f"The certificate has a defect: {w.sentence}.",
+                    advice=_ADVICE.get(w.reason, ""),
+                )
                 for w in warnings
             ),
             *_left_out(use),
@@ -201,16 +207,17 @@ def _rejection(
         return None
     reason: Reason = "BreakGlassKept" if have and have.emergency else refusal.reason
     sentence = f"{_REJECTED}{refusal.sentence}."
-    return SecretVerdict(reason=reason, sentence=sentence, rejected=True)
+    return SecretVerdict(reason=reason, sentence=sentence, advice=_ADVICE.get(reason, ""), rejected=True)
 
 
 def _refusal(
     chain: Chain, before: Chain | None, use: SecretUse, options: TranslateOptions, now: datetime
 ) -> checks.Finding | None:
     """Return why `chain` may not replace `before`. Hosts of other claims count, and are not named."""
-    if finding := checks.refusal(chain, before, use.own_hosts, now, options.checks):
+    marked = options.compromised
+    if finding := checks.refusal(chain, before, use.own_hosts, now, options.checks, marked):
         return finding
-    finding = checks.refusal(chain, before, use.depend, now, options.checks)
+    finding = checks.refusal(chain, before, use.depend, now, options.checks, marked)
     if finding and finding.reason == "HostNotCovered":
         return msgspec.structs.replace(finding, sentence=NOT_FOR_OTHERS)
     return finding

@@ -81,6 +81,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """The claims by load balancer and port, the listener owner first."""
     verdicts: Mapping[Name, tuple[SecretVerdict, ...]] = MappingProxyType({})
     """The verdicts on each Secret in use, most severe first."""
+    compromised: frozenset[str] = frozenset()
+    """Public keys that are marked as compromised, on the ELB or by the settings."""
 
 
 def translate(
@@ -121,6 +123,7 @@ def translate(
         needs_nodes=any(p.by_node for p in pools.values()),
         claims=collected.groups,
         verdicts=verdicts,
+        compromised=options.compromised,
     )
 
 
