@@ -16,6 +16,8 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     state: Path = msgspec.field(default_factory=lambda: state_default(os.environ))
     """State directory."""
+    kubeconfig: Path | None = None
+    """Kubeconfig of an existing cluster that is served in place of the embedded Kubernetes API, without the demo."""
     demo: bool = True
     """Create the demo page and print the commands to try."""
     ready_timeout: float = 60.0

@@ -31,15 +31,25 @@ async def load_balancer(url: str, credentials: Credentials, identity: str) -> Lo
     return _loadbalancer(wire)
 
 
+async def ingress_class(kubeconfig: Path) -> None:
+    """Create the IngressClass ``cce`` in an existing cluster if absent. Raises KubeError, UserError."""
+    async with KubeClient(load(kubeconfig)) as client:
+        try:
+            await client.get(INGRESS_CLASS, "cce")
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            await _create_if_absent(client, INGRESS_CLASS, _class())
+
+
 async def classes(kubeconfig: Path) -> None:
     """Create the default IngressClass ``cce`` and the namespaces that every cluster has."""
     async with KubeClient(load(kubeconfig)) as client:
         for name in ("default", "kube-system"):
             await _create_if_absent(client, NAMESPACE, _named("v1", "Namespace", name))
-        ingress_class = _named("networking.k8s.io/v1", "IngressClass", "cce")
-        ingress_class["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
-        ingress_class["spec"] = {"controller": CONTROLLER}
-        await _create_if_absent(client, INGRESS_CLASS, ingress_class)
+        default = _class()
+        default["metadata"]["annotations"] = {"ingressclass.kubernetes.io/is-default-class": "true"}
+        await _create_if_absent(client, INGRESS_CLASS, default)
 
 
 async def demo(kubeconfig: Path, folder: Path, backend_port: int) -> None:
@@ -75,6 +85,10 @@ def _loadbalancer(wire: dict[str, Any]) -> LoadBalancer:
     fields = {"id": wire["id"], "vip_address": wire["vip_address"], "name": wire.get("name") or ""}
     loadbalancer: LoadBalancer = convert(LoadBalancer, {**fields, **shifts})
     return loadbalancer
+
+
+def _class() -> dict[str, Any]:
+    return _named("networking.k8s.io/v1", "IngressClass", "cce") | {"spec": {"controller": CONTROLLER}}
 
 
 def _named(version: str, kind: str, name: str) -> dict[str, Any]:

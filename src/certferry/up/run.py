@@ -43,17 +43,22 @@ def run(settings: UpSettings, say: Say, show: Say, *, new: bool = False) -> None
         for store in directory.stores if new else ():
             private_files.forget_store(store)
         stored = load(directory.saved_state)
-        saved = stored or _choose()
+        saved = stored or _choose(existing_cluster=settings.kubeconfig is not None)
         if not saved.console_port:  # a state from before there was a console
             saved = msgspec.structs.replace(saved, console_port=free_ports.free_ports(1)[0])
         if saved != stored:
             save(directory.saved_state, saved)
     except OSError as error:
         raise UserError(f"The state directory {directory.root} cannot be written: {error.strerror}.") from None
+    if saved.existing_cluster != (settings.kubeconfig is not None):
+        kind = "an existing cluster: give its --kubeconfig" if saved.existing_cluster else "the embedded Kubernetes API"
+        raise UserError(f"The state {directory.root} belongs to {kind}, or name another --state.")
+    if settings.kubeconfig:
+        directory.use_cluster(settings.kubeconfig.expanduser().absolute())
     asyncio.run(_System(directory, saved, settings, say, show).run())
 
 
-def _choose() -> SavedState:
+def _choose(*, existing_cluster: bool) -> SavedState:
     kube, elb, metrics, backend, console = free_ports.free_ports(5)
     subnet = free_ports.free_subnet()
     return SavedState(
@@ -64,6 +69,7 @@ def _choose() -> SavedState:
         console_port=console,
         subnet=subnet,
         privileged_shift=free_ports.privileged_shift(subnet),
+        existing_cluster=existing_cluster,
     )
 
 
@@ -73,6 +79,7 @@ class _System:
     def __init__(self, directory: StateDirectory, saved: SavedState, settings: UpSettings, say: Say, show: Say) -> None:
         self._directory, self._saved, self._settings = directory, saved, settings
         self._say, self._show = _tolerant(say), _tolerant(show)
+        self._demo = settings.demo and not saved.existing_cluster
         self._pipe = ParentPipe()
         self._programs: dict[str, SupervisedProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,9 +133,10 @@ class _System:
             ) from None
 
     async def _bring_up(self) -> None:
-        self._launch("kube", programs.kube(self._directory, self._saved))
+        if not self._saved.existing_cluster:
+            self._launch("kube", programs.kube(self._directory, self._saved))
         self._launch("elb", programs.elb(self._directory, self._saved))
-        if self._settings.demo:
+        if self._demo:
             self._launch("backend", programs.backend(self._saved))
         if self._saved.loadbalancer_id:
             self._launch("controller", programs.controller(self._directory, self._saved))
@@ -136,18 +144,16 @@ class _System:
         await asyncio.sleep(0)
         from certferry.up import banner, startup
 
-        result = await startup.create_missing_resources(
-            self._directory, self._saved, self._use, demo=self._settings.demo
-        )
+        result = await startup.create_missing_resources(self._directory, self._saved, self._use, demo=self._demo)
         self._launch("console", programs.console(self._directory, self._saved))
         await startup.all_ready(self._saved)
         for program in self._programs.values():
             program.ready.set()
-        if self._settings.demo and (trouble := await startup.page_trouble(self._directory, result)):
+        if self._demo and (trouble := await startup.page_trouble(self._directory, result)):
             self._say(trouble)
         self._endpoints = startup.endpoints_of(self._directory, self._saved, result)
         self._publish()
-        self._show(banner.block(self._directory.root, self._endpoints, demo=self._settings.demo))
+        self._show(banner.block(self._directory.root, self._endpoints, demo=self._demo))
 
     async def _use(self, loadbalancer_id: str) -> None:
         """Save the default load balancer, and start the controller with it."""

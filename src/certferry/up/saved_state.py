@@ -31,6 +31,8 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     privileged_shift: int
     """Added to ports under 1024 (443 → 8443); 0 where they can be bound."""
     loadbalancer_id: str = ""
+    existing_cluster: bool = False
+    """True if the Kubernetes API is not the embedded one."""
 
 
 class _Format(msgspec.Struct):

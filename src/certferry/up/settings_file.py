@@ -1,9 +1,11 @@
 """``certferry.yaml`` in the state directory, by which command line and console find this system.
 
-Paths in it are relative, so that a state directory can be moved. It holds no credential.
+Paths in it are relative, except for that of an existing cluster's kubeconfig, so that a state directory can be moved. It holds no credential.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import yaml
 
@@ -18,15 +20,19 @@ def write(directory: StateDirectory, elb_url: str, loadbalancer_id: str) -> None
     """Write the file. `loadbalancer_id`: of the default one. Raises OSError."""
     elb = {"url": elb_url, "credentials_file": directory.admin_credentials.name}
     roles = {
-        "reader": {"kubeconfig": directory.view_kubeconfig.name},
-        "member": {"kubeconfig": directory.edit_kubeconfig.name},
-        "admin": {"kubeconfig": directory.kubeconfig.name},
+        "reader": {"kubeconfig": _path(directory, directory.view_kubeconfig)},
+        "member": {"kubeconfig": _path(directory, directory.edit_kubeconfig)},
+        "admin": {"kubeconfig": _path(directory, directory.kubeconfig)},
     }
     cluster = {
         "name": CLUSTER,
-        "kubeconfig": directory.kubeconfig.name,
+        "kubeconfig": _path(directory, directory.kubeconfig),
         "elb": elb,
         "default_loadbalancer": loadbalancer_id or None,
         "roles": roles,
     }
     private_files.write(directory.settings, _HEAD + yaml.safe_dump({"clusters": [cluster]}, sort_keys=False))
+
+
+def _path(directory: StateDirectory, path: Path) -> str:
+    return path.name if path.parent == directory.root else str(path)

@@ -17,6 +17,7 @@ from certferry.elb.client.client import ElbError
 from certferry.elb.server.identity.accounts import Accounts
 from certferry.kube.client import kubeconfig as kubeconfigs
 from certferry.kube.client.client import KubeError
+from certferry.kube.client.kubeconfig import KubeconfigError
 from certferry.runtime.private_ca import PrivateCaError
 from certferry.settings import UserError
 from certferry.up import accounts, bootstrap, endpoints_file, free_ports, programs, readiness, settings_file
@@ -72,6 +73,9 @@ async def _prepare_elb(
 
 
 async def _prepare_kube(directory: StateDirectory, saved: SavedState, *, demo: bool) -> None:
+    if saved.existing_cluster:
+        await _retried(lambda: bootstrap.ingress_class(directory.kubeconfig))
+        return
     await readiness.exists(directory.kubeconfig)
     access = kubeconfigs.load(directory.kubeconfig)
     await readiness.answers(f"{access.server}/readyz", access.tls)
@@ -88,7 +92,7 @@ async def _retried(act: Callable[[], Awaitable[T]]) -> T:
         except (ElbError, KubeError) as error:
             if not error.retryable:
                 raise UserError(str(error), code=1) from None
-        except PrivateCaError as error:
+        except (PrivateCaError, KubeconfigError) as error:
             raise UserError(str(error)) from None
         await asyncio.sleep(_RETRY_INTERVAL)
 

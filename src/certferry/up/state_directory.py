@@ -32,6 +32,10 @@ class StateDirectory:
         self.stores = (root / "elb.db", root / "kube" / "store.db")
         self.logs = root / "logs"
 
+    def use_cluster(self, kubeconfig: Path) -> None:
+        """Use an existing cluster with this kubeconfig for every role."""
+        self.kubeconfig = self.controller_kubeconfig = self.edit_kubeconfig = self.view_kubeconfig = kubeconfig
+
 
 def open_state_directory(root: Path) -> StateDirectory:
     """Create `root` if absent, and lock it. Raises UserError."""

@@ -29,6 +29,9 @@ from certferry.settings import (
 def up(
     state: State = None,
     demo: Annotated[bool | None, typer.Option("--demo/--no-demo", help="The demo page and its commands.")] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Serve this cluster in place of the embedded Kubernetes API, without the demo.")
+    ] = None,
     ready_timeout: Annotated[float | None, typer.Option(help="Seconds to wait until all is ready.")] = None,
     new: New = False,
     config: Config = None,
@@ -41,9 +44,10 @@ def up(
 
     if trouble := preflight.platform_objection():
         raise UserError(trouble)
-    settings = read(
-        UpSettings, "up", {"state": state, "demo": demo, "ready_timeout": ready_timeout}, os.environ, config
-    )
+    flags = {"state": state, "demo": demo, "kubeconfig": kubeconfig, "ready_timeout": ready_timeout}
+    settings = read(UpSettings, "up", flags, os.environ, config)
+    if demo and settings.kubeconfig:
+        raise UserError("The demo needs the embedded Kubernetes API: leave out --demo or --kubeconfig.")
     _over_plain_http(config)
     if config:
         # The programs that are started read their sections of the same file.
