@@ -6,7 +6,7 @@ Everything derived from both (translation, uses, problems) is computed once per 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -169,10 +169,6 @@ def derive(
     translation, uses, hosts = current.translation, usage.uses(current), current.states
     if not secrets:
         hosts = tuple(map(_without_secret, hosts))
-    referring: dict[Name, dict[Name, None]] = {}
-    for name, ingress in sorted(view.ingresses.items()):
-        for entry in ingress.tls:
-            referring.setdefault(Name(name.namespace, entry.secret), {})[name] = None
     return DerivedState(
         at=now,
         view=view,
@@ -182,7 +178,7 @@ def derive(
         by_secret=_grouped((u.secret, u) for u in uses if u.secret),
         by_certificate=_grouped((u.certificate, u) for u in uses),
         by_ingress=_grouped((name, u) for u in uses for name in u.ingresses),
-        referring={secret: tuple(names) for secret, names in referring.items()},
+        referring=_grouped(_references(view)),
         hosts=hosts,
         by_place=_grouped((_place(host), host) for host in hosts),
         hosts_by_ingress=_grouped((name, host) for host in hosts for name in host.claims),
@@ -195,6 +191,13 @@ def derive(
             if secrets or p.reason != "SecretNotFound"
         ),
     )
+
+
+def _references(view: ClusterView) -> Iterator[tuple[Name, Name]]:
+    """Yield each Secret with each Ingress that names it, once."""
+    for name, ingress in sorted(view.ingresses.items()):
+        for secret in dict.fromkeys(entry.secret for entry in ingress.tls):
+            yield Name(name.namespace, secret), name
 
 
 def _without_secret(host: HostState) -> HostState:
