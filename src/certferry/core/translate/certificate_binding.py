@@ -6,7 +6,7 @@ take precedence over Secrets. A host belongs to the first claim. A worse certifi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -260,14 +260,27 @@ def _without_compromised(
         others = _selection(group, remaining, options, now)
     else:
         default = None
+    staying = [o for o in offers if o not in marked or o is default]
+
+    def needed(offer: CertificateCandidate) -> tuple[str, ...]:
+        hosts = tuple(h for h in offer.hosts if _lacks(others, h, offer.certificate, options, now))
+        return offer.hosts if hosts and (offer.fixed or offer.certificate.id in elsewhere) else hosts
+
+    return _reduced(offers, staying, needed)
+
+
+def _reduced(
+    offers: Iterable[CertificateCandidate],
+    staying: Sequence[CertificateCandidate],
+    needed: Callable[[CertificateCandidate], tuple[str, ...]],
+) -> tuple[Sequence[CertificateCandidate], Mapping[str, frozenset[str]]]:
+    """Return `offers`, those not in `staying` for their `needed` hosts alone, and the other hosts by certificate."""
     result, gone, kept = list[CertificateCandidate](), dict[str, set[str]](), dict[str, set[str]]()
     for offer in offers:
-        if offer not in marked or offer is default:
+        if offer in staying:
             result.append(offer)
             continue
-        needed = tuple(h for h in offer.hosts if _lacks(others, h, offer.certificate, options, now))
-        if needed:
-            hosts = offer.hosts if offer.fixed or offer.certificate.id in elsewhere else needed
+        if hosts := needed(offer):
             result.append(msgspec.structs.replace(offer, hosts=hosts, server=False))
             kept.setdefault(offer.certificate.id, set()).update(hosts)
         gone.setdefault(offer.certificate.id, set()).update(offer.hosts)
