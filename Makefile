@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-fast docs reference check bench bench-quick faults kubernetes deploy-tools lock wheel clean preflight
+.PHONY: help install up test test-fast docs reference check bench bench-quick faults kubernetes deploy-tools lock image test-image wheel clean preflight
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,19 @@ lock: ## compile requirements/*.lock anew from pyproject.toml (needs uv)
 		pyproject.toml --extra up --group build -o requirements/run.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --extra up --group dev -c requirements/run.lock -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml --extra elb --extra console -c requirements/run.lock -o requirements/image.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		pyproject.toml -c requirements/run.lock -o requirements/controller.lock
+
+image: wheel ## both container images, with Docker or buildah (BASE=IMAGE: on another base)
+	$(BIN)/python -m tools.image $(ARGS)
+
+test-image: wheel ## build both images with buildah, and rotate a certificate with them (needs root)
+	CERTFERRY_TEST_IMAGES=1 $(BIN)/python -m pytest tests/e2e/image $(ARGS)
 
 wheel: $(VENV)/dev.stamp ## build dist/*.whl
+	rm -f dist/certferry-*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean: ## remove .venv, caches and built files (state directories stay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ OF_UP = (
 )
 """Tests of `certferry up` itself or of the embedded API."""
 collect_ignore = [*OF_UP] if KUBECONFIG else ["operation/test_real_cluster.py"]
+if "CERTFERRY_TEST_IMAGES" not in os.environ:
+    collect_ignore += ["image"]  # building them takes minutes: `make test-image`
 
 MakeSite = Callable[[str], Site]
 

@@ -57,3 +57,10 @@ def _lsof(pids: Iterable[int]) -> set[tuple[str, int]]:
     rows = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     names = [row[1:] for row in rows if row.startswith("n")]
     return {(host, int(port)) for host, _, port in (name.rpartition(":") for name in names)}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` started and that still run (Linux)."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
