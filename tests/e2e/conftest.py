@@ -15,6 +15,7 @@ from tests.e2e.support.backend import Backend
 from tests.e2e.support.real_cluster import KUBECONFIG, RealSystem
 from tests.e2e.support.site import Site
 from tests.e2e.support.system import System
+from tests.support.go_programs import HELM, REQUIRED
 
 OF_UP = (
     *("commands/test_doctor.py", "operation/test_deploy.py", "operation/test_kills.py"),
@@ -23,6 +24,8 @@ OF_UP = (
 )
 """Tests of `certferry up` itself or of the embedded API."""
 collect_ignore = [*OF_UP] if KUBECONFIG else ["operation/test_real_cluster.py"]
+if not (HELM or REQUIRED):
+    collect_ignore += ["operation/test_chart_settings.py"]
 if "CERTFERRY_TEST_IMAGES" not in os.environ:
     collect_ignore += ["image"]  # building them takes minutes: `make test-image`
 
