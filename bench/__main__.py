@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import command_line, console, elb, kube
+from bench import cold_start, command_line, console, elb, kube
 from bench.floor import floor
 from bench.rotation import measure
 from bench.rows import Row, table
@@ -35,6 +35,8 @@ OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {
     "console": console.main,
     "elb": elb.main,
     "kube": kube.main,
+    "memory": cold_start.memory_main,
+    "spaced": cold_start.spaced_main,
 }
 """What is measured by name alone, each with a page of its own."""
 

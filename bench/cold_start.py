@@ -1,7 +1,7 @@
-"""Cold start: the controller finds N Ingresses with N Secrets and an empty ELB; how long until every host is served.
+"""A system with N Ingresses and N Secrets: its cold start, its memory, and the CPU time of spaced rotations.
 
-Run as ``python -m bench.cold_start N...``. The whole system runs as processes, with Envoy. A host counts as served
-once a handshake shows the certificate of its own Secret.
+Run as ``python -m bench.cold_start N...``, ``python -m bench memory N...`` or ``python -m bench spaced N...``. The whole
+system runs as processes, with Envoy. A host counts as served once a handshake shows the certificate of its own Secret.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import asyncio
 import hashlib
 import shutil
 import ssl
+import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from bench.rotation import cpu_milliseconds
 from bench.scale import SETTINGS, SPACE, Scale, _say
 from certferry.core.model.elb import bind_port
 from certferry.core.x509.pem import parse_chain
 from certferry.elb.client.client import ElbClient
 from certferry.elb.client.credentials import Credentials
 from certferry.elb.client.observe import observe
+from certferry.kube.client.client import SECRET, KubeClient
+from certferry.kube.client.kubeconfig import load
 from tests.e2e.support import objects
 from tests.e2e.support.separate_processes import ApartSystem
 
@@ -87,16 +92,34 @@ async def _shown(address: str, port: int, host: str) -> str:
     return hashlib.sha256(certificate).hexdigest()
 
 
-def measure(number: int, state: Path) -> tuple[float, float]:
-    """Return the seconds until the first and until every host is served, from the controller's start."""
-    system = ApartSystem(state)
-    system.settings |= SETTINGS | {"CERTFERRY_ELB_ENVOY": "true"}
+PROGRAMS: Final = ("controller", "elb", "envoy", "kube")
+IDLE: Final = 45.0
+"""Seconds until the first periodic probes of a thousand hosts are over."""
+SPACING: Final = 0.35
+ROTATIONS: Final = 40
+
+
+@contextmanager
+def running(number: int) -> Iterator[tuple[ApartSystem, OwnSecrets]]:
+    """Yield a running system without its controller, with `number` Ingresses."""
+    place = Path(tempfile.mkdtemp(prefix="cfb-"))
+    system = ApartSystem(place / "s")
+    system.settings |= SETTINGS | {"CERTFERRY_ELB_ENVOY": "true", "CERTFERRY_CONTROLLER_PROBE_DEADLINE": "10"}
     system.start_kube()
     try:
         system.prepare()
         cold = OwnSecrets(system, number)
         _say(f"making {number:,} Ingresses and Secrets")
         asyncio.run(cold.fill())
+        yield system, cold
+    finally:
+        system.stop()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def measure(number: int) -> tuple[float, float]:
+    """Return the seconds until the first and until every host is served, from the controller's start."""
+    with running(number) as (system, cold):
         address, port = asyncio.run(cold.address())
         began = time.monotonic()
         system.launch_controller()
@@ -104,20 +127,80 @@ def measure(number: int, state: Path) -> tuple[float, float]:
         first = time.monotonic() - began
         asyncio.run(served(address, port, cold.shown))
         return first, time.monotonic() - began
-    finally:
-        system.stop()
+
+
+def pss(pid: int) -> float:
+    """Return the proportional set size of a process, in MB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
+def memory(number: int) -> dict[str, float]:
+    """Return the memory of each program with `number` certificates, idle after the start."""
+    with running(number) as (system, cold):
+        system.launch_controller()
+        address, port = asyncio.run(cold.address())
+        asyncio.run(served(address, port, cold.shown))
+        time.sleep(IDLE)
+        return {program: pss(system.pid(program)) for program in PROGRAMS}
+
+
+def spaced(number: int) -> tuple[float, dict[str, float]]:
+    """Return the median of rotations `SPACING` apart, and the CPU time per rotation of each program; in ms."""
+    with running(number) as (system, cold):
+        system.launch_controller()
+        address, port = asyncio.run(cold.address())
+        asyncio.run(served(address, port, cold.shown))
+        time.sleep(IDLE)
+        before = _cpu(system)
+        median = statistics.median(asyncio.run(_rotations(cold, address, port)))
+        return median, {program: (ms - before[program]) / ROTATIONS for program, ms in _cpu(system).items()}
+
+
+async def _rotations(cold: OwnSecrets, address: str, port: int) -> list[float]:
+    taken = []
+    async with KubeClient(load(cold.system.kubeconfig)) as kube:
+        for turn in range(ROTATIONS):
+            number = turn * 37 % cold.secrets
+            host, renewed = cold._host(number), cold.secret(number)
+            began = time.perf_counter()
+            await kube.merge(SECRET, f"tls-{number}", {"data": renewed["data"]}, SPACE)
+            while await _shown(address, port, host) != cold.shown[host]:
+                pass
+            taken.append(1000 * (time.perf_counter() - began))
+            await asyncio.sleep(max(0.0, SPACING - taken[-1] / 1000))
+    return taken
+
+
+def _cpu(system: ApartSystem) -> dict[str, float]:
+    """Return the CPU milliseconds that each program has used so far."""
+    return {program: cpu_milliseconds(system.pid(program)) for program in PROGRAMS}
 
 
 def main(numbers: Iterable[int]) -> None:
-    """Measure and print."""
+    """Measure cold starts and print them."""
     print("| Ingresses | first served | all served |\n|---:|---:|---:|")
     for number in numbers:
-        place = Path(tempfile.mkdtemp(prefix="cfb-"))
-        try:
-            first, every = measure(number, place / "s")
-            print(f"| {number:,} | {first:.1f} s | {every:.1f} s |", flush=True)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+        first, every = measure(number)
+        print(f"| {number:,} | {first:.1f} s | {every:.1f} s |", flush=True)
+
+
+def memory_main(arguments: Sequence[str]) -> None:
+    """Measure memory and print it."""
+    print(f"| certificates | {' | '.join(PROGRAMS)} | without kube |\n|---:{'|---:' * (len(PROGRAMS) + 1)}|")
+    for number in map(int, arguments or ("1", "1000")):
+        used = memory(number)
+        cells = [*used.values(), sum(used.values()) - used["kube"]]
+        print(f"| {number:,} | {' | '.join(f'{cell:.0f} MB' for cell in cells)} |", flush=True)
+
+
+def spaced_main(arguments: Sequence[str]) -> None:
+    """Measure spaced rotations and print them."""
+    print(f"| certificates | median | {' | '.join(PROGRAMS)} | all |\n|---:|---:{'|---:' * (len(PROGRAMS) + 1)}|")
+    for number in map(int, arguments or ("1", "1000")):
+        median, used = spaced(number)
+        cells = [median, *used.values(), sum(used.values())]
+        print(f"| {number:,} | {' | '.join(f'{cell:.1f} ms' for cell in cells)} |", flush=True)
 
 
 if __name__ == "__main__":

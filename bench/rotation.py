@@ -139,10 +139,11 @@ def writes(system: System) -> int:
 def cpu(system: System) -> dict[str, float]:
     """CPU milliseconds that each process has used so far, this one (the client) among them."""
     pids = system.endpoints.processes | {"client": os.getpid()}
-    return {name: _spent(pid) for name, pid in sorted(pids.items())}
+    return {name: cpu_milliseconds(pid) for name, pid in sorted(pids.items())}
 
 
-def _spent(pid: int) -> float:
+def cpu_milliseconds(pid: int) -> float:
+    """Return the CPU milliseconds that a process has used so far; 0 if it does not exist."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.exists():
         return 0.0

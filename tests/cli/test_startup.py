@@ -44,6 +44,20 @@ def test_a_command_imports_neither_rich_nor_pydantic_nor_aiohttp(words: list[str
     assert not modules & {"rich", "pydantic", "aiohttp"}
 
 
+@pytest.mark.parametrize("program", ["controller", "elb", "console", "kube", "up"])
+def test_a_program_never_loads_rich(program: str) -> None:
+    mains = {"kube": "certferry.kube.apiserver.main", "elb": "certferry.elb.server.main", "up": "certferry.up.run"}
+    code = (
+        "import importlib, sys, typer.main\n"
+        "from certferry.cli import app\n"
+        f"typer.main.get_command(app).load({program!r})\n"
+        f"importlib.import_module({mains.get(program, f'certferry.{program}.main')!r})\n"
+        "assert 'structlog' in sys.modules\n"
+        "assert 'rich' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def groups() -> Iterator[tuple[str, LazyGroup]]:
     """Yield each lazy group with its words."""
     root: Any = typer.main.get_command(app)

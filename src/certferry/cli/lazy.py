@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import typer.main
@@ -48,7 +50,8 @@ class LazyGroup(TyperGroup):
         module, _, attribute = self.entries[name].target.partition(":")
         gc.disable()  # because collections during the imports take 20 ms and find nothing
         try:
-            target = getattr(importlib.import_module(module), attribute)
+            with _without_rich():
+                target = getattr(importlib.import_module(module), attribute)
         finally:
             gc.freeze()
             gc.enable()
@@ -80,6 +83,19 @@ class LazyGroup(TyperGroup):
             rows = [(name, entry.help) for name, entry in shown.items() if entry.section == section]
             with formatter.section(section):
                 formatter.write_dl(rows)
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Hide rich within the block: structlog would load it for tracebacks in colour, and each program have 5 MB more."""
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 def lazy_group(entries: Mapping[str, Entry]) -> type[LazyGroup]:

@@ -37,7 +37,9 @@ def run_server(
 ) -> None:
     """Run a server until it ends. Raises UserError for `refusals` and for what the system refuses."""
     from certferry.runtime import logging as logs
+    from certferry.runtime import process
 
+    process.bound_malloc()
     logs.configure(program)
     try:
         asyncio.run(work())

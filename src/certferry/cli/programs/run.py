@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import structlog  # noqa: F401 (while rich is hidden: see ``lazy``)
 import typer
 
 from certferry import __version__
