@@ -102,6 +102,34 @@ async def test_certificates_go_with_the_content_that_the_plan_is_for(elb: Elb) -
     assert secrets.reads == 12
 
 
+class Renewed(Secrets):
+    """Secrets of which one is renewed directly after it was read."""
+
+    async def get(self, kind: Any, name: str, namespace: str) -> dict[str, Any]:
+        read = await super().get(kind, name, namespace)
+        if name == "tls-9":
+            self.add(name, authority().issue("renewed.example"))
+        return read
+
+
+async def test_content_that_was_read_ahead_is_not_written_over_a_newer_one(
+    elb: Elb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certferry.controller.sync.apply._GROUP", 4)
+    secrets, material, steps = Renewed(), dict[str, Name](), list[Step]()
+    for number in range(12):
+        name = secrets.add(f"tls-{number}", authority().issue(f"h{number}.example"))
+        secret = secrets.secret(name)
+        assert secret is not None
+        assert secret.chain is not None
+        material[secret.chain.digest] = name
+        steps.append(step("certificate", f"@certificate/tls-{number}", material=secret.chain.digest))
+    outcome, _ = await applied(elb, steps, secrets, material)
+    assert [superseded.key for superseded in outcome.superseded] == ["@certificate/tls-9"]
+    assert len(outcome.done) == 11
+    assert secrets.reads == 12
+
+
 async def test_a_plan_longer_than_a_call_keeps_its_references(elb: Elb) -> None:
     lb = elb.admin.make("loadbalancer")["id"]
     steps = [pool(f"p{number}", lb) for number in range(210)]

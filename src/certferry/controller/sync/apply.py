@@ -10,7 +10,7 @@ import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -115,10 +115,17 @@ async def apply(
     groups: Iterable[Sequence[Step]] = ((step,) for step in steps)
     if len(steps) >= _BULK_FROM and "bulk" in await extensions.available(context.elb):
         groups = _groups(steps, context, material)
+    queue = list(groups)
+    reading = asyncio.create_task(execution.pairs(queue[0] if queue else ()))
     try:
-        for group in groups:
-            await execution.run(group)
+        for group, following in zip(queue, [*queue[1:], ()], strict=True):
+            pairs = await reading
+            # while the ELB works on this group
+            reading = asyncio.create_task(execution.pairs(following))
+            await execution.run(group, pairs)
     finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
         context.observed.record_steps(execution.done)
     return execution.outcome()
 
@@ -140,6 +147,10 @@ class _Write(NamedTuple):
         if self.step.verb == "delete":
             return BulkItem(method="DELETE", path=path)
         return BulkItem(method="PUT", path=path, body={self.resource.one: self.fields})
+
+
+_Pairs: TypeAlias = Mapping[str, KeyPair | Exception]
+"""What was read of Secrets, by chain digest."""
 
 
 class _Execution:
@@ -170,22 +181,21 @@ class _Execution:
             superseded=tuple(self._superseded),
         )
 
-    async def run(self, steps: Sequence[Step]) -> None:
-        """Execute `steps`, of which later ones may refer to earlier ones."""
+    async def run(self, steps: Sequence[Step], pairs: _Pairs) -> None:
+        """Execute `steps`, of which later ones may refer to earlier ones; `pairs` of them were read before."""
         try:
-            await self._run(steps)
+            await self._run(steps, pairs)
         except ElbError as error:
             if error.retryable:
                 raise
             # The ELB rejected the bulk call itself, and stored nothing.
             for step in steps:
-                await self._run([step])
+                await self._run([step], pairs)
 
-    async def _run(self, steps: Sequence[Step]) -> None:
+    async def _run(self, steps: Sequence[Step], pairs: _Pairs) -> None:
         async with AsyncExitStack() as locks:
             for uid in dict.fromkeys(_secret_uid(step) for step in steps if step.material is not None):
                 await locks.enter_async_context(self._context.observed.lock(uid))
-            pairs = await self._pairs(steps)
             writes: list[_Write] = []
             pending: dict[str, str] = {}
             for step in steps:
@@ -198,7 +208,7 @@ class _Execution:
             elif writes:
                 await self._send(writes[0])
 
-    async def _pairs(self, steps: Sequence[Step]) -> Mapping[str, KeyPair | Exception]:
+    async def pairs(self, steps: Sequence[Step]) -> _Pairs:
         """Read the pairs that `steps` need, by chain digest; an exception for one that cannot be used."""
         wanted = {
             step.material: name
@@ -219,7 +229,7 @@ class _Execution:
                 raise result
         return dict(zip(wanted, results, strict=True))  # type: ignore[arg-type]
 
-    def _prepare(self, step: Step, ids: Mapping[str, str], pairs: Mapping[str, KeyPair | Exception]) -> _Write | None:
+    def _prepare(self, step: Step, ids: Mapping[str, str], pairs: _Pairs) -> _Write | None:
         """Return the write of `step`; None if it is not to be done, which is recorded."""
         try:
             resource = _resource(step, ids)
@@ -236,7 +246,7 @@ class _Execution:
             self._failures.append(Failure(step=step, sentence=f"its Secret cannot be read: {error.message}"))
         return None
 
-    def _material_of(self, step: Step, digest: str, pairs: Mapping[str, KeyPair | Exception]) -> KeyPair:
+    def _material_of(self, step: Step, digest: str, pairs: _Pairs) -> KeyPair:
         name = self._material.get(digest)
         if name is None:
             raise MissingReferenceError
