@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +17,10 @@ class Answer(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]
+
+
+IDLE = 15.0
+"""Seconds after which a kept connection is not used again, because the server may close it at that time."""
 
 
 class JsonApi:
@@ -31,6 +36,7 @@ class JsonApi:
         )
         self.headers = headers
         self._turn = threading.Lock()
+        self._used = 0.0
 
     def send(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> None:
         """Only send; `receive` must follow."""
@@ -48,6 +54,9 @@ class JsonApi:
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Answer:
         """One request; an `OSError` when there is no answer (the next call connects anew)."""
         with self._turn:
+            if time.monotonic() - self._used > IDLE:
+                self._connection.close()
+            self._used = time.monotonic()
             try:
                 self.send(method, path, body, kind)
                 return self.receive()
