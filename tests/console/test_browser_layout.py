@@ -33,12 +33,18 @@ def window(user: User) -> int:
     return size["width"]
 
 
+def open_navigation(user: User) -> None:
+    """On a narrow window the navigation is a menu."""
+    if window(user) < 761:
+        expect(user.page.get_by_role("link", name="Services & Ingresses")).to_be_hidden()
+        user.page.get_by_role("button", name="Navigation").click()
+
+
 def test_every_cell_stands_below_its_heading_and_status_is_in_sight(user: User, shop: Site) -> None:
     for page in PAGES:
         user.page.goto(f"/clusters/local/{page}")
-        table = user.page.get_by_role("table")
-        assert table.evaluate(ALIGNED), page
-        width = window(user)
+        table, width = user.page.get_by_role("table"), window(user)
+        assert width < 761 or table.evaluate(ALIGNED), page
         assert user.page.evaluate("document.documentElement.scrollWidth") <= width, page
         status, operation = (user.page.locator(f"th.col-{key}") for key in ("status", "operation"))
         if width >= 1024 and status.count():
@@ -62,6 +68,7 @@ def test_an_error_page_keeps_the_navigation_of_its_cluster(user: User, shop: Sit
     for path in ("nothing", "secrets/none/none/update", "elb/certificates/none"):
         user.page.goto(f"/clusters/local/{path}")
         expect(user.page.get_by_role("heading", name="Not found")).to_be_visible()
+        open_navigation(user)
         expect(user.page.get_by_role("link", name="Services & Ingresses")).to_be_visible()
 
 

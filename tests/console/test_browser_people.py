@@ -23,8 +23,15 @@ def pages(site: Site, certificate: str) -> list[str]:
     return [
         "/clusters",
         "/certificates",
+        f"/search?q={site.name}",
         root,
         f"{root}/events",
+        f"{root}/hosts",
+        f"{root}/hosts/{site.host}",
+        secret,
+        ingress,
+        f"{elb}/certificates/{own}",
+        f"{elb}/listeners/{site.listener()['id']}",
         f"{root}/secrets",
         f"{root}/configmaps",
         f"{root}/ingresses",
@@ -35,10 +42,7 @@ def pages(site: Site, certificate: str) -> list[str]:
         *(f"{ingress}/{page}" for page in ("update", "delete", "events", "synchronize", "yaml", "yaml/edit")),
         f"{elb}/certificates",
         f"{elb}/certificates/create",
-        *(
-            f"{elb}/certificates/{certificate}/{page}"
-            for page in ("modify", "delete", "history", "protection", "replace", "bind")
-        ),
+        *(f"{elb}/certificates/{certificate}/{page}" for page in ("modify", "delete", "protection", "replace", "bind")),
         f"{elb}/certificates/{own}/break-glass",
         f"{elb}/loadbalancers",
         *(f"{balancer}?tab={tab}" for tab in ("summary", "listeners", "policies", "status")),
@@ -107,7 +111,7 @@ NAME_IN_FOCUS = """() => {
 
 def tab_to(page: Page, name: str) -> None:
     """Press Tab until the control of that name has the focus."""
-    for _ in range(80):
+    for _ in range(150):
         page.keyboard.press("Tab")
         said = page.evaluate(NAME_IN_FOCUS)
         if said.startswith(name):
@@ -170,6 +174,7 @@ def acts(site: Site, certificate: str) -> Iterator[tuple[str, str, str]]:
     """Every page with its path filled in: for GET and POST, and the least role."""
     parts = {
         "cluster": "local", "namespace": site.name, "name": SECRET, "id": certificate, "kind": "secrets",
+        "host": site.host,
     }  # fmt: skip
     for page in PAGES:
         path = page.path.format(**parts | ({"name": INGRESS} if "/ingresses/" in page.path else {}))

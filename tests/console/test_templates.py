@@ -27,7 +27,7 @@ SPREAD = {
     "services",
 }
 """Given by ``pages.ingresses.update.choices``."""
-IMPORTED = {"parts", "sni_row", "forwarding_row", "root"}
+IMPORTED = {"parts", "links", "sni_row", "forwarding_row", "root"}
 """Macros, and a variable that is set only for a cluster."""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from certferry.console.judge.filters import by_expiry
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.pages.timeline import draw
 from certferry.console.state.cluster_view import ClusterContext
@@ -49,7 +50,7 @@ COLUMNS: Final = (
     Column("kind", "Kind", lambda r: r.kind),
     Column("cluster", "Cluster", lambda r: r.cluster),
     Column("used", "Used by", lambda r: -len(r.listeners)),
-    Column("issuer", "Issuer", lambda r: r.chain.issuer),
+    Column("issuer", "Issuer", lambda r: r.chain.issuer, low=True),
 )
 
 
@@ -65,7 +66,14 @@ async def show(request: PageRequest) -> Response:
         for row in (*_elb_rows(cluster), *_secret_rows(cluster)):
             rows[row.key] = _merged(rows.get(row.key), row)
     ordered = sorted(rows.values(), key=lambda row: (row.chain.not_after, row.key))
-    listing = TablePage(ordered, COLUMNS, request.query, lambda row: row.text, "certificate")
+    listing = TablePage(
+        ordered,
+        COLUMNS,
+        request.query,
+        lambda row: row.text,
+        "certificate",
+        (by_expiry(lambda row: row.chain, datetime.now(UTC)),),
+    )
     shown = matching(ordered, listing.search, lambda row: row.text)
     lives = [(r.chain.not_after, r.chain.not_before, listed(r.chain.names) or r.name) for r in shown]
     return request.render(
@@ -111,7 +119,7 @@ def _elb_rows(cluster: ClusterContext) -> Iterator[FleetCertificateRow]:
                 name=certificate.name or certificate.id,
                 kind="ELB certificate",
                 cluster=cluster.name,
-                link=f"{path('clusters', cluster.name, 'elb', 'certificates')}?q={certificate.id}",
+                link=path("clusters", cluster.name, "elb", "certificates", certificate.id),
                 key=f"{cluster.login.site} {certificate.id}",
                 ingresses=tuple(dict.fromkeys(i for use in uses for i in use.ingresses)),
                 listeners=tuple(dict.fromkeys(_port(cluster, use.listener) for use in uses)),
@@ -127,7 +135,7 @@ def _secret_rows(cluster: ClusterContext) -> Iterator[FleetCertificateRow]:
                 name=str(name),
                 kind="Secret",
                 cluster=cluster.name,
-                link=f"{path('clusters', cluster.name, 'secrets')}?namespace={name.namespace}&q={name.name}",
+                link=path("clusters", cluster.name, "secrets", name.namespace, name.name),
                 key=f"{cluster.name} {name}",
                 ingresses=cluster.derived.referring.get(name, ()),
                 listeners=(),

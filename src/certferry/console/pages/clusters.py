@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.clusters import ClusterAccess
+from certferry.console.judge.health import LEVELS, counts, host_places, worst
 from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
@@ -34,6 +35,7 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     ingresses: int | None = None
     certificates: int | None = None
+    health: Badge | None = None
     expires: Badge | None = None
     expires_name: str = ""
 
@@ -41,7 +43,12 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True):
 async def show(request: PageRequest) -> Response:
     """GET /clusters."""
     rows = await asyncio.gather(*(_row(request, access) for access in request.console.fleet.clusters))
-    return request.render("clusters/clusters.html", rows=rows, live="/live")
+    return request.render("clusters/clusters.html", rows=sorted(rows, key=_severity), live="/live")
+
+
+def _severity(row: ClusterRow) -> int:
+    """Return the sort key: the cluster with the most severe state first; otherwise as in the settings."""
+    return min(LEVELS[row.level], LEVELS[row.health.level] if row.health else LEVELS["good"])
 
 
 async def _row(request: PageRequest, access: ClusterAccess) -> ClusterRow:
@@ -70,6 +77,7 @@ def _read_row(cluster: ClusterContext) -> ClusterRow:
         version=cluster.kube.version,
         ingresses=len(cluster.kube.ingresses),
         certificates=len(cluster.elb.state.certificates),
+        health=worst(counts(host_places(cluster))),
         expires=first.badge if first else None,
         expires_name=_name(first) if first else "",
     )

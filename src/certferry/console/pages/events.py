@@ -12,6 +12,7 @@ from certferry.console.pages.objects.kinds import open_object
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.listing import Column, TablePage
+from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import EVENT
 
 
@@ -46,15 +47,16 @@ COLUMNS: Final = (
 )
 
 
+async def of_name(cluster: ClusterContext, kind: str, name: Name) -> list[EventRow]:
+    """Return the Events of one object, the latest first. Raises ``KubeError``."""
+    about = {"kind": kind, "namespace": name.namespace, "name": name.name}
+    return await _events(cluster, ",".join(f"involvedObject.{k}={v}" for k, v in about.items()), name.namespace)
+
+
 async def of_object(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET …/events of one object."""
     opened = await open_object(request, cluster)
-    about = {
-        "involvedObject.kind": opened.kind.name,
-        "involvedObject.namespace": opened.name.namespace,
-        "involvedObject.name": opened.name.name,
-    }
-    rows = await _events(cluster, ",".join(f"{k}={v}" for k, v in about.items()), opened.name.namespace)
+    rows = await of_name(cluster, opened.kind.name, opened.name)
     return request.render("objects/events_dialog.html", object=opened, rows=rows)
 
 

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.state.cluster_view import ClusterContext, DerivedState
+from certferry.console.judge.health import counts, host_places, worst
+from certferry.console.state.cluster_view import ClusterContext, DerivedCache, DerivedState
 from certferry.console.state.console import Console
 from certferry.console.state.elb_sites import ElbLogin, key_of, role_of
 from certferry.console.state.rotations import TrackedRotation
@@ -95,7 +96,8 @@ class PageRequest:
             if role != login.role:
                 self.session.logins[site.key] = msgspec.structs.replace(login, role=role)
                 return self.context_of(access)
-        return ClusterContext(access, login, kube, elb, feeds.probes, self.session.derived)
+        cache = self.session.derived.setdefault(access.name, DerivedCache())
+        return ClusterContext(access, login, kube, elb, feeds.probes, cache)
 
     async def cluster_context(self) -> ClusterContext:
         """Return the cluster in the path once it is read.
@@ -193,4 +195,5 @@ def page_frame(http: Request, session: Session | None, messages: list[str] | Non
         cluster=cluster,
         can_edit=cluster is not None and cluster.may("member"),
         is_admin=cluster is not None and cluster.may("admin"),
+        health=worst(counts(host_places(cluster))) if cluster and cluster.kube.ready and cluster.elb.ready else None,
     )

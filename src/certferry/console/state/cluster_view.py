@@ -6,7 +6,7 @@ Everything derived from both (translation, uses, problems) is computed once per 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -61,7 +61,7 @@ class DerivedState(msgspec.Struct, frozen=True):
     referring: Mapping[Name, tuple[Name, ...]]
     """Ingresses that name a Secret in spec.tls, used or not."""
     hosts: tuple[HostState, ...]
-    """Without probes: ``ClusterContext.probed`` adds them."""
+    """Without probes: ``ClusterContext.hosts`` has them."""
     by_place: Mapping[Place, tuple[HostState, ...]]
     hosts_by_ingress: Mapping[Name, tuple[HostState, ...]]
     hosts_by_secret: Mapping[Name, tuple[HostState, ...]]
@@ -71,6 +71,17 @@ class DerivedState(msgspec.Struct, frozen=True):
     hosts_by_listener: Mapping[str, tuple[HostState, ...]]
     problems: Mapping[tuple[str, Name], tuple[Problem, ...]]
     """By kind and name of the object."""
+
+
+class DerivedCache:
+    """The last derived state of one cluster for one session, and its hosts with their last handshakes."""
+
+    def __init__(self) -> None:
+        self.derived: DerivedState | None = None
+        self.hosts: tuple[HostState, ...] = ()
+        self.hosts_of: tuple[DerivedState | None, int] = None, -1
+        """The derived state and the sequence of the probes that `hosts` were made of."""
+        self.summary: tuple[tuple[HostState, ...], Any] | None = None
 
 
 class ClusterContext:
@@ -83,7 +94,7 @@ class ClusterContext:
         kube: KubeFeed,
         elb: ElbFeed,
         probes: ProbeCache,
-        cache: dict[str, DerivedState],
+        cache: DerivedCache,
     ) -> None:
         self.access, self.login, self.kube, self.elb, self.probes = access, login, kube, elb, probes
         self._cache = cache
@@ -120,12 +131,30 @@ class ClusterContext:
     def derived(self) -> DerivedState:
         """Values derived from the newest view and state."""
         view, state = self.kube.view, self.elb.state
-        derived, now = self._cache.get(self.name), datetime.now(UTC)
+        derived, now = self._cache.derived, datetime.now(UTC)
         if derived is None or derived.view is not view or derived.state is not state or now - derived.at > FRESH:
-            derived = self._cache[self.name] = derive(
+            derived = self._cache.derived = derive(
                 view, state, self.options, self.access.limits, now, secrets=self.kube.reads_secrets
             )
         return derived
+
+    @property
+    def hosts(self) -> tuple[HostState, ...]:
+        """The state of every host with the console's last handshake; none is requested."""
+        derived, seen = self.derived, self.probes.changed.value
+        if self._cache.hosts_of[0] is not derived or self._cache.hosts_of[1] != seen:
+            results = self.probes.results(derived.hosts)
+            self._cache.hosts = with_probes(derived.hosts, results, derived.view, derived.at)
+            self._cache.hosts_of = derived, seen
+        return self._cache.hosts
+
+    def summary(self, of: Callable[[tuple[HostState, ...]], V]) -> V:
+        """Return `of` the hosts, once for each state of them. Every caller gives the same function."""
+        hosts = self.hosts
+        if self._cache.summary is None or self._cache.summary[0] is not hosts:
+            self._cache.summary = hosts, of(hosts)
+        result: V = self._cache.summary[1]
+        return result
 
     def probed(self, states: Iterable[HostState], most: int | None = None) -> tuple[HostState, ...]:
         """Return `states` with the console's last handshakes, and request those that are not recent.

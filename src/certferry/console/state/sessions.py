@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certferry.console.state.cluster_view import DerivedState
+from certferry.console.state.cluster_view import DerivedCache
 from certferry.console.state.elb_sites import ElbLogin
 
 MOST: Final = 1_000
@@ -29,7 +29,7 @@ class Session:
         """By the key of the ELB."""
         self.messages: list[str] = []
         """Results of forms, shown once on the next page."""
-        self.derived: dict[str, DerivedState] = {}
+        self.derived: dict[str, DerivedCache] = {}
         """Cache of ``ClusterContext``, by cluster."""
 
     @property

@@ -32,13 +32,20 @@ export function morph(old, fresh) {
   while (next) { const after = next.nextSibling; next.remove(); next = after; }
 }
 
+// The title and the header show the worst state of the cluster's hosts.
+function showHealth() {
+  const { title, health, healthWord } = $("main").dataset, link = $("#health");
+  if (title) document.title = title;
+  if (link && health) { link.className = `health-link ${health}`; link.textContent = healthWord; }
+}
+
 let refreshing = false, again = false;
 export async function refresh() {
   if (refreshing) { again = true; return; }
   refreshing = true;
   try {
     const fresh = $("main", await fetchPage(location.href));
-    if (fresh) morph($("main"), fresh);
+    if (fresh) { morph($("main"), fresh); showHealth(); }
   } catch (error) {
     if (error.login) location.assign(error.login);
   } finally {

@@ -65,6 +65,12 @@ def age(at: datetime, now: datetime | None = None) -> str:
     return span((now or datetime.now(UTC)) - at)
 
 
+def ago(at: datetime, now: datetime | None = None) -> str:
+    """Return how long ago `at` was, or in how long it will be."""
+    passed = (now or datetime.now(UTC)) - at
+    return f"{span(passed)} ago" if passed >= timedelta() else f"in {span(-passed)}"
+
+
 def span(length: timedelta) -> str:
     """Format a length of time in one unit, rounded down: ``5 days``."""
     seconds = max(0, int(length.total_seconds()))

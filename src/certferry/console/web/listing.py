@@ -25,11 +25,33 @@ ROWS: Final = 25
 
 
 class Column(NamedTuple):
-    """A column: `key` in the URL, its label, and its sort key (None: not sortable)."""
+    """A column: `key` in the URL, its label, and its sort key (None: not sortable).
+
+    `low`: a narrow window leaves it out.
+    """
 
     key: str
     label: str
     sort: Callable[[Any], Any] | None = None
+    low: bool = False
+
+
+class Chips(NamedTuple):
+    """A filter of a list, as links: `key` in the URL, its label, the values of a row, and (value, label) to choose."""
+
+    key: str
+    label: str
+    values: Callable[[Any], Iterable[str]]
+    options: Sequence[tuple[str, str]]
+
+
+class Chip(NamedTuple):
+    """One choice of a filter, with the number of rows and the query that chooses it or ends the choice."""
+
+    label: str
+    rows: int
+    query: str
+    chosen: bool
 
 
 class UnshownRow(NamedTuple):
@@ -68,6 +90,7 @@ class TablePage(Generic[R]):
         query: Mapping[str, str],
         text: Callable[[R], str],
         noun: str,
+        filters: Sequence[Chips] = (),
     ) -> None:
         self.columns = columns
         self._query = dict(query)
@@ -75,10 +98,17 @@ class TablePage(Generic[R]):
         self._text = text
         self.search = query.get("q", "").strip()
         self.sort = query.get("sort", "")
-        matches = matching(rows, self.search, self._searched)
-        self.matches = len(matches)
+        self.chips: list[tuple[str, list[Chip]]] = []
+        self.total = len(rows)
         total = counted(len(rows), noun)
-        self.count = f"{len(matches)} of {total}" if self.search else total
+        chosen = rows
+        for chips in filters:
+            chosen = self._filtered(chosen, chips)
+        matches = matching(chosen, self.search, self._searched)
+        self.matches = len(matches)
+        self.narrowed = bool(self.search) or len(matches) < len(rows)
+        """True if a search or a filter is on."""
+        self.count = f"{len(matches)} of {total}" if self.narrowed else total
         self._arrange(matches)
         self.pages = max(1, -(-len(matches) // ROWS))
         self.page = self._page(query.get("page", "1"))
@@ -147,6 +177,27 @@ class TablePage(Generic[R]):
         keyed = [(key, row) for row, key in zip(rows, keys, strict=True) if not isinstance(key, UnshownRow)]
         keyed.sort(key=lambda pair: pair[0], reverse=self.sort.startswith("-"))
         rows[:] = [*(row for _, row in keyed), *broken]
+
+    def _filtered(self, rows: Sequence[R | UnshownRow], chips: Chips) -> Sequence[R | UnshownRow]:
+        """Return the rows with the chosen value, and keep the choices with their counts for the page."""
+        chosen = self._query.get(chips.key, "")
+        if chosen and chosen not in dict(chips.options):
+            raise PageError(400, "No such filter", f"{chips.label} cannot be “{chosen[:40]}”.")
+        by_value: dict[str, list[R | UnshownRow]] = {}
+        for row in rows:
+            for value in () if isinstance(row, UnshownRow) else chips.values(row):
+                by_value.setdefault(value, []).append(row)
+        choices = [
+            Chip(
+                label,
+                len(by_value.get(value, ())),
+                self.url(**{chips.key: None if value == chosen else value}),
+                value == chosen,
+            )
+            for value, label in chips.options
+        ]
+        self.chips.append((chips.label, choices))
+        return by_value.get(chosen, []) if chosen else rows
 
     def _page(self, text: str) -> int:
         if not text.isdecimal() or not text.isascii() or len(text) > 9 or int(text) < 1:

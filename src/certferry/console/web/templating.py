@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 
 from certferry import __version__
 from certferry.console.web import formatting
+from certferry.console.web.formatting import Badge
 from certferry.console.web.forms import path
 from certferry.core.plural import counted
 from certferry.core.x509.expiry import Limits
@@ -45,6 +46,8 @@ class PageFrame(msgspec.Struct, frozen=True, kw_only=True):
     """The page's cluster: ``ClusterContext``."""
     can_edit: bool = False
     is_admin: bool = False
+    health: Badge | None = None
+    """The most severe state of the cluster's hosts; None without a cluster that is read."""
     live: str = ""
     """Path of the page's event stream; "" if it has none."""
 
@@ -62,6 +65,7 @@ class Templates:
         )
         self._templates.filters |= {
             "age": formatting.age,
+            "ago": formatting.ago,
             "breakable": _breakable,
             "clock": formatting.clock,
             "common": formatting.common_name,
@@ -80,8 +84,8 @@ class Templates:
 
 
 def _breakable(name: str) -> Markup:
-    """Allow a line break after each underscore of a long name."""
-    return Markup("_<wbr>").join(name.split("_"))
+    """Allow a line break after each underscore and dot of a long name."""
+    return Markup("_<wbr>").join(Markup(".<wbr>").join(part.split(".")) for part in name.split("_"))
 
 
 def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""ELB > Certificates > History: versions, rollback, break-glass and the audit log.
+"""ELB > Certificates: one certificate with its hosts, versions, rollback, break-glass and the audit log.
 
-They need the extensions of Certferry's ELB; on a vendor's ELB the page says so.
+The last four need the extensions of Certferry's ELB; on a vendor's ELB the page says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Final
 from starlette.responses import Response
 
 from certferry.console.pages.elb.certificate_edit import track
-from certferry.console.pages.elb.certificates import lock_of, requested_certificate
+from certferry.console.pages.elb.certificates import certificate_badge, lock_of, requested_certificate
+from certferry.console.pages.hosts.details import details
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.web.errors import FormErrors
@@ -25,8 +26,14 @@ HOURS: Final = (1, 4, 12, 24)
 """Durations of break-glass to choose from."""
 
 
+async def to_page(request: PageRequest, cluster: ClusterContext) -> Response:
+    """GET …/{id}/history: the address of earlier versions."""
+    requested_certificate(request, cluster)
+    return request.redirect(_page(request))
+
+
 async def show(request: PageRequest, cluster: ClusterContext) -> Response:
-    """GET …/{id}/history."""
+    """GET …/{id}."""
     certificate = requested_certificate(request, cluster)
     elb, available = cluster.elb.client, cluster.elb.extensions
     versions = await extensions.versions(elb, certificate.id) if "versions" in available else []
@@ -35,8 +42,10 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
         records = [r async for r in extensions.audit(elb, certificate=certificate.id)][-RECORDS:][::-1]
     status = await extensions.status(elb, certificate.id) if "status" in available else None
     return request.render(
-        "elb_certificates/history.html",
+        "elb_certificates/certificate.html",
         certificate=certificate,
+        badge=certificate_badge(cluster, certificate),
+        details=await details(cluster, cluster.derived.hosts_by_certificate.get(certificate.id, ())),
         lock=lock_of(request, cluster, certificate),
         versions=versions,
         records=records,
@@ -73,7 +82,7 @@ async def roll_back(request: PageRequest, cluster: ClusterContext) -> Response:
     await cluster.elb.refresh()
     message = f"Certificate {certificate.name or certificate.id} was rolled back."
     if restored.chain is None or not cluster.derived.by_certificate.get(certificate.id):
-        return request.redirect(_history(request), message)
+        return request.redirect(_page(request), message)
     return request.redirect(track(request, cluster, certificate, restored.chain), message)
 
 
@@ -104,11 +113,11 @@ async def break_glass(request: PageRequest, cluster: ClusterContext) -> Response
     except ElbError as error:
         raise _refusal(error) from None
     await cluster.elb.refresh()
-    return request.redirect(_history(request), message)
+    return request.redirect(_page(request), message)
 
 
-def _history(request: PageRequest) -> str:
-    return path("clusters", request.part("cluster"), "elb", "certificates", request.part("id"), "history")
+def _page(request: PageRequest) -> str:
+    return path("clusters", request.part("cluster"), "elb", "certificates", request.part("id"))
 
 
 def _refusal(error: ElbError) -> Exception:
@@ -117,7 +126,8 @@ def _refusal(error: ElbError) -> Exception:
 
 _ONE: Final = "/elb/certificates/{id}"
 PAGES: Final[tuple[Page, ...]] = (
-    cluster_page(f"{_ONE}/history", show),
+    cluster_page(_ONE, show),
+    cluster_page(f"{_ONE}/history", to_page),
     cluster_page(f"{_ONE}/rollback", show_rollback, roll_back, view_role="member"),
     cluster_page(f"{_ONE}/break-glass", show_break_glass, break_glass, view_role="admin", edit_role="admin"),
 )

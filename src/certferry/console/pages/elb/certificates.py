@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from certferry.console.judge.filters import by_expiry
 from certferry.console.judge.hosts import PER_ROW, served_badge
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
@@ -19,12 +20,13 @@ from certferry.console.state.elb_feed import CertificateDetails
 from certferry.console.web.errors import not_found
 from certferry.console.web.formatting import Badge
 from certferry.console.web.forms import path
-from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
+from certferry.console.web.listing import Chips, Column, TablePage, UnshownRow, build_rows
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import OWN_PREFIX, Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.naming import described
 
+USES: Final = (("used", "In use"), ("unused", "Not in use"))
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -55,10 +57,10 @@ class ElbCertificateRow(msgspec.Struct, frozen=True, kw_only=True):
 
 COLUMNS: Final = (
     Column("name", "Name", lambda r: r.certificate.name or r.certificate.id),
-    Column("type", "Type", lambda r: r.certificate.type),
+    Column("type", "Type", lambda r: r.certificate.type, low=True),
     Column("domains", "Domains", lambda r: r.certificate.chain.names if r.certificate.chain else ("~",)),
     Column("expires", "Expires", lambda r: r.certificate.chain.not_after if r.certificate.chain else _NEVER),
-    Column("listeners", "Listener (Frontend Protocol/Port)", lambda r: -len(r.uses)),
+    Column("listeners", "Listener (Frontend Protocol/Port)", lambda r: -len(r.uses), low=True),
     Column("source", "Source", lambda r: r.lock.label if r.lock else ""),
     Column("status", "Status", None),
     Column("operation", "Operation", None),
@@ -67,13 +69,17 @@ COLUMNS: Final = (
 
 async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/elb/certificates."""
+    filters = (
+        by_expiry(lambda row: row.certificate.chain, cluster.derived.at),
+        Chips("use", "Use", lambda row: ("used" if row.uses else "unused",), USES),
+    )
     listing: TablePage[ElbCertificateRow] = TablePage(
-        rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate"
+        rows(request, cluster), COLUMNS, request.query, lambda row: row.text, "certificate", filters
     )
     return request.render(
         "elb_certificates/list.html",
         listing=listing,
-        states=listing.derive(lambda row: (row.certificate.id, _badge(cluster, row))),
+        states=listing.derive(lambda row: (row.certificate.id, certificate_badge(cluster, row.certificate))),
         state=cluster.elb.state,
         live=f"/live/{cluster.name}",
     )
@@ -95,16 +101,15 @@ def rows(request: PageRequest, cluster: ClusterContext) -> list[ElbCertificateRo
     return build_rows(ordered, row, lambda c: c.name or c.id)
 
 
-def _badge(cluster: ClusterContext, row: ElbCertificateRow) -> Badge:
+def certificate_badge(cluster: ClusterContext, c: Certificate) -> Badge:
     """Return the status of a certificate."""
-    c = row.certificate
     if c.type != "server":
         return Badge("idle", "CA certificate")
     if c.break_glass:
         return Badge("bad", c.break_glass.kind.capitalize(), f"{c.break_glass.user}: {c.break_glass.reason}")
     if hosts := cluster.derived.hosts_by_certificate.get(c.id):
         return served_badge(cluster.probed(hosts, PER_ROW))
-    if row.uses:
+    if cluster.derived.by_certificate.get(c.id):
         return Badge("idle", "Not selected", "Its listeners select another certificate for each host.")
     return Badge("idle", "Not in use", "No listener uses it.")
 
@@ -132,8 +137,8 @@ def _followed_lock(request: PageRequest, cluster: ClusterContext, certificate: C
     configured = any(c.name == owner for c in request.console.fleet.clusters)
     followed = f"Secret {name}" if name else "its TLS Secret"
     link = ""
-    if name and configured:
-        link = f"{path('clusters', owner, 'secrets')}?namespace={name.namespace}&q={name.name}"
+    if name and configured and cluster.may("member"):
+        link = path("clusters", owner, "secrets", name.namespace, name.name)
     return Lock(
         reason=f"It follows {followed} of cluster {owner}. Update the Secret; the certificate follows.",
         link=link,

@@ -56,9 +56,9 @@ class ListenerRow(msgspec.Struct, frozen=True, kw_only=True):
 LISTENER_COLUMNS: Final = (
     Column("name", "Name", lambda li: li.name or li.id),
     Column("port", "Frontend Protocol/Port", lambda li: (li.protocol_port, li.protocol)),
-    Column("certificate", "Server Certificate", None),
-    Column("sni", "SNI", lambda li: -len(li.sni_container_refs or ())),
-    Column("policy", "Security Policy", lambda li: li.tls_ciphers_policy or ""),
+    Column("certificate", "Server Certificate", None, low=True),
+    Column("sni", "SNI", lambda li: -len(li.sni_container_refs or ()), low=True),
+    Column("policy", "Security Policy", lambda li: li.tls_ciphers_policy or "", low=True),
     Column("status", "Status", None),
     Column("operation", "Operation", None),
 )

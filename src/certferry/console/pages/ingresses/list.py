@@ -7,13 +7,14 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from certferry.console.judge.filters import by_health, by_manager
 from certferry.console.judge.hosts import PER_ROW, WRONG, CertificateExpiry, own_expiry, served_badge
 from certferry.console.pages.ingresses.synchronize import differences
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
 from certferry.console.state.objects import ListedIngress
 from certferry.console.web.formatting import Badge
-from certferry.console.web.listing import Column, TablePage, UnshownRow, build_rows
+from certferry.console.web.listing import Chips, Column, TablePage, UnshownRow, build_rows
 from certferry.core.diagnosis.host_state import HostState
 from certferry.core.diagnosis.usage import Use
 from certferry.core.model.elb import LoadBalancer, bind_port
@@ -22,6 +23,7 @@ from certferry.core.model.problems import Problem
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.translate import IngressStatus
 
+SOURCES: Final = ("TLS secret", "ELB server certificate")
 _NO_CERTIFICATE: Final = (True, True, float("inf"))
 _MILD: Final = ("PathConflict", "AnnotationUnknown", "SniConflict")
 """Reasons that do not make the status a warning."""
@@ -63,10 +65,10 @@ class IngressRow(msgspec.Struct, frozen=True, kw_only=True):
 
 COLUMNS: Final = (
     Column("name", "Ingress Name", lambda r: (r.ingress.name.name, r.ingress.name.namespace)),
-    Column("class", "Class", lambda r: r.ingress.parsed.class_name or "~"),
-    Column("balancer", "Load Balancer", lambda r: r.balancer.name if r.balancer else "~"),
+    Column("class", "Class", lambda r: r.ingress.parsed.class_name or "~", low=True),
+    Column("balancer", "Load Balancer", lambda r: r.balancer.name if r.balancer else "~", low=True),
     Column("hosts", "Domain Names", lambda r: r.hosts or ("~",)),
-    Column("source", "Certificate Source", lambda r: r.source),
+    Column("source", "Certificate Source", lambda r: r.source, low=True),
     Column("expires", "Expires", lambda r: r.expiry.order if r.expiry else _NO_CERTIFICATE),
     Column("status", "Status", None),
     Column("operation", "Operation", None),
@@ -76,11 +78,16 @@ COLUMNS: Final = (
 async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     """GET /clusters/{cluster}/ingresses."""
     rows = _rows(cluster, request.namespace)
-    listing: TablePage[IngressRow] = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Ingress")
+    filters = (
+        by_health(cluster, lambda row: row.ingress.name),
+        Chips("source", "Certificate source", lambda row: (row.source,), [(s, s) for s in SOURCES]),
+        by_manager(cluster.kube.ingresses.values(), lambda row: row.ingress),
+    )
+    listing: TablePage[IngressRow] = TablePage(rows, COLUMNS, request.query, lambda row: row.text, "Ingress", filters)
     return request.render(
         "ingresses/list.html",
         listing=listing,
-        states=listing.derive(lambda row: (row.ingress.name, _badge(cluster, row))),
+        states=listing.derive(lambda row: (row.ingress.name, row_badge(cluster, row))),
         differing=listing.derive(lambda row: (row.ingress.name, bool(differences(cluster, row.ingress)))),
         live=f"/live/{cluster.name}",
     )
@@ -90,10 +97,11 @@ def _rows(cluster: ClusterContext, namespace: str) -> list[IngressRow | UnshownR
     """Return the Ingresses of `namespace` ("": all), by name."""
     derived, ingresses = cluster.derived, sorted(cluster.kube.ingresses.items())
     chosen = [ingress for name, ingress in ingresses if namespace in ("", name.namespace)]
-    return build_rows(chosen, lambda ingress: _row(cluster, derived, ingress), lambda ingress: ingress.name)
+    return build_rows(chosen, lambda ingress: row(cluster, derived, ingress), lambda ingress: ingress.name)
 
 
-def _row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> IngressRow:
+def row(cluster: ClusterContext, derived: DerivedState, ingress: ListedIngress) -> IngressRow:
+    """Return the row of an Ingress."""
     status = derived.translation.status.get(ingress.name)
     hosts = derived.hosts_by_ingress.get(ingress.name, ())
     return IngressRow(
@@ -112,11 +120,11 @@ def _source(ingress: ListedIngress) -> str:
     """Return the certificate source in the words of the form."""
     values, _ = read_annotations(ingress.parsed)
     if values.tls_certificate_ids:
-        return "ELB server certificate"
-    return "TLS secret" if ingress.parsed.tls else "—"
+        return SOURCES[1]
+    return SOURCES[0] if ingress.parsed.tls else "—"
 
 
-def _badge(cluster: ClusterContext, row: IngressRow) -> Badge:
+def row_badge(cluster: ClusterContext, row: IngressRow) -> Badge:
     """Return the status: problems first, then whether clients get the certificate."""
     if row.status is None:
         if row.problems:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from certferry.console.judge.filters import by_expiry, by_manager
 from certferry.console.judge.secret import status
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -40,12 +41,12 @@ class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
 
 COLUMNS: Final = (
     Column("name", "Secret Name", lambda r: (r.secret.name.name, r.secret.name.namespace)),
-    Column("type", "Secret Type", lambda r: r.secret.type),
+    Column("type", "Secret Type", lambda r: r.secret.type, low=True),
     Column("domains", "Domains", lambda r: r.chain.names if r.chain else ("~",)),
     Column("expires", "Expires", lambda r: r.chain.not_after if r.chain else _NEVER),
     Column("served", "Status", None),
-    Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",)),
-    Column("created", "Created", lambda r: r.secret.created),
+    Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",), low=True),
+    Column("created", "Created", lambda r: r.secret.created, low=True),
     Column("operation", "Operation", None),
 )
 
@@ -55,7 +56,15 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     if not cluster.may("member"):
         return request.render("secrets/hidden.html")
     listing: TablePage[SecretRow] = TablePage(
-        rows(cluster, request.namespace), COLUMNS, request.query, lambda row: row.text, "Secret"
+        rows(cluster, request.namespace),
+        COLUMNS,
+        request.query,
+        lambda row: row.text,
+        "Secret",
+        (
+            by_expiry(lambda row: row.chain, cluster.derived.at),
+            by_manager(cluster.kube.secrets.values(), lambda row: row.secret),
+        ),
     )
     states: dict[Name, Badge | None] = listing.derive(lambda row: (row.secret.name, status(cluster, row.secret)))
     return request.render("secrets/list.html", listing=listing, states=states, live=f"/live/{cluster.name}")

@@ -1,0 +1,1 @@
+"""Pages of hosts, and the parts that all detail pages share."""
