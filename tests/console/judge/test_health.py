@@ -12,7 +12,7 @@ from certferry.console.pages.hosts.details import commands
 from certferry.console.web.formatting import ago
 from certferry.core.model.kubernetes import Name
 from certferry.elb.client.extensions import Record
-from tests.console.test_hosts import derived
+from tests.console.judge.test_hosts import derived
 from tests.core.support.fixtures import NOW
 
 
