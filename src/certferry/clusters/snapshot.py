@@ -43,6 +43,11 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     rotations: Mapping[Name, str] = {}
     """The annotation ``certferry.io/rotation`` of each Ingress."""
 
+    @property
+    def compromised(self) -> frozenset[str]:
+        """The public keys that are marked as compromised."""
+        return self.options.within(self.observed).compromised
+
     @functools.cached_property
     def diagnosis(self) -> ClusterDiagnosis:
         """The diagnosis, without a handshake."""

@@ -24,6 +24,11 @@ COMMANDS: Final = {
     "wait": Entry("certferry.cli.cert.wait:wait", "Wait until every listener serves a certificate to clients of HOST."),
     "replace": Entry("certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"),
     "rollback": Entry("certferry.cli.cert.history:rollback", "Serve an earlier version of a certificate.", "Changes"),
+    "compromised": Entry(
+        "certferry.cli.cert.compromised:compromised",
+        "Mark a private key as compromised: its certificates leave service.",
+        "Changes",
+    ),
     "resume": Entry("certferry.cli.cert.history:resume", "Try a quarantined Secret again.", "Changes"),
     "break-glass": Entry(
         "certferry.cli.cert.history:break_glass",

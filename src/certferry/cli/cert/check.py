@@ -47,6 +47,8 @@ class CheckSubject(NamedTuple):
     """If there is no chain."""
     served: bool = False
     """True if an address shows it."""
+    compromised: frozenset[str] = frozenset()
+    """The public keys that are marked as compromised."""
 
 
 def check(
@@ -69,6 +71,8 @@ def check(
             fleet = await read_fleet(config, state, cluster)
             policy = fleet.checks
             subjects = _secret(fleet, rest) if kind == "secret" else await _ingress(fleet, rest)
+            marks = frozenset[str]().union(*(snapshot.compromised for snapshot in fleet.clusters))
+            subjects = [subject._replace(compromised=marks) for subject in subjects]
         elif file:
             subjects = [_file(file, key)]
         elif ":" in target:
@@ -193,7 +197,14 @@ def _facts(subject: CheckSubject, policy: CheckPolicy) -> dict[str, Any]:
         return {"what": subject.what, "good": False, "result": subject.result, "flaw": subject.flaw, "findings": []}
     chain = subject.chain
     findings = checks.findings(
-        chain, subject.before, subject.hosts, datetime.now(UTC), policy, taken=subject.taken, key=subject.key
+        chain,
+        subject.before,
+        subject.hosts,
+        datetime.now(UTC),
+        policy,
+        taken=subject.taken,
+        key=subject.key,
+        compromised=subject.compromised,
     )
     good = not any(f.severity == "refuse" for f in findings)
     wrong = subject.served and not all(covers(chain.names, host) for host in subject.hosts)

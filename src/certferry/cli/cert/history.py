@@ -52,10 +52,11 @@ def history(
                 continue
             async with located.cluster.elb(short=True) as elb:
                 rows += [_row(located, v) for v in await extensions.versions(elb, located.info.id)]
+        marked = {"compromised": "COMPROMISED"} if any(row["compromised"] for row in rows) else {}
         several = {"secret": "NAMESPACE/SECRET"} if len({row["id"] for row in rows}) > 1 else {}
         if output is Format.table:
             rows = [{**row, "fingerprint": row["fingerprint"][:16]} for row in rows]
-        show(rows, several | COLUMNS, output, WIDE)
+        show(rows, several | COLUMNS | marked, output, WIDE)
         return fleet.code
 
     run(work)
@@ -207,6 +208,7 @@ def _row(located: LocatedCertificate, version: extensions.Version) -> dict[str, 
         "id": located.info.id,
         "version": version.number,
         "serves": version.current,
+        "compromised": version.compromised,
         "fingerprint": version.fingerprint,
         "ends": ago(version.not_after, now),
         "not_before": version.not_before,

@@ -109,7 +109,10 @@ def _objections(fleet: FleetSnapshot, todo: list[Place], new: Pair) -> list[str]
     for place in todo:
         for located in _at(fleet, place):
             certificate = located.snapshot.observed.certificates[located.info.id]
-            refusal = checks.refusal(new.chain, certificate.chain, located.info.hosts, now, fleet.checks)
+            marked = located.snapshot.compromised
+            refusal = checks.compromised(new.chain, marked) or checks.refusal(
+                new.chain, certificate.chain, located.info.hosts, now, fleet.checks, marked
+            )
             if refusal:
                 said.append(f"{place}: {refusal.reason}: {refusal.sentence}.")
             elif missing := [host for host in located.info.hosts if not covers(new.chain.names, host)]:

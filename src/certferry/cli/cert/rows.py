@@ -158,6 +158,8 @@ _NO_UPDATE: Final = ("SecretNotFound", "BreakGlassActive", "BreakGlassKept")
 
 
 def _status(state: HostState, age: str) -> str:
+    if state.status == "compromised":
+        return state.status
     reason = state.problems[0].reason if state.problems else age if state.status == "expiring" else ""
     rejected = state.wanted and not state.wanted.good and state.wanted.reason not in _NO_UPDATE
     if state.status in ("served", "expiring") and rejected:

@@ -191,7 +191,13 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     assert chain is not None
     cause = causes.cause(info.origin) if info.origin else None
     findings = checks.findings(
-        chain, None, info.hosts, now, fleet.checks, taken=sni_overlap.overlapping_names(certificate, snapshot.observed)
+        chain,
+        None,
+        info.hosts,
+        now,
+        fleet.checks,
+        taken=sni_overlap.overlapping_names(certificate, snapshot.observed),
+        compromised=snapshot.compromised,
     )
     facts = row | {
         "not_before": info.not_before,
