@@ -12,6 +12,7 @@ from certferry.controller.report.alert_state import AlertEvaluator
 from certferry.controller.report.drift import DriftReporter
 from certferry.controller.report.event_recorder import EventMessage
 from certferry.controller.report.messages import (
+    bounded_events,
     failure_targets,
     host_events,
     hosts_annotation,
@@ -106,7 +107,7 @@ class ReportDispatcher:
             *self._alert_evaluator.notices(),
         ]
         self._status_writer.standing(
-            [*events, *host_events(diagnosis.states, events)],
+            bounded_events([*events, *host_events(diagnosis.states, events)]),
             {
                 name: msgspec.structs.replace(
                     ingress_status(status, translation, state, view.ingresses[name]),

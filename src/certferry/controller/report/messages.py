@@ -26,6 +26,8 @@ from certferry.core.translate.translate import IngressStatus, Translation
 
 MAX_HOSTS: Final = 100
 """Hosts in the annotation of an Ingress: all annotations of an object together have at most 256 KiB."""
+MAX_EVENTS: Final = 5
+"""Events of one object with one reason at a time."""
 _PLURAL: Final = {
     "loadbalancer": "load balancers",
     "certificate": "certificates",
@@ -42,6 +44,24 @@ def problem_events(translation: Translation) -> list[EventMessage]:
         EventMessage(object=p.object, type="Warning", reason=p.reason, sentence=p.sentence)
         for p in translation.problems
     ]
+
+
+def bounded_events(events: Iterable[EventMessage]) -> list[EventMessage]:
+    """Return at most `MAX_EVENTS` of each object and reason, and one that counts the rest.
+
+    One annotation may hold thousands of invalid values, and each Event is a request.
+    """
+    groups: dict[tuple[ObjectRef, str], list[EventMessage]] = {}
+    for event in sorted(set(events)):
+        groups.setdefault((event.object, event.reason), []).append(event)
+    result = []
+    for (about, _), group in groups.items():
+        result += group[:MAX_EVENTS]
+        if (rest := len(group) - MAX_EVENTS) > 0:
+            way = f" `certferry explain ingress {about.namespace}/{about.name}` lists them."
+            sentence = f"{rest} more with this reason.{way if about.kind == 'Ingress' else ''}"
+            result.append(replace(group[0], sentence=sentence))
+    return result
 
 
 def host_events(states: Iterable[HostState], others: Iterable[EventMessage]) -> list[EventMessage]:

@@ -39,6 +39,8 @@ ECHO: Final = 5.0
 """Seconds in which the watch may take to bring back what we wrote."""
 AGAIN: Final = 60.0
 """Seconds after which the report is compared again, because another client may have changed an Ingress."""
+TURN: Final = 1.0
+"""Seconds of writing Events after which a newer report is considered."""
 
 _log = structlog.get_logger()
 
@@ -168,10 +170,11 @@ class StatusWriter:
         for notice, times in Counter(self._unwritten).items():
             await self._events.record(notice, times)
         del self._unwritten[:unwritten]
-        for notice in sorted(report.standing - self._current()):
+        ends = self._clock() + TURN
+        for notice in _in_turn(report.standing - self._current()):
             ago = await self._events.record(notice, inherited=not self._begun)
             self._reported_at[notice] = self._clock() - ago
-            if self._urgent:
+            if self._urgent or (self._latest.value is not report and self._clock() > ends):
                 return
         self._begun = self._begun or stood
         self._reported_at = {notice: at for notice, at in self._reported_at.items() if notice in report.standing}
@@ -228,6 +231,16 @@ class StatusWriter:
             if error.retryable:
                 raise
             _log.warning("ingress not annotated", ingress=str(name), error=str(error))
+
+
+def _in_turn(notices: Iterable[EventMessage]) -> list[EventMessage]:
+    """Return `notices` with the first of each namespace before any second one, so that none waits for another's."""
+    turns: Counter[str] = Counter()
+    ordered = []
+    for notice in sorted(notices):
+        turns[notice.object.namespace] += 1
+        ordered.append((turns[notice.object.namespace], notice))
+    return [notice for _, notice in sorted(ordered)]
 
 
 def _on_its_way(done: Mapping[Name, tuple[float, IngressReport]], name: Name, entry: IngressReport) -> bool:
