@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +110,55 @@ async def test_a_large_plain_body_is_accepted(tmp_path: Path) -> None:
         assert reply.code == 201, reply.body
         assert len(reply.body["data"]) == 40_000
         assert (await api.call("POST", SECRETS, secret("s"))).code == 201
+
+
+@pytest.mark.parametrize("media", ["POST", "merge", APPLY])
+async def test_a_write_of_many_fields_delays_no_other_request(tmp_path: Path, media: str) -> None:
+    """Field ownership of 60,000 labels takes a second."""
+    many = {f"k{n}": "x" for n in range(60_000)}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "many", "labels": many}}
+    async with server(tmp_path) as api:
+        await one(api)
+        if media == "POST":
+            writing = api.call("POST", MAPS, body)
+        elif media == APPLY:
+            writing = api.call("PATCH", f"{MAPS}/many?fieldManager=t", body, media=APPLY)
+        else:
+            assert (await api.call("POST", MAPS, body)).code == 201
+            small = {"metadata": {"labels": {"more": "x"}}}
+            writing = api.call("PATCH", f"{MAPS}/many", small, media="application/merge-patch+json")
+        begun = time.monotonic()
+        task = asyncio.create_task(writing)
+        longest = 0.0
+        while not task.done():
+            asked = time.monotonic()
+            assert (await api.call("GET", ONE)).code == 200
+            longest = max(longest, time.monotonic() - asked)
+        assert task.result().code in (200, 201), task.result().body
+        assert longest < (time.monotonic() - begun) / 3
+
+
+async def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
+    """What follows the most that is read was unpacked on the loop, 300 MB of it."""
+    bomb = gzip.compress(b" " * 300_000_000)
+    async with server(tmp_path) as api:
+        before = await one(api)
+        begun = time.monotonic()
+        reply = await api.call("POST", MAPS, bomb, headers={"Content-Encoding": "gzip"})
+        assert reply.code == 400
+        assert (await api.call("GET", ONE)).body == before
+        assert time.monotonic() - begun < 1
+
+
+async def test_concurrent_writes_of_a_large_object_are_one_after_another(tmp_path: Path) -> None:
+    async with server(tmp_path) as api:
+        body = {"metadata": {"name": "many"}, "data": {f"k{n}": "x" for n in range(5_000)}}
+        assert (await api.call("POST", MAPS, body)).code == 201
+        patches = [
+            api.call("PATCH", f"{MAPS}/many", {"data": {f"new{n}": "y"}}, media="application/merge-patch+json")
+            for n in range(12)
+        ]
+        assert {reply.code for reply in await asyncio.gather(*patches)} == {200}
+        data = (await api.call("GET", f"{MAPS}/many")).body["data"]
+        assert {f"new{n}" for n in range(12)} < data.keys()
+        assert len(data) == 5_012

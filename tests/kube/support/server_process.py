@@ -65,6 +65,7 @@ class Client:
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
         headers = {"Content-Type": options.pop("media", "application/json"), "Accept": options.pop("accept", "*/*")}
+        headers |= options.pop("headers", {})
         if agent := options.pop("agent", ""):
             headers["User-Agent"] = agent
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()

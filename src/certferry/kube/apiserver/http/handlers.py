@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -46,21 +46,18 @@ from certferry.kube.apiserver.resources.builtin import Object, ResourceDefinitio
 from certferry.kube.apiserver.storage import mutations, selectors
 from certferry.kube.apiserver.storage.ip_allocator import ServiceAllocator
 from certferry.kube.apiserver.storage.log import Stored
-from certferry.kube.apiserver.storage.watch_cache import Decision, Mutation, WatchCache
+from certferry.kube.apiserver.storage.watch_cache import LARGE, Decision, Mutation, WatchCache
 
 _SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
-
-LARGE: Final = 16_384
-"""Bytes of a body from which on it is parsed in a thread, so that other requests go on."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 async def _off_loop(request: Request, parse: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `parse`, in a thread if the body of `request` is large."""
+    """Call `parse`, in a thread if the body of `request` is large, so that other requests go on."""
     if len(request.body) < LARGE:
         return parse(*args, **kwargs)
     return await asyncio.to_thread(parse, *args, **kwargs)
@@ -247,7 +244,7 @@ class Api:
         for _ in range(8):
             if generated:
                 meta["name"] = meta["generateName"][:58] + "".join(secrets.choice(_SUFFIX_CHARACTERS) for _ in range(5))
-            prepared = mutations.prepare(kind, obj, target.namespace, writer)
+            prepared = await _off_loop(request, mutations.prepare, kind, obj, target.namespace, writer)
             try:
                 created = Target(kind, target.namespace, prepared["metadata"]["name"])
                 body = await self._commit(request, created, mutations.create(kind, prepared, self._finish(kind)))
@@ -314,10 +311,11 @@ class Api:
         kind, namespace, name = target.kind, target.namespace, target.name
         decide = _authorized(request.user, target, decide)
         if request.dry_run:
-            outcome = decide(self._cache.get(kind, namespace, name))
+            outcome = await _off_loop(request, decide, self._cache.get(kind, namespace, name))
             head = {"kind": kind.name, "apiVersion": kind.api_version}
             return msgspec.json.encode(head | outcome.object) if isinstance(outcome, Mutation) else outcome.body
-        return (await self._cache.write(kind, namespace, name, decide)).body
+        large = len(request.body) >= LARGE
+        return (await self._cache.write(kind, namespace, name, decide, large=large)).body
 
     async def _delete(self, request: Request, target: Target) -> Response:
         kind = target.kind

@@ -50,6 +50,8 @@ class HttpServer:
             # Longer than Go keeps idle connections, so that no client writes to one that we just closed.
             keepalive_timeout=600,
             access_log=None,
+            # A compressed body would be unpacked on the loop, also what follows the most that is read.
+            auto_decompress=False,
         )
 
     def end_streams(self) -> None:

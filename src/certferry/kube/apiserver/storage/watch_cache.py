@@ -12,7 +12,7 @@ import asyncio
 import bisect
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,9 @@ class Mutation(msgspec.Struct, frozen=True):
 
 Decision = Callable[[Stored | None], "Mutation | Stored"]
 """From the stored object to its mutation; returns the same ``Stored`` if there is nothing to do."""
+
+LARGE: Final = 16_384
+"""Bytes of a body from which on it is processed in a thread, so that other requests go on."""
 
 
 class WatchCache:
@@ -82,13 +85,20 @@ class WatchCache:
         obj: Object = msgspec.json.decode(stored.body)
         return obj
 
-    async def write(self, kind: ResourceDefinition, namespace: str, name: str, decide: Decision) -> Stored:
-        """Commit the mutation that `decide` returns. Raises what `decide` raises."""
+    async def write(
+        self, kind: ResourceDefinition, namespace: str, name: str, decide: Decision, *, large: bool = False
+    ) -> Stored:
+        """Commit the mutation that `decide` returns. Raises what `decide` raises.
+
+        For a large request or object it is called in a thread, so that other requests go on.
+        """
         key = (kind.plural, namespace, name)
         while (before := self._pending.get(key)) is not None:
             await asyncio.wait([before])
         old = self.get(kind, namespace, name)
-        outcome = decide(old)
+        large = large or (old is not None and len(old.body) >= LARGE)
+        # The cluster IPs of Services depend on other objects, which change meanwhile.
+        outcome = await self._decided(key, decide, old) if large and kind.name != "Service" else decide(old)
         if isinstance(outcome, Stored):
             return outcome
         self._assigned += 1
@@ -98,6 +108,16 @@ class WatchCache:
         self._store.append(Change(outcome.verb, stored, old.indexed if old else None))
         # The write continues if the client disconnects.
         return await asyncio.shield(future)
+
+    async def _decided(self, key: tuple[str, str, str], decide: Decision, old: Stored | None) -> Mutation | Stored:
+        """Call `decide` in a thread, while no other request writes the object `key`."""
+        deciding: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._pending[key] = deciding
+        try:
+            return await asyncio.to_thread(decide, old)
+        finally:
+            del self._pending[key]
+            deciding.cancel()
 
     async def after(self, kind: ResourceDefinition, revision: int) -> list[Change]:
         """Return changes of `kind` after `revision`, oldest first, a page at most.
