@@ -160,7 +160,7 @@ class Identity:
                 {"hash": _hash(token), "user_id": actor.user_id, "issued_at": now, "expires_at": now + lifetime},
             )
             surplus = select(schema.tokens.c.hash).where(schema.tokens.c.user_id == actor.user_id)
-            surplus = surplus.order_by(schema.tokens.c.issued_at.desc()).limit(-1).offset(_TOKENS)
+            surplus = surplus.order_by(schema.tokens.c.issued_at.desc()).offset(_TOKENS)
             connection.execute(delete(schema.tokens).where(schema.tokens.c.hash.in_(surplus)))
         session = Session(actor=actor, project=self.project(actor), issued_at=now, expires_at=now + lifetime)
         return token, session
