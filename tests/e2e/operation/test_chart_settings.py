@@ -22,8 +22,8 @@ from tests.elb.support.postgres import postgres
 from tests.support.certs import authority
 from tests.support.chart import Object, pods, render
 
-ONE: Final = {"elb": {"enabled": True, "address": "127.0.0.1"}, "envoy": {"enabled": True, "concurrency": 1}}
-TWO: Final = {
+ONE: Final[Object] = {"elb": {"enabled": True, "address": "127.0.0.1"}, "envoy": {"enabled": True, "concurrency": 1}}
+TWO: Final[Object] = {
     "elb": {
         **ONE["elb"],
         "replicas": 2,
