@@ -194,7 +194,18 @@ def test_filters_and_order_are_in_the_address(user: User, broken: Site) -> None:
     expect(page.locator("tbody tr")).to_have_count(2)
     page.goto(f"{ROOT}/ingresses?namespace={broken.name}&health=right&sort=-name")
     expect(page.locator("tbody tr")).to_have_count(1)
+    page.goto(f"{ROOT}/ingresses?namespace={broken.name}")
+    if width_of(user) > 760:
+        page.get_by_role("columnheader", name="Status").get_by_role("link").click()
+        expect(page).to_have_url(re.compile("sort=status"))
+        expect(page.locator("tbody tr").first).to_contain_text(LOST)
     assert user.get(f"{ROOT}/hosts?status=nonsense").status == 400
+    for order in ("name", "type", "domains", "expires", "listeners", "source", "status"):
+        assert user.get(f"{ROOT}/elb/certificates?sort={order}").status == 200
+    for order in ("name", "type", "domains", "expires", "served", "used", "created"):
+        assert user.get(f"{ROOT}/secrets?sort=-{order}").status == 200
+    for order in ("host", "status", "expires", "source", "address", "ingresses"):
+        assert user.get(f"{ROOT}/hosts?sort={order}").status == 200
     page.goto(f"{ROOT}/hosts?namespace={broken.name}&q=no-such-host")
     expect(page.get_by_text("No hosts match. Clear the search or the filter.")).to_be_visible()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
-from certferry.console.judge.health import CATEGORIES, counts, places, problems, worst
+from certferry.console.judge.health import CATEGORIES, HostPlace, counts, overall, places, problems, worst
 from certferry.console.judge.rotation_log import read_rotation, timeline
 from certferry.console.pages.hosts.details import commands
 from certferry.console.web.formatting import ago
@@ -51,6 +52,17 @@ def test_a_problem_that_secret_and_ingress_bear_is_listed_once() -> None:
 def test_the_worst_state_in_a_few_words(numbers: dict[str, int], level: str, word: str) -> None:
     badge = worst({category.key: 0 for category in CATEGORIES} | numbers)
     assert (badge.level, badge.word) == (level, word)
+
+
+def test_a_problem_that_no_client_notices_is_a_warning() -> None:
+    state = derived()
+    good = [host for host in places(state.hosts) if host.category == "right"]
+    assert overall(good) == worst(counts(good))
+    (problem,) = next(h for h in state.hosts if h.host == "old3.example.test").problems
+    first = good[0].worst
+    warned = HostPlace(states=(msgspec.structs.replace(first, problems=(problem,)),))
+    assert (overall([warned, *good[1:]]).level, overall([warned, *good[1:]]).word) == ("warn", "1 warning")
+    assert overall(places(state.hosts)).word == "3 wrong"
 
 
 def test_commands_quote_the_host_and_request_a_name_that_a_wildcard_covers() -> None:

@@ -17,6 +17,7 @@ from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model.kubernetes import Name, ObjectRef
 from certferry.core.model.problems import Problem
+from certferry.core.plural import counted
 
 LEVELS: Final[Mapping[str, int]] = {"bad": 0, "warn": 1, "idle": 2, "busy": 3, "good": 4}
 """Order of levels, the most severe first."""
@@ -148,6 +149,16 @@ def counts(hosts: Iterable[HostPlace]) -> dict[str, int]:
     for host in hosts:
         numbers[host.category] += 1
     return numbers
+
+
+def overall(hosts: Sequence[HostPlace]) -> Badge:
+    """Return the most severe state of `hosts` in a few words; a problem that no client notices is a warning."""
+    badge, warned = worst(counts(hosts)), sum(any(s.problems for s in host.states) for host in hosts)
+    if badge.level == "good" and warned:
+        return Badge(
+            "warn", f"{counted(warned, 'warning')}", "A problem, such as a rejected renewal, that no client notices."
+        )
+    return badge
 
 
 def worst(numbers: Mapping[str, int]) -> Badge:

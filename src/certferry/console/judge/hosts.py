@@ -52,6 +52,11 @@ class CertificateExpiry(msgspec.Struct, frozen=True, kw_only=True):
         return self.usable, self.chain is not None, self.chain.not_after.timestamp() if self.chain else 0.0
 
 
+def severity(states: Iterable[HostState]) -> int:
+    """Return the sort key of the worst status of `states`: the most severe first, no host last."""
+    return min((-SEVERITY.index(state.status) for state in states), default=1)
+
+
 def host_badge(states: Iterable[HostState]) -> Badge | None:
     """Return the most severe status of `states` as a badge; None if every host gets its certificate."""
     worst = max(states, key=lambda state: SEVERITY.index(state.status), default=None)

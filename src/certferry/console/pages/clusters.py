@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.judge.health import LEVELS, counts, host_places, worst
+from certferry.console.judge.health import LEVELS, host_places, overall
 from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.pages.request import Page, PageRequest
 from certferry.console.state.cluster_view import ClusterContext
@@ -77,7 +77,7 @@ def _read_row(cluster: ClusterContext) -> ClusterRow:
         version=cluster.kube.version,
         ingresses=len(cluster.kube.ingresses),
         certificates=len(cluster.elb.state.certificates),
-        health=worst(counts(host_places(cluster))),
+        health=overall(host_places(cluster)),
         expires=first.badge if first else None,
         expires_name=_name(first) if first else "",
     )

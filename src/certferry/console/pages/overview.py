@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from certferry.console.judge.health import CATEGORIES, ObjectProblems, counts, host_places, problems
+from certferry.console.judge.health import CATEGORIES, ObjectProblems, counts, host_places, overall, problems
 from certferry.console.judge.hosts import CertificateExpiry, expiries
 from certferry.console.judge.rotation_log import RotationRecord, read_rotation
 from certferry.console.pages.hosts.details import visible
@@ -38,6 +38,7 @@ async def show(request: PageRequest, cluster: ClusterContext) -> Response:
     return request.render(
         "clusters/overview.html",
         total=len(hosts),
+        answer=overall(hosts),
         probed=sum(any(state.shown for state in host.states) for host in hosts),
         categories=CATEGORIES,
         counts=counts(hosts),

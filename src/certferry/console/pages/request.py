@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from certferry.clusters import ClusterAccess
-from certferry.console.judge.health import counts, host_places, worst
+from certferry.console.judge.health import host_places, overall
 from certferry.console.state.cluster_view import ClusterContext, DerivedCache, DerivedState
 from certferry.console.state.console import Console
 from certferry.console.state.elb_sites import ElbLogin, key_of, role_of
@@ -195,5 +195,5 @@ def page_frame(http: Request, session: Session | None, messages: list[str] | Non
         cluster=cluster,
         can_edit=cluster is not None and cluster.may("member"),
         is_admin=cluster is not None and cluster.may("admin"),
-        health=worst(counts(host_places(cluster))) if cluster and cluster.kube.ready and cluster.elb.ready else None,
+        health=overall(host_places(cluster)) if cluster and cluster.kube.ready and cluster.elb.ready else None,
     )

@@ -13,7 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.filters import by_expiry
-from certferry.console.judge.hosts import PER_ROW, served_badge
+from certferry.console.judge.hosts import PER_ROW, served_badge, severity
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext
 from certferry.console.state.elb_feed import CertificateDetails
@@ -46,6 +46,8 @@ class ElbCertificateRow(msgspec.Struct, frozen=True, kw_only=True):
     details: CertificateDetails
     uses: tuple[Use, ...]
     lock: Lock | None
+    severity: int
+    """Sort key: the worst host first."""
 
     @property
     def text(self) -> str:
@@ -62,7 +64,7 @@ COLUMNS: Final = (
     Column("expires", "Expires", lambda r: r.certificate.chain.not_after if r.certificate.chain else _NEVER),
     Column("listeners", "Listener (Frontend Protocol/Port)", lambda r: -len(r.uses), low=True),
     Column("source", "Source", lambda r: r.lock.label if r.lock else ""),
-    Column("status", "Status", None),
+    Column("status", "Status", lambda r: r.severity),
     Column("operation", "Operation", None),
 )
 
@@ -95,6 +97,7 @@ def rows(request: PageRequest, cluster: ClusterContext) -> list[ElbCertificateRo
             details=cluster.elb.details.get(c.id) or CertificateDetails(id=c.id),
             uses=uses.get(c.id, ()),
             lock=lock_of(request, cluster, c),
+            severity=severity(cluster.derived.hosts_by_certificate.get(c.id, ())),
         )
 
     ordered = sorted(cluster.elb.state.certificates.values(), key=lambda c: (c.name, c.id))

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.filters import by_health, by_manager
-from certferry.console.judge.hosts import PER_ROW, WRONG, CertificateExpiry, own_expiry, served_badge
+from certferry.console.judge.hosts import PER_ROW, WRONG, CertificateExpiry, own_expiry, served_badge, severity
 from certferry.console.pages.ingresses.synchronize import differences
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -70,7 +70,7 @@ COLUMNS: Final = (
     Column("hosts", "Domain Names", lambda r: r.hosts or ("~",)),
     Column("source", "Certificate Source", lambda r: r.source, low=True),
     Column("expires", "Expires", lambda r: r.expiry.order if r.expiry else _NO_CERTIFICATE),
-    Column("status", "Status", None),
+    Column("status", "Status", lambda r: (severity(r.host_states), not r.problems)),
     Column("operation", "Operation", None),
 )
 

@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from certferry.console.judge.filters import by_expiry, by_manager
+from certferry.console.judge.hosts import severity
 from certferry.console.judge.secret import status
 from certferry.console.pages.request import Page, PageRequest, cluster_page
 from certferry.console.state.cluster_view import ClusterContext, DerivedState
@@ -31,6 +32,8 @@ class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     ingresses: tuple[Name, ...]
     hosts: tuple[str, ...]
     """Hosts of those Ingresses, and hosts whose clients get the certificate."""
+    severity: tuple[bool, int]
+    """Sort key: a Secret with a problem first, then by its worst host."""
 
     @property
     def text(self) -> str:
@@ -44,7 +47,7 @@ COLUMNS: Final = (
     Column("type", "Secret Type", lambda r: r.secret.type, low=True),
     Column("domains", "Domains", lambda r: r.chain.names if r.chain else ("~",)),
     Column("expires", "Expires", lambda r: r.chain.not_after if r.chain else _NEVER),
-    Column("served", "Status", None),
+    Column("served", "Status", lambda r: r.severity),
     Column("used", "Used by", lambda r: tuple(map(str, r.ingresses)) or ("~",), low=True),
     Column("created", "Created", lambda r: r.secret.created, low=True),
     Column("operation", "Operation", None),
@@ -85,6 +88,10 @@ def _row(derived: DerivedState, secret: ListedSecret) -> SecretRow:
         chain=secret.parsed.chain,
         uses=uses,
         ingresses=ingresses,
+        severity=(
+            not (secret.parsed.flaw or derived.problems.get(("Secret", secret.name))),
+            severity(derived.hosts_by_secret.get(secret.name, ())),
+        ),
         hosts=tuple(dict.fromkeys((*wanted, *(h for use in uses for h in use.hosts)))),
     )
 
