@@ -30,6 +30,8 @@ class CertificateContext(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts whose clients get it."""
     overlapping: Mapping[str, str] = MappingProxyType({})
     """SNI names that another certificate of the listener has."""
+    compromised: frozenset[str] = frozenset()
+    """The public keys that are marked as compromised."""
 
 
 class FormCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +64,16 @@ def check_certificate_form(certificate: str, private_key: str, context: Certific
             )
     elif spki is not None and spki != chain.spki:
         errors[KEY] = "This private key does not match the certificate."
-    if objection := checks.refusal(chain, context.serving, context.hosts, now):
+    if objection := checks.refusal(chain, context.serving, context.hosts, now, compromised=context.compromised):
         errors[CERTIFICATE] = f"It cannot replace the certificate in service: {objection.sentence}."
     findings = checks.findings(
-        chain, context.present or context.serving, context.hosts, now, taken=context.overlapping, key=spki
+        chain,
+        context.present or context.serving,
+        context.hosts,
+        now,
+        taken=context.overlapping,
+        key=spki,
+        compromised=context.compromised,
     )
     return FormCheck(chain=chain, errors=errors, findings=findings)
 

@@ -79,11 +79,12 @@ def preview_change(
     present = served_chain(derived, name)
     server = chosen[0] if chosen else None
     hosts = tuple(h for h in ingress.hosts if not any(covers(chain.names, h) for chain in chosen[1:]))
-    objection = checks.objection(server, present, hosts, now) if server else None
+    marks = derived.translation.compromised
+    objection = checks.objection(server, present, hosts, now, marks) if server else None
     rejected = [p.sentence for p in new if p.reason == "CertificateHeldBack"]
     if objection:  # more specific than what the listener would report
         rejected = [f"It cannot replace the certificate in service: {objection.sentence}."]
-    findings = checks.findings(server, present, hosts, now) if server else ()
+    findings = checks.findings(server, present, hosts, now, compromised=marks) if server else ()
     sentences = " ".join((*rejected, *(p.sentence for p in new)))
     return ChangePreview(
         present=present,

@@ -137,7 +137,9 @@ async def bind(request: PageRequest, cluster: ClusterContext) -> Response:
         raise FormErrors({"": "This is no server certificate."})
     before = cluster.elb.state.certificates.get(listener.default_tls_container_ref or "")
     if not sni and (
-        objection := checks.objection(certificate.chain, before.chain if before else None, (), datetime.now(UTC))
+        objection := checks.objection(
+            certificate.chain, before.chain if before else None, (), datetime.now(UTC), cluster.elb.state.compromised
+        )
     ):
         raise FormErrors({"slot": f"It cannot take the context of the one in service: {objection.sentence}."})
     refs = list(listener.sni_container_refs or ())
@@ -175,8 +177,9 @@ def _check(cluster: ClusterContext, certificate: Certificate, chosen: Certificat
     if new is None:
         return ChangePreview(present=certificate.chain)
     now, hosts = datetime.now(UTC), certificate_context(cluster, certificate).hosts
-    refusal = checks.refusal(new, certificate.chain, hosts, now)
-    findings = checks.findings(new, certificate.chain, hosts, now)
+    marks = cluster.elb.state.compromised
+    refusal = checks.refusal(new, certificate.chain, hosts, now, compromised=marks)
+    findings = checks.findings(new, certificate.chain, hosts, now, compromised=marks)
     return ChangePreview(
         present=certificate.chain,
         chosen=new,

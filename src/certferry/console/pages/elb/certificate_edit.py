@@ -182,6 +182,7 @@ def certificate_context(cluster: ClusterContext, certificate: Certificate) -> Ce
         serving=certificate.chain if uses else None,
         hosts=hosts,
         overlapping=overlapping_names(certificate, cluster.elb.state),
+        compromised=cluster.elb.state.compromised,
     )
 
 

@@ -96,6 +96,7 @@ def certificate_context(cluster: ClusterContext, secret: ListedSecret) -> Certif
         serving=next((use.chain for use in uses if use.chain), None),
         hosts=follow.depend if follow else (),
         overlapping=overlapping_names(certificate, cluster.elb.state) if certificate else {},
+        compromised=derived.translation.compromised,
     )
 
 
