@@ -25,7 +25,8 @@ from certferry.controller.report import event_recorder
 from certferry.core.diagnosis import alert
 from certferry.core.drift.drift import Modes
 from certferry.core.model import kubernetes, problems
-from certferry.core.translate import ingress_annotations, service_annotations
+from certferry.core.translate import ingress_annotations
+from certferry.core.translate.services import listener_annotations, pool_annotations
 from certferry.runtime.metrics import Metrics
 from certferry.settings import renamed
 
@@ -222,14 +223,15 @@ def annotations_page() -> str:
 def annotation_keys() -> list[str]:
     """Return the full key of each annotation that the code reads or writes."""
     keys = [f"{ingress_annotations.PREFIX}{row.key}" for row in ingress_annotations.ANNOTATIONS]
-    keys += [row.key for row in ingress_annotations.OWN]
-    keys += [f"{ingress_annotations.PREFIX}{key}" for key in ingress_annotations.OF_SERVICES if key != "cert-id"]
+    keys += [row.key for row in (*ingress_annotations.OWN, *listener_annotations.OWN)]
+    keys += [f"{ingress_annotations.PREFIX}{key}" for key in ingress_annotations.OF_SERVICES]
     keys += [getattr(kubernetes, name) for name in dir(kubernetes) if name.endswith("_ANNOTATION")]
     return sorted({*keys, "kubernetes.io/ingress.class"})
 
 
 def _accepted_values() -> Iterator[tuple[str, str]]:
-    for row in (*ingress_annotations.ANNOTATIONS, *ingress_annotations.OWN):
+    own = (*ingress_annotations.OWN, *listener_annotations.OWN, *listener_annotations.OF_LISTENERS)
+    for row in (*ingress_annotations.ANNOTATIONS, *own):
         key = row.key if "/" in row.key else f"{ingress_annotations.PREFIX}{row.key}"
         yield key, _expected(row.read)
     yield "kubernetes.io/ingress.class", "name of the class, `cce`"
@@ -239,7 +241,7 @@ def _accepted_values() -> Iterator[tuple[str, str]]:
             namespace="", name="", uid="", created=datetime.fromtimestamp(0, UTC), annotations={key: "\0"}
         )
         service = kubernetes.Service(meta=meta, type="ClusterIP", ports=())
-        read = service_annotations.read(service, kubernetes.ServicePort(name="", port=80))
+        read = pool_annotations.read(service, kubernetes.ServicePort(name="", port=80))
         for problem in read.problems:
             yield key, problem.sentence.partition(" is not ")[2].rstrip(".")
 

@@ -23,6 +23,7 @@ def options_of(settings: ControllerSettings, cluster: ClusterAccess | None = Non
         max_policies=settings.max_policies,
         tls_ciphers_policy=settings.tls_ciphers_policy,
         http2_enable=settings.http2_enable,
+        services=settings.services,
         backends=settings.backends,
         admission=NamespacePolicy(
             loadbalancers=settings.namespaces_of_loadbalancer,

@@ -27,7 +27,7 @@ def dry_run(cluster: TranslatedCluster, rules: AlertRules, modes: Modes) -> None
     diagnosis = with_host_states(cluster, now, rules.limits)
     problem_events(translation)
     for name, status in translation.status.items():
-        ingress_status(status, translation, observed, view.ingresses[name])
+        ingress_status(status, translation, observed, translation.claimants[name].meta)
     inputs = AlertInput(
         watched=watched(diagnosis), problems=translation.problems, states=diagnosis.states, view=diagnosis.view
     )

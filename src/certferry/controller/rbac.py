@@ -43,7 +43,8 @@ SECRETS: Final = Rule(group="", resource="secrets", verbs=READ)
 IN_NAMESPACES: Final = (
     Rule(group=_NETWORKING, resource="ingresses", verbs=(*READ, "patch")),
     Rule(group=_NETWORKING, resource="ingresses/status", verbs=("patch",)),
-    Rule(group="", resource="services", verbs=READ),
+    Rule(group="", resource="services", verbs=(*READ, "patch")),
+    Rule(group="", resource="services/status", verbs=("patch",)),
     Rule(group="discovery.k8s.io", resource="endpointslices", verbs=READ),
     Rule(group="", resource="events", verbs=("create", "get", "patch")),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from certferry.core.model.kubernetes import ClusterView, Name
-from certferry.core.translate.listener_claims import TranslateOptions, owned_ingresses
+from certferry.core.translate.listener_claims import TranslateOptions, claimants
 from certferry.kube.client.cache import Scope
 from certferry.settings import ControllerSettings
 
@@ -20,10 +20,10 @@ def scope(settings: ControllerSettings, options: TranslateOptions) -> Scope:
 
 
 def named_secrets(view: ClusterView, options: TranslateOptions) -> frozenset[Name]:
-    """Return the Secrets in ``spec.tls`` of the Ingresses of our class."""
+    """Return the Secrets that the Ingresses and Services of our class name."""
     return frozenset(
         Name(ingress.meta.namespace, entry.secret)
-        for ingress in owned_ingresses(view, options)
+        for ingress in claimants(view, options)
         for entry in ingress.tls
         if entry.secret
     )

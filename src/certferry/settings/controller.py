@@ -13,6 +13,7 @@ from certferry.core.drift.drift import Modes
 from certferry.core.model.problems import Reason
 from certferry.core.translate.ingress_annotations import TlsPolicy
 from certferry.core.translate.members import Backends
+from certferry.core.translate.services.claimants import ServiceSelection
 
 
 class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_name: str = ""
     """Name of the cluster in alerts and messages."""
     class_name: str = "cce"
-    """Ingress class of this controller."""
+    """Ingress class of this controller, and its class of Services."""
     default_loadbalancer: str | None = None
     """Id of the load balancer for an Ingress that names none."""
     max_sni_certificates: int = 0
@@ -72,6 +73,9 @@ class ControllerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time within which a client must see a changed certificate."""
     deletion_delay: float = 30.0
     """Time that a certificate or load balancer of ours must be unused before its deletion."""
+    services: ServiceSelection = "class"
+    """Services of type LoadBalancer to serve: `class`, those whose spec.loadBalancerClass is `class_name`; `annotation`,
+    also those without a class that have the annotation `kubernetes.io/elb.class`; or `off`."""
     backends: Backends = "auto"
     """Target of requests: Pods, node ports, or according to the type of each Service."""
     drift: Modes = Modes()

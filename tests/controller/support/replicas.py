@@ -76,7 +76,7 @@ class Replica:
     @property
     def leads(self) -> bool:
         """What the Lease says."""
-        lease = self.system.kube.objects.get(("leases", *LEASE))
+        lease = self.system.kube.objects.get(("leases", *LEASE[:2]))
         return lease is not None and f"_{self._pid}_" in str(lease["spec"]["holderIdentity"])
 
     def wrote(self, since: int = 0) -> int:

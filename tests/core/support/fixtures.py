@@ -134,6 +134,7 @@ def observed(given: Mapping[str, Any]) -> State:
             description = json.dumps({"secret_id": facts.pop("clusterless_secret")})
         certificates[ref] = Certificate(
             id=ref,
+            type=facts.pop("type", "server"),
             name=facts.pop("name", ref),
             description=description,
             domain=tuple(facts.pop("domain", ())),

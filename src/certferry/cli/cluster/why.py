@@ -177,8 +177,8 @@ def _owner(state: HostState) -> str:
     if state.owner is None:
         return "no Ingress of this cluster"
     if not state.claims or state.owner in state.claims:
-        return f"Ingress {state.owner}"
-    return f"Ingress {state.owner}, the oldest on this listener; the host is of Ingress {state.claims[0]}"
+        return state.owner.claimant
+    return f"{state.owner.claimant}, the oldest on this listener; the host is of {state.claims[0].claimant}"
 
 
 def _rotation(cluster: ClusterSnapshot, host: str) -> str:

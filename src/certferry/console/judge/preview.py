@@ -128,7 +128,7 @@ def _neighbours(
     return {
         other: derived.view.ingresses[other]
         for other, status in statuses.items()
-        if other == name or not ports.isdisjoint(_ports(status))
+        if other == name or not (other.kind or ports.isdisjoint(_ports(status)))
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from certferry.controller.doctor.cluster import clock
 from certferry.controller.doctor.result import CheckResult, failure, ok, warning
-from certferry.core.model.elb import State, bind_port
+from certferry.core.model.elb import ENCRYPTED, State, bind_port
 from certferry.core.plural import counted
 from certferry.elb.client import extensions
 from certferry.elb.client.client import CERTIFICATES, ElbClient, ElbError, Resource
@@ -86,7 +86,7 @@ async def _reached(state: State) -> CheckResult:
         {
             Target(address=b.vip_address, port=bind_port(b, listener.protocol_port), host="")
             for listener in state.listeners.values()
-            if listener.protocol in ("HTTPS", "TERMINATED_HTTPS")
+            if listener.protocol in ENCRYPTED
             and (b := state.loadbalancers.get(listener.loadbalancer_id))
             and b.vip_address
         }

@@ -38,7 +38,7 @@ async def adopt(kube: KubeClient, proposals: Iterable[Proposal], view: ClusterVi
 
 async def _write(kube: KubeClient, proposal: Proposal, seen: dict[Name, Ingress]) -> str | None:
     """Write one proposal; return the text to report, None if the Ingress changed since the view."""
-    namespace, name = proposal.ingress
+    namespace, name, _ = proposal.ingress
     present = await kube.get(INGRESS, name, namespace)
     if parse_ingress(present) != seen[proposal.ingress]:
         return None

@@ -26,6 +26,7 @@ from certferry.core.model import quarantine
 from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, ObjectRef
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.translate.services.claimants import claimant_of
 from certferry.core.x509 import expiry
 from certferry.runtime.latest import Latest
 from certferry.runtime.metrics import Metrics
@@ -173,4 +174,5 @@ class AlertEvaluator:
 def _objects(it: CertificateInfo, view: ClusterView | None) -> list[ObjectRef]:
     if it.origin and it.origin.secret:
         return [it.origin.secret.ref]
-    return [view.ingresses[i].ref for i in it.ingresses if view and i in view.ingresses]
+    claimants = (claimant_of(view, name) for name in it.ingresses) if view else ()
+    return [one.ref for one in claimants if one]

@@ -21,6 +21,7 @@ from certferry.controller.report.messages import (
     problem_events,
     rotation_annotation,
     rotation_events,
+    service_releases,
     stale_annotations,
 )
 from certferry.controller.report.status_writer import StatusWriter
@@ -33,6 +34,7 @@ from certferry.core.drift.drift import Drift
 from certferry.core.model.kubernetes import Name
 from certferry.core.plan.steps import Step
 from certferry.core.translate.listener_claims import TranslateOptions, owned_ingresses
+from certferry.core.translate.services.claimants import KIND
 from certferry.core.translate.translate import Translation
 from certferry.kube.client.cache import Cache
 from certferry.runtime.metrics import Metrics
@@ -98,6 +100,9 @@ class ReportDispatcher:
         hosts: dict[Name, list[HostState]] = {}
         for host, claim in ((s, claim) for s in diagnosis.states for claim in s.claims):
             hosts.setdefault(claim, []).append(host)
+        idle = {s.meta.key._replace(kind=KIND): s for s in view.services.values()}
+        idle = {n: s for n, s in idle.items() if n not in translation.status}
+        held = {n: status for n in idle if (status := self._cache.reported(n))}
         reported = {n: status for n in translation.status if (status := self._cache.reported(n))}
         events = [
             *problem_events(translation),
@@ -110,11 +115,12 @@ class ReportDispatcher:
             bounded_events([*events, *host_events(diagnosis.states, events)]),
             {
                 name: msgspec.structs.replace(
-                    ingress_status(status, translation, state, view.ingresses[name]),
+                    ingress_status(status, translation, state, translation.claimants[name].meta),
                     hosts=hosts_annotation(hosts.get(name, ())),
                 )
                 for name, status in translation.status.items()
-            },
+            }
+            | service_releases(idle, held, state),
             stale_annotations(others, self._status_writer.ingresses, state),
         )
         self._count(diagnosis)
@@ -130,7 +136,7 @@ class ReportDispatcher:
                 self._metrics.rotation_instant.labels(ingress.namespace, ingress.name, instant).set(at or 0)
         self._status_writer.rotated(
             rotation_events(rotation, generation),
-            [Name(i.namespace, i.name) for i in rotation.ingresses],
+            [i.claimant for i in rotation.ingresses],
             rotation_annotation(rotation),
         )
 

@@ -20,7 +20,15 @@ from certferry.core.diagnosis.host_state import HostState, HostStatus
 from certferry.core.diagnosis.inventory import SEVERITY
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, State, bind_port
-from certferry.core.model.kubernetes import BALANCER_ID, Ingress, Name, ObjectRef, ReportedStatus
+from certferry.core.model.kubernetes import (
+    BALANCER_ID,
+    CLEANUP_FINALIZER,
+    Meta,
+    Name,
+    ObjectRef,
+    ReportedStatus,
+    Service,
+)
 from certferry.core.translate.ingress_annotations import PREFIX
 from certferry.core.translate.translate import IngressStatus, Translation
 
@@ -79,7 +87,7 @@ def ownership_change_events(translation: Translation, reported: Mapping[Name, Re
     for name, status in translation.status.items():
         before = reported[name].master if name in reported else None
         if before and before != str(status.listener_owner):
-            owner = f"Ingress {status.listener_owner}"
+            owner = status.listener_owner.claimant
             ports = ", ".join(str(port) for port, _ in status.ports)
             sentence = (
                 f"{owner} now owns the listener on port {ports} (was {before}). "
@@ -179,21 +187,41 @@ def hosts_annotation(states: Iterable[HostState]) -> str:
     return msgspec.json.encode(dict(islice(worst.items(), MAX_HOSTS))).decode()
 
 
-def ingress_status(status: IngressStatus, translation: Translation, state: State, ingress: Ingress) -> IngressReport:
-    """Return the status and annotations of an Ingress: its real address and ports, and its listener owner."""
+def ingress_status(status: IngressStatus, translation: Translation, state: State, meta: Meta) -> IngressReport:
+    """Return the status and annotations of an Ingress or Service: its real address and ports, and its listener owner.
+
+    `meta`: its metadata.
+    """
+    owner, finalizer = (None, True) if meta.kind else (str(status.listener_owner), None)
     balancer = state.loadbalancers.get(status.loadbalancer)
     if balancer is None and (asked := translation.desired.loadbalancers.get(status.loadbalancer)):
         balancer = next((b for b in state.loadbalancers.values() if b.name == asked.name), None)
     if balancer is None or not balancer.vip_address:
-        return IngressReport(master=str(status.listener_owner))
-    ports = tuple((bind_port(balancer, port), "TCP") for port, _ in status.ports)
-    notes = ingress.meta.annotations
+        return IngressReport(master=owner, finalizer=finalizer)
+    ports = tuple((bind_port(balancer, port), "UDP" if protocol == "UDP" else "TCP") for port, protocol in status.ports)
+    notes = meta.annotations
     by_address = notes.get(f"{PREFIX}ip") == balancer.vip_address and BALANCER_ID not in notes
     return IngressReport(
         status=((balancer.vip_address, ports),),
-        master=str(status.listener_owner),
+        master=owner,
+        finalizer=finalizer,
         loadbalancer=balancer.id if by_address else None,
     )
+
+
+def service_releases(
+    services: Mapping[Name, Service], reported: Mapping[Name, ReportedStatus], observed: State
+) -> dict[Name, IngressReport]:
+    """Return the reports that end our hold on `services`, which claim nothing now.
+
+    The finalizer stays while the load balancer has a pool of the Service: pools are deleted last.
+    """
+    left = {names.described(pool.description).get("service_id") for pool in observed.pools.values()}
+    return {
+        name: IngressReport(finalizer=False, status=None if services[name].deleting else ())
+        for name, stands in reported.items()
+        if CLEANUP_FINALIZER in stands.finalizers and services[name].meta.uid not in left
+    }
 
 
 def stale_annotations(

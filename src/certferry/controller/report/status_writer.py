@@ -21,6 +21,7 @@ from certferry.controller.report.event_recorder import HOUR, EventMessage, Event
 from certferry.core.model.kubernetes import (
     AGE_ANNOTATION,
     BALANCER_ID,
+    CLEANUP_FINALIZER,
     HOSTS_ANNOTATION,
     MASTER_ANNOTATION,
     ROTATION_ANNOTATION,
@@ -29,7 +30,7 @@ from certferry.core.model.kubernetes import (
 )
 from certferry.core.model.problems import HOURLY
 from certferry.kube.client.cache import Cache
-from certferry.kube.client.client import INGRESS, KubeClient, KubeError, Object
+from certferry.kube.client.client import INGRESS, SERVICE, KubeClient, KubeError, Object
 from certferry.runtime.latest import Latest
 
 GATHER: Final = 0.2
@@ -48,13 +49,15 @@ Ports = tuple[tuple[int, str], ...]
 
 
 class IngressReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The desired status and annotations of an Ingress. None: not written."""
+    """The desired status and annotations of an Ingress or Service. None: not written."""
 
     status: tuple[tuple[str, Ports], ...] | None = None
     master: str | None = None
     rotation: str | None = None
     hosts: str | None = None
     loadbalancer: str | None = None
+    finalizer: bool | None = None
+    """True: it is to have our finalizer; False: to lose it."""
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,14 +196,19 @@ class StatusWriter:
         if entry.master is not None and since is not None and since != stands.claimed_since:
             annotations[AGE_ANNOTATION] = since
         restated = entry.status is not None and entry.status != stands.status
-        if not annotations and not restated:
+        held = entry.finalizer is not None and entry.finalizer != (CLEANUP_FINALIZER in stands.finalizers)
+        if not annotations and not restated and not held:
             return
         self._written[name] = (time.monotonic(), entry)
         try:
+            if held and entry.finalizer:
+                await self._hold(name, hold=True)
             if annotations:
                 await self._patch(name, {"metadata": {"annotations": annotations}})
             if restated and entry.status is not None:
                 await self._patch(name, {"status": _status(entry.status)}, "status")
+            if held and not entry.finalizer:
+                await self._hold(name, hold=False)
         except KubeError:
             del self._written[name]
             raise
@@ -224,13 +232,26 @@ class StatusWriter:
             await self._patch(name, {"status": {"loadBalancer": {"ingress": None}}}, "status")
         self._removed[name] = (time.monotonic(), entry)
 
+    async def _hold(self, name: Name, *, hold: bool) -> None:
+        """Add or remove our finalizer, and leave those of others."""
+        try:
+            meta = (await self._kube.get(SERVICE, name.name, name.namespace))["metadata"]
+        except KubeError as error:
+            if error.status == 404:
+                return
+            raise
+        others = [f for f in meta.get("finalizers") or () if f != CLEANUP_FINALIZER]
+        finalizers = [*others, CLEANUP_FINALIZER] if hold and "deletionTimestamp" not in meta else others
+        # with the version, because a merge patch replaces the whole list
+        await self._patch(name, {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}})
+
     async def _patch(self, name: Name, patch: Object, subresource: str = "") -> None:
         try:
-            await self._kube.merge(INGRESS, name.name, patch, name.namespace, subresource)
+            await self._kube.merge(SERVICE if name.kind else INGRESS, name.name, patch, name.namespace, subresource)
         except KubeError as error:
             if error.retryable:
                 raise
-            _log.warning("ingress not annotated", ingress=str(name), error=str(error))
+            _log.warning("object not annotated", object=name.claimant, error=str(error))
 
 
 def _in_turn(notices: Iterable[EventMessage]) -> list[EventMessage]:

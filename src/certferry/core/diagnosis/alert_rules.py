@@ -20,6 +20,7 @@ from certferry.core.diagnosis.host_values import ShownCertificate
 from certferry.core.diagnosis.inventory import CertificateInfo
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem, Reason
+from certferry.core.translate.services.claimants import claimant_of
 from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import listed
@@ -258,14 +259,13 @@ def _name_of(state: HostState, wanted: WantedCertificate) -> AlertName:
 
 
 def _not_used(inputs: AlertInput) -> Iterator[Alert]:
-    ingresses = inputs.view.ingresses if inputs.view else {}
     by_sentence: dict[str, list[Problem]] = {}
     for problem in inputs.problems:
-        if problem.reason in _NOT_USED and problem.object.kind == "Ingress" and problem.secret is None:
+        if problem.reason in _NOT_USED and problem.object.kind in ("Ingress", "Service") and problem.secret is None:
             by_sentence.setdefault(problem.sentence, []).append(problem)
     for sentence, told in sorted(by_sentence.items()):
-        # both Ingresses of a conflict have the problem; the younger one lacks the certificate
-        alerts = [i for p in told if (i := ingresses.get(Name(p.object.namespace, p.object.name)))]
+        # both objects of a conflict have the problem; the younger one lacks the certificate
+        alerts = [i for p in told if inputs.view and (i := claimant_of(inputs.view, p.object.claimant))]
         if not alerts:
             continue
         it = max(alerts, key=lambda i: (i.meta.created, i.meta.key))
@@ -275,10 +275,10 @@ def _not_used(inputs: AlertInput) -> Iterator[Alert]:
             name="CertificateNotUsed",
             subject=f"ingress {key}",
             cluster=inputs.cluster,
-            summary=f"{told[0].reason}: Ingress {key}: {sentence}",
+            summary=f"{told[0].reason}: {key.claimant}: {sentence}",
             hosts=hosts,
             owner=f"namespace {key.namespace}",
-            source=f"Ingress {key}",
+            source=key.claimant,
             why=sentence,
             command=f"certferry why {hosts[0]}" if hosts else f"kubectl describe ingress {key.name} -n {key.namespace}",
         )

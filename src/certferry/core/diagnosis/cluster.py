@@ -133,7 +133,7 @@ def _isolated(
 ) -> C:
     def attempt(view: ClusterView, observed: State) -> C:
         translation = translate(view, observed, options, now, memo)
-        if missing := _missing_ingresses(given, view):
+        if missing := _missing_claimants(given, view):
             translation = retained(translation, observed, missing)
         return derive(TranslatedCluster(view=view, observed=observed, translation=translation))
 
@@ -147,8 +147,12 @@ def _isolated(
     return replace(result.value, translation=translation, skipped=result.skipped)
 
 
-def _missing_ingresses(given: ClusterView, processed: ClusterView) -> frozenset[str]:
-    """Return the uids of Ingresses of which no version is processed: what exists for them has to stay."""
-    uids = {i.meta.uid for name, i in given.ingresses.items() if name not in processed.ingresses}
-    names = {r: Name(r.namespace, r.name) for r in given.malformed if r.kind == "Ingress"}
-    return frozenset(uids | {ref.uid for ref, name in names.items() if name not in processed.ingresses})
+def _missing_claimants(given: ClusterView, processed: ClusterView) -> frozenset[str]:
+    """Return the uids of Ingresses and Services of which no version is processed: what exists for them has to stay."""
+    pairs = ((given.ingresses, processed.ingresses), (given.services, processed.services))
+    uids = {one.meta.uid for some, there in pairs for name, one in some.items() if name not in there}
+    there_by_kind = {"Ingress": processed.ingresses, "Service": processed.services}
+    malformed = (
+        r for r in given.malformed if Name(r.namespace, r.name) not in there_by_kind.get(r.kind, given.malformed)
+    )
+    return frozenset(uids | {ref.uid for ref in malformed if ref.kind in there_by_kind})

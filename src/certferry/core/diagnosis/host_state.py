@@ -36,7 +36,7 @@ from certferry.core.diagnosis.wanted import (
     key_kind,
 )
 from certferry.core.model import naming as names
-from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State, bind_port
+from certferry.core.model.elb import ENCRYPTED, Certificate, Listener, LoadBalancer, State, bind_port
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate.certificate_slots import ListenerCertificates, current_slots
@@ -48,7 +48,6 @@ from certferry.core.x509 import expiry
 from certferry.core.x509.expiry import Limits
 from certferry.core.x509.pem import Chain
 
-HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 KINDS: Final[tuple[KeyKind, ...]] = ("ECDSA", "RSA")
 _UNKNOWN_KIND: Final[tuple[KeyKind, ...]] = ("",)
 _NO_REJECTIONS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -64,7 +63,7 @@ def host_states(
     rejections: Mapping[str, str] = _NO_REJECTIONS,
     host: str | None = None,
 ) -> tuple[HostState, ...]:
-    """Return the state of every host that a claim wants or an HTTPS listener serves, sorted by key.
+    """Return the state of every host that a claim wants or an HTTPS or TLS listener serves, sorted by key.
 
     `translation` is of the same `view` and `observed`. `rejections`: by certificate id, why the data plane
     rejected it. `host`: this host alone, also if only a wildcard of a claim or an SNI name stands for it.
@@ -99,7 +98,7 @@ def for_secret(states: Iterable[HostState], name: Name) -> tuple[HostState, ...]
 
 
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTPS port of a load balancer."""
+    """One HTTPS or TLS port of a load balancer."""
 
     loadbalancer: LoadBalancer
     port: int
@@ -143,9 +142,8 @@ class _HostFacts:
             self._shown.setdefault((result.address, result.port, result.sni), []).append(result)
         self._on_ingresses: dict[Name, list[Problem]] = {}
         for problem in translation.problems:
-            if problem.object.kind == "Ingress":
-                name = Name(problem.object.namespace, problem.object.name)
-                self._on_ingresses.setdefault(name, []).append(problem)
+            if problem.object.kind in ("Ingress", "Service"):
+                self._on_ingresses.setdefault(problem.object.claimant, []).append(problem)
 
     def states(self, only: str | None) -> Iterator[HostState]:
         """Yield the states of all hosts, or of one."""
@@ -164,12 +162,12 @@ class _HostFacts:
 
     def _places(self) -> Iterator[_Place]:
         listening = by_port(self._observed)
-        groups = {at: group for at, group in self._translation.claims.items() if group[0].protocol == "HTTPS"}
-        served = {at for at, listener in listening.items() if listener.protocol in HTTPS}
+        groups = {at: group for at, group in self._translation.claims.items() if group[0].protocol in ENCRYPTED}
+        served = {at for at, listener in listening.items() if listener.protocol in ENCRYPTED}
         balancers = {**self._translation.desired.loadbalancers, **self._observed.loadbalancers}
         for at in sorted({*groups, *served}):
             listener, group, balancer = listening.get(at), groups.get(at, ()), balancers.get(at[0])
-            if balancer is None or (listener and listener.protocol not in HTTPS):
+            if balancer is None or (listener and listener.protocol not in ENCRYPTED):
                 continue
             ours = listener is None or names.is_of(self._view.cluster_id, listener.description)
             binding = self._translation.bindings.get(at)
@@ -328,7 +326,7 @@ def _why(place: _Place, host: str, matched: str) -> str:
     if matched:
         return f"it is the SNI certificate for {matched}, and none names the host exactly"
     what = "no SNI certificate covers this host" if host else "clients that name no host get the default"
-    owner = f", which Ingress {place.owner} owns" if place.owner else ""
+    owner = f", which {place.owner.claimant} owns" if place.owner else ""
     return f"{what}: it is the default certificate of port {place.port}{owner}"
 
 
@@ -337,7 +335,8 @@ def _brought_by(group: Sequence[ListenerClaim]) -> Mapping[str | Name, tuple[Nam
     for claim in group:
         ingress = claim.ingress.meta
         secrets: Iterable[str | Name] = (Name(ingress.namespace, e.secret) for e in claim.ingress.tls if e.secret)
-        for brought in (*secrets, *(claim.values.tls_certificate_ids or ())):
+        ids = (*(claim.values.tls_certificate_ids or ()), *(claim.values.sni_certificate_ids or ()))
+        for brought in (*secrets, *ids):
             result.setdefault(brought, {})[ingress.key] = None
     return {brought: tuple(ingresses) for brought, ingresses in result.items()}
 

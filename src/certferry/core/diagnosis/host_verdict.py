@@ -167,6 +167,8 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
             what = action(wanted.source, wanted.reason, _secret(wanted.source, view))
             if wanted.reason == "HostNotCovered" and wanted.object.kind == "Ingress":
                 what = f"name a Secret for {facts.host} in spec.tls of Ingress {_name(wanted.object)}"
+            elif wanted.reason == "HostNotCovered" and wanted.object.kind == "Service":
+                what = f"choose a certificate for {facts.host} on Service {_name(wanted.object)}"
             yield HostProblem(object=wanted.object, reason=wanted.reason, sentence=wanted.sentence, action=what)
     wanted_one = facts.wanted
     if facts.data_plane and wanted_one and not facts.substitute:
@@ -185,7 +187,7 @@ def _problems(facts: Facts, view: ClusterView) -> Iterator[HostProblem]:
                 yield HostProblem(object=wanted.object, reason=warning.reason, sentence=sentence, action=what)
     for problem in facts.on_claims:
         if problem.reason in _ON_INGRESS and problem.secret is None:
-            look = f"kubectl describe ingress {problem.object.name} -n {problem.object.namespace}"
+            look = f"kubectl describe {problem.object.kind.lower()} {problem.object.name} -n {problem.object.namespace}"
             yield HostProblem(object=problem.object, reason=problem.reason, sentence=problem.sentence, action=look)
 
 

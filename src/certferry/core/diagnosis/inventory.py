@@ -16,7 +16,10 @@ from certferry.core.diagnosis.isolation import IDS
 from certferry.core.diagnosis.usage import Use, uses
 from certferry.core.model.elb import Certificate
 from certferry.core.model.kubernetes import ClusterView, Name
+from certferry.core.translate.ingress_annotations import Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.services.claimants import KIND
+from certferry.core.translate.services.listener_annotations import read as read_of_service
 from certferry.core.x509.pem import Chain
 
 Role = Literal["served", "chosen", "stored", "own"]
@@ -108,11 +111,13 @@ def _watched(
 
 def _chosen(view: ClusterView) -> Mapping[str, tuple[Name, ...]]:
     chosen: dict[str, tuple[Name, ...]] = {}
-    for name, ingress in view.ingresses.items():
-        if IDS not in ingress.meta.annotations:
-            continue
-        values, _ = read_annotations(ingress)
-        for ref in values.tls_certificate_ids or ():
+    claiming: list[tuple[Name, Values]] = [
+        (n, read_annotations(ingress)[0]) for n, ingress in view.ingresses.items() if IDS in ingress.meta.annotations
+    ]
+    services = (s for s in view.services.values() if s.type == "LoadBalancer")
+    claiming += [(n._replace(kind=KIND), read_of_service(s)[0]) for s in services for n in (s.meta.key,)]
+    for name, values in claiming:
+        for ref in (*(values.tls_certificate_ids or ()), *(values.sni_certificate_ids or ())):
             chosen[ref] = (*chosen.get(ref, ()), name)
     return chosen
 

@@ -1,4 +1,4 @@
-"""Keep what the load balancer has for Ingresses that cannot be processed: their absence is no wish of a user."""
+"""Keep what the load balancer has for objects that cannot be processed: their absence is no wish of a user."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from certferry.core.model.elb import Certificate, Listener, Policy, State
 from certferry.core.translate.translate import Translation
 
 
-def retained(translation: Translation, observed: State, ingress_uids: Set[str]) -> Translation:
-    """Return `translation` with the observed policies, pools and certificates of `ingress_uids` as desired ones.
+def retained(translation: Translation, observed: State, uids: Set[str]) -> Translation:
+    """Return `translation` with the observed policies, pools and certificates of the objects `uids` as desired ones.
 
     A certificate stays on a listener unless another one is wanted there for one of its names.
     """
     desired, ports = translation.desired, {*translation.retained}
-    keys = {(it.loadbalancer_id, it.protocol_port): key for key, it in desired.listeners.items()}
+    keys = {want.place: key for key, want in desired.listeners.items()}
     policies, pools = dict(desired.policies), dict(desired.pools)
     listeners, certificates = dict(desired.listeners), dict(desired.certificates)
     pool_keys = {(p.loadbalancer_id, p.name, p.protocol): key for key, p in desired.pools.items()}
     for policy in observed.policies.values():
         listener = observed.listeners.get(policy.listener_id)
-        if listener is None or names.described(policy.description).get("ingress_id") not in ingress_uids:
+        if listener is None or names.described(policy.description).get("ingress_id") not in uids:
             continue
-        key = keys.get((listener.loadbalancer_id, listener.protocol_port))
+        key = keys.get(listener.place)
         if key is None:
-            ports.add((listener.loadbalancer_id, listener.protocol_port))
+            ports.add(listener.place)
             continue
         policies[policy.id] = replace(policy, listener_id=key)
         for pool in (observed.pools[ref] for ref in _pools(policy) if ref in observed.pools):
@@ -37,6 +37,8 @@ def retained(translation: Translation, observed: State, ingress_uids: Set[str]) 
         refs = (*(listeners[key].sni_container_refs or ()), *(c.id for c in left))
         if left:
             listeners[key] = replace(listeners[key], sni_container_refs=tuple(sorted(set(refs))))
+    of_services = {ref for ref, p in observed.pools.items() if names.described(p.description).get("service_id") in uids}
+    ports |= {x.place for x in observed.listeners.values() if x.default_pool_id in of_services} - keys.keys()
     desired = replace(desired, policies=policies, pools=pools, listeners=listeners, certificates=certificates)
     return replace(translation, desired=desired, retained=frozenset(ports))
 

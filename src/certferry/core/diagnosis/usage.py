@@ -109,7 +109,7 @@ def _use(
 
 
 def _age(diagnosis: ClusterDiagnosis, name: Name) -> tuple[object, Name]:
-    return diagnosis.view.ingresses[name].meta.created, name
+    return diagnosis.translation.claimants[name].meta.created, name
 
 
 def _order(listener: Listener) -> tuple[str, int, str]:

@@ -95,6 +95,11 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Names that had an SNI certificate here before. Our ELB keeps them, so that the slot of a routed host stays,
     and with it its connections, when another certificate is chosen."""
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return the load balancer and the number of the port: see ``port_number``."""
+        return self.loadbalancer_id, port_number(self.protocol, self.protocol_port)
+
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A certificate under an ELB id."""
@@ -304,6 +309,11 @@ class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     protocols: tuple[str, ...]
     ciphers: tuple[str, ...]
+
+
+def port_number(protocol: str, port: int) -> int:
+    """Return the number of a port among all of a load balancer: those of UDP follow the 65,536 of TCP."""
+    return port + 65_536 if protocol == "UDP" else port
 
 
 def bind_port(loadbalancer: LoadBalancer, port: int) -> int:

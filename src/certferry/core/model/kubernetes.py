@@ -31,11 +31,24 @@ AGE_ANNOTATION: Final = "certferry.io/claimed-since"
 HOSTS_ANNOTATION: Final = "certferry.io/hosts"
 RESUME_ANNOTATION: Final = "certferry.io/resume"
 """On a Secret: the fingerprint of a quarantined content that is to be tried again."""
+TLS_SECRET: Final = "certferry.io/tls-secret"  # noqa: S105 (a key)
+"""On a Service of type LoadBalancer: the Secret whose certificate its HTTPS and TLS ports have."""
+TLS_HOSTS: Final = "certferry.io/tls-hosts"
+"""The hosts that its clients ask for."""
+CLEANUP_FINALIZER: Final = "certferry.io/load-balancer-cleanup"
+"""On a Service until its objects on the load balancer are gone."""
 MATCH_MODE: Final = "certferry.io/url-match-mode"
 PATH_MATCH_MODE: Final = "ingress.beta.kubernetes.io/url-match-mode"
 """CCE's match mode for all paths of an Ingress: a stock API server prunes the `property` of a path."""
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
-_READ_PREFIXES = ("kubernetes.io/elb.", "kubernetes.io/ingress.", "ingress.beta.kubernetes.io/", MATCH_MODE)
+_READ_PREFIXES = (
+    "kubernetes.io/elb.",
+    "kubernetes.io/ingress.",
+    "ingress.beta.kubernetes.io/",
+    MATCH_MODE,
+    TLS_SECRET,
+    TLS_HOSTS,
+)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -44,9 +57,16 @@ class Name(NamedTuple):
 
     namespace: str
     name: str
+    kind: str = ""
+    """Set for an object that claims listeners and is no Ingress, because one of the same name may exist."""
+
+    @property
+    def claimant(self) -> str:
+        """Return how to name it as an object that claims listeners."""
+        return str(self) if self.kind else f"Ingress {self}"
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}".lstrip()
 
 
 class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -57,6 +77,11 @@ class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, order=True):
     name: str
     uid: str
 
+    @property
+    def claimant(self) -> Name:
+        """Return the name of an Ingress or Service as an object that claims listeners."""
+        return Name(self.namespace, self.name, self.kind.removeprefix("Ingress"))
+
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """Identity, age and the annotations that Certferry reads."""
@@ -66,11 +91,13 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     created: datetime
     annotations: Mapping[str, str] = MappingProxyType({})
+    kind: str = ""
+    """See ``Name.kind``."""
 
     @property
     def key(self) -> Name:
         """Namespace and name."""
-        return Name(self.namespace, self.name)
+        return Name(self.namespace, self.name, self.kind)
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -104,7 +131,7 @@ class TlsEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ingress(msgspec.Struct, frozen=True, kw_only=True):
-    """An Ingress."""
+    """An Ingress, or a Service in the place of one: see ``translate.services.claimants``."""
 
     meta: Meta
     class_name: str | None
@@ -115,7 +142,9 @@ class Ingress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ref(self) -> ObjectRef:
         """Return the reference for problems and Events."""
-        return ObjectRef(kind="Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid)
+        return ObjectRef(
+            kind=self.meta.kind or "Ingress", namespace=self.meta.namespace, name=self.meta.name, uid=self.meta.uid
+        )
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -124,7 +153,7 @@ class Ingress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The status and annotations that Certferry wrote on an Ingress, so that nothing is written twice."""
+    """The status and annotations that Certferry wrote on an object, so that nothing is written twice."""
 
     master: str | None
     rotation: str | None
@@ -133,6 +162,7 @@ class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
     claimed_since: str | None
     status: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
     """(ip, ((port, protocol) …)) …"""
+    finalizers: tuple[str, ...] = ()
 
 
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +171,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     port: int
     node_port: int | None = None
+    protocol: str = "TCP"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +182,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[ServicePort, ...]
     local: bool = False
     """externalTrafficPolicy Local: only nodes with a Pod answer."""
+    load_balancer_class: str | None = None
+    deleting: bool = False
+    """True if it only waits for its finalizers."""
 
     @property
     def ref(self) -> ObjectRef:
@@ -254,7 +288,7 @@ def parse_ingress(obj: Json) -> Ingress:
 
 
 def parse_reported(obj: Json) -> ReportedStatus:
-    """Parse the status and annotations that Certferry wrote on an Ingress."""
+    """Parse the status and annotations that Certferry wrote on an Ingress or a Service."""
     annotations = obj["metadata"].get("annotations") or {}
     balancer = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     return ReportedStatus(
@@ -267,6 +301,7 @@ def parse_reported(obj: Json) -> ReportedStatus:
             (i.get("ip") or "", tuple((p.get("port") or 0, p.get("protocol", "TCP")) for p in i.get("ports") or ()))
             for i in balancer
         ),
+        finalizers=tuple(obj["metadata"].get("finalizers") or ()),
     )
 
 
@@ -277,10 +312,17 @@ def parse_service(obj: Json) -> Service:
         meta=parse_meta(obj),
         type=spec.get("type") or "ClusterIP",
         ports=tuple(
-            ServicePort(name=p.get("name") or "", port=p["port"], node_port=p.get("nodePort"))
+            ServicePort(
+                name=p.get("name") or "",
+                port=p["port"],
+                node_port=p.get("nodePort"),
+                protocol=p.get("protocol") or "TCP",
+            )
             for p in spec.get("ports") or ()
         ),
         local=spec.get("externalTrafficPolicy") == "Local",
+        load_balancer_class=spec.get("loadBalancerClass"),
+        deleting="deletionTimestamp" in obj["metadata"],
     )
 
 

@@ -52,7 +52,7 @@ def create_and_update_steps(desired: State, observed: State, ids: Mapping[str, s
     for key, listener in sorted(desired.listeners.items(), key=lambda it: (it[1].protocol != "HTTPS", it[0])):
         have = observed.listeners.get(ids.get(key, ""))
         if have is None:
-            yield _new_listener(key, listener)
+            yield _new_listener(key, listener, _asker(listener, desired))
         else:
             yield from _listener(key, listener, have, ids, moved=have.id in moves.listeners)
     yield from (steps[key] for key in steps if key in moves.releasing)
@@ -162,7 +162,12 @@ def _member(pool: str, want: Member, have: Member | None) -> Iterator[Step]:
         yield step("update", "member", want.id, fields, "weight changed", name=where, parent=pool, id=have.id)
 
 
-def _new_listener(key: str, want: Listener) -> Step:
+def _asker(want: Listener, desired: State) -> str:
+    pool = desired.pools.get(want.default_pool_id or "")
+    return "a Service" if pool and "service_id" in names.described(pool.description) else "an Ingress"
+
+
+def _new_listener(key: str, want: Listener, asker: str) -> Step:
     fields = {
         "name": want.name,
         "description": want.description,
@@ -171,7 +176,7 @@ def _new_listener(key: str, want: Listener) -> Step:
     }
     given = {f: w for f, v in fields.items() if v is not None and (w := wire(v)) is not None}
     given |= {"loadbalancer_id": want.loadbalancer_id, "protocol": want.protocol, "protocol_port": want.protocol_port}
-    return step("create", "listener", key, given, "an Ingress asks for this port", name=want.name or key)
+    return step("create", "listener", key, given, f"{asker} asks for this port", name=want.name or key)
 
 
 def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], *, moved: bool) -> Iterator[Step]:
@@ -186,7 +191,7 @@ def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], 
     }
     if bound or said.get("bound") != marks.get("bound"):
         marks["bound"] = said.get("bound", "")
-        why = _changed(bound, "an Ingress asks for other certificates")
+        why = _changed(bound, "other certificates are wanted")
         fields = {**bound, "description": _marked(said["cluster_id"], marks)}
         yield step("update", "listener", key, fields, why, name=name, id=have.id)
     pool = want.default_pool_id
@@ -198,7 +203,7 @@ def _listener(key: str, want: Listener, have: Listener, ids: Mapping[str, str], 
         options["name"] = want.name
     if options or said.get("options") != marks.get("options"):
         marks["options"] = said.get("options", "")
-        why = _changed(options, "an Ingress asks for other options")
+        why = _changed(options, "other options are wanted")
         fields = {**options, "description": _marked(said["cluster_id"], marks)}
         yield step("update", "listener", key, fields, why, name=name, id=have.id)
 

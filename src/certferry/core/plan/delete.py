@@ -25,9 +25,7 @@ def delete_steps(
     staying = {
         listener.id
         for listener in observed.listeners.values()
-        if listener.id in matched
-        or (listener.loadbalancer_id, listener.protocol_port) in retained
-        or not names.is_of(cluster_id, listener.description)
+        if listener.id in matched or listener.place in retained or not names.is_of(cluster_id, listener.description)
     }
     untouched = {ref for ref in observed.listeners if ref in staying and ref not in matched}
     for policy in owned(observed.policies, cluster_id).values():
@@ -58,7 +56,7 @@ def _listener(listener: Listener, observed: State) -> Iterator[Step]:
         # an ELB deletes no listener whose default pool has members
         why = "a listener goes without its default pool"
         yield step("update", "listener", listener.id, {"default_pool_id": None}, why, name=name, id=listener.id)
-    yield deletion("listener", listener.id, name, "no Ingress asks for this port any more")
+    yield deletion("listener", listener.id, name, "no object asks for this port any more")
 
 
 def _certificates(observed: State, cluster_id: str, used: Set[str]) -> Iterator[Step]:

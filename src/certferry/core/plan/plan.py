@@ -40,9 +40,7 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
     secrets = {certificates.key_of(uid): c.id for uid, c in following.items()}
     ids |= sni_moves.leftover_stand_ins(observed, cluster_id)
     ids |= {k: secrets.get(k, k) for k in desired.certificates if k in secrets or k in observed.certificates}
-    listeners = {
-        (have.loadbalancer_id, have.protocol_port): have.id for have in owned(observed.listeners, cluster_id).values()
-    }
+    listeners = {have.place: have.id for have in owned(observed.listeners, cluster_id).values()}
     # an immutable field is part of the identity: another protocol or action is another object
     pools = {
         (have.loadbalancer_id, have.name, have.protocol): have.id for have in owned(observed.pools, cluster_id).values()
@@ -51,7 +49,7 @@ def match(desired: State, observed: State, cluster_id: str) -> Mapping[str, str]
         (have.listener_id, have.name, have.action): have.id for have in owned(observed.policies, cluster_id).values()
     }
     for key, listener in desired.listeners.items():
-        _add(ids, key, listeners.get((ids.get(listener.loadbalancer_id, ""), listener.protocol_port)))
+        _add(ids, key, listeners.get((ids.get(listener.loadbalancer_id, ""), listener.place[1])))
     for key, pool in desired.pools.items():
         _add(ids, key, pools.get((ids.get(pool.loadbalancer_id, ""), pool.name, pool.protocol)))
     for key, policy in desired.policies.items():

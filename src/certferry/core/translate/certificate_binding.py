@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from certferry.core.checks.better import CertificateFacts, rank
-from certferry.core.model.elb import Certificate
+from certferry.core.model.elb import ENCRYPTED, Certificate
 from certferry.core.model.kubernetes import Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_slots
@@ -69,6 +69,10 @@ def candidates(
             problems += missing
         else:
             offers += _from_secrets(claim, secrets)
+        if claim.values.sni_certificate_ids:
+            chosen, missing = _chosen(claim, claim.values.sni_certificate_ids, certificates, bound, server=False)
+            offers += chosen
+            problems += missing
     return offers, problems
 
 
@@ -118,7 +122,7 @@ def uncovered_hosts(group: Sequence[ListenerClaim], bound: ListenerCertificates)
 
     What is wrong with a Secret that it names is reported on that Secret.
     """
-    for claim in group if group[0].protocol == "HTTPS" else ():
+    for claim in group if group[0].protocol in ENCRYPTED else ():
         entries = claim.ingress.tls
         named = tuple(h for entry in entries for h in entry.hosts)
         by_secret = not claim.values.tls_certificate_ids
@@ -141,7 +145,9 @@ def uncovered_hosts(group: Sequence[ListenerClaim], bound: ListenerCertificates)
 
 
 def _chosen_by_id(offer: CertificateCandidate, held: HeldBackCertificate) -> bool:
-    return offer.certificate.id == held.rejected.id and bool(offer.claim.values.tls_certificate_ids)
+    values = offer.claim.values
+    chosen = (*(values.tls_certificate_ids or ()), *(values.sni_certificate_ids or ()))
+    return offer.certificate.id == held.rejected.id and offer.certificate.id in chosen
 
 
 def _held_back_problem(offer: CertificateCandidate, held: HeldBackCertificate) -> Problem:
@@ -160,15 +166,21 @@ def _name(certificate: Certificate) -> str:
 
 
 def _chosen(
-    claim: ListenerClaim, ids: tuple[str, ...], certificates: Mapping[str, Certificate], bound: Set[str | None]
+    claim: ListenerClaim,
+    ids: tuple[str, ...],
+    certificates: Mapping[str, Certificate],
+    bound: Set[str | None],
+    *,
+    server: bool = True,
 ) -> tuple[list[CertificateCandidate], list[Problem]]:
     offers: list[CertificateCandidate] = []
     problems: list[Problem] = []
-    for number, certificate_id in enumerate(ids):
+    key = "cert-id" if server and claim.ingress.meta.kind else "tls-certificate-ids"
+    for number, certificate_id in enumerate(ids, 0 if server else 1):
         certificate = certificates.get(certificate_id)
         if certificate is None or certificate.type != "server":
             what = "is not a server certificate" if certificate else "does not exist on the load balancer"
-            text = f"Certificate {certificate_id} (annotation elb.tls-certificate-ids) {what}; it is left out."
+            text = f"Certificate {certificate_id} (annotation elb.{key}) {what}; it is left out."
             problems.append(claim.problem("CertificateNotFound", text))
         elif certificate.chain and not certificate.chain.loadable and certificate_id not in bound:
             why = certificate.chain.data_plane_objection or f"keys of type {certificate.chain.key} are not supported"
@@ -459,7 +471,7 @@ class _SniAssignment:
         for host in sorted(held):
             by_ingress.setdefault(self.holders[kind, host].claim.ingress.meta.key, []).append(host)
         for other, hosts in by_ingress.items():
-            text = f"Host {listed(tuple(hosts))} has a certificate from the older Ingress {other} on port {self._owner.port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
+            text = f"Host {listed(tuple(hosts))} has a certificate from the older {other.claimant} on port {self._owner.port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
             self.problems.append(offer.claim.problem("SniConflict", text))
 
 
@@ -511,5 +523,5 @@ def _shadowed(hosts: tuple[str, ...], names: Set[str]) -> bool:
 
 
 def _not_owner(owner: ListenerClaim, offer: CertificateCandidate) -> Problem:
-    text = f"The older Ingress {owner.ingress.meta.key} owns the listener on port {owner.port}. Certificate {_name(offer.certificate)} is not used: without a domain it cannot be an SNI certificate."
+    text = f"The older {owner.ingress.meta.key.claimant} owns the listener on port {owner.port}. Certificate {_name(offer.certificate)} is not used: without a domain it cannot be an SNI certificate."
     return offer.claim.problem("ListenerConflict", text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -75,16 +75,22 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     acl_status: bool | None = None
     acl_type: str | None = None
     acl_unclear: bool = False
-    """True if the access list is incomplete or invalid: the port must then not be opened to all clients."""
+    """True if the access list, or the protocol of a Service's ports, is incomplete or invalid: a new port is then not
+    opened, so that it is not open to all clients, or without TLS."""
     ingress_order: int | None = None
     rule_priority_enabled: bool | None = None
     redirect_url: RedirectUrl | None = None
     redirect_url_code: str | None = None
     slowstart: int | None = None
+    sni_certificate_ids: tuple[str, ...] | None = None
+    """For SNI alone, beside a Secret or `tls_certificate_ids` (of a Service)."""
+    client_ca_id: str | None = None
+    """The CA of client certificates (of a Service)."""
     match_mode: str | None = None
 
 
-def _text(value: str) -> str:
+def identifier(value: str) -> str:
+    """Read the id of an object of the load balancer."""
     if not 1 <= len(value) <= 100:
         raise ValueError("1 to 100 characters")
     return value
@@ -195,9 +201,9 @@ ANNOTATIONS: Final = (
     Annotation("class", choice("union", "performance"), "kind"),
     Annotation("client_timeout", _number(1, 300), "client_timeout", str, "Request Timeout"),
     Annotation("http2-enable", _flag, "http2_enable", _flag_text, "HTTP2"),
-    Annotation("id", _text, "id"),
+    Annotation("id", identifier, "id"),
     Annotation("ingress-order", _order, "ingress_order"),
-    Annotation("ip", _text, "ip"),
+    Annotation("ip", identifier, "ip"),
     Annotation("keepalive_timeout", _number(0, 4000), "keepalive_timeout", str, "Idle Timeout"),
     Annotation("listen-ports", _listen_ports, "listen_ports"),
     Annotation("member_timeout", _number(1, 300), "member_timeout", str, "Response Timeout"),
@@ -206,7 +212,7 @@ ANNOTATIONS: Final = (
     Annotation("redirect-url", redirect_target, "redirect_url"),
     Annotation("redirect-url-code", choice("301", "302", "303", "307", "308"), "redirect_url_code"),
     Annotation("rule-priority-enabled", _flag, "rule_priority_enabled"),
-    Annotation("security_policy_id", _text, "security_policy_id", str),
+    Annotation("security_policy_id", identifier, "security_policy_id", str),
     Annotation("slowstart", _number(30, 1200), "slowstart"),
     Annotation("ssl-redirect", _flag, "ssl_redirect"),
     Annotation("tls-certificate-ids", _ids, "tls_certificate_ids"),
@@ -227,8 +233,8 @@ NOT_YET: Final = (
 """Keys of the vendor that Certferry does not support yet; each is reported, so that no user relies on it."""
 NOT_YET_PREFIXES: Final = ("actions.", "conditions.", "headers.")
 OF_SERVICES: Final = (
-    *("adaptive-weight", "cert-id", "health-check-flag", "health-check-option", "health-check-options"),
-    *("lb-algorithm", "session-affinity-mode", "session-affinity-option"),
+    *("adaptive-weight", "cert-id", "client-ca-cert-id", "health-check-flag", "health-check-option"),
+    *("health-check-options", "lb-algorithm", "protocol-port", "session-affinity-mode", "session-affinity-option"),
 )
 """Keys that are valid on a Service only."""
 INERT: Final = ("custom-eip-id", "custom-eip-status", "eip-id", "subnet-id", "tags")
@@ -271,7 +277,7 @@ def _together(values: dict[str, Any], given: Mapping[str, str]) -> Iterator[str]
         del values["autocreate"]
         yield "Annotation kubernetes.io/elb.autocreate is ignored: elb.id names a load balancer that exists."
     if "acl-id" in given:
-        yield from _access(values)
+        yield from check_access(values)
     if "tls_certificate_ids" in values:
         ids = [i.strip() for i in given["tls-certificate-ids"].split(",") if i.strip()]
         for twice in sorted({i for i in ids if ids.count(i) > 1}):
@@ -286,7 +292,8 @@ def _together(values: dict[str, Any], given: Mapping[str, str]) -> Iterator[str]
         values["redirect_url"] = msgspec.structs.replace(values["redirect_url"], status_code=code)
 
 
-def _access(values: dict[str, Any]) -> Iterator[str]:
+def check_access(values: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence if the access list is incomplete, and mark it so in `values`."""
     if values.get("acl_id") == ():
         return
     missing = [k for k in ("acl-id", "acl-status", "acl-type") if k.replace("-", "_") not in values]
@@ -306,7 +313,11 @@ def _unknown(key: str) -> str:
         return f"Annotation {PREFIX}{key} is not supported yet and has no effect."
     if key in OF_SERVICES:
         return f"Annotation {PREFIX}{key} belongs on the Service and has no effect on an Ingress."
-    supported = [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT, *OF_SERVICES]
-    near = difflib.get_close_matches(key, supported, n=1)
+    return unknown(key, [*(row.key for row in ANNOTATIONS), *NOT_YET, *INERT, *OF_SERVICES])
+
+
+def unknown(key: str, supported: Iterable[str]) -> str:
+    """Return the sentence on an unknown key, with the most similar one of `supported`."""
+    near = difflib.get_close_matches(key, list(supported), n=1)
     hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
     return f"Annotation {PREFIX}{key} is not known and has no effect.{hint}"

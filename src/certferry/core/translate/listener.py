@@ -14,7 +14,7 @@ import msgspec
 
 from certferry.core.memo import Memo
 from certferry.core.model import naming as names
-from certferry.core.model.elb import Certificate, Listener, Policy, State
+from certferry.core.model.elb import ENCRYPTED, Certificate, Listener, Policy, State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.model.problems import Problem
 from certferry.core.translate import certificate_binding, forwarding, listener_options
@@ -68,9 +68,9 @@ def listener_key(loadbalancer: str, port: int) -> str:
 
 
 def by_port(observed: State) -> Mapping[tuple[str, int], Listener]:
-    """Return the observed listeners by (load balancer, port); of two the one with the smaller id."""
+    """Return the observed listeners by place; of two the one with the smaller id."""
     listeners = sorted(observed.listeners.values(), key=lambda listener: listener.id, reverse=True)
-    return {(x.loadbalancer_id, x.protocol_port): x for x in listeners if x.protocol != "UDP"}
+    return {x.place: x for x in listeners}
 
 
 def build_listener(
@@ -81,11 +81,13 @@ def build_listener(
         return ListenerResult(retained=True, problems=tuple(conflict))
     shared = _shared(group[0].loadbalancer, context.observed)
     access, problems, opened = listener_options.access(group, have, context.observed)
+    authority, more = listener_options.client_ca(group, have, context.observed)
+    problems, opened = problems + more, opened and not (more and have is None)
     problems += listener_options.shared_problems(group) if shared else ()
     if not opened:
         return ListenerResult(problems=problems)
     binding = None
-    if group[0].protocol == "HTTPS":
+    if group[0].protocol in ENCRYPTED:
         binding, more = _bind(group, have, context, shared=shared)
         problems += more
         if binding.slots.default is None:
@@ -93,7 +95,7 @@ def build_listener(
             if have is None:
                 return ListenerResult(retained=True, binding=binding, problems=problems)
     setting = listener_options.Setting(
-        access=access, shared=shared, defaults=context.options.listener_defaults(context.observed)
+        access=access, authority=authority, shared=shared, defaults=context.options.listener_defaults(context.observed)
     )
     routed = _routed(group, have, context, binding, setting, memo)
     retained = binding is not None and binding.slots.default is None
@@ -108,7 +110,7 @@ def _routed(
     setting: listener_options.Setting,
     memo: Memo,
 ) -> ListenerResult:
-    key, cluster_id = listener_key(group[0].loadbalancer, group[0].port), context.view.cluster_id
+    key, cluster_id = listener_key(*group[0].place), context.view.cluster_id
     # A shared load balancer has no redirects by rule.
     if group[0].https_port and (setting.shared or len({claim.https_port for claim in group}) == 1):
         setting = msgspec.structs.replace(setting, advanced=bool(have and have.enhance_l7policy_enable))
@@ -164,7 +166,7 @@ def _offered_elsewhere(group: Sequence[ListenerClaim], context: ListenerContext)
         and certificate.chain
         and certificate.chain.spki in context.options.compromised
     }
-    others = (c for g in context.groups.values() if marked and g is not group for c in g if c.protocol == "HTTPS")
+    others = (c for g in context.groups.values() if marked and g is not group for c in g if c.protocol in ENCRYPTED)
     names_elsewhere = {Name(c.ingress.meta.namespace, entry.secret) for c in others for entry in c.ingress.tls}
     return frozenset(ref for name, ref in marked.items() if name in names_elsewhere)
 
@@ -188,5 +190,5 @@ def _conflict(group: Sequence[ListenerClaim], have: Listener | None, cluster_id:
 def _no_certificate(group: Sequence[ListenerClaim], have: Listener | None) -> Problem:
     rest = "The listener keeps the certificate that it has." if have else "The port opens as soon as there is one."
     return group[0].problem(
-        "NoCertificate", f"HTTPS port {group[0].port} has no certificate that can be served. {rest}"
+        "NoCertificate", f"{group[0].protocol} port {group[0].port} has no certificate that can be served. {rest}"
     )

@@ -1,6 +1,6 @@
-"""Collect the claims of Ingresses on load balancers and ports, and decide the listener owner of each port.
+"""Collect the claims of Ingresses and Services on load balancers and ports, and decide the listener owner of each port.
 
-The oldest Ingress on a port is its listener owner; ties are broken by namespace and name.
+The oldest object on a port is its listener owner; ties are broken by namespace and name. A Service shares no listener.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from certferry.core.checks import CheckPolicy
 from certferry.core.model import naming as names
-from certferry.core.model.elb import ListenerDefaults, LoadBalancer, State
+from certferry.core.model.elb import ListenerDefaults, LoadBalancer, State, port_number
 from certferry.core.model.kubernetes import ClusterView, Ingress, Name
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate import namespace_policy as admission
@@ -21,6 +21,7 @@ from certferry.core.translate.ingress_annotations import Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.members import Backends
 from certferry.core.translate.namespace_policy import NamespacePolicy
+from certferry.core.translate.services.claimants import PortClaim, ServiceSelection, claimant, owned_services
 
 CONTROLLER: Final = "certferry.io/ingress"
 """The controller name in an IngressClass."""
@@ -55,6 +56,8 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
     http2_enable: bool | None = None
     """The same for HTTP/2."""
     backends: Backends = "auto"
+    services: ServiceSelection = "off"
+    """The Services of type LoadBalancer to serve."""
     admission: NamespacePolicy = NamespacePolicy()
     checks: CheckPolicy = CheckPolicy()
     """The certificate policy: findings that reject a certificate, and findings that only warn."""
@@ -84,9 +87,10 @@ class TranslateOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """One Ingress on one port of one load balancer."""
+    """One Ingress or Service on one port of one load balancer."""
 
     ingress: Ingress
+    """Of a Service: see ``services.claimants``."""
     values: Values
     loadbalancer: str
     """Id, or the key of one to be made."""
@@ -94,6 +98,11 @@ class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     https_port: int | None = None
     """The port to which ``elb.ssl-redirect`` leads HTTP requests for its hosts."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return the load balancer and the number of the port."""
+        return self.loadbalancer, port_number(self.protocol, self.port)
 
     @property
     def redirect_objection(self) -> str | None:
@@ -109,7 +118,7 @@ class ListenerClaim(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def problem(self, reason: Reason, sentence: str) -> Problem:
-        """Return a problem of this Ingress."""
+        """Return a problem of this Ingress or Service."""
         return Problem(object=self.ingress.ref, reason=reason, sentence=sentence)
 
 
@@ -125,14 +134,14 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect_claims(view: ClusterView, observed: State, options: TranslateOptions) -> Claims:
-    """Collect the claims of all Ingresses of our class, oldest first; ties by namespace and name."""
+    """Collect the claims of all Ingresses and Services of our class, oldest first; ties by namespace and name."""
     groups: dict[tuple[str, int], list[ListenerClaim]] = {}
     made: dict[str, LoadBalancer] = {}
     problems: list[Problem] = []
     placed = list(_placed(view, observed, options, problems))
-    owners = admission.host_owners((balancer.id, ingress) for balancer, ingress, _ in placed)
+    owners = admission.host_owners((balancer.id, ingress) for balancer, ingress, _, _ in placed)
     using: list[tuple[str, Ingress]] = []
-    for balancer, whole, values in placed:
+    for balancer, whole, values, ports in placed:
         policy = msgspec.structs.replace(options.admission, owners=owners[balancer.id])
         ingress, refused = admission.without_foreign_hosts(whole, policy)
         problems += refused
@@ -142,17 +151,19 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
         problems += _addressed_otherwise(ingress, values, balancer)
         if balancer.id not in observed.loadbalancers:
             made[balancer.id] = balancer
-        for protocol, port in _ports(whole, values):
+        for protocol, port, backend in ports:
             claim = ListenerClaim(
-                ingress=ingress, values=values, loadbalancer=balancer.id, protocol=protocol, port=port
+                ingress=msgspec.structs.replace(ingress, default_backend=backend) if backend else ingress,
+                values=values,
+                loadbalancer=balancer.id,
+                protocol=protocol,
+                port=port,
             )
-            group = groups.setdefault((balancer.id, port), [])
-            if group and group[0].protocol != protocol:
-                master = group[0].ingress.meta.key
-                text = f"Port {port} serves {group[0].protocol} for the older Ingress {master}, so this Ingress is not served on it with {protocol}. Choose another port (annotation elb.port)."
-                problems.append(claim.problem("ListenerConflict", text))
-                continue
-            group.append(claim)
+            group = groups.setdefault(claim.place, [])
+            if group and (objection := _objection(claim, group[0])):
+                problems.append(claim.problem("ListenerConflict", objection))
+            else:
+                group.append(claim)
     redirecting = {key: tuple(_redirecting(groups[key], groups, problems)) for key in sorted(groups)}
     return Claims(
         groups=redirecting,
@@ -162,12 +173,43 @@ def collect_claims(view: ClusterView, observed: State, options: TranslateOptions
     )
 
 
+def _objection(claim: ListenerClaim, owner: ListenerClaim) -> str | None:
+    """Return why `claim` is not served on the port of the older claim `owner`; None if they can share it."""
+    ours, theirs = claim.ingress.meta, owner.ingress.meta.key
+    kind, advice = ours.kind or "Ingress", "Choose another port in spec.ports."
+    if not ours.kind:
+        advice = "Choose another port (annotation elb.port)."
+    if owner.protocol != claim.protocol:
+        return f"Port {claim.port} serves {owner.protocol} for the older {theirs.claimant}, so this {kind} is not served on it with {claim.protocol}. {advice}"
+    if ours.kind or theirs.kind:
+        return f"Port {claim.port} serves the older {theirs.claimant}, and a Service shares its port with no other object; this {kind} is not served on it. {advice}"
+    return None
+
+
+def claimants(view: ClusterView, options: TranslateOptions) -> list[Ingress]:
+    """Return the Ingresses and Services of our class, oldest first."""
+    services = [claimant(s).claimant for s in owned_services(view, options.class_name, options.services)]
+    return _by_age([*owned_ingresses(view, options), *services])
+
+
+def _by_age(some: Iterable[Ingress]) -> list[Ingress]:
+    return sorted(some, key=lambda i: (i.meta.created, i.meta.key))
+
+
 def _placed(
     view: ClusterView, observed: State, options: TranslateOptions, problems: list[Problem]
-) -> Iterator[tuple[LoadBalancer, Ingress, Values]]:
-    """Yield each Ingress of our class with its load balancer, oldest first, without the hosts that a policy forbids."""
-    for whole in owned_ingresses(view, options):
-        values, unread = read_annotations(whole)
+) -> Iterator[tuple[LoadBalancer, Ingress, Values, tuple[PortClaim, ...]]]:
+    """Yield each claimant with its load balancer and ports, oldest first, without the hosts that a policy forbids."""
+    services = {
+        c.claimant.meta.key: c for c in map(claimant, owned_services(view, options.class_name, options.services))
+    }
+    for whole in _by_age([*owned_ingresses(view, options), *(c.claimant for c in services.values())]):
+        values: Values
+        if service := services.get(whole.meta.key):
+            values, ports, unread = service.values, service.ports, service.problems
+        else:
+            values, unread = read_annotations(whole)
+            ports = _ports(whole, values)
         ingress, barred = admission.apply_policy(whole, options.admission)
         problems += [*unread, *barred]
         balancer = _loadbalancer(ingress, values, view.cluster_id, observed, options)
@@ -176,7 +218,7 @@ def _placed(
         elif refusal := options.admission.loadbalancer_objection(ingress, balancer):
             problems.append(refusal)
         else:
-            yield balancer, ingress, values
+            yield balancer, ingress, values, ports
 
 
 def _redirecting(
@@ -206,7 +248,7 @@ def owned_ingresses(view: ClusterView, options: TranslateOptions) -> list[Ingres
     classes = {c.name for c in view.classes.values() if c.controller == CONTROLLER} | {options.class_name}
     default = any(c.default and c.name in classes for c in view.classes.values())
     mine = [i for i in view.ingresses.values() if i.class_name in classes or (i.class_name is None and default)]
-    return sorted(mine, key=lambda i: (i.meta.created, i.meta.key))
+    return _by_age(mine)
 
 
 def _loadbalancer(
@@ -215,6 +257,8 @@ def _loadbalancer(
     def missing(sentence: str) -> Problem:
         return Problem(object=ingress.ref, reason="LoadBalancerNotFound", sentence=sentence)
 
+    if values.id and values.autocreate is not None:
+        return missing("Annotations kubernetes.io/elb.id and elb.autocreate exclude each other: remove one of them.")
     if values.id:
         balancer = observed.loadbalancers.get(values.id)
         rest = " Remove that annotation to use elb.ip." if values.ip else ""
@@ -240,7 +284,7 @@ def _loadbalancer(
         balancer = observed.loadbalancers.get(options.default_loadbalancer)
         return balancer or missing(f"The default load balancer {options.default_loadbalancer} does not exist.")
     return missing(
-        "The Ingress names no load balancer. Set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
+        f"The {ingress.ref.kind} names no load balancer. Set the annotation kubernetes.io/elb.id, elb.ip or elb.autocreate."
     )
 
 
@@ -268,8 +312,8 @@ def _placement(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields
 
 
-def _ports(ingress: Ingress, values: Values) -> tuple[tuple[str, int], ...]:
+def _ports(ingress: Ingress, values: Values) -> tuple[PortClaim, ...]:
     if values.listen_ports:
-        return values.listen_ports
+        return tuple(PortClaim(protocol, port) for protocol, port in values.listen_ports)
     https = bool(ingress.tls or values.tls_certificate_ids)
-    return (("HTTPS" if https else "HTTP", values.port or (443 if https else 80)),)
+    return (PortClaim("HTTPS" if https else "HTTP", values.port or (443 if https else 80)),)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from certferry.core.model import naming as names
-from certferry.core.model.elb import IpGroupBinding, Listener, ListenerDefaults, State
+from certferry.core.model.elb import ENCRYPTED, LAYER_4, IpGroupBinding, Listener, ListenerDefaults, State
 from certferry.core.model.problems import Problem
 from certferry.core.translate.certificate_binding import ListenerBinding
 from certferry.core.translate.listener_claims import ListenerClaim
@@ -20,6 +20,8 @@ from certferry.core.translate.listener_claims import ListenerClaim
 NO_ACCESS_LIST: Final = IpGroupBinding(ipgroup_id="", enable_ipgroup=False)
 """The value of a listener without access list: an existing one is removed."""
 
+LAYER_4_IDLE: Final = 10
+"""Seconds of the shortest idle timeout of a TCP, UDP or TLS listener."""
 _SHARED: Final = ("tls-1-0", "tls-1-1", "tls-1-2", "tls-1-2-strict", "tls-1-0-inherit")
 """TLS policies that a shared load balancer supports too."""
 
@@ -38,6 +40,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     advanced: bool = False
     """True if policies have numbers."""
     access: IpGroupBinding | None = None
+    authority: str | None = ""
+    """The CA of client certificates; "" for none, None to keep the present one."""
     shared: bool = False
     """True if the load balancer is a shared one."""
     defaults: ListenerDefaults = ListenerDefaults()
@@ -53,19 +57,22 @@ def listener(
 ) -> Listener:
     """Build the listener of `group` as its listener owner wants it."""
     master, values = group[0], group[0].values
-    https = master.protocol == "HTTPS"
+    https, layer4 = master.protocol == "HTTPS", master.protocol in LAYER_4
+    encrypted = master.protocol in ENCRYPTED
     default = binding.slots.default if binding else None
     http2 = setting.defaults.http2_enable if values.http2_enable is None else values.http2_enable
     options: dict[str, Any] = {
-        "tls_ciphers_policy": _tls_policy(master, setting) if https else None,
-        "security_policy_id": values.security_policy_id if https and not setting.shared else None,
+        "tls_ciphers_policy": _tls_policy(master, setting) if encrypted else None,
+        "security_policy_id": values.security_policy_id if encrypted and not setting.shared else None,
         "http2_enable": http2 if https else None,
-        "keepalive_timeout": values.keepalive_timeout,
-        "client_timeout": values.client_timeout,
-        "member_timeout": values.member_timeout,
+        "keepalive_timeout": _idle(values.keepalive_timeout, layer4=layer4),
+        "client_timeout": None if layer4 else values.client_timeout,
+        "member_timeout": None if layer4 else values.member_timeout,
         "ipgroup": setting.access,
         "enhance_l7policy_enable": True if setting.advanced else None,
     }
+    # in no mark if none is wanted, because it is then the same for every declaration
+    asked = options | ({"client_ca_tls_container_ref": setting.authority} if setting.authority else {})
     bound: dict[str, Any] = {
         "default_tls_container_ref": default.id if default else None,
         "sni_container_refs": tuple(c.id for c in binding.slots.sni) if binding and default else None,
@@ -76,10 +83,9 @@ def listener(
         protocol=master.protocol,
         protocol_port=master.port,
         name=names.listener_name(master.protocol, master.port),
-        description=describe(cluster_id, options=names.mark(options), bound=names.mark(bound)),
+        description=describe(cluster_id, options=names.mark(asked), bound=names.mark(bound)),
         default_pool_id=default_pool or "",
-        # no annotation asks for client certificates; in no mark, because it is the same for every declaration
-        client_ca_tls_container_ref="" if https else None,
+        client_ca_tls_container_ref=setting.authority if encrypted else None,
         **options,
         **bound,
     )
@@ -115,6 +121,24 @@ def access(
     return wanted, (), True
 
 
+def client_ca(
+    group: Sequence[ListenerClaim], have: Listener | None, observed: State
+) -> tuple[str | None, tuple[Problem, ...]]:
+    """Return the CA of client certificates ("" for none, None to keep the present one), and a problem if it is absent.
+
+    An absent CA never opens a port to clients without certificate.
+    """
+    master, wanted = group[0], group[0].values.client_ca_id
+    if not wanted or master.protocol not in ENCRYPTED:
+        return "", ()
+    authority = observed.certificates.get(wanted)
+    if authority is not None and authority.type == "client":
+        return wanted, ()
+    rest = "the port keeps its present one" if have else "the port is not opened"
+    text = f"Client CA {wanted} (annotation elb.client-ca-cert-id) does not exist on the load balancer; {rest}."
+    return None, (master.problem("CertificateNotFound", text),)
+
+
 def shared_problems(group: Sequence[ListenerClaim]) -> tuple[Problem, ...]:
     """Report options of the listener owner that a shared load balancer does not support."""
     master, values = group[0], group[0].values
@@ -144,6 +168,10 @@ def equal(want: object, have: object) -> bool:
 def differing(want: Listener, have: Listener) -> tuple[str, ...]:
     """Return the options in which `have` differs from `want`."""
     return tuple(f for f in OPTIONS if not equal(getattr(want, f), getattr(have, f)))
+
+
+def _idle(seconds: int | None, *, layer4: bool) -> int | None:
+    return max(seconds, LAYER_4_IDLE) if layer4 and seconds is not None else seconds
 
 
 def _tls_policy(master: ListenerClaim, setting: Setting) -> str:

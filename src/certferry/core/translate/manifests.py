@@ -29,7 +29,9 @@ from certferry.core.model.kubernetes import (
     parse_service,
     parse_slice,
 )
+from certferry.core.translate.ingress_annotations import Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
+from certferry.core.translate.services.listener_annotations import read as read_of_service
 
 Json = Mapping[str, Any]
 
@@ -96,20 +98,23 @@ def overlaid(base: ClusterView, given: Iterable[Json]) -> ClusterView:
 
 
 def assumed(view: ClusterView, default_loadbalancer: str | None = None) -> State:
-    """Return an ELB state with every object that the Ingresses of `view` refer to by id or address."""
+    """Return an ELB state with every object that the Ingresses and Services of `view` refer to by id or address."""
     balancers: dict[str, LoadBalancer] = {}
     certificates: dict[str, Certificate] = {}
     groups: dict[str, tuple[str, ...]] = {}
     if default_loadbalancer:
         balancers[default_loadbalancer] = LoadBalancer(id=default_loadbalancer, name=default_loadbalancer)
-    for ingress in view.ingresses.values():
-        values, _ = read_annotations(ingress)
+    claiming: list[Values] = [read_annotations(ingress)[0] for ingress in view.ingresses.values()]
+    claiming += [read_of_service(s)[0] for s in view.services.values() if s.type == "LoadBalancer"]
+    for values in claiming:
         if values.id:
             balancers[values.id] = LoadBalancer(id=values.id, name=values.id)
         elif values.ip:
             balancers[f"at-{values.ip}"] = LoadBalancer(id=f"at-{values.ip}", name=values.ip, vip_address=values.ip)
-        for ref in values.tls_certificate_ids or ():
+        for ref in (*(values.tls_certificate_ids or ()), *(values.sni_certificate_ids or ())):
             certificates[ref] = Certificate(id=ref, chain=None, name=ref, domain=(f"domain-of-{ref}",))
+        if values.client_ca_id:
+            certificates[values.client_ca_id] = Certificate(id=values.client_ca_id, chain=None, type="client")
         groups |= dict.fromkeys(values.acl_id or (), ())
     return State(loadbalancers=balancers, certificates=certificates, ipgroups=groups)
 

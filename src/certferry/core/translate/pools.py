@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from certferry.core.model import naming as names
-from certferry.core.model.elb import HealthMonitor, Pool, SlowStart
+from certferry.core.model.elb import LAYER_4, HealthMonitor, Pool, SlowStart
 from certferry.core.model.kubernetes import Backend, ClusterView, Name
 from certferry.core.model.problems import Problem
-from certferry.core.translate import service_annotations as backing
 from certferry.core.translate.listener_claims import ListenerClaim, TranslateOptions
 from certferry.core.translate.members import by_node, members, port_of
+from certferry.core.translate.services import pool_annotations as backing
 
 
 class MemberSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ def build_pool(
     where = Name(namespace, backend.service)
     service = view.services.get(where)
     port = port_of(service, backend)
-    said = backing.read(service, port) if service and port else backing.PoolSettings()
+    said = backing.read(service, port, claim.protocol) if service and port else backing.PoolSettings()
     problems = list(said.problems)
     if service and service.type == "ExternalName":
         text = f"Service {backend.service} is of type ExternalName, which a load balancer does not follow; requests for it get a 503. Use a Service without selector and an EndpointSlice with the address."
@@ -69,12 +69,13 @@ def build_pool(
         "slow_start": slow_start,
         "healthmonitor": _monitor(said.monitor, protocol),
     }
+    owner = {"service_id": claim.ingress.meta.uid} if claim.ingress.meta.kind else {}
     pool = Pool(
         id=pool_key(claim, backend, listener),
         loadbalancer_id=claim.loadbalancer,
         name=names.pool_name(namespace, backend, claim.protocol, claim.port),
         protocol=protocol,
-        description=names.describe(view.cluster_id, settings=names.mark(settings)),
+        description=names.describe(view.cluster_id, settings=names.mark(settings), **owner),
         members=members(view, where, backend, options.backends, adaptive=said.adaptive),
         **settings,
     )
@@ -83,6 +84,8 @@ def build_pool(
 
 
 def _protocol(claim: ListenerClaim, problems: list[Problem], *, http2: bool) -> str:
+    if claim.protocol in LAYER_4:
+        return "UDP" if claim.protocol == "UDP" else "TCP"
     asked = claim.values.pool_protocol or "http"
     if asked != "http" and claim.protocol != "HTTPS":
         text = f"Annotation kubernetes.io/elb.pool-protocol {asked} needs an HTTPS port; port {claim.port} is {claim.protocol}, and its backends are reached by HTTP."
@@ -107,7 +110,13 @@ def _slow_start(claim: ListenerClaim, said: backing.PoolSettings, problems: list
 
 
 def _monitor(asked: HealthMonitor, protocol: str) -> HealthMonitor:
-    """Return the monitor, with HTTPS in place of HTTP if the backends use TLS."""
+    """Return the monitor, with HTTPS in place of HTTP if the backends use TLS; a UDP pool has one of its own type."""
+    if not asked.type:
+        return asked
+    if protocol == "UDP":
+        return msgspec.structs.replace(asked, type="UDP_CONNECT", url_path=None)
+    if asked.type == "UDP_CONNECT":
+        return msgspec.structs.replace(asked, type="TCP")
     if asked.type == "HTTP" and protocol == "HTTPS":
         return msgspec.structs.replace(asked, type="HTTPS")
     return asked

@@ -16,7 +16,7 @@ import msgspec
 from certferry.core import checks
 from certferry.core.model import break_glass, quarantine
 from certferry.core.model import naming as names
-from certferry.core.model.elb import OWN_PREFIX, Certificate, Source, State
+from certferry.core.model.elb import ENCRYPTED, OWN_PREFIX, Certificate, Source, State
 from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef, Secret
 from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate.certificate_slots import KEY_KINDS, HeldBackCertificate, ListenerCertificates, kind_of
@@ -35,7 +35,7 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     """Those, the rule hosts of Ingresses that have it as server certificate, and the hosts for which
     it is served now."""
     users: tuple[ObjectRef, ...]
-    """Ingresses, the oldest first."""
+    """Ingresses and Services, the oldest first."""
     places: tuple[SecretPlace, ...]
     """The listeners and hosts that want it."""
     wanted: bool
@@ -94,13 +94,13 @@ def key_of(uid: str) -> str:
 def secret_uses(
     view: ClusterView, claims: Iterable[ListenerClaim], existing: OwnCertificates, serving: Mapping[str, frozenset[str]]
 ) -> Mapping[Name, SecretUse]:
-    """Return every Secret that a claim on an HTTPS port names, with its users and hosts.
+    """Return every Secret that a claim on an HTTPS or TLS port names, with its users and hosts.
 
     `serving`: hosts by the id of the certificate that answers for them now.
     """
     uses: dict[Name, list[tuple[ListenerClaim, tuple[str, ...]]]] = {}
     for claim in claims:
-        if claim.protocol == "HTTPS":
+        if claim.protocol in ENCRYPTED:
             for entry in claim.ingress.tls:
                 if entry.secret:
                     name = Name(claim.ingress.meta.namespace, entry.secret)

@@ -15,7 +15,7 @@ import msgspec
 from certferry.core.memo import Memo
 from certferry.core.model import naming as names
 from certferry.core.model.elb import Certificate, Listener, LoadBalancer, State
-from certferry.core.model.kubernetes import ClusterView, Name, ObjectRef
+from certferry.core.model.kubernetes import ClusterView, Ingress, Name, ObjectRef
 from certferry.core.model.problems import Problem
 from certferry.core.translate import listener as listeners
 from certferry.core.translate import listener_claims as claims
@@ -49,7 +49,7 @@ class ServedHost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IngressStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The status of one Ingress: its load balancer, ports, listener owner and the certificates to serve."""
+    """The status of one Ingress or Service: its load balancer, ports, listener owner and the certificates to serve."""
 
     ref: ObjectRef
     loadbalancer: str
@@ -79,6 +79,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """True if members are nodes, so that Nodes must be watched."""
     claims: Mapping[tuple[str, int], tuple[ListenerClaim, ...]] = MappingProxyType({})
     """The claims by load balancer and port, the listener owner first."""
+    claimants: Mapping[Name, Ingress] = MappingProxyType({})
+    """The Ingresses and Services that have a claim."""
     verdicts: Mapping[Name, tuple[SecretVerdict, ...]] = MappingProxyType({})
     """The verdicts on each Secret in use, most severe first."""
     compromised: frozenset[str] = frozenset()
@@ -122,13 +124,15 @@ def translate(
         sources={key: p.source for key, p in pools.items()},
         needs_nodes=any(p.by_node for p in pools.values()),
         claims=collected.groups,
+        claimants={c.ingress.meta.key: c.ingress for group in collected.groups.values() for c in group},
         verdicts=verdicts,
         compromised=options.compromised,
     )
 
 
 def _claims(view: ClusterView, observed: State, options: TranslateOptions, memo: Memo) -> claims.Claims:
-    alone = ClusterView(cluster_id=view.cluster_id, ingresses=view.ingresses, classes=view.classes)
+    balanced = {n: s for n, s in view.services.items() if s.type == "LoadBalancer"}
+    alone = ClusterView(cluster_id=view.cluster_id, ingresses=view.ingresses, services=balanced, classes=view.classes)
     return memo.call("", claims.collect_claims, alone, State(loadbalancers=observed.loadbalancers), options)
 
 
@@ -292,7 +296,7 @@ def _status(
             result[name] = IngressStatus(
                 ref=claim.ingress.ref,
                 loadbalancer=balancer,
-                ports=(*(before.ports if before else ()), (port, claim.protocol)),
+                ports=(*(before.ports if before else ()), (claim.port, claim.protocol)),
                 listener_owner=owners[name],
                 served=(*(before.served if before else ()), *served),
             )

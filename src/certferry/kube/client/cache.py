@@ -93,7 +93,9 @@ class Cache:
         self._published_from: tuple[object, ...] = ()
         self._ingresses: Source[Parsed] = self._all(kinds.INGRESS, self._ingress, lambda a, b: a[0] is b[0])
         self._classes: Source[IngressClass] = Informer(client, kinds.INGRESS_CLASS, parse_class, self._changed)
-        self._services: Source[Service] = self._all(kinds.SERVICE, parse_service)
+        self._services: Source[tuple[Service, ReportedStatus]] = self._all(
+            kinds.SERVICE, self._service, lambda a, b: a[0] is b[0]
+        )
         self._slices: Source[EndpointSlice] = self._all(kinds.ENDPOINT_SLICE, parse_slice)
         self._nodes = Informer(client, kinds.NODE, parse_node, self._changed)
         self._nodes_wanted = asyncio.Event()
@@ -111,9 +113,12 @@ class Cache:
     def _informers(self) -> tuple[Source[object], ...]:
         return (self._ingresses, self._classes, self._services, self._slices, self._secrets)
 
-    def reported(self, ingress: Name) -> ReportedStatus | None:
-        """Return what an earlier run of ours wrote on an Ingress."""
-        pair = self._ingresses.get(ingress)
+    def reported(self, name: Name) -> ReportedStatus | None:
+        """Return what an earlier run of ours wrote on an Ingress or Service."""
+        if name.kind:
+            service = self._services.get(Name(name.namespace, name.name))
+            return service[1] if service else None
+        pair = self._ingresses.get(name)
         return pair[1] if pair else None
 
     def claimed_since(self, ingress: Name) -> str | None:
@@ -128,6 +133,11 @@ class Cache:
         present = self._ingresses.get(ingress.meta.key)
         # our own report comes back as a new version of an equal Ingress, which is no news to readers of the view
         return present[0] if present and present[0] == ingress else ingress, parse_reported(item)
+
+    def _service(self, item: Object) -> tuple[Service, ReportedStatus]:
+        service = parse_service(item)
+        present = self._services.get(service.meta.key)
+        return present[0] if present and present[0] == service else service, parse_reported(item)
 
     def secret(self, name: Name) -> Secret | None:
         """Return the newest version of a Secret."""
@@ -192,7 +202,7 @@ class Cache:
         view = ClusterView(
             cluster_id=self._cluster_id,
             ingresses=MappingProxyType({n: p[0] for n, p in self._ingresses.values.items()}),
-            services=self._services.values,
+            services=MappingProxyType({n: p[0] for n, p in self._services.values.items()}),
             slices=MappingProxyType(_by_service(self._slices.values)),
             secrets=self._secrets.values,
             classes=MappingProxyType({c.name: c for c in self._classes.values.values()}),

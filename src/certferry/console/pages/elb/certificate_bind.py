@@ -26,12 +26,10 @@ from certferry.console.web.errors import FormErrors
 from certferry.console.web.forms import refuse
 from certferry.core import checks
 from certferry.core.diagnosis.usage import Use
-from certferry.core.model.elb import Certificate, Listener
+from certferry.core.model.elb import ENCRYPTED, Certificate, Listener
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.elb.client.client import LISTENERS
 from certferry.kube.client.client import INGRESS
-
-HTTPS: Final = ("HTTPS", "TERMINATED_HTTPS")
 
 
 class Replacement(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +209,7 @@ def _replaced(ids: Any, old: str, new: str) -> list[str]:
 
 
 def _https(cluster: ClusterContext) -> list[Listener]:
-    listeners = (li for li in cluster.elb.state.listeners.values() if li.protocol in HTTPS)
+    listeners = (li for li in cluster.elb.state.listeners.values() if li.protocol in ENCRYPTED)
     return sorted(listeners, key=lambda li: (li.loadbalancer_id, li.protocol_port, li.id))
 
 

@@ -19,7 +19,7 @@ from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.forms import path, refuse
 from certferry.core.diagnosis.usage import Use
-from certferry.core.model.elb import Certificate, Listener
+from certferry.core.model.elb import ENCRYPTED, Certificate, Listener
 from certferry.core.model.naming import described
 from certferry.elb.client.client import LISTENERS, ElbError
 
@@ -87,8 +87,8 @@ def track(request: PageRequest, cluster: ClusterContext, listener: Listener, cho
 
 def _requested(request: PageRequest, cluster: ClusterContext) -> Listener:
     listener = cluster.elb.state.listeners.get(request.part("id"))
-    if listener is None or listener.protocol not in ("HTTPS", "TERMINATED_HTTPS"):
-        raise not_found(f"HTTPS listener {request.part('id')}")
+    if listener is None or listener.protocol not in ENCRYPTED:
+        raise not_found(f"HTTPS or TLS listener {request.part('id')}")
     return listener
 
 

@@ -87,7 +87,7 @@ def _whole(typed: str, opened: OpenedObject) -> dict[str, Any]:
     if not isinstance(edited, dict) or not isinstance(edited.get("metadata"), dict):
         raise FormErrors({"yaml": f"A {opened.kind.name} is a mapping with metadata."})
     meta = edited["metadata"]
-    if (edited.get("kind"), meta.get("namespace"), meta.get("name")) != (opened.kind.name, *opened.name):
+    if (edited.get("kind"), meta.get("namespace"), meta.get("name")) != (opened.kind.name, *opened.name[:2]):
         raise FormErrors({"yaml": "Kind, namespace and name cannot be changed here."})
     if not isinstance(edited.get("data", {}), dict | None):
         raise FormErrors({"yaml": "“data” is a mapping."})

@@ -80,7 +80,7 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "controller": (
         Rule(READ, _OPEN | {"secrets"}),
         Rule(frozenset({"create", "patch", "update"}), frozenset({"events", "leases"})),
-        Rule(frozenset({"patch"}), frozenset({"ingresses"})),
+        Rule(frozenset({"patch"}), frozenset({"ingresses", "services"})),
         Rule(frozenset({"patch", "update"}), frozenset({"ingresses/status", "services/status"})),
         _REVIEWS,
     ),
@@ -95,8 +95,8 @@ ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "view": (Rule(READ, _OPEN | _STORED | _STATUSES), _REVIEWS),
 }
 """Rules of each role. The controller reads Secrets and never writes one."""
-_METADATA_ONLY: Final = {"controller": "ingresses"}
-"""The resource of which a role may change the metadata only. RBAC of a real server cannot express it."""
+_METADATA_ONLY: Final = {"controller": frozenset({"ingresses", "services"})}
+"""The resources of which a role may change the metadata only. RBAC of a real server cannot express it."""
 
 
 class Tokens:
@@ -144,7 +144,7 @@ def authorize(user: User, action: Action) -> None:
 
 def authorize_change(user: User, resource: Resource, name: str, before: object, after: object) -> None:
     """Raise ``ApiStatus`` (403) unless the role of `user` allows a change of the spec from `before` to `after`."""
-    if before != after and _METADATA_ONLY.get(user.role) == resource.plural:
+    if before != after and resource.plural in _METADATA_ONLY.get(user.role, ()):
         raise forbidden(resource, name, f'User "{user.name}" may change only the metadata of {resource.plural}')
 
 

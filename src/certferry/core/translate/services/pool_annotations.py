@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from certferry.core.model.elb import HealthMonitor, SessionPersistence
+from certferry.core.model.elb import LAYER_4, HealthMonitor, SessionPersistence
 from certferry.core.model.kubernetes import Service, ServicePort
 from certferry.core.model.problems import Problem
 from certferry.core.translate.ingress_annotations import PREFIX, choice
@@ -20,7 +20,7 @@ NO_MONITOR: Final = HealthMonitor(id="", type="")
 """The values of a pool without them: existing ones are removed."""
 
 _ALGORITHMS: Final = ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")
-_CHECKS: Final = ("TCP", "HTTP")
+_CHECKS: Final = {"TCP": "TCP", "HTTP": "HTTP", "UDP": "UDP_CONNECT"}
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +34,11 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-def read(service: Service, port: ServicePort) -> PoolSettings:
-    """Return the settings for `port`; an invalid annotation counts as absent and is a problem."""
+def read(service: Service, port: ServicePort, protocol: str = "HTTP") -> PoolSettings:
+    """Return the settings for `port`; an invalid annotation counts as absent and is a problem.
+
+    `protocol`: that of the listener.
+    """
     texts = {k.removeprefix(PREFIX): v for k, v in service.meta.annotations.items() if k.startswith(PREFIX)}
     problems: list[Problem] = []
 
@@ -53,8 +56,11 @@ def read(service: Service, port: ServicePort) -> PoolSettings:
             return otherwise
 
     algorithm = take("lb-algorithm", choice(*_ALGORITHMS), "ROUND_ROBIN")
-    mode = take("session-affinity-mode", choice("HTTP_COOKIE", "APP_COOKIE"), None)
+    mode = take("session-affinity-mode", choice("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), None)
     option = take("session-affinity-option", _affinity, {})
+    if mode and (mode == "SOURCE_IP") != (protocol in LAYER_4):
+        ignore("session-affinity-mode", f"{mode} does not go with a listener of protocol {protocol}")
+        mode = None
     if mode and algorithm == "SOURCE_IP":
         ignore("session-affinity-mode", "the algorithm SOURCE_IP has stickiness of its own")
         mode = None
@@ -78,9 +84,9 @@ def _persistence(mode: str | None, option: Mapping[str, Any]) -> SessionPersiste
     if mode is None:
         return NO_PERSISTENCE
     cookie = option["cookie_name"] if mode == "APP_COOKIE" else None
-    return SessionPersistence(
-        type=mode, cookie_name=cookie, persistence_timeout=option.get("persistence_timeout", 1440)
-    )
+    longest = 60 if mode == "SOURCE_IP" else 1440
+    minutes = min(option.get("persistence_timeout", 1 if mode == "SOURCE_IP" else 1440), longest)
+    return SessionPersistence(type=mode, cookie_name=cookie, persistence_timeout=minutes)
 
 
 def _affinity(text: str) -> Mapping[str, Any]:
@@ -116,7 +122,7 @@ def _monitor(given: Mapping[str, str | int], expected: ValueError) -> HealthMoni
     port = given.get("monitor_port")
     return HealthMonitor(
         id="",
-        type=protocol,
+        type=_CHECKS[protocol],
         delay=_number(given.get("delay", 5), 1, 50, expected),
         timeout=_number(given.get("timeout", 10), 1, 50, expected),
         max_retries=_number(given.get("max_retries", 3), 1, 10, expected),

@@ -1,0 +1,1 @@
+"""Services: the claims of those of type LoadBalancer, and their annotations."""
