@@ -1,6 +1,6 @@
 """One object never changes the result for another: hostile objects beside good ones in random worlds.
 
-The good Ingresses are older, in namespaces of their own, with hosts that no other claims. Whatever parseable
+The good Ingresses and the good Service are older, in namespaces of their own, with hosts that no other claims. Whatever parseable
 objects stand beside them on the same ports, what is decided and said for the good ones is the same.
 """
 
@@ -23,12 +23,15 @@ from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate import listener_claims
 from certferry.core.translate.listener_claims import TranslateOptions
+from certferry.core.translate.services import claimants
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
 
-OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
+OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id, services="class")
 EMPTY = State(loadbalancers={BALANCER.id: BALANCER})
 GOOD = ("alpha", "beta")
+SERVICE = "gamma"
+CLAIMANTS = (*(Name(name, name) for name in GOOD), Name(SERVICE, SERVICE, "Service"))
 
 LABEL = st.text(st.sampled_from("abcxyz019-_*é"), max_size=70)
 HOSTS = st.one_of(
@@ -54,12 +57,30 @@ ANNOTATIONS = st.dictionaries(
             *("ingress-order", "ip", "keepalive_timeout", "listen-ports", "member_timeout", "pool-protocol", "port"),
             *("redirect-url", "redirect-url-code", "rule-priority-enabled", "security_policy_id", "slowstart"),
             *("ssl-redirect", "tls-certificate-ids", "tls-ciphers-policy", "unknown"),
+            *("protocol-port", "cert-id", "client-ca-cert-id", "lb-algorithm", "session-affinity-mode"),
+            *("session-affinity-option", "health-check-flag", "health-check-option", "health-check-options"),
         ]
     ),
     st.one_of(
         st.text(max_size=30),
         st.integers().map(str),
-        st.sampled_from(["true", "false", "[]", "{}", "null", '[{"HTTPS":443}]', '[{"HTTP":443}]', "NaN", BALANCER.id]),
+        st.sampled_from(
+            [
+                "https:443",
+                "tls:6432,http:80",
+                "on",
+                "SOURCE_IP",
+                "true",
+                "false",
+                "[]",
+                "{}",
+                "null",
+                '[{"HTTPS":443}]',
+                '[{"HTTP":443}]',
+                "NaN",
+                BALANCER.id,
+            ]
+        ),
     ),
     max_size=4,
 )
@@ -86,6 +107,25 @@ PATHS = st.fixed_dictionaries(
             ]
         ),
     },
+)
+SERVICES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "annotations": ANNOTATIONS,
+            "ports": st.lists(
+                st.fixed_dictionaries(
+                    {"port": st.sampled_from([80, 443, 6432, 9000])},
+                    optional={"protocol": st.sampled_from(["TCP", "UDP", "SCTP"]), "name": st.sampled_from(["", "a"])},
+                ),
+                max_size=3,
+            ),
+        },
+        optional={
+            "secret": st.sampled_from(["one", "two", "gone"]) | st.text(max_size=9),
+            "hosts": HOSTS | st.sampled_from(["gamma.good.test", "alpha.good.test"]),
+        },
+    ),
+    max_size=2,
 )
 INGRESSES = st.lists(
     st.fixed_dictionaries(
@@ -131,11 +171,30 @@ def good_objects() -> list[dict[str, Any]]:
                 "spec": {"type": "ClusterIP", "ports": [{"port": 80}]},
             },
         ]
-    return objects
+    notes = {
+        "kubernetes.io/elb.protocol-port": "tls:6432",
+        "certferry.io/tls-secret": "tls",
+        "certferry.io/tls-hosts": f"{SERVICE}.good.test",
+    }
+    meta = {"namespace": SERVICE, "name": SERVICE, "creationTimestamp": "2025-01-01T00:00:09+00:00"}
+    spec = {"type": "LoadBalancer", "loadBalancerClass": "cce", "ports": [{"port": 6432}]}
+    return [*objects, {"kind": "Service", "metadata": {**meta, "annotations": notes}, "spec": spec}]
 
 
-def world(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> ClusterView:
+def world(
+    hostile: list[dict[str, Any]], secrets: dict[str, Any], services: list[dict[str, Any]] | None = None
+) -> ClusterView:
     objects = good_objects()
+    for number, facts in enumerate(services or ()):
+        notes = {f"kubernetes.io/elb.{key}": text for key, text in facts["annotations"].items()}
+        notes |= {f"certferry.io/tls-{key}": facts[key] for key in ("secret", "hosts") if key in facts}
+        objects.append(
+            {
+                "kind": "Service",
+                "metadata": {"namespace": "evil", "name": f"s{number}", "annotations": notes},
+                "spec": {"type": "LoadBalancer", "loadBalancerClass": "cce", "ports": facts["ports"]},
+            }
+        )
     for number, facts in enumerate(hostile):
         notes = {f"kubernetes.io/elb.{key}": text for key, text in facts["annotations"].items()}
         objects.append(
@@ -151,7 +210,7 @@ def world(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> ClusterView
         )
     good = {
         f"{name}/tls": {"content": f"good-{name}", "names": [f"{name}.good.test"], "uid": f"tls-{name}"}
-        for name in GOOD
+        for name in (*GOOD, SERVICE)
     }
     return view({"objects": objects, "secrets": {**good, **secrets}})
 
@@ -178,29 +237,42 @@ def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
         if secret.chain:
             checks.next_instant(secret.chain, NOW)
     said: dict[str, Any] = {}
-    for name in GOOD:
-        mine = [s for s in states if Name(name, name) in s.claims]
+    for claimant in CLAIMANTS:
+        name = claimant.name
+        mine = [s for s in states if claimant in s.claims]
         said[name] = {
             "bound": [(s.key.sni, s.bound and s.bound.chain and s.bound.chain.fingerprint) for s in mine if s.key.sni],
             "status": [(s.status,) for s in mine if s.key.sni],
             "problems": [
                 p for p in translation.problems if p.object.namespace == name and p.reason != "HostNotCovered"
             ],
-            "ports": translation.status[Name(name, name)].ports if Name(name, name) in translation.status else None,
+            "ports": translation.status[claimant].ports if claimant in translation.status else None,
             "policies": sorted(p.name or "" for p in state.policies.values() if f"_{name}_" in (p.name or "")),
         }
     return said
 
 
 @settings(max_examples=300)
-@given(INGRESSES, SECRETS)
-def test_hostile_objects_change_nothing_for_the_others(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> None:
-    assert outcome(world(hostile, secrets), EMPTY) == outcome(world([], {}), EMPTY)
+@given(INGRESSES, SECRETS, SERVICES)
+def test_hostile_objects_change_nothing_for_the_others(
+    hostile: list[dict[str, Any]], secrets: dict[str, Any], services: list[dict[str, Any]]
+) -> None:
+    assert outcome(world(hostile, secrets, services), EMPTY) == outcome(world([], {}), EMPTY)
 
 
-def failing_over_evil(step: Callable[..., Any]) -> Callable[..., Any]:
+def test_a_service_that_cannot_be_processed_keeps_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = world([], {})
+    state = settled(cluster, EMPTY)
+    assert any(listener.protocol == "TLS" for listener in state.listeners.values())
+    monkeypatch.setattr(claimants, "read", failing_over(SERVICE, claimants.read))
+    translation = diagnose(cluster, state, OPTIONS, NOW, Limits()).translation
+    assert [p.object.name for p in translation.problems if p.reason == "ObjectSkipped"] == [SERVICE]
+    assert decide(translation, state, CLUSTER, Modes()).steps == ()
+
+
+def failing_over(word: str, step: Callable[..., Any]) -> Callable[..., Any]:
     def failing(first: Any, *others: Any, **more: Any) -> Any:
-        if "evil" in str(first):
+        if word in str(first):
             raise RecursionError
         return step(first, *others, **more)
 
@@ -208,17 +280,18 @@ def failing_over_evil(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("module", "step"), [(listener_claims, "read_annotations"), (host_state, "_hosts"), (checks, "refusal")]
+    ("module", "step"),
+    [(listener_claims, "read_annotations"), (claimants, "read"), (host_state, "_hosts"), (checks, "refusal")],
 )
 def test_an_error_over_an_object_changes_nothing_for_the_others(
     module: Any, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = outcome(world([], {}), EMPTY)
-    monkeypatch.setattr(module, step, failing_over_evil(getattr(module, step)))
+    monkeypatch.setattr(module, step, failing_over("evil", getattr(module, step)))
 
     @settings(max_examples=60)
-    @given(INGRESSES, SECRETS)
-    def hold(hostile: list[dict[str, Any]], secrets: dict[str, Any]) -> None:
-        assert outcome(world(hostile, secrets), EMPTY) == expected
+    @given(INGRESSES, SECRETS, SERVICES)
+    def hold(hostile: list[dict[str, Any]], secrets: dict[str, Any], services: list[dict[str, Any]]) -> None:
+        assert outcome(world(hostile, secrets, services), EMPTY) == expected
 
     hold()

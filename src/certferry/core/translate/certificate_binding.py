@@ -471,7 +471,7 @@ class _SniAssignment:
         for host in sorted(held):
             by_ingress.setdefault(self.holders[kind, host].claim.ingress.meta.key, []).append(host)
         for other, hosts in by_ingress.items():
-            text = f"Host {listed(tuple(hosts))} has a certificate from the older {other.claimant} on port {self._owner.port}; the one of Ingress {offer.claim.ingress.meta.key} is not used for it."
+            text = f"Host {listed(tuple(hosts))} has a certificate from the older {other.claimant} on port {self._owner.port}; the one of {offer.claim.ingress.meta.key.claimant} is not used for it."
             self.problems.append(offer.claim.problem("SniConflict", text))
 
 

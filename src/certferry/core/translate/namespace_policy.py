@@ -95,7 +95,7 @@ def without_foreign_hosts(ingress: Ingress, admission: NamespacePolicy) -> tuple
         return ingress, ()
     problems = []
     for owner, hosts in foreign.items():
-        text = f"Host {listed(tuple(hosts))} belongs to namespace {owner.namespace}, whose Ingress {owner} is the oldest that claims it. Rules and certificates of this Ingress for it have no effect."
+        text = f"Host {listed(tuple(hosts))} belongs to namespace {owner.namespace}, whose {owner.claimant} is the oldest that claims it. Rules and certificates of this {ingress.ref.kind} for it have no effect."
         problems.append(Problem(object=ingress.ref, reason="HostClaimConflict", sentence=text))
     return _left(ingress, {h for hosts in foreign.values() for h in hosts}), tuple(problems)
 
@@ -127,7 +127,7 @@ def _foreign(host: str, claiming: Sequence[Ingress]) -> list[Problem]:
     if not others:
         return []
     keys = tuple(dict.fromkeys(str(i.meta.key) for i in others))
-    text = f"Host {host} of Ingress {first.meta.key} is also claimed from another namespace, by {listed(keys)}; where they contradict each other, the older Ingress takes precedence."
+    text = f"Host {host} of {first.meta.key.claimant} is also claimed from another namespace, by {listed(keys)}; where they contradict each other, the older Ingress takes precedence."
     refs = dict.fromkeys(i.ref for i in (first, *others))
     return [Problem(object=ref, reason="HostClaimConflict", sentence=text) for ref in refs]
 
