@@ -23,7 +23,7 @@ from certferry.core.model.elb import State
 from certferry.core.model.kubernetes import ClusterView, Name
 from certferry.core.translate import listener_claims
 from certferry.core.translate.listener_claims import TranslateOptions
-from certferry.core.translate.services import claimants
+from certferry.core.translate.services import claimants, listener_annotations
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
 
@@ -264,7 +264,7 @@ def test_a_service_that_cannot_be_processed_keeps_its_listener(monkeypatch: pyte
     cluster = world([], {})
     state = settled(cluster, EMPTY)
     assert any(listener.protocol == "TLS" for listener in state.listeners.values())
-    monkeypatch.setattr(claimants, "read", failing_over(SERVICE, claimants.read))
+    monkeypatch.setattr(claimants, "read", failing_over(SERVICE, listener_annotations.read))
     translation = diagnose(cluster, state, OPTIONS, NOW, Limits()).translation
     assert [p.object.name for p in translation.problems if p.reason == "ObjectSkipped"] == [SERVICE]
     assert decide(translation, state, CLUSTER, Modes()).steps == ()

@@ -118,7 +118,8 @@ def commands(state: HostState) -> tuple[tuple[str, str], ...]:
 async def _timeline(cluster: ClusterContext, connected: Connected, host: str) -> list[TimelineEntry]:
     rotations: dict[Name, RotationRecord] = {}
     for name in connected.ingresses:
-        if record := read_rotation(cluster.kube.ingresses[name].reported.rotation):
+        ingress = cluster.kube.ingresses.get(name)
+        if ingress and (record := read_rotation(ingress.reported.rotation)):
             rotations[name] = record
     records: list[Record] = []
     if "audit" in cluster.elb.extensions:
