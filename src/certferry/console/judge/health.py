@@ -153,7 +153,8 @@ def counts(hosts: Iterable[HostPlace]) -> dict[str, int]:
 
 def overall(hosts: Sequence[HostPlace]) -> Badge:
     """Return the most severe state of `hosts` in a few words; a problem that no client notices is a warning."""
-    badge, warned = worst(counts(hosts)), sum(any(s.problems for s in host.states) for host in hosts)
+    badge = worst(counts(hosts))
+    warned = len({_key(p.object) for host in hosts for s in host.states for p in s.problems})
     if badge.level == "good" and warned:
         return Badge(
             "warn", f"{counted(warned, 'warning')}", "A problem, such as a rejected renewal, that no client notices."
