@@ -69,6 +69,12 @@ async def test_controller_role_reads_secrets_and_cannot_write_them(api: Client, 
             applied = await controller.call("PATCH", path, whole, media="application/apply-patch+yaml")
             assert applied.code == 403, name
         assert (await api.get(f"{INGRESSES}/i")).body["spec"] == body["spec"]
+        services = "/api/v1/namespaces/default/services"
+        await api.post(services, {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
+        held = {"metadata": {"finalizers": ["certferry.io/load-balancer-cleanup"]}}
+        assert (await controller.patch(f"{services}/s", held)).code == 200
+        assert (await controller.patch(f"{services}/s/status", {"status": {}})).code == 200
+        assert (await controller.patch(f"{services}/s", {"spec": {"ports": [{"port": 81}]}})).code == 403
         assert (await controller.post("/api/v1/namespaces/default/events", event)).code == 201
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
         assert (await controller.post(leases, {"metadata": {"name": "l"}, "spec": {}})).code == 201
