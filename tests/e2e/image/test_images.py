@@ -80,7 +80,7 @@ class ImageSystem(ApartSystem):
             )
 
     def stop(self) -> int:
-        for name in IMAGE_OF:
+        for name in IMAGE_OF.keys() & self._children.keys():
             for monitor in children(self._children[name].pid):  # bwrap itself forwards no signal
                 for program in children(monitor):
                     os.kill(program, signal.SIGINT)
@@ -112,8 +112,8 @@ def test_an_image_has_only_its_programs(images: dict[str, Image]) -> None:
 def test_a_certificate_rotates_on_the_elb_of_the_image(images: dict[str, Image], place: Path, backend: int) -> None:
     system = ImageSystem(place / "s", images)
     system.start_kube()
-    system.start()
     try:
+        system.start()
         assert JsonApi(system.endpoints.elb.url, {}).call("GET", "/healthz").status == 200
         shop = Site(system, "image", 18443, backend)
         first, second = shop.pair(), shop.pair()
