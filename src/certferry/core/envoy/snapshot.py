@@ -33,6 +33,7 @@ from certferry.core.model.elb import (
     ENCRYPTED,
     LAYER_4,
     Certificate,
+    HttpChallenge,
     Listener,
     LoadBalancer,
     Policy,
@@ -58,6 +59,7 @@ def snapshot(state: State, options: Options) -> Snapshot:
     """Build the snapshot. Parts of `state` that are the same objects as in the last call come from a cache."""
     policies = _policies("", state.policies)
     targets = _targets("", state.pools, state.listeners, state.loadbalancers)
+    challenges = _challenges("", state.challenges)
     messages: dict[str, dict[str, XdsResource]] = {LISTENERS: {}, ROUTES: {}}
     secrets: dict[str, TlsSecret] = {}
     for listener in state.listeners.values():
@@ -70,8 +72,9 @@ def snapshot(state: State, options: Options) -> Snapshot:
             messages[LISTENERS][listener.id] = built
         if built is not None and listener.protocol not in LAYER_4:
             untied, trusted = _untied(listener.id, listener), options.trusted_client_headers
+            answered = challenges.get(listener.id, ())
             messages[ROUTES][listener.id] = route_table(
-                listener.id, untied, loadbalancer, own, targets, state.ipgroups, trusted
+                listener.id, untied, loadbalancer, own, targets, state.ipgroups, trusted, answered
             )
     messages[CLUSTERS], messages[ENDPOINTS] = _backends(
         "", state.pools, options.max_connections, _proxied("", state.listeners)
@@ -151,6 +154,16 @@ def _targets(
         if (loadbalancer := loadbalancers.get(listener.loadbalancer_id)) is not None:
             targets[listener.id] = Target(port=bind_port(loadbalancer, listener.protocol_port))
     return targets
+
+
+@remembered
+def _challenges(_: str, challenges: Mapping[str, tuple[HttpChallenge, ...]]) -> Mapping[str, tuple[HttpChallenge, ...]]:
+    """Return the challenges that each listener answers, sorted by token."""
+    by_listener: dict[str, list[HttpChallenge]] = {}
+    for challenge in sorted((one for some in challenges.values() for one in some), key=lambda c: c.token):
+        for listener_id in challenge.listener_ids:
+            by_listener.setdefault(listener_id, []).append(challenge)
+    return {listener: tuple(some) for listener, some in by_listener.items()}
 
 
 @remembered

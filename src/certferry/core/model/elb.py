@@ -287,6 +287,16 @@ class ListenerDefaults(msgspec.Struct, frozen=True, kw_only=True):
     http2_enable: bool = False
 
 
+class HttpChallenge(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a CA's HTTP-01 challenge for `host` (RFC 8555, 8.3) on some listeners."""
+
+    host: str
+    token: str
+    answer: str
+    """The key authorization."""
+    listener_ids: tuple[str, ...]
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The objects of load balancers, by id (observed) or by key (desired)."""
 
@@ -300,6 +310,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     security_policies: Mapping[str, SecurityPolicy] = MappingProxyType({})
     limits: ListenerLimits = ListenerLimits()
     listener_defaults: ListenerDefaults = ListenerDefaults()
+    challenges: Mapping[str, tuple[HttpChallenge, ...]] = MappingProxyType({})
+    """By the id of the order that they belong to."""
     compromised: frozenset[str] = frozenset()
     """Public keys (``Chain.spki``) that are marked as compromised."""
 

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 from certferry.core.envoy.resource import XdsResource, remembered
 from certferry.core.envoy.routes.access_list import access
 from certferry.core.envoy.routes.actions import StickyRoute, Target, action, pinned
+from certferry.core.envoy.routes.challenge import challenge_route
 from certferry.core.envoy.routes.compression import compression
 from certferry.core.envoy.routes.headers import client_headers_to_remove, inserted_headers
 from certferry.core.envoy.routes.match import Match, hosts, matches
-from certferry.core.model.elb import Listener, LoadBalancer, Policy
+from certferry.core.model.elb import HttpChallenge, Listener, LoadBalancer, Policy
 from certferry.core.model.naming import described
 
 _REDIRECT: Final = "REDIRECT_TO_LISTENER"
@@ -66,16 +67,27 @@ def route_table(
     targets: Mapping[str, Target],
     groups: Mapping[str, tuple[str, ...]],
     trusted: tuple[str, ...],
+    challenges: tuple[HttpChallenge, ...] = (),
 ) -> XdsResource:
     """Build the routes of all policies, last the default pool; without one the last is a 404.
 
-    `trusted` are headers that clients may set although they usually come from a proxy.
+    `trusted` are headers that clients may set although they usually come from a proxy. The answers to `challenges` come
+    before all other routes of their host.
     """
     ruled = [_ruled(policy, listener, loadbalancer, targets) for policy in policies]
     fallback = targets.get(listener.default_pool_id or "")
-    names = sorted({h for r in ruled for h in r.hosts})
-    virtual = tuple(_virtual_host(f"{listener_id}/{n}", n, _concerning(n, ruled), listener, fallback) for n in names)
-    virtual += (_virtual_host(f"{listener_id}/*", "*", _concerning("*", ruled), listener, fallback),)
+    names = sorted({h for r in ruled for h in r.hosts} | {c.host for c in challenges})
+    virtual = tuple(
+        _virtual_host(
+            f"{listener_id}/{n}",
+            n,
+            _concerning(n, ruled),
+            listener,
+            fallback,
+            tuple(c for c in challenges if c.host == n),
+        )
+        for n in (*names, "*")
+    )
     inserted = inserted_headers(listener, loadbalancer)
     body: dict[str, Any] = {
         "name": listener_id,
@@ -128,10 +140,12 @@ def _virtual_host(
     concerning: tuple[tuple[CompiledPolicy, str | None], ...],
     listener: Listener,
     fallback: Target | None,
+    challenges: tuple[HttpChallenge, ...],
 ) -> XdsResource:
     ways = [(one, host, way) for one, host in concerning for way in one.matches]
     ways.sort(key=lambda w: _precedence(listener, w[0].policy, w[1], w[2]))
-    routes = [route for one, host, way in ways for route in one.routes(way, host)]
+    routes = [challenge_route(one) for one in challenges]
+    routes += [route for one, host, way in ways for route in one.routes(way, host)]
     if fallback is not None:
         routes.append({"name": "default", "match": {"prefix": "/"}} | fallback.route(listener))
     return XdsResource({"name": name, "domains": [name], "routes": routes})

@@ -26,6 +26,7 @@ from certferry.elb.server.dataplane.status import (
     EnvoyStatus,
     MemberKey,
     Reporter,
+    RouteStatuses,
     SecretStatuses,
     refusals,
 )
@@ -133,13 +134,15 @@ async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
 def _report(ads: AdsServer, own: LocalEnvoy, shared: SharedAcks | None) -> DataPlaneStatus:
     elsewhere = shared.connected() if shared else ()
     acks_by_envoy = {} if elsewhere and not ads.connected() else ads.reporting()
+    current = ads.snapshots.value
     refused = {name: dict(acks.refusals) for name, acks in acks_by_envoy.items()}
     return DataPlaneStatus(
         envoy=own.status(),
         connected=(*ads.connected(), *elsewhere),
         secrets=SecretStatuses(
-            ads.snapshots.value.resources, acks_by_envoy, shared.slots if shared and elsewhere else lambda _: {}
+            current.resources, acks_by_envoy, shared.slots if shared and elsewhere else lambda _: {}
         ),
+        routes=RouteStatuses(current.resources, current.state, acks_by_envoy),
         refusals={
             **refusals({**refused, **(shared.refusals() if shared and elsewhere else {})}),
             **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()},

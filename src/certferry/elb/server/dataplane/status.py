@@ -12,6 +12,7 @@ import msgspec
 from certferry.core.envoy import Snapshot, TlsSecret
 from certferry.core.envoy.listeners.sds import DEFAULT
 from certferry.core.envoy.resource import LISTENERS, ROUTES, remembered
+from certferry.core.model.elb import State
 from certferry.elb.server.dataplane.xds.acks import AckLog, SlotStatus
 
 ACCEPTED: Final = "accepted"
@@ -107,6 +108,29 @@ def _slots_by_listener(_: str, secrets: Mapping[str, TlsSecret]) -> Mapping[str,
     return result
 
 
+class RouteStatuses:
+    """Tells which challenges the Envoys answer. Computes only what a caller reads."""
+
+    def __init__(
+        self,
+        resources: Snapshot | None = None,
+        state: State | None = None,
+        acks_by_envoy: Mapping[str, AckLog] | None = None,
+    ) -> None:
+        self._tables = resources.messages.get(ROUTES, {}) if resources else {}
+        self._state = state or State()
+        self._acks = acks_by_envoy or {}
+
+    def answer(self, order_id: str, listener_ids: Iterable[str]) -> bool:
+        """Return whether the challenges of an order are in the route tables, and every Envoy with one has it so."""
+        return bool(self._state.challenges.get(order_id)) and all(map(self._accepted, listener_ids))
+
+    def _accepted(self, listener_id: str) -> bool:
+        table = self._tables.get(listener_id)
+        held = {acks.route_versions.get(listener_id) for acks in self._acks.values()} - {None}
+        return table is not None and held == {table.version}
+
+
 class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     """The state of the data plane at one moment."""
 
@@ -115,6 +139,7 @@ class DataPlaneStatus(msgspec.Struct, frozen=True, eq=False):
     connected: tuple[str, ...] = ()
     """Names of the Envoys that have a stream now; ours is ``local``."""
     secrets: SecretStatuses = SecretStatuses()
+    routes: RouteStatuses = RouteStatuses()
     refusals: Mapping[str, str] = MappingProxyType({})
     """Why Envoy refused a listener or its routes, by listener id."""
     members: Mapping[MemberKey, bool] = MappingProxyType({})

@@ -47,6 +47,8 @@ class AckLog:
         self.changed: set[str] = set()
         """Slots whose status is new since a reader emptied it."""
         self.refusals: dict[tuple[str, str], str] = {}
+        self.route_versions: dict[str, str] = {}
+        """The version of the route table that Envoy accepted last, by listener id."""
         self._refused: dict[str, tuple[str, int]] = {}
         self._fingerprints: dict[str, tuple[str, str, float]] = {}
         self._intervals: deque[SecretInterval] = deque(maxlen=_UNREAD)

@@ -71,6 +71,8 @@ class Stream:
                 self._filled.difference_update(request.resource_names_subscribe)
                 self._filled.update(request.initial_resource_versions)
                 self._reported(request.initial_resource_versions)
+            if request.type_url == ROUTES and request.initial_resource_versions:
+                self._acks.route_versions.update(request.initial_resource_versions)
             subscription = self._subscriptions.setdefault(request.type_url, Subscription())
             if (answer := subscription.request(request)) is not None:
                 self._take(request.type_url, answer)
@@ -250,11 +252,13 @@ class Stream:
             self._alone.update((kind, name) for name, _ in answer.sent)
             self._subscriptions[kind].again(name for name, _ in answer.sent)
             return
-        for name, _ in answer.sent:
+        for name, version in answer.sent:
             if answer.error:
                 self._acks.refusals[kind, name] = answer.error
-            else:
-                self._acks.refusals.pop((kind, name), None)
+                continue
+            self._acks.refusals.pop((kind, name), None)
+            if kind == ROUTES:
+                self._acks.route_versions[name] = version
         if answer.error and kind == LISTENERS:
             self._later(lambda: self._subscriptions[LISTENERS].again(n for n, _ in answer.sent))
 
