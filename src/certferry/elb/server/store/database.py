@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from certferry.elb.server.store.shared import postgresql
 from certferry.runtime import private_files
 
-HEAD: Final = "0007"
+HEAD: Final = "0009"
 """The newest schema; a test keeps it equal to the newest migration."""
 
 _PRAGMAS: Final = (

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Select, inspect, select, update
 
 from certferry.elb.server.store import schema
 from certferry.elb.server.store.database import forget_log, reading
+from certferry.elb.server.store.rows import secret_purpose as acme_purpose
 from certferry.elb.server.store.versions import key_purpose
 from certferry.runtime.encryption import EncryptionKeys, key_id_of
 
@@ -32,11 +33,12 @@ class EncryptedColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 CA_PURPOSE: Final = "envoy-authority"
 """The purpose under which the key of the remote Envoys' CA is encrypted."""
-_VERSIONS, _CREDENTIALS = schema.certificate_versions, schema.credentials
+_VERSIONS, _CREDENTIALS, _ACME = schema.certificate_versions, schema.credentials, schema.acme_secrets
 ENCRYPTED_COLUMNS = (
     EncryptedColumn(column=_VERSIONS.c.sealed_key, purpose=lambda row: key_purpose(row.certificate_id, row.version)),
     EncryptedColumn(column=_CREDENTIALS.c.sealed_secret, purpose=lambda row: secret_purpose(row.access_key)),
     EncryptedColumn(column=schema.envoy_authority.c.sealed_key, purpose=lambda _: CA_PURPOSE),
+    EncryptedColumn(column=_ACME.c.sealed_value, purpose=lambda row: acme_purpose(row.id, row.name)),
 )
 """All encrypted columns of the store."""
 

@@ -31,6 +31,7 @@ _HOME: Final[dict[str, tuple[str, str]]] = {
     "rule": ("policies", "l7policy_id"),
     "ipgroup": ("ipgroups", ""),
     "security_policy": ("security_policies", ""),
+    "order": ("challenges", ""),
 }
 """Kind → its map in ``State``, and the field with the id of the object that it is part of.
 
@@ -165,6 +166,14 @@ def _security_policy(snapshot: StoreSnapshot, identifier: str) -> model.Security
     return None if row is None else msgspec.convert(row.data, model.SecurityPolicy)
 
 
+def _challenges(snapshot: StoreSnapshot, identifier: str) -> tuple[model.HttpChallenge, ...] | None:
+    row = snapshot.get("order", identifier)
+    if row is None or not row.data["listener_ids"]:
+        return None
+    fields = {"listener_ids": row.data["listener_ids"]}
+    return tuple(msgspec.convert({**one, **fields}, model.HttpChallenge) for one in row.data["challenges"])
+
+
 _MAKERS: Final = {
     "loadbalancers": _loadbalancer,
     "listeners": _listener,
@@ -173,4 +182,5 @@ _MAKERS: Final = {
     "policies": _policy,
     "ipgroups": _ipgroup,
     "security_policies": _security_policy,
+    "challenges": _challenges,
 }

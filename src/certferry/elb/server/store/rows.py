@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, true, update
 
-from certferry.core.x509.pem import parse_chain
+from certferry.core.x509.pem import PrivateKey, parse_chain
 from certferry.elb.server.store import audit, schema, versions
 from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.database import StoreUnusable
@@ -49,9 +49,18 @@ class TransactionWriter:
                 versions.add(self._connection, after, self._origin(before, note), self._encryption, self._keep)
             change = (before, after)
             records.append(audit.append(self._connection, made.actor, made.request_id, made.now, change, note))
+        self._write_secrets(made.secrets)
         if made.answer is not None:
             self._keep_answer(made.answer)
         return records
+
+    def _write_secrets(self, secrets: Mapping[tuple[str, str], PrivateKey | None]) -> None:
+        table = schema.acme_secrets
+        for (identifier, name), secret in sorted(secrets.items()):
+            self._connection.execute(delete(table).where(table.c.id == identifier, table.c.name == name))
+            if secret is not None:
+                sealed = self._encryption.encrypt(secret.reveal().encode(), secret_purpose(identifier, name))
+                self._connection.execute(insert(table).values(id=identifier, name=name, sealed_value=sealed))
 
     def _keep_answer(self, answer: BulkAnswer) -> None:
         made = self._transaction
@@ -114,6 +123,23 @@ _DELETE: Final = {kind: delete(table).where(_at(table)) for kind, table in schem
 
 
 _FORGET_ANSWERS: Final = delete(schema.bulk_answers).where(schema.bulk_answers.c.created_at < bindparam("before"))
+
+
+def secret_purpose(identifier: str, name: str) -> str:
+    """Return the purpose under which a secret of an issuer or order is encrypted."""
+    return f"acme:{identifier}:{name}"
+
+
+def read_secret(connection: Connection, encryption: EncryptionKeys, identifier: str, name: str) -> PrivateKey | None:
+    """Return a secret of an issuer or order; None if absent. Raises EncryptionError with the wrong key."""
+    table = schema.acme_secrets
+    query = select(table.c.sealed_value).where(table.c.id == identifier, table.c.name == name)
+    sealed = connection.execute(query).scalar()
+    return (
+        None
+        if sealed is None
+        else PrivateKey(encryption.decrypt(sealed, secret_purpose(identifier, name)).decode(), "")
+    )
 
 
 def read_contents(

@@ -226,6 +226,26 @@ compromised_keys = _resource(
 )
 """Public keys (SHA-256 of the SubjectPublicKeyInfo) whose private keys are in the wrong hands."""
 
+issuers = _resource("issuers", Column("name", String(64), nullable=False), UniqueConstraint("project_id", "name"))
+"""ACME accounts at CAs. Their secrets are in ``acme_secrets``."""
+
+orders = _resource(
+    "orders",
+    _reference("issuer_id", "issuers", required=True),
+    Column("names_key", String(64), nullable=False),
+    UniqueConstraint("project_id", "names_key"),
+)
+"""Standing orders for certificates: one for each set of names (SHA-256 of the sorted names)."""
+
+acme_secrets = Table(
+    "acme_secrets",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(16), primary_key=True),
+    Column("sealed_value", LargeBinary, nullable=False),
+)
+"""Secrets of issuers and of orders under way, by the id of their row and their name (``acme.model``)."""
+
 rules = _resource("rules", _reference("l7policy_id", "l7policies", required=True))
 
 head = Table(
@@ -327,5 +347,7 @@ RESOURCES: Final[dict[str, Table]] = {
     "healthmonitor": healthmonitors,
     "l7policy": l7policies,
     "rule": rules,
+    "issuer": issuers,
+    "order": orders,
 }
 """By kind (the wire's singular), referred-to before referring."""

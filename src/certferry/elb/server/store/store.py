@@ -15,11 +15,12 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, Engine, select
 
+from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.store import audit, schema, versions
 from certferry.elb.server.store.database import consistent, reading
 from certferry.elb.server.store.projection import Publication, published
-from certferry.elb.server.store.rows import TransactionWriter, read_contents, read_rows
+from certferry.elb.server.store.rows import TransactionWriter, read_contents, read_rows, read_secret
 from certferry.elb.server.store.shared import head
 from certferry.elb.server.store.shared.head import Head
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot, snapshot_of
@@ -155,6 +156,11 @@ class Store:
     def content(self, certificate_id: str, number: int) -> Content | None:
         """Return a kept content of a certificate with its key; None if it is not kept."""
         return versions.content(self._engine, self._encryption, certificate_id, number)
+
+    def secret(self, identifier: str, name: str) -> PrivateKey | None:
+        """Return a secret of an issuer or order; None if absent. Raises EncryptionError with the wrong key."""
+        with reading(self._engine).connect() as connection:
+            return read_secret(connection, self._encryption, identifier, name)
 
     def audited(self, search: audit.Search) -> list[audit.Entry]:
         """Records of the audit log, the oldest first."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from certferry.core.x509.pem import PrivateKey
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.store.audit import AuditNote
 from certferry.elb.server.store.tables import Content, Row, StoreSnapshot
@@ -46,6 +47,8 @@ class Transaction:
         self.now = now
         self.changes: list[RowChange] = []
         self.answer: BulkAnswer | None = None
+        self.secrets: dict[tuple[str, str], PrivateKey | None] = {}
+        """Secrets of changed issuers and orders, by the row's id and their name; None deletes one."""
         self.note = AuditNote()
         """Facts for the audit log about the next changes of certificates."""
 

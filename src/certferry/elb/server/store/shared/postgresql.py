@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ _PRUNE_LOCK: Final = 0x6365727470
 """The advisory lock of the process that prunes the audit log."""
 _RUNNING_LOCK: Final = 0x63657275
 """The advisory lock that each running ELB shares, and a restore holds alone."""
+_ORDER_LOCK: Final = 0x6365727471
+"""The advisory lock of the process that works on orders."""
 _EVERY: Final = 5.0
 """Seconds after which the follower looks at the head without a notification."""
 _FIRST, _LONGEST = 0.2, 5.0
@@ -105,6 +107,35 @@ async def follow(url: str, catch_up: Callable[[], None]) -> None:
         except Exception:  # noqa: BLE001 (a follower that ended would leave this ELB behind without a word)
             _log.exception("commits of other processes not taken over")
         await backoff.wait()
+
+
+async def leading(url: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` while this process alone holds the lock on orders, until cancelled. It ends with the connection."""
+    import psycopg
+
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(_plain(url), autocommit=True) as connection:
+                await _lead(connection, work)
+        except (psycopg.Error, OSError) as error:
+            _log.warning("orders wait for the database", reason=str(error).strip())
+        await asyncio.sleep(_EVERY)
+
+
+async def _lead(connection: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def asked(query: str, *values: object) -> Any:
+        return await (await connection.execute(query, values)).fetchone()
+
+    if not (await asked("SELECT pg_try_advisory_lock(%s)", _ORDER_LOCK))[0]:
+        return
+    task = asyncio.create_task(work())
+    try:
+        while not task.done():
+            await asked("SELECT 1")
+            await asyncio.wait([task], timeout=_EVERY)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _listen(connection: Any, catch_up: Callable[[], None]) -> None:
