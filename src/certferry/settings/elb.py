@@ -35,6 +35,9 @@ class ElbLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Names in the domain field of one certificate."""
     security_policy: int = 50
     ipgroup: int = 50
+    issuer: int = 20
+    order: int = 500
+    """Standing orders for certificates."""
     ipgroup_max_length: int = 300
     """Addresses in one group."""
     ipgroup_bindings: int = 50
@@ -146,4 +149,8 @@ class ElbSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Start an Envoy; without one the ELB only stores and answers."""
     envoy_options: EnvoyOptions = EnvoyOptions()
     remote_envoys: RemoteEnvoys = RemoteEnvoys()
+    dns_hook: Path | None = None
+    """Program that answers DNS-01 challenges: called as ``PROGRAM present NAME VALUE``, later with ``cleanup``."""
+    dns_hook_timeout: float = 300.0
+    """Seconds within which it must end."""
     limits: ElbLimits = ElbLimits()

@@ -11,19 +11,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from certferry.elb.server.acme.attempt import Attempts
+from certferry.elb.server.acme.dns_hook import DnsHook
+from certferry.elb.server.acme.worker import OrderWorker
 from certferry.elb.server.api.app import application
 from certferry.elb.server.api.dependencies import ApiDependencies
 from certferry.elb.server.api.extensions import events
+from certferry.elb.server.api.extensions import orders as orders_api
 from certferry.elb.server.background import in_background
 from certferry.elb.server.dataplane.envoy.run_directory import run_directory
 from certferry.elb.server.dataplane.lifecycle import data_plane
@@ -112,6 +117,9 @@ async def running(
         elb = ApiDependencies(
             settings, store, identity, _logins(settings, engine), HashingTurns(), origin, changes, reporter
         )
+        hook = DnsHook(settings.dns_hook, settings.dns_hook_timeout) if settings.dns_hook else None
+        orders = OrderWorker(store, Attempts(store, reporter, orders_api.delivery(store, settings), hook), changes)
+        await stack.enter_async_context(in_background(_leading(settings, orders.run)))
         await stack.enter_async_context(_answering(elb, listening, tls))
         yield origin
 
@@ -306,6 +314,14 @@ async def _answering(elb: ApiDependencies, listening: socket.socket, tls: Reload
         elb.changes.set(events.ENDED)
         server.should_exit = True
         await task
+
+
+async def _leading(settings: ElbSettings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` in one of the processes that share a store."""
+    if settings.database:
+        await postgresql.leading(settings.database, work)
+    else:
+        await work()
 
 
 async def _told_to_end() -> int:
