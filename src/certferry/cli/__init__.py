@@ -28,6 +28,9 @@ _OPERATION: Final = "Operation"
 
 COMMANDS: Final = {
     "cert": Entry("certferry.cli.cert:app", "List, check, replace and roll back certificates.", _CERTIFICATES),
+    "issuer": Entry(
+        "certferry.cli.issuer:app", "Manage CAs that issue certificates: add, list, remove.", _CERTIFICATES
+    ),
     "why": Entry(
         "certferry.cli.cluster.why:why", "Explain what HOST serves, what is wrong, and what to do next.", _CERTIFICATES
     ),

@@ -13,7 +13,7 @@ import typer
 from certferry.settings import UserError
 
 if TYPE_CHECKING:
-    from certferry.clusters import Fleet
+    from certferry.clusters import ClusterAccess, Fleet
 
 _STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors of a disk, not of a socket."""
@@ -30,6 +30,14 @@ def chosen(config: Path | None, state: Path | None, cluster: str | None) -> Flee
 
     fleet = read(config, state)
     return Fleet(clusters=(fleet.cluster(cluster),), file=fleet.file) if cluster else fleet
+
+
+def one_cluster(config: Path | None, state: Path | None, cluster: str | None) -> ClusterAccess:
+    """Return the cluster of the settings, or the named one of several. Raises UserError."""
+    clusters = chosen(config, state, cluster).clusters
+    if len(clusters) != 1:
+        raise UserError(f"The settings have {len(clusters)} clusters: name one with --cluster.")
+    return clusters[0]
 
 
 def run_server(

@@ -169,7 +169,7 @@ async def _available(elb: ElbClient) -> frozenset[str]:
             return frozenset()
         raise
     try:
-        return frozenset(_part(answer, "certferry", _Available).extensions)
+        return frozenset(part(answer, "certferry", _Available).extensions)
     except ElbError:
         return frozenset()
 
@@ -177,24 +177,24 @@ async def _available(elb: ElbClient) -> frozenset[str]:
 async def write_bulk(elb: ElbClient, items: Sequence[BulkItem]) -> list[BulkResult]:
     """Write many objects in one transaction; an item that the ELB rejects fails alone. Raises ElbError."""
     body = msgspec.json.encode({"items": items, "atomic": False})
-    return _part(await elb.extension("POST", "bulk", body=body), "items", list[BulkResult])
+    return part(await elb.extension("POST", "bulk", body=body), "items", list[BulkResult])
 
 
 async def versions(elb: ElbClient, certificate_id: str) -> list[Version]:
     """Return the kept contents of a certificate, newest first."""
-    return _part(await elb.extension("GET", _of(certificate_id, "versions")), "versions", list[Version])
+    return part(await elb.extension("GET", _of(certificate_id, "versions")), "versions", list[Version])
 
 
 async def roll_back(elb: ElbClient, certificate_id: str, version: int | None = None, reason: str = "") -> Certificate:
     """Serve an earlier content again (None: the one before). ``ElbError`` 409 where that is not possible."""
     body: dict[str, Any] = {"reason": reason} | ({} if version is None else {"version": version})
     answer = await elb.extension("POST", _of(certificate_id, "rollback"), body=msgspec.json.encode(body))
-    return wire.certificate(_part(answer, "certificate", CertificateWire))
+    return wire.certificate(part(answer, "certificate", CertificateWire))
 
 
 async def status(elb: ElbClient, certificate_id: str) -> CertificateStatus:
     """Return the slots of a certificate, its findings and the data plane's state."""
-    return _part(await elb.extension("GET", _of(certificate_id, "status")), "status", CertificateStatus)
+    return part(await elb.extension("GET", _of(certificate_id, "status")), "status", CertificateStatus)
 
 
 async def open_break_glass(
@@ -203,7 +203,7 @@ async def open_break_glass(
     """Let admins replace the content of an owned certificate until then. For admins."""
     body = msgspec.json.encode({"kind": kind, "reason": reason, "until": _instant(until)})
     answer = await elb.extension("POST", _of(certificate_id, "break-glass"), body=body)
-    return _part(answer, "break_glass", BreakGlass)
+    return part(answer, "break_glass", BreakGlass)
 
 
 async def close_break_glass(elb: ElbClient, certificate_id: str) -> None:
@@ -214,12 +214,12 @@ async def close_break_glass(elb: ElbClient, certificate_id: str) -> None:
 async def release(elb: ElbClient, certificate_id: str, reason: str = "") -> Certificate:
     """Take the owner from a certificate. For admins, and for the owner itself."""
     answer = await elb.extension("POST", _of(certificate_id, "release"), body=msgspec.json.encode({"reason": reason}))
-    return wire.certificate(_part(answer, "certificate", CertificateWire))
+    return wire.certificate(part(answer, "certificate", CertificateWire))
 
 
 async def compromised_keys(elb: ElbClient) -> list[CompromisedKey]:
     """Return the marks of compromised keys, oldest first."""
-    return _part(await elb.extension("GET", COMPROMISED_KEYS), "compromised_keys", list[CompromisedKey])
+    return part(await elb.extension("GET", COMPROMISED_KEYS), "compromised_keys", list[CompromisedKey])
 
 
 async def mark_compromised(
@@ -228,7 +228,7 @@ async def mark_compromised(
     """Mark a public key, or that of a certificate; return the mark and the certificates that had the key."""
     body = {"reason": reason} | ({"spki": spki} if spki else {"certificate_id": certificate_id})
     answer = await elb.extension("POST", COMPROMISED_KEYS, body=msgspec.json.encode(body))
-    return (_part(answer, "compromised_key", CompromisedKey), _part(answer, "certificates", list[ReplacedCertificate]))
+    return (part(answer, "compromised_key", CompromisedKey), part(answer, "certificates", list[ReplacedCertificate]))
 
 
 async def unmark_compromised(elb: ElbClient, spki: str, reason: str = "") -> None:
@@ -248,9 +248,9 @@ async def audit(
     marker: list[tuple[str, str]] = []
     while True:
         answer = await elb.extension("GET", "audit", [*query, *marker])
-        for record in _part(answer, "records", list[Record]):
+        for record in part(answer, "records", list[Record]):
             yield record
-        following = _part(answer, "next", object)
+        following = part(answer, "next", object)
         if following is None:
             return
         marker = [("marker", str(following))]
@@ -291,7 +291,8 @@ def _of(certificate_id: str, what: str) -> str:
     return f"certificates/{quote(certificate_id, safe='')}/{what}"
 
 
-def _part(answer: bytes, field: str, kind: type[T]) -> T:
+def part(answer: bytes, field: str, kind: type[T]) -> T:
+    """Return a field of an answer. Raises ElbError if it cannot be read."""
     try:
         return _decoded(msgspec.json.decode(answer, type=dict[str, msgspec.Raw])[field], kind)
     except (msgspec.DecodeError, KeyError):
