@@ -120,6 +120,7 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", PATHS)
 def test_a_path_that_openssl_rejects_never_replaces_a_good_certificate(name: str, tmp_path: Path) -> None:
     leaf, root = made(**PATHS[name])
