@@ -39,6 +39,7 @@ def test_every_check_has_a_golden_case() -> None:
         "ChainExpired",
         "ChainIncomplete",
         "ChainOutOfOrder",
+        "ClientAuthRemoved",
         "ClockSkew",
         "HostNotCovered",
         "KeyReused",
@@ -47,6 +48,7 @@ def test_every_check_has_a_golden_case() -> None:
         "LimitExceeded",
         "SniConflict",
         "NamesRemoved",
+        "NamesUnused",
         "SubjectAltNameMissing",
         "ServerAuthMissing",
         "WeakSignature",
@@ -85,7 +87,9 @@ def _judged(given: Any) -> Any:
     new = pki.chain(given)
     old = pki.chain(given["before"]) if "before" in given else None
     key = new.spki if given.get("key", "its own") == "its own" else "another"
-    found = checks.findings(new, old, hosts, NOW, policy, taken=given.get("taken", {}), key=key)
+    found = checks.findings(
+        new, old, hosts, NOW, policy, taken=given.get("taken", {}), unused=tuple(given.get("unused", ())), key=key
+    )
     refusal = checks.refusal(new, old, hosts, NOW, policy)
     return {"findings": _told(found), "replaces": f"no: {refusal.reason}" if refusal else "yes"}
 

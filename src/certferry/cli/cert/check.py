@@ -21,7 +21,7 @@ from certferry.clusters import locate
 from certferry.clusters.snapshot import ClusterSnapshot
 from certferry.core import checks
 from certferry.core.checks import CheckPolicy
-from certferry.core.diagnosis import sni_overlap
+from certferry.core.diagnosis import sni_names
 from certferry.core.diagnosis.host_state import for_ingress
 from certferry.core.model.kubernetes import Name
 from certferry.core.x509.pem import Chain, InvalidPem, covers, parse_chain, parse_key
@@ -155,7 +155,7 @@ def _in_place(snapshot: ClusterSnapshot, secret: Name) -> dict[str, Any]:
     for info in snapshot.watched:
         if info.origin and info.origin.secret_name == secret:
             certificate = info.origin.certificate
-            return {"before": certificate.chain, "taken": sni_overlap.overlapping_names(certificate, snapshot.observed)}
+            return {"before": certificate.chain, "taken": sni_names.overlapping_names(certificate, snapshot.observed)}
     return {}
 
 

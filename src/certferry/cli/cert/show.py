@@ -14,7 +14,7 @@ from certferry.cli.cert.rows import Sort, inventory, late, order, places, select
 from certferry.cli.options import Config, State
 from certferry.cli.output import BAD, SEVERITIES, Format, Output, block, document, duration, instant, show
 from certferry.core import checks
-from certferry.core.diagnosis import causes, sni_overlap
+from certferry.core.diagnosis import causes, sni_names
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
 
@@ -196,7 +196,8 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
         info.hosts,
         now,
         fleet.checks,
-        taken=sni_overlap.overlapping_names(certificate, snapshot.observed),
+        taken=sni_names.overlapping_names(certificate, snapshot.observed),
+        unused=sni_names.unused_names(certificate, fleet.hosts(snapshot)),
         compromised=snapshot.compromised,
     )
     facts = row | {
@@ -220,7 +221,7 @@ async def _facts(fleet: FleetSnapshot, located: LocatedCertificate, row: dict[st
     facts["findings"] += [
         {"reason": f.reason, "severity": f.severity, "sentence": f.sentence}
         for f in status.findings
-        if f.reason in ("KeyReused", "KeyTypeChanged", "NamesRemoved") and f.reason not in reported
+        if f.reason in ("ClientAuthRemoved", "KeyReused", "KeyTypeChanged", "NamesRemoved") and f.reason not in reported
     ]
     return facts | {
         "break_glass": status.break_glass,

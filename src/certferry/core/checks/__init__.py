@@ -44,7 +44,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     place.names_kept,
     place.key_fresh,
     place.key_type_kept,
+    place.client_use_kept,
     place.names_free,
+    place.names_used,
 )
 """In the order in which findings are reported."""
 
@@ -60,12 +62,13 @@ def findings(
     policy: CheckPolicy = DEFAULT,
     *,
     taken: Mapping[str, str] = NOTHING,
+    unused: tuple[str, ...] = (),
     key: str | None = None,
     compromised: Set[str] = NO_MARKS,
 ) -> tuple[Finding, ...]:
     """Return all findings for `chain` as a replacement for `before`, for `hosts` at `now`, most severe first.
 
-    `taken`, `key` and `compromised`: see ``CheckInput``. Findings that `policy` switches off are omitted.
+    `taken`, `unused`, `key` and `compromised`: see ``CheckInput``. Findings that `policy` switches off are omitted.
     """
     case = CheckInput(
         chain=chain,
@@ -74,6 +77,7 @@ def findings(
         now=now,
         skew=timedelta(seconds=policy.skew),
         taken=taken,
+        unused=unused,
         key=key,
         compromised=compromised,
     )

@@ -37,7 +37,9 @@ class CheckInput(msgspec.Struct, frozen=True, kw_only=True):
     """The assumed error of the clocks of clients."""
     taken: Mapping[str, str] = MappingProxyType({})
     """Its names that have another certificate with the same kind of key on the listener, with that certificate (see
-    ``diagnosis.sni_overlap``)."""
+    ``diagnosis.sni_names``)."""
+    unused: tuple[str, ...] = ()
+    """Its names for which no listener uses it (see ``diagnosis.sni_names``)."""
     key: str | None = None
     """SHA-256 of the public half of the key that came with it; None: not known here."""
     compromised: Set[str] = frozenset()

@@ -53,6 +53,26 @@ def key_type_kept(case: CheckInput) -> Finding | None:
     )
 
 
+def client_use_kept(case: CheckInput) -> Finding | None:
+    """Require client authentication after a certificate that has it: a backend with mutual TLS may need it."""
+    before = case.before
+    if before is None or not before.purpose.client or case.chain.purpose.client:
+        return None
+    return Finding(
+        reason="ClientAuthRemoved",
+        severity="info",
+        sentence="it cannot be a client's certificate, as the one before can: public CAs issue none for both uses any more",
+    )
+
+
+def names_used(case: CheckInput) -> Finding | None:
+    """Require that a listener uses each name: a stolen key is good for all of them."""
+    if not case.unused:
+        return None
+    text = f"no listener uses it for {listed(tuple(sorted(case.unused)))}"
+    return Finding(reason="NamesUnused", severity="info", sentence=text)
+
+
 def names_free(case: CheckInput) -> Finding | None:
     """Require names that no other certificate of the listener answers for."""
     taken = tuple(sorted(n for n in case.taken if covers(case.chain.names, n)))

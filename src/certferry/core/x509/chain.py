@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from certferry.core.x509.path_limits import PathLimits, may_serve, path_limits
 
@@ -53,6 +53,8 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
 
     server: bool = True
     """True if it may be a server's: it has no extended key usage, or one with server authentication."""
+    client: bool = False
+    """True if its extended key usage has client authentication."""
     public: bool = False
     """True if a public CA issued it: it has the policy or the log entries that browsers require."""
     fetchable: bool = False
@@ -71,6 +73,7 @@ def purpose(leaf: x509.Certificate) -> Purpose:
     policies = said.get(x509.CertificatePolicies, ())
     return Purpose(
         server=may_serve(said.get(x509.ExtendedKeyUsage)),
+        client=ExtendedKeyUsageOID.CLIENT_AUTH in said.get(x509.ExtendedKeyUsage, ()),
         public=x509.PrecertificateSignedCertificateTimestamps in said
         or any(p.policy_identifier.dotted_string.startswith(_FORUM) for p in policies),
         fetchable=any(a.access_method == AuthorityInformationAccessOID.CA_ISSUERS for a in fetched),

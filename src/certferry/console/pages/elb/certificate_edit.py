@@ -22,7 +22,7 @@ from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, PageError
 from certferry.console.web.forms import FormFields, json, refuse
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.sni_overlap import overlapping_names
+from certferry.core.diagnosis.sni_names import overlapping_names
 from certferry.core.model.elb import Certificate, domain_names
 from certferry.core.x509.pem import Chain, InvalidPem, parse_chain
 from certferry.elb.client.client import CERTIFICATES, ElbError

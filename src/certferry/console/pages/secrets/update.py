@@ -21,7 +21,7 @@ from certferry.console.state.rotations import TrackedRotation
 from certferry.console.web.errors import FormErrors, not_found
 from certferry.console.web.forms import FormFields, path, refuse
 from certferry.core.diagnosis import usage
-from certferry.core.diagnosis.sni_overlap import overlapping_names
+from certferry.core.diagnosis.sni_names import overlapping_names
 from certferry.core.model.kubernetes import Name
 from certferry.kube.client.client import SECRET
 
