@@ -20,6 +20,7 @@ from bench.rotation import measure
 from bench.rows import Row, table
 from bench.scale import measure as measure_scale
 from bench.scale import table as scale_table
+from tests.core.horizon import simulation
 
 REPORT: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -34,6 +35,7 @@ OTHERS: Final[dict[str, Callable[[list[str]], None]]] = {
     "cli": command_line.main,
     "console": console.main,
     "elb": elb.main,
+    "horizon": simulation.main,
     "kube": kube.main,
     "memory": cold_start.memory_main,
     "spaced": cold_start.spaced_main,

@@ -16,6 +16,7 @@ from certferry.core.diagnosis.inventory import CertificateInfo, watched
 from certferry.core.drift.drift import Modes
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
+from certferry.core.x509.chain import ChainCertificate
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, observed, view
 from tests.support.golden import TESTDATA
@@ -81,3 +82,32 @@ def test_a_served_compromised_key_is_an_alert_of_its_own_and_a_replaced_one_is_n
     }
     assert alerts["team/alone"].urgency == "critical"
     assert "certferry cert replace team/alone" in alerts["team/alone"].command
+
+
+def test_an_intermediate_that_expires_before_its_leaf_is_an_alert_before_it_does() -> None:
+    soon, days = NOW + timedelta(days=2), timedelta(days=30)
+    certificate = CertificateInfo(
+        id="c",
+        name="site",
+        role="served",
+        not_before=NOW - days,
+        not_after=NOW + days,
+        fingerprint="",
+        intermediate=ChainCertificate(
+            subject="CN=Old CA",
+            issuer="CN=Root",
+            not_before=NOW - 100 * days,
+            not_after=soon,
+            key="P-256",
+            signature="SHA256",
+            authority=True,
+            signed_by_next=False,
+            fingerprint="",
+        ),
+    )
+    inputs = AlertInput(watched=(certificate,))
+    (alert,) = evaluate_alerts(inputs, AlertRules(), NOW)
+    assert alert.name == "RenewalUrgent"
+    assert alert.summary.startswith("CN=Old CA in the chain of the certificate site expires on")
+    (alert,) = evaluate_alerts(inputs, AlertRules(), soon)
+    assert alert.name == "CertificateExpired"

@@ -55,7 +55,7 @@ def test_names_where_an_sni_certificate_hides_the_default_certificate(
 )
 def test_names_that_no_host_uses(hosts: list[str], unused: tuple[str, ...]) -> None:
     facts = {"names": ["*.apps.example.com", "old.example.com", "shop.example.com"]}
-    rules = [{"host": host} for host in hosts] or [{"http": {"paths": []}}]
+    rules: list[Any] = [{"host": host} for host in hosts] or [{"http": {"paths": []}}]
     spec = {"ingressClassName": "cce", "tls": [{"hosts": hosts, "secretName": "site"}], "rules": rules}
     given: Any = {
         "objects": [{"kind": "Ingress", "metadata": {"name": "first"}, "spec": spec}],

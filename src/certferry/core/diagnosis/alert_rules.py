@@ -135,14 +135,16 @@ def about(
 
 def _expiring(inputs: AlertInput, rules: AlertRules, now: datetime) -> Iterator[Alert]:
     for certificate in inputs.watched:
-        state = expiry.state(certificate.not_before, certificate.not_after, now, rules.limits)
+        state = expiry.state(certificate.not_before, certificate.ends, now, rules.limits)
         if not certificate.used or state == "good":
             continue
-        end = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
+        end, title = f"{certificate.ends:%Y-%m-%d %H:%M} UTC", _title(certificate)
+        if certificate.intermediate:
+            title = f"{certificate.intermediate.subject} in the chain of {title[:1].lower()}{title[1:]}"
         if state == "expired":
-            text = f"{_title(certificate)} expired on {end}: clients refuse it."
+            text = f"{title} expired on {end}: clients refuse it."
         else:
-            text = f"{_title(certificate)} expires on {end}: {_HOW_NEAR[state]}."
+            text = f"{title} expires on {end}: {_HOW_NEAR[state]}."
         yield about(certificate, inputs, _EXPIRY[state], text)
 
 

@@ -20,6 +20,7 @@ from certferry.core.translate.ingress_annotations import Values
 from certferry.core.translate.ingress_annotations import read as read_annotations
 from certferry.core.translate.services.claimants import KIND
 from certferry.core.translate.services.listener_annotations import read as read_of_service
+from certferry.core.x509.chain import ChainCertificate
 from certferry.core.x509.pem import Chain
 
 Role = Literal["served", "chosen", "stored", "own"]
@@ -49,6 +50,13 @@ class CertificateInfo(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[str, ...] = ()
     """As ``port@load balancer``."""
     origin: CertificateOrigin | None = None
+    intermediate: ChainCertificate | None = None
+    """The intermediate that expires first, if that is before the certificate itself: clients then refuse both."""
+
+    @property
+    def ends(self) -> datetime:
+        """The instant from which clients refuse it: its own end, or that of an intermediate."""
+        return self.intermediate.not_after if self.intermediate else self.not_after
 
     @property
     def used(self) -> bool:
@@ -106,7 +114,14 @@ def _watched(
         ingresses=tuple(dict.fromkeys(i for use in used for i in use.ingresses)) or chosen.get(certificate.id, ()),
         listeners=tuple(sorted({f"{use.port}@{use.loadbalancer}" for use in used})),
         origin=origin,
+        intermediate=_first_to_expire(chain),
     )
+
+
+def _first_to_expire(chain: Chain) -> ChainCertificate | None:
+    """Return the intermediate that expires before the leaf, the first one; a root does not count."""
+    ending = [link for link in chain.links[1:] if not link.self_issued and link.not_after < chain.not_after]
+    return min(ending, key=lambda link: link.not_after, default=None)
 
 
 def _chosen(view: ClusterView) -> Mapping[str, tuple[Name, ...]]:

@@ -39,7 +39,7 @@ def next_renewal(certificate: CertificateInfo, now: datetime, limits: Limits) ->
     origin = certificate.origin
     assert origin is not None, "an ELB certificate has an origin"
     renewer, by = _renewer(origin)
-    due = expiry.due(certificate.not_before, certificate.not_after, limits)
+    due = expiry.due(certificate.not_before, certificate.ends, limits)
     return Renewal(
         certificate=certificate,
         renewer=renewer,
