@@ -40,7 +40,7 @@ COMMANDS: Final = {
         "Show who renews each certificate, when, and the load of shorter lifetimes.",
         _CERTIFICATES,
     ),
-    "audit": Entry("certferry.cli.audit:audit", "Show who changed what on the load balancers.", _CERTIFICATES),
+    "audit": Entry("certferry.cli.audit:app", "Show who changed what on the load balancers.", _CERTIFICATES),
     "plan": Entry(
         "certferry.cli.cluster.plan:plan", "Show what manifests would change on the load balancer, and why.", _CLUSTERS
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,36 +25,53 @@ WIDE: Final = {
 }
 
 
+Since = Annotated[str | None, typer.Option(help="Only changes since then: 1h, 2d, or 2026-11-23T12:00 (UTC).")]
+
+
 def audit(
+    context: typer.Context,
     certificate: Annotated[str | None, typer.Option(help="Only this certificate, by id.")] = None,
     host: Annotated[str | None, typer.Option(help="Only what serves this host.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only changes since then: 1h, 2d, or 2026-11-23T12:00 (UTC).")
-    ] = None,
+    since: Since = None,
     cluster: Cluster = None,
     output: Output = Format.table,
     config: Config = None,
     state: State = None,
 ) -> None:
     """Show who changed what on the load balancers. The oldest change comes first."""
-    begin = _instant(since) if since else None
+    if context.invoked_subcommand:
+        return
+    begin = instant_since(since) if since else None
+
+    async def work() -> int:
+        rows, code = await collect(config, state, cluster, begin, certificate, host)
+        several = {"cluster": "CLUSTER"} if len({row["cluster"] for row in rows}) > 1 else {}
+        show(rows, several | COLUMNS, output, WIDE)
+        return code
+
+    run(work)
+
+
+async def collect(
+    config: Path | None,
+    state: Path | None,
+    cluster: str | None,
+    since: datetime | None,
+    certificate: str | None = None,
+    host: str | None = None,
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the records of all clusters, oldest first, and the exit code."""
 
     async def ask(access: ClusterAccess) -> list[dict[str, Any]]:
         async with access.elb(short=True) as elb:
             if "audit" not in await extensions.available(elb):
                 warn(f"The ELB of {access.name} has no audit log.")
                 return []
-            records = extensions.audit(elb, certificate=certificate, host=host, since=begin)
+            records = extensions.audit(elb, certificate=certificate, host=host, since=since)
             return [_row(access.name, record) async for record in records]
 
-    async def work() -> int:
-        answers, code = await each(chosen(config, state, cluster), ask)
-        rows = sorted((r for a in answers for r in a.value or ()), key=lambda r: r["at"])
-        several = {"cluster": "CLUSTER"} if len({row["cluster"] for row in rows}) > 1 else {}
-        show(rows, several | COLUMNS, output, WIDE)
-        return code
-
-    run(work)
+    answers, code = await each(chosen(config, state, cluster), ask)
+    return sorted((r for a in answers for r in a.value or ()), key=lambda r: (r["at"], r["sequence"])), code
 
 
 def _row(cluster: str, record: extensions.Record) -> dict[str, Any]:
@@ -75,7 +93,8 @@ def _row(cluster: str, record: extensions.Record) -> dict[str, Any]:
     }
 
 
-def _instant(text: str) -> datetime:
+def instant_since(text: str) -> datetime:
+    """Parse the value of ``--since``: a time, or a duration before now. Raises UserError."""
     if text[-1:] in "smhd" and text[:-1].isdigit():
         return datetime.now(UTC) - duration(text)
     try:
