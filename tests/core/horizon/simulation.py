@@ -229,7 +229,7 @@ class Year:
 
     def run(self, step: timedelta = DAY) -> Report:
         """Let a year pass in steps of `step`."""
-        begun = time.monotonic()
+        begun = time.process_time()
         instants = sorted({*_every(step), *CA_DOWN, *CONTROLLER_DOWN, *QUOTA_FULL, INTERMEDIATE_ENDS})
         for now, following in pairwise(instants):
             self._tick(now)
@@ -239,7 +239,7 @@ class Year:
         return Report(
             self.certificates, issuer.count, issuer.bad, self.writes, max((n, d) for d, n in issuer.by_day.items())[::-1],
             self.ended, self.alerts, {n: m / 1440 for n, m in self.waiting.items()}, self.quota_alerts,
-            issuer.lifetimes, time.monotonic() - begun,
+            issuer.lifetimes, time.process_time() - begun,
         )  # fmt: skip
 
     def _tick(self, now: datetime) -> None:
@@ -413,7 +413,7 @@ def page(report: Report, step: timedelta) -> str:
             f"| most renewals on one day | {report.busiest[1]}, on {report.busiest[0]:%Y-%m-%d} |",
             f"| writes to the ELB | {report.writes:,} |",
             f"| new hosts that waited for the quota | {waits[0]}, for {waits[1]:.0f} days; {report.quota_alerts} alerts |",
-            f"| run time | {report.seconds:.0f} s |",
+            f"| processor time | {report.seconds:.0f} s |",
             "",
             "## Exceptions",
             "",
@@ -436,9 +436,9 @@ def page(report: Report, step: timedelta) -> str:
 INTRODUCTION: Final = """\
 # A year of renewals, simulated
 
-`python -m bench horizon` runs the core and the alert rules through the year 2028 with a simulated clock, and writes this
-page. The code is the controller's own, from the translation of Secrets to the plan and the alerts. Issuer, operator and
-ELB are simulated, in memory and without Envoy. [`certferry horizon`](certificates.md#look-ahead-to-the-next-renewals)
+`python -m bench horizon` runs the core and the alert rules through the year 2028 with a simulated clock, and writes
+this page. The code is the controller's own, from the translation of Secrets to the plan and the alerts. Issuer,
+operator and ELB are simulated, in memory and without Envoy. [`certferry horizon`](certificates.md#look-ahead-to-the-next-renewals)
 projects the renewals of your own certificates.
 
 {count:,} certificates, each with an Ingress and a Secret. The issuer renews at two thirds of the lifetime. Four of five
@@ -450,8 +450,8 @@ controller reconciles every {hours} hours, although the real one reacts within m
   a weak key.
 - 5 new hosts come on 2028-06-29, and the quota of the ELB has room for two of them. It is raised two days later.
 - The CA's intermediate expires on 2028-08-28. A part of the Secrets still gets the old chain.
-- The operator acts two days after an alert. Two certificates with an old chain and two bad renewals are overlooked for a
-  month.
+- The operator acts two days after an alert. Two certificates with an old chain and two bad renewals are overlooked for
+  a month.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,6 +18,7 @@ from certferry.core import checks
 from certferry.core.diagnosis import causes, sni_names
 from certferry.elb.client import extensions
 from certferry.elb.client.client import ElbError
+from certferry.settings import UserError
 
 COLUMNS: Final = {"secret": "NAMESPACE/SECRET", "hosts": "HOSTS", "expires": "EXPIRES", "status": "STATUS"}
 WIDE: Final = {
@@ -45,6 +47,16 @@ Namespace = Annotated[
 ]
 
 
+class InventoryFormat(StrEnum):
+    """Values of ``cert ls -o``."""
+
+    table = "table"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+    cyclonedx = "cyclonedx"
+
+
 def ls(
     namespace: Namespace = None,
     sort: Annotated[Sort, typer.Option(help="Sort by expires, secret, host or status.")] = Sort.expires,
@@ -52,28 +64,36 @@ def ls(
     unused: Annotated[bool, typer.Option("--unused", help="Only certificates that nothing uses.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print again after each change.")] = False,
     cluster: Cluster = None,
-    output: Output = Format.table,
+    output: Annotated[
+        InventoryFormat, typer.Option("-o", "--output", help="table, wide (all columns), json, yaml or cyclonedx.")
+    ] = InventoryFormat.table,
     config: Config = None,
     state: State = None,
 ) -> None:
     """List certificates with their hosts, expiry and status. The first to expire comes first."""
     span = duration(expires_within) if expires_within else None
 
-    async def listing(*, quiet: bool = False) -> tuple[list[dict[str, Any]], int]:
+    async def listing(*, quiet: bool = False) -> tuple[list[dict[str, Any]], FleetSnapshot]:
         fleet = await read_fleet(config, state, cluster, quiet=quiet)
         rows = [r for r in inventory(fleet) if selected(r, namespace, span) and not (unused and r["used"])]
-        return sorted(rows, key=lambda r: order(r, sort)), fleet.code
+        return sorted(rows, key=lambda r: order(r, sort)), fleet
+
+    def show_rows(rows: list[dict[str, Any]], fleet: FleetSnapshot) -> None:
+        if output is InventoryFormat.cyclonedx:
+            typer.echo(_cyclonedx(rows, fleet))
+        else:
+            _print_rows(rows, Format(output))
 
     async def work() -> int:
-        rows, code = await listing()
-        _print_rows(rows, output)
+        rows, fleet = await listing()
+        show_rows(rows, fleet)
         while watch:
             await asyncio.sleep(WATCH_INTERVAL)
-            before, (rows, code) = rows, await listing(quiet=True)
+            before, (rows, fleet) = rows, await listing(quiet=True)
             if _significant(rows) != _significant(before):
                 typer.echo()
-                _print_rows(rows, output)
-        return code
+                show_rows(rows, fleet)
+        return fleet.code
 
     run(work)
 
@@ -163,6 +183,19 @@ def show_one(
         return fleet.code
 
     run(work)
+
+
+def _cyclonedx(rows: Iterable[Mapping[str, Any]], fleet: FleetSnapshot) -> str:
+    """Return the document of the certificates in `rows`. Raises UserError without the package for it."""
+    try:
+        from certferry.cli.cert.cyclonedx import inventory_document
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("certferry"):
+            raise
+        raise UserError("-o cyclonedx needs the extra “cyclonedx”: pip install 'certferry[cyclonedx]'.", 1) from None
+    located = {(c.cluster.name, c.info.id): c for c in fleet.certificates()}
+    keys = ((row, located.get((row["cluster"], row["id"]))) for row in rows)
+    return inventory_document((certificate, row) for row, certificate in keys if certificate)
 
 
 def _significant(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
