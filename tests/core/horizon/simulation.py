@@ -438,8 +438,8 @@ INTRODUCTION: Final = """\
 
 `python -m bench horizon` runs the core and the alert rules through the year 2028 with a simulated clock, and writes
 this page. The code is the controller's own, from the translation of Secrets to the plan and the alerts. Issuer,
-operator and ELB are simulated, in memory and without Envoy. [`certferry horizon`](certificates.md#look-ahead-to-the-next-renewals)
-projects the renewals of your own certificates.
+operator and ELB are simulated, in memory and without Envoy.
+[`certferry horizon`](certificates.md#look-ahead-to-the-next-renewals) projects the renewals of your own certificates.
 
 {count:,} certificates, each with an Ingress and a Secret. The issuer renews at two thirds of the lifetime. Four of five
 certificates live 47 days. The others live 64 days, and 45 days from 2028-02-16 on, as those of Let's Encrypt. The
