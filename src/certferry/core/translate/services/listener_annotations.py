@@ -14,6 +14,7 @@ from certferry.core.model.problems import Problem, Reason
 from certferry.core.translate.ingress_annotations import (
     ANNOTATIONS,
     INERT,
+    MOST_HINTS,
     OF_SERVICES,
     PREFIX,
     Annotation,
@@ -98,7 +99,8 @@ def read(service: Service) -> tuple[ServiceValues, tuple[Problem, ...]]:
     accepted = {*(row.key for _, row in rows), *OF_SERVICES, *INERT, *_INERT}
     given = {key.removeprefix(PREFIX) for key in annotations if key.startswith(PREFIX)}
     strange: list[tuple[Reason, str]] = [
-        ("AnnotationUnknown", unknown(key, accepted)) for key in sorted(given - accepted)
+        ("AnnotationUnknown", unknown(key, accepted if number < MOST_HINTS else ()))
+        for number, key in enumerate(sorted(given - accepted))
     ]
     if PROTOCOL_PORT in annotations and "protocols" not in values:
         values["acl_unclear"] = True
