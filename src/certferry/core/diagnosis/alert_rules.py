@@ -262,6 +262,7 @@ def _name_of(state: HostState, wanted: WantedCertificate) -> AlertName:
 
 def _not_used(inputs: AlertInput) -> Iterator[Alert]:
     by_sentence: dict[str, list[Problem]] = {}
+    hosts_of: dict[Name, tuple[str, ...]] = {}
     for problem in inputs.problems:
         if problem.reason in _NOT_USED and problem.object.kind in ("Ingress", "Service") and problem.secret is None:
             by_sentence.setdefault(problem.sentence, []).append(problem)
@@ -270,9 +271,11 @@ def _not_used(inputs: AlertInput) -> Iterator[Alert]:
         alerts = [i for p in told if inputs.view and (i := claimant_of(inputs.view, p.object.claimant))]
         if not alerts:
             continue
-        it = max(alerts, key=lambda i: (i.meta.created, i.meta.key))
-        key = it.meta.key
-        hosts = tuple(sorted({*it.hosts, *(h for entry in it.tls for h in entry.hosts)}))
+        youngest = max(alerts, key=lambda i: (i.meta.created, i.meta.key))
+        key = youngest.meta.key
+        if key not in hosts_of:
+            hosts_of[key] = tuple(sorted({*youngest.hosts, *(h for entry in youngest.tls for h in entry.hosts)}))
+        hosts = hosts_of[key]
         yield Alert(
             name="CertificateNotUsed",
             subject=f"ingress {key}",

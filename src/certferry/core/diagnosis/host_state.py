@@ -141,7 +141,9 @@ class _HostFacts:
         for result in shown:
             self._shown.setdefault((result.address, result.port, result.sni), []).append(result)
         self._on_ingresses: dict[Name, list[Problem]] = {}
-        for problem in translation.problems:
+        # one of each reason, as in the state of a host: an object may have thousands
+        reasons = {(p.object, p.reason, p.secret is None): p for p in reversed(translation.problems)}
+        for problem in reversed(reasons.values()):
             if problem.object.kind in ("Ingress", "Service"):
                 self._on_ingresses.setdefault(problem.object.claimant, []).append(problem)
 

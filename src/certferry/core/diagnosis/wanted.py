@@ -23,7 +23,7 @@ from certferry.core.translate.certificate_slots import ListenerCertificates, kin
 from certferry.core.translate.listener_claims import ListenerClaim
 from certferry.core.translate.secret_certificates import NEW_KEY, SecretVerdict, key_of
 from certferry.core.translate.translate import Translation
-from certferry.core.x509.pem import Chain, covers
+from certferry.core.x509.pem import Chain, covering, covers
 
 KeyKind = Literal["", "RSA", "ECDSA"]
 SLOT_KINDS: Final[Mapping[KeyKind, str]] = {"": "EC", "ECDSA": "EC", "RSA": "RSA"}
@@ -94,6 +94,7 @@ class WantedCertificates:
         self._view, self._observed, self._translation, self._now = view, observed, translation, now
         uids = {secret.meta.uid for secret in view.secrets.values()}
         self._own = secret_certificates.own_certificates(observed, view.cluster_id, uids)
+        self._entries: dict[ObjectRef, _TlsEntries] = {}
         self._judged: dict[tuple[Name, ObjectRef], WantedCertificate] = {}
 
     def of(self, claim: ListenerClaim, host: str) -> tuple[WantedCertificate, ...]:
@@ -102,11 +103,19 @@ class WantedCertificates:
             named = self._from_elb(claim, claim.values.tls_certificate_ids, host)
         else:
             namespace = claim.ingress.meta.namespace
-            entries = [entry for entry in claim.ingress.tls if entry.secret]
-            judged = [self._from_secret(claim, Name(namespace, e.secret)) for e in _entries(entries, host)]
+            entries = self._tls(claim)
+            judged = [self._from_secret(claim, Name(namespace, e.secret)) for e in entries.choice(host)]
             named = _preferred(judged, host)
         by_kind = {one.kind: one for one in reversed(named)}
-        return tuple(_for_host(claim, one, host) for _, one in sorted(by_kind.items()))
+        named_here = any(self._tls(claim).by_host.get(name) for name in covering(host))
+        return tuple(_for_host(claim, one, host, named=named_here) for _, one in sorted(by_kind.items()))
+
+    def _tls(self, claim: ListenerClaim) -> _TlsEntries:
+        """Return the spec.tls entries of the claim's object, indexed once, because it may have thousands."""
+        key = claim.ingress.ref
+        if key not in self._entries:
+            self._entries[key] = _TlsEntries(claim.ingress.tls)
+        return self._entries[key]
 
     def _from_secret(self, claim: ListenerClaim, name: Name) -> WantedCertificate:
         key = name, claim.ingress.ref
@@ -234,13 +243,26 @@ def _kind(chain: Chain | None) -> KeyKind:
     return "" if chain is None else "RSA" if chain.key.startswith("RSA") else "ECDSA"
 
 
-def _entries(entries: Sequence[TlsEntry], host: str) -> Sequence[TlsEntry]:
-    """Return the spec.tls entries for `host`: exact, wildcard, without hosts, else the first (as binding does)."""
-    bare = [e for e in entries if not e.hosts]
-    if not host:
-        return bare or entries[:1]
-    exact = [e for e in entries if host in e.hosts]
-    return exact or [e for e in entries if covers(e.hosts, host)] or bare or entries[:1]
+class _TlsEntries:
+    """The spec.tls entries of one object by host."""
+
+    def __init__(self, entries: Sequence[TlsEntry]) -> None:
+        self._first: list[TlsEntry] = []
+        self._bare: list[TlsEntry] = []
+        self.by_host: dict[str, list[TlsEntry]] = {}
+        for entry in entries:
+            if entry.secret:
+                self._first = self._first or [entry]
+                self._bare += [] if entry.hosts else [entry]
+            for host in dict.fromkeys(entry.hosts):
+                self.by_host.setdefault(host, []).append(entry)
+
+    def choice(self, host: str) -> Sequence[TlsEntry]:
+        """Return the entries for `host`: exact, wildcard, without hosts, else the first (as binding does)."""
+        for name in (host, *covering(host)) if host else ():
+            if named := [entry for entry in self.by_host.get(name, ()) if entry.secret]:
+                return named
+        return self._bare or self._first
 
 
 def _preferred(judged: Iterable[WantedCertificate], host: str) -> list[WantedCertificate]:
@@ -248,14 +270,13 @@ def _preferred(judged: Iterable[WantedCertificate], host: str) -> list[WantedCer
     return sorted(judged, key=lambda w: bool(host) and not (w.chain and covers(w.chain.names, host)))
 
 
-def _for_host(claim: ListenerClaim, wanted: WantedCertificate, host: str) -> WantedCertificate:
-    """Add the verdict that depends on the host: the content has to cover it.
+def _for_host(claim: ListenerClaim, wanted: WantedCertificate, host: str, *, named: bool) -> WantedCertificate:
+    """Add the verdict that depends on the host: the content has to cover it. `named`: spec.tls covers the host.
 
     The source has to change if spec.tls names it for this host, else the Ingress, which names nothing.
     """
     if not host or not wanted.good or wanted.chain is None or covers(wanted.chain.names, host):
         return wanted
     text = f"{capitalized(wanted.source.certificate)} does not cover {host}."
-    named = any(covers(entry.hosts, host) for entry in claim.ingress.tls)
     change = wanted.object if named else claim.ingress.ref
     return msgspec.structs.replace(wanted, reason="HostNotCovered", sentence=text, object=change)

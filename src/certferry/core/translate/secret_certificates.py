@@ -106,10 +106,17 @@ def secret_uses(
                     name = Name(claim.ingress.meta.namespace, entry.secret)
                     uses.setdefault(name, []).append((claim, entry.hosts))
     result = {}
+    once: dict[int, tuple[str, ...]] = {}
+
+    def left(claim: ListenerClaim) -> tuple[str, ...]:
+        if id(claim) not in once:
+            once[id(claim)] = tuple(_left(claim))
+        return once[id(claim)]
+
     for name, used in sorted(uses.items()):
         secret = view.secrets.get(name)
         hosts = {h for _, hosts in used for h in hosts}
-        served = {h for claim, entry in used if not entry for h in _left(claim)}
+        served = {h for claim, entry in used if not entry for h in left(claim)}
         have = existing.following(view.cluster_id, name, secret.meta.uid if secret else None)
         served |= serving.get(have.id if have else "", frozenset())
         result[name] = SecretUse(
@@ -118,20 +125,19 @@ def secret_uses(
             hosts=tuple(sorted(hosts)),
             depend=tuple(sorted(hosts | served)),
             users=tuple(dict.fromkeys(claim.ingress.ref for claim, _ in used)),
-            places=tuple(_place(claim, hosts) for claim, hosts in used),
+            places=tuple(_place(claim, hosts or left(claim)) for claim, hosts in used),
             wanted=any(not claim.values.tls_certificate_ids for claim, _ in used),
         )
     return result
 
 
 def _place(claim: ListenerClaim, hosts: tuple[str, ...]) -> SecretPlace:
-    wanted = hosts or tuple(_left(claim)) or ("",)
-    return SecretPlace(loadbalancer=claim.loadbalancer, port=claim.port, hosts=wanted)
+    return SecretPlace(loadbalancer=claim.loadbalancer, port=claim.port, hosts=hosts or ("",))
 
 
 def _left(claim: ListenerClaim) -> Iterable[str]:
     """Return the rule hosts that no entry with hosts covers."""
-    named = tuple(h for entry in claim.ingress.tls for h in entry.hosts)
+    named = {h for entry in claim.ingress.tls for h in entry.hosts}
     return (h for h in claim.ingress.hosts if not covers(named, h))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -229,13 +229,17 @@ def parse_shown(ders: Sequence[bytes]) -> Chain:
     return _in_order(shown)
 
 
-def covers(names: tuple[str, ...], host: str) -> bool:
+def covers(names: Container[str], host: str) -> bool:
     """Return whether a client that asks for `host` accepts `names` (RFC 6125: a wildcard is one whole label)."""
+    return any(name in names for name in covering(host))
+
+
+@lru_cache(maxsize=8192)
+def covering(host: str) -> tuple[str, ...]:
+    """Return the names that cover `host`: itself and its wildcard."""
     host = host.lower().rstrip(".")
-    if host.startswith("*."):
-        return host in names
     _, _, parent = host.partition(".")
-    return host in names or (bool(parent) and not _is_ip(host) and f"*.{parent}" in names)
+    return (host, f"*.{parent}") if parent and not host.startswith("*.") and not _is_ip(host) else (host,)
 
 
 def listed(names: tuple[str, ...], most: int = 3) -> str:
