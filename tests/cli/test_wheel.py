@@ -18,7 +18,13 @@ from tests.e2e.support.system import KUBECTL
 pytestmark = pytest.mark.timeout(300)  # packages may come from a registry
 
 ROOT = Path(__file__).parents[2]
-OF_EXTRAS = ("certferry.elb.server", "certferry.console", "certferry.up", "certferry.runtime.http_deadline")
+OF_EXTRAS = (
+    "certferry.elb.server",
+    "certferry.console",
+    "certferry.up",
+    "certferry.runtime.http_deadline",
+    "certferry.cli.cert.cyclonedx",
+)
 """Modules that a bare installation cannot import, and nothing else of it needs."""
 
 

@@ -23,12 +23,10 @@ COMMANDS: Final = {
     ),
     "wait": Entry("certferry.cli.cert.wait:wait", "Wait until every listener serves a certificate to clients of HOST."),
     "replace": Entry("certferry.cli.cert.replace:replace", "Replace a certificate everywhere it is used.", "Changes"),
-    "issue": Entry("certferry.cli.cert.issue:issue", "Order a certificate from a CA, and keep it renewed.", "Issuance"),
+    "issue": Entry("certferry.cli.cert.issue:issue", "Order a certificate from a CA.", "Issuance"),
     "renew": Entry("certferry.cli.cert.issue:renew", "Renew an ordered certificate now.", "Issuance"),
-    "orders": Entry(
-        "certferry.cli.cert.issue:orders", "List orders with their next renewal, and why then.", "Issuance"
-    ),
-    "cancel": Entry("certferry.cli.cert.issue:cancel", "End an order; its certificate stays.", "Issuance"),
+    "orders": Entry("certferry.cli.cert.issue:orders", "List orders with their state and next renewal.", "Issuance"),
+    "cancel": Entry("certferry.cli.cert.issue:cancel", "End an order.", "Issuance"),
     "rollback": Entry("certferry.cli.cert.history:rollback", "Serve an earlier version of a certificate.", "Changes"),
     "compromised": Entry(
         "certferry.cli.cert.compromised:compromised",

@@ -71,7 +71,7 @@ def renew(
 
 
 def orders(cluster: Cluster = None, output: Output = Format.table, config: Config = None, state: State = None) -> None:
-    """List orders: their state, the next renewal and its reason, or the CA's words on a failure."""
+    """List orders with their state and next renewal."""
 
     async def work() -> int:
         async with one_cluster(config, state, cluster).elb(short=True) as elb:
