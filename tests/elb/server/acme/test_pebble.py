@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +126,48 @@ def test_a_ca_with_an_unknown_certificate_is_reported_and_asked_again(site: Site
     assert "certificate" in shown["error"]
     assert shown["failures"] == 0
     assert site.api.extension("DELETE", f"/orders/{order['id']}").status == 204
+
+
+def test_the_commands_add_an_issuer_issue_renew_and_cancel(site: Site, tmp_path: Path) -> None:
+    run = cli(site, tmp_path)
+    (tmp_path / "root.pem").write_text(site.pebble.ca_certificates)
+    added = ("issuer", "add", "mine", "--directory", site.pebble.directory, "--ca-file", str(tmp_path / "root.pem"))
+    assert "--agree-tos" in run(*added, code=2)
+    assert "certferry cert issue NAME --issuer mine" in run(*added, "--agree-tos")
+    assert "mine  " in run("issuer", "ls")
+    issued = run("cert", "issue", "cli.example.com", "--issuer", "mine")
+    assert "issued for cli.example.com. Next renewal: " in issued
+    assert "already" in run("cert", "issue", "cli.example.com", "--issuer", "mine", code=1)
+    assert "issued for cli.example.com" in run("cert", "renew", "cli.example.com")
+    (order,) = [o for o in json.loads(run("cert", "orders", "-o", "json", code=None)) if o["issuer"] == "mine"]
+    assert order["status"] == "issued"
+    assert site.version(order["certificate_id"]) == 2
+    failed = run("cert", "issue", "blocked-domain.example", "late.example.com", "--issuer", "mine", code=1)
+    assert "failed. Next attempt: " in failed
+    assert "blocked-domain.example" in failed
+    assert "has orders" in run("issuer", "remove", "mine", code=1)
+    run("cert", "cancel", "cli.example.com")
+    run("cert", "cancel", "late.example.com")
+    assert "removed" in run("issuer", "remove", "mine")
+    assert site.api.show("certificate", order["certificate_id"])
+
+
+def cli(site: Site, directory: Path) -> Callable[..., str]:
+    account = site.api.account
+    keys = {"access_key": account.access_key, "secret_key": account.secret_key, "project_id": site.api.project_id}
+    credentials, settings = directory / "credentials.json", directory / "settings.json"
+    credentials.touch(0o600)
+    credentials.write_text(json.dumps(keys))
+    place = {"url": site.api.origin, "credentials_file": str(credentials)}
+    settings.write_text(json.dumps({"clusters": [{"name": "edge", "elb": place}]}))
+
+    def run(*words: str, code: int | None = 0) -> str:
+        command = [sys.executable, "-m", "certferry", *words, "--config", str(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        assert code in (None, done.returncode), done
+        return done.stdout + (done.stderr if code else "")
+
+    return run
 
 
 def get(site: Site, path: str, host: str = "www.example.com") -> int:

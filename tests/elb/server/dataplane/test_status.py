@@ -16,7 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, SecretStatuses, refusals
+from certferry.core.envoy.resource import ROUTES, XdsResource
+from certferry.core.envoy.snapshot import Snapshot
+from certferry.core.model.elb import HttpChallenge, State
+from certferry.elb.server.dataplane.status import ACCEPTED, REJECTED, RouteStatuses, SecretStatuses, refusals
+from certferry.elb.server.dataplane.xds.acks import AckLog
 from certferry.settings import EnvoyOptions
 from tests.elb.support.dataplane import DEADLINE, Plane, World, free_port, https, running, until
 from tests.elb.support.server import Api, Elb, send, serving, settings_in
@@ -53,6 +57,30 @@ def test_a_member_that_fails_its_check_is_offline_in_the_status_tree_until_it_pa
     with _answering(port):
         _wait(lambda: status() == "ONLINE")
         assert _tree(api, lb["id"])["operating_status"] == "ONLINE"
+
+
+def test_a_challenge_is_answered_once_every_envoy_with_the_table_has_its_present_version() -> None:
+    table = XdsResource({"name": "web"})
+    challenge = HttpChallenge(host="a.example", token="t", answer="a", listener_ids=("web",))
+    resources, state = Snapshot({ROUTES: {"web": table}}, {}), State(challenges={"order": (challenge,)})
+    new, old, empty = AckLog(), AckLog(), AckLog()
+    new.route_versions["web"], old.route_versions["web"] = table.version, "before"
+
+    def answered(*acks: AckLog, elsewhere: dict[str, str] | None = None, order: str = "order") -> bool:
+        logs = {str(number): log for number, log in enumerate(acks)}
+        versions = None if elsewhere is None else (lambda _: elsewhere or {})
+        return RouteStatuses(resources, state, logs, versions).answer(order, ("web",))
+
+    assert answered(new)
+    assert answered(new, empty)  # one of another load balancer
+    assert not answered(new, old)
+    assert not answered(empty)
+    assert not answered()
+    assert not answered(new, order="other")
+    assert answered(new, elsewhere={"b/local": table.version})
+    assert answered(elsewhere={"b/local": table.version})
+    assert not answered(new, elsewhere={"b/local": ""})
+    assert not answered(new, elsewhere={"b/local": "before"})
 
 
 def test_an_occupied_listener_port_is_reported(elb: Elb) -> None:

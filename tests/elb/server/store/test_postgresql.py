@@ -22,6 +22,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from certferry.elb.server.acme.model import ChallengeAnswer, Issuer, Order, data_of
 from certferry.elb.server.actor import Actor
 from certferry.elb.server.errors import ApiError
 from certferry.elb.server.identity.bootstrap import bootstrap
@@ -457,6 +458,71 @@ def test_a_status_knows_the_envoys_of_all_elbs(tmp_path: Path, database: str) ->
         finally:
             os.kill(pid, signal.SIGCONT)
         until(lambda: state(first.admin) == state(second.admin) == "['accepted']", "both have it")
+
+
+def test_every_elb_writes_which_route_tables_with_challenges_its_envoy_has(tmp_path: Path, database: str) -> None:
+    envoy = {"envoy": True, "envoy_options": OPTIONS, "vip_shared_address": "127.0.0.1"}
+    with ExitStack() as stack:
+        first = stack.enter_context(serving(settings_in(tmp_path / "a", database=database, **envoy)))
+        other = settings_in(tmp_path / "b", database=database, **envoy)
+        other.state.mkdir(parents=True, mode=0o700)
+        shutil.copy(encryption_key_file(first.settings.state), encryption_key_file(other.state))
+        shutil.copy(first.settings.state / "elb-credentials.json", other.state)
+        fields = {"loadbalancer_id": first.admin.make("loadbalancer")["id"], "protocol": "HTTP"}
+        listener = first.admin.make("listener", protocol_port=free_port(), **fields)["id"]
+        stack.enter_context(serving(other))
+        engine = open_database(database)
+        stack.callback(engine.dispose)
+        store = Store(engine, EncryptionKeys.open_or_create(encryption_key_file(other.state)))
+
+        def challenged(transaction: Transaction) -> None:
+            issuer = transaction.create("issuer", "i" * 32, data_of(Issuer(name="ca", directory="https://127.0.0.1:1")))
+            answer = ChallengeAnswer(host="a.example", token="t" * 16, answer="a", authorization="", url="")
+            order = Order(
+                name="a.example",
+                names=("a.example",),
+                names_key="k",
+                issuer_id=issuer.id,
+                state="presented",
+                next_at=store.now() + timedelta(hours=1),
+                challenges=(answer,),
+                listener_ids=(listener,),
+            )
+            transaction.create("order", "o" * 32, data_of(order))
+
+        actor = Actor(user_id="", name="test", role="admin", project_id=first.admin.project_id)
+        store.transact(actor, "r", challenged)
+
+        def written() -> list[str]:
+            with engine.connect() as connection:
+                table = schema.envoy_answers
+                rows = connection.execute(select(table).where(table.c.kind == "route-table"))
+                return [row.digest for row in rows if row.name == listener]
+
+        until(lambda: len(written()) == 2 and len(set(written())) == 1, "both Envoys have the same route table")
+
+
+async def test_one_elb_works_on_orders_and_another_takes_over(database: str) -> None:
+    began: asyncio.Queue[str] = asyncio.Queue()
+
+    async def work(name: str) -> None:
+        began.put_nowait(name)
+        await asyncio.Event().wait()
+
+    open_database(database).dispose()
+    first = asyncio.create_task(postgresql.leading(database, lambda: work("first")))
+    async with asyncio.timeout(30):
+        assert await began.get() == "first"
+        engine = open_database(database)
+        with engine.connect() as connection:
+            lock = select(func.pg_try_advisory_lock(postgresql.ORDER_LOCK))
+            assert connection.execute(lock).scalar() is False
+        engine.dispose()
+        second = asyncio.create_task(postgresql.leading(database, lambda: work("second")))
+        first.cancel()
+        assert await began.get() == "second"
+    second.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
 
 
 def healthz(elb: Elb) -> Any:

@@ -190,6 +190,8 @@ class Attempts:
 
     def _answers(self, ca: Ca, row: Row, order: Order, present: CaOrder) -> Progress:
         """Compute the answers to all challenges, and store them before they are presented."""
+        if len(present.authorizations) > len(order.names):
+            raise AttemptFailed("The CA asks to validate more names than the order has")
         pending = [(url, a) for url in present.authorizations if (a := ca.authorization(url)).status != "valid"]
         answers = tuple(_answer(ca, order, url, authorization) for url, authorization in pending)
         listeners = challenge_listeners(self._store.snapshot, row.project_id) if order.challenge == "http-01" else ()
@@ -298,7 +300,10 @@ class Attempts:
 
     def _withdraw(self, row: Row) -> None:
         """Delete the order of a deleted certificate."""
-        self._clean_up(order_of(row))
+        try:
+            self._clean_up(order_of(row))
+        except HookError as error:
+            _log.warning("challenge not cleaned up", reason=str(error))
 
         def decide(transaction: Transaction) -> None:
             present = transaction.snapshot.get("order", row.id)

@@ -264,6 +264,7 @@ class _Network(client.ClientNetwork):
     def __init__(self, key: JWK, issuer: Issuer) -> None:
         super().__init__(key, alg=jwa.ES256, user_agent=f"certferry/{__version__}")
         self.session.mount("https://", _Adapter(issuer.ca_certificates))
+        del self.session.adapters["http://"]
 
     def fetch(self, url: str) -> requests.Response:
         """GET a public document."""

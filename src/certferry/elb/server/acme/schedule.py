@@ -46,9 +46,9 @@ class Renewal(NamedTuple):
 
 
 def renewal(chain: Chain, window: Window | None) -> Renewal:
-    """Return when to renew `chain`: within the CA's window if there is one, else after a share of its life."""
+    """Return when to renew `chain`: within the CA's window if that begins in time, else after a share of its life."""
     share = _share(chain.fingerprint)
-    if window is not None and window.start <= window.end:
+    if window is not None and window.start <= window.end and window.start < chain.not_after:
         at = window.start + (window.end - window.start) * share
         return Renewal(at, f"the CA suggests {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC")
     life = chain.not_after - chain.not_before
@@ -72,7 +72,8 @@ def ari_identifier(pem: str) -> str | None:
 
 def next_look(now: datetime, retry_after: timedelta | None) -> datetime:
     """Return when to read renewalInfo again."""
-    return now + min(max(retry_after or ARI_DEFAULT, _ARI_SHORTEST), _ARI_LONGEST)
+    wait = ARI_DEFAULT if retry_after is None else retry_after
+    return now + min(max(wait, _ARI_SHORTEST), _ARI_LONGEST)
 
 
 def after_failure(now: datetime, failures: int, retry_after: timedelta | None) -> datetime:

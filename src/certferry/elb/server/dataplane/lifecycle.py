@@ -31,7 +31,7 @@ from certferry.elb.server.dataplane.status import (
     refusals,
 )
 from certferry.elb.server.dataplane.xds.fallback import RejectionFile
-from certferry.elb.server.dataplane.xds.server import AdsServer
+from certferry.elb.server.dataplane.xds.server import LOCAL, AdsServer
 from certferry.elb.server.paths import rejections_file
 from certferry.elb.server.store import versions
 from certferry.elb.server.store.projection import Publication
@@ -131,6 +131,12 @@ async def _end(envoy: EnvoySupervisor, leaves: Callable[[], bool]) -> None:
         await envoy.stop()
 
 
+def _elsewhere(shared: SharedAcks, envoys: tuple[str, ...], listener_id: str) -> Mapping[str, str]:
+    """Return the versions of a route table on `envoys`. An ELB's own Envoy serves every listener, a remote one some."""
+    awaited = {name: "" for name in envoys if name.endswith(f"/{LOCAL}")}
+    return {**awaited, **shared.route_versions(listener_id)}
+
+
 def _report(ads: AdsServer, own: LocalEnvoy, shared: SharedAcks | None) -> DataPlaneStatus:
     elsewhere = shared.connected() if shared else ()
     acks_by_envoy = {} if elsewhere and not ads.connected() else ads.reporting()
@@ -142,7 +148,12 @@ def _report(ads: AdsServer, own: LocalEnvoy, shared: SharedAcks | None) -> DataP
         secrets=SecretStatuses(
             current.resources, acks_by_envoy, shared.slots if shared and elsewhere else lambda _: {}
         ),
-        routes=RouteStatuses(current.resources, current.state, acks_by_envoy),
+        routes=RouteStatuses(
+            current.resources,
+            current.state,
+            acks_by_envoy,
+            (lambda listener: _elsewhere(shared, elsewhere, listener)) if shared and elsewhere else None,
+        ),
         refusals={
             **refusals({**refused, **(shared.refusals() if shared and elsewhere else {})}),
             **{ref: UNBUILT.format(error) for ref, error in ads.skipped.items()},

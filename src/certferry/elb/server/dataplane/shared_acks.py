@@ -23,6 +23,8 @@ from certferry.elb.server.store.shared.replicas import ReplicaRecord, is_living
 _log = structlog.get_logger("certferry.elb")
 _EVERY: Final = 0.1
 """Seconds between two writes."""
+_ROUTE_TABLE: Final = "route-table"
+"""The kind of an accepted route table, whose version is the digest."""
 _ANSWERS: Final = schema.envoy_answers
 _REPLICAS: Final = schema.replicas
 
@@ -35,6 +37,8 @@ class SharedAcks:
         self._ads = ads
         self._refusals: dict[str, dict[tuple[str, str], str]] = {}
         """As written, by Envoy."""
+        self._routes: dict[str, dict[str, str]] = {}
+        """The versions of the route tables with challenges, as written, by Envoy and listener."""
 
     async def publish(self) -> None:
         """Write what our Envoys answer until cancelled."""
@@ -72,9 +76,15 @@ class SharedAcks:
         """Return the rejected resources of those Envoys by (type URL, name), by Envoy."""
         result: dict[str, dict[tuple[str, str], str]] = {}
         with reading(self._record.engine).connect() as connection:
-            for name, row in self._answers(connection, _ANSWERS.c.kind != ""):
+            for name, row in self._answers(connection, _ANSWERS.c.kind.not_in(("", _ROUTE_TABLE))):
                 result.setdefault(name, {})[row.kind, row.name] = row.error
         return result
+
+    def route_versions(self, listener_id: str) -> Mapping[str, str]:
+        """Return the version of a listener's route table on those Envoys, by Envoy; only of tables with challenges."""
+        with reading(self._record.engine).connect() as connection:
+            rows = self._answers(connection, _ANSWERS.c.listener == listener_id, _ANSWERS.c.kind == _ROUTE_TABLE)
+            return {name: row.digest for name, row in rows}
 
     def _answers(self, connection: Connection, *where: Any) -> Iterator[tuple[str, Row[Any]]]:
         query = select(_ANSWERS, _REPLICAS.c.host, _REPLICAS.c.envoys).join(
@@ -91,6 +101,7 @@ class SharedAcks:
         for name in set(names) - set(self._record.envoys):
             self._ads.acks(name).changed.update(self._ads.acks(name).slots)
             self._refusals.pop(name, None)
+            self._routes.pop(name, None)
         gone = set(self._record.envoys) - set(names)
         self._record.envoys = names
         await asyncio.to_thread(self._write, [], [(name, None, None) for name in gone])
@@ -115,7 +126,20 @@ class SharedAcks:
             ]
             gone += [(name, kind, resource) for kind, resource in before.keys() - refusals.keys()]
             self._refusals[name] = refusals
+            present, written = self._challenged(name), self._routes.get(name, {})
+            rows += [
+                self._row(name, _ROUTE_TABLE, listener, SlotStatus(digest=version))
+                for listener, version in present.items() - written.items()
+            ]
+            gone += [(name, _ROUTE_TABLE, listener) for listener in written.keys() - present.keys()]
+            self._routes[name] = present
         return rows, gone
+
+    def _challenged(self, name: str) -> dict[str, str]:
+        """Return the versions of the route tables that an Envoy accepted, of listeners with challenges."""
+        challenges, versions = self._ads.snapshots.value.state.challenges, self._ads.acks(name).route_versions
+        listeners = {listener for some in challenges.values() for one in some for listener in one.listener_ids}
+        return {listener: versions[listener] for listener in listeners if listener in versions}
 
     def _row(self, envoy: str, kind: str, name: str, status: SlotStatus) -> dict[str, Any]:
         return {

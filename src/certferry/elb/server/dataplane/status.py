@@ -108,6 +108,10 @@ def _slots_by_listener(_: str, secrets: Mapping[str, TlsSecret]) -> Mapping[str,
     return result
 
 
+RouteVersions = Callable[[str], Mapping[str, str]]
+"""Returns the versions of a listener's route table on Envoys at other ELBs, by Envoy; "" before the first."""
+
+
 class RouteStatuses:
     """Tells which challenges the Envoys answer. Computes only what a caller reads."""
 
@@ -116,7 +120,9 @@ class RouteStatuses:
         resources: Snapshot | None = None,
         state: State | None = None,
         acks_by_envoy: Mapping[str, AckLog] | None = None,
+        elsewhere: RouteVersions | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._tables = resources.messages.get(ROUTES, {}) if resources else {}
         self._state = state or State()
         self._acks = acks_by_envoy or {}
@@ -128,6 +134,8 @@ class RouteStatuses:
     def _accepted(self, listener_id: str) -> bool:
         table = self._tables.get(listener_id)
         held = {acks.route_versions.get(listener_id) for acks in self._acks.values()} - {None}
+        if self._elsewhere is not None:
+            held |= set(self._elsewhere(listener_id).values())
         return table is not None and held == {table.version}
 
 

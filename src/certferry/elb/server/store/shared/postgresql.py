@@ -23,7 +23,7 @@ _PRUNE_LOCK: Final = 0x6365727470
 """The advisory lock of the process that prunes the audit log."""
 _RUNNING_LOCK: Final = 0x63657275
 """The advisory lock that each running ELB shares, and a restore holds alone."""
-_ORDER_LOCK: Final = 0x6365727471
+ORDER_LOCK: Final = 0x6365727471
 """The advisory lock of the process that works on orders."""
 _EVERY: Final = 5.0
 """Seconds after which the follower looks at the head without a notification."""
@@ -126,7 +126,7 @@ async def _lead(connection: Any, work: Callable[[], Coroutine[Any, Any, None]]) 
     async def asked(query: str, *values: object) -> Any:
         return await (await connection.execute(query, values)).fetchone()
 
-    if not (await asked("SELECT pg_try_advisory_lock(%s)", _ORDER_LOCK))[0]:
+    if not (await asked("SELECT pg_try_advisory_lock(%s)", ORDER_LOCK))[0]:
         return
     task = asyncio.create_task(work())
     try:
