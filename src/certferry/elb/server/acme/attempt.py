@@ -99,6 +99,8 @@ class Attempts:
         self._deliver = deliver
         self._hook = hook
         self._connect = connect
+        self._began = store.now()
+        """Envoy needs time to connect after a restart."""
         self._idle: dict[tuple[str, int], list[tuple[datetime, Ca]]] = {}
         """Connections to CAs that no step uses, by the issuer's id and revision."""
 
@@ -202,7 +204,7 @@ class Attempts:
     def _present_answers(self, ca: Ca, row: Row, order: Order, now: datetime) -> Progress | Wait:
         by_http = order.challenge == "http-01" and bool(order.challenges)
         if by_http and not self._plane().routes.answer(row.id, order.listener_ids):
-            if now - row.updated_at < _ACCEPT:
+            if now - max(row.updated_at, self._began) < _ACCEPT:
                 return Wait(_SOON)
             troubles = [t for listener in order.listener_ids for t in self._plane().troubles(listener)]
             raise AttemptFailed(f"Envoy does not answer the challenge yet{_because(troubles)}")
