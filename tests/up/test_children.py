@@ -85,6 +85,22 @@ async def test_a_child_that_dies_is_restarted_and_reported(
     assert "SIGKILL" in line
 
 
+async def test_a_child_stops_although_a_script_started_its_parent_in_the_background(
+    tmp_path: Path, port: int, lines: list[str]
+) -> None:
+    """A shell without job control starts background jobs with SIGINT ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = backend(tmp_path, port, lines.append)
+        task = asyncio.ensure_future(child.run(ParentPipe(), os.environ))
+        await until(lambda: listening(port))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert await child.stop()
+    await task
+    assert lines == []
+
+
 async def test_a_stopped_child_stays_stopped(child: SupervisedProcess, port: int, lines: list[str]) -> None:
     await child.stop()
     assert not listening(port)

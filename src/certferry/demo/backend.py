@@ -60,9 +60,9 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(address: str, port: int) -> NoReturn:
-    """Answer until SIGTERM. Raises OSError when the port is taken."""
-    server = _Server((address, port), _Page)
-    # An exception from a handler is lost if the signal arrives in a finalizer.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    server.serve_forever()
+    """Answer until SIGTERM or SIGINT. Raises OSError when the port is taken."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT is ignored at first in a background job of a script
+        # An exception from a handler would be lost if the signal arrives in a finalizer.
+        signal.signal(number, lambda *_: os._exit(0))
+    _Server((address, port), _Page).serve_forever()
     os._exit(0)
