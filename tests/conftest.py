@@ -10,11 +10,13 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import examples
 from tests.support.chromium import CHROMIUM
 from tests.support.go_programs import HELM, REQUIRED
 
 # how fast the machine is decides no test
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("suite"), max_examples=10)
 settings.load_profile("suite")
 
 
@@ -35,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "process: starts a real process; left out by --fast")
     if _fast:
         sys.addaudithook(_no_process)
+        examples.draw_few()
 
 
 def _no_process(event: str, arguments: tuple[Any, ...]) -> None:

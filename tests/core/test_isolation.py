@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core import checks
@@ -26,6 +26,7 @@ from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.services import claimants, listener_annotations
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, view
+from tests.support.examples import examples
 
 OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id, services="class")
 EMPTY = State(loadbalancers={BALANCER.id: BALANCER})
@@ -252,7 +253,7 @@ def outcome(cluster: ClusterView, observed: State) -> dict[str, Any]:
     return said
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(INGRESSES, SECRETS, SERVICES)
 def test_hostile_objects_change_nothing_for_the_others(
     hostile: list[dict[str, Any]], secrets: dict[str, Any], services: list[dict[str, Any]]
@@ -289,7 +290,7 @@ def test_an_error_over_an_object_changes_nothing_for_the_others(
     expected = outcome(world([], {}), EMPTY)
     monkeypatch.setattr(module, step, failing_over("evil", getattr(module, step)))
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(INGRESSES, SECRETS, SERVICES)
     def hold(hostile: list[dict[str, Any]], secrets: dict[str, Any], services: list[dict[str, Any]]) -> None:
         assert outcome(world(hostile, secrets, services), EMPTY) == expected

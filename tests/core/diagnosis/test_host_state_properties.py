@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.core.diagnosis.host_probes import with_probes
@@ -26,6 +26,7 @@ from certferry.core.translate.secret_certificates import SecretUse
 from certferry.core.translate.translate import translate
 from certferry.core.x509.expiry import Limits
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
+from tests.support.examples import examples
 
 OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
 HOSTS = ("a.example.com", "b.example.com", "*.example.com")
@@ -105,7 +106,7 @@ def _run(cluster: ClusterView, elb: Elb, steps: int | None = None) -> None:
             return
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(ingresses, some_secrets, some_secrets, st.integers(0, 8))
 def test_every_sentence_names_what_the_listener_selects(
     shape: list[Any], first: dict[str, Any], then: dict[str, Any], steps: int
@@ -133,7 +134,7 @@ def test_every_sentence_names_what_the_listener_selects(
             assert state.desired.certificate_id == to_be.id
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(ingresses, some_secrets, some_secrets)
 @example(  # a Secret is created again, and its certificate does not cover a host that the old one serves
     [(HOSTS[1], [{"secretName": "one"}, {"secretName": "two", "hosts": [HOSTS[0]]}], None)],
@@ -178,7 +179,7 @@ def test_every_event_states_what_the_listener_is_to_select(
         assert others == {h for h in hosts - served if h}, problem.sentence
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(ingresses, some_secrets, some_secrets, st.integers(0, 8), st.data())
 def test_a_probe_that_comes_later_has_the_same_effect(
     shape: list[Any], first: dict[str, Any], then: dict[str, Any], steps: int, data: st.DataObject

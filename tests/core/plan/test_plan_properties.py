@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.core import checks
@@ -25,6 +25,7 @@ from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from certferry.core.x509.pem import Chain, covers
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
+from tests.support.examples import examples
 
 OPTIONS = TranslateOptions(cluster_name="test", default_loadbalancer=BALANCER.id)
 HOSTS = ("a.example.com", "b.example.com", "c.example.com")
@@ -139,7 +140,7 @@ def _good(it: Chain | None, host: str) -> bool:
     return it is not None and checks.valid(it, NOW) and covers(it.names, host)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(ingresses, some_secrets, some_secrets, choices, choices, some_ports, st.integers(0, 8))
 @example(  # the second Ingress lets its chosen certificates go, and its Secret is not there
     [(HOSTS[0], [{"secretName": "two"}]), (HOSTS[0], [{"secretName": "one", "hosts": [*HOSTS[:2]]}])],
@@ -177,7 +178,7 @@ def test_no_step_worsens_the_served_certificate(
     assert _steps(after, elb) == ()
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(ingresses, some_secrets, choices, some_ports, st.sets(st.sampled_from([*SECRETS, "mine", "named"]), min_size=1))
 def test_a_mark_takes_no_good_certificate_from_a_host(
     shape: list[Any], secrets: dict[str, Any], ids: list[str | None], ports: Sequence[str], marked: set[str]
@@ -208,7 +209,7 @@ def test_a_mark_takes_no_good_certificate_from_a_host(
     assert _steps(cluster, elb) == ()
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(ingresses, some_secrets, st.sets(st.sampled_from(SECRETS), min_size=1))
 def test_a_marked_key_leaves_each_host_that_another_certificate_would_serve(
     shape: list[Any], secrets: dict[str, Any], marked: set[str]
@@ -263,7 +264,7 @@ def _nothing_lost(before: State, now: State, wanted: set[str]) -> None:
             assert checks.valid(has, NOW), f"{host} was valid"
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(ingresses, some_secrets, some_secrets, some_ports)
 @example(  # the default certificate stays by the invariant, and gets other names
     [(HOSTS[0], [{"secretName": "three"}, {"secretName": "two"}, {"secretName": "one"}])],
@@ -300,7 +301,7 @@ def test_new_content_never_loses_a_host(
             assert _good(new[port, host], host), (port, host)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(ingresses, some_secrets, st.randoms())
 def test_the_order_in_which_objects_are_listed_changes_nothing(
     shape: list[Any], secrets: dict[str, Any], random: Any

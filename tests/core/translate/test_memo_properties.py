@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.memo import Memo
@@ -19,6 +19,7 @@ from certferry.core.plan.plan import match, plan
 from certferry.core.translate.listener_claims import TranslateOptions
 from certferry.core.translate.translate import translate
 from tests.core.support.fixtures import BALANCER, CLUSTER, NOW, Elb, chain, view
+from tests.support.examples import examples
 
 HOSTS = ("a.example.com", "b.example.com", "*.example.com")
 SECRETS = ("one", "two")
@@ -106,7 +107,7 @@ def _ingress(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(worlds, min_size=2, max_size=6))
 def test_a_translation_with_a_memo_equals_a_full_one(sequence: list[dict[str, Any]]) -> None:
     mine = Certificate(id="mine", name="mine", chain=chain("mine", names=HOSTS))

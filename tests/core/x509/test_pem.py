@@ -14,12 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.x509 import pem
 from certferry.core.x509.pem import InvalidPem, parse_chain, parse_key, parse_pair
 from tests.support.certs import Key, authority, key_pem, rsa_key
+from tests.support.examples import examples
 
 CA = authority()
 
@@ -163,7 +164,7 @@ def test_hosts_that_names_cover(names: tuple[str, ...], host: str, covered: bool
     assert pem.covers(names, host) is covered
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text() | st.text().map(lambda t: f"-----BEGIN CERTIFICATE-----{t}-----END CERTIFICATE-----"))
 def test_any_text_is_parsed_or_rejected_with_a_sentence(text: str) -> None:
     with pytest.raises(InvalidPem):
