@@ -1,4 +1,4 @@
-"""What a release checks and says.
+"""Check the version of a release, and print its notes.
 
 python -m tools.release check v0.2.0     # prints version=0.2.0, or what does not fit the tag
 python -m tools.release notes            # prints the section of the changelog

@@ -18,7 +18,7 @@ EXPOSURE = 20
 
 
 def analyze(*arguments: str | Path) -> str:
-    """What systemd-analyze complains about; "" where there is no systemd."""
+    """Return the complaints of systemd-analyze; "" where there is no systemd."""
     if not ANALYZE:
         return ""
     done = subprocess.run([ANALYZE, *arguments], capture_output=True, text=True, timeout=60, check=False)

@@ -29,7 +29,7 @@ def render(values: Object | None = None, release: str = "certferry") -> list[Obj
 
 
 def refusal(values: Object) -> str:
-    """What helm says of values that it does not accept."""
+    """Return the error of helm for values that it does not accept."""
     done = helm("template", "certferry", str(CHART), "--values", "-", give=yaml.safe_dump(values))
     assert done.returncode != 0, "the values were accepted"
     return done.stderr

@@ -27,7 +27,7 @@ class Site:
     def __init__(self, settings: ElbSettings, port: int) -> None:
         self.settings = settings
         self.port = port
-        """Where port 80 is bound."""
+        """The port on this machine that stands for port 80."""
         self._serving = ExitStack()
         self.start()
         self.loadbalancer = self.api.make("loadbalancer", name="site")

@@ -139,7 +139,7 @@ async def test_a_write_of_many_fields_delays_no_other_request(tmp_path: Path, me
 
 
 async def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
-    """What follows the most that is read was unpacked on the loop, 300 MB of it."""
+    """The loop once unpacked all 300 MB of a body, beyond the limit too."""
     bomb = gzip.compress(b" " * 300_000_000)
     async with server(tmp_path) as api:
         before = await one(api)

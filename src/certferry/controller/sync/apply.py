@@ -150,7 +150,7 @@ class _Write(NamedTuple):
 
 
 _Pairs: TypeAlias = Mapping[str, KeyPair | Exception]
-"""What was read of Secrets, by chain digest."""
+"""The pairs that were read from Secrets, or the errors of reading them, by chain digest."""
 
 
 class _Execution:

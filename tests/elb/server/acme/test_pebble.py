@@ -32,9 +32,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             assert refused.status == 409, refused.body
             assert why in refused.sentence
         assert "new-order" not in site.pebble.log.read_text()
-        nobody = site.api.make("ipgroup", name="nobody", ip_list=[{"ip": "192.0.2.1"}])
+        closed = site.api.make("ipgroup", name="closed", ip_list=[{"ip": "192.0.2.1"}])
         listener = site.open_port_80(
-            ipgroup={"ipgroup_id": nobody["id"], "enable_ipgroup": True, "type": "white"}, enhance_l7policy_enable=True
+            ipgroup={"ipgroup_id": closed["id"], "enable_ipgroup": True, "type": "white"}, enhance_l7policy_enable=True
         )
         config = {"status_code": "308", "protocol": "HTTPS", "port": "443"}
         site.api.make("l7policy", listener_id=listener["id"], action="REDIRECT_TO_URL", redirect_url_config=config)

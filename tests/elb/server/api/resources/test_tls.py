@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from certferry.elb.client.credentials import Credentials
 from certferry.elb.server.main import running
 from certferry.runtime.reloading_tls import ReloadingTls
 from certferry.settings import UserError
+from tests.e2e.support.waiting import until
 from tests.elb.support.server import Elb, serving, settings_in
 from tests.support.certs import Pair, authority
 
@@ -72,10 +72,7 @@ def shown(elb: Elb) -> str:
 
 
 def wait_for(elb: Elb, pair: Pair) -> None:
-    deadline = time.monotonic() + 10
-    while shown(elb) != fingerprint(pair):
-        assert time.monotonic() < deadline, "the new certificate is not served"
-        time.sleep(0.05)
+    until(lambda: shown(elb) == fingerprint(pair), "the new certificate is served", seconds=10)
 
 
 async def test_a_client_that_trusts_the_authority_is_served(secure: Elb) -> None:

@@ -30,7 +30,7 @@ class IssuerCreate(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     directory: Annotated[str, Meta(min_length=1, max_length=1000)]
     terms_agreed: bool = False
-    """Whether you agree to the CA's terms of service."""
+    """True: the account holder agrees to the CA's terms of service."""
     email: Annotated[str, Meta(max_length=254)] = ""
     profile: Annotated[str, Meta(max_length=64)] = ""
     key_type: KeyType = "P-256"
